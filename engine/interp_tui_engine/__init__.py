@@ -1,0 +1,1 @@
+"""The engine: sampling, analyses and the run contract."""

@@ -1,0 +1,52 @@
+"""Errors that are the user's to mend: each says what is wrong, where, and what would be right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class UserError(Exception):
+    """Something the user gave cannot be used. Shown without a traceback; exit code 2.
+
+    `what` is one sentence naming the thing and its value; `hint` says what to do about it.
+    """
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(f"{what}\n  {hint}" if hint else what)
+        self.what = what
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a manifest: where it stands, what it says, and what it may say."""
+
+    path: str
+    message: str
+    line: int | None = None
+    value: object = None
+    suggestion: str | None = None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line is not None else ""
+        hint = f" Did you mean {self.suggestion!r}?" if self.suggestion else ""
+        return f"{where}{self.path}: {self.message}{hint}"
+
+
+class ManifestError(UserError):
+    """Every problem found in one manifest, together."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {p}" for p in problems)]))
+        self.source = source
+        self.problems = problems
+
+
+class RunFailed(Exception):
+    """The run could not go on for a reason known by name; exit code 1, no traceback."""
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason}. {advice}" if advice else reason)
+        self.reason = reason
+        self.advice = advice

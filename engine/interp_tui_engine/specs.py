@@ -1,0 +1,46 @@
+"""The tables of a manifest that every kind shares: which model, which data, which machine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Table(BaseModel):
+    """A manifest table: unknown keys are errors, values are not coerced across types, frozen once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModelSpec(Table):
+    """Which model, at which point of its training, in which precision and where."""
+
+    source: str = Field("builtin:tiny", min_length=1, description="builtin:tiny, a Hugging Face id, a folder, or a .gguf file")
+    revision: str | None = Field(None, description="a checkpoint of builtin:tiny, or a hub model's git revision")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="precision of the weights")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps")
+    backend: Literal["transformers", "transformer_lens", "nnsight"] = Field("transformers", description="who runs the forward pass")
+
+
+class DataSpec(Table):
+    """Which text, as how many packed token sequences of which length."""
+
+    source: str = Field("builtin:prose", min_length=1, description="builtin:facts|prose|code, a hub id, a folder, or .jsonl .txt .csv .parquet")
+    context: int = Field(64, ge=1, description="predicted positions; a row holds context + 1 tokens")
+    rows: int | None = Field(None, ge=1, description="how many rows to take; all when left out")
+    split: str | None = Field(None, description="split of a hub dataset; for builtin data: train or heldout")
+    text_column: str | None = Field(None, description="column that holds the text; 'text' or the only one when left out")
+    config_name: str | None = Field(None, description="configuration of a hub dataset")
+    shuffle_seed: int | None = Field(None, description="shuffle documents with this seed before packing")
+
+
+class ComputeSpec(Table):
+    """How the work is laid out on the machine. Recorded in the resolved manifest, since numbers may depend on it."""
+
+    devices: Literal["auto"] | list[str] = Field("auto", description="'auto' or a list such as ['cuda:0', 'cuda:1']")
+    executor: Literal["local", "slurm"] = Field("local", description="where workers run")
+    checkpoint_every: str = Field("auto", pattern=r"^(auto|\d+(\.\d+)?\s*(s|min|h))$", description="'auto', or a time such as '30s', '5min', '1h'")
+    chains: Literal["auto", "threads", "vmap", "serial"] = Field("auto", description="how chains run: side by side on threads, batched in one, or one after another")
+    threads: int | None = Field(None, ge=1, description="CPU cores to use; all when left out")
+    memory_budget: str = Field("auto", pattern=r"^(auto|\d+(\.\d+)?\s*(MB|MiB|GB|GiB))$", description="bound on one chunk of logits, such as '256MiB'")

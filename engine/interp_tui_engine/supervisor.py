@@ -1,0 +1,277 @@
+"""One per run, without torch: holds the lock, runs the worker, keeps status and events, and records how it ended.
+
+    python -P -m interp_tui_engine.supervisor RUN_FOLDER
+
+It survives a worker's crash or kill and always writes the last event and status. If it is killed itself, its worker notices, checkpoints and
+ends; the next supervisor takes over the folder and goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from . import atomic, manifest, provenance
+from .errors import UserError
+from .events import (
+    Event,
+    Metrics,
+    Progress,
+    RunFinished,
+    RunStarted,
+    Stamped,
+    Warned,
+)
+from .runfolder import EventLog, EventTail, Owner, RunFolder, State, Status, take_commands
+
+Listener = Callable[[Stamped], None]
+TICK = 0.1
+STATUS_EVERY = 0.5
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def prepare(request: manifest.Manifest, path: Path) -> RunFolder:
+    """Make the folder of a run that is still to start: its resolved manifest and a status of 'queued'."""
+    folder = RunFolder.create(path)
+    atomic.write_text(folder.manifest_path, request.to_toml(provenance=provenance.of_start(request)))
+    model = request.model.source if request.model else ""
+    folder.write_status(Status(state="queued", kind=request.kind, name=request.name, model=short_source(model), updated=time.time()))
+    return folder
+
+
+def short_source(source: str) -> str:
+    """A model or data source short enough for a table: the file name of a path, a hub or builtin name as it is."""
+    return Path(source).stem if Path(source).is_absolute() else source
+
+
+def launch(folder: RunFolder, *, timeout: float = 20.0) -> None:
+    """Start a supervisor of its own session for the folder and return once it has confirmed. Raises UserError if it does not."""
+    log = open(folder.path / "supervisor.log", "ab")  # noqa: SIM115 - closed below, once the child has it
+    with log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "interp_tui_engine.supervisor", str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=folder.path,
+            env=environment(),
+        )
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        status = folder.status()
+        if status.owner is not None and status.owner.pid == process.pid:
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    tail = (folder.path / "supervisor.log").read_text(errors="replace").strip().splitlines()[-3:]
+    raise UserError(f"the run did not start: {folder.path}", "\n  ".join(tail) or "its supervisor gave no reason")
+
+
+def environment() -> dict[str, str]:
+    """The environment for child processes: this very package importable under `python -P`, wherever it was imported from."""
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
+
+
+def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Status:
+    """Run, or go on with, the folder's run until it ends; returns its last status. Raises UserError if another supervisor holds it.
+
+    `listen` is called with every event as it is logged. SIGINT and SIGTERM ask the worker to stop with a checkpoint.
+    """
+    lock = filelock.FileLock(folder.lock_path, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(f"another supervisor is running {folder.path}", "interp-tui attach shows it; interp-tui stop ends it") from None
+    except OSError as error:
+        raise UserError(f"cannot lock {folder.path}: {error.strerror}", "is the folder writable?") from None
+    try:
+        return _Supervisor(folder, listen).run()
+    finally:
+        lock.release()
+
+
+class _Supervisor:
+    """The state of one supervised run: the log it writes, the shard it tails, the status it keeps."""
+
+    def __init__(self, folder: RunFolder, listen: Listener) -> None:
+        self.folder = folder
+        self.listen = listen
+        self.request = manifest.load(folder.manifest_path)
+        before = Status.from_json(atomic.read_json(folder.path / "status.json"))
+        self.log = EventLog(folder.events_path)
+        self.shard = folder.shard(0)
+        self.started = time.time()
+        self.provenance: dict[str, Any] = {}
+        self.asked: list[str] = []
+        self.status = replace(
+            before,
+            state="running",
+            kind=self.request.kind,
+            name=self.request.name,
+            owner=Owner.me(),
+            worker_pid=None,
+            started=before.started or self.started,
+            exit={},
+        )
+        self._written = 0.0
+
+    def run(self) -> Status:
+        take_commands(self.folder.control)
+        self.shard.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.shard / "exit.json").unlink(missing_ok=True)
+        take_commands(self.shard / "control")
+        self.write_status(force=True)
+        tail = EventTail(self.shard / "events.jsonl")
+        with _signals(lambda: self.order("stop")):
+            worker = self.spawn()
+            self.status = replace(self.status, worker_pid=worker.pid)
+            while True:
+                ended = worker.poll() is not None
+                self.copy(tail, until_done=ended)
+                if ended:
+                    break
+                for command in self.folder.take_commands():
+                    if command == "kill":
+                        self.asked.append(command)
+                        worker.kill()
+                    else:
+                        self.order(command)
+                self.write_status()
+                time.sleep(TICK)
+        return self.finish(worker.returncode)
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        with open(self.shard / "engine.log", "ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "interp_tui_engine.worker", str(self.folder.path), "--shard", "0"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=environment(),
+            )
+
+    def order(self, command: str) -> None:
+        """Pass a command on to the worker."""
+        self.asked.append(command)
+        control = self.shard / "control"
+        control.mkdir(exist_ok=True)
+        atomic.write_text(control / command, "", durable=False)
+        states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
+        if command in states:
+            self.status = replace(self.status, state=states[command])
+            self.write_status(force=True)
+
+    def copy(self, tail: EventTail, *, until_done: bool = False) -> None:
+        """Copy the worker's new events into the run's log, each once, also over restarts."""
+        while True:
+            for stamped in tail.read(seconds=0.2):
+                if stamped.seq > self.log.copied.get(0, 0):
+                    self.note(stamped.event, t=stamped.t, shard=0, shard_seq=stamped.seq)
+            if not until_done or not tail.behind():
+                return
+
+    def note(self, event: Event, **stamp: Any) -> None:
+        if isinstance(event, RunFinished) and stamp.get("shard") is not None:
+            return  # a shard's end is not the run's: finish() writes that one
+        self.listen(self.log.append(event, **stamp))
+        if isinstance(event, RunStarted):
+            self.provenance |= dict(event.provenance)
+            self.status = replace(self.status, device=event.device or self.status.device)
+        elif isinstance(event, Progress):
+            self.status = replace(self.status, done=event.done, total=event.total, unit=event.unit, eta_seconds=event.eta_seconds)
+        elif isinstance(event, Metrics) and event.series == "headline":
+            self.status = replace(self.status, headline=dict(event.values))
+
+    def write_status(self, *, force: bool = False) -> None:
+        now = time.time()
+        if force or now - self._written >= STATUS_EVERY:
+            self._written = now
+            self.status = replace(self.status, updated=now)
+            self.folder.write_status(self.status)
+
+    def finish(self, code: int) -> Status:
+        """Say how it ended, in the manifest, the log and the status, in that order: a status of 'done' promises the rest."""
+        said = atomic.read_json(self.shard / "exit.json") or {}
+        state, exit_info = _ending(code, said, self.asked, self.shard / "engine.log")
+        headline = said.get("headline") or self.status.headline
+        recorded = {"provenance": provenance.of_start(self.request) | self.provenance | provenance.times(self.status.started)}
+        if state == "done":
+            recorded["result"] = {"headline": headline, "sha256": said.get("digests", {})}
+        atomic.write_text(self.folder.manifest_path, self.request.to_toml(**recorded))
+        seconds = float(said.get("seconds") or time.time() - self.started)
+        if state == "crashed":
+            self.note(Warned(exit_info["reason"]))
+        self.note(RunFinished(state, seconds, headline, exit_info.get("reason", ""), exit_info.get("advice", "")))
+        self.status = replace(self.status, state=state, headline=headline, exit=exit_info, eta_seconds=None)
+        self.write_status(force=True)
+        self.log.close()
+        return self.status
+
+
+def _ending(code: int, said: dict[str, Any], asked: list[str], log: Path) -> tuple[State, dict[str, Any]]:
+    """State and exit record of a worker that ended with `code` and, if it could, left `said` in its exit.json."""
+    if said and code >= 0:
+        state: State = said.get("state", "failed")
+        return state, {"code": code, "signal": None, "reason": said.get("reason", ""), "advice": said.get("advice", "")}
+    if "kill" in asked:
+        return "interrupted", {"code": code, "signal": "SIGKILL", "reason": "killed on request", "advice": "resume goes on from the last checkpoint"}
+    if code < 0:
+        name = signal.Signals(-code).name
+        likely = " (out of memory?)" if name == "SIGKILL" else ""
+        return "crashed", {
+            "code": code,
+            "signal": name,
+            "reason": f"the worker was ended by {name}{likely}",
+            "advice": "resume goes on from the last checkpoint",
+        }
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    last = lines[-1][:300] if lines else "no output"
+    return "crashed", {"code": code, "signal": None, "reason": f"the worker ended with code {code}: {last}", "advice": f"see {log.name}"}
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Any:
+    """While inside, SIGINT and SIGTERM call `stop`, and a hang-up is ignored: a lost terminal never ends a run."""
+    try:
+        before = {number: signal.signal(number, lambda *_: stop()) for number in STOP_SIGNALS}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    except ValueError:  # not the main thread: the caller handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> int:
+    """Supervise the folder named on the command line."""
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python -m interp_tui_engine.supervisor RUN_FOLDER\n")
+        return 2
+    try:
+        status = supervise(RunFolder.open(Path(sys.argv[1])))
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return {"done": 0, "interrupted": 130}.get(status.state, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
