@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import Problem
@@ -37,11 +38,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Result:
-    """What a kind returns: `values` go to result.json, `headline` to status and listings, `report` to report.md."""
+    """What a kind returns: `values` go to result.json, `headline` to status and listings, `report` to report.md.
+
+    `digests` holds a sha256 for each array the run wrote: what `replay --check` compares.
+    """
 
     values: Mapping[str, Any]
     headline: Mapping[str, Any] = field(default_factory=dict)
     report: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,7 @@ class Kind:
 @cache
 def kind_names() -> tuple[str, ...]:
     """The names of all kinds, found by their files; nothing is imported. Files that begin with '_' and context.py hold what kinds share."""
-    from . import experiments
-
-    names = (module.name for module in pkgutil.iter_modules(experiments.__path__))
+    names = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "experiments")]))
     return tuple(sorted(name for name in names if not name.startswith("_") and name != "context"))
 
 

@@ -143,10 +143,16 @@ def resolve(
         params=params,
         compute=head.compute,
     )
-    found = kind.check(manifest)
+    found = [*_missing_files(manifest), *kind.check(manifest)]
     if found:
         raise ManifestError(source, [_with_line(problem, lines) for problem in found])
     return manifest
+
+
+def _missing_files(manifest: Manifest) -> list[Problem]:
+    sources = [("model.source", manifest.model.source)] if manifest.model else []
+    sources += [(f"data.{name}.source", spec.source) for name, spec in manifest.data.items()]
+    return [Problem(key, f"no such file or folder: {source}", value=source) for key, source in sources if Path(source).is_absolute() and not Path(source).exists()]
 
 
 def _validated(

@@ -14,6 +14,10 @@ from ..runfolder import RunFolder
 Order = Literal["go", "pause", "checkpoint", "stop"]
 
 
+class Interrupted(Exception):
+    """The run was told to stop and has written its checkpoint."""
+
+
 @dataclass(frozen=True)
 class Context:
     """One shard of one run, as its experiment sees it."""

@@ -1,0 +1,51 @@
+# Everything here works on a fresh clone with Python 3.11+, make and pip.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# An exact version takes the CPU build where the registry has one; a range would pull several GB of CUDA packages.
+TORCH  ?= torch==2.13.0
+
+.PHONY: setup demo test test-real check bench smollm2 app snapshots clean
+
+setup: $(VENV)/.dev
+
+$(VENV)/.core: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.core                        ## estimate the LLC of the embedded model, headless
+	$(BIN)/interp-tui --batch examples/manifests/llc.toml
+
+app: $(VENV)/.core                         ## open the workbench
+	$(BIN)/interp-tui
+
+test: $(VENV)/.dev                         ## the whole test suite
+	$(BIN)/python -m pytest -m "not real and not gpu"
+
+test-real: $(VENV)/.dev smollm2            ## the tests and manifests that need a real model
+	$(BIN)/python -m pytest -m real
+
+check: $(VENV)/.dev                        ## style, types and architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+smollm2: $(VENV)/.dev                      ## fetch SmolLM2-135M-Instruct (GGUF) into models/
+	$(BIN)/python examples/fetch_smollm2.py models
+
+bench: $(VENV)/.dev                        ## speed, side by side with devinterp in an environment of its own
+	$(BIN)/python -m tests.bench
+
+snapshots: $(VENV)/.dev                    ## accept the screens as they are now
+	$(BIN)/python -m pytest tests/tui --snapshot-update
+
+clean:
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,27 @@
+"""The local learning coefficient of a model at its weights (Lau et al. 2023, arXiv 2308.12108): nβ·(E[L] − L(w₀)) under SGLD."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from ..catalog import Result
+from ..events import Event
+from . import _sampling
+from .context import Context
+
+TITLE = "Local learning coefficient"
+QUESTION = "How degenerate is the loss around these weights?"
+GROUP = "Learning theory"
+NEEDS = frozenset({"model", "data"})
+EXAMPLE = _sampling.EXAMPLE
+Params = _sampling.SamplingParams
+check = _sampling.check
+estimate = _sampling.estimate
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Sample, then estimate the LLC from the stored losses."""
+    from . import _sampling_run
+
+    done = yield from _sampling_run.run(context)
+    return _sampling_run.result(done, with_llc=True)

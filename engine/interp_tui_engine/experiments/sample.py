@@ -1,0 +1,27 @@
+"""SGLD sampling of a model's tempered posterior with per-token losses of the data it is asked to observe."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from ..catalog import Result
+from ..events import Event
+from . import _sampling
+from .context import Context
+
+TITLE = "Posterior samples"
+QUESTION = "What do models near these weights look like, and how does their loss move?"
+GROUP = "Learning theory"
+NEEDS = frozenset({"model", "data"})
+EXAMPLE = _sampling.EXAMPLE
+Params = _sampling.SamplingParams
+check = _sampling.check
+estimate = _sampling.estimate
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Sample, and describe the chains: loss, mixing, speed."""
+    from . import _sampling_run
+
+    done = yield from _sampling_run.run(context)
+    return _sampling_run.result(done, with_llc=False)

@@ -1,0 +1,133 @@
+"""The only process that imports torch: runs one shard of a run.
+
+    python -P -m interp_tui_engine.worker RUN_FOLDER --shard K
+
+Writes to shards/<k>/ only its events, log, checkpoints and exit.json, and to the run folder its arrays and result. It looks for commands
+between steps. If its supervisor is gone it checkpoints and ends, so that a killed run never leaves a process behind that nobody watches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from . import atomic, catalog, manifest
+from .errors import RunFailed, UserError
+from .events import Event, Metrics, RunFinished, RunStarted
+from .experiments.context import Context, Interrupted, Order
+from .runfolder import EventLog, RunFolder, take_commands
+
+LOCK_PATIENCE = 120.0
+"""Seconds to wait for the last worker of this shard: one whose supervisor was killed needs a moment to write its checkpoint."""
+
+
+class Orders:
+    """What the worker has been told: the files in its control/, a signal, or that its supervisor is gone."""
+
+    def __init__(self, control: Path) -> None:
+        self._control = control
+        self._parent = os.getppid()
+        self._stop = False
+        self._paused = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop())
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def poll(self) -> Order:
+        """The order in force. A checkpoint is asked for once; stop stays; pause holds until resume."""
+        checkpoint = False
+        for command in take_commands(self._control):
+            self._stop |= command == "stop"
+            checkpoint |= command == "checkpoint"
+            if command in ("pause", "resume"):
+                self._paused = command == "pause"
+        if self._stop or os.getppid() != self._parent:
+            return "stop"
+        if checkpoint:
+            return "checkpoint"
+        return "pause" if self._paused else "go"
+
+
+def work(folder: RunFolder, shard: int) -> int:
+    """Run the shard to its end and leave exit.json saying how it ended. Returns the process's exit code."""
+    path = folder.shard(shard)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    orders = Orders(path / "control")
+    started = time.time()
+    with filelock.FileLock(path / "worker.lock", timeout=LOCK_PATIENCE):
+        log = EventLog(path / "events.jsonl")
+        resumed = log.seq > 0
+        try:
+            ending = _run(folder, shard, orders, log, resumed)
+        except Exception as error:
+            if not isinstance(error, (UserError, RunFailed, Interrupted)):
+                traceback.print_exc()
+            ending = _how_it_failed(error, folder)
+        ending["seconds"] = time.time() - started
+        try:
+            log.append(RunFinished(ending["state"], ending["seconds"], ending.get("headline", {}), ending.get("reason", "")))
+        except OSError:
+            traceback.print_exc()
+        log.close()
+        atomic.write_json(path / "exit.json", ending)
+    return {"done": 0, "interrupted": 130}.get(ending["state"], 1)
+
+
+def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: bool) -> dict[str, Any]:
+    request = manifest.load(folder.manifest_path)
+    kind = catalog.get(request.kind)
+    log.append(RunStarted(request.kind, request.name, resumed=resumed))
+    context = Context(request, folder, shard, orders.poll, resumed)
+    events = kind.run(context)
+    while True:
+        try:
+            event: Event = next(events)
+        except StopIteration as end:
+            result: catalog.Result = end.value
+            break
+        log.append(event)
+    log.append(Metrics("headline", 0, result.headline))
+    values = {"kind": request.kind, "name": request.name, "schema_version": 1, **result.values}
+    atomic.write_json(folder.result_path, values)
+    if result.report:
+        atomic.write_text(folder.report_path, result.report)
+    return {"state": "done", "headline": dict(result.headline), "digests": dict(result.digests)}
+
+
+def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
+    """The exit record of a run that ended in `error`: what happened, and what the user can do about it."""
+    if isinstance(error, Interrupted):
+        return {"state": "interrupted", "reason": "stopped with a checkpoint", "advice": "resume goes on from here"}
+    if isinstance(error, UserError):
+        return {"state": "failed", "reason": error.what, "advice": error.hint, "bad_input": True}
+    if isinstance(error, RunFailed):
+        return {"state": "failed", "reason": error.reason, "advice": error.advice}
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return {"state": "failed", "reason": f"disk full while writing {folder.path}", "advice": "free some space, then resume: the last checkpoint is whole"}
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
+        return {"state": "failed", "reason": "out of memory", "advice": "lower batch_size or compute.memory_budget, or use fewer threads"}
+    return {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:500], "advice": "the traceback is in the shard's engine.log"}
+
+
+def main() -> int:
+    """Run the shard named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m interp_tui_engine.worker")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--shard", type=int, default=0)
+    arguments = parser.parse_args()
+    return work(RunFolder.open(arguments.folder), arguments.shard)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
