@@ -1,0 +1,112 @@
+"""What tests of the app share: a world that holds still (clock, host, config folder, no animation) and run folders in every state."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read once, when Textual is imported
+for _name in ("NO_COLOR", "INTERP_TUI_RUNS", "TEXTUAL", "COLORTERM"):
+    os.environ.pop(_name, None)
+
+import pytest
+import tomli_w
+from interp_tui import host
+from interp_tui_engine import atomic
+from interp_tui_engine.events import Event, Stamped, to_line
+from interp_tui_engine.runfolder import Owner, RunFolder, Status
+
+NOW = 1_790_000_000.0
+"""The moment every test of the app takes place: 2026-09-21 14:13:20 UTC."""
+
+SIZES = [(80, 24), (140, 40)]
+
+MakeRun = Callable[..., RunFolder]
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Freeze everything on a screen that differs between machines and moments."""
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.setenv("INTERP_TUI_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr(host, "now", lambda: NOW)
+    monkeypatch.setattr(host, "clock", lambda: "14:13")
+    monkeypatch.setattr(host, "name", lambda: "gpu-box-3")
+    monkeypatch.setattr(host, "devices", lambda: "2×H200 (1 free)")
+    monkeypatch.setattr(host, "cores", lambda: "16 cores")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def runs_root(tmp_path: Path) -> Path:
+    """The folder of runs; shown as ./runs, since tests run in its parent."""
+    return tmp_path / "runs"
+
+
+LLC_TABLES: dict[str, Any] = {
+    "seed": 100,
+    "model": {"source": "builtin:tiny", "revision": "final", "dtype": "float32", "device": "auto", "backend": "transformers"},
+    "data": {"train": {"source": "builtin:prose", "context": 64, "rows": 512}},
+    "params": {"lr": 1e-4, "n_beta": 30.0, "localization": 100.0, "num_chains": 4, "num_draws": 100, "batch_size": 16, "sampling_data": "train"},
+}
+
+
+@pytest.fixture
+def make_run(runs_root: Path) -> MakeRun:
+    """A function that writes a run folder as a supervisor leaves it. `age` is how many seconds before NOW it started."""
+
+    def make(
+        name: str,
+        *,
+        kind: str = "llc",
+        state: str = "done",
+        age: float = 3600.0,
+        model: str = "builtin:tiny",
+        done: float = 100,
+        total: float = 100,
+        unit: str = "draw",
+        headline: Mapping[str, Any] | None = None,
+        exit: Mapping[str, Any] | None = None,
+        events: Iterable[Event] = (),
+        result: Mapping[str, Any] | None = None,
+        tables: Mapping[str, Any] | None = None,
+        folder_name: str | None = None,
+        device: str = "cpu",
+        eta: float | None = None,
+    ) -> RunFolder:
+        folder = RunFolder.create(runs_root / (folder_name or f"20260921-{999999 - int(age):06d}-{kind}-{name}"))
+        request = {"kind": kind, "name": name} | (LLC_TABLES if tables is None else dict(tables))
+        atomic.write_text(folder.manifest_path, tomli_w.dumps(request))
+        alive = state in {"running", "paused", "stopping"}
+        status = Status(
+            state=state,  # type: ignore[arg-type]
+            kind=kind,
+            name=name,
+            model=model,
+            done=done,
+            total=total,
+            unit=unit,
+            eta_seconds=eta,
+            headline=dict(headline or {}),
+            device=device,
+            owner=Owner.me() if alive else Owner("elsewhere", "none", 1, 1.0),
+            started=NOW - age,
+            updated=NOW - age / 2,
+            exit=dict(exit or {}),
+        )
+        if state == "queued":
+            status = Status(state="queued", kind=kind, name=name, model=model, updated=4e9)
+        folder.write_status(status)
+        lines = [to_line(Stamped(seq, NOW - age + seq, event)) for seq, event in enumerate(events, 1)]
+        folder.events_path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        if result is not None:
+            folder.result_path.write_text(json.dumps(dict(result)), encoding="utf-8")
+        return folder
+
+    return make
