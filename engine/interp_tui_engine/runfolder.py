@@ -318,7 +318,7 @@ class EventLog:
 
     def append(self, event: Event, *, t: float | None = None, shard: int | None = None, shard_seq: int | None = None) -> Stamped:
         """Write one event; returns it with its sequence number. Raises OSError, e.g. on a full disk, with the log still whole."""
-        stamped = Stamped(self.seq + 1, time.time() if t is None else t, event, shard, shard_seq)
+        stamped = Stamped(self.seq + 1, round(time.time() if t is None else t, 3), event, shard, shard_seq)
         start = self._file.tell()
         try:
             self._file.write(to_line(stamped).encode() + b"\n")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import tomli
 
 from . import atomic, manifest, provenance
 from .errors import UserError
@@ -86,6 +87,11 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
 
 
+def worker_command(folder: RunFolder, shard: int) -> list[str]:
+    """The command that runs one shard: the same from a local supervisor and from a cluster's scheduler."""
+    return [sys.executable, "-P", "-m", "interp_tui_engine.worker", str(folder.path), "--shard", str(shard)]
+
+
 def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Status:
     """Run, or go on with, the folder's run until it ends; returns its last status. Raises UserError if another supervisor holds it.
 
@@ -111,6 +117,7 @@ class _Supervisor:
         self.folder = folder
         self.listen = listen
         self.request = manifest.load(folder.manifest_path)
+        self.resolved = self.request
         before = Status.from_json(atomic.read_json(folder.path / "status.json"))
         self.log = EventLog(folder.events_path)
         self.shard = folder.shard(0)
@@ -157,7 +164,7 @@ class _Supervisor:
     def spawn(self) -> subprocess.Popen[bytes]:
         with open(self.shard / "engine.log", "ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "interp_tui_engine.worker", str(self.folder.path), "--shard", "0"],
+                worker_command(self.folder, 0),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -179,10 +186,11 @@ class _Supervisor:
     def copy(self, tail: EventTail, *, until_done: bool = False) -> None:
         """Copy the worker's new events into the run's log, each once, also over restarts."""
         while True:
+            before = tail.offset
             for stamped in tail.read(seconds=0.2):
                 if stamped.seq > self.log.copied.get(0, 0):
                     self.note(stamped.event, t=stamped.t, shard=0, shard_seq=stamped.seq)
-            if not until_done or not tail.behind():
+            if not until_done or tail.offset == before:  # what is left, if anything, is a line torn by a kill
                 return
 
     def note(self, event: Event, **stamp: Any) -> None:
@@ -190,7 +198,10 @@ class _Supervisor:
             return  # a shard's end is not the run's: finish() writes that one
         self.listen(self.log.append(event, **stamp))
         if isinstance(event, RunStarted):
-            self.provenance |= dict(event.provenance)
+            self.provenance |= {key: value for key, value in event.provenance.items() if key != "compute"}
+            if choices := event.provenance.get("compute"):
+                # what the worker chose is part of the request from now on: a replay must not choose differently
+                self.resolved = self.resolved.model_copy(update={"compute": self.resolved.compute.model_copy(update=choices)})
             self.status = replace(self.status, device=event.device or self.status.device)
         elif isinstance(event, Progress):
             self.status = replace(self.status, done=event.done, total=event.total, unit=event.unit, eta_seconds=event.eta_seconds)
@@ -209,10 +220,10 @@ class _Supervisor:
         said = atomic.read_json(self.shard / "exit.json") or {}
         state, exit_info = _ending(code, said, self.asked, self.shard / "engine.log")
         headline = said.get("headline") or self.status.headline
-        recorded = {"provenance": provenance.of_start(self.request) | self.provenance | provenance.times(self.status.started)}
+        recorded = {"provenance": self.first_provenance() | self.provenance | provenance.times(self.status.started)}
         if state == "done":
             recorded["result"] = {"headline": headline, "sha256": said.get("digests", {})}
-        atomic.write_text(self.folder.manifest_path, self.request.to_toml(**recorded))
+        atomic.write_text(self.folder.manifest_path, self.resolved.to_toml(**recorded))
         seconds = float(said.get("seconds") or time.time() - self.started)
         if state == "crashed":
             self.note(Warned(exit_info["reason"]))
@@ -221,6 +232,15 @@ class _Supervisor:
         self.write_status(force=True)
         self.log.close()
         return self.status
+
+
+    def first_provenance(self) -> dict[str, Any]:
+        """What was recorded when the run was first asked for: a resumed run keeps the hash of the request it began with."""
+        try:
+            before = tomli.loads(self.folder.manifest_path.read_text(encoding="utf-8")).get("provenance")
+        except (OSError, tomli.TOMLDecodeError):
+            before = None
+        return before if isinstance(before, dict) else provenance.of_start(self.request)
 
 
 def _ending(code: int, said: dict[str, Any], asked: list[str], log: Path) -> tuple[State, dict[str, Any]]:

@@ -1,0 +1,176 @@
+"""The supervisor against scripted workers: every way a worker can end has its state, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tomli
+
+from interp_tui_engine import manifest, supervisor
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.events import ChainFailed, Progress, RunFinished, Stamped
+from interp_tui_engine.runfolder import EventTail, RunFolder
+
+REQUEST = """
+kind = "llc"
+name = "scripted"
+[model]
+source = "builtin:tiny"
+[data.train]
+source = "builtin:prose"
+[params]
+lr = 1e-4
+n_beta = 30.0
+"""
+
+PRELUDE = """
+import os, signal, sys, time
+from pathlib import Path
+from interp_tui_engine import atomic
+from interp_tui_engine.events import *
+from interp_tui_engine.runfolder import EventLog, take_commands
+folder = Path(sys.argv[1])
+shard = folder / "shards" / "0"
+log = EventLog(shard / "events.jsonl")
+def end(state, **said):
+    atomic.write_json(shard / "exit.json", {"state": state, **said})
+"""
+
+Script = Callable[[str], RunFolder]
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Makes a run folder whose worker is the given script."""
+
+    def make(body: str) -> RunFolder:
+        script = tmp_path / "worker.py"
+        script.write_text(PRELUDE + textwrap.dedent(body))
+        monkeypatch.setattr(supervisor, "worker_command", lambda folder, shard: [sys.executable, str(script), str(folder.path)])
+        path = tmp_path / "run"
+        return RunFolder(path) if path.exists() else supervisor.prepare(manifest.parse(REQUEST), path)
+
+    return make
+
+
+def events_of(folder: RunFolder) -> list[Stamped]:
+    return list(EventTail(folder.events_path).read(seconds=5))
+
+
+def test_a_finished_worker_is_done_with_result_and_digests(scripted: Script) -> None:
+    folder = scripted("""
+        log.append(RunStarted("llc", "scripted", device="cpu", provenance={"weights_sha256": "ab", "compute": {"chains": "serial"}}))
+        log.append(Progress(3, 4, "draws", 1.5))
+        end("done", headline={"llc_mean": 2.5}, digests={"loss": "cd"})
+    """)
+    heard: list[Stamped] = []
+    status = supervisor.supervise(folder, heard.append)
+    assert status.state == "done" and status.done == 3 and status.device == "cpu"
+    tables = tomli.loads(folder.manifest_path.read_text())
+    assert tables["result"] == {"headline": {"llc_mean": 2.5}, "sha256": {"loss": "cd"}}
+    assert tables["provenance"]["weights_sha256"] == "ab"
+    assert tables["compute"]["chains"] == "serial", "the worker's choice belongs to the manifest"
+    logged = events_of(folder)
+    assert logged == heard
+    assert isinstance(logged[-1].event, RunFinished) and logged[-1].event.state == "done"
+    assert [s.seq for s in logged] == list(range(1, len(logged) + 1))
+    assert folder.status().state == "done"
+    assert manifest.load(folder.manifest_path).params == manifest.parse(REQUEST).params
+
+
+@pytest.mark.parametrize(
+    ("body", "state", "reason"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "crashed", "SIGKILL"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed", "SIGSEGV"),
+        ("print('boom: no such thing', flush=True); sys.exit(7)", "crashed", "boom: no such thing"),
+        ("end('failed', reason='every chain failed', advice='lower lr'); sys.exit(1)", "failed", "every chain failed"),
+        ("end('interrupted', reason='stopped'); sys.exit(130)", "interrupted", "stopped"),
+    ],
+)
+def test_every_end_is_recorded(scripted: Script, body: str, state: str, reason: str) -> None:
+    folder = scripted(body)
+    status = supervisor.supervise(folder)
+    assert status.state == state
+    assert reason in status.exit["reason"]
+    last = events_of(folder)[-1].event
+    assert isinstance(last, RunFinished) and last.state == state
+    assert "result" not in tomli.loads(folder.manifest_path.read_text())
+
+
+def test_a_resumed_run_copies_each_event_once(scripted: Script) -> None:
+    folder = scripted("""
+        log.append(ChainFailed(2, 31, "loss not finite"))
+        with open(shard / "events.jsonl", "a") as file: file.write('{"v":1,"seq":99,"torn')
+        os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    assert supervisor.supervise(folder).state == "crashed"
+    scripted("""
+        log.append(Progress(4, 4, "draws"))
+        end("done")
+    """)
+    assert supervisor.supervise(folder).state == "done"
+    kinds = [type(s.event) for s in events_of(folder)]
+    assert kinds.count(ChainFailed) == 1 and kinds.count(Progress) == 1 and kinds.count(RunFinished) == 2
+    assert [s.seq for s in events_of(folder)] == list(range(1, len(kinds) + 1))
+
+
+def test_stop_reaches_the_worker_and_a_second_supervisor_is_refused(scripted: Script) -> None:
+    folder = scripted("""
+        while "stop" not in take_commands(shard / "control"): time.sleep(0.01)
+        end("interrupted", reason="stopped with a checkpoint")
+        sys.exit(130)
+    """)
+    done = threading.Thread(target=supervisor.supervise, args=(folder,))
+    done.start()
+    try:
+        deadline = time.monotonic() + 20
+        while folder.status().worker_pid is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert folder.status().state == "running"
+        with pytest.raises(UserError, match="another supervisor"):
+            supervisor.supervise(folder)
+    finally:
+        folder.send("stop")
+        done.join(20)
+    assert folder.status().state == "interrupted"
+
+
+def test_a_killed_supervisor_reads_as_crashed(scripted: Script, tmp_path: Path) -> None:
+    folder = scripted("time.sleep(60)")
+    code = "import sys; from pathlib import Path; from interp_tui_engine import supervisor; from interp_tui_engine.runfolder import RunFolder;"
+    code += f"supervisor.worker_command = lambda f, s: [sys.executable, {str(tmp_path / 'worker.py')!r}, str(f.path)];"
+    code += f"supervisor.supervise(RunFolder(Path({str(folder.path)!r})))"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        deadline = time.monotonic() + 20
+        while folder.status().worker_pid is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert folder.status().state == "running"
+        worker = folder.status().worker_pid
+    finally:
+        process.kill()
+        process.wait()
+    assert folder.status().state == "crashed"
+    assert worker is not None
+    os.kill(worker, signal.SIGKILL)
+
+
+def test_the_folder_is_private(scripted: Script) -> None:
+    folder = scripted("end('done')")
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_exists_is_never_overwritten(scripted: Script) -> None:
+    folder = scripted("end('done')")
+    with pytest.raises(UserError, match="exists"):
+        supervisor.prepare(manifest.parse(REQUEST), folder.path)
