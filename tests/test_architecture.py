@@ -1,0 +1,79 @@
+"""Who may load what, and what the wheel holds. Import layers are import-linter's (pyproject.toml); this is what it cannot see."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "transformers", "datasets", "zarr", "xarray", "sklearn")
+
+
+def loaded_after(code: str, modules: tuple[str, ...]) -> str:
+    """The `modules` that running `code` in a fresh interpreter leaves loaded."""
+    script = f"import sys\n{code}\nprint(','.join(m for m in {modules!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import interp_tui_engine",
+        "import interp_tui_engine.supervisor",
+        "from interp_tui_engine import catalog; catalog.kinds()",
+        "from pathlib import Path; from interp_tui_engine import catalog, manifest; "
+        "m = manifest.load(Path('examples/manifests/llc.toml')); catalog.get(m.kind).estimate(m)",
+        "import interp_tui.app, interp_tui.cli",
+    ],
+    ids=["package", "supervisor", "catalog", "manifest and estimate", "tui"],
+)
+def test_the_contract_is_torch_free(code: str) -> None:
+    assert loaded_after(code, HEAVY) == ""
+
+
+def test_the_command_line_starts_without_the_app() -> None:
+    assert loaded_after("import interp_tui.__main__", ("textual", "pydantic", *HEAVY)) == ""
+
+
+def test_every_kind_is_whole() -> None:
+    from interp_tui_engine import catalog, manifest
+
+    for kind in catalog.kinds():
+        assert kind.title and kind.question.endswith("?") and kind.group in catalog.GROUPS
+        for name, field in kind.params.model_fields.items():
+            assert field.description, f"{kind.name}.{name} has no description: the form's help would be empty"
+        resolved = manifest.resolve({"kind": kind.name, **kind.example})
+        assert manifest.parse(resolved.to_toml()) == resolved
+
+
+def test_every_example_manifest_is_valid() -> None:
+    from interp_tui_engine import manifest
+
+    paths = sorted((ROOT / "examples" / "manifests").glob("*.toml"))
+    assert paths
+    for path in paths:
+        if "smollm2" in path.name and not (ROOT / "models").is_dir():
+            continue
+        manifest.load(path)
+
+
+def test_the_wheel_holds_the_product_and_nothing_else(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"interp_tui", "interp_tui_engine"}
+    for wanted in (
+        "interp_tui/themes/dark.toml",
+        "interp_tui/app.tcss",
+        "interp_tui_engine/models/tiny/tokenizer.json",
+        "interp_tui_engine/worker.py",
+    ):
+        assert wanted in names
+    weights = sum(info.file_size for info in zipfile.ZipFile(wheel).infolist() if "/models/tiny/" in info.filename)
+    assert 0 < weights <= 16 << 20
