@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli
 import tomli_w
-from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, create_model
 
 from . import catalog
+from .complaints import Source, explain, nearest
 from .errors import ManifestError, Problem, UserError
 from .specs import ComputeSpec, DataSpec, ModelSpec, Table
-from .tomllines import KeyPath, key_lines, line_of
+from .tomllines import KeyPath, key_lines, split_key
 
 LOCAL_SUFFIXES = (".gguf", ".jsonl", ".txt", ".csv", ".parquet", ".safetensors", ".json", ".toml")
 RECORDED = ("provenance", "result")
 """Tables that a run writes into its manifest and that a reader of the manifest passes over."""
 
 
-class _Head(Table):
-    kind: str
+MAX_BYTES = 16 << 20
+"""A larger file is no manifest but most likely a model or a data set given in its place."""
+
+
+class _Request(Table):
+    kind: str = Field(description="what to do; interp-tui new lists the kinds")
     name: str = Field("run", min_length=1, max_length=80, description="a short name for the run folder and the tables")
     seed: int = Field(100, ge=0, lt=2**63, description="all randomness of the run follows from it")
-    model: ModelSpec | None = None
-    data: dict[str, DataSpec] = Field(default_factory=dict)
-    compute: ComputeSpec = Field(default_factory=lambda: ComputeSpec())
-    params: dict[str, Any] = Field(default_factory=dict)
+    model: ModelSpec | None = Field(None, description="which model")
+    data: dict[str, DataSpec] = Field(default_factory=dict, description="data sets by the names that params call them")
+    params: dict[str, Any] = Field(default_factory=dict, description="the kind's own parameters")
+    compute: ComputeSpec = Field(
+        default_factory=lambda: ComputeSpec.model_validate({}), description="how the work is laid out on the machine"
+    )
 
 
 class Manifest(Table):
@@ -77,192 +82,182 @@ def _without_none(value: Any) -> Any:
     return value
 
 
+def request_model(kind: catalog.Kind) -> type[Table]:
+    """The pydantic model of a manifest of this kind as a user writes it: for validation, JSON Schema and forms."""
+    name: Any = Literal[kind.name]
+    return create_model(f"{kind.name}_manifest", __base__=_Request, kind=(name, ...), params=(kind.params, ...))
+
+
 def load(path: Path, overrides: Sequence[str] = ()) -> Manifest:
-    """Read, check and resolve a manifest file. Raises UserError if it cannot be read, ManifestError naming every problem in it."""
+    """Read, check and resolve a manifest file, or that of a run folder.
+
+    Raises UserError if it cannot be read, ManifestError naming every problem in it.
+    """
     path = path.expanduser()
     if path.is_dir():
         path = path / "manifest.toml"
+    return parse(read_text(path), source=str(path), base=path.absolute().parent, overrides=overrides)
+
+
+def read_text(path: Path) -> str:
+    """The text of a manifest file. Raises UserError if there is none to read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"not a manifest: {path} is {path.stat().st_size / 2**20:.0f} MiB", "a manifest is a small TOML file")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"no such manifest: {path}", "interp-tui new llc > llc.toml writes one that runs as it is") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-    return parse(text, source=str(path), base=path.absolute().parent, overrides=overrides)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise UserError(f"not a manifest: {path} is no UTF-8 text", "a manifest is a small TOML file") from None
 
 
 def parse(text: str, *, source: str = "manifest", base: Path | None = None, overrides: Sequence[str] = ()) -> Manifest:
     """Check and resolve a manifest's text. `base` is the folder that relative paths start from; `overrides` are KEY=VALUE strings."""
     try:
         tables = tomli.loads(text)
+        lines = key_lines(text)
     except tomli.TOMLDecodeError as error:
-        raise ManifestError(source, [Problem("TOML", error.msg, error.lineno)]) from None
-    lines = key_lines(text)
-    for override in overrides:
-        _override(tables, lines, override)
-    return resolve(tables, source=source, base=base or Path.cwd(), lines=lines)
+        raise ManifestError(source, [_syntax_problem(error)]) from None
+    except RecursionError:
+        raise ManifestError(source, [Problem("TOML", "tables or arrays are nested too deep")]) from None
+    problems, origins = override(tables, overrides)
+    if problems:
+        raise ManifestError(source, problems)
+    return resolve(tables, source=source, base=base, lines=lines, origins=origins)
 
 
 def resolve(
-    tables: Mapping[str, Any], *, source: str = "manifest", base: Path | None = None, lines: dict[KeyPath, int] | None = None
+    tables: Mapping[str, Any],
+    *,
+    source: str = "manifest",
+    base: Path | None = None,
+    lines: Mapping[KeyPath, int] | None = None,
+    origins: Mapping[KeyPath, str] | None = None,
 ) -> Manifest:
     """Check tables against the kind's Params and fill in every default. Raises ManifestError naming all problems at once."""
-    lines = lines or {}
-    request = {key: value for key, value in tables.items() if key not in RECORDED}
-    problems: list[Problem] = []
-
-    kind = None
-    name = request.get("kind")
-    if name is None:
-        problems.append(Problem("kind", f"is missing; one of {', '.join(catalog.kind_names())}", 1))
-    elif name not in catalog.kind_names():
-        problems.append(_problem(("kind",), f"{name!r} is no kind; one of {', '.join(catalog.kind_names())}", name, lines, catalog.kind_names()))
-    else:
-        kind = catalog.get(name)
-
-    head = _validated(_Head, request, (), request, lines, problems, skip=("kind",) if name is None else ())
-    params = None
-    if kind is not None:
-        given = request.get("params", {})
-        if isinstance(given, Mapping):
-            params = _validated(kind.params, given, ("params",), request, lines, problems)
-        for need in sorted(kind.needs):
-            if not request.get(need):
-                table = "[data.NAME]" if need == "data" else f"[{need}]"
-                problems.append(Problem(need, f"kind {kind.name} needs a {table} table", None))
-    if kind is None or head is None or params is None or problems:
-        raise ManifestError(source, sorted(problems, key=lambda p: p.line or 0))
+    given = Source(lines or {}, origins or {})
+    tables = {"params": {}, **{key: value for key, value in tables.items() if key not in RECORDED}}
+    names = catalog.kind_names()
+    kind = catalog.get(tables["kind"]) if tables.get("kind") in names else None
+    problems = [] if kind else [_kind_problem(tables, given)]
+    model = request_model(kind) if kind else _Request
+    request: Any = None
+    try:
+        request = model.model_validate(tables)
+    except ValidationError as error:
+        found = explain(error.errors(include_url=False), model, tables, given)
+        problems += [problem for problem in found if kind or problem.path != "kind"]
+    if kind:
+        problems += _missing_tables(kind, tables, {problem.suggestion for problem in problems})
+    if request is None or kind is None or problems:
+        raise ManifestError(source, sorted(problems, key=lambda problem: problem.line or 0))
 
     where = base or Path.cwd()
     manifest = Manifest(
-        kind=head.kind,
-        name=head.name,
-        seed=head.seed,
-        model=head.model.model_copy(update={"source": _located(head.model.source, where)}) if head.model else None,
-        data={key: spec.model_copy(update={"source": _located(spec.source, where)}) for key, spec in head.data.items()},
-        params=params,
-        compute=head.compute,
+        kind=request.kind,
+        name=request.name,
+        seed=request.seed,
+        model=request.model.model_copy(update={"source": _located(request.model.source, where)}) if request.model else None,
+        data={key: spec.model_copy(update={"source": _located(spec.source, where)}) for key, spec in request.data.items()},
+        params=request.params,
+        compute=request.compute,
     )
     found = [*_missing_files(manifest), *kind.check(manifest)]
     if found:
-        raise ManifestError(source, [_with_line(problem, lines) for problem in found])
+        raise ManifestError(source, sorted(map(given.located, found), key=lambda problem: problem.line or 0))
     return manifest
+
+
+def override(tables: dict[str, Any], settings: Sequence[str]) -> tuple[list[Problem], dict[KeyPath, str]]:
+    """Set keys of the tables from `a.b=VALUE` strings; VALUE is TOML, or plain text where it is no TOML.
+
+    Returns what was wrong with them, and which path each of them set.
+    """
+    problems: list[Problem] = []
+    origins: dict[KeyPath, str] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        try:
+            path = split_key(key.strip())
+        except ValueError:
+            path = ()
+        if not equals or not path:
+            problems.append(Problem(f"--set {text}", "is not KEY=VALUE; for instance --set params.lr=1e-5"))
+            continue
+        table: Any = tables
+        for end, part in enumerate(path[:-1], start=1):
+            if isinstance(table, dict):
+                table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                problems.append(Problem(f"--set {text}", f"{'.'.join(path[:end])} is a value, not a table"))
+                break
+        else:
+            table[path[-1]] = _value(value.strip())
+            origins[path] = text
+    return problems, origins
+
+
+def _value(text: str) -> Any:
+    try:
+        found = tomli.loads(f"value = {text}")
+    except (tomli.TOMLDecodeError, RecursionError):
+        return text
+    return found["value"] if len(found) == 1 else text
+
+
+def _syntax_problem(error: tomli.TOMLDecodeError) -> Problem:
+    row = error.doc.split("\n")[error.lineno - 1].strip() if error.lineno <= error.doc.count("\n") + 1 else ""
+    return Problem("TOML", f"{error.msg}, at column {error.colno}{f' of {row[:80]!r}' if row else ''}", error.lineno)
+
+
+def _kind_problem(tables: Mapping[str, Any], given: Source) -> Problem:
+    names = catalog.kind_names()
+    if "kind" not in tables:
+        return Problem("kind", f"is missing; one of {', '.join(names)}", 1)
+    value = tables["kind"]
+    guess = nearest(value, names, 0.5) if isinstance(value, str) else None
+    return given.problem(("kind",), f"{value!r} is no kind; one of {', '.join(names)}", value, guess)
+
+
+def _missing_tables(kind: catalog.Kind, tables: Mapping[str, Any], misspelt: set[str | None]) -> list[Problem]:
+    """What the kind needs and is not there. An empty [model] is all defaults, but data must be given a name."""
+    problems = []
+    for need in sorted(kind.needs - misspelt):
+        if need not in tables or (need == "data" and tables[need] == {}):
+            table = "[data.NAME]" if need == "data" else f"[{need}]"
+            problems.append(Problem(need, f"is missing; kind {kind.name} needs a {table} table"))
+    return problems
 
 
 def _missing_files(manifest: Manifest) -> list[Problem]:
     sources = [("model.source", manifest.model.source)] if manifest.model else []
     sources += [(f"data.{name}.source", spec.source) for name, spec in manifest.data.items()]
-    return [Problem(key, f"no such file or folder: {source}", value=source) for key, source in sources if Path(source).is_absolute() and not Path(source).exists()]
+    problems = []
+    for key, source in sources:
+        path = Path(source)
+        if path.is_absolute() and not _exists(path):
+            beside = [entry.name for entry in path.parent.iterdir()] if _exists(path.parent) and path.parent.is_dir() else []
+            guess = nearest(path.name, beside)
+            problems.append(Problem(key, f"no such file or folder: {source}", value=source, suggestion=guess))
+    return problems
 
 
-def _validated(
-    model: type[Any],
-    tables: Mapping[str, Any],
-    prefix: KeyPath,
-    whole: Mapping[str, Any],
-    lines: dict[KeyPath, int],
-    problems: list[Problem],
-    skip: tuple[str, ...] = (),
-) -> Any:
+def _exists(path: Path) -> bool:
     try:
-        return model.model_validate(dict(tables))
-    except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            path = _real_path((*prefix, *detail["loc"]), whole)
-            if path[-1:] and path[-1] in skip:
-                continue
-            problem = _explain(detail, path, model, prefix, lines)
-            if problem not in problems:
-                problems.append(problem)
-        return None
-
-
-def _real_path(loc: KeyPath, whole: Any) -> KeyPath:
-    """The part of pydantic's location that stands in the file: names of union branches and types are left out."""
-    path: list[str | int] = []
-    for index, key in enumerate(loc):
-        if isinstance(whole, Mapping):
-            if key not in whole and index < len(loc) - 1:
-                continue
-            path.append(key)
-            whole = whole.get(str(key))
-        elif isinstance(whole, list) and isinstance(key, int):
-            path.append(key)
-            whole = whole[key] if key < len(whole) else None
-    return tuple(path)
-
-
-def _explain(detail: ErrorDetails, path: KeyPath, model: type[Any], prefix: KeyPath, lines: dict[KeyPath, int]) -> Problem:
-    if detail["type"] == "extra_forbidden":
-        allowed = _keys_at(model, path[len(prefix) : -1])
-        return _problem(path, f"is no key here; known: {', '.join(sorted(allowed))}", detail["input"], lines, allowed)
-    if detail["type"] == "missing":
-        return _problem(path, "is missing", None, lines)
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    said = detail["input"]
-    text = f"{said!r}" if len(repr(said)) <= 80 else f"{repr(said)[:77]}…"
-    verb = "should be " if detail["msg"].startswith("Input should be ") else ""
-    expected = detail.get("ctx", {}).get("expected", "")
-    choices = [choice.strip(" '") for choice in str(expected).replace(" or ", ", ").split(",")] if detail["type"] == "literal_error" else ()
-    return _problem(path, f"{text} {verb}{message}" if verb else f"{text}: {message}", said, lines, choices)
-
-
-def _keys_at(model: type[Any], path: KeyPath) -> list[str]:
-    """The keys that the table at `path` below `model` may have."""
-    current: Any = model
-    for key in path:
-        annotation = getattr(current, "model_fields", {}).get(key)
-        options = [annotation.annotation, *getattr(annotation.annotation, "__args__", ())] if annotation else getattr(current, "__args__", ())
-        current = next((o for o in options if hasattr(o, "model_fields")), next((o for o in options if hasattr(o, "__args__")), None))
-        if hasattr(current, "__args__") and not hasattr(current, "model_fields"):
-            nested = [o for o in current.__args__ if hasattr(o, "model_fields")]
-            current = nested[0] if nested and key == path[-1] else current
-    return list(getattr(current, "model_fields", {}))
-
-
-def _problem(path: KeyPath, message: str, value: object, lines: dict[KeyPath, int], choices: Sequence[str] = ()) -> Problem:
-    said = str(value) if isinstance(value, str) and choices and value not in choices else str(path[-1]) if path else ""
-    wanted = said if isinstance(value, str) and path and str(path[-1]) not in choices and "is no key" not in message else str(path[-1]) if path else ""
-    close = difflib.get_close_matches(wanted, list(choices), n=1, cutoff=0.5) if choices else []
-    return Problem(_dotted(path), message, line_of(lines, path), value, close[0] if close else None)
-
-
-def _with_line(problem: Problem, lines: dict[KeyPath, int]) -> Problem:
-    line = problem.line or line_of(lines, tuple(problem.path.split(".")))
-    return Problem(problem.path, problem.message, line, problem.value, problem.suggestion)
-
-
-def _dotted(path: KeyPath) -> str:
-    return ".".join(str(key) for key in path) or "manifest"
-
-
-def _override(tables: dict[str, Any], lines: dict[KeyPath, int], text: str) -> None:
-    """Set one key from `a.b=VALUE`; VALUE is TOML, or a bare string where it is no TOML."""
-    key, equals, value = text.partition("=")
-    path = tuple(part.strip() for part in key.split("."))
-    if not equals or not all(path):
-        raise UserError(f"--set {text}: not KEY=VALUE", "for instance --set params.lr=1e-5")
-    try:
-        parsed = tomli.loads(f"value = {value}")["value"]
-    except tomli.TOMLDecodeError:
-        parsed = value.strip()
-    table: Any = tables
-    for part in path[:-1]:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise UserError(f"--set {text}: {part} is a value, not a table")
-    table[path[-1]] = parsed
-    for end in range(1, len(path) + 1):
-        if end == len(path):
-            lines.pop(path[:end], None)
+        return path.exists()
+    except OSError:  # a name too long for the file system, a folder that may not be looked into
+        return False
 
 
 def _located(source: str, base: Path) -> str:
     """An absolute path where `source` means a file or folder beside the manifest; unchanged for builtin: and hub names."""
     if source.startswith("builtin:"):
         return source
-    path = Path(source).expanduser()
-    looks_local = path.is_absolute() or source.startswith((".", "~")) or source.endswith(LOCAL_SUFFIXES)
-    if looks_local or (base / path).exists():
-        return str((base / path).resolve())
-    return source
+    looks_local = source.startswith((".", "/", "~")) or source.endswith(LOCAL_SUFFIXES)
+    try:
+        path = base / Path(source).expanduser()
+        return str(path.resolve()) if looks_local or _exists(path) else source
+    except (OSError, ValueError, RuntimeError):  # a null byte, a link to itself, the home of an unknown user
+        return str(base.absolute() / source)
