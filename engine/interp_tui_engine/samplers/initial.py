@@ -1,0 +1,70 @@
+"""The mean loss at w0, per token position, which sampled losses are compared with. Computed once for all chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..errors import RunFailed
+from . import checkpoint
+from .batches import BatchOrder
+from .chain import Pieces, out_of_memory
+from .executor import Executor
+from .problem import Problem, RowLoss
+
+
+def initial_loss(
+    problem: Problem, order: BatchOrder, executor: Executor, folder: Path | None, pieces: Pieces, warn: Callable[[str], None]
+) -> NDArray[np.float64]:
+    """Mean over the first batches of the data order, at the weights before any init_noise: (positions,), nats.
+
+    Batches are shared out over the executor's threads and added in their order, so the sum does not depend on who finished first.
+    """
+    path = None if folder is None else folder / "init_loss.pt"
+    known = None if path is None else checkpoint.load(path)
+    if known is not None:
+        return np.asarray(known["init_loss"].numpy())
+    batches = order.init_loss_batches()
+    bound = [problem.bind(_fixed_leaves(problem)) for _ in range(executor.workers)]
+
+    def one(index: int) -> NDArray[np.float64]:
+        return _batch_sum(problem, bound[index % executor.workers], batches[index], pieces, warn)
+
+    with ThreadPoolExecutor(executor.workers, "init-loss", initializer=torch.set_num_threads, initargs=(executor.intra_threads,)) as pool:
+        # One task per bound copy at a time: a module is not shared between threads.
+        sums: list[NDArray[np.float64]] = []
+        for start in range(0, len(batches), executor.workers):
+            sums.extend(pool.map(one, range(start, min(start + executor.workers, len(batches)))))
+    rows = sum(int(b.shape[0]) for b in batches)
+    mean = np.sum(sums, axis=0) / rows
+    if not np.isfinite(mean).all():
+        raise RunFailed("the loss at the initial weights is not finite", "Check the model's weights and the data.")
+    if path is not None:
+        checkpoint.save(path, {"init_loss": torch.from_numpy(mean)})
+    return np.asarray(mean)
+
+
+def _fixed_leaves(problem: Problem) -> dict[str, Tensor]:
+    anchor = problem.space.anchor
+    views = problem.space.views(anchor if problem.space.dtype == torch.float32 else anchor.to(problem.space.dtype))
+    return {name: nn.Parameter(view, requires_grad=False) for name, view in views.items()}
+
+
+@torch.no_grad()
+def _batch_sum(problem: Problem, loss: RowLoss, rows: Tensor, pieces: Pieces, warn: Callable[[str], None]) -> NDArray[np.float64]:
+    while True:
+        seen = pieces.count
+        try:
+            parts = [loss(problem.batch(part)).double().sum(0).cpu() for part in pieces.split(rows)]
+            return np.asarray(torch.stack(parts).sum(0).numpy())
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if not pieces.halve(seen, int(rows.shape[0]), warn):
+                raise RunFailed("out of memory with one row at a time", "Use a shorter context or a smaller model.") from error

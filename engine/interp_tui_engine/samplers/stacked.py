@@ -1,0 +1,175 @@
+"""Several chains in one step: parameters stacked, gradients from `torch.func.vmap(grad)`.
+
+The stack always has the same width, and chain c always sits in slot c mod width, so a chain's numbers do not depend on which others
+are there; slots without a chain compute at w0 and are ignored. Worth it where launches cost more than arithmetic (small models on a GPU).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import metrics
+from .batches import BatchOrder
+from .chain import Pieces
+from .noise import NoiseSource
+from .problem import Batch, Problem, take
+from .record import ChainRecord
+from .registry import METHODS
+from .settings import SamplerConfig
+
+
+@final
+class StackedChains:
+    """Chains c with the same c // width, stepping together."""
+
+    def __init__(
+        self, problem: Problem, config: SamplerConfig, records: Sequence[ChainRecord], order: BatchOrder, pieces: Pieces, width: int
+    ) -> None:
+        assert len({r.chain // width for r in records}) == 1, "chains of one stack share c // width"
+        self._problem, self._config, self._order, self._pieces, self._width = problem, config, order, pieces, width
+        self.records = tuple(records)
+        self._slots = {r.chain % width: r for r in records}
+        space = problem.space
+        self._flat = space.anchor.repeat(width, 1)
+        self._kernel = METHODS[config.sampling_method].kernel()
+        start = self._kernel.init(self._flat, config)
+        self._vectors = {name: getattr(start, name) for name in METHODS[config.sampling_method].vectors()}
+        blocks = len(space.blocks)
+        self._noise = {slot: NoiseSource(config.init_seed, r.chain, blocks, "step", space.device) for slot, r in self._slots.items()}
+        self._scratch = torch.zeros_like(self._flat)
+        self._gradient = torch.zeros_like(self._flat)
+        self._mask = torch.cat([torch.ones(b.stop - b.start, device=space.device) if b.mask is None else b.mask for b in space.blocks])
+        self.want_distance = True
+        if config.init_noise:
+            for slot, record in self._slots.items():
+                source = NoiseSource(config.init_seed, record.chain, blocks, "init", space.device)
+                for b in space.blocks:
+                    source.fill(self._scratch[slot, b.start : b.stop], 0, b.index)
+                self._flat[slot] += self._scratch[slot] * config.init_noise * self._mask
+
+    @property
+    def done(self) -> bool:
+        return all(r.done for r in self.records)
+
+    def step(self) -> None:
+        """One step of every chain of the stack that is not done. A chain that is no longer finite fails alone."""
+        live = {slot: r for slot, r in self._slots.items() if not r.done}
+        (step,) = {r.now.step for r in live.values()}
+        losses = self._losses_and_gradients(step)
+        for slot, record in list(live.items()):
+            if not math.isfinite(float(losses[slot].mean(dtype=np.float64))):
+                self._fail(slot, record, step, "the loss is not finite")
+                del live[slot]
+        norms, distances = self._update(step, live)
+        observed = self._observables(step)
+        for slot, record in live.items():
+            if not math.isfinite(norms[slot]) or not math.isfinite(distances[slot]):
+                self._fail(slot, record, step, "the gradient is not finite" if not math.isfinite(norms[slot]) else "the weights are not finite")
+                continue
+            draw = self._config.draw_at(step)
+            for name, values in observed.items():
+                assert draw is not None
+                record.push(name, draw, values[slot])
+            record.stepped(step, losses[slot], losses[slot].size, norms[slot], distances[slot])
+
+    def _fail(self, slot: int, record: ChainRecord, step: int, reason: str) -> None:
+        record.fail(step, reason)
+        # Back to w0, so that the slot's arithmetic stays finite and cheap.
+        self._flat[slot] = self._problem.space.anchor
+
+    def _stacked_batch(self, per_slot: Mapping[int, Tensor]) -> tuple[Batch, int | None]:
+        rows = [per_slot.get(slot, next(iter(per_slot.values()))) for slot in range(self._width)]
+        if self._config.match_sampling_input_ids_across_chains:
+            return self._problem.batch(rows[0]), None
+        flat = self._problem.batch(torch.cat(rows))
+        return _unflatten(flat, self._width), 0
+
+    def _losses_and_gradients(self, step: int) -> NDArray[np.float32]:
+        problem, space = self._problem, self._problem.space
+        per_slot = {slot: self._order.step(step, r.chain) for slot, r in self._slots.items()}
+        micro = len(next(iter(per_slot.values())))
+        total = self._config.rows_per_step * problem.positions
+        self._gradient.zero_()
+        found = []
+
+        def objective(leaves: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+            losses = problem.functional(leaves, batch)
+            return losses.sum() / total, losses
+
+        for i in range(micro):
+            pieces = {slot: self._pieces.split(batches[i]) for slot, batches in per_slot.items()}
+            for j in range(len(next(iter(pieces.values())))):
+                batch, dim = self._stacked_batch({slot: parts[j] for slot, parts in pieces.items()})
+                run = torch.func.vmap(torch.func.grad(objective, has_aux=True), in_dims=(0, dim))
+                gradients, losses = run(space.views(self._flat), batch)
+                for slot_of in space.slots:
+                    self._gradient[:, slot_of.start : slot_of.stop] += gradients[slot_of.name].reshape(self._width, -1)
+                found.append(losses)
+        return torch.cat(found, dim=1).detach().cpu().numpy()
+
+    @torch.no_grad()
+    def _update(self, step: int, live: Mapping[int, ChainRecord]) -> tuple[list[float], list[float]]:
+        space = self._problem.space
+        for slot in live:
+            for b in space.blocks:
+                self._noise[slot].fill(self._scratch[slot, b.start : b.stop], step, b.index)
+        before = (self._flat.clone(), self._scratch.clone()) if self._config.save_metrics else None
+        state = self._kernel.State(self._flat, **self._vectors)
+        state = self._kernel.step(state, self._gradient, self._scratch, space.anchor, self._mask, self._config)
+        if before is not None:
+            conditioner = self._kernel.conditioner(state, self._config)
+            for slot, record in live.items():
+                g_diag = None if conditioner is None else conditioner[slot]
+                parts = metrics.parts_of_step(before[0][slot], self._gradient[slot], before[1][slot], space.anchor, self._mask, g_diag, self._config)
+                for name, value in zip(metrics.NAMES, metrics.finish(parts).tolist(), strict=True):
+                    record.push(f"metrics_{name}", step, value)
+        for slot in set(range(self._width)) - set(live):
+            self._flat[slot] = space.anchor
+        return self._gradient.norm(dim=1).tolist(), (self._flat - space.anchor).norm(dim=1).tolist()
+
+    @torch.no_grad()
+    def _observables(self, step: int) -> dict[str, NDArray[np.float32]]:
+        if self._config.draw_at(step) is None:
+            return {}
+        run = torch.func.vmap(self._problem.functional, in_dims=(0, None))
+        found = {}
+        for observable in self._problem.observables:
+            parts = []
+            for start in range(0, observable.rows, observable.batch_size):
+                for part in self._pieces.split(torch.arange(start, start + observable.batch_size)):
+                    batch = take(observable.data, slice(int(part[0]), int(part[-1]) + 1))
+                    parts.append(run(self._problem.space.views(self._flat), batch))
+            found[f"loss_{observable.name}"] = torch.cat(parts, dim=1).cpu().numpy()
+        return found
+
+    def state(self) -> list[dict[str, Any]]:
+        """What a checkpoint of each chain holds."""
+        rows = []
+        for slot, record in self._slots.items():
+            vectors = {f"vector_{name}": v[slot].clone() for name, v in self._vectors.items()}
+            rows.append({**record.state(), "weights": self._flat[slot].clone(), **vectors, "pieces": self._pieces.count})
+        return rows
+
+    def restore(self, states: list[dict[str, Any]]) -> None:
+        """Go on from checkpoints that `state` wrote, in the order of `records`."""
+        for (slot, record), state in zip(self._slots.items(), states, strict=True):
+            if record.done:
+                continue
+            self._flat[slot] = state["weights"].to(self._flat.device)
+            for name, vector in self._vectors.items():
+                vector[slot] = state[f"vector_{name}"].to(vector.device)
+
+
+def _unflatten(batch: Batch, width: int) -> Batch:
+    if isinstance(batch, Tensor):
+        return batch.unflatten(0, (width, -1))
+    if isinstance(batch, Mapping):
+        return {key: value.unflatten(0, (width, -1)) for key, value in batch.items()}
+    return tuple(value.unflatten(0, (width, -1)) for value in batch)
