@@ -1,1 +1,43 @@
-"""The engine: sampling, analyses and the run contract."""
+"""The engine of interp-tui. Names load on first use, so that importing the package costs nothing and loads no torch.
+
+    import interp_tui_engine as engine
+    model = engine.load_model("builtin:tiny")
+    result = engine.llc(model.module, dataset, {"train": dataset}, lr=1e-4, n_beta=30)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "sample": "api",
+    "sample_function": "api",
+    "llc": "api",
+    "run": "api",
+    "compute_llc": "estimators.llc",
+    "SamplerConfig": "samplers.settings",
+    "load_model": "models",
+    "load_rows": "data",
+}
+
+__all__ = ["SamplerConfig", "compute_llc", "llc", "load_model", "load_rows", "run", "sample", "sample_function"]
+
+if TYPE_CHECKING:
+    from .api import llc, run, sample, sample_function
+    from .data import load_rows
+    from .estimators.llc import compute_llc
+    from .models import load_model
+    from .samplers.settings import SamplerConfig
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
