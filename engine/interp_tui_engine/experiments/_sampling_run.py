@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,10 @@ from .. import atomic
 from ..catalog import Result
 from ..data import TokenRows, load_rows
 from ..errors import RunFailed, UserError
-from ..estimators.diagnostics import summarize
+from ..estimators.diagnostics import LiveDiagnostics
+from ..estimators.llc import compute_llc
 from ..events import ArrayWritten, ChainFailed, Event, Metrics, Phase, Progress, RunStarted, Warned
+from ..figures import Curve, Level, lines_svg
 from ..manifest import Manifest
 from ..models import LoadedModel, load_model
 from ..samplers.chains import ChainsResult, ChainsSnapshot, Command, run_chains
@@ -27,6 +29,7 @@ from ..samplers.problem import ModuleProblem
 from ..samplers.settings import SamplerConfig
 from ..samplers.store import ObservableSpec, SampleStore, digests, open_samples
 from ._sampling import SamplingParams, config_of
+from ._sampling_report import report_of
 from ._stream import stream
 from .context import Context, Interrupted, Ticker, parse_bytes, parse_interval
 
@@ -193,6 +196,7 @@ class _Reporter:
         self._traced: dict[int, int] = {}
         self._failed: set[int] = set()
         self._estimate = Ticker(ESTIMATE_EVERY)
+        self._diagnostics: LiveDiagnostics | None = None
         self._first_steps: int | None = None
 
     def report(self, snapshot: ChainsSnapshot) -> None:
@@ -227,8 +231,9 @@ class _Reporter:
             )
         )
         if self._estimate.due() or done == total:
-            self._emit(Metrics("estimate", max(c.step for c in chains), self._estimates(snapshot)))
-            self._emit(Metrics("headline", max(c.step for c in chains), headline(self._estimates(snapshot))))
+            estimates = self._estimates(snapshot)
+            self._emit(Metrics("estimate", max(c.step for c in chains), estimates))
+            self._emit(Metrics("headline", max(c.step for c in chains), headline(estimates)))
 
     def _new_points(self, snapshot: ChainsSnapshot, row: int) -> list[list[float]]:
         """Draw and loss of a chain's draws since the last report, thinned to means of equal buckets."""
@@ -246,15 +251,16 @@ class _Reporter:
         return points
 
     def _estimates(self, snapshot: ChainsSnapshot) -> dict[str, Any]:
-        summary = summarize(snapshot.trace, snapshot.init_loss, self._config.n_beta)
+        if self._diagnostics is None:
+            self._diagnostics = LiveDiagnostics(snapshot.init_loss, self._config.n_beta)
+        summary = self._diagnostics.update(snapshot.trace)
         memory = psutil.Process().memory_info().rss
         device = torch.cuda.max_memory_allocated(self._model.device) if self._model.device.type == "cuda" else None
         return {
-            "llc_mean": summary.llc_mean,
+            "llc_mean": summary.llc,
             "llc_std_error": summary.llc_std_error,
             "rhat": summary.rhat,
             "ess": summary.ess,
-            "drift": summary.drift,
             "init_loss": snapshot.init_loss,
             "tokens_per_second": snapshot.tokens_per_second,
             "memory_bytes": memory,
@@ -265,3 +271,51 @@ class _Reporter:
 def headline(estimates: dict[str, Any]) -> dict[str, Any]:
     """The few numbers that a listing shows."""
     return {key: estimates[key] for key in ("llc_mean", "llc_std_error", "rhat") if estimates.get(key) is not None}
+
+
+def result(done: Sampled, *, with_llc: bool) -> Result:
+    """What a finished sampling run says: result.json's numbers, a report with its figure, and a digest of each array."""
+    folder = done.context.folder
+    samples = open_samples(folder.path / STORE)
+    estimate = compute_llc(samples)
+    failed = {c.chain: {"step": c.failed_step, "cause": c.failed_reason} for c in done.chains.snapshot.chains if not c.healthy}
+    trace = estimate["loss_trace"].values
+    healthy = [int(c) for c in estimate.attrs["healthy_chains"]]
+    values: dict[str, Any] = {
+        "init_loss": float(estimate["init_loss"]),
+        "loss_mean": float(trace[healthy, done.config.num_burnin_steps :].mean()),
+        "healthy_chains": healthy,
+        "failed_chains": {str(chain): why for chain, why in failed.items()},
+        "tokens_per_second": done.chains.snapshot.tokens_per_second,
+        "rhat": float(estimate["rhat"]),
+        "ess": float(estimate["ess"]),
+        "seconds": done.seconds,
+        "executor": done.chains.executor.record(),
+    }
+    if with_llc:
+        per_chain = estimate["llc_per_chain"].values.tolist()
+        values = {
+            "llc_mean": float(estimate["llc_mean"]),
+            "llc_std": float(estimate["llc_std"]),
+            "llc_std_error": float(estimate["llc_std_error"]),
+            "llc_per_chain": per_chain,
+        } | values
+    _write_figure(done, trace, values["init_loss"])
+    shown = {key: values[key] for key in ("llc_mean", "llc_std_error", "loss_mean", "rhat", "ess") if math.isfinite(values.get(key, math.nan))}
+    return Result(values, shown, report_of(done, values), digests(folder.path / STORE))
+
+
+def _write_figure(done: Sampled, trace: Any, init_loss: float) -> None:
+    """The loss of each chain over its steps, as bucket means: a figure is some 600 points wide."""
+    steps = trace.shape[1]
+    edges = np.unique(np.linspace(0, steps, min(steps, 600) + 1).astype(int))
+    middles = ((edges[:-1] + edges[1:] - 1) / 2).tolist()
+    curves = [
+        Curve(f"chain {chain}", middles, [float(row[a:b].mean()) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+        for chain, row in enumerate(trace)
+        if np.isfinite(row).all()
+    ]
+    figures = done.context.folder.path / "figures"
+    figures.mkdir(exist_ok=True)
+    svg = lines_svg(f"Loss along {len(curves)} chains: {done.manifest.name}", "step", "loss, nats a token", curves, [Level("L(w₀)", init_loss)])
+    atomic.write_text(figures / "loss.svg", svg)
