@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read once, when Textual is imported
-for _name in ("NO_COLOR", "INTERP_TUI_RUNS", "TEXTUAL", "COLORTERM"):
-    os.environ.pop(_name, None)
-
 import pytest
 import tomli_w
+
 from interp_tui import host
 from interp_tui_engine import atomic
 from interp_tui_engine.events import Event, Stamped, to_line
 from interp_tui_engine.runfolder import Owner, RunFolder, Status
+
+os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read once, when Textual is first imported: by a test module, after this one
+for _name in ("NO_COLOR", "INTERP_TUI_RUNS", "TEXTUAL", "COLORTERM"):
+    os.environ.pop(_name, None)
 
 NOW = 1_790_000_000.0
 """The moment every test of the app takes place: 2026-09-21 14:13:20 UTC."""
@@ -53,7 +54,15 @@ LLC_TABLES: dict[str, Any] = {
     "seed": 100,
     "model": {"source": "builtin:tiny", "revision": "final", "dtype": "float32", "device": "auto", "backend": "transformers"},
     "data": {"train": {"source": "builtin:prose", "context": 64, "rows": 512}},
-    "params": {"lr": 1e-4, "n_beta": 30.0, "localization": 100.0, "num_chains": 4, "num_draws": 100, "batch_size": 16, "sampling_data": "train"},
+    "params": {
+        "lr": 1e-4,
+        "n_beta": 30.0,
+        "localization": 100.0,
+        "num_chains": 4,
+        "num_draws": 100,
+        "batch_size": 16,
+        "sampling_data": "train",
+    },
 }
 
 
@@ -83,7 +92,7 @@ def make_run(runs_root: Path) -> MakeRun:
         folder = RunFolder.create(runs_root / (folder_name or f"20260921-{999999 - int(age):06d}-{kind}-{name}"))
         request = {"kind": kind, "name": name} | (LLC_TABLES if tables is None else dict(tables))
         atomic.write_text(folder.manifest_path, tomli_w.dumps(request))
-        alive = state in {"running", "paused", "stopping"}
+        alive = state in {"queued", "running", "paused", "stopping"}
         status = Status(
             state=state,  # type: ignore[arg-type]
             kind=kind,
@@ -100,8 +109,6 @@ def make_run(runs_root: Path) -> MakeRun:
             updated=NOW - age / 2,
             exit=dict(exit or {}),
         )
-        if state == "queued":
-            status = Status(state="queued", kind=kind, name=name, model=model, updated=4e9)
         folder.write_status(status)
         lines = [to_line(Stamped(seq, NOW - age + seq, event)) for seq, event in enumerate(events, 1)]
         folder.events_path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -110,3 +117,16 @@ def make_run(runs_root: Path) -> MakeRun:
         return folder
 
     return make
+
+
+@pytest.fixture
+def settle() -> Callable[[Any], Any]:
+    """Wait until the app's threads have said what they found and it has been drawn."""
+
+    async def wait(pilot: Any) -> None:
+        for _ in range(3):
+            await pilot.pause()
+            await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+
+    return wait

@@ -1,7 +1,7 @@
 """The one gate through which text from models, data, run folders and file names reaches the terminal.
 
-A token or a file name may hold escape sequences (OSC 52 writes the clipboard), bidi overrides that reorder what follows, or characters of no
-width that hide. All of them are shown as visible glyphs, and none is read as markup.
+A token or a file name may hold escape sequences (OSC 52 writes the clipboard), bidi overrides that reorder what follows, or characters
+of no width that hide. All of them are shown as visible glyphs, and none is read as markup.
 """
 
 from __future__ import annotations

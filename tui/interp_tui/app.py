@@ -1,0 +1,183 @@
+"""The app: which screens there are, what they share, and how it ends. Screens are imported when first opened, for a quick first paint."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
+from textual.screen import Screen
+
+from interp_tui_engine.errors import UserError
+
+from . import config, host, themes
+from .asciify import AsciiFilter
+from .palette import RunProvider
+from .sanitise import clean
+from .session import Run, RunIndex
+from .widgets.header import HeaderLine
+
+if TYPE_CHECKING:
+    from interp_tui_engine.runfolder import RunFolder
+
+HEADER_EVERY = 1.0
+DEVICES_EVERY = 10.0
+
+
+class InterpApp(App[int]):
+    """The workbench over one folder of runs."""
+
+    TITLE = "interp-tui"
+    CSS_PATH = "app.tcss"
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    COMMAND_PALETTE_DISPLAY = "^p"
+    COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {RunProvider}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "Help", id="app.help", key_display="?"),
+        Binding("ctrl+t", "change_theme", "Theme", id="app.theme", show=False),
+        Binding("q,ctrl+q", "quit", "Quit", id="app.quit", show=False),
+    ]
+
+    def __init__(self, runs_root: Path, open_run: Path | None = None) -> None:
+        super().__init__()
+        self.runs_root = runs_root
+        self.index = RunIndex(runs_root)
+        self.listed: Sequence[Run] = ()
+        """The runs as last listed, for the palette and for whoever wants them without waiting for a disk."""
+        self._to_open = open_run
+        self._devices = host.cores()
+        self._loaded, self._theme_problems = themes.load_themes()
+        for loaded in self._loaded.values():
+            self.register_theme(loaded.to_textual())
+        self._config = config.load()
+        self.theme = themes.first_theme(self._loaded, self._config.theme)
+        if self._loaded:  # Textual's own lack the colours that chains and heatmaps are drawn in
+            for name in set(self.available_themes) - set(self._loaded):
+                self.unregister_theme(name)
+        self._ascii_filter = AsciiFilter()
+
+    # -- looks
+
+    @property
+    def ascii_mode(self) -> bool:
+        """Whether the theme draws with ASCII only."""
+        loaded = self._loaded.get(self.theme)
+        return loaded is not None and loaded.ascii
+
+    def glyph(self, state: str) -> str:
+        return themes.glyph(state, self.ascii_mode)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return themes.FALLBACKS
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [*filters, self._ascii_filter] if self.ascii_mode else filters
+
+    def watch_theme(self, name: str) -> None:
+        self.set_class(self.ascii_mode, "-ascii")
+
+    # -- life
+
+    def get_default_screen(self) -> Screen[None]:
+        from .screens.runs import RunsScreen
+
+        return RunsScreen()
+
+    def on_mount(self) -> None:
+        if self._config.keys:
+            self.set_keymap(self._config.keys)
+        for problem in (*self._theme_problems, *self._config.problems):
+            self.notify(clean(problem), severity="warning", markup=False)
+        # a hang-up ends Textual without unmounting, and ignoring it leaves a process that spins; runs are their own sessions and go on
+        with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.exit)
+        self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme.name))
+        self.set_interval(HEADER_EVERY, self.refresh_header)
+        self.set_interval(DEVICES_EVERY, self.look_for_devices)
+        self.look_for_devices()
+        if self._to_open is not None:
+            self.open_path(self._to_open)
+
+    @work(thread=True, group="theme")
+    def _remember(self, name: str) -> None:
+        config.remember_theme(name)
+
+    @work(thread=True, group="devices", exclusive=True)
+    def look_for_devices(self) -> None:
+        found = host.devices()
+        if found != self._devices:
+            self._devices = found
+            self.call_from_thread(self.refresh_header)
+
+    def refresh_header(self) -> None:
+        """Say what is new in the header of the screen that shows; does nothing on a screen without one."""
+        for header in self.screen.query(HeaderLine):
+            header.facts = (host.name(), self._devices, host.short_path(self.runs_root))
+            header.clock = host.clock()
+
+    # -- going places
+
+    def open_path(self, path: Path) -> None:
+        from interp_tui_engine.runfolder import RunFolder
+
+        try:
+            self.open_run(RunFolder.open(path))
+        except UserError as error:
+            self.complain(error)
+
+    def open_run(self, folder: RunFolder) -> None:
+        """Show a run, in place of the one that shows now if there is one."""
+        from .screens.run import RunScreen
+
+        self.back_home()
+        self.push_screen(RunScreen(folder))
+
+    def new_run(self, kind: str | None = None, template: RunFolder | None = None) -> None:
+        """Open the New run screen: empty, at a kind, or filled from a run."""
+        from .screens.new_run import NewRunScreen
+
+        self.back_home()
+        self.push_screen(NewRunScreen(kind=kind, template=template))
+
+    def back_home(self) -> None:
+        """Leave every screen but Runs, so that `esc` is never more than one or two steps from home."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def complain(self, error: UserError) -> None:
+        """Say what was wrong, and what to do about it."""
+        self.notify(clean(error.hint) if error.hint else "", title=clean(error.what), severity="error", markup=False, timeout=8)
+
+    def action_help(self) -> None:
+        from .screens.help import HelpScreen, active_keys
+
+        states = ("queued", "running", "paused", "stopping", "done", "failed", "interrupted", "crashed")
+        legend = tuple((self.glyph(state), state, themes.colour_name(state)) for state in states)
+        title = self.screen.title or type(self.screen).__name__.removesuffix("Screen")
+        self.push_screen(HelpScreen(title, active_keys(self), legend))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        from interp_tui_engine import catalog
+
+        yield SystemCommand("Theme", "Change colours and glyphs", self.action_change_theme)
+        yield SystemCommand("Keys", "What every key does here", self.action_help)
+        for kind in catalog.kinds():
+            yield SystemCommand(f"New run: {kind.name}", kind.question, partial(self.new_run, kind.name))
+        yield SystemCommand("Runs", "Back to the list of runs", self.back_home)
+        yield SystemCommand("Screenshot", "Save this screen as SVG", self.deliver_screenshot)
+        yield SystemCommand("Quit", "Leave; runs go on", self.exit)
+
+
+def run_app(runs_root: Path, open_run: Path | None = None) -> int:
+    """Run the app until the user leaves it; returns the exit code. Runs that are going on are not touched."""
+    code = InterpApp(runs_root, open_run).run()
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,99 @@
+"""Numbers as the screens write them: short, aligned, with their error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .sanitise import clean
+
+SIGNS = {
+    "llc_mean": "λ̂",
+    "llc": "λ̂",
+    "rhat": "R̂",
+    "ess": "ESS",
+    "fvu": "FVU",
+    "l0": "L0",
+    "init_loss": "L₀",
+    "loss_mean": "loss",
+    "loss": "loss",
+}
+ASCII_SIGNS = {"llc_mean": "llc", "llc": "llc", "rhat": "rhat", "ess": "ess", "init_loss": "loss0"}
+NOT_IN_HEADLINE = {"kind", "name", "schema_version", "seconds"}
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A value in few characters: `digits` significant figures, '—' for what is not known."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        if value == 0:
+            return "0"
+        if abs(value) >= 1e6 or abs(value) < 1e-3:
+            return f"{value:.{max(0, digits - 2)}e}"
+        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        return f"{value:,.{decimals}f}"
+    return clean(str(value), limit=60)
+
+
+def with_error(value: float, error: float | None) -> str:
+    """`38.2 ± 0.9`: as many decimals as two figures of the error have."""
+    if error is None or not math.isfinite(error) or not math.isfinite(value):
+        return number(value, 3)
+    decimals = 0 if error >= 10 else min(6, max(0, 1 - math.floor(math.log10(error)))) if error > 0 else 3
+    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
+
+
+def headline(values: Mapping[str, Any], *, ascii: bool = False, most: int = 3) -> str:
+    """A run's headline numbers on one line: `λ̂ 38.2 ± 0.9  R̂ 1.02`. A `x_std` or `x_stderr` becomes the error of its `x_mean`."""
+    return "  ".join(f"{sign} {said}" for sign, said in headline_pairs(values, ascii=ascii)[:most])
+
+
+def headline_pairs(values: Mapping[str, Any], *, ascii: bool = False) -> list[tuple[str, str]]:
+    """The headline as (sign, value) pairs, in its own order, errors joined to what they belong to."""
+    pairs: list[tuple[str, str]] = []
+    joined = NOT_IN_HEADLINE | {
+        f"{key.removesuffix('_mean')}{end}" for key in values if key.endswith("_mean") for end in ("_std", "_stderr")
+    }
+    for key, value in values.items():
+        if key in joined or isinstance(value, (list, Mapping)):
+            continue
+        sign = (ASCII_SIGNS if ascii else SIGNS).get(key, SIGNS.get(key, key) if not ascii else key)
+        stem = key.removesuffix("_mean")
+        error = next((values[stem + end] for end in ("_stderr", "_std") if isinstance(values.get(stem + end), (int, float))), None)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and key.endswith("_mean") and error is not None:
+            said = with_error(float(value), float(error))
+        else:
+            said = number(value, 3)
+        pairs.append((clean(sign, limit=24), said.replace("±", "+-").replace("—", "-") if ascii else said))
+    return pairs
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+ASCII_BLOCKS = "_.-=+*#@"
+
+
+def spark(values: list[float], width: int, *, ascii: bool = False) -> str:
+    """The values as one row of `width` block characters; each cell shows the mean of what falls in it."""
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite or width < 1:
+        return ""
+    count = min(width, len(finite))
+    cells = [finite[i * len(finite) // count : (i + 1) * len(finite) // count] for i in range(count)]
+    means = [sum(cell) / len(cell) for cell in cells]
+    low, high = min(means), max(means)
+    blocks = ASCII_BLOCKS if ascii else BLOCKS
+    scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
+    return "".join(blocks[round((v - low) * scale)] for v in means)
+
+
+def bar(fraction: float, width: int, *, ascii: bool = False) -> str:
+    """A progress bar of `width` cells."""
+    filled = round(max(0.0, min(1.0, fraction)) * width)
+    full, empty = ("#", ".") if ascii else ("█", "░")
+    return full * filled + empty * (width - filled)

@@ -1,0 +1,116 @@
+"""A run as a row of the Runs table and as the text of its preview."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from . import host, themes
+from .numbers import bar, headline, headline_pairs, number, spark
+from .preview import Preview
+from .sanitise import clean
+from .session import Run
+from .widgets.list_table import Cell, Column, Row
+
+COLUMNS = (
+    Column("", 2),
+    Column("kind", 12, grow=2, most=18),
+    Column("name", 14, grow=4, most=32),
+    Column("model", 14, grow=3, most=28, drop=1),
+    Column("progress", 14),
+    Column("headline", 20, grow=6),
+    Column("age", 5, right=True),
+)
+BAR = 8
+AFTER = {
+    "crashed": "r resumes from the last checkpoint",
+    "interrupted": "r resumes from the last checkpoint",
+    "failed": "r tries again from the last checkpoint; t opens it as a template",
+    "queued": "r starts it",
+    "paused": "p goes on",
+}
+SIMPLE_REASON = {"crashed": "owner gone", "interrupted": "stopped", "failed": "failed"}
+
+
+def row(run: Run, *, ascii: bool, marked: bool = False) -> Row:
+    """The run as one line. Everything that came from outside is cleaned."""
+    status = run.status
+    state = status.state
+    colour = themes.colour_name(state)
+    text, text_colour = _said(run, ascii)
+    return Row(
+        run.key,
+        (
+            Cell(("c" if marked else themes.glyph(state, ascii)), "accent" if marked else colour),
+            Cell(clean(status.kind, limit=40)),
+            Cell(clean(status.name, limit=80)),
+            Cell(clean(status.model, limit=60), "muted"),
+            Cell(*_progress(run, ascii)),
+            Cell(text, text_colour),
+            Cell(host.age(host.now() - run.started) if run.started else "", "muted"),
+        ),
+    )
+
+
+def _progress(run: Run, ascii: bool) -> tuple[str, str]:
+    status = run.status
+    if status.state == "done":
+        return (
+            f"{number(int(status.total))} {clean(status.unit, limit=10)}{'s' if status.total != 1 else ''}" if status.total else "",
+            "muted",
+        )
+    if status.state == "queued":
+        return "waiting", "muted"
+    if not status.total:
+        return ("starting", "muted") if run.active else ("", "muted")
+    colour = "accent" if status.state == "running" else "muted"
+    return f"{bar(status.fraction, BAR, ascii=ascii)} {int(100 * status.fraction):>2} %", colour
+
+
+def _said(run: Run, ascii: bool) -> tuple[str, str]:
+    status = run.status
+    if status.state in SIMPLE_REASON:
+        return clean(str(status.exit.get("reason") or SIMPLE_REASON[status.state]), limit=120), themes.colour_name(status.state)
+    return headline(status.headline, ascii=ascii), "foreground"
+
+
+def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Content:
+    """What is known of the run in a few lines, the most telling first."""
+    status = run.status
+    state = status.state
+    colour = f"${themes.colour_name(state)}"
+    facts = [clean(fact, limit=40) for fact in (status.kind, status.model, status.device) if fact]
+    lines = [Content.assemble((f"{themes.glyph(state, ascii)} {state}", colour), "  ", " · ".join(facts), ("  " + _when(run), "$muted"))]
+    pairs = headline_pairs(status.headline, ascii=ascii)
+    if pairs:
+        lines.append(Content.assemble(*(part for sign, said in pairs[:6] for part in ((sign, "$muted"), f" {said}   "))))
+    if found and len(found.loss) > 1:
+        low, high = min(found.loss), max(found.loss)
+        room = min(60, max(10, width - 40))
+        drawn = spark(list(found.loss), room, ascii=ascii)
+        lines.append(
+            Content.assemble(("loss ", "$muted"), (drawn, "$chain-0"), f" {number(low)} – {number(high)}", (" mean over chains", "$muted"))
+        )
+    reason = clean(str(status.exit.get("reason") or ""), limit=300)
+    if reason and state != "done":
+        lines.append(Content.styled(reason, colour))
+    advice = clean(str(status.exit.get("advice") or ""), limit=300)
+    if advice and state != "done":
+        lines.append(Content(advice))
+    if state in AFTER:
+        lines.append(Content.styled(AFTER[state], "$accent"))
+    for failure in (found.failed_chains if found else ())[:2]:
+        lines.append(Content.styled(clean(failure, limit=200), "$bad"))
+    if found and found.warning:
+        lines.append(Content.styled(clean(found.warning, limit=200), "$warn"))
+    lines.append(Content.styled(host.short_path(run.folder.path), "$muted"))
+    return Content("\n").join(lines)
+
+
+def _when(run: Run) -> str:
+    status = run.status
+    if not run.started:
+        return ""
+    if run.active:
+        left = f", {host.duration(status.eta_seconds)} left" if status.eta_seconds is not None else ""
+        return f"started {host.age(host.now() - run.started)} ago{left}"
+    return f"{host.age(host.now() - run.started)} ago, took {host.duration(max(0.0, status.updated - run.started))}"

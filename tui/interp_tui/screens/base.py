@@ -1,0 +1,43 @@
+"""What every screen of the workbench has: the header line, the footer with its keys, and `esc` back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from interp_tui.widgets.header import HeaderLine
+
+if TYPE_CHECKING:
+    from interp_tui.app import InterpApp
+
+
+class WorkScreen(Screen[None]):
+    """A full screen. Subclasses yield what lies between header and footer from `body`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", "Back", id="back", show=False)]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+
+    def compose(self) -> ComposeResult:
+        yield HeaderLine()
+        yield from self.body()
+        yield Footer(compact=True)
+
+    def body(self) -> ComposeResult:
+        yield from ()
+
+    @property
+    def workbench(self) -> InterpApp:
+        """The app, as what it is."""
+        from interp_tui.app import InterpApp
+
+        assert isinstance(self.app, InterpApp)
+        return self.app
+
+    def action_back(self) -> None:
+        if len(self.app.screen_stack) > 1:
+            self.app.pop_screen()

@@ -1,0 +1,243 @@
+"""A table of keyed rows with a cursor that stays on its row, drawn line by line: 50,000 rows cost what is visible.
+
+Columns have fixed widths that follow from the table's width alone, so that nothing moves when data arrive; where there is little room,
+columns with the highest `drop` go first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.color import Color
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+GAP = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its least width, its share of what room is left, and up to which width."""
+
+    title: str
+    width: int
+    grow: int = 0
+    most: int = 200
+    right: bool = False
+    drop: int = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text, already sanitised, and the theme variable it is drawn in; 'foreground' unless said."""
+
+    text: str
+    colour: str = "foreground"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `key` is what it is called in messages. Rows are compared to find what must be drawn again."""
+
+    key: str
+    cells: tuple[Cell, ...]
+
+
+def layout(columns: Sequence[Column], width: int) -> list[int]:
+    """The width of each column in a table `width` cells wide; 0 where the column is left out."""
+    widths = [column.width for column in columns]
+
+    def taken() -> int:
+        shown = [w for w in widths if w]
+        return sum(shown) + GAP * (len(shown) - 1)
+
+    for index in sorted((i for i, c in enumerate(columns) if c.drop), key=lambda i: -columns[i].drop):
+        if taken() <= width:
+            break
+        widths[index] = 0
+    spare = width - taken()
+    while spare > 0:
+        open_columns = [i for i, c in enumerate(columns) if widths[i] and c.grow and widths[i] < c.most]
+        if not open_columns:
+            break
+        share = sum(columns[i].grow for i in open_columns)
+        before = spare
+        for i in open_columns:
+            extra = min(before * columns[i].grow // share, columns[i].most - widths[i], spare)
+            widths[i] += extra
+            spare -= extra
+        if spare == before:
+            widths[open_columns[0]] += 1
+            spare -= 1
+    return widths
+
+
+class ListTable(ScrollView, can_focus=True):
+    """Rows under a fixed header."""
+
+    DEFAULT_CSS = """
+    ListTable { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; background: $background; }
+    ListTable > .list-table--header { color: $muted; }
+    ListTable > .list-table--cursor { background: $block-cursor-blurred-background; text-style: $block-cursor-blurred-text-style; }
+    ListTable:focus > .list-table--cursor { background: $block-cursor-background; text-style: $block-cursor-text-style; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"list-table--header", "list-table--cursor"}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home,g", "move(-1000000000)", "First", show=False),
+        Binding("end,G", "move(1000000000)", "Last", show=False),
+        Binding("enter", "select", "Open", id="table.open", key_display="⏎"),
+    ]
+
+    class Highlighted(Message):
+        """The cursor is on another row, or on none."""
+
+        def __init__(self, table: ListTable, key: str | None) -> None:
+            super().__init__()
+            self.table = table
+            self.key = key
+
+        @property
+        def control(self) -> ListTable:
+            return self.table
+
+    class Selected(Message):
+        """Enter, or a click on the row under the cursor."""
+
+        def __init__(self, table: ListTable, key: str) -> None:
+            super().__init__()
+            self.table = table
+            self.key = key
+
+        @property
+        def control(self) -> ListTable:
+            return self.table
+
+    def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.columns = tuple(columns)
+        self.rows: list[Row] = []
+        self._place: dict[str, int] = {}
+        self.cursor = 0
+        self._colours: dict[str, Color] = {}
+
+    @property
+    def key(self) -> str | None:
+        """The key of the row under the cursor."""
+        return self.rows[self.cursor].key if self.rows else None
+
+    def set_rows(self, rows: list[Row]) -> None:
+        """Show these rows. The cursor stays on the row it was on, and on the screen line it was on; only changed lines are drawn."""
+        old, key, line = self.rows, self.key, self.cursor - round(self.scroll_y)
+        self.rows = rows
+        self._place = {row.key: index for index, row in enumerate(rows)}
+        self.cursor = self._place.get(key, min(self.cursor, max(0, len(rows) - 1))) if key is not None else 0
+        if len(old) == len(rows) and all(a.key == b.key for a, b in zip(old, rows, strict=True)):
+            for index, (before, after) in enumerate(zip(old, rows, strict=True)):
+                if before is not after and before != after:
+                    self._refresh_row(index)
+        else:
+            self.virtual_size = Size(self.size.width, len(rows) + 1)
+            if key is not None and self.max_scroll_y:
+                self.scroll_to(y=max(0, self.cursor - line), animate=False, immediate=True)
+            self.refresh()
+        if self.key != key:
+            self.post_message(self.Highlighted(self, self.key))
+
+    def move_to(self, key: str) -> None:
+        """Put the cursor on the row called `key`, if there is one."""
+        if key in self._place:
+            self._move(self._place[key])
+
+    def _move(self, index: int) -> None:
+        index = max(0, min(index, len(self.rows) - 1))
+        if not self.rows or index == self.cursor:
+            return
+        before, self.cursor = self.cursor, index
+        self._refresh_row(before)
+        self._refresh_row(index)
+        visible = self.size.height - 1
+        if index < self.scroll_y:
+            self.scroll_to(y=index, animate=False, immediate=True)
+        elif index >= self.scroll_y + visible:
+            self.scroll_to(y=index - visible + 1, animate=False, immediate=True)
+        self.post_message(self.Highlighted(self, self.key))
+
+    def _refresh_row(self, index: int) -> None:
+        y = index + 1 - round(self.scroll_y)
+        if 1 <= y < self.size.height:
+            self.refresh(Region(0, y, self.size.width, 1))
+
+    def action_move(self, by: int) -> None:
+        self._move(self.cursor + by)
+
+    def action_page(self, by: int) -> None:
+        self._move(self.cursor + by * max(1, self.size.height - 2))
+
+    def action_select(self) -> None:
+        if self.key is not None:
+            self.post_message(self.Selected(self, self.key))
+
+    def on_click(self, event: events.Click) -> None:
+        index = event.y - 1 + round(self.scroll_y)
+        if event.y >= 1 and index < len(self.rows):
+            if index == self.cursor:
+                self.action_select()
+            else:
+                self._move(index)
+
+    def on_resize(self) -> None:
+        self.virtual_size = Size(self.size.width, len(self.rows) + 1)
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._colours.clear()
+
+    def _colour(self, name: str) -> Color:
+        if name not in self._colours:
+            self._colours[name] = Color.parse(self.app.theme_variables.get(name, "ansi_default"))
+        return self._colours[name]
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        base = self.rich_style
+        widths = layout(self.columns, width - 2)
+        if y == 0:
+            style = base + self.get_component_rich_style("list-table--header", partial=True)
+            return self._strip([Cell(c.title, "muted") for c in self.columns], widths, style, width)
+        index = y - 1 + round(self.scroll_y)
+        if index >= len(self.rows):
+            return Strip.blank(width, base)
+        style = base
+        if index == self.cursor:
+            style += self.get_component_rich_style("list-table--cursor", partial=True)
+        return self._strip(self.rows[index].cells, widths, style, width)
+
+    def _strip(self, cells: Sequence[Cell], widths: list[int], style: Style, width: int) -> Strip:
+        segments = [Segment(" ", style)]
+        for column, cell, room in zip(self.columns, cells, widths, strict=True):
+            if not room:
+                continue
+            text = _fit(cell.text, room, right=column.right)
+            segments.append(Segment(text, style + Style(color=self._colour(cell.colour).rich_color)))
+            segments.append(Segment(" " * GAP, style))
+        return Strip(segments).adjust_cell_length(width, style)
+
+
+def _fit(text: str, room: int, *, right: bool) -> str:
+    length = cell_len(text)
+    if length > room:
+        return set_cell_size(text, room - 1) + "…"
+    return " " * (room - length) + text if right else text + " " * (room - length)
