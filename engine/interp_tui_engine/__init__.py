@@ -17,17 +17,17 @@ _HOMES = {
     "run": "api",
     "compute_llc": "estimators.llc",
     "SamplerConfig": "samplers.settings",
-    "load_model": "models",
-    "load_rows": "data",
+    "load_model": "models.load",
+    "load_rows": "data.rows",
 }
 
 __all__ = ["SamplerConfig", "compute_llc", "llc", "load_model", "load_rows", "run", "sample", "sample_function"]
 
 if TYPE_CHECKING:
     from .api import llc, run, sample, sample_function
-    from .data import load_rows
+    from .data.rows import load_rows
     from .estimators.llc import compute_llc
-    from .models import load_model
+    from .models.load import load_model
     from .samplers.settings import SamplerConfig
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import manifest as manifests
 from . import supervisor
-from .data import TokenRows, rows_from_dataset
+from .data.rows import TokenRows, rows_from_dataset
 from .errors import RunFailed, UserError
 from .estimators.llc import compute_llc
 from .events import Stamped

@@ -159,7 +159,7 @@ class _Supervisor:
                         self.order(command)
                 self.write_status()
                 time.sleep(TICK)
-        return self.finish(worker.returncode)
+        return self.finish(worker.pid, worker.returncode)
 
     def spawn(self) -> subprocess.Popen[bytes]:
         with open(self.shard / "engine.log", "ab") as log:
@@ -215,9 +215,11 @@ class _Supervisor:
             self.status = replace(self.status, updated=now)
             self.folder.write_status(self.status)
 
-    def finish(self, code: int) -> Status:
+    def finish(self, pid: int, code: int) -> Status:
         """Say how it ended, in the manifest, the log and the status, in that order: a status of 'done' promises the rest."""
         said = atomic.read_json(self.shard / "exit.json") or {}
+        if said.get("pid") != pid:  # left by an earlier worker, whose supervisor was killed
+            said = {}
         state, exit_info = _ending(code, said, self.asked, self.shard / "engine.log")
         headline = said.get("headline") or self.status.headline
         recorded = {"provenance": self.first_provenance() | self.provenance | provenance.times(self.status.started)}

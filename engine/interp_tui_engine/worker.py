@@ -74,7 +74,7 @@ def work(folder: RunFolder, shard: int) -> int:
             if not isinstance(error, (UserError, RunFailed, Interrupted)):
                 traceback.print_exc()
             ending = _how_it_failed(error, folder)
-        ending["seconds"] = time.time() - started
+        ending |= {"seconds": time.time() - started, "pid": os.getpid()}
         try:
             log.append(RunFinished(ending["state"], ending["seconds"], ending.get("headline", {}), ending.get("reason", "")))
         except OSError:

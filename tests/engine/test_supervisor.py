@@ -42,7 +42,7 @@ folder = Path(sys.argv[1])
 shard = folder / "shards" / "0"
 log = EventLog(shard / "events.jsonl")
 def end(state, **said):
-    atomic.write_json(shard / "exit.json", {"state": state, **said})
+    atomic.write_json(shard / "exit.json", {"state": state, "pid": os.getpid(), **said})
 """
 
 Script = Callable[[str], RunFolder]

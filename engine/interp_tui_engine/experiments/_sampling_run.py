@@ -15,14 +15,15 @@ import torch
 
 from .. import atomic
 from ..catalog import Result
-from ..data import TokenRows, load_rows
+from ..data.rows import TokenRows, load_rows
 from ..errors import RunFailed, UserError
 from ..estimators.diagnostics import LiveDiagnostics
 from ..estimators.llc import compute_llc
 from ..events import ArrayWritten, ChainFailed, Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..figures import Curve, Level, lines_svg
 from ..manifest import Manifest
-from ..models import LoadedModel, load_model
+from ..models.load import load_model
+from ..models.loaded import LoadedModel
 from ..samplers.chains import ChainsResult, ChainsSnapshot, Command, run_chains
 from ..samplers.executor import Executor, choose_executor
 from ..samplers.problem import ModuleProblem
