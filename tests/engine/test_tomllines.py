@@ -105,7 +105,7 @@ def test_nearest_table_when_the_key_is_not_there() -> None:
     assert line_of(lines, ("other",)) is None
 
 
-@pytest.mark.parametrize("text", ["", "[", "[[a", "a", "a =", "a = [1, ", "a = {b", '"', "= 1", "a = [}", "[a]]]", 'x = """'])
+@pytest.mark.parametrize("text", ["[", "[[a", "a", "a =", "a = [1, ", "a = {b", '"', "= 1", "a = [}", "[a]]]", 'x = """'])
 def test_a_broken_text_ends_the_scan(text: str) -> None:
     with pytest.raises(tomli.TOMLDecodeError):
         tomli.loads(text)

@@ -1,0 +1,79 @@
+"""The `interp-tui` program: runs the command line and turns whatever happens into an exit code and words, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `interp-tui` with the arguments, sys.argv's when not given. Returns the exit code."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in argv
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show λ shows \u03bb
+    try:
+        from . import cli
+
+        code = cli.run(argv)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return DONE
+    except Exception as error:
+        return _explain(error, as_json)
+
+
+def _explain(problem: Exception, as_json: bool) -> int:
+    from interp_tui_engine.errors import ManifestError, RunFailed, UserError
+
+    from .commands.output import error
+
+    if os.environ.get("INTERP_TUI_DEBUG") == "1":
+        traceback.print_exception(problem)
+    if isinstance(problem, ManifestError):
+        what = str(problem).splitlines()[0]
+        error(what, exit_code=BAD_INPUT, as_json=as_json, problems=problem.problems)
+        return BAD_INPUT
+    if isinstance(problem, UserError):
+        error(problem.what, problem.hint, exit_code=BAD_INPUT, as_json=as_json)
+        return BAD_INPUT
+    if isinstance(problem, RunFailed):
+        error(problem.reason, problem.advice, exit_code=FAILED, as_json=as_json)
+        return FAILED
+    if hasattr(problem, "format_message"):  # typer's own: a wrong option, a missing argument
+        error(problem.format_message(), _usage_hint(problem), exit_code=BAD_INPUT, as_json=as_json)
+        return BAD_INPUT
+    what = f"{type(problem).__name__}: {problem}"
+    error(what[:500], f"this is a fault of interp-tui; details: {_log(problem)}", exit_code=FAILED, as_json=as_json)
+    return FAILED
+
+
+def _usage_hint(problem: Exception) -> str:
+    context = getattr(problem, "ctx", None)
+    return f"{context.command_path} --help shows what there is" if context is not None else "interp-tui --help shows what there is"
+
+
+def _log(problem: Exception) -> str:
+    """Where the traceback has been written."""
+    from platformdirs import user_log_path
+
+    try:
+        folder = user_log_path("interp-tui", ensure_exists=True)
+        path = folder / "error.log"
+        path.write_text("".join(traceback.format_exception(problem)), encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return "INTERP_TUI_DEBUG=1 shows them"
+    return str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""`interp-tui --batch`: run a manifest headless, resume it, start it detached, or only say what it would take."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from interp_tui_engine import catalog, manifest, supervisor
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.manifest import Manifest
+from interp_tui_engine.runfolder import RESUMABLE, RunFolder, Status, new_run_path, runs_root
+
+from .. import batch, host
+from .output import event, out, out_path, say, warn
+
+
+@dataclass(frozen=True)
+class Options:
+    """What stands beside --batch on the command line."""
+
+    out: Path | None = None
+    runs: Path | None = None
+    as_json: bool = False
+    plain: bool = False
+    overrides: tuple[str, ...] = ()
+    resume: bool = False
+    detach: bool = False
+    reuse: bool = False
+    dry_run: bool = False
+
+
+def run(source: Path, options: Options) -> int:
+    """Do what `--batch` with these options asks for. Returns the exit code."""
+    if options.resume:
+        return _resume(source, options)
+    request = manifest.load(source, options.overrides)
+    path = options.out.expanduser().absolute() if options.out else new_run_path(runs_root(options.runs), request.kind, request.name)
+    if path.exists() or path.is_symlink():
+        raise UserError(f"output folder exists: {path}", "a run folder is never overwritten; give another --out, or --resume it")
+    if options.dry_run:
+        return dry_run(request, path, as_json=options.as_json)
+    if options.reuse and (found := _reusable(request, options)):
+        return announce(found, as_json=options.as_json, reused=True)
+    folder = supervisor.prepare(request, path)
+    return start(folder, options)
+
+
+def start(folder: RunFolder, options: Options) -> int:
+    """Start or go on with the run in the folder, here or detached. Returns the exit code."""
+    if options.detach:
+        supervisor.launch(folder)
+        if not options.as_json:
+            say(f"started; interp-tui attach {folder.path.name} shows it, interp-tui stop {folder.path.name} ends it")
+        return announce(folder, as_json=options.as_json)
+    if options.as_json:
+        event("run_folder", path=str(folder.path))
+    else:
+        say(f"run folder {host.short_path(folder.path)}; ctrl-c stops with a checkpoint")
+    display = batch.choose(folder, as_json=options.as_json, plain=options.plain)
+    with display:
+        status = supervisor.supervise(folder, display.listen)
+    return finish(folder, status, as_json=options.as_json)
+
+
+def finish(folder: RunFolder, status: Status, *, as_json: bool) -> int:
+    """Say how the run ended, and where it is. Returns the exit code."""
+    code = batch.EXIT_CODES.get(status.state, 1)
+    if as_json:
+        return code
+    reason, advice = (str(status.exit.get(key) or "") for key in ("reason", "advice"))
+    if status.state == "interrupted":
+        say(f"interrupted{f': {reason}' if reason else ''}; interp-tui resume {folder.path.name} goes on from here")
+    elif code:
+        say(f"error: the run {status.state}{f': {reason}' if reason else ''}")
+        if advice:
+            say(f"  {advice}")
+    elif folder.report_path.exists():
+        say(f"report {host.short_path(folder.report_path)}")
+    out_path(folder.path)
+    return code
+
+
+def announce(folder: RunFolder, *, as_json: bool, reused: bool = False) -> int:
+    """Name the folder on the last line."""
+    if as_json:
+        event("run_folder", path=str(folder.path), **({"reused": True} if reused else {}))
+        return 0
+    if reused:
+        say("an equal run has finished: same request, code, weights and data")
+    out_path(folder.path)
+    return 0
+
+
+def _resume(source: Path, options: Options) -> int:
+    """Go on with a run folder: the one given, the one whose manifest is given, or --out with the manifest it was made from."""
+    place = options.out or (source.parent if source.name == "manifest.toml" else source)
+    folder = RunFolder.open(place)
+    if options.overrides:
+        raise UserError("--set cannot change a run that has begun", "start a new run: give its manifest to --batch without --resume")
+    request = manifest.load(folder.manifest_path)
+    if options.out and source.expanduser().absolute() not in (folder.path, folder.manifest_path):
+        given = manifest.load(source)
+        if given.digest() not in digests_of(folder, request):
+            raise UserError(f"{folder.path} was made from another request than {source}", "interp-tui compare shows how they differ")
+    return resume(folder, options)
+
+
+def resume(folder: RunFolder, options: Options) -> int:
+    """Go on with the run in the folder, unless it is done or going on. Returns the exit code."""
+    status = folder.status()
+    if status.state == "done":
+        if not options.as_json:
+            say("this run is done already")
+        return announce(folder, as_json=options.as_json)
+    if status.state not in RESUMABLE:
+        raise UserError(f"{folder.path.name} is {status.state}", "interp-tui attach shows it; interp-tui stop ends it")
+    if options.dry_run:
+        return dry_run(manifest.load(folder.manifest_path), folder.path, as_json=options.as_json)
+    return start(folder, options)
+
+
+def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
+    """Print what the run would take, and create nothing."""
+    estimate = catalog.get(request.kind).estimate(request)
+    free = shutil.disk_usage(_existing(path)).free
+    if as_json:
+        event(
+            "estimate",
+            seconds=estimate.seconds,
+            memory_bytes=estimate.memory_bytes,
+            disk_bytes=estimate.disk_bytes,
+            disk_free_bytes=free,
+            notes=list(estimate.notes),
+            path=str(path),
+            digest=request.digest(),
+        )
+        return 0
+    out(f"{request.kind} {request.name}: the manifest is valid; nothing has been created")
+    out(f"  time    {host.duration(estimate.seconds)}")
+    out(f"  memory  {host.size(estimate.memory_bytes)}")
+    out(f"  disk    {host.size(estimate.disk_bytes)} of {host.size(free)} free")
+    for text in estimate.notes:
+        out(f"  note    {text}")
+    if estimate.disk_bytes is not None and estimate.disk_bytes > free:
+        warn(f"the disk at {_existing(path)} is too small")
+    sys.stderr.flush()
+    out_path(path)
+    return 0
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above the path that is there."""
+    return next(parent for parent in (path, *path.parents) if parent.is_dir())
+
+
+def _reusable(request: Manifest, options: Options) -> RunFolder | None:
+    from .reuse import find
+
+    return find(request, runs_root(options.runs))
+
+
+def digests_of(folder: RunFolder, request: Manifest) -> set[str]:
+    """The digests a run answers to: of its manifest as it stands, and of the request it was made from."""
+    from .reuse import recorded
+
+    asked = recorded(folder).get("request_sha256")
+    return {request.digest(), *([asked] if isinstance(asked, str) else [])}

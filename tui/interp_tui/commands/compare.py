@@ -1,0 +1,60 @@
+"""`compare`: what two runs were asked, and what came out, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .output import columns, out, out_json
+from .shared import JsonOption, RunArgument, RunsOption, find
+
+NOT_COMPARED = ("provenance.started", "provenance.finished", "provenance.request_sha256")
+
+
+def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, json: JsonOption = False) -> int:
+    """Compare two runs: the manifest keys that differ, and the results side by side."""
+    from .. import session
+
+    left, right = find(first, runs), find(second, runs)
+    changed = differences(session.flat(session.tables(left)), session.flat(session.tables(right)))
+    results = side_by_side(session.flat(left.result() or {}), session.flat(right.result() or {}))
+    if json:
+        names = {"first": str(left.path), "second": str(right.path)}
+        out_json({**names, "manifest": changed, "result": results})
+        return 0
+    requested = {key: pair for key, pair in changed.items() if not key.startswith(("provenance.", "result."))}
+    made_with = {key: pair for key, pair in changed.items() if key.startswith("provenance.")}
+    _section("manifest", requested, left.path.name, right.path.name, "the manifests are equal")
+    _section("made with", made_with, left.path.name, right.path.name, "")
+    _section("result", results, left.path.name, right.path.name, "neither run has a result")
+    return 0
+
+
+def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The keys whose values differ, with both values; None where a side has none."""
+    keys = [*left, *(key for key in right if key not in left)]
+    return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key) and key not in NOT_COMPARED}
+
+
+def side_by_side(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Every key of either, with both values."""
+    return {key: (left.get(key), right.get(key)) for key in [*left, *(key for key in right if key not in left)]}
+
+
+def _section(title: str, pairs: Mapping[str, tuple[Any, Any]], left: str, right: str, when_empty: str) -> None:
+    if not pairs:
+        if when_empty:
+            out(when_empty)
+        return
+    rows = [(title, left, right), *((f"  {key}", _said(a), _said(b)) for key, (a, b) in pairs.items())]
+    for line in columns(rows):
+        out(line)
+
+
+def _said(value: Any) -> str:
+    from ..numbers import number
+    from ..sanitise import clean
+
+    if isinstance(value, list):
+        return clean(", ".join(number(item) for item in value), limit=44)
+    return number(value)

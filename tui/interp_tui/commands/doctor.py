@@ -1,0 +1,190 @@
+"""`doctor`: what this machine and installation offer, and what to do about what is missing.
+
+Torch-free, and says of credentials only whether there are any.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .output import columns, out, out_json
+from .shared import JsonOption, RunsOption
+
+PACKAGES = ("interp-tui", "torch", "transformers", "datasets", "textual", "pydantic", "zarr", "xarray", "numpy")
+EXTRAS = {"gguf": "gguf", "transformer-lens": "transformer-lens", "nnsight": "nnsight", "sae-lens": "sae-lens", "slurm": "submitit"}
+LOW_DISK = 5 * 10**9
+LOW_MEMORY = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `advice` is empty where all is well."""
+
+    name: str
+    found: str
+    advice: str = ""
+
+
+def doctor(runs: RunsOption = None, json: JsonOption = False) -> int:
+    """Report what this machine offers, and what to do about what is missing."""
+    findings = list(examine(runs))
+    if json:
+        out_json([{"ok": not finding.advice, **asdict(finding)} for finding in findings])
+        return 0
+    mark = {True: "ok", False: "warn"}
+    for line in columns((mark[not finding.advice], finding.name, finding.found) for finding in findings):
+        out(line)
+    advice = [finding for finding in findings if finding.advice]
+    if advice:
+        out()
+        out("what to do")
+        for line in columns((f"  {finding.name}", finding.advice) for finding in advice):
+            out(line)
+    return 0
+
+
+def examine(runs: Path | None) -> Iterator[Finding]:
+    """Every finding, in the order of the report."""
+    yield _python()
+    yield from (_package(name) for name in PACKAGES)
+    yield _extras()
+    yield _cores()
+    yield _memory()
+    yield _accelerators()
+    yield _disk(runs)
+    yield _terminal()
+    yield _credentials()
+    yield _builtin_model()
+    yield _themes()
+    yield _runs(runs)
+
+
+def _python() -> Finding:
+    old = sys.version_info < (3, 11)
+    return Finding("python", f"{platform.python_version()} at {sys.executable}", "interp-tui needs 3.11 or newer" if old else "")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, version(name))
+    except PackageNotFoundError:
+        where = "pip install interp-tui" if name != "interp-tui" else "run from a source tree; versions in manifests will lack it"
+        return Finding(name, "not installed", where)
+
+
+def _extras() -> Finding:
+    present = []
+    for extra, package in EXTRAS.items():
+        try:
+            version(package)
+            present.append(extra)
+        except PackageNotFoundError:
+            continue
+    absent = ", ".join(extra for extra in EXTRAS if extra not in present)
+    return Finding("extras", (", ".join(present) or "none") + (f" (not: {absent})" if absent else ""))
+
+
+def _cores() -> Finding:
+    import psutil
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    busy = f"the load is {load:.1f}: runs will be slow and timings wrong" if load > 1.5 * usable else ""
+    return Finding("cores", f"{usable} usable, {psutil.cpu_count(logical=False) or '?'} physical, load {load:.1f}", busy)
+
+
+def _memory() -> Finding:
+    import psutil
+
+    from .. import host
+
+    memory = psutil.virtual_memory()
+    low = "close something, or lower batch_size and compute.threads" if memory.available < LOW_MEMORY else ""
+    return Finding("memory", f"{host.size(memory.available)} available of {host.size(memory.total)}", low)
+
+
+def _accelerators() -> Finding:
+    from .. import host
+
+    gpus = host.gpus()
+    if gpus:
+        return Finding("accelerators", gpus)
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return Finding("accelerators", "Apple GPU (mps)")
+    unseen = Path("/dev/nvidia0").exists()
+    return Finding(
+        "accelerators", "none found: runs use the CPU", "there is an NVIDIA device but no nvidia-smi: check the driver" if unseen else ""
+    )
+
+
+def _disk(runs: Path | None) -> Finding:
+    from interp_tui_engine.runfolder import runs_root
+
+    from .. import host
+
+    root = runs_root(runs)
+    place = next(parent for parent in (root, *root.parents) if parent.is_dir())
+    free = shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Finding("runs folder", f"{host.short_path(root)}: not writable", "choose another with --runs or INTERP_TUI_RUNS")
+    low = "delete old runs, or choose another place with --runs or INTERP_TUI_RUNS" if free < LOW_DISK else ""
+    return Finding("runs folder", f"{host.short_path(root)}, {host.size(free)} free", low)
+
+
+def _terminal() -> Finding:
+    if not sys.stdout.isatty():
+        return Finding("terminal", "none here (output goes to a pipe or file)")
+    width, height = shutil.get_terminal_size()
+    depth = "no colour" if os.environ.get("NO_COLOR") else _colours()
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    advice = ["make it at least 80×24"] if width < 80 or height < 24 else []
+    advice += [] if unicode else ["set LANG to a UTF-8 locale, or use the ascii theme"]
+    return Finding("terminal", f"{width}×{height}, {depth}, {'unicode' if unicode else 'no unicode'}", "; ".join(advice))
+
+
+def _colours() -> str:
+    if os.environ.get("COLORTERM") in ("truecolor", "24bit"):
+        return "16 million colours"
+    return "256 colours" if "256" in os.environ.get("TERM", "") else "16 colours"
+
+
+def _credentials() -> Finding:
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    token_file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token")
+    present = bool(os.environ.get("HF_TOKEN")) or token_file.is_file()
+    return Finding("hub credentials", "present" if present else "none (public models need none)")
+
+
+def _builtin_model() -> Finding:
+    from .locate import places
+
+    folder = places()["builtin model"]
+    if any(folder.glob("*.safetensors")) or any(folder.glob("*/*.safetensors")):
+        return Finding("builtin:tiny", "found")
+    return Finding("builtin:tiny", "not found", "install interp-tui again: its model files are missing")
+
+
+def _themes() -> Finding:
+    from ..themes import load_themes
+
+    themes, problems = load_themes()
+    return Finding("themes", ", ".join(themes) or "none", "; ".join(problems))
+
+
+def _runs(runs: Path | None) -> Finding:
+    from collections import Counter
+
+    from interp_tui_engine.runfolder import find_runs, runs_root
+
+    found = find_runs(runs_root(runs))
+    states = Counter(run.status().state for run in found)
+    counted = ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none yet"
+    stale = [run.path.name for run in found if run.status().state == "crashed"][:3]
+    return Finding("runs", counted, f"interp-tui resume goes on with a crashed run: {', '.join(stale)}" if stale else "")

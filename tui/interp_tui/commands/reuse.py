@@ -1,0 +1,60 @@
+"""Which finished run is as good as a new one: same request, same code, same weights, same data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from interp_tui_engine import manifest, provenance
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.manifest import Manifest
+from interp_tui_engine.runfolder import RunFolder, find_runs
+
+
+def recorded(folder: RunFolder) -> dict[str, Any]:
+    """What the run wrote into [provenance] of its manifest; empty where there is nothing to read."""
+    try:
+        table = tomli.loads(folder.manifest_path.read_text(encoding="utf-8")).get("provenance")
+    except (OSError, ValueError):
+        return {}
+    return table if isinstance(table, dict) else {}
+
+
+def find(request: Manifest, root: Path) -> RunFolder | None:
+    """The newest finished run under the root that would give the same numbers, if there is one."""
+    digest, code = request.digest(), provenance.code_digest()
+    for folder in find_runs(root):
+        was = recorded(folder)
+        if was.get("code_sha256") != code or folder.status().state != "done":
+            continue
+        if (was.get("request_sha256") == digest or _digest(folder) == digest) and not _changed_since(request, folder):
+            return folder
+    return None
+
+
+def _digest(folder: RunFolder) -> str | None:
+    try:
+        return manifest.load(folder.manifest_path).digest()
+    except UserError:
+        return None
+
+
+def _changed_since(request: Manifest, folder: RunFolder) -> bool:
+    """Whether a local file of the request was written after the run began.
+
+    Hashing gigabytes of weights again would cost more than it saves; a file that has not been touched has the hash the run recorded.
+    """
+    sources = [request.model.source] if request.model else []
+    sources += [spec.source for spec in request.data.values()]
+    began = folder.status().started
+    return any(_newest(Path(source)) >= began for source in sources if Path(source).is_absolute())
+
+
+def _newest(path: Path) -> float:
+    try:
+        files = [path, *path.rglob("*")] if path.is_dir() else [path]
+        return max(file.stat().st_mtime for file in files)
+    except OSError:
+        return float("inf")

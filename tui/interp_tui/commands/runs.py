@@ -1,0 +1,178 @@
+"""`list` and `show`: the runs there are, and one of them in full."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .output import columns, out, out_json, say
+from .shared import JsonOption, RunArgument, RunsOption, find
+
+if TYPE_CHECKING:
+    from interp_tui_engine.runfolder import RunFolder, Status
+
+
+def list_(
+    runs: RunsOption = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only runs in this state, such as done or running.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only runs of this kind.")] = None,
+    json: JsonOption = False,
+) -> int:
+    """List the runs, newest first."""
+    from interp_tui_engine.runfolder import runs_root
+
+    from .. import host
+    from ..session import RunIndex
+
+    root = runs_root(runs)
+    _check_state(state)
+    found = [run for run in RunIndex(root).refresh() if state in (None, run.status.state) and kind in (None, run.status.kind)]
+    if json:
+        out_json([{"path": str(run.folder.path), **run.status.to_json()} for run in found])
+        return 0
+    rows: list[tuple[str, ...]] = [("", "state", "kind", "name", "model", "progress", "headline", "age", "folder")]
+    rows += [(*_row(run.status), host.age(time.time() - run.started), run.key) for run in found]
+    if not found:
+        say(f"no runs under {host.short_path(root)}; interp-tui new llc -o llc.toml writes a first manifest")
+        return 0
+    for line in columns(rows, right=(7,)):
+        out(line)
+    return 0
+
+
+def _check_state(state: str | None) -> None:
+    from typing import get_args
+
+    from interp_tui_engine.complaints import nearest
+    from interp_tui_engine.errors import UserError
+    from interp_tui_engine.runfolder import State
+
+    states = get_args(State)
+    if state is not None and state not in states:
+        guess = nearest(state, states)
+        raise UserError(f"--state {state}: one of {', '.join(states)}", f"Did you mean {guess!r}?" if guess else "")
+
+
+def _row(status: Status) -> tuple[str, ...]:
+    from ..numbers import headline
+    from ..sanitise import clean
+    from ..themes import glyph
+
+    share = f"{status.fraction:.0%}".replace("%", " %") if status.total else ""
+    said = headline(status.headline) or str(status.exit.get("reason") or "")
+    return (
+        glyph(status.state),
+        status.state,
+        status.kind,
+        clean(status.name, limit=24),
+        clean(status.model, limit=24),
+        share,
+        clean(said, limit=48),
+    )
+
+
+def show(run: RunArgument, runs: RunsOption = None, json: JsonOption = False) -> int:
+    """Show a run: state, results, chains, why it failed, digests."""
+    from .. import session
+
+    folder = find(run, runs)
+    status = folder.status()
+    tables, damage = _tables(folder)
+    digests = session.flat(_table(_table(tables, "result"), "sha256"))
+    if json:
+        recorded = {"provenance": _table(tables, "provenance"), "sha256": digests, "damage": damage}
+        out_json({"path": str(folder.path), "status": status.to_json(), "result": folder.result(), **recorded})
+        return 0
+    out(" ".join(part for part in _row(status)[:4] if part))
+    facts = [("folder", str(folder.path)), ("model", status.model), ("device", status.device), *_times(status)]
+    if damage:
+        facts.append(("manifest", damage))
+    facts += [(key, str(status.exit[key])) for key in ("reason", "advice") if status.exit.get(key)]
+    _section("", facts)
+    _section("result", _result(folder))
+    _chains(folder)
+    _section("sha256", digests.items())
+    return 0
+
+
+def _tables(folder: RunFolder) -> tuple[dict[str, Any], str]:
+    """The manifest's tables, and what is wrong with the file if they cannot be read."""
+    from interp_tui_engine.errors import UserError
+
+    from .. import session
+
+    try:
+        return session.tables(folder), ""
+    except UserError as error:
+        return {}, error.what
+
+
+def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
+    found = tables.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _times(status: Status) -> list[tuple[str, str]]:
+    from datetime import datetime
+
+    from .. import host
+    from ..batch import EXIT_CODES
+
+    ended = status.state in EXIT_CODES or not status.eta_seconds
+    progress = f"{status.done:,.0f} of {status.total:,.0f} {status.unit}" if status.total else ""
+    try:
+        started = f"{datetime.fromtimestamp(status.started):%Y-%m-%d %H:%M:%S}" if status.started else ""
+    except (OSError, OverflowError, ValueError):  # a time beyond all calendars, from a damaged file
+        started = ""
+    took = host.duration(max(0.0, status.updated - status.started)) if status.started else ""
+    return [("progress", progress), ("started", started), ("took" if ended else "so far", took)]
+
+
+def _result(folder: RunFolder) -> list[tuple[str, str]]:
+    from ..numbers import number
+    from ..session import flat
+
+    found = []
+    for key, value in flat(folder.result() or {}).items():
+        if key in ("kind", "name", "schema_version"):
+            continue
+        text = _listed(value) if isinstance(value, list) else number(value)
+        found.append((key, text))
+    return found
+
+
+def _listed(values: list[Any]) -> str:
+    from ..numbers import number
+
+    return ", ".join(number(item) for item in values[:8]) + (", …" if len(values) > 8 else "")
+
+
+def _chains(folder: RunFolder) -> None:
+    from ..batch import replayed
+    from ..numbers import number
+
+    state = replayed(folder)
+    chains = state.chains()
+    if chains:
+        out()
+        rows = [("chain", "draws", "loss", "λ̂", "")]
+        for chain in chains:
+            fate = f"failed at step {chain.failure.step}: {chain.failure.cause}" if chain.failure else ""
+            rows.append((str(chain.chain), f"{chain.draws}/{chain.draws_total}", number(chain.loss), number(chain.llc), fate))
+        for line in columns(rows, right=(0, 1, 2, 3)):
+            out(line)
+    for message in list(state.warnings)[-5:]:
+        out(f"warning: {message}")
+
+
+def _section(title: str, pairs: Any) -> None:
+    rows = [(f"  {name}", str(value)) for name, value in pairs if value not in ("", None)]
+    if not rows:
+        return
+    if title:
+        out()
+        out(title)
+    for line in columns(rows):
+        out(line)
