@@ -1,0 +1,133 @@
+"""Keeps up with one run folder: its events reduced, its status, the end of its engine log. Headless; call `read` from a worker thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.runfolder import EventTail, RunFolder, Status
+
+from . import session
+from .runstate import RunState
+from .traces import Trace
+
+CHUNK_SECONDS = 0.05
+DOCUMENT_CHARACTERS = 1 << 20
+LOG_BYTES = 64 << 10
+LOG_LINES = 1000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one `read` found: the run's status, and whether there is more to read at once."""
+
+    status: Status
+    more: bool
+    gone: bool = False
+    """The folder is no longer there."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The files of a run that change only when it ends."""
+
+    manifest: str
+    result: Mapping[str, Any] | None
+    digests: Mapping[str, Any]
+    report: str
+
+
+class LogTail:
+    """The last lines of a text file that grows, or is replaced by a shorter one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.read_in_all = 0
+        """How many lines were read in all; the last `len(lines)` of them are kept."""
+        self._offset = 0
+
+    def read(self) -> None:
+        """Take in what was written since, at most the last 64 KiB of it."""
+        try:
+            with open(self.path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size < self._offset:
+                    self._offset = 0
+                skipped = size - self._offset > LOG_BYTES
+                file.seek(size - LOG_BYTES if skipped else self._offset)
+                data = file.read(LOG_BYTES)
+        except OSError:
+            return
+        whole = data.rfind(b"\n") + 1
+        self._offset = size - len(data) + whole
+        lines = data[:whole].decode("utf-8", errors="replace").splitlines()
+        found = lines[1:] if skipped else lines
+        self.lines.extend(found)
+        self.read_in_all += len(found)
+
+
+class Follower:
+    """One reader of one run. `state` changes only inside `read`, so whoever awaits that may look at it in between."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.state = RunState()
+        self.log = LogTail(folder.shard(0) / "engine.log")
+        self._tail = EventTail(folder.events_path)
+
+    def read(self) -> Reading:
+        """Take in what the run has said since the last call, for at most a twentieth of a second."""
+        deadline = time.monotonic() + CHUNK_SECONDS
+        before = self._tail.offset
+        # the chunk is read in short turns: a line that is no event ends a turn, not the chunk
+        while time.monotonic() < deadline and self._tail.behind():
+            start = self._tail.offset
+            try:
+                self.state.apply_all(self._tail.read(seconds=CHUNK_SECONDS))
+            except (TypeError, AttributeError):  # a line whose fields are of types no event has
+                continue
+            if self._tail.offset == start:
+                break
+        self.log.read()
+        more = self._tail.behind() and self._tail.offset > before
+        return Reading(session.read_run(self.folder).status, more, not self.folder.path.is_dir())
+
+    def documents(self) -> Documents:
+        """Manifest, result and report as they are now; empty where they cannot be read."""
+        try:
+            recorded = session.tables(self.folder).get("result", {}).get("sha256", {})
+        except (UserError, AttributeError):
+            recorded = {}
+        digests = recorded if isinstance(recorded, dict) else {}
+        return Documents(_text(self.folder.manifest_path), self.folder.result(), digests, _text(self.folder.report_path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")[:DOCUMENT_CHARACTERS]
+    except OSError:
+        return ""
+
+
+def mean_trace(folder: RunFolder, columns: int, *, seconds: float = 3.0) -> list[tuple[float, float]]:
+    """The mean loss over a run's healthy chains by draw, read in one go: for laying it under another run's."""
+    follower = Follower(folder)
+    deadline = time.monotonic() + seconds
+    while follower.read().more and time.monotonic() < deadline:
+        pass
+    joined = Trace()
+    sums: dict[int, list[float]] = {}
+    for chain, trace in follower.state.traces.items():
+        if chain not in follower.state.failures:
+            for draw, value in trace.means(0, trace.last + 1, columns):
+                sums.setdefault(draw, []).append(value)
+    for draw in sorted(sums):
+        joined.add(draw, sum(sums[draw]) / len(sums[draw]))
+    return [*joined.means(0, joined.last + 1, columns)]

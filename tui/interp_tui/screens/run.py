@@ -1,0 +1,328 @@
+"""One run: its status over four tabs, followed as it goes on, and the keys that steer it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import TabbedContent, TabPane, Tabs
+
+from interp_tui import host, session
+from interp_tui.follow import Documents, Follower, Reading, mean_trace
+from interp_tui.narrate import narrate
+from interp_tui.numbers import headline
+from interp_tui.pace import Pace, backlog_of
+from interp_tui.run_strip import strip_facts
+from interp_tui.sanitise import clean, clean_lines
+from interp_tui.views import view_for
+from interp_tui.views.base import RunView, heading
+from interp_tui.views.sampling import SamplingView
+from interp_tui.widgets.facts import rich_style
+from interp_tui.widgets.panes import LogPane, ResultPane, TomlPane
+from interp_tui.widgets.strip import StatusStrip, StripFacts
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Command, RunFolder, Status
+
+from .base import WorkScreen
+from .confirm import ConfirmScreen
+
+TICK = 0.2
+"""Seconds between looks at the folder while nothing is behind."""
+PLOTS_EVERY = 0.5
+TABLES_EVERY = 1.0
+TABS = ("live", "result", "manifest", "log")
+
+
+class RunScreen(WorkScreen):
+    """Follows a run folder; closing it changes nothing about the run."""
+
+    TITLE = "Run"
+    CSS = """
+    RunScreen TabbedContent { height: 1fr; }
+    RunScreen TabPane { padding: 0; }
+    RunScreen ContentTabs { height: 1; }
+    RunScreen ContentTabs Underline { display: none; }
+    RunScreen ContentTabs #tabs-list { height: 1; }
+    RunScreen ContentTab { height: 1; padding: 0 2; color: $muted; }
+    RunScreen ContentTab.-active { color: $accent; text-style: bold; background: $block-cursor-blurred-background; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "freeze", "Freeze", id="run.freeze"),
+        Binding("p", "pause", "Pause", id="run.pause"),
+        Binding("x", "stop", "Stop", id="run.stop"),
+        Binding("r", "resume", "Resume", id="run.resume"),
+        Binding("e", "export", "Export", id="run.export"),
+        Binding("t", "template", "Template", id="run.template", show=False),
+        Binding("o", "overlay", "Lay another run's mean under this one's", id="run.overlay", show=False),
+        Binding("k", "checkpoint", "Checkpoint now", id="run.checkpoint", show=False),
+        Binding("K", "kill", "Kill", id="run.kill", show=False),
+        Binding("tab", "tab(1)", "Tab", id="run.tab.next", key_display="⇥"),
+        Binding("shift+tab", "tab(-1)", "Tab before", id="run.tab.before", show=False),
+    ]
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.folder = folder
+        self.follower = Follower(folder)
+        self.frozen_at: int | None = None
+        """The state's version when the view was frozen."""
+        self.status = Status()
+        self._documents: Documents | None = None
+        self._view: RunView | None = None
+        self._strip: StripFacts | None = None
+        self._plots, self._tables = Pace(PLOTS_EVERY), Pace(TABLES_EVERY)
+        self._dirty = True
+        self._taken = -1
+        self._noted = self._logged = 0
+        self._overlaid = -1
+        self._wake, self._settled = asyncio.Event(), asyncio.Event()
+
+    def body(self) -> ComposeResult:
+        yield StatusStrip()
+        with TabbedContent(initial="live"):
+            yield TabPane("Live", id="live")
+            with TabPane("Result", id="result"):
+                yield ResultPane()
+            with TabPane("Manifest", id="manifest"):
+                yield TomlPane()
+            with TabPane("Log", id="log"):
+                yield LogPane()
+
+    def on_mount(self) -> None:
+        # arrows belong to the view's cursor; tab and the mouse change tabs
+        self.query_one(Tabs).can_focus = False
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._touch())
+        self.run_worker(self._follow(), group="follow", exclusive=True)
+
+    # -- following
+
+    async def _follow(self) -> None:
+        """Read in a thread, show, sleep until the next tick or a key; so state is never looked at while it changes."""
+        while True:
+            self._wake.clear()
+            reading = await asyncio.to_thread(self.follower.read)
+            await self._show(reading)
+            if reading.more:
+                continue
+            if not self._dirty and not self._wake.is_set():
+                self._settled.set()
+            try:
+                await asyncio.wait_for(self._wake.wait(), TICK)
+            except TimeoutError:
+                continue
+
+    def _touch(self) -> None:
+        """Draw everything again soon."""
+        self._dirty = True
+        self._settled.clear()
+        self._wake.set()
+
+    async def settle(self) -> None:
+        """Return once all that stands in the folder has been read and drawn."""
+        self._touch()
+        await self._settled.wait()
+
+    @on(RunView.LookChanged)
+    def _look_changed(self) -> None:
+        self._touch()
+
+    def on_resize(self) -> None:
+        self._touch()
+
+    def on_screen_resume(self) -> None:
+        self.workbench.refresh_header()
+        self._touch()
+
+    async def _show(self, reading: Reading) -> None:
+        changed = reading.status.state != self.status.state
+        self.status = reading.status
+        if self._view is None:
+            self._view = view_for(self.status.kind)()
+            await self.query_one("#live", TabPane).mount(self._view)
+            self._view.focus()
+        if changed or self._documents is None:
+            self._documents = await asyncio.to_thread(self.follower.documents)
+            self.refresh_bindings()
+        if not self.is_current:
+            return
+        force, self._dirty = self._dirty or changed, False
+        now, backlog = time.monotonic(), backlog_of(self.app._driver)
+        plots, tables = (pace.due(now, backlog=backlog) or force for pace in (self._plots, self._tables))
+        state = self.follower.state
+        if (plots or tables) and self.frozen_at is None and (force or state.version != self._taken):
+            self._taken = state.version
+            self._view.take(state, self._waiting())
+            if force:
+                await self._show_texts()
+            plots = True
+        if plots and (force or self._taken == state.version):
+            await self._view.draw_plots()
+        if tables or force:
+            self._view.draw_tables()
+            self._show_log()
+        if tables or force:
+            self._show_strip(gone=reading.gone)
+
+    def _waiting(self) -> str:
+        """What a run without anything to show is doing."""
+        state = self.follower.state
+        if self.status.state not in ACTIVE:
+            return f"this run ended before its first draw: {self.status.state}"
+        if self.status.state == "queued" or not state.phase:
+            return "waiting for the worker"
+        if state.phase != "sampling":
+            return clean(f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase, limit=70)
+        row = next(iter(state.chains()), None)
+        burning = row is not None and state.burnin and row.step < state.burnin
+        return f"burn-in, step {row.step}/{state.burnin}" if burning and row is not None else "no draws yet"
+
+    def _show_strip(self, *, gone: bool) -> None:
+        state = self.follower.state
+        facts = strip_facts(state, self.status, host.now(), ascii=self.workbench.ascii_mode, gone=gone)
+        if self.frozen_at is not None and self._strip is not None:
+            behind = state.version - self.frozen_at
+            badge = f" frozen · {behind:,} {'event' if behind == 1 else 'events'} behind · {facts.badge} "
+            facts = replace(self._strip, badge=badge, badge_colour="accent", badge_loud=True)
+        else:
+            self._strip = facts
+        self.query_one(StatusStrip).show(facts)
+
+    async def _show_texts(self) -> None:
+        """The result and manifest tabs: what they show changes only when the run's state does."""
+        documents, colours = self._documents, self.app.theme_variables
+        if documents is None or self._view is None:
+            return
+        self.query_one(TomlPane).show_toml(clean_lines(documents.manifest))
+        digests = Text(end="")
+        if documents.result is None:
+            said = headline(self.follower.state.latest.get("headline", {}), ascii=self.workbench.ascii_mode)
+            numbers = heading("no result yet: it is written when the run is done" if self.status.state in ACTIVE else "this run has no result", colours)
+            numbers.append(f"\n\nso far  {said}" if said else "")
+        else:
+            numbers = self._view.result_text(documents.result, colours, ascii=self.workbench.ascii_mode)
+            digests = heading("sha256" if documents.digests else "", colours)
+            for name, value in documents.digests.items():
+                digests.append(f"\n{clean(name, limit=40):<28} ")
+                digests.append(clean(str(value), limit=64), rich_style(colours.get("muted", "")))
+        await self.query_one(ResultPane).show(numbers, digests, clean_lines(documents.report))
+
+    def _show_log(self) -> None:
+        state, log = self.follower.state, self.follower.log
+        if self.frozen_at is not None or (state.noted == self._noted and log.read_in_all == self._logged):
+            return
+        notes = list(state.notes)[-(state.noted - self._noted) :] if state.noted > self._noted else []
+        lines = list(log.lines)[-(log.read_in_all - self._logged) :] if log.read_in_all > self._logged else []
+        self._noted, self._logged = state.noted, log.read_in_all
+        colours = self.app.theme_variables
+        muted = rich_style(colours.get("muted", ""))
+        said = []
+        for when, text, colour in map(narrate, notes):
+            said.append(Text.assemble((f"{when}  ", muted), (text, rich_style(colours.get(colour, "")))))
+        self.query_one(LogPane).add(said, [clean(line.expandtabs(4), limit=2000) for line in lines])
+
+    # -- tabs
+
+    @on(TabbedContent.TabActivated)
+    def _tab_opened(self) -> None:
+        """Keys go to what the tab holds."""
+        pane = self.query_one(TabbedContent).active_pane
+        target = next((widget for widget in pane.query("*") if widget.focusable), None) if pane is not None else None
+        if target is not None:
+            target.focus()
+        self.refresh_bindings()
+
+    def action_tab(self, by: int) -> None:
+        tabs = self.query_one(TabbedContent)
+        tabs.active = TABS[(TABS.index(tabs.active) + by) % len(TABS)]
+
+    # -- keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only keys that do something to the run as it stands are offered."""
+        if action in {"pause", "stop", "kill", "checkpoint"}:
+            return self.status.state in ACTIVE
+        if action == "resume":
+            return self.status.state in RESUMABLE - {"queued"}
+        if action == "export":
+            return self._documents is not None and self._documents.result is not None
+        return not (action == "overlay" and not isinstance(self._view, SamplingView))
+
+    def action_freeze(self) -> None:
+        self.frozen_at = self.follower.state.version if self.frozen_at is None else None
+        self._touch()
+
+    def action_pause(self) -> None:
+        self.send("resume" if self.status.state == "paused" else "pause")
+
+    def action_checkpoint(self) -> None:
+        self.send("checkpoint")
+        self.notify("The run writes a checkpoint after its step.", markup=False)
+
+    def action_stop(self) -> None:
+        details = (self._named(), "It writes a checkpoint and ends; r goes on from there.")
+        self.app.push_screen(ConfirmScreen("Stop this run?", details, "stop"), partial(self._answered, "stop"))
+
+    def action_kill(self) -> None:
+        details = (self._named(), "Its worker ends at once; what came after the last checkpoint is lost.")
+        self.app.push_screen(ConfirmScreen("Kill this run?", details, "kill"), partial(self._answered, "kill"))
+
+    def _answered(self, command: Command, yes: bool | None) -> None:
+        if yes:
+            self.send(command)
+
+    def _named(self) -> str:
+        return clean(f"{self.status.kind} {self.status.name}, {self.status.state}", limit=70)
+
+    def action_resume(self) -> None:
+        self.do(partial(session.resume, self.folder), lambda _: self.notify("The run goes on.", markup=False))
+
+    def action_export(self) -> None:
+        said: Callable[[Any], None] = lambda paths: self.notify("\n".join(map(host.short_path, paths)), title="Exported", markup=False)  # noqa: E731
+        self.do(partial(session.export, self.folder), said)
+
+    def action_template(self) -> None:
+        self.workbench.new_run(template=self.folder)
+
+    def action_overlay(self) -> None:
+        """Lay the next other sampling run's mean trace under the plot; after the last one, none."""
+        view = self._view
+        others = [run for run in self.workbench.listed if run.status.kind in SamplingView.KINDS and run.folder.path != self.folder.path]
+        if not isinstance(view, SamplingView) or not others:
+            self.notify("There is no other sampling run to lay under this one.", markup=False)
+            return
+        self._overlaid += 1
+        if self._overlaid >= len(others):
+            self._overlaid, view.overlay = -1, None
+            self._touch()
+            return
+        chosen = others[self._overlaid]
+        self.do(partial(mean_trace, chosen.folder, 200), partial(self._overlay_read, view, clean(chosen.status.name, limit=30)))
+
+    def _overlay_read(self, view: SamplingView, name: str, points: list[tuple[float, float]]) -> None:
+        view.overlay = (name, points)
+        self._touch()
+
+    def send(self, command: Command) -> None:
+        self.do(partial(session.send, self.folder, command))
+
+    def do(self, action: Callable[[], Any], then: Callable[[Any], None] = lambda result: None) -> None:
+        """Do something to the run in a thread; then say so, or say what was wrong."""
+        self._do(action, then)
+
+    @work(thread=True, group="action")
+    def _do(self, action: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        try:
+            result = action()
+        except UserError as error:
+            self.app.call_from_thread(self.workbench.complain, error)
+        else:
+            self.app.call_from_thread(then, result)
+        self.app.call_from_thread(self._touch)

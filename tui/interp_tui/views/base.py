@@ -1,0 +1,89 @@
+"""What every view of a run is: it copies from the run's state what it shows, then draws that copy as often as it is asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.containers import Vertical
+from textual.message import Message
+
+from interp_tui.numbers import headline_pairs, number
+from interp_tui.runstate import RunState
+from interp_tui.sanitise import clean
+from interp_tui.widgets.facts import Fact, column, rich_style
+from interp_tui.widgets.trace import TracePlot
+
+WIDE = 110
+"""From this width on, a view has room for a panel at its side."""
+
+ROWS_AT_MOST = 500
+"""Lines of one table in the result tab; the rest is in result.json."""
+
+
+class RunView(Vertical, can_focus=True):
+    """The Live tab of a run, and how its result reads.
+
+    `take` copies, `draw_plots` and `draw_tables` draw the copy: while the screen is frozen nothing is taken, but the cursor still moves over
+    what was, and a new size is drawn anew.
+    """
+
+    KINDS: ClassVar[tuple[str, ...]] = ()
+    DEFAULT_CSS = """
+    RunView { padding: 0 1; }
+    RunView:focus { background-tint: transparent; }
+    """
+
+    class LookChanged(Message):
+        """The user changed how the view looks: draw it soon."""
+
+    def take(self, state: RunState, waiting: str) -> None:
+        """Copy what is shown from `state`. `waiting` says, for a run that has nothing to show yet, what it is doing."""
+        raise NotImplementedError
+
+    async def draw_plots(self) -> None:
+        """Draw what was taken: the parts that cost time."""
+        raise NotImplementedError
+
+    def draw_tables(self) -> None:
+        """Draw what was taken: the rest."""
+        raise NotImplementedError
+
+    @on(TracePlot.Resized)
+    def _has_room(self) -> None:
+        self.post_message(self.LookChanged())
+
+    def on_resize(self) -> None:
+        self.post_message(self.LookChanged())
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        """The result's numbers, as the Result tab shows them above the report."""
+        return scalars(result, colours, ascii=ascii)
+
+
+def scalars(result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool, skip: frozenset[str] = frozenset()) -> Text:
+    """Headline pairs first, errors joined to their means; then whatever else there is, as dotted keys."""
+    rows = [Fact(sign, said) for sign, said in headline_pairs({k: v for k, v in result.items() if k not in skip}, ascii=ascii)]
+    rows += [Fact(key, said) for key, said in _nested({k: v for k, v in result.items() if k not in skip}) if key]
+    if len(rows) > ROWS_AT_MOST:
+        rows = [*rows[:ROWS_AT_MOST], Fact("", f"and {len(rows) - ROWS_AT_MOST} more in result.json", "muted")]
+    return column(rows, colours)
+
+
+def _nested(value: Any, path: str = "") -> list[tuple[str, str]]:
+    """The lists and tables in `value`, a line for each that holds no further table."""
+    if isinstance(value, Mapping):
+        return [row for key, item in value.items() for row in _nested(item, f"{path}.{clean(key, limit=40)}" if path else clean(key, limit=40))]
+    if isinstance(value, list):
+        if any(isinstance(item, (Mapping, list)) for item in value):
+            return [row for index, item in enumerate(value) for row in _nested(item, f"{path}.{index}")]
+        return [(path, "  ".join(number(item) for item in value[:24]) + (" …" if len(value) > 24 else ""))]
+    return [(path, number(value))] if "." in path else []
+
+
+def heading(title: str, colours: Mapping[str, str]) -> Text:
+    """A quiet title above a block of a tab."""
+    return Text(title, rich_style(colours.get("muted", "")), end="")

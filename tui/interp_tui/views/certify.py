@@ -1,0 +1,132 @@
+"""Certification: each case's known learning coefficient against its estimate, and what is known to lie between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from interp_tui.host import duration
+from interp_tui.numbers import number, with_error
+from interp_tui.runstate import RunState
+from interp_tui.runstate import number as finite
+from interp_tui.sanitise import clean
+from interp_tui.widgets.axisbar import on_axis
+from interp_tui.widgets.facts import Fact, Facts, column
+from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+
+from .base import RunView
+
+TOLERANCE = 0.10
+LIMIT = 0.25
+AXIS = 25
+
+COLUMNS = (
+    Column("case", 18, grow=3, most=44),
+    Column("family", 12, grow=1, most=26, drop=3),
+    Column("true λ", 8, right=True),
+    Column("estimate", 14, right=True),
+    Column("error %", 7, right=True),
+    Column("−10 %    0    +10 %".center(AXIS), AXIS, drop=1),
+    Column("step bias", 9, right=True, drop=4),
+    Column("finite T", 9, right=True, drop=5),
+    Column("time", 8, right=True, drop=2),
+    Column("", 9),
+)
+
+
+class CertifyView(RunView):
+    """A row a case, in the order they ran."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("certify",)
+    DEFAULT_CSS = """
+    CertifyView #cases { height: 1fr; }
+    CertifyView #summary { height: auto; margin-bottom: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[Row] = []
+        self.facts: list[Fact] = []
+        self.waiting = ""
+
+    def compose(self) -> ComposeResult:
+        yield Facts(id="summary")
+        yield ListTable(COLUMNS, id="cases")
+        yield Static(id="waiting")
+
+    def on_focus(self) -> None:
+        self.query_one(ListTable).focus()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        cases = [state.cases[index] for index in sorted(state.cases)]
+        self.rows = [case_row(index, case) for index, case in enumerate(cases)]
+        self.facts = summary(cases, int(state.total))
+        self.waiting = waiting if not cases else ""
+
+    async def draw_plots(self) -> None:
+        """There are none: the rows are drawn with the tables."""
+
+    def draw_tables(self) -> None:
+        self.query_one(Facts).show(self.facts, flat=True)
+        table, waiting = self.query_one(ListTable), self.query_one("#waiting", Static)
+        table.display, waiting.display = bool(self.rows), bool(self.waiting)
+        waiting.update(self.waiting)
+        table.set_rows(self.rows)
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        found = result.get("cases")
+        cases = [case for case in found if isinstance(case, Mapping)] if isinstance(found, list) else []
+        text = column([*summary(cases, len(cases))], colours)
+        for case in cases:
+            row = case_row(0, case)
+            text.append(f"\n{row.cells[0].text:<30.30} {row.cells[2].text:>8} {row.cells[3].text:>16} {row.cells[4].text:>8} {row.cells[9].text}")
+        return text
+
+
+def summary(cases: list[Mapping[str, Any]], total: int) -> list[Fact]:
+    """How many passed so far, and the largest relative error."""
+    passed = sum(case.get("passed") is True for case in cases)
+    failed = sum(case.get("passed") is False for case in cases)
+    errors = [abs(error) for case in cases if (error := relative_error(case)) is not None]
+    found = [Fact("cases", f"{len(cases)}/{max(total, len(cases))}"), Fact("passed", str(passed), "good" if passed and not failed else "")]
+    if failed:
+        found.append(Fact("failed", str(failed), "bad", loud=True))
+    if errors:
+        found.append(Fact("largest error", f"{max(errors):.1%}".replace("%", " %")))
+    return found
+
+
+def relative_error(case: Mapping[str, Any]) -> float | None:
+    """(estimate - true) / true."""
+    true, estimate = finite(case.get("true")), finite(case.get("estimate"))
+    return (estimate - true) / true if true and estimate is not None else None
+
+
+def case_row(index: int, case: Mapping[str, Any]) -> Row:
+    """One case as a table row; a value that is not known is a dash."""
+    true, estimate, error = (finite(case.get(name)) for name in ("true", "estimate", "std_error"))
+    relative = relative_error(case)
+    passed = case.get("passed")
+    mark, colour = ("✓ passed", "good") if passed is True else ("✗ failed", "bad") if passed is False else ("…", "muted")
+    share = error / abs(true) if error is not None and true else 0.0
+    axis = on_axis(relative, AXIS, limit=LIMIT, mark=TOLERANCE, error=share)
+    return Row(
+        str(index),
+        (
+            Cell(clean(str(case.get("name") or "—"), limit=60)),
+            Cell(clean(str(case.get("family") or "—"), limit=40), "muted"),
+            Cell(number(true)),
+            Cell(with_error(estimate, error) if estimate is not None else "—"),
+            Cell(f"{relative:+.1%}".rstrip("%") if relative is not None else "—", colour),
+            Cell(axis, colour),
+            Cell(number(finite(case.get("step_bias")), 3), "muted"),
+            Cell(number(finite(case.get("finite_temperature")), 3), "muted"),
+            Cell(duration(finite(case.get("seconds"))), "muted"),
+            Cell(mark, colour),
+        ),
+    )

@@ -1,0 +1,238 @@
+"""Sampling runs: loss traces, a line for each chain, the running estimate and whether to believe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+from textual.widgets import Static
+
+from interp_tui.numbers import number, spark
+from interp_tui.runstate import RunState
+from interp_tui.widgets.chains import ChainLine, ChainTable
+from interp_tui.widgets.facts import Fact, Facts, rich_style
+from interp_tui.widgets.trace import Line, Plot, Point, TracePlot, columns_for
+from . import sampling_facts
+from .base import WIDE, RunView, scalars
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A copy of what the view shows."""
+
+    waiting: str = ""
+    extremes: Mapping[int, list[Point]] = field(default_factory=dict)
+    means: Mapping[int, list[Point]] = field(default_factory=dict)
+    chains: tuple[ChainLine, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    history: tuple[float, ...] = ()
+    """The running estimate, oldest first."""
+    init_loss: float | None = None
+    burnin: int = 0
+    last: int = 0
+    stop: int = 1
+
+
+class SamplingView(RunView):
+    """Loss traces over a table of chains; beside them, where there is room, the estimate."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("sample", "llc")
+    DEFAULT_CSS = """
+    SamplingView #top { height: 1fr; min-height: 7; layout: vertical; }
+    SamplingView #plot { height: 1fr; width: 1fr; }
+    SamplingView #title { height: 1; }
+    SamplingView #side { height: auto; width: 100%; }
+    SamplingView #table { height: auto; max-height: 45%; margin-top: 0; scrollbar-size-vertical: 1; }
+    SamplingView.-wide #top { layout: horizontal; }
+    SamplingView.-wide #side { width: 36; height: 100%; border-left: solid $rule; padding: 0 0 0 2; }
+    SamplingView.-wide #table { margin-top: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "log", "Log-y", id="sampling.log"),
+        Binding("left", "cursor(-1)", "Cursor", key_display="←→", id="sampling.cursor.left"),
+        Binding("right", "cursor(1)", "Cursor right", show=False, id="sampling.cursor.right"),
+        Binding("shift+left", "cursor(-10)", "Cursor left by ten", show=False, id="sampling.cursor.left10"),
+        Binding("shift+right", "cursor(10)", "Cursor right by ten", show=False, id="sampling.cursor.right10"),
+        Binding("0", "chain(0)", "Chain", key_display="0-9", id="sampling.chain.0"),
+        *(Binding(str(n), f"chain({n})", f"Highlight chain {n}", show=False, id=f"sampling.chain.{n}") for n in range(1, 10)),
+        Binding("up", "next_chain(-1)", "Highlight the chain above", show=False, id="sampling.chain.up"),
+        Binding("down", "next_chain(1)", "Highlight the chain below", show=False, id="sampling.chain.down"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame = Frame()
+        self.log_y = False
+        self.highlight: int | None = None
+        self.cursor: int | None = None
+        """A draw, or None while no cursor is shown."""
+        self.overlay: tuple[str, list[Point]] | None = None
+        """Another run's name and mean trace."""
+
+    def compose(self) -> ComposeResult:
+        with Container(id="top"):
+            with Container(id="plot"):
+                yield Static(id="title")
+                yield TracePlot(id="trace")
+            yield Facts(id="side")
+        with VerticalScroll(id="table", can_focus=False):
+            yield ChainTable()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        last = max((trace.last for trace in state.traces.values()), default=-1) + 1
+        total = state.draws_total
+        stop = axis_stop(last, total)
+        plot = self.query_one(TracePlot)
+        columns = columns_for(len(state.traces), plot.columns)
+        ascii = self.app.has_class("-ascii")
+        history = state.series.get(("estimate", "llc_mean"))
+        self.frame = Frame(
+            waiting=waiting if not last else "",
+            extremes={chain: [*trace.extremes(0, stop, columns)] for chain, trace in state.traces.items()},
+            means={chain: [*trace.means(0, stop, plot.columns)] for chain, trace in state.traces.items()},
+            chains=tuple(sampling_facts.chain_lines(state, ascii=ascii)),
+            facts=tuple(sampling_facts.facts(state, ascii=ascii)),
+            history=tuple(value for _, value in history.means(0, history.last + 1, 60)) if history else (),
+            init_loss=state.value("estimate", "init_loss"),
+            burnin=state.burnin,
+            last=last,
+            stop=stop,
+        )
+
+    async def draw_plots(self) -> None:
+        frame, colours = self.frame, self.app.theme_variables
+        plot = self.query_one(TracePlot)
+        if not frame.extremes or not frame.last:
+            self.query_one("#title", Static).update("")
+            plot.update(waiting_text(frame.waiting, plot.size.height, plot.size.width, colours.get("muted", "")))
+            return
+        muted = colours.get("muted", "")
+        lines = [
+            Line(f"chain {chain}", points, colours.get(f"chain-{chain % 8}", "") if self.highlight in (None, chain) else muted)
+            for chain, points in sorted(frame.extremes.items(), key=lambda item: item[0] == self.highlight)
+        ]
+        if self.overlay is not None:
+            lines.insert(0, Line(self.overlay[0], self.overlay[1], colours.get("foreground", ""), marker="+" if self._ascii else "•"))
+        spec = Plot(
+            lines=lines,
+            stop=frame.stop,
+            x_label="draws",
+            log=self.log_y,
+            references={"init": frame.init_loss} if frame.init_loss is not None else {},
+            cursor=self.cursor,
+            muted=muted,
+            accent=colours.get("accent", ""),
+            ascii=self._ascii,
+        )
+        self.query_one("#title", Static).update(self._title())
+        await plot.draw(spec)
+
+    def draw_tables(self) -> None:
+        wide = self.has_class("-wide")
+        facts = list(self.frame.facts)
+        if wide and len(self.frame.history) > 2:
+            sign = "llc" if self._ascii else "λ̂"
+            facts.append(Fact(f"running {sign}", spark(list(self.frame.history), 32, ascii=self._ascii), "accent", alone=True))
+        self.query_one(Facts).show(facts, flat=not wide)
+        table = self.query_one(ChainTable)
+        table.display = bool(self.frame.chains)
+        table.show(self.frame.chains, highlight=self.highlight, width=max(70, self.size.width - 4))
+
+    @property
+    def _ascii(self) -> bool:
+        return self.app.has_class("-ascii")
+
+    def _title(self) -> Text:
+        """What the plot shows; while the cursor is on, what stands under it."""
+        frame, colours = self.frame, self.app.theme_variables
+        muted = rich_style(colours.get("muted", ""))
+        text = Text(end="", no_wrap=True, overflow="ellipsis")
+        if self.cursor is None:
+            text.append("loss per chain, nats" + ("  log-y" if self.log_y else ""), muted)
+            if frame.init_loss is not None:
+                text.append(f"   {'...' if self._ascii else '···'} at the initial weights {number(frame.init_loss)}", muted)
+            if self.overlay is not None:
+                text.append(f"   {'+++' if self._ascii else '•••'} mean of {self.overlay[0]}", rich_style(colours.get("foreground", "")))
+            return text
+        text.append(f"draw {self.cursor:,}", rich_style(colours.get("accent", ""), bold=True))
+        found = [(chain, nearest(points, self.cursor)) for chain, points in sorted(frame.means.items())]
+        values = [value for _, value in found if value is not None]
+        if values:
+            text.append(f"   mean {number(math.fsum(values) / len(values))}")
+        for chain, value in sorted(found, key=lambda item: item[0] != self.highlight):
+            said = number(value).replace("—", "-" if self._ascii else "—")
+            text.append(f"   {chain}: ", muted)
+            text.append(said, rich_style(colours.get(f"chain-{chain % 8}", "")))
+        return text
+
+    def action_log(self) -> None:
+        self.log_y = not self.log_y
+        self.post_message(self.LookChanged())
+
+    def action_chain(self, chain: int) -> None:
+        """Highlight the chain of that number; the same again lets go of it."""
+        known = {line.chain for line in self.frame.chains}
+        self.highlight = chain if chain in known and chain != self.highlight else None
+        self.post_message(self.LookChanged())
+
+    def action_next_chain(self, by: int) -> None:
+        known = [line.chain for line in self.frame.chains]
+        if not known:
+            return
+        at = known.index(self.highlight) + by if self.highlight in known else (0 if by > 0 else len(known) - 1)
+        self.highlight = known[at] if 0 <= at < len(known) else None
+        if self.highlight is not None:
+            self.query_one("#table", VerticalScroll).scroll_to(y=max(0, at - 2), animate=False)
+        self.post_message(self.LookChanged())
+
+    def action_cursor(self, by: int) -> None:
+        """Move the read-out by so many columns; past the newest draw it goes away."""
+        if not self.frame.last:
+            return
+        step = max(1, self.frame.stop // max(1, self.query_one(TracePlot).columns))
+        if self.cursor is None:
+            self.cursor = self.frame.last - 1 if by < 0 else 0
+        elif self.cursor + by * step >= self.frame.last:
+            self.cursor = None
+        else:
+            self.cursor = max(0, self.cursor + by * step)
+        self.post_message(self.LookChanged())
+
+    def on_resize(self) -> None:
+        self.set_class(self.app.size.width >= WIDE, "-wide")
+        super().on_resize()
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        text = scalars({k: v for k, v in result.items() if k not in {"llc_per_chain", "failed_chains"}}, colours, ascii=ascii)
+        lines = sampling_facts.result_chains(result, ascii=ascii)
+        if lines:
+            text.append_text(Text("\n\n"))
+            text.append_text(sampling_facts.chain_results(lines, colours, ascii=ascii))
+        return text
+
+
+def axis_stop(last: int, total: int) -> int:
+    """Where the draw axis ends: the whole run, halved as often as the draws so far leave room for, so that early draws fill the plot."""
+    stop = max(total, last, 1)
+    while stop > 2 * last and stop > 20:
+        stop = (stop + 1) // 2
+    return stop
+
+
+def nearest(points: list[Point], x: float) -> float | None:
+    """The value at `x`, or at the last point before it that stands for the draws around it."""
+    found = min(points, key=lambda point: abs(point[0] - x), default=None)
+    spacing = points[1][0] - points[0][0] if len(points) > 1 else 1
+    return found[1] if found is not None and abs(found[0] - x) <= spacing else None
+
+
+def waiting_text(message: str, height: int, width: int, muted: str) -> Text:
+    """A message in the middle of an empty plot."""
+    return Text("\n" * max(0, height // 2 - 1) + message.center(width).rstrip(), rich_style(muted), end="")

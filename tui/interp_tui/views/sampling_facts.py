@@ -1,0 +1,143 @@
+"""What a sampling run's numbers say, as plain values for its view. Headless."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from rich.text import Text
+
+from interp_tui.host import size
+from interp_tui.numbers import number, with_error
+from interp_tui.runstate import ChainNow, RunState
+from interp_tui.runstate import number as finite
+from interp_tui.sanitise import clean
+from interp_tui.verdict import RHAT_BAD, drift, verdict
+from interp_tui.widgets.chains import ChainLine
+from interp_tui.widgets.facts import Fact, rich_style
+
+APART_SIGMAS = 3.0
+
+
+def facts(state: RunState, *, ascii: bool) -> list[Fact]:
+    """The running estimate with its error, the diagnostics, the speed; last, the verdict in words."""
+
+    def of(name: str) -> float | None:
+        return state.value("estimate", name)
+
+    llc, error, rhat, ess = of("llc_mean"), of("llc_std_error"), of("rhat"), of("ess")
+    found: list[Fact] = []
+    dash = "-" if ascii else "—"
+    if llc is not None:
+        said = with_error(llc, error)
+        found.append(Fact("llc" if ascii else "λ̂", said.replace("±", "+-") if ascii else said, loud=True))
+    if state.traces:
+        loss = of("loss_mean")
+        if loss is not None and llc is None:
+            found.append(Fact("loss", number(loss), loud=True))
+        found.append(Fact("Rhat" if ascii else "R̂", number(rhat, 3) if rhat is not None else dash, "warn" if rhat is not None and rhat > RHAT_BAD else ""))
+        found.append(Fact("ESS", number(round(ess)) if ess is not None else dash))
+        moving = healthy_drift(state)
+        found.append(Fact("drift", f"{moving.share:+.1%}".replace("%", " %") if moving and math.isfinite(moving.share) else dash))
+        chains = state.chains()
+        healthy = sum(chain.failure is None for chain in chains)
+        found.append(Fact("healthy", f"{healthy}/{len(chains)} chains", "bad" if healthy < len(chains) else ""))
+        init = of("init_loss")
+        if init is not None:
+            found.append(Fact("loss0" if ascii else "L₀", number(init), roomy=True))
+    speed = of("tokens_per_second")
+    if speed is not None:
+        found.append(Fact("speed", f"{thousands(speed)} tok/s", roomy=True))
+    for name, label in (("memory_bytes", "memory"), ("device_memory_bytes", "on device")):
+        if of(name) is not None:
+            found.append(Fact(label, size(of(name)), roomy=True))
+    if state.traces:
+        said, tone = verdict(draws=fewest_draws(state), rhat=rhat, ess=ess, moving=healthy_drift(state))
+        found.append(Fact("verdict", said.replace("R̂", "Rhat") if ascii else said, tone, loud=True, alone=True))
+    return found
+
+
+def healthy_drift(state: RunState) -> Any:
+    """The drift of the chains that count."""
+    traces = [trace for chain, trace in state.traces.items() if chain not in state.failures]
+    return drift(traces, 0, state.value("estimate", "init_loss"), state.value("estimate", "ess"))
+
+
+def fewest_draws(state: RunState) -> int:
+    """Draws of the healthy chain that has the fewest."""
+    return min((trace.last + 1 for chain, trace in state.traces.items() if chain not in state.failures), default=0)
+
+
+def chain_lines(state: RunState, *, ascii: bool) -> list[ChainLine]:
+    """A line for each chain."""
+    return [_line(state, chain, ascii=ascii) for chain in state.chains()]
+
+
+def _line(state: RunState, chain: ChainNow, *, ascii: bool) -> ChainLine:
+    draws = f"{chain.draws}/{chain.draws_total}" if chain.draws_total else str(chain.draws)
+    if chain.failure is not None:
+        cause = clean(chain.failure.cause, limit=300) or "no cause given"
+        advice = "" if "lr" in cause else "; lower lr or raise localization"
+        failure = f"failed at step {chain.failure.step}: {cause}{advice}; left out of every estimate"
+        return ChainLine(chain.chain, chain.fraction, draws, (None,) * 4, "", "bad", failure)
+    health, tone = _health(state, chain)
+    sign = {"good": "+" if ascii else "✓", "warn": "~", "bad": "!"}.get(tone, " ")
+    return ChainLine(chain.chain, chain.fraction, draws, (chain.loss, chain.llc, chain.grad, chain.distance), f"{sign} {health}", tone)
+
+
+def _health(state: RunState, chain: ChainNow) -> tuple[str, str]:
+    """How a chain fares, in a word or two: whether its own mean still moves, and whether it sits apart from the others."""
+    trace = state.traces.get(chain.chain)
+    if not chain.draws or trace is None:
+        return (f"burn-in {min(chain.step, state.burnin)}/{state.burnin}", "muted") if state.burnin else ("starting", "muted")
+    ess = state.value("estimate", "ess")
+    share = ess / max(1, len(state.traces) - len(state.failures)) if ess is not None else None
+    moving = drift([trace], 0, state.value("estimate", "init_loss"), share)
+    if moving is not None and moving.clear:
+        return "drifting", "warn"
+    rhat = state.value("estimate", "rhat")
+    if rhat is not None and rhat > RHAT_BAD:
+        mine = trace.moments(0, trace.last + 1)
+        means = [other.moments(0, other.last + 1).mean for number, other in state.traces.items() if number not in state.failures]
+        error = math.sqrt(mine.variance / max(2.0, share or mine.count / 10))
+        if abs(mine.mean - statistics.median(means)) > APART_SIGMAS * error:
+            return "apart", "warn"
+    return ("done" if chain.draws_total and chain.draws >= chain.draws_total else "steady"), "good"
+
+
+def result_chains(result: Mapping[str, Any], *, ascii: bool) -> list[tuple[str, str, str]]:
+    """Chain, its estimate, and what became of it, from a result.json."""
+    estimates = result.get("llc_per_chain")
+    failed = result.get("failed_chains")
+    gone = {item for item in failed if isinstance(item, int)} if isinstance(failed, list) else set()
+    if isinstance(failed, list):
+        gone |= {item["chain"] for item in failed if isinstance(item, dict) and isinstance(item.get("chain"), int)}
+    if isinstance(estimates, Mapping):
+        pairs = [(clean(key, limit=12), finite(value)) for key, value in estimates.items()]
+    elif isinstance(estimates, list):
+        pairs = [(str(index), finite(value)) for index, value in enumerate(estimates)]
+    else:
+        pairs = [(str(chain), None) for chain in sorted(gone)]
+    dash = "-" if ascii else "—"
+    return [(name, number(value) if value is not None else dash, "failed, left out" if name in {str(g) for g in gone} else "") for name, value in pairs]
+
+
+def chain_results(rows: list[tuple[str, str, str]], colours: Mapping[str, str], *, ascii: bool) -> Text:
+    """The rows as a small table."""
+    sign = "llc" if ascii else "λ̂"
+    text = Text(end="")
+    text.append(f"chain  {sign.rjust(9 if ascii else 10)}", rich_style(colours.get("muted", "")))
+    for name, value, fate in rows:
+        text.append(f"\n{name.rjust(5)}  {value.rjust(9)}")
+        text.append(f"  {'x' if ascii else '✗'} {fate}" if fate else "", rich_style(colours.get("bad", "")))
+    return text
+
+
+def thousands(value: float) -> str:
+    """`61234` as `61.2 k`."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.1f} {unit}" if abs(value) < 100 * limit else f"{value / limit:.0f} {unit}"
+    return f"{value:.0f}"

@@ -1,0 +1,84 @@
+"""The run screen's quieter tabs: text that scrolls. They take plain values, already sanitised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.highlight import highlight
+from textual.widgets import Markdown, RichLog, Static
+
+
+class TextPane(VerticalScroll):
+    """Scrolling text."""
+
+    DEFAULT_CSS = """
+    TextPane { padding: 0 1; scrollbar-size-vertical: 1; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield Static(classes="text")
+
+    def show(self, text: Content | Text | str) -> None:
+        """Replace the text, where it differs."""
+        self.query_one(".text", Static).update(text)
+
+
+class TomlPane(TextPane):
+    """A TOML file in colours."""
+
+    _shown: str | None = None
+
+    def show_toml(self, toml: str) -> None:
+        """Show the file's text, unless it is what is shown already."""
+        if toml != self._shown:
+            self._shown = toml
+            self.show(highlight(toml, language="toml"))
+
+
+class ResultPane(VerticalScroll):
+    """Numbers above, the report below."""
+
+    DEFAULT_CSS = """
+    ResultPane { padding: 0 1; scrollbar-size-vertical: 1; }
+    ResultPane #numbers { margin-bottom: 1; }
+    ResultPane Markdown { margin: 0; padding: 0; background: $background; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="numbers")
+        yield Static(id="digests")
+        # links are text here: following one would leave the terminal
+        yield Markdown(open_links=False)
+
+    async def show(self, numbers: Text, digests: Text, report: str) -> None:
+        """Replace all three."""
+        self.query_one("#numbers", Static).update(numbers)
+        self.query_one("#digests", Static).update(digests)
+        await self.query_one(Markdown).update(report)
+
+
+class LogPane(Vertical):
+    """What the run said, line by line, over what its engine printed. Both follow their ends, unless scrolled up."""
+
+    DEFAULT_CSS = """
+    LogPane RichLog { height: 1fr; scrollbar-size-vertical: 1; background: $background; padding: 0 1; overflow-x: hidden; }
+    LogPane #engine { border-top: solid $rule; border-title-color: $muted; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield RichLog(id="said", wrap=True, max_lines=2000, min_width=20)
+        engine = RichLog(id="engine", wrap=True, max_lines=2000, min_width=20)
+        engine.border_title = "engine.log"
+        yield engine
+
+    def add(self, said: Sequence[Text], engine: Sequence[str]) -> None:
+        """Append lines to either."""
+        for pane, lines in (("#said", said), ("#engine", [Text(line) for line in engine])):
+            log = self.query_one(pane, RichLog)
+            at_end = log.is_vertical_scroll_end
+            for line in lines:
+                log.write(line, scroll_end=at_end)
