@@ -12,7 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -35,8 +35,8 @@ from .samplers.store import ObservableSpec, SampleStore, open_samples
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    Rows = Dataset | TokenRows | Tensor
-
+Rows: TypeAlias = "Dataset | TokenRows | Tensor"
+"""Token rows (n, t+1): a Hugging Face Dataset with `input_ids`, what `load_rows` returns, or an integer tensor."""
 Masks = Mapping[str, Tensor | None]
 LossFn = Callable[[nn.Module, Tensor], Tensor]
 Chains = Literal["auto", "threads", "vmap", "serial"]
@@ -153,8 +153,8 @@ def sample_function(
     config = _config(**settings)
     given = observables or {}
     seen = {name: value if isinstance(value, tuple) and isinstance(value[1], int) else (value, batches_per_draw) for name, value in given.items()}
-    problem = FunctionProblem(loss, parameters, data, seen, config.batch_size, masks=param_masks, obs_seed=obs_seed)  # type: ignore[arg-type]
-    counts = [int(count) for _, count in seen.values()]  # type: ignore[call-overload]
+    problem = FunctionProblem(loss, parameters, data, seen, config.batch_size, masks=param_masks, obs_seed=obs_seed)
+    counts = [int(count) for _, count in seen.values()]
     return _sample(problem, config, counts, output_path, chains, on_progress, _fingerprint(problem, param_masks))
 
 

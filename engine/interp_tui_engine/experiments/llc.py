@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from ..catalog import Result
+from ..catalog import Group, Result
 from ..events import Event
 from . import _sampling
 from .context import Context
 
 TITLE = "Local learning coefficient"
 QUESTION = "How degenerate is the loss around these weights?"
-GROUP = "Learning theory"
+GROUP: Group = "Learning theory"
 NEEDS = frozenset({"model", "data"})
 EXAMPLE = _sampling.EXAMPLE
 Params = _sampling.SamplingParams

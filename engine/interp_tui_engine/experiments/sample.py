@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from ..catalog import Result
+from ..catalog import Group, Result
 from ..events import Event
 from . import _sampling
 from .context import Context
 
 TITLE = "Posterior samples"
 QUESTION = "What do models near these weights look like, and how does their loss move?"
-GROUP = "Learning theory"
+GROUP: Group = "Learning theory"
 NEEDS = frozenset({"model", "data"})
 EXAMPLE = _sampling.EXAMPLE
 Params = _sampling.SamplingParams
