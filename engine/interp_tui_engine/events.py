@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import Any, ClassVar
 
 VERSION = 1
@@ -170,30 +169,60 @@ def to_line(stamped: Stamped) -> str:
         record |= {k: v for k, v in event.fields.items() if k not in record} | {"type": event.fields.get("type", "unknown")}
     else:
         record |= {f.name: finite(getattr(event, f.name)) for f in fields(event)}
-    return json.dumps(record, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    # in ASCII: a line stays one line for every reader (U+2028), lone surrogates can be written, and nothing in it steers a terminal
+    return json.dumps(record, allow_nan=False, separators=(",", ":"))
 
 
 def from_line(line: str | bytes) -> Stamped:
     """The inverse of `to_line`. Raises ValueError on a line that is no event; fields a newer version added are dropped."""
-    record = json.loads(line)
-    if not isinstance(record, dict) or not isinstance(record.get("seq"), int):
+    try:
+        record = json.loads(line)
+    except RecursionError:
+        raise ValueError("not an event: nested too deep") from None
+    if not isinstance(record, dict) or type(record.get("seq")) is not int:
         raise ValueError("not an event")
-    cls = type_of.get(record.get("type", ""))
-    event: Event
-    if cls is None:
-        event = Unknown(record)
-    else:
-        known = {name: record[name] for name in _names(cls) if name in record}
-        try:
-            event = cls(**known)
-        except TypeError as error:
-            raise ValueError(f"not a {cls.type} event: {error}") from None
-    return Stamped(record["seq"], float(record.get("t", 0.0)), event, record.get("shard"), record.get("shard_seq"))
+    name = record.get("type")
+    cls = type_of.get(name) if isinstance(name, str) else None
+    event = _event(cls, record) if cls is not None else Unknown(record)
+    t, shard, shard_seq = record.get("t"), record.get("shard"), record.get("shard_seq")
+    return Stamped(
+        record["seq"],
+        t if type(t) is float else float(t) if type(t) is int and abs(t) < 1 << 62 else 0.0,
+        event,
+        shard if type(shard) is int else None,
+        shard_seq if type(shard_seq) is int else None,
+    )
 
 
-@cache
-def _names(cls: type[Event]) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(cls))
+def _event(cls: type[Event], record: Mapping[str, Any]) -> Event:
+    values: dict[str, Any] = {}
+    for name, fitting, make in _CHECKS[cls]:
+        if name in record:
+            value = record[name]
+            if type(value) not in fitting:
+                raise ValueError(f"not a {cls.type} event: {name} is {value!r:.80}")
+            values[name] = value if make is None else make(value)
+    try:
+        return cls(**values)
+    except TypeError as error:  # a field without a default is missing
+        raise ValueError(f"not a {cls.type} event: {error}") from None
+
+
+_NONE = type(None)
+_FITTING: dict[str, tuple[tuple[type, ...], Callable[[Any], Any] | None]] = {
+    "str": ((str,), None),
+    "bool": ((bool,), None),
+    "int": ((int,), None),
+    "int | None": ((int, _NONE), None),
+    "float": ((float, int, _NONE), lambda value: 0.0 if value is None else value),  # null stands for a number that was not finite
+    "float | None": ((float, int, _NONE), None),
+    "Mapping[str, Any]": ((dict,), None),
+    "tuple[str, ...]": ((list,), lambda items: tuple(str(item) for item in items)),
+    "tuple[int, ...]": ((list,), lambda items: tuple(item if type(item) is int else 0 for item in items)),
+}
+"""By a field's annotation: the types of JSON value that fit, and what makes the field's own type of one."""
+
+_CHECKS = {cls: tuple((f.name, *_FITTING[str(f.type)]) for f in fields(cls)) for cls in type_of.values()}
 
 
 def finite(value: Any) -> Any:

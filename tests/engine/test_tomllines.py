@@ -142,7 +142,7 @@ def paths(value: Any, path: KeyPath = ()) -> list[KeyPath]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(TABLES, st.booleans())
 def test_every_key_is_found(tables: dict[str, Any], multiline: bool) -> None:
     """Exactly the paths that tomli reads have a line; it holds the key, and no table begins after what is in it."""

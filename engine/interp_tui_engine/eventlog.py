@@ -1,0 +1,115 @@
+"""The log of a run: one event a line, appended by one writer, read by any number of readers as it grows. Torch-free."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .events import Event, Stamped, from_line, to_line
+
+
+class EventLog:
+    """Appends events to a log, one whole line each; a line torn by a kill is cut off when the log is opened again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seq = 0
+        self.copied: dict[int, int] = {}
+        """For each shard, the last of its lines that stands in this log."""
+        keep = 0
+        if path.exists():
+            with path.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    keep += len(line)
+                    try:
+                        stamped = from_line(line)
+                    except ValueError:  # a damaged line costs itself, not what stands after it
+                        continue
+                    self.seq = stamped.seq
+                    if stamped.shard is not None and stamped.shard_seq is not None:
+                        self.copied[stamped.shard] = stamped.shard_seq
+        self._file: BinaryIO = path.open("ab")
+        if self._file.tell() > keep:
+            self._file.truncate(keep)
+            self._file.seek(keep)
+
+    def append(self, event: Event, *, t: float | None = None, shard: int | None = None, shard_seq: int | None = None) -> Stamped:
+        """Write one event; returns it with its sequence number. Raises OSError, e.g. on a full disk, with the log still whole."""
+        stamped = Stamped(self.seq + 1, round(time.time() if t is None else t, 3), event, shard, shard_seq)
+        start = self._file.tell()
+        try:
+            self._file.write(to_line(stamped).encode() + b"\n")
+            self._file.flush()
+        except OSError:
+            self._file = self._reopen_at(start)
+            raise
+        self.seq = stamped.seq
+        if shard is not None and shard_seq is not None:
+            self.copied[shard] = shard_seq
+        return stamped
+
+    def _reopen_at(self, size: int) -> BinaryIO:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        os.truncate(self.path, size)
+        return self.path.open("ab")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def last_events(path: Path, *, size: int = 1 << 18) -> list[Stamped]:
+    """The events in the last `size` bytes of a log; none if it cannot be read."""
+    tail = EventTail(path)
+    try:
+        start = path.stat().st_size - size
+        if start > 0:
+            with path.open("rb") as file:
+                file.seek(start)
+                tail.offset = start + len(file.readline())
+    except OSError:
+        return []
+    return list(tail.read(seconds=5.0))
+
+
+class EventTail:
+    """Reads a log as it grows, in time-boxed chunks. A truncated last line means 'not yet'."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+
+    def read(self, *, seconds: float = 0.05) -> Iterator[Stamped]:
+        """The events since the last call, stopping after `seconds`; call again for the rest. Lines that are no events are passed over."""
+        deadline = time.monotonic() + seconds
+        try:
+            file = self.path.open("rb")
+        except OSError:
+            return
+        with file:
+            if os.fstat(file.fileno()).st_size < self.offset:
+                self.offset = 0
+            file.seek(self.offset)
+            for count, line in enumerate(file):
+                if not line.endswith(b"\n"):
+                    return
+                self.offset += len(line)
+                try:
+                    yield from_line(line)
+                except ValueError:
+                    continue
+                if count % 64 == 63 and time.monotonic() > deadline:
+                    return
+
+    def behind(self) -> bool:
+        """Whether there is more to read."""
+        try:
+            return self.path.stat().st_size > self.offset
+        except OSError:
+            return False

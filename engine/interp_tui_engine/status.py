@@ -1,0 +1,146 @@
+"""What status.json says of a run, and whether the process that owns it still lives. Torch-free."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import psutil
+
+State = Literal["queued", "running", "paused", "stopping", "done", "failed", "interrupted", "crashed"]
+Command = Literal["pause", "resume", "checkpoint", "stop", "kill"]
+STATES: tuple[State, ...] = get_args(State)
+COMMANDS: tuple[Command, ...] = get_args(Command)
+ACTIVE: frozenset[State] = frozenset({"queued", "running", "paused", "stopping"})
+RESUMABLE: frozenset[State] = frozenset({"failed", "interrupted", "crashed", "queued"})
+
+SILENT_AFTER = 60.0
+"""Seconds without an update after which a run owned by another host is taken for gone: its process cannot be asked from here."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Which process holds a run, told apart from a later one with the same pid by its creation time and the machine's boot."""
+
+    host: str
+    boot_id: str
+    pid: int
+    created: float
+
+    @staticmethod
+    def me() -> Owner:
+        return Owner(socket.gethostname(), boot_id(), os.getpid(), psutil.Process().create_time())
+
+    def alive(self) -> bool | None:
+        """Whether the process lives; None when it is on another host and cannot be asked."""
+        if self.host != socket.gethostname():
+            return None
+        if self.boot_id != boot_id():
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            return bool(abs(process.create_time() - self.created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE)
+        except (psutil.Error, ValueError, OverflowError):  # no such process, or a pid that cannot be one
+            return False
+
+
+@dataclass(frozen=True)
+class Status:
+    """What status.json says: one small value, rewritten atomically."""
+
+    state: State = "queued"
+    kind: str = ""
+    name: str = ""
+    model: str = ""
+    done: float = 0.0
+    total: float = 0.0
+    unit: str = ""
+    eta_seconds: float | None = None
+    headline: dict[str, Any] = field(default_factory=dict)
+    device: str = ""
+    owner: Owner | None = None
+    worker_pid: int | None = None
+    started: float = 0.0
+    updated: float = 0.0
+    exit: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fraction(self) -> float:
+        return min(1.0, max(0.0, self.done / self.total)) if self.total else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        owner = self.owner
+        return {
+            "state": self.state,
+            "kind": self.kind,
+            "name": self.name,
+            "model": self.model,
+            "progress": {"done": self.done, "total": self.total, "unit": self.unit},
+            "eta_seconds": self.eta_seconds,
+            "headline": self.headline,
+            "device": self.device,
+            "host": owner.host if owner else None,
+            "boot_id": owner.boot_id if owner else None,
+            "pid": owner.pid if owner else None,
+            "created": owner.created if owner else None,
+            "worker_pid": self.worker_pid,
+            "started": self.started,
+            "updated": self.updated,
+            "exit": self.exit,
+        }
+
+    @staticmethod
+    def from_json(record: Any) -> Status:
+        """The status in `record`; what is missing or malformed takes its default, so that a foreign file never breaks a listing."""
+        if not isinstance(record, dict):
+            return Status()
+        progress = _table(record.get("progress"))
+        owner = None
+        if isinstance(record.get("pid"), int) and isinstance(record.get("host"), str):
+            owner = Owner(record["host"], str(record.get("boot_id")), record["pid"], _number(record.get("created")))
+        eta = record.get("eta_seconds")
+        return Status(
+            state=state_named(record.get("state")),
+            kind=str(record.get("kind") or ""),
+            name=str(record.get("name") or ""),
+            model=str(record.get("model") or ""),
+            done=_number(progress.get("done")),
+            total=_number(progress.get("total")),
+            unit=str(progress.get("unit") or ""),
+            eta_seconds=None if eta is None else _number(eta),
+            headline=_table(record.get("headline")),
+            device=str(record.get("device") or ""),
+            owner=owner,
+            worker_pid=record.get("worker_pid") if isinstance(record.get("worker_pid"), int) else None,
+            started=_number(record.get("started")),
+            updated=_number(record.get("updated")),
+            exit=_table(record.get("exit")),
+        )
+
+
+def state_named(name: object) -> State:
+    """The state of this name; 'crashed' for a name that is none, since no run leaves one."""
+    return next((state for state in STATES if state == name), "crashed")
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0.0
+    except OverflowError:  # an integer beyond all floats
+        return 0.0
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def boot_id() -> str:
+    """A name for this start of this machine, so that a pid from before a reboot is not mistaken for a live one."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return str(int(psutil.boot_time()))
