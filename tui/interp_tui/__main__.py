@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -38,6 +37,8 @@ def _explain(problem: Exception, as_json: bool) -> int:
     from .commands.output import error
 
     if os.environ.get("INTERP_TUI_DEBUG") == "1":
+        import traceback
+
         traceback.print_exception(problem)
     if isinstance(problem, ManifestError):
         what = str(problem).splitlines()[0]
@@ -64,6 +65,8 @@ def _usage_hint(problem: Exception) -> str:
 
 def _log(problem: Exception) -> str:
     """Where the traceback has been written."""
+    import traceback
+
     from platformdirs import user_log_path
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -120,6 +119,8 @@ def route(arguments: Sequence[str]) -> list[str]:
         raise UserError(f"{word!r} is a manifest, not a run folder", hint)
     if "/" in word or word.startswith((".", "~")) or word[:1].isdigit() or Path(word).exists():
         return ["open", word, *rest]
+    import difflib
+
     close = difflib.get_close_matches(word, command_names(), n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]!r}?" if close else f"{PROGRAM} --help shows what there is"
     raise UserError(f"no such command or run folder: {word!r}", hint)

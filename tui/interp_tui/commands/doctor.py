@@ -11,7 +11,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .output import columns, out, out_json
@@ -72,6 +71,8 @@ def _python() -> Finding:
 
 
 def _package(name: str) -> Finding:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return Finding(name, version(name))
     except PackageNotFoundError:
@@ -80,6 +81,8 @@ def _package(name: str) -> Finding:
 
 
 def _extras() -> Finding:
+    from importlib.metadata import PackageNotFoundError, version
+
     present = []
     for extra, package in EXTRAS.items():
         try:
