@@ -152,7 +152,10 @@ def sample_function(
     """
     config = _config(**settings)
     given = observables or {}
-    seen = {name: value if isinstance(value, tuple) and isinstance(value[1], int) else (value, batches_per_draw) for name, value in given.items()}
+    seen = {
+        name: value if isinstance(value, tuple) and isinstance(value[1], int) else (value, batches_per_draw)
+        for name, value in given.items()
+    }
     problem = FunctionProblem(loss, parameters, data, seen, config.batch_size, masks=param_masks, obs_seed=obs_seed)
     counts = [int(count) for _, count in seen.values()]
     return _sample(problem, config, counts, output_path, chains, on_progress, _fingerprint(problem, param_masks))
@@ -179,7 +182,10 @@ def run(
     out: str | Path | None = None,
     on_event: Callable[[Stamped], None] = lambda stamped: None,
 ) -> RunFolder:
-    """Run a manifest (a value, its tables, or its file) to its end and return its folder. Raises RunFailed if it ends otherwise than done."""
+    """Run a manifest (a value, its tables, or its file) to its end and return its folder.
+
+    Raises RunFailed if it ends otherwise than done.
+    """
     if isinstance(request, (str, Path)):
         request = manifests.load(Path(request))
     elif not isinstance(request, manifests.Manifest):
@@ -233,7 +239,9 @@ def _sample(
 ) -> xr.DataTree:
     executor = choose_executor(problem, config, range(config.num_chains), chains)
     path = Path(output_path) if output_path is not None else Path(tempfile.mkdtemp(prefix="interp-tui-")) / "samples.zarr"
-    request = hashlib.sha256((fingerprint + json.dumps([config.model_dump(), executor.mode, executor.width], sort_keys=True)).encode()).hexdigest()
+    request = hashlib.sha256(
+        (fingerprint + json.dumps([config.model_dump(), executor.mode, executor.width], sort_keys=True)).encode()
+    ).hexdigest()
     if path.exists():
         held = dict(open_samples(path).attrs)
         if held.get("request") != request:

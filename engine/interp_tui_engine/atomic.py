@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -9,17 +10,25 @@ from typing import Any
 
 from .events import finite
 
+DISK_FULL = errno.ENOSPC
+"""Exit code of a worker that could not even write down how it ended."""
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether a write failed for want of space or quota."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Replace `path` by `text` in one step. `durable` syncs first, so that a power cut leaves the old file or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(beside, "w", encoding="utf-8") as file:
+        with beside.open("w", encoding="utf-8") as file:
             file.write(text)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(beside, path)
+        beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

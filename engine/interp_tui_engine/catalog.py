@@ -65,8 +65,6 @@ class Kind:
     estimate: Callable[[Manifest], Estimate]
 
 
-
-
 @cache
 def kind_names() -> tuple[str, ...]:
     """The names of all kinds, found by their files; nothing is imported. Files that begin with '_' and context.py hold what kinds share."""

@@ -2,8 +2,8 @@
 
     python -P -m interp_tui_engine.supervisor RUN_FOLDER
 
-It survives a worker's crash or kill and always writes the last event and status. If it is killed itself, its worker notices, checkpoints and
-ends; the next supervisor takes over the folder and goes on from there.
+It survives a worker's crash or kill and always writes the last event and status. If it is killed itself, its worker notices, checkpoints
+and ends; the next supervisor takes over the folder and goes on from there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import filelock
 import tomli
 
 from . import atomic, manifest, provenance
+from .atomic import DISK_FULL, disk_is_full
 from .errors import UserError
 from .events import (
     Event,
@@ -38,6 +39,7 @@ from .runfolder import EventLog, EventTail, Owner, RunFolder, State, Status, tak
 Listener = Callable[[Stamped], None]
 TICK = 0.1
 STATUS_EVERY = 0.5
+RESUME = "resume goes on from the last checkpoint"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -57,7 +59,7 @@ def short_source(source: str) -> str:
 
 def launch(folder: RunFolder, *, timeout: float = 20.0) -> None:
     """Start a supervisor of its own session for the folder and return once it has confirmed. Raises UserError if it does not."""
-    log = open(folder.path / "supervisor.log", "ab")  # noqa: SIM115 - closed below, once the child has it
+    log = (folder.path / "supervisor.log").open("ab")
     with log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "interp_tui_engine.supervisor", str(folder.path)],
@@ -148,7 +150,13 @@ class _Supervisor:
             self.status = replace(self.status, worker_pid=worker.pid)
             while True:
                 ended = worker.poll() is not None
-                self.copy(tail, until_done=ended)
+                try:
+                    self.copy(tail, until_done=ended)
+                    self.write_status()
+                except OSError as error:
+                    if not disk_is_full(error):
+                        raise
+                    worker.terminate()  # it takes this for a stop; a command file would need space
                 if ended:
                     break
                 for command in self.folder.take_commands():
@@ -157,12 +165,17 @@ class _Supervisor:
                         worker.kill()
                     else:
                         self.order(command)
-                self.write_status()
                 time.sleep(TICK)
-        return self.finish(worker.pid, worker.returncode)
+        try:
+            return self.finish(worker.pid, worker.returncode)
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
+            return replace(self.status, state="failed", exit=_disk_full(self.folder))
 
     def spawn(self) -> subprocess.Popen[bytes]:
-        with open(self.shard / "engine.log", "ab") as log:
+        with (self.shard / "engine.log").open("ab") as log:
             return subprocess.Popen(
                 worker_command(self.folder, 0),
                 stdin=subprocess.DEVNULL,
@@ -235,7 +248,6 @@ class _Supervisor:
         self.log.close()
         return self.status
 
-
     def first_provenance(self) -> dict[str, Any]:
         """What was recorded when the run was first asked for: a resumed run keeps the hash of the request it began with."""
         try:
@@ -250,8 +262,10 @@ def _ending(code: int, said: dict[str, Any], asked: list[str], log: Path) -> tup
     if said and code >= 0:
         state: State = said.get("state", "failed")
         return state, {"code": code, "signal": None, "reason": said.get("reason", ""), "advice": said.get("advice", "")}
+    if code == DISK_FULL:
+        return "failed", _disk_full(log)
     if "kill" in asked:
-        return "interrupted", {"code": code, "signal": "SIGKILL", "reason": "killed on request", "advice": "resume goes on from the last checkpoint"}
+        return "interrupted", {"code": code, "signal": "SIGKILL", "reason": "killed on request", "advice": RESUME}
     if code < 0:
         name = signal.Signals(-code).name
         likely = " (out of memory?)" if name == "SIGKILL" else ""
@@ -259,11 +273,21 @@ def _ending(code: int, said: dict[str, Any], asked: list[str], log: Path) -> tup
             "code": code,
             "signal": name,
             "reason": f"the worker was ended by {name}{likely}",
-            "advice": "resume goes on from the last checkpoint",
+            "advice": RESUME,
         }
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     last = lines[-1][:300] if lines else "no output"
     return "crashed", {"code": code, "signal": None, "reason": f"the worker ended with code {code}: {last}", "advice": f"see {log.name}"}
+
+
+def _disk_full(where: RunFolder | Path) -> dict[str, Any]:
+    path = where.path if isinstance(where, RunFolder) else where
+    return {
+        "code": DISK_FULL,
+        "signal": None,
+        "reason": "the disk is full",
+        "advice": f"free space on the disk of {path}, then resume: the last checkpoint is whole",
+    }
 
 
 @contextmanager

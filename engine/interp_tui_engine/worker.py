@@ -9,7 +9,6 @@ between steps. If its supervisor is gone it checkpoints and ends, so that a kill
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 import filelock
 
 from . import atomic, catalog, manifest
+from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
 from .events import Event, Metrics, RunFinished, RunStarted
 from .experiments.context import Context, Interrupted, Order
@@ -77,10 +77,12 @@ def work(folder: RunFolder, shard: int) -> int:
         ending |= {"seconds": time.time() - started, "pid": os.getpid()}
         try:
             log.append(RunFinished(ending["state"], ending["seconds"], ending.get("headline", {}), ending.get("reason", "")))
-        except OSError:
-            traceback.print_exc()
-        log.close()
-        atomic.write_json(path / "exit.json", ending)
+            log.close()
+            atomic.write_json(path / "exit.json", ending)
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            return DISK_FULL
     return {"done": 0, "interrupted": 130}.get(ending["state"], 1)
 
 
@@ -113,8 +115,9 @@ def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
         return {"state": "failed", "reason": error.what, "advice": error.hint, "bad_input": True}
     if isinstance(error, RunFailed):
         return {"state": "failed", "reason": error.reason, "advice": error.advice}
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return {"state": "failed", "reason": f"disk full while writing {folder.path}", "advice": "free some space, then resume: the last checkpoint is whole"}
+    if disk_is_full(error):
+        advice = f"free space on the disk of {folder.path}, then resume: the last checkpoint is whole"
+        return {"state": "failed", "reason": "the disk is full", "advice": advice}
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
         return {"state": "failed", "reason": "out of memory", "advice": "lower batch_size or compute.memory_budget, or use fewer threads"}
     return {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:500], "advice": "the traceback is in the shard's engine.log"}

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -147,7 +147,9 @@ def test_stop_reaches_the_worker_and_a_second_supervisor_is_refused(scripted: Sc
 
 def test_a_killed_supervisor_reads_as_crashed(scripted: Script, tmp_path: Path) -> None:
     folder = scripted("time.sleep(60)")
-    code = "import sys; from pathlib import Path; from interp_tui_engine import supervisor; from interp_tui_engine.runfolder import RunFolder;"
+    code = (
+        "import sys; from pathlib import Path; from interp_tui_engine import supervisor; from interp_tui_engine.runfolder import RunFolder;"
+    )
     code += f"supervisor.worker_command = lambda f, s: [sys.executable, {str(tmp_path / 'worker.py')!r}, str(f.path)];"
     code += f"supervisor.supervise(RunFolder(Path({str(folder.path)!r})))"
     process = subprocess.Popen([sys.executable, "-c", code])
@@ -174,3 +176,39 @@ def test_a_folder_that_exists_is_never_overwritten(scripted: Script) -> None:
     folder = scripted("end('done')")
     with pytest.raises(UserError, match="exists"):
         supervisor.prepare(manifest.parse(REQUEST), folder.path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_a_full_disk_fails_the_run_and_space_lets_it_resume(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "worker.py"
+    monkeypatch.setattr(supervisor, "worker_command", lambda folder, shard: [sys.executable, str(script), str(folder.path)])
+    script.write_text(
+        PRELUDE
+        + textwrap.dedent("""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(28))
+        (folder.parent / "filler").write_bytes(b"x" * (900 << 10))
+        while True:
+            try: log.append(Warned("x" * 4000))
+            except OSError: time.sleep(0.05)
+        """)
+    )
+    folder = supervisor.prepare(manifest.parse(REQUEST), small_disk / "run")
+    status = supervisor.supervise(folder)
+    assert status.state == "failed" and "disk is full" in status.exit["reason"]
+    (small_disk / "filler").unlink()
+    script.write_text(PRELUDE + "end('done')")
+    assert supervisor.supervise(folder).state == "done"
+    seqs = [s.seq for s in EventTail(folder.events_path).read(seconds=5)]
+    assert seqs == list(range(1, len(seqs) + 1))

@@ -42,7 +42,9 @@ def parameters_of(manifest: Manifest) -> Size | None:
     if path.is_file():
         return Size(path.stat().st_size, ("size guessed from the file: one byte a parameter",))
     if path.is_dir():
-        return Size(sum(file.stat().st_size for file in path.glob("*.safetensors")) // 2, ("size guessed from the files: two bytes a parameter",))
+        return Size(
+            sum(file.stat().st_size for file in path.glob("*.safetensors")) // 2, ("size guessed from the files: two bytes a parameter",)
+        )
     return None
 
 

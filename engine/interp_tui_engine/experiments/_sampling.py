@@ -55,7 +55,11 @@ def check(manifest: Manifest) -> list[Problem]:
             message = f"{spec.rows} rows, but its observable needs {batches * params.batch_size} (batches × batch_size)"
             problems.append(Problem(f"data.{name}.rows", message, value=spec.rows))
     if train.rows is not None and train.rows < params.batch_size:
-        problems.append(Problem(f"data.{params.sampling_data}.rows", f"{train.rows} rows, fewer than batch_size = {params.batch_size}", value=train.rows))
+        problems.append(
+            Problem(
+                f"data.{params.sampling_data}.rows", f"{train.rows} rows, fewer than batch_size = {params.batch_size}", value=train.rows
+            )
+        )
     return problems
 
 

@@ -46,7 +46,7 @@ def report_of(done: Sampled, values: Mapping[str, Any]) -> str:
 
 
 def _remarks(done: Sampled, values: Mapping[str, Any]) -> list[str]:
-    """What a reader should doubt. Thresholds: R̂ of Vehtari et al. 2021 (1.01 strict, 1.1 clearly unmixed); a negative λ̂ is impossible at a minimum."""
+    """What a reader should doubt: R̂ past 1.1 is unmixed by any standard (Vehtari et al. 2021 ask for 1.01); at a minimum λ ≥ 0."""
     remarks = []
     rhat = values["rhat"]
     if math.isfinite(rhat) and rhat > 1.1:

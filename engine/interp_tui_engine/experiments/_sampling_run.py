@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,9 @@ def _fits(model: LoadedModel, rows: dict[str, TokenRows]) -> None:
             raise UserError(f"data.{name}.context = {data.context}, but the model has {limit} positions", f"use context = {limit} or less")
         top = int(data.ids.max())
         if top >= model.vocab_size:
-            raise UserError(f"data.{name} holds token id {top}, but the model knows {model.vocab_size} tokens", "was it tokenised for another model?")
+            raise UserError(
+                f"data.{name} holds token id {top}, but the model knows {model.vocab_size} tokens", "was it tokenised for another model?"
+            )
 
 
 def _problem(manifest: Manifest, params: SamplingParams, model: LoadedModel, rows: dict[str, TokenRows]) -> ModuleProblem:
@@ -122,7 +125,9 @@ def _problem(manifest: Manifest, params: SamplingParams, model: LoadedModel, row
         known = dict(model.module.named_parameters())
         unknown = [name for name in wanted if name not in known]
         if unknown:
-            raise UserError(f"params.restriction names no parameter of the model: {', '.join(unknown)}", f"such as {', '.join(list(known)[:4])}")
+            raise UserError(
+                f"params.restriction names no parameter of the model: {', '.join(unknown)}", f"such as {', '.join(list(known)[:4])}"
+            )
         masks = {name: None for name in wanted}
     return ModuleProblem(
         model.module,
@@ -245,7 +250,7 @@ class _Reporter:
             return []
         edges = np.unique(np.linspace(start, stop, min(POINTS_PER_REPORT, stop - start) + 1).astype(int))
         points = []
-        for left, right in zip(edges[:-1], edges[1:], strict=True):
+        for left, right in pairwise(edges):
             mean = float(snapshot.trace[row, left:right].mean())
             if math.isfinite(mean):
                 points.append([int(right) - 1, round(mean, 6)])
@@ -302,7 +307,9 @@ def result(done: Sampled, *, with_llc: bool) -> Result:
             "llc_per_chain": per_chain,
         } | values
     _write_figure(done, trace, values["init_loss"])
-    shown = {key: values[key] for key in ("llc_mean", "llc_std_error", "loss_mean", "rhat", "ess") if math.isfinite(values.get(key, math.nan))}
+    shown = {
+        key: values[key] for key in ("llc_mean", "llc_std_error", "loss_mean", "rhat", "ess") if math.isfinite(values.get(key, math.nan))
+    }
     return Result(values, shown, report_of(done, values), digests(folder.path / STORE))
 
 
@@ -312,11 +319,13 @@ def _write_figure(done: Sampled, trace: Any, init_loss: float) -> None:
     edges = np.unique(np.linspace(0, steps, min(steps, 600) + 1).astype(int))
     middles = ((edges[:-1] + edges[1:] - 1) / 2).tolist()
     curves = [
-        Curve(f"chain {chain}", middles, [float(row[a:b].mean()) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+        Curve(f"chain {chain}", middles, [float(row[a:b].mean()) for a, b in pairwise(edges)])
         for chain, row in enumerate(trace)
         if np.isfinite(row).all()
     ]
     figures = done.context.folder.path / "figures"
     figures.mkdir(exist_ok=True)
-    svg = lines_svg(f"Loss along {len(curves)} chains: {done.manifest.name}", "step", "loss, nats a token", curves, [Level("L(w₀)", init_loss)])
+    svg = lines_svg(
+        f"Loss along {len(curves)} chains: {done.manifest.name}", "step", "loss, nats a token", curves, [Level("L(w₀)", init_loss)]
+    )
     atomic.write_text(figures / "loss.svg", svg)

@@ -54,10 +54,10 @@ def check(manifest: Manifest) -> list[Problem]:
         if case == "all":
             continue
         try:
-            known_cases.learning_coefficient(case)
+            known_cases.expected(case)
         except UserError as error:
             problems.append(Problem(f"params.cases.{index}", str(error).replace("\n  ", "; "), value=case))
-        except (TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             problems.append(Problem(f"params.cases.{index}", f"{case}: {error}", value=case))
     return problems
 
@@ -74,7 +74,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     from ..samplers.certify import CaseResult, Target, certify_case
 
-    yield RunStarted("certify", context.manifest.name, device="cpu", resumed=context.resumed, provenance={"compute": {"threads": torch.get_num_threads()}})
+    yield RunStarted(
+        "certify",
+        context.manifest.name,
+        device="cpu",
+        resumed=context.resumed,
+        provenance={"compute": {"threads": torch.get_num_threads()}},
+    )
     cases = cases_of(context.manifest.params)
     done_path = context.checkpoint_path / "cases.json"
     done_path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,8 +130,8 @@ def _report(finished: list[CaseResult]) -> str:
     count = sum(r.passed for r in finished)
     return f"""# certify
 
-**{count} of {len(finished)} cases passed.** The estimate is what the sampler measured, less the step-size bias and the finite-temperature term;
-± is Monte-Carlo error (one standard error over independent chains).
+**{count} of {len(finished)} cases passed.** The estimate is what the sampler measured, less the step-size bias
+and the finite-temperature term; ± is Monte-Carlo error (one standard error over independent chains).
 
 | case | exact | estimate | off by | measured | step-size bias | finite temperature | |
 |---|---:|---:|---:|---:|---:|---:|---|
