@@ -1,0 +1,106 @@
+"""One side of a comparison: a process of its own that does units of work on demand, and the handle by which the bench drives it.
+
+A request is one JSON line on the child's stdin, the answer one JSON line on its stdout. The child idles, blocked on a read, while the
+other side works. What libraries print goes to the log. Peak memory is the child's ru_maxrss: its highest resident size ever.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRATCH = ROOT / ".bench"
+
+Handler = Callable[..., Mapping[str, Any]]
+
+
+def serve(handlers: Mapping[str, Handler]) -> None:
+    """Answer requests `{"do": name, ...arguments}` until stdin closes. Runs in the child."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = handlers[request.pop("do")](**request)
+        answers.write(json.dumps({**answer, "peak_mib": peak_mib()}) + "\n")
+        answers.flush()
+
+
+def peak_mib() -> float:
+    """Highest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Side:
+    """A running child. Use as a context manager."""
+
+    def __init__(self, name: str, python: Path, module: str) -> None:
+        self.name = name
+        logs = SCRATCH / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        self._log_path = logs / f"{name}.log"
+        self._log = self._log_path.open("w")
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        self._child = subprocess.Popen(
+            [python, "-m", module], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Have the child do one thing, and wait for it. Raises RuntimeError with the end of its log if it dies."""
+        assert self._child.stdin is not None and self._child.stdout is not None
+        try:
+            self._child.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._child.stdin.flush()
+            line = self._child.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"{self.name} died:\n" + self._log_path.read_text()[-2000:])
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        try:
+            self._child.wait(20)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+        self._log.close()
+
+
+def ours(name: str = "ours") -> Side:
+    """A child on this engine."""
+    return Side(name, Path(sys.executable), "tests.bench.our_side")
+
+
+def devinterp(name: str = "devinterp") -> Side:
+    """A child on devinterp 2.0.1, whose environment is made if it is not there."""
+    return Side(name, _peer_python(), "tests.bench.devinterp_side")
+
+
+def _peer_python() -> Path:
+    folder = SCRATCH / "devinterp"
+    python = folder / "bin" / "python"
+    if not (folder / ".ready").exists():
+        print(f"making the peer's environment in {folder.relative_to(ROOT)} …", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        # An exact version takes the CPU build where the registry has one; both sides must have the same.
+        for wanted in (os.environ.get("TORCH", "torch==2.13.0"), "devinterp==2.0.1"):
+            subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True)
+        (folder / ".ready").touch()
+    return python
