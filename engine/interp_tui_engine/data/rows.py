@@ -1,0 +1,171 @@
+"""Rows of tokens: whatever the source, training and measuring see one `(rows, context + 1)` tensor with a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from interp_tui_engine.data import builtin, files, hub
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.specs import DataSpec
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from transformers import PreTrainedTokenizerBase
+
+_TOKENIZED_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Sequences that a model is run on.
+
+    `ids` is `(rows, context + 1)` int32: each row predicts its tokens 1 to `context`. `fingerprint` is a sha256 over shape and ids, the
+    same on every machine that came to the same tokens; `source` is what the user wrote.
+    """
+
+    name: str
+    ids: torch.Tensor
+    fingerprint: str
+    source: str
+
+    @property
+    def context(self) -> int:
+        """Predicted positions a row."""
+        return int(self.ids.shape[1]) - 1
+
+    def __len__(self) -> int:
+        return int(self.ids.shape[0])
+
+
+def load_rows(spec: DataSpec, tokenizer: PreTrainedTokenizerBase | None, *, name: str) -> TokenRows:
+    """The rows a manifest's `[data.<name>]` asks for.
+
+    Documents are tokenised without special tokens, joined with the tokenizer's EOS and cut into `context + 1` tokens; what is left at
+    the end is dropped. Reading stops once `rows` rows are there. A dataset with `input_ids` is taken as it is.
+
+    Raises UserError where there is nothing to read, no text in it, or less of it than asked for.
+    """
+    where = f"data.{name} ({spec.source})"
+    source = _open(spec)
+    if isinstance(source, torch.Tensor):
+        return _as_asked(source, spec, tokenizer, name, where)
+    if tokenizer is None:
+        raise UserError(f"{where} is text, and the model has no tokenizer", "give data with an 'input_ids' column, or a model with one")
+    ids = _pack(source, tokenizer, spec, where)
+    return TokenRows(name, ids, fingerprint(ids), spec.source)
+
+
+def rows_from_dataset(dataset: Dataset, *, name: str) -> TokenRows:
+    """A Hugging Face dataset with an `input_ids` column of one length, as rows."""
+    ids = hub.token_rows(dataset)
+    if ids is None:
+        raise UserError(f"dataset {name!r} has no 'input_ids' column", f"its columns: {', '.join(dataset.column_names)}")
+    return TokenRows(name, ids, fingerprint(ids), f"dataset:{name}")
+
+
+def fingerprint(ids: torch.Tensor) -> str:
+    """sha256 over the shape and the values of `(rows, tokens)` ids."""
+    digest = hashlib.sha256(f"{tuple(ids.shape)}".encode())
+    digest.update(ids.to(torch.int32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _open(spec: DataSpec) -> Iterator[str] | torch.Tensor:
+    """Documents, or token rows where the source holds those."""
+    if spec.source.startswith("builtin:"):
+        return _shuffled(_builtin(spec), spec.shuffle_seed)
+    path = Path(spec.source).expanduser()
+    if path.is_dir() and hub.is_saved_dataset(path):
+        return _from_dataset(hub.open_saved(path, spec.split), spec)
+    if path.exists():
+        if spec.split is not None:
+            raise UserError(f"{path} has no splits, so split = {spec.split!r} means nothing", "leave split out")
+        return _shuffled(files.documents(path, spec.text_column), spec.shuffle_seed)
+    if path.is_absolute() or spec.source.startswith((".", "~")) or path.suffix in files.READERS or spec.source.count("/") > 1:
+        raise UserError(f"{spec.source}: no such file or folder", "relative paths start at the manifest's folder")
+    return _from_dataset(hub.open_hub(spec), spec)
+
+
+def _builtin(spec: DataSpec) -> Iterator[str]:
+    kind = spec.source.removeprefix("builtin:")
+    if kind not in builtin.BUILTIN:
+        near = get_close_matches(kind, list(builtin.BUILTIN), n=1)
+        meant = f"did you mean 'builtin:{near[0]}'? " if near else ""
+        raise UserError(f"there is no data called {spec.source!r}", f"{meant}choose from builtin:{', builtin:'.join(builtin.BUILTIN)}")
+    split = spec.split or "train"
+    for known in builtin.SPLITS:
+        if split == known:
+            return builtin.BUILTIN[kind](known)
+    raise UserError(f"{spec.source} has no split {split!r}", f"choose from {', '.join(builtin.SPLITS)}")
+
+
+def _from_dataset(dataset: Dataset | IterableDataset, spec: DataSpec) -> Iterator[str] | torch.Tensor:
+    ids = hub.token_rows(dataset, spec.rows) if spec.text_column is None else None
+    return ids if ids is not None else hub.texts(dataset, spec.source, spec.text_column, spec.shuffle_seed)
+
+
+def _shuffled(documents: Iterator[str], seed: int | None) -> Iterator[str]:
+    if seed is None:
+        return documents
+    order = list(documents)
+    random.Random(seed).shuffle(order)
+    return iter(order)
+
+
+def _pack(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, spec: DataSpec, where: str) -> torch.Tensor:
+    length = spec.context + 1
+    needed = None if spec.rows is None else spec.rows * length
+    stream = array("i")
+    found = 0
+    texts = (document for document in documents if document)
+    while batch := list(islice(texts, _TOKENIZED_AT_ONCE)):
+        for ids in tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]:
+            if found and tokenizer.eos_token_id is not None:
+                stream.append(tokenizer.eos_token_id)
+            stream.extend(ids)
+            found += 1
+        if needed is not None and len(stream) >= needed:
+            break
+    if not found:
+        raise UserError(f"{where} is empty: it holds no text")
+    if len(stream) < length:
+        raise UserError(
+            f"{where}: rows shorter than context: {found} documents give {len(stream)} tokens, one row needs {length}",
+            f"lower context (now {spec.context}) or give more text",
+        )
+    rows = len(stream) // length
+    if spec.rows is not None and rows < spec.rows:
+        raise UserError(
+            f"{where}: {spec.rows} rows asked for, but its {len(stream)} tokens make {rows} rows of {length}",
+            f"set rows = {rows} or less, leave rows out, or lower context (now {spec.context})",
+        )
+    rows = spec.rows or rows
+    return torch.tensor(stream[: rows * length], dtype=torch.int32).view(rows, length)
+
+
+def _as_asked(ids: torch.Tensor, spec: DataSpec, tokenizer: PreTrainedTokenizerBase | None, name: str, where: str) -> TokenRows:
+    rows, length = ids.shape
+    if length != spec.context + 1:
+        what = "rows shorter than context" if length < spec.context + 1 else "rows longer than context"
+        raise UserError(
+            f"{where}: {what}: they hold {length} tokens, context = {spec.context} needs {spec.context + 1}", f"set context = {length - 1}"
+        )
+    if spec.rows is not None and rows < spec.rows:
+        raise UserError(f"{where}: {spec.rows} rows asked for, but there are {rows}", f"set rows = {rows} or less, or leave rows out")
+    if tokenizer is not None and (int(ids.max()) >= len(tokenizer) or int(ids.min()) < 0):
+        raise UserError(
+            f"{where}: token ids run from {int(ids.min())} to {int(ids.max())}, but the model has {len(tokenizer)} tokens",
+            "this data was tokenised for another model",
+        )
+    ids = ids[: spec.rows].contiguous()
+    return TokenRows(name, ids, fingerprint(ids), spec.source)
