@@ -23,7 +23,8 @@ import filelock
 import tomli
 
 from . import atomic, manifest, provenance
-from .atomic import DISK_FULL, disk_is_full
+from .atomic import disk_is_full
+from .ending import disk_full, ending_of
 from .errors import UserError
 from .events import (
     Event,
@@ -39,7 +40,6 @@ from .runfolder import EventLog, EventTail, Owner, RunFolder, State, Status, tak
 Listener = Callable[[Stamped], None]
 TICK = 0.1
 STATUS_EVERY = 0.5
-RESUME = "resume goes on from the last checkpoint"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -172,7 +172,7 @@ class _Supervisor:
             if not disk_is_full(error):
                 raise
             # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
-            return replace(self.status, state="failed", exit=_disk_full(self.folder))
+            return replace(self.status, state="failed", exit=disk_full(self.folder.path))
 
     def spawn(self) -> subprocess.Popen[bytes]:
         with (self.shard / "engine.log").open("ab") as log:
@@ -233,7 +233,7 @@ class _Supervisor:
         said = atomic.read_json(self.shard / "exit.json") or {}
         if said.get("pid") != pid:  # left by an earlier worker, whose supervisor was killed
             said = {}
-        state, exit_info = _ending(code, said, self.asked, self.shard / "engine.log")
+        state, exit_info = ending_of(code, said, self.asked, self.shard / "engine.log")
         headline = said.get("headline") or self.status.headline
         recorded = {"provenance": self.first_provenance() | self.provenance | provenance.times(self.status.started)}
         if state == "done":
@@ -255,39 +255,6 @@ class _Supervisor:
         except (OSError, tomli.TOMLDecodeError):
             before = None
         return before if isinstance(before, dict) else provenance.of_start(self.request)
-
-
-def _ending(code: int, said: dict[str, Any], asked: list[str], log: Path) -> tuple[State, dict[str, Any]]:
-    """State and exit record of a worker that ended with `code` and, if it could, left `said` in its exit.json."""
-    if said and code >= 0:
-        state: State = said.get("state", "failed")
-        return state, {"code": code, "signal": None, "reason": said.get("reason", ""), "advice": said.get("advice", "")}
-    if code == DISK_FULL:
-        return "failed", _disk_full(log)
-    if "kill" in asked:
-        return "interrupted", {"code": code, "signal": "SIGKILL", "reason": "killed on request", "advice": RESUME}
-    if code < 0:
-        name = signal.Signals(-code).name
-        likely = " (out of memory?)" if name == "SIGKILL" else ""
-        return "crashed", {
-            "code": code,
-            "signal": name,
-            "reason": f"the worker was ended by {name}{likely}",
-            "advice": RESUME,
-        }
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    last = lines[-1][:300] if lines else "no output"
-    return "crashed", {"code": code, "signal": None, "reason": f"the worker ended with code {code}: {last}", "advice": f"see {log.name}"}
-
-
-def _disk_full(where: RunFolder | Path) -> dict[str, Any]:
-    path = where.path if isinstance(where, RunFolder) else where
-    return {
-        "code": DISK_FULL,
-        "signal": None,
-        "reason": "the disk is full",
-        "advice": f"free space on the disk of {path}, then resume: the last checkpoint is whole",
-    }
 
 
 @contextmanager

@@ -1,16 +1,75 @@
-"""The report of a sampling run, in Markdown: the numbers with their errors, whether to trust them, and how to make them again."""
+"""What a finished sampling run leaves: result.json's numbers, a report that says whether to trust them, a figure. Imports torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any
 
-if TYPE_CHECKING:
-    from ._sampling_run import Sampled
+import numpy as np
+
+from .. import atomic
+from ..catalog import Result
+from ..estimators.llc import compute_llc
+from ..figures import Curve, Level, lines_svg
+from ..samplers.store import digests, open_samples
+from ._sampling_run import STORE, Sampled
 
 
-def report_of(done: Sampled, values: Mapping[str, Any]) -> str:
+def result(done: Sampled, *, with_llc: bool) -> Result:
+    """What a finished sampling run says: result.json's numbers, a report with its figure, and a digest of each array."""
+    folder = done.context.folder
+    samples = open_samples(folder.path / STORE)
+    estimate = compute_llc(samples)
+    failed = {c.chain: {"step": c.failed_step, "cause": c.failed_reason} for c in done.chains.snapshot.chains if not c.healthy}
+    trace = estimate["loss_trace"].values
+    healthy = [int(c) for c in estimate.attrs["healthy_chains"]]
+    values: dict[str, Any] = {
+        "init_loss": float(estimate["init_loss"]),
+        "loss_mean": float(trace[healthy, done.config.num_burnin_steps :].mean()),
+        "healthy_chains": healthy,
+        "failed_chains": {str(chain): why for chain, why in failed.items()},
+        "tokens_per_second": done.chains.snapshot.tokens_per_second,
+        "rhat": float(estimate["rhat"]),
+        "ess": float(estimate["ess"]),
+        "seconds": done.seconds,
+        "executor": done.chains.executor.record(),
+    }
+    if with_llc:
+        per_chain = estimate["llc_per_chain"].values.tolist()
+        values = {
+            "llc_mean": float(estimate["llc_mean"]),
+            "llc_std": float(estimate["llc_std"]),
+            "llc_std_error": float(estimate["llc_std_error"]),
+            "llc_per_chain": per_chain,
+        } | values
+    _write_figure(done, trace, values["init_loss"])
+    shown = {
+        key: values[key] for key in ("llc_mean", "llc_std_error", "loss_mean", "rhat", "ess") if math.isfinite(values.get(key, math.nan))
+    }
+    return Result(values, shown, _report(done, values), digests(folder.path / STORE))
+
+
+def _write_figure(done: Sampled, trace: Any, init_loss: float) -> None:
+    """The loss of each chain over its steps, as bucket means: a figure is some 600 points wide."""
+    steps = trace.shape[1]
+    edges = np.unique(np.linspace(0, steps, min(steps, 600) + 1).astype(int))
+    middles = ((edges[:-1] + edges[1:] - 1) / 2).tolist()
+    curves = [
+        Curve(f"chain {chain}", middles, [float(row[a:b].mean()) for a, b in pairwise(edges)])
+        for chain, row in enumerate(trace)
+        if np.isfinite(row).all()
+    ]
+    figures = done.context.folder.path / "figures"
+    figures.mkdir(exist_ok=True)
+    svg = lines_svg(
+        f"Loss along {len(curves)} chains: {done.manifest.name}", "step", "loss, nats a token", curves, [Level("L(w₀)", init_loss)]
+    )
+    atomic.write_text(figures / "loss.svg", svg)
+
+
+def _report(done: Sampled, values: Mapping[str, Any]) -> str:
     """Markdown for report.md; figures are linked relative to the run folder."""
     manifest, config = done.manifest, done.config
     model = manifest.model

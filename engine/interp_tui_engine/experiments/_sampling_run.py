@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from .. import atomic
-from ..catalog import Result
 from ..data.rows import TokenRows, load_rows
 from ..errors import RunFailed, UserError
-from ..estimators.diagnostics import LiveDiagnostics
-from ..estimators.llc import compute_llc
-from ..events import ArrayWritten, ChainFailed, Event, Metrics, Phase, Progress, RunStarted, Warned
-from ..figures import Curve, Level, lines_svg
+from ..events import ArrayWritten, Event, Phase, RunStarted, Warned
 from ..manifest import Manifest
 from ..models.load import load_model
 from ..models.loaded import LoadedModel
-from ..samplers.chains import ChainsResult, ChainsSnapshot, Command, run_chains
+from ..samplers.chains import ChainsResult, Command, run_chains
 from ..samplers.executor import Executor, choose_executor
 from ..samplers.problem import ModuleProblem
 from ..samplers.settings import SamplerConfig
-from ..samplers.store import ObservableSpec, SampleStore, digests, open_samples
+from ..samplers.store import ObservableSpec, SampleStore
 from ._sampling import SamplingParams, config_of
-from ._sampling_report import report_of
+from ._sampling_events import Reporter
 from ._stream import stream
-from .context import Context, Interrupted, Ticker, parse_bytes, parse_interval
+from .context import Context, Interrupted, parse_bytes, parse_interval
 
 STORE = "samples.zarr"
 REPORT_EVERY = 0.4
 """Seconds between looks at the chains: a view repaints twice a second."""
-ESTIMATE_EVERY = 1.0
-POINTS_PER_REPORT = 32
-"""Most loss points a chain adds to one event; faster chains are thinned to bucket means."""
 DEFAULT_BUDGET = 256 << 20
 SMALL_STATE = 256 << 20
 
@@ -178,7 +168,7 @@ def _sample(
     every = parse_interval(context.manifest.compute.checkpoint_every)
     if every is None:
         every = 10.0 if 8 * problem.space.numel < SMALL_STATE else 120.0
-    reporter = _Reporter(config, model, emit)
+    reporter = Reporter(config, model.device, emit)
     return run_chains(
         problem,
         config,
@@ -192,140 +182,3 @@ def _sample(
         report_every=REPORT_EVERY,
         warn=lambda message: emit(Warned(message)),
     )
-
-
-class _Reporter:
-    """Turns snapshots of the chains into events."""
-
-    def __init__(self, config: SamplerConfig, model: LoadedModel, emit: Callable[[Event], None]) -> None:
-        self._config, self._model, self._emit = config, model, emit
-        self._traced: dict[int, int] = {}
-        self._failed: set[int] = set()
-        self._estimate = Ticker(ESTIMATE_EVERY)
-        self._diagnostics: LiveDiagnostics | None = None
-        self._first_steps: int | None = None
-
-    def report(self, snapshot: ChainsSnapshot) -> None:
-        chains = snapshot.chains
-        for chain in chains:
-            if chain.failed_reason is not None and chain.chain not in self._failed:
-                self._failed.add(chain.chain)
-                self._emit(ChainFailed(chain.chain, chain.failed_step or 0, chain.failed_reason))
-        done, total = snapshot.steps_done, snapshot.steps_per_chain * len(chains)
-        if self._first_steps is None:
-            self._first_steps = done
-        rate = (done - self._first_steps) / snapshot.seconds if snapshot.seconds > 0 else 0.0
-        self._emit(Progress(done, total, "steps", (total - done) / rate if rate > 0 else None))
-        n_beta, burnin = self._config.n_beta, self._config.num_burnin_steps
-        self._emit(
-            Metrics(
-                "chains",
-                max(c.step for c in chains),
-                {
-                    "chains": [c.chain for c in chains],
-                    "step": [c.step for c in chains],
-                    "steps_total": snapshot.steps_per_chain,
-                    "draws": [c.draws for c in chains],
-                    "draws_total": self._config.num_draws,
-                    "burnin": burnin,
-                    "loss": [c.loss for c in chains],
-                    "llc": [None if c.mean_loss is None else n_beta * (c.mean_loss - snapshot.init_loss) for c in chains],
-                    "grad": [c.gradient_norm for c in chains],
-                    "distance": [c.distance for c in chains],
-                    "trace": [self._new_points(snapshot, row) for row in range(len(chains))],
-                },
-            )
-        )
-        if self._estimate.due() or done == total:
-            estimates = self._estimates(snapshot)
-            self._emit(Metrics("estimate", max(c.step for c in chains), estimates))
-            self._emit(Metrics("headline", max(c.step for c in chains), headline(estimates)))
-
-    def _new_points(self, snapshot: ChainsSnapshot, row: int) -> list[list[float]]:
-        """Draw and loss of a chain's draws since the last report, thinned to means of equal buckets."""
-        chain = snapshot.chains[row]
-        start, stop = self._traced.get(chain.chain, 0), chain.draws
-        self._traced[chain.chain] = stop
-        if not chain.healthy or stop <= start:
-            return []
-        edges = np.unique(np.linspace(start, stop, min(POINTS_PER_REPORT, stop - start) + 1).astype(int))
-        points = []
-        for left, right in pairwise(edges):
-            mean = float(snapshot.trace[row, left:right].mean())
-            if math.isfinite(mean):
-                points.append([int(right) - 1, round(mean, 6)])
-        return points
-
-    def _estimates(self, snapshot: ChainsSnapshot) -> dict[str, Any]:
-        if self._diagnostics is None:
-            self._diagnostics = LiveDiagnostics(snapshot.init_loss, self._config.n_beta)
-        summary = self._diagnostics.update(snapshot.trace)
-        memory = psutil.Process().memory_info().rss
-        device = torch.cuda.max_memory_allocated(self._model.device) if self._model.device.type == "cuda" else None
-        return {
-            "llc_mean": summary.llc,
-            "llc_std_error": summary.llc_std_error,
-            "rhat": summary.rhat,
-            "ess": summary.ess,
-            "init_loss": snapshot.init_loss,
-            "tokens_per_second": snapshot.tokens_per_second,
-            "memory_bytes": memory,
-            "device_memory_bytes": device,
-        }
-
-
-def headline(estimates: dict[str, Any]) -> dict[str, Any]:
-    """The few numbers that a listing shows."""
-    return {key: estimates[key] for key in ("llc_mean", "llc_std_error", "rhat") if estimates.get(key) is not None}
-
-
-def result(done: Sampled, *, with_llc: bool) -> Result:
-    """What a finished sampling run says: result.json's numbers, a report with its figure, and a digest of each array."""
-    folder = done.context.folder
-    samples = open_samples(folder.path / STORE)
-    estimate = compute_llc(samples)
-    failed = {c.chain: {"step": c.failed_step, "cause": c.failed_reason} for c in done.chains.snapshot.chains if not c.healthy}
-    trace = estimate["loss_trace"].values
-    healthy = [int(c) for c in estimate.attrs["healthy_chains"]]
-    values: dict[str, Any] = {
-        "init_loss": float(estimate["init_loss"]),
-        "loss_mean": float(trace[healthy, done.config.num_burnin_steps :].mean()),
-        "healthy_chains": healthy,
-        "failed_chains": {str(chain): why for chain, why in failed.items()},
-        "tokens_per_second": done.chains.snapshot.tokens_per_second,
-        "rhat": float(estimate["rhat"]),
-        "ess": float(estimate["ess"]),
-        "seconds": done.seconds,
-        "executor": done.chains.executor.record(),
-    }
-    if with_llc:
-        per_chain = estimate["llc_per_chain"].values.tolist()
-        values = {
-            "llc_mean": float(estimate["llc_mean"]),
-            "llc_std": float(estimate["llc_std"]),
-            "llc_std_error": float(estimate["llc_std_error"]),
-            "llc_per_chain": per_chain,
-        } | values
-    _write_figure(done, trace, values["init_loss"])
-    shown = {
-        key: values[key] for key in ("llc_mean", "llc_std_error", "loss_mean", "rhat", "ess") if math.isfinite(values.get(key, math.nan))
-    }
-    return Result(values, shown, report_of(done, values), digests(folder.path / STORE))
-
-
-def _write_figure(done: Sampled, trace: Any, init_loss: float) -> None:
-    """The loss of each chain over its steps, as bucket means: a figure is some 600 points wide."""
-    steps = trace.shape[1]
-    edges = np.unique(np.linspace(0, steps, min(steps, 600) + 1).astype(int))
-    middles = ((edges[:-1] + edges[1:] - 1) / 2).tolist()
-    curves = [
-        Curve(f"chain {chain}", middles, [float(row[a:b].mean()) for a, b in pairwise(edges)])
-        for chain, row in enumerate(trace)
-        if np.isfinite(row).all()
-    ]
-    figures = done.context.folder.path / "figures"
-    figures.mkdir(exist_ok=True)
-    svg = lines_svg(
-        f"Loss along {len(curves)} chains: {done.manifest.name}", "step", "loss, nats a token", curves, [Level("L(w₀)", init_loss)]
-    )
-    atomic.write_text(figures / "loss.svg", svg)

@@ -21,7 +21,7 @@ estimate = _sampling.estimate
 
 def run(context: Context) -> Generator[Event, None, Result]:
     """Sample, then estimate the LLC from the stored losses."""
-    from . import _sampling_run
+    from . import _sampling_report, _sampling_run
 
     done = yield from _sampling_run.run(context)
-    return _sampling_run.result(done, with_llc=True)
+    return _sampling_report.result(done, with_llc=True)
