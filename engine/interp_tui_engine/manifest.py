@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -93,9 +94,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Manifest:
 
     Raises UserError if it cannot be read, ManifestError naming every problem in it.
     """
-    path = path.expanduser()
-    if path.is_dir():
-        path = path / "manifest.toml"
+    with contextlib.suppress(RuntimeError, OSError):  # the home of an unknown user, a name too long: read_text says so
+        path = path.expanduser()
+        path = path / "manifest.toml" if path.is_dir() else path
     return parse(read_text(path), source=str(path), base=path.absolute().parent, overrides=overrides)
 
 
@@ -109,8 +110,10 @@ def read_text(path: Path) -> str:
         raise UserError(f"no such manifest: {path}", "interp-tui new llc > llc.toml writes one that runs as it is") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
+    except UnicodeDecodeError:
         raise UserError(f"not a manifest: {path} is no UTF-8 text", "a manifest is a small TOML file") from None
+    except ValueError as error:
+        raise UserError(f"not a path: {str(path)!r}: {error}") from None
 
 
 def parse(text: str, *, source: str = "manifest", base: Path | None = None, overrides: Sequence[str] = ()) -> Manifest:

@@ -8,7 +8,6 @@ The supervisor is the only writer of the run's events.jsonl and status.json. Cli
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import time
@@ -50,19 +49,19 @@ class RunFolder:
     @staticmethod
     def create(path: Path) -> RunFolder:
         """Make a new, private run folder. Raises UserError if the path exists or cannot be written."""
+        exists = UserError(f"output folder exists: {path}", "a run folder is never overwritten; give another --out, or --resume it")
+        if _is(os.path.lexists, path):
+            raise exists
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
             for name in ("control", "shards"):
                 (path / name).mkdir(mode=0o700)
-        except FileExistsError:
-            raise UserError(
-                f"output folder exists: {path}", "a run folder is never overwritten; give another --out, or --resume it"
-            ) from None
-        except OSError as error:
-            raise UserError(
-                f"cannot make the run folder {path}: {error.strerror}", "choose a writable place with --out or --runs"
-            ) from None
+        except (OSError, ValueError) as error:
+            if isinstance(error, FileExistsError) and _is(os.path.lexists, path):  # another run was quicker
+                raise exists from None
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UserError(f"cannot make the run folder {path}: {reason}", "choose a writable place with --out or --runs") from None
         return RunFolder(path)
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -37,14 +38,19 @@ def run(source: Path, options: Options) -> int:
         return _resume(source, options)
     request = manifest.load(source, options.overrides)
     path = options.out.expanduser().absolute() if options.out else new_run_path(runs_root(options.runs), request.kind, request.name)
-    if path.exists() or path.is_symlink():
-        raise UserError(f"output folder exists: {path}", "a run folder is never overwritten; give another --out, or --resume it")
+    check_free(path)
     if options.dry_run:
         return dry_run(request, path, as_json=options.as_json)
     if options.reuse and (found := _reusable(request, options)):
         return announce(found, as_json=options.as_json, reused=True)
     folder = supervisor.prepare(request, path)
     return start(folder, options)
+
+
+def check_free(path: Path) -> None:
+    """Raise UserError if a run folder could not be made there because something is in the way."""
+    if os.path.lexists(path):
+        raise UserError(f"output folder exists: {path}", "a run folder is never overwritten; give another --out, or --resume it")
 
 
 def start(folder: RunFolder, options: Options) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +32,7 @@ def list_(
         out_json([{"path": str(run.folder.path), **run.status.to_json()} for run in found])
         return 0
     rows: list[tuple[str, ...]] = [("", "state", "kind", "name", "model", "progress", "headline", "age", "folder")]
-    rows += [(*_row(run.status), host.age(time.time() - run.started), run.key) for run in found]
+    rows += [(*_row(run.status), host.age(host.now() - run.started), run.key) for run in found]
     if not found:
         say(f"no runs under {host.short_path(root)}; interp-tui new llc -o llc.toml writes a first manifest")
         return 0
