@@ -6,7 +6,7 @@ SLOWEST = 8.0
 
 
 class Pace:
-    """Says when a repaint is due. Each time the terminal still has output waiting from the last one, the interval doubles; else it recovers."""
+    """Says when a repaint is due. While the terminal still has output waiting from the last one, the interval doubles; else it recovers."""
 
     def __init__(self, interval: float) -> None:
         self.wanted = interval

@@ -206,7 +206,7 @@ class RunState:
                 if len(self.traces) >= MAX_CHAINS:
                     continue
                 trace = self.traces[chain] = Trace()
-            # after a resume, what was drawn before is told again in a few means of many draws: the draws themselves are already here, and equal
+            # a resumed run tells again what came before in a few means of many draws: the draws themselves are here, and equal
             known = trace.last if len(points) > 1 and _spread(points) >= len(points) else -1
             for point in points:
                 if known >= 0 and isinstance(point, list) and point and type(point[0]) is int and point[0] <= known:

@@ -27,8 +27,8 @@ class Moments:
 class Trace:
     """Values by draw, as buckets of `width` draws (a power of two) that remember extremes, sum and sum of squares.
 
-    A resumed run repeats the draws since its last checkpoint. A bucket starts afresh when its first draw comes again, so repeated draws replace
-    the earlier ones; a replay that begins inside a bucket adds to it, which leaves its extremes right because replayed draws are equal.
+    A resumed run repeats the draws since its last checkpoint. A bucket starts afresh when its first draw comes again, so that repeated
+    draws replace the earlier ones; a replay that begins inside a bucket leaves its extremes right because replayed draws are equal.
     """
 
     def __init__(self) -> None:

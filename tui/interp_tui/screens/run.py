@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.widgets import TabbedContent, TabPane, Tabs
 
 from interp_tui import host, session
 from interp_tui.follow import Documents, Follower, Reading, mean_trace
 from interp_tui.narrate import narrate
-from interp_tui.numbers import headline
 from interp_tui.pace import Pace, backlog_of
 from interp_tui.run_strip import strip_facts
+from interp_tui.run_texts import result_texts, waiting_for
 from interp_tui.sanitise import clean, clean_lines
 from interp_tui.views import view_for
-from interp_tui.views.base import RunView, heading
+from interp_tui.views.base import WIDE, RunView
 from interp_tui.views.sampling import SamplingView
 from interp_tui.widgets.facts import rich_style
 from interp_tui.widgets.panes import LogPane, ResultPane, TomlPane
@@ -64,7 +67,7 @@ class RunScreen(WorkScreen):
         Binding("o", "overlay", "Lay another run's mean under this one's", id="run.overlay", show=False),
         Binding("k", "checkpoint", "Checkpoint now", id="run.checkpoint", show=False),
         Binding("K", "kill", "Kill", id="run.kill", show=False),
-        Binding("tab", "tab(1)", "Tab", id="run.tab.next", key_display="⇥"),
+        Binding("tab", "tab(1)", "Tabs", id="run.tab.next", key_display="tab"),
         Binding("shift+tab", "tab(-1)", "Tab before", id="run.tab.before", show=False),
     ]
 
@@ -106,18 +109,22 @@ class RunScreen(WorkScreen):
 
     async def _follow(self) -> None:
         """Read in a thread, show, sleep until the next tick or a key; so state is never looked at while it changes."""
-        while True:
-            self._wake.clear()
-            reading = await asyncio.to_thread(self.follower.read)
-            await self._show(reading)
-            if reading.more:
-                continue
-            if not self._dirty and not self._wake.is_set():
-                self._settled.set()
-            try:
-                await asyncio.wait_for(self._wake.wait(), TICK)
-            except TimeoutError:
-                continue
+        try:
+            while self.is_attached and self.app.is_running:
+                self._wake.clear()
+                reading = await asyncio.to_thread(self.follower.read)
+                await self._show(reading)
+                if reading.more:
+                    continue
+                if not self._dirty and not self._wake.is_set():
+                    self._settled.set()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), TICK)
+        except NoMatches:  # the screen was taken down while something was read or drawn
+            if self.is_attached and self.app.is_running:
+                raise
+        finally:
+            self._settled.set()
 
     def _touch(self) -> None:
         """Draw everything again soon."""
@@ -159,30 +166,15 @@ class RunScreen(WorkScreen):
         state = self.follower.state
         if (plots or tables) and self.frozen_at is None and (force or state.version != self._taken):
             self._taken = state.version
-            self._view.take(state, self._waiting())
-            if force:
-                await self._show_texts()
-            plots = True
-        if plots and (force or self._taken == state.version):
+            self._view.take(state, waiting_for(state, self.status))
+            await self._view.draw_plots()
+            await self._show_texts()
+        elif force:
             await self._view.draw_plots()
         if tables or force:
             self._view.draw_tables()
             self._show_log()
-        if tables or force:
             self._show_strip(gone=reading.gone)
-
-    def _waiting(self) -> str:
-        """What a run without anything to show is doing."""
-        state = self.follower.state
-        if self.status.state not in ACTIVE:
-            return f"this run ended before its first draw: {self.status.state}"
-        if self.status.state == "queued" or not state.phase:
-            return "waiting for the worker"
-        if state.phase != "sampling":
-            return clean(f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase, limit=70)
-        row = next(iter(state.chains()), None)
-        burning = row is not None and state.burnin and row.step < state.burnin
-        return f"burn-in, step {row.step}/{state.burnin}" if burning and row is not None else "no draws yet"
 
     def _show_strip(self, *, gone: bool) -> None:
         state = self.follower.state
@@ -197,21 +189,12 @@ class RunScreen(WorkScreen):
 
     async def _show_texts(self) -> None:
         """The result and manifest tabs: what they show changes only when the run's state does."""
-        documents, colours = self._documents, self.app.theme_variables
+        documents, colours, ascii = self._documents, self.app.theme_variables, self.workbench.ascii_mode
         if documents is None or self._view is None:
             return
+        said, wide = self._view.result_text, self.size.width >= WIDE
+        numbers, digests = result_texts(documents, self.follower.state, self.status, said, colours, ascii=ascii, wide=wide)
         self.query_one(TomlPane).show_toml(clean_lines(documents.manifest))
-        digests = Text(end="")
-        if documents.result is None:
-            said = headline(self.follower.state.latest.get("headline", {}), ascii=self.workbench.ascii_mode)
-            numbers = heading("no result yet: it is written when the run is done" if self.status.state in ACTIVE else "this run has no result", colours)
-            numbers.append(f"\n\nso far  {said}" if said else "")
-        else:
-            numbers = self._view.result_text(documents.result, colours, ascii=self.workbench.ascii_mode)
-            digests = heading("sha256" if documents.digests else "", colours)
-            for name, value in documents.digests.items():
-                digests.append(f"\n{clean(name, limit=40):<28} ")
-                digests.append(clean(str(value), limit=64), rich_style(colours.get("muted", "")))
         await self.query_one(ResultPane).show(numbers, digests, clean_lines(documents.report))
 
     def _show_log(self) -> None:
@@ -267,26 +250,28 @@ class RunScreen(WorkScreen):
         self.notify("The run writes a checkpoint after its step.", markup=False)
 
     def action_stop(self) -> None:
-        details = (self._named(), "It writes a checkpoint and ends; r goes on from there.")
-        self.app.push_screen(ConfirmScreen("Stop this run?", details, "stop"), partial(self._answered, "stop"))
+        self._ask("stop", "It writes a checkpoint and ends; r goes on from there.")
 
     def action_kill(self) -> None:
-        details = (self._named(), "Its worker ends at once; what came after the last checkpoint is lost.")
-        self.app.push_screen(ConfirmScreen("Kill this run?", details, "kill"), partial(self._answered, "kill"))
+        self._ask("kill", "Its worker ends at once; what came after the last checkpoint is lost.")
+
+    def _ask(self, command: Command, consequence: str) -> None:
+        run = clean(f"{self.status.kind} {self.status.name}, {self.status.state}", limit=70)
+        question = ConfirmScreen(f"{command.capitalize()} this run?", (run, consequence), command)
+        self.app.push_screen(question, partial(self._answered, command))
 
     def _answered(self, command: Command, yes: bool | None) -> None:
         if yes:
             self.send(command)
 
-    def _named(self) -> str:
-        return clean(f"{self.status.kind} {self.status.name}, {self.status.state}", limit=70)
-
     def action_resume(self) -> None:
         self.do(partial(session.resume, self.folder), lambda _: self.notify("The run goes on.", markup=False))
 
     def action_export(self) -> None:
-        said: Callable[[Any], None] = lambda paths: self.notify("\n".join(map(host.short_path, paths)), title="Exported", markup=False)  # noqa: E731
-        self.do(partial(session.export, self.folder), said)
+        self.do(partial(session.export, self.folder), self._exported)
+
+    def _exported(self, paths: list[Path]) -> None:
+        self.notify("\n".join(map(host.short_path, paths)), title="Exported", markup=False)
 
     def action_template(self) -> None:
         self.workbench.new_run(template=self.folder)
@@ -313,12 +298,9 @@ class RunScreen(WorkScreen):
     def send(self, command: Command) -> None:
         self.do(partial(session.send, self.folder, command))
 
+    @work(thread=True, group="action")
     def do(self, action: Callable[[], Any], then: Callable[[Any], None] = lambda result: None) -> None:
         """Do something to the run in a thread; then say so, or say what was wrong."""
-        self._do(action, then)
-
-    @work(thread=True, group="action")
-    def _do(self, action: Callable[[], Any], then: Callable[[Any], None]) -> None:
         try:
             result = action()
         except UserError as error:

@@ -13,7 +13,7 @@ from textual.message import Message
 from interp_tui.numbers import headline_pairs, number
 from interp_tui.runstate import RunState
 from interp_tui.sanitise import clean
-from interp_tui.widgets.facts import Fact, column, rich_style
+from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.trace import TracePlot
 
 WIDE = 110
@@ -26,8 +26,8 @@ ROWS_AT_MOST = 500
 class RunView(Vertical, can_focus=True):
     """The Live tab of a run, and how its result reads.
 
-    `take` copies, `draw_plots` and `draw_tables` draw the copy: while the screen is frozen nothing is taken, but the cursor still moves over
-    what was, and a new size is drawn anew.
+    `take` copies, `draw_plots` and `draw_tables` draw the copy: while the screen is frozen nothing is taken, but the cursor still moves
+    over what was, and a new size is drawn anew.
     """
 
     KINDS: ClassVar[tuple[str, ...]] = ()
@@ -76,14 +76,10 @@ def scalars(result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: boo
 def _nested(value: Any, path: str = "") -> list[tuple[str, str]]:
     """The lists and tables in `value`, a line for each that holds no further table."""
     if isinstance(value, Mapping):
-        return [row for key, item in value.items() for row in _nested(item, f"{path}.{clean(key, limit=40)}" if path else clean(key, limit=40))]
+        named = [(clean(str(key), limit=40), item) for key, item in value.items()]
+        return [row for key, item in named for row in _nested(item, f"{path}.{key}" if path else key)]
     if isinstance(value, list):
         if any(isinstance(item, (Mapping, list)) for item in value):
             return [row for index, item in enumerate(value) for row in _nested(item, f"{path}.{index}")]
         return [(path, "  ".join(number(item) for item in value[:24]) + (" …" if len(value) > 24 else ""))]
     return [(path, number(value))] if "." in path else []
-
-
-def heading(title: str, colours: Mapping[str, str]) -> Text:
-    """A quiet title above a block of a tab."""
-    return Text(title, rich_style(colours.get("muted", "")), end="")

@@ -18,8 +18,10 @@ from interp_tui.runstate import RunState
 from interp_tui.widgets.chains import ChainLine, ChainTable
 from interp_tui.widgets.facts import Fact, Facts, rich_style
 from interp_tui.widgets.trace import Line, Plot, Point, TracePlot, columns_for
+
 from . import sampling_facts
-from .base import WIDE, RunView, scalars
+from .base import WIDE, RunView
+from .sampling_result import result_text
 
 
 @dataclass(frozen=True)
@@ -210,12 +212,7 @@ class SamplingView(RunView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        text = scalars({k: v for k, v in result.items() if k not in {"llc_per_chain", "failed_chains"}}, colours, ascii=ascii)
-        lines = sampling_facts.result_chains(result, ascii=ascii)
-        if lines:
-            text.append_text(Text("\n\n"))
-            text.append_text(sampling_facts.chain_results(lines, colours, ascii=ascii))
-        return text
+        return result_text(result, colours, ascii=ascii)
 
 
 def axis_stop(last: int, total: int) -> int:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
-from typing import Any
-
-from rich.text import Text
 
 from interp_tui.host import size
 from interp_tui.numbers import number, with_error
 from interp_tui.runstate import ChainNow, RunState
-from interp_tui.runstate import number as finite
 from interp_tui.sanitise import clean
-from interp_tui.verdict import RHAT_BAD, drift, verdict
+from interp_tui.verdict import RHAT_BAD, Drift, drift, verdict
 from interp_tui.widgets.chains import ChainLine
-from interp_tui.widgets.facts import Fact, rich_style
+from interp_tui.widgets.facts import Fact
 
 APART_SIGMAS = 3.0
 
@@ -31,13 +26,13 @@ def facts(state: RunState, *, ascii: bool) -> list[Fact]:
     found: list[Fact] = []
     dash = "-" if ascii else "—"
     if llc is not None:
-        said = with_error(llc, error)
-        found.append(Fact("llc" if ascii else "λ̂", said.replace("±", "+-") if ascii else said, loud=True))
+        found.append(Fact("llc" if ascii else "λ̂", signed(with_error(llc, error), ascii=ascii), loud=True))
     if state.traces:
         loss = of("loss_mean")
         if loss is not None and llc is None:
             found.append(Fact("loss", number(loss), loud=True))
-        found.append(Fact("Rhat" if ascii else "R̂", number(rhat, 3) if rhat is not None else dash, "warn" if rhat is not None and rhat > RHAT_BAD else ""))
+        apart = rhat is not None and rhat > RHAT_BAD
+        found.append(Fact("Rhat" if ascii else "R̂", number(rhat, 3) if rhat is not None else dash, "warn" if apart else ""))
         found.append(Fact("ESS", number(round(ess)) if ess is not None else dash))
         moving = healthy_drift(state)
         found.append(Fact("drift", f"{moving.share:+.1%}".replace("%", " %") if moving and math.isfinite(moving.share) else dash))
@@ -59,7 +54,7 @@ def facts(state: RunState, *, ascii: bool) -> list[Fact]:
     return found
 
 
-def healthy_drift(state: RunState) -> Any:
+def healthy_drift(state: RunState) -> Drift | None:
     """The drift of the chains that count."""
     traces = [trace for chain, trace in state.traces.items() if chain not in state.failures]
     return drift(traces, 0, state.value("estimate", "init_loss"), state.value("estimate", "ess"))
@@ -107,32 +102,9 @@ def _health(state: RunState, chain: ChainNow) -> tuple[str, str]:
     return ("done" if chain.draws_total and chain.draws >= chain.draws_total else "steady"), "good"
 
 
-def result_chains(result: Mapping[str, Any], *, ascii: bool) -> list[tuple[str, str, str]]:
-    """Chain, its estimate, and what became of it, from a result.json."""
-    estimates = result.get("llc_per_chain")
-    failed = result.get("failed_chains")
-    gone = {item for item in failed if isinstance(item, int)} if isinstance(failed, list) else set()
-    if isinstance(failed, list):
-        gone |= {item["chain"] for item in failed if isinstance(item, dict) and isinstance(item.get("chain"), int)}
-    if isinstance(estimates, Mapping):
-        pairs = [(clean(key, limit=12), finite(value)) for key, value in estimates.items()]
-    elif isinstance(estimates, list):
-        pairs = [(str(index), finite(value)) for index, value in enumerate(estimates)]
-    else:
-        pairs = [(str(chain), None) for chain in sorted(gone)]
-    dash = "-" if ascii else "—"
-    return [(name, number(value) if value is not None else dash, "failed, left out" if name in {str(g) for g in gone} else "") for name, value in pairs]
-
-
-def chain_results(rows: list[tuple[str, str, str]], colours: Mapping[str, str], *, ascii: bool) -> Text:
-    """The rows as a small table."""
-    sign = "llc" if ascii else "λ̂"
-    text = Text(end="")
-    text.append(f"chain  {sign.rjust(9 if ascii else 10)}", rich_style(colours.get("muted", "")))
-    for name, value, fate in rows:
-        text.append(f"\n{name.rjust(5)}  {value.rjust(9)}")
-        text.append(f"  {'x' if ascii else '✗'} {fate}" if fate else "", rich_style(colours.get("bad", "")))
-    return text
+def signed(said: str, *, ascii: bool) -> str:
+    """`said` with the signs that numbers are written with in ASCII, where that is wanted."""
+    return said.replace("±", "+-").replace("—", "-") if ascii else said
 
 
 def thousands(value: float) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 from interp_tui.numbers import number
+
 from .facts import rich_style
 
 COLUMNS = ("loss", "λ̂", "|grad|", "|w−w₀|")
@@ -74,7 +75,8 @@ def draw(lines: Sequence[ChainLine], highlight: int | None, width: int, colours:
         text.append(f"  {line.draws.rjust(draws)}", "bold" if chosen else "")
         for value in line.numbers:
             said = number(value)
-            text.append((said.replace("—", "-") if ascii else said).rjust(NUMBER_WIDTH), ("bold" if chosen else "") if value is not None else muted)
+            style = muted if value is None else "bold" if chosen else ""
+            text.append((said.replace("—", "-") if ascii else said).rjust(NUMBER_WIDTH), style)
         text.append("  ")
         text.append(line.health, rich_style(colours.get(line.tone, "")))
     return text

@@ -16,7 +16,8 @@ class TextPane(VerticalScroll):
     """Scrolling text."""
 
     DEFAULT_CSS = """
-    TextPane { padding: 0 1; scrollbar-size-vertical: 1; }
+    TextPane { padding: 0 1; width: 1fr; scrollbar-size-vertical: 1; }
+    TextPane .text { width: 1fr; }
     """
 
     def compose(self) -> ComposeResult:
@@ -48,6 +49,8 @@ class ResultPane(VerticalScroll):
     ResultPane Markdown { margin: 0; padding: 0; background: $background; }
     """
 
+    _shown: tuple[Text, Text, str] | None = None
+
     def compose(self) -> ComposeResult:
         yield Static(id="numbers")
         yield Static(id="digests")
@@ -55,7 +58,10 @@ class ResultPane(VerticalScroll):
         yield Markdown(open_links=False)
 
     async def show(self, numbers: Text, digests: Text, report: str) -> None:
-        """Replace all three."""
+        """Replace all three, where any differs."""
+        if (numbers, digests, report) == self._shown:
+            return
+        self._shown = (numbers, digests, report)
         self.query_one("#numbers", Static).update(numbers)
         self.query_one("#digests", Static).update(digests)
         await self.query_one(Markdown).update(report)
@@ -66,6 +72,7 @@ class LogPane(Vertical):
 
     DEFAULT_CSS = """
     LogPane RichLog { height: 1fr; scrollbar-size-vertical: 1; background: $background; padding: 0 1; overflow-x: hidden; }
+    LogPane RichLog:focus { background: $background; background-tint: transparent; }
     LogPane #engine { border-top: solid $rule; border-title-color: $muted; }
     """
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 from interp_tui.numbers import bar
+
 from .facts import rich_style
 
 

@@ -1,4 +1,4 @@
-"""Lines over a numeric axis, drawn with plotext: loss traces and the like. Takes plain values, already thinned to the width they are drawn at."""
+"""Lines over a numeric axis, drawn with plotext: loss traces and the like. Takes plain values, thinned to the width they are drawn at."""
 
 from __future__ import annotations
 
