@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,13 +122,47 @@ def make_run(runs_root: Path) -> MakeRun:
 
 
 @pytest.fixture
-def settle() -> Callable[[Any], Any]:
-    """Wait until the app's threads have said what they found and it has been drawn."""
+def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Wait until the app's threads have said what they found and it has been drawn.
 
-    async def wait(pilot: Any) -> None:
-        for _ in range(3):
-            await pilot.pause()
-            await pilot.app.workers.wait_for_complete()
-        await pilot.pause()
+    Textual's pilot waits until the process uses no CPU time, which takes a second a key on a busy machine; this asks the app instead.
+    """
+
+    async def at_once(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("textual.pilot.wait_for_idle", at_once)
+    monkeypatch.setattr("textual.app.wait_for_idle", at_once)
+
+    async def wait(pilot: Any, quiet: float = 0.2) -> None:
+        calm = 0.0
+        for _ in range(1000):
+            start = time.monotonic()
+            await asyncio.sleep(0.02)
+            late = time.monotonic() - start > 0.06  # the loop was busy, or the machine was: neither counts as calm
+            calm = 0.0 if any(not worker.is_finished for worker in pilot.app.workers) else calm + (0.0 if late else 0.02)
+            if calm >= quiet:
+                break
+        await pilot.pause(0)
 
     return wait
+
+
+@pytest.fixture
+def snap(snap_compare: Any, settle: Callable[..., Any]) -> Any:
+    """Compare a screen with its stored picture after some keys; a text of several characters is typed in one go."""
+
+    def compare(app: Any, size: tuple[int, int], *keys: str, do: Callable[[Any], None] | None = None) -> bool:
+        async def ready(pilot: Any) -> None:
+            await settle(pilot)
+            if do is not None:
+                do(app)
+                await settle(pilot, 0.4)
+            for key in keys:
+                await pilot.press(*key.removeprefix("type:") if key.startswith("type:") else [key])
+            if keys:
+                await settle(pilot)
+
+        return bool(snap_compare(app, terminal_size=size, run_before=ready))
+
+    return compare

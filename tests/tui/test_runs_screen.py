@@ -14,6 +14,12 @@ from interp_tui_engine.runfolder import RunFolder
 
 MakeRun = Callable[..., RunFolder]
 Settle = Callable[[Any], Any]
+LLC_TABLES = {
+    "seed": 100,
+    "model": {"source": "builtin:tiny"},
+    "data": {"train": {"source": "builtin:prose", "context": 64, "rows": 512}},
+    "params": {"lr": 1e-4, "n_beta": 30.0, "localization": 100.0},
+}
 LLC = {"llc_mean": 38.214, "llc_std": 0.91, "rhat": 1.02, "ess": 311.0}
 SIZES = [(80, 24), (140, 40)]
 IDS = ["80x24", "140x40"]
@@ -66,18 +72,12 @@ def every_state(make_run: MakeRun) -> None:
     make_run("next-one", state="queued", age=9 * 86400)
 
 
-@pytest.fixture
-def snap(snap_compare: Any, settle: Settle) -> Any:
-    def compare(app: InterpApp, size: tuple[int, int], *keys: str) -> bool:
-        async def ready(pilot: Any) -> None:
-            await settle(pilot)
-            for key in keys:
-                await pilot.press(key)
-                await settle(pilot)
-
-        return bool(snap_compare(app, terminal_size=size, run_before=ready))
-
-    return compare
+def two_runs(make_run: MakeRun) -> None:
+    """The same experiment at two step sizes."""
+    for name, lr, shift in (("cold", 1e-5, 0.0), ("warm", 1e-4, 3.2)):
+        tables = LLC_TABLES | {"params": LLC_TABLES["params"] | {"lr": lr}, "provenance": {"git_commit": name * 3, "python": "3.11.9"}}
+        values = {"kind": "llc", "name": name, "llc_mean": 38.214 + shift, "llc_std": 0.91, "healthy_chains": 4, "seconds": 61.2 + shift}
+        make_run(name, tables=tables, result=values, headline=LLC, age=600 - 10 * shift)
 
 
 @at_both_sizes
@@ -100,4 +100,36 @@ def test_look_failed_preview(snap: Any, runs_root: Path, make_run: MakeRun, size
 @at_both_sizes
 def test_look_filtered(snap: Any, runs_root: Path, make_run: MakeRun, size: tuple[int, int]) -> None:
     every_state(make_run)
-    assert snap(InterpApp(runs_root), size, "/", *"kind = llc & done", "enter")
+    assert snap(InterpApp(runs_root), size, "/", "type:kind=llc&done", "enter")
+
+
+@at_both_sizes
+def test_look_confirm_delete(snap: Any, runs_root: Path, make_run: MakeRun, size: tuple[int, int]) -> None:
+    every_state(make_run)
+    assert snap(InterpApp(runs_root), size, "down", "down", "down", "d")
+
+
+@at_both_sizes
+def test_look_help(snap: Any, runs_root: Path, make_run: MakeRun, size: tuple[int, int]) -> None:
+    every_state(make_run)
+    assert snap(InterpApp(runs_root), size, "?")
+
+
+@at_both_sizes
+def test_look_palette(snap: Any, runs_root: Path, make_run: MakeRun, size: tuple[int, int]) -> None:
+    every_state(make_run)
+    assert snap(InterpApp(runs_root), size, "ctrl+p", "type:tiny")
+
+
+@at_both_sizes
+def test_look_compare(snap: Any, runs_root: Path, make_run: MakeRun, size: tuple[int, int]) -> None:
+    two_runs(make_run)
+    assert snap(InterpApp(runs_root), size, "c", "down", "c")
+
+
+@pytest.mark.parametrize("theme", ["ascii", "light", "high-contrast", "colour-blind-safe"])
+def test_look_theme(snap: Any, runs_root: Path, make_run: MakeRun, theme: str) -> None:
+    every_state(make_run)
+    app = InterpApp(runs_root)
+    app.theme = theme
+    assert snap(app, (80, 24))

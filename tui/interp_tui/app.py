@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.filter import LineFilter
+from textual.filter import LineFilter, Monochrome
 from textual.screen import Screen
 
 from interp_tui_engine.errors import UserError
@@ -30,18 +30,19 @@ if TYPE_CHECKING:
 
 HEADER_EVERY = 1.0
 DEVICES_EVERY = 10.0
+PRELOAD_AFTER = 0.5
 
 
 class InterpApp(App[int]):
     """The workbench over one folder of runs."""
 
     TITLE = "interp-tui"
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
     COMMAND_PALETTE_BINDING = "ctrl+p"
     COMMAND_PALETTE_DISPLAY = "^p"
     COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {RunProvider}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark", "help", "Help", id="app.help", key_display="?"),
+        Binding("question_mark,f1", "help", "Help", id="app.help", key_display="?"),
         Binding("ctrl+t", "change_theme", "Theme", id="app.theme", show=False),
         Binding("q,ctrl+q", "quit", "Quit", id="app.quit", show=False),
     ]
@@ -80,7 +81,10 @@ class InterpApp(App[int]):
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = super().get_line_filters()
-        return [*filters, self._ascii_filter] if self.ascii_mode else filters
+        if not self.ascii_mode:
+            return filters
+        # Textual's filter for NO_COLOR turns the terminal's own colours into black on black; this theme has no others
+        return [*(f for f in filters if not isinstance(f, Monochrome)), self._ascii_filter]
 
     def watch_theme(self, name: str) -> None:
         self.set_class(self.ascii_mode, "-ascii")
@@ -104,6 +108,7 @@ class InterpApp(App[int]):
         self.set_interval(HEADER_EVERY, self.refresh_header)
         self.set_interval(DEVICES_EVERY, self.look_for_devices)
         self.look_for_devices()
+        self.set_timer(PRELOAD_AFTER, self.preload)
         if self._to_open is not None:
             self.open_path(self._to_open)
 
@@ -117,6 +122,13 @@ class InterpApp(App[int]):
         if found != self._devices:
             self._devices = found
             self.call_from_thread(self.refresh_header)
+
+    @work(thread=True, group="preload")
+    def preload(self) -> None:
+        """Import what New run and the palette will ask for, while the user looks at the runs."""
+        from interp_tui_engine import catalog
+
+        catalog.kinds()
 
     def refresh_header(self) -> None:
         """Say what is new in the header of the screen that shows; does nothing on a screen without one."""
@@ -158,12 +170,13 @@ class InterpApp(App[int]):
         self.notify(clean(error.hint) if error.hint else "", title=clean(error.what), severity="error", markup=False, timeout=8)
 
     def action_help(self) -> None:
-        from .screens.help import HelpScreen, active_keys
+        from .screens.help import active_keys, help_text
+        from .screens.info import InfoScreen
 
         states = ("queued", "running", "paused", "stopping", "done", "failed", "interrupted", "crashed")
-        legend = tuple((self.glyph(state), state, themes.colour_name(state)) for state in states)
+        legend = [(self.glyph(state), state, themes.colour_name(state)) for state in states]
         title = self.screen.title or type(self.screen).__name__.removesuffix("Screen")
-        self.push_screen(HelpScreen(title, active_keys(self), legend))
+        self.push_screen(InfoScreen(f"Help: {title}", help_text(active_keys(self), legend)))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         from interp_tui_engine import catalog

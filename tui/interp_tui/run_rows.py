@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from textual.content import Content
 
 from . import host, themes
@@ -28,6 +30,10 @@ AFTER = {
     "queued": "r starts it",
     "paused": "p goes on",
 }
+WHAT_THIS_IS = (
+    "interp-tui looks inside language models: it samples around their weights, traces where facts live, and shows each run as it goes. "
+    "A run outlives this app and the connection, and its folder reproduces it."
+)
 SIMPLE_REASON = {"crashed": "owner gone", "interrupted": "stopped", "failed": "failed"}
 
 
@@ -114,3 +120,20 @@ def _when(run: Run) -> str:
         left = f", {host.duration(status.eta_seconds)} left" if status.eta_seconds is not None else ""
         return f"started {host.age(host.now() - run.started)} ago{left}"
     return f"{host.age(host.now() - run.started)} ago, took {host.duration(max(0.0, status.updated - run.started))}"
+
+
+def empty(root: Path) -> Content:
+    """What to say where there are no runs: what this is, what to do first, and where runs will be."""
+    first = (
+        ("n", "choose an experiment"),
+        ("interp-tui --batch examples/manifests/llc.toml", "run one headless"),
+        ("interp-tui new llc > llc.toml", "a manifest to edit"),
+    )
+    width = max(len(what) for what, _ in first)
+    steps = [Content.assemble((f"{what:<{width}}", "$accent"), f"  {why}") for what, why in first]
+    where = Content.assemble(
+        "Runs will be kept in ", (host.short_path(root), "bold"), (" (--runs or $INTERP_TUI_RUNS moves them)", "$muted"), "."
+    )
+    return Content("\n").join(
+        [Content.styled("No runs yet.", "bold"), Content(""), Content(WHAT_THIS_IS), Content(""), *steps, Content(""), where]
+    )

@@ -60,6 +60,8 @@ FALLBACKS = {
     "warn": "#e0af4c",
     "muted": "#7d8896",
     "rule": "#2c3643",
+    "ansi-background": "ansi_black",
+    "ansi-foreground": "ansi_white",
     "heat-negative": "#e8743b",
     "heat-zero": "#1b222b",
     "heat-positive": "#4aa3f0",

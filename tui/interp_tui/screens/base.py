@@ -1,11 +1,10 @@
-"""What every screen of the workbench has: the header line, the footer with its keys, and `esc` back."""
+"""What every screen of the workbench has: the header line, the footer with its keys, and a way back."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer
 
@@ -16,13 +15,15 @@ if TYPE_CHECKING:
 
 
 class WorkScreen(Screen[None]):
-    """A full screen. Subclasses yield what lies between header and footer from `body`."""
+    """A full screen. Subclasses yield what lies between header and footer from `body`, and bind `back` last, where the footer shows it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", "Back", id="back", show=False)]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - as Textual declares it
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
 
     def compose(self) -> ComposeResult:
+        # Textual sets these classes after the first layout; set before it, nothing moves
+        self.set_class(self.app.size.width < 110, "-narrow")
+        self.set_class(self.app.size.height >= 32, "-tall")
         yield HeaderLine()
         yield from self.body()
         yield Footer(compact=True)

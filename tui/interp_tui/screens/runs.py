@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Input, Static
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from interp_tui import host, run_rows, session
@@ -21,6 +21,7 @@ from interp_tui.preview import Preview
 from interp_tui.preview import read as read_preview
 from interp_tui.sanitise import clean
 from interp_tui.session import Run
+from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
@@ -29,10 +30,6 @@ from .base import WorkScreen
 from .confirm import ConfirmScreen
 
 EVERY = 1.0
-WHAT_THIS_IS = (
-    "interp-tui looks inside language models: it samples around their weights, traces where facts live, and shows each run as it goes. "
-    "A run outlives this app and the connection, and its folder reproduces it."
-)
 ACTIVE_ONLY = {"stop", "pause"}
 ON_A_RUN = {"stop", "pause", "resume", "replay", "compare", "delete", "export", "template"}
 
@@ -67,18 +64,13 @@ class RunsScreen(WorkScreen):
 
     def body(self) -> ComposeResult:
         with Vertical(id="runs"):
-            with Horizontal(id="filter-line"):
-                yield Static("/", id="filter-sign")
-                yield Input(id="filter", compact=True, placeholder="kind = llc & done    name ~ scan    llc > 5    !failed")
-                yield Static("", id="filter-said")
+            yield FilterLine("kind = llc & done    name ~ scan    llc > 5    !failed")
             yield ListTable(run_rows.COLUMNS, id="table")
             with Vertical(id="preview"):
                 yield Static("", id="preview-text")
             yield Static("", id="empty")
 
     def on_mount(self) -> None:
-        self.query_one("#filter-line").display = False
-        self.query_one("#filter", Input).cursor_blink = False
         self.workbench.refresh_header()
         self.query_one(ListTable).focus()
         self._timer = self.set_interval(EVERY, self.list_runs)
@@ -135,7 +127,7 @@ class RunsScreen(WorkScreen):
         if self.has_class("-empty") != (not self.runs) or not self.has_class("-listed"):
             self.set_class(not self.runs, "-empty")
             self.add_class("-listed")
-            self.query_one("#empty", Static).update(self._empty())
+            self.query_one("#empty", Static).update(run_rows.empty(self.workbench.runs_root))
         self.show_preview()
 
     def _say(self, part: str, *, title: str | Content = "", text: Content | None = None) -> None:
@@ -146,27 +138,6 @@ class RunsScreen(WorkScreen):
         self.query_one(part).border_title = title
         if text is not None:
             self.query_one(f"{part}-text", Static).update(text)
-
-    def _empty(self) -> Content:
-        root = host.short_path(self.workbench.runs_root)
-        first = (
-            ("n", "choose an experiment"),
-            ("interp-tui --batch examples/manifests/llc.toml", "run one headless"),
-            ("interp-tui new llc > llc.toml", "a manifest to edit"),
-        )
-        width = max(len(what) for what, _ in first)
-        steps = [Content.assemble((f"{what:<{width}}", "$accent"), f"  {why}") for what, why in first]
-        return Content("\n").join(
-            [
-                Content.styled("No runs yet.", "bold"),
-                Content(""),
-                Content(WHAT_THIS_IS),
-                Content(""),
-                *steps,
-                Content(""),
-                Content.assemble("Runs will be kept in ", (root, "bold"), (" (--runs or $INTERP_TUI_RUNS moves them)", "$muted"), "."),
-            ]
-        )
 
     # -- the run under the cursor
 
@@ -216,32 +187,25 @@ class RunsScreen(WorkScreen):
     # -- filter
 
     def action_filter(self) -> None:
-        self.query_one("#filter-line").display = True
-        self.query_one("#filter", Input).focus()
+        self.query_one(FilterLine).start()
 
-    @on(Input.Changed, "#filter")
-    def _filter_changed(self, event: Input.Changed) -> None:
-        said = self.query_one("#filter-said", Static)
+    @on(FilterLine.Changed)
+    def _filter_changed(self, event: FilterLine.Changed) -> None:
         try:
-            self._matches = compile_filter(event.value)
+            self._matches = compile_filter(event.text)
         except ValueError as error:
-            said.update(Content.styled(clean(str(error)), "$bad"))
+            self.query_one(FilterLine).say(clean(str(error)))
             return
-        said.update("")
+        self.query_one(FilterLine).say("")
         self.show_rows()
 
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self, event: Input.Submitted) -> None:
+    @on(FilterLine.Done)
+    def _filter_done(self) -> None:
         self.query_one(ListTable).focus()
-        if not event.value.strip():
-            self.query_one("#filter-line").display = False
 
     def action_clear(self) -> None:
-        filter_input = self.query_one("#filter", Input)
-        if self.query_one("#filter-line").display:
-            filter_input.value = ""
-            self.query_one("#filter-line").display = False
-            self.query_one(ListTable).focus()
+        if self.query_one(FilterLine).display:
+            self.query_one(FilterLine).clear()
         elif self.marked:
             self.marked = None
             self.show_rows()

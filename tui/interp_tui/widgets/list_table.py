@@ -125,8 +125,9 @@ class ListTable(ScrollView, can_focus=True):
         def control(self) -> ListTable:
             return self.table
 
-    def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
+    def __init__(self, columns: Sequence[Column], *, opens: bool = True, id: str | None = None) -> None:
         super().__init__(id=id)
+        self.opens = opens
         self.columns = tuple(columns)
         self.rows: list[Row] = []
         self._place: dict[str, int] = {}
@@ -185,6 +186,9 @@ class ListTable(ScrollView, can_focus=True):
 
     def action_page(self, by: int) -> None:
         self._move(self.cursor + by * max(1, self.size.height - 2))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self.opens or action != "select"
 
     def action_select(self) -> None:
         if self.key is not None:

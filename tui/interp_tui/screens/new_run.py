@@ -1,0 +1,332 @@
+"""New run: which question, with which settings; the manifest that says so; what it will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.events import DescendantBlur, DescendantFocus
+from textual.timer import Timer
+from textual.widgets import Input, OptionList, Static
+from textual.worker import get_current_worker
+
+from interp_tui import host, session
+from interp_tui.draft import DATASETS, Draft
+from interp_tui.manifest_text import by_field, drawn, dry_run, verdict
+from interp_tui.sanitise import clean
+from interp_tui.screens.base import WorkScreen
+from interp_tui.widgets.form import Edited, FieldRow, Form, SectionTitle
+from interp_tui.widgets.kind_list import KindList
+from interp_tui_engine import atomic, catalog, manifest
+from interp_tui_engine.catalog import Estimate, Kind
+from interp_tui_engine.errors import ManifestError, UserError
+from interp_tui_engine.manifest import Manifest
+from interp_tui_engine.runfolder import RunFolder
+
+CHECK_AFTER = 0.12
+PANES = ("kinds", "settings", "manifest")
+
+
+class NewRunScreen(WorkScreen):
+    """Three panes side by side, or, where there is no room for three, one at a time."""
+
+    TITLE = "New run"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+r,enter", "run", "Run", id="new.run", key_display="⏎"),
+        Binding("ctrl+s", "save", "Save manifest", id="new.save", key_display="^s"),
+        Binding("f5,d", "dry_run", "Dry run", id="new.dry_run", key_display="F5"),
+        Binding("ctrl+o", "pane", "Next pane", id="new.pane", key_display="^o"),
+        Binding("escape", "back", "Back", id="new.back"),
+    ]
+
+    def __init__(self, kind: str | None = None, template: RunFolder | None = None) -> None:
+        super().__init__()
+        self._asked_kind = kind
+        self._template = template
+        self.draft: Draft | None = None
+        self.checked: Manifest | None = None
+        """The manifest as it stands, once the check has found nothing wrong with it."""
+        self._text = ""
+        self._problems: ManifestError | None = None
+        self._estimate: Estimate | None = None
+        self._timer: Timer | None = None
+        self._waiting: Callable[[Manifest], None] | None = None
+        self._busy = False
+
+    def body(self) -> ComposeResult:
+        yield Static("", id="pane-names")
+        with Horizontal(id="panes"):
+            with Vertical(id="kinds", classes="pane"):
+                yield KindList(id="kind-list")
+            with Vertical(id="settings", classes="pane"):
+                yield Form(id="form")
+                yield Static("", id="field-help")
+                yield Static("", id="verdict")
+            with Vertical(id="manifest", classes="pane"), VerticalScroll(id="toml-scroll"):
+                yield Static("", id="toml")
+
+    def on_mount(self) -> None:
+        self.workbench.refresh_header()
+        self.query_one("#kinds").border_title = "What do you want to know?"
+        self.query_one("#manifest").border_title = "manifest.toml"
+        self._show_pane("settings" if self._asked_kind or self._template else "kinds")
+        self.query_one(KindList).focus()
+        self._find_kinds()
+
+    @work(thread=True, group="kinds")
+    def _find_kinds(self) -> None:
+        """In a thread: the first time, every experiment's module is imported."""
+        kinds = catalog.kinds()
+        self.app.call_from_thread(self._kinds_found, kinds)
+
+    def _kinds_found(self, kinds: list[Kind]) -> None:
+        listed = self.query_one(KindList)
+        groups = {group: [(kind.name, kind.question) for kind in kinds if kind.group == group] for group in catalog.GROUPS}
+        listed.show({group: members for group, members in groups.items() if members})
+        if self._template is not None:
+            self._load_template(self._template)
+        else:
+            names = [kind.name for kind in kinds]
+            listed.go_to(self._asked_kind if self._asked_kind in names else names[0])
+
+    # -- which kind, from which tables
+
+    @work(thread=True, group="template")
+    def _load_template(self, folder: RunFolder) -> None:
+        try:
+            draft = Draft.of_tables(session.request_tables(folder))
+        except UserError as error:
+            self.app.call_from_thread(self.workbench.complain, error)
+            return
+        self.app.call_from_thread(self._use_template, draft)
+
+    def _use_template(self, draft: Draft) -> None:
+        self.draft = draft
+        self.query_one(KindList).go_to(draft.kind.name)
+        self._asked_kind = draft.kind.name
+        self._load_soon(draft)
+
+    @on(OptionList.OptionHighlighted)
+    def _kind_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        name = event.option_id
+        if name is not None and (self.draft is None or self.draft.kind.name != name):
+            self.draft = Draft.of_kind(name)
+            self._load_soon(self.draft)
+
+    @on(OptionList.OptionSelected)
+    def _kind_chosen(self) -> None:
+        self._show_pane("settings")
+        self.query_one(Form).focus_field()
+
+    @work(exclusive=True, group="form")
+    async def _load_soon(self, draft: Draft) -> None:
+        await self._load(draft, focus=self._asked_kind == draft.kind.name)
+
+    async def _load(self, draft: Draft, focus: bool = False) -> None:
+        self.query_one("#settings").border_title = Content(f"{draft.kind.name}: {draft.kind.title}")
+        form = self.query_one(Form)
+        self.check()
+        await form.load(draft.sections())
+        if focus:
+            self._asked_kind = None
+            form.focus_field()
+
+    # -- what was typed, and what the check says of it
+
+    @on(Edited)
+    def _edited(self, event: Edited) -> None:
+        if self.draft is None:
+            return
+        self.draft.set(event.path, event.text)
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(CHECK_AFTER, self.check)
+
+    @on(DescendantBlur)
+    def _left(self, event: DescendantBlur) -> None:
+        """The sections of the data tables follow their names, once the names are typed."""
+        row = event.widget.parent
+        if self.draft is not None and isinstance(row, FieldRow) and row.field.path == DATASETS:
+            shown = [section.title for section in self.draft.sections()]
+            if [title.section.title for title in self.query(SectionTitle)] != shown:
+                self._reload(self.draft)
+
+    @work(exclusive=True, group="form")
+    async def _reload(self, draft: Draft) -> None:
+        current = self.query_one(Form).current
+        await self._load(draft)
+        if current is not None:
+            self.query_one(Form).focus_field(current.path)
+
+    @on(DescendantFocus)
+    def _entered(self) -> None:
+        self._draw_help()
+
+    def check(self) -> None:
+        """Write the TOML anew, show it, and have it read as a run would read it, in a thread: an estimate may look at files."""
+        if self.draft is None:
+            return
+        self._text = self.draft.toml()
+        self.checked, self._problems = None, None
+        self._draw_toml()
+        if self._estimate is None:
+            self.query_one("#verdict", Static).update(Content.styled("checking …", "$muted"))
+        self._check(self._text)
+
+    @work(thread=True, exclusive=True, group="check")
+    def _check(self, text: str) -> None:
+        checked: Manifest | None = None
+        problems: ManifestError | None = None
+        estimate: Estimate | None = None
+        try:
+            checked = manifest.parse(text, source="manifest.toml", base=Path.cwd())
+            estimate = catalog.get(checked.kind).estimate(checked)
+        except ManifestError as error:
+            problems = error
+        except Exception as error:  # an estimate that fails must not keep the run from starting
+            estimate = Estimate(None, None, None, (f"no estimate: {error}",))
+        if not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._verdict, text, checked, problems, estimate)
+
+    def _verdict(self, text: str, checked: Manifest | None, problems: ManifestError | None, estimate: Estimate | None) -> None:
+        if text != self._text or not self.is_attached:
+            return
+        self.checked, self._problems, self._estimate = checked, problems, estimate
+        self.query_one(Form).show_errors(by_field(problems))
+        self._draw_toml()
+        self._draw_help()
+        self._draw_verdict()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self.when_checked(waiting)
+
+    def _draw_toml(self) -> None:
+        self.query_one("#toml", Static).update(drawn(self._text, self._problems))
+
+    def _draw_help(self) -> None:
+        """Of the field in focus, all that its line has no room for."""
+        form = self.query_one(Form)
+        field = form.current
+        text = Content("")
+        if field is not None:
+            error = form.errors.get(field.path)
+            where = Content.styled(".".join(field.path) + "  ", "$accent")
+            text = Content.assemble(where, (clean(error, limit=400), "$bad") if error else (field.help, "$muted"))
+        self.query_one("#field-help", Static).update(text)
+
+    def _draw_verdict(self) -> None:
+        text = verdict(self._problems, self._estimate, self.workbench.glyph, starting=self._busy)
+        if text is not None:
+            self.query_one("#verdict", Static).update(text)
+
+    # -- panes
+
+    def _show_pane(self, name: str) -> None:
+        for pane in PANES:
+            self.query_one(f"#{pane}").set_class(pane == name, "-shown")
+        labels = {"kinds": "Question", "settings": "Settings", "manifest": "manifest.toml"}
+        parts: list[Any] = []
+        for pane in PANES:
+            parts += [(f" {labels[pane]} ", "reverse $accent" if pane == name else "$muted"), " "]
+        self.query_one("#pane-names", Static).update(Content.assemble(*parts, ("  ^o next", "$muted")))
+
+    @property
+    def pane(self) -> str:
+        return next((pane for pane in PANES if self.query_one(f"#{pane}").has_class("-shown")), PANES[0])
+
+    def action_pane(self) -> None:
+        name = PANES[(PANES.index(self.pane) + 1) % len(PANES)]
+        self._show_pane(name)
+        if name == "settings":
+            self.query_one(Form).focus_field()
+        else:
+            self.query_one({"kinds": "#kind-list", "manifest": "#toml-scroll"}[name]).focus()
+
+    def action_back(self) -> None:
+        """From the settings to the kinds, from there to Runs."""
+        if self.pane == "kinds" or self._template is not None:
+            super().action_back()
+        else:
+            self._show_pane("kinds")
+            self.query_one(KindList).focus()
+
+    # -- actions
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.action_run()
+
+    def when_checked(self, action: Callable[[Manifest], None]) -> None:
+        """Do something with the manifest as it stands: once it is checked, and only if nothing is wrong with it."""
+        if self.draft is None or self._busy:
+            return
+        if self.checked is not None and self.draft.toml() == self._text:
+            action(self.checked)
+        elif self._problems is not None and self.draft.toml() == self._text:
+            self.query_one(Form).focus_first_error()
+        else:
+            self._waiting = action
+            self.check()
+
+    def action_run(self) -> None:
+        self.when_checked(self._run)
+
+    def _run(self, request: Manifest) -> None:
+        self._busy = True
+        self._draw_verdict()
+        self._start(request)
+
+    @work(thread=True, group="start")
+    def _start(self, request: Manifest) -> None:
+        try:
+            folder = session.start(request, self.workbench.runs_root)
+        except UserError as error:
+            self.app.call_from_thread(self._start_failed, error)
+        else:
+            self.app.call_from_thread(self.workbench.open_run, folder)
+
+    def _start_failed(self, error: UserError) -> None:
+        self._busy = False
+        self._draw_verdict()
+        self.workbench.complain(error)
+
+    def action_save(self) -> None:
+        if self.draft is None:
+            return
+        from interp_tui.screens.save_as import SaveScreen
+
+        name = self.draft.texts.get(("name",), "") or self.draft.kind.name
+        proposal = Path.cwd() / f"{name.replace('/', '-')}.toml"
+        self.app.push_screen(SaveScreen(proposal), partial(self._save_chosen, self.draft.toml()))
+
+    def _save_chosen(self, text: str, path: Path | None) -> None:
+        if path is not None:
+            self._save(text, path)
+
+    @work(thread=True, group="save")
+    def _save(self, text: str, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write_text(path, text)
+        except OSError as error:
+            self.app.call_from_thread(self.workbench.complain, UserError(f"cannot write {path}: {error.strerror}"))
+            return
+        said = f"interp-tui --batch {host.short_path(path)}"
+        self.app.call_from_thread(self.notify, said, title=f"Saved {host.short_path(path)}", markup=False)
+
+    def action_dry_run(self) -> None:
+        """What a run would be and cost, with nothing started."""
+        from interp_tui.screens.info import InfoScreen
+
+        def show(request: Manifest) -> None:
+            cost = self._estimate or Estimate(None, None, None)
+            self.app.push_screen(InfoScreen("Dry run: nothing is started", dry_run(request, cost, self.workbench.runs_root)))
+
+        self.when_checked(show)
