@@ -2,8 +2,8 @@
 
 Each is a fresh process, repeated, from exec to the last byte that matters, files warm in the page cache. The app runs in a pseudo-terminal
 of 140×40: first paint is when the first visible text arrives, the list is there when the name of a run does. A run of 100,000 events is
-opened from the list with Enter and counts as open when a number of its last event is drawn. Lag is measured by `lag` inside the app, on a
-real sampling run whose worker keeps the cores busy.
+opened from the list with Enter: it is open when its chains are drawn, and read when a number of its last event is. Lag is measured by
+`lag` inside the app, on a real sampling run whose worker keeps the cores busy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from .figures import Figure, of_rounds
 from .side import ROOT, SCRATCH
 from .terminal import Terminal
 
-PROGRAM = str(Path(sys.executable).with_name("interp-tui"))
+_INSTALLED = Path(sys.executable).with_name("interp-tui")
+PROGRAM = [str(_INSTALLED)] if _INSTALLED.exists() else [sys.executable, "-m", "interp_tui"]
 MANIFEST = ROOT / "examples" / "manifests" / "llc.toml"
 EVENTS = 100_000
 
@@ -55,7 +56,7 @@ def run(quick: bool) -> dict[str, Any]:
 
 def _command(*arguments: str) -> float:
     start = time.perf_counter()
-    subprocess.run([PROGRAM, *arguments], check=True, capture_output=True, cwd=ROOT)
+    subprocess.run([*PROGRAM, *arguments], check=True, capture_output=True, cwd=ROOT)
     return time.perf_counter() - start
 
 
@@ -63,25 +64,33 @@ def _paint(work: Path, environment: dict[str, str], repeats: int, events: int) -
     runs = work / "runs"
     folder = long_run.write(runs / "20260101-000000-llc-long", events)
     size = folder.events_path.stat().st_size / 2**20
-    firsts, lists, opens, direct = [], [], [], []
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ("first", "list", "open", "read", "direct")}
     for _ in range(repeats + 1):
-        with Terminal([PROGRAM, "--runs", str(runs)], environment, str(ROOT)) as terminal:
-            firsts.append(terminal.wait_for(None, 20) - terminal.started)
-            lists.append(terminal.wait_for("long", 20) - terminal.started)
+        with Terminal([*PROGRAM, "--runs", str(runs)], environment, str(ROOT)) as terminal:
+            times["first"].append((terminal.wait_for(None, 60) - terminal.started, terminal.cpu()))
+            times["list"].append((terminal.wait_for("long", 60) - terminal.started, terminal.cpu()))
             terminal.idle(1.0)
-            before = terminal.drawn
+            before, spent = terminal.drawn, terminal.cpu()
             pressed = terminal.press("\r")
-            opens.append(terminal.wait_for(shown(long_run.LAST_LOSS), 60, before) - pressed)
-        with Terminal([PROGRAM, str(folder.path)], environment, str(ROOT)) as terminal:
-            direct.append(terminal.wait_for(shown(long_run.LAST_LOSS), 60) - terminal.started)
+            times["open"].append((terminal.wait_for("|grad|", 120, before) - pressed, terminal.cpu() - spent))
+            times["read"].append((terminal.wait_for(shown(long_run.LAST_GRADIENT), 120, before) - pressed, terminal.cpu() - spent))
+        with Terminal([*PROGRAM, str(folder.path)], environment, str(ROOT)) as terminal:
+            times["direct"].append((terminal.wait_for(shown(long_run.LAST_GRADIENT), 120) - terminal.started, terminal.cpu()))
+    figures = {}
+    for name, pairs in times.items():  # the first of each warms the page cache
+        spent = median(cpu for _, cpu in pairs[1:])
+        figures[name] = ([seconds for seconds, _ in pairs[1:]], f"{spent:.2f} s of processor time")
     return [
-        of_rounds("app: first paint", firsts[1:], "s", "< 1"),
-        of_rounds("app: list of runs drawn", lists[1:], "s"),
-        of_rounds(
-            f"open a run of {events:,} events", opens[1:], "s", "< 1", f"{size:.0f} MiB of events.jsonl; from Enter to its last number"
-        ),
-        of_rounds(f"interp-tui RUN of {events:,} events", direct[1:], "s", None, "the program's start included"),
+        _timed("app: first paint", *figures["first"], target="< 1"),
+        _timed("app: list of runs drawn", *figures["list"]),
+        _timed(f"open a run of {events:,} events: its chains drawn", *figures["open"], target="< 1"),
+        _timed(f"open a run of {events:,} events: its last event drawn", *figures["read"], extra=f", {size:.0f} MiB"),
+        _timed(f"interp-tui RUN, {events:,} events: last event drawn", *figures["direct"], extra=", start included"),
     ]
+
+
+def _timed(name: str, seconds: list[float], note: str, target: str | None = None, extra: str = "") -> Figure:
+    return of_rounds(name, seconds, "s", target, note + extra)
 
 
 def _lag(work: Path, environment: dict[str, str], seconds: float) -> list[Figure]:
@@ -118,14 +127,14 @@ def _sampling(work: Path, environment: dict[str, str]) -> Iterator[Path]:
     """A real llc run, detached, that samples while the block runs; stopped afterwards."""
     out = work / "runs" / "20260102-000000-llc-busy"
     options = ["--set", "params.num_draws=1000000", "--out", str(out), "--detach"]
-    started = subprocess.run([PROGRAM, "--batch", str(MANIFEST), *options], env=environment, cwd=ROOT, capture_output=True, text=True)
+    started = subprocess.run([*PROGRAM, "--batch", str(MANIFEST), *options], env=environment, cwd=ROOT, capture_output=True, text=True)
     if started.returncode:
         raise RuntimeError(f"the run did not start: {started.stderr[-500:]}")
     try:
         _await_events(out)
         yield out
     finally:
-        subprocess.run([PROGRAM, "stop", str(out)], env=environment, cwd=ROOT, capture_output=True)
+        subprocess.run([*PROGRAM, "stop", str(out)], env=environment, cwd=ROOT, capture_output=True)
         deadline = time.monotonic() + 60
         while _state(out) in ("running", "stopping", "queued") and time.monotonic() < deadline:
             time.sleep(0.2)

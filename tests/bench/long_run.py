@@ -30,8 +30,8 @@ num_chains = 4
 num_draws = 100000
 sampling_data = "train"
 """
-LAST_LOSS = 1.234
-"""Loss of every chain in the last metrics event, unlike any other in the run: on screen it shows that the whole log has been read."""
+LAST_GRADIENT = 7.531
+"""Gradient norm of every chain in the last metrics event, unlike any before it: on screen it shows that all events were read."""
 
 
 def write(path: Path, events: int) -> RunFolder:
@@ -61,7 +61,7 @@ def _events(count: int) -> Iterator[Event]:
             continue
         draw = i // 2
         last = i >= reports - 2
-        losses = [LAST_LOSS if last else round(float(x), 6) for x in random.normal(9.0, 0.1, CHAINS)]
+        losses = [round(float(x), 6) for x in random.normal(9.0, 0.1, CHAINS)]
         values = {
             "chains": list(range(CHAINS)),
             "step": [draw] * CHAINS,
@@ -71,7 +71,7 @@ def _events(count: int) -> Iterator[Event]:
             "burnin": 0,
             "loss": losses,
             "llc": [21.5] * CHAINS,
-            "grad": [0.51] * CHAINS,
+            "grad": [LAST_GRADIENT if last else 0.51] * CHAINS,
             "distance": [1.73] * CHAINS,
             "trace": [[[draw, x]] for x in losses],
         }

@@ -1,4 +1,4 @@
-"""A program in a pseudo-terminal: what it has drawn so far, and when. Standard library only."""
+"""A program in a pseudo-terminal: what it has drawn so far, when, and at what cost."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+
+import psutil
 
 _CONTROL = re.compile(
     rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP.*?\x1b\\|\x1b\[[0-9;?:<=>]*[ -/]*[@-~]|\x1b[()][0-9A-Za-z]|\x1b[=>78c]", re.DOTALL
@@ -51,6 +53,11 @@ class Terminal:
         deadline = time.perf_counter() + seconds
         while (left := deadline - time.perf_counter()) > 0:
             self._read(left)
+
+    def cpu(self) -> float:
+        """Processor seconds the child has used: what remains of a time when a busy machine is taken out of it."""
+        times = psutil.Process(self._child.pid).cpu_times()
+        return times.user + times.system
 
     @property
     def drawn(self) -> int:

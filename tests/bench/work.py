@@ -51,18 +51,25 @@ class Bench:
         shape = self._shape
         with _store() as path:
             torch.cuda.synchronize() if self._device == "cuda" else None
-            start = time.perf_counter()
+            start, spent = time.perf_counter(), time.process_time()
             tree = self._sample(
                 self._model, self._rows, {"train": (self._rows, 1)}, num_chains=shape.chains, num_draws=draws, batch_size=shape.batch,
                 device=self._device, output_path=path, **SAMPLING, **options,
             )  # fmt: skip
             torch.cuda.synchronize() if self._device == "cuda" else None
-            seconds = time.perf_counter() - start
+            seconds, spent = time.perf_counter() - start, time.process_time() - spent
             losses = tree["sampling_loss_micro"].shape
             written = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
         tokens = losses[0] * losses[1] * losses[2] * losses[3]
         gpu = torch.cuda.max_memory_allocated() / 2**20 if self._device == "cuda" else None
-        return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds, "written_mib": written / 2**20, "gpu_mib": gpu}
+        return {
+            "seconds": seconds,
+            "processor_seconds": spent,
+            "tokens": tokens,
+            "tokens_per_second": tokens / seconds,
+            "written_mib": written / 2**20,
+            "gpu_mib": gpu,
+        }
 
     def traces(self, model: str, rows: str, settings: dict[str, Any], **options: Any) -> Mapping[str, Any]:
         """LLC per chain and the loss of every step, for a saved model and saved rows."""
