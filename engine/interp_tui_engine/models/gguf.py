@@ -1,0 +1,55 @@
+"""Models in a .gguf file, quantised or not, unpacked to the dtype asked for."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.models.loaded import LoadedModel, files_hash, finish
+
+_MAGIC = b"GGUF"
+
+
+def load(source: str, path: Path, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    """The model and tokenizer of a GGUF file.
+
+    Raises UserError for a file that is cut short, is no GGUF, or holds a family transformers cannot read, and where the extra is missing.
+    """
+    if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
+        raise UserError(f"reading {path.name} needs the package {' and '.join(missing)}", "pip install 'interp-tui[gguf]'")
+    check_complete(path)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: transformers cannot read this GGUF ({reason})", "use the safetensors of the same model") from None
+    # The weights are plain tensors by now; left in place, these make transformers refuse to move or save the model.
+    setattr(module, "hf_quantizer", None)  # noqa: B010 - nn.Module declares every attribute a Tensor or a Module
+    setattr(module, "is_quantized", False)  # noqa: B010
+    if hasattr(module.config, "quantization_config"):
+        del module.config.quantization_config
+    return finish(module, tokenizer, source=source, revision=None, device=device, dtype=dtype, weights_hash=files_hash([path]))
+
+
+def check_complete(path: Path) -> None:
+    """Raise UserError unless the file is a GGUF that is as long as its header says its tensors are."""
+    with path.open("rb") as file:
+        magic = file.read(len(_MAGIC))
+    if magic != _MAGIC:
+        raise UserError(f"{path} is not a GGUF file: it begins with {magic!r}", "fetch it again")
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+        needed = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
+    except Exception as error:  # a header that ends early fails wherever the reader happens to be: IndexError, ValueError, MemoryError ...
+        raise UserError(f"{path} is cut short or damaged: {type(error).__name__} in its header or tensors", "fetch it again") from None
+    size = path.stat().st_size
+    if size < needed:
+        raise UserError(f"{path} is cut short: {size:,} bytes of {needed:,}", "fetch it again")

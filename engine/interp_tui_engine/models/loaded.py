@@ -1,0 +1,92 @@
+"""What a loader hands back, and the hashes by which a run says what it ran on."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model, ready to be looked into: in eval mode, its parameters not asking for gradients.
+
+    `module(input_ids (batch, tokens)).logits` is `(batch, tokens, vocab_size)`. `weights_hash` is a sha256 over the files the weights came
+    from, `tokenizer_hash` one over the tokenizer's definition (empty without a tokenizer); `revision` is what was loaded, where the source
+    has revisions.
+    """
+
+    module: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase | None
+    source: str
+    revision: str | None
+    device: torch.device
+    dtype: torch.dtype
+    weights_hash: str
+    tokenizer_hash: str
+    vocab_size: int
+    num_parameters: int
+
+
+def finish(
+    module: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    source: str,
+    revision: str | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    weights_hash: str,
+) -> LoadedModel:
+    """Move a freshly loaded module to its device and freeze it."""
+    module.to(device=device, dtype=dtype)  # type: ignore[call-arg]
+    module.train(False).requires_grad_(False)
+    embeddings = module.get_input_embeddings()
+    assert isinstance(embeddings, torch.nn.Embedding)
+    return LoadedModel(
+        module=module,
+        tokenizer=tokenizer,
+        source=source,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        weights_hash=weights_hash,
+        tokenizer_hash=tokenizer_hash(tokenizer),
+        vocab_size=embeddings.num_embeddings,
+        num_parameters=sum(p.numel() for p in module.parameters()),
+    )
+
+
+def files_hash(paths: Iterable[Path]) -> str:
+    """sha256 over the contents of files; where they stand and what they are called does not enter, their order does.
+
+    One file's hash is its plain sha256, which the hub's cache already knows: there a file is a link to a blob named by it.
+    """
+    digests = [_file_hash(path) for path in paths]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase | None) -> str:
+    """sha256 over a fast tokenizer's whole definition, over the vocabulary of a slow one."""
+    if tokenizer is None:
+        return ""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    definition = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(definition.encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    if path.is_symlink() and _SHA256.fullmatch(path.resolve().name):
+        return path.resolve().name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
