@@ -56,6 +56,7 @@ _COUNTRIES = {
     "Vietnam": ("Hanoi", "Vietnamese", "dong"),
     "Thailand": ("Bangkok", "Thai", "baht"),
     "Australia": ("Canberra", "English", "dollar"),
+    "Canada": ("Ottawa", "English", "dollar"),
     "Cuba": ("Havana", "Spanish", "peso"),
     "Brazil": ("Brasilia", "Portuguese", "real"),
 }
