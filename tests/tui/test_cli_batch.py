@@ -206,9 +206,13 @@ def test_resume_refuses_what_it_cannot_mean(cli: Cli, request_file: Path, worker
     request_file.write_text(request_file.read_text().replace("1e-4", "2e-4"))
     answer = cli("--batch", request_file, "--out", out, "--resume")
     assert answer.code == 2 and "another request" in answer.err
-    assert cli("--batch", request_file, "--resume").code == 2
+    assert "is a manifest, not a run" in cli("--batch", request_file, "--resume").err
     (tmp_path / "empty").mkdir()
     assert "holds no manifest.toml" in cli("--batch", tmp_path / "empty", "--resume").err
+    (tmp_path / "empty" / "manifest.toml").write_text(request_file.read_text())  # somebody's own folder with a manifest of that name
+    for arguments in (("--batch", tmp_path / "empty", "--resume"), ("resume", tmp_path / "empty")):
+        assert "holds a manifest but no run" in cli(*arguments).err
+    assert [path.name for path in (tmp_path / "empty").iterdir()] == ["manifest.toml"]
 
 
 def test_two_supervisors_on_one_folder(cli: Cli, request_file: Path, worker: Worker, tmp_path: Path) -> None:
@@ -301,6 +305,21 @@ def test_attach_follows_to_the_end_and_ctrl_c_only_detaches(request_file: Path, 
     assert answer.code == 0 and "is interrupted" in answer.err
     assert run.wait(timeout=60) == 130
     assert cli("attach", tmp_path / "run", "--json").code == 130
+
+
+def test_a_run_outlives_its_reader(request_file: Path, tmp_path: Path) -> None:
+    command = driver(tmp_path, 'log.append(Phase("one"))\nwait_for_stop()\nlog.append(Phase("two" * 9999))\nend("done")\n')
+    process = subprocess.Popen(
+        [*command, "--batch", "m.toml", "--out", "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == b"one\n"
+    process.stdout.close()
+    RunFolder(tmp_path / "run").send("stop")
+    assert process.wait(timeout=60) == 0
+    assert RunFolder(tmp_path / "run").status().state == "done"
+    assert b"rror" not in process.stderr.read()
+    process.stderr.close()
 
 
 def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:

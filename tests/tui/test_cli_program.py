@@ -174,6 +174,14 @@ def test_help_does_without_what_it_does_not_need() -> None:
     assert done.stdout.endswith("[]\n")
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("interp-tui sh", "show"), ("interp-tui new ll", "llc"), ("interp-tui list --st", "--state")]
+)
+def test_the_shell_is_answered(typed: str, offered: str) -> None:
+    done, _ = run(_INTERP_TUI_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1))
+    assert offered in done.stdout.split()
+
+
 def test_a_terminal_without_unicode_gets_escapes() -> None:
     done, _ = run("new", "llc", PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0")
     assert "\\u03b5" in done.stdout

@@ -93,7 +93,7 @@ DAMAGE: dict[str, Callable[[RunFolder], object]] = {
     "log has odd events": lambda run: run.events_path.write_text(
         '{"seq":1,"type":"metrics","series":"chains","step":1,"values":{"chains":3}}\n{"seq":2,"type":"chain_failed","chain":"x"}\n'
     ),
-    "log is a folder": lambda run: (run.events_path.unlink(), run.events_path.mkdir()),
+    "log is a folder": lambda run: run.events_path.rename(run.path / "x") and run.events_path.mkdir(),  # type: ignore[func-returns-value]
 }
 
 
@@ -108,8 +108,8 @@ def test_a_damaged_run_never_breaks_a_command(cli: Cli, make_run: MakeRun, damag
     assert json.loads(cli("show", "broken", "--json").out)["path"] == str(run.path)
     for command in (("compare", run.path, whole.path), ("export", run.path, "--to", "csv"), ("export", run.path, "--to", "json")):
         assert cli(*command).code in (0, 2)
-    for command in (("replay", run.path, "--check"), ("new", "--from", run.path), ("stop", run.path), ("validate", run.path)):
-        answer = cli(*command)
+    for other in (("replay", run.path, "--check"), ("new", "--from", run.path), ("stop", run.path), ("validate", run.path)):
+        answer = cli(*other)
         assert answer.code in (0, 2)
     assert cli("attach", run.path, "--plain").code in (0, 1)
 

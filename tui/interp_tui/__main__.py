@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        from .batch import silence
+
+        silence()
         return DONE
     except Exception as error:
         return _explain(error, as_json)

@@ -5,6 +5,7 @@ All three take the events of a run one by one and show the same: phase, progress
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY = 3.0
 """Seconds between two plain lines of progress."""
-REPAINTS = 4
+REPAINTS = 2
 """A second, of the display on a terminal."""
 POLL = 0.2
 
@@ -53,6 +54,25 @@ def choose(folder: RunFolder, *, as_json: bool, plain: bool) -> Display:
     if plain or not sys.stdout.isatty():
         return PlainLines()
     return RichDisplay(folder)
+
+
+def careful(display: Display) -> Callable[[Stamped], None]:
+    """What tells the display of each event, and lets the run go on if nobody can be shown it any more: a lost terminal, a closed pipe."""
+
+    def listen(stamped: Stamped) -> None:
+        try:
+            display.listen(stamped)
+        except OSError:
+            silence()
+
+    return listen
+
+
+def silence() -> None:
+    """From here on, what is written to stdout goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 class JsonLines:
@@ -163,7 +183,7 @@ def title(state: RunState, status: Status) -> str:
 def counts(state: RunState) -> str:
     """`draw 142/200  71 %  ETA 1 m 12 s`."""
     share = min(1.0, state.done / state.total) if state.total > 0 else 0.0
-    eta = f"  ETA {host.duration(state.eta_seconds)}" if state.eta_seconds is not None else ""
+    eta = f"  ETA {host.duration(state.eta_seconds)}" if state.eta_seconds and share < 1 else ""
     return clean(f"{state.unit} {state.done:,.0f}/{state.total:,.0f}  {share:.0%}".replace("%", " %") + eta)
 
 

@@ -140,5 +140,6 @@ def _first_word(arguments: Sequence[str]) -> int | None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line. Returns the exit code; raises what went wrong."""
+    completion.answer_the_shell()
     code = app(args=route(arguments), prog_name=PROGRAM, standalone_mode=False)
     return code if isinstance(code, int) else 0

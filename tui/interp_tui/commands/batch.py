@@ -66,7 +66,7 @@ def start(folder: RunFolder, options: Options) -> int:
         say(f"run folder {host.short_path(folder.path)}; ctrl-c stops with a checkpoint")
     display = batch.choose(folder, as_json=options.as_json, plain=options.plain)
     with display:
-        status = supervisor.supervise(folder, display.listen)
+        status = supervisor.supervise(folder, batch.careful(display))
     return finish(folder, status, as_json=options.as_json)
 
 
@@ -101,8 +101,9 @@ def announce(folder: RunFolder, *, as_json: bool, reused: bool = False) -> int:
 
 def _resume(source: Path, options: Options) -> int:
     """Go on with a run folder: the one given, the one whose manifest is given, or --out with the manifest it was made from."""
-    place = options.out or (source.parent if source.name == "manifest.toml" else source)
-    folder = RunFolder.open(place)
+    if not options.out and source.is_file() and source.name != "manifest.toml":
+        raise UserError(f"{source} is a manifest, not a run", "--resume needs the run folder in its place, or --out RUN_FOLDER beside it")
+    folder = RunFolder.open(options.out or (source.parent if source.name == "manifest.toml" else source))
     if options.overrides:
         raise UserError("--set cannot change a run that has begun", "start a new run: give its manifest to --batch without --resume")
     request = manifest.load(folder.manifest_path)
@@ -115,6 +116,8 @@ def _resume(source: Path, options: Options) -> int:
 
 def resume(folder: RunFolder, options: Options) -> int:
     """Go on with the run in the folder, unless it is done or going on. Returns the exit code."""
+    if not folder.events_path.exists() and not (folder.path / "status.json").exists():
+        raise UserError(f"not a run folder: {folder.path} holds a manifest but no run", "interp-tui --batch runs a manifest")
     status = folder.status()
     if status.state == "done":
         if not options.as_json:

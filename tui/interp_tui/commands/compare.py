@@ -12,7 +12,7 @@ NOT_COMPARED = ("provenance.started", "provenance.finished", "provenance.request
 
 
 def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, json: JsonOption = False) -> int:
-    """Compare two runs: the manifest keys that differ, and the results side by side."""
+    """Compare two runs: what was asked and what came out."""
     from .. import session
 
     left, right = find(first, runs), find(second, runs)

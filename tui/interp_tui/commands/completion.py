@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -12,16 +14,24 @@ SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 VARIABLE = "_INTERP_TUI_COMPLETE"
 
 
+def answer_the_shell() -> None:
+    """Teach typer the shells, if a shell is asking; it does so itself only for programs with its own completion options."""
+    if VARIABLE in os.environ:
+        _typer_completion().completion_init()
+
+
+def _typer_completion() -> Any:
+    return import_module("typer.completion")  # which names it exports changes from release to release
+
+
 def completion(
     shell: Annotated[str | None, typer.Argument(metavar="[SHELL]", help="bash, zsh, fish or pwsh; yours when left out.")] = None,
     install: Annotated[bool, typer.Option("--install", help="Install it for this shell instead of printing it.")] = False,
 ) -> int:
     """Print or install tab completion for a shell."""
-    import os
-    from importlib import import_module
     from pathlib import Path
 
-    typer_completion: Any = import_module("typer.completion")  # which names it exports changes from release to release
+    typer_completion = _typer_completion()
 
     from interp_tui_engine.errors import UserError
 

@@ -41,7 +41,7 @@ def resume(
     plain: PlainOption = False,
     json: JsonOption = False,
 ) -> int:
-    """Go on with a run that was stopped, killed or paused, from its last checkpoint."""
+    """Go on with a run from its last checkpoint."""
     from . import batch
 
     folder = find(run, runs)

@@ -32,7 +32,7 @@ class Finding:
 
 
 def doctor(runs: RunsOption = None, json: JsonOption = False) -> int:
-    """Report what this machine offers, and what to do about what is missing."""
+    """Report what this machine offers and what is missing."""
     findings = list(examine(runs))
     if json:
         out_json([{"ok": not finding.advice, **asdict(finding)} for finding in findings])

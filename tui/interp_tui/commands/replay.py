@@ -43,7 +43,7 @@ def replay(
         say(f"run folder {second.path}")
     display = batch.choose(second, as_json=json, plain=plain)
     with display:
-        status = supervisor.supervise(second, display.listen)
+        status = supervisor.supervise(second, batch.careful(display))
     if not check or status.state != "done":
         return finish(second, status, as_json=json)
     return report(digests(first), digests(second), second, as_json=json)

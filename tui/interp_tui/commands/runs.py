@@ -12,6 +12,8 @@ from .shared import JsonOption, RunArgument, RunsOption, find
 if TYPE_CHECKING:
     from interp_tui_engine.runfolder import RunFolder, Status
 
+    from ..runstate import RunState
+
 
 def list_(
     runs: RunsOption = None,
@@ -73,8 +75,9 @@ def _row(status: Status) -> tuple[str, ...]:
 
 
 def show(run: RunArgument, runs: RunsOption = None, json: JsonOption = False) -> int:
-    """Show a run: state, results, chains, why it failed, digests."""
+    """Show a run: state, results, chains, why it failed."""
     from .. import session
+    from ..batch import replayed
 
     folder = find(run, runs)
     status = folder.status()
@@ -85,13 +88,14 @@ def show(run: RunArgument, runs: RunsOption = None, json: JsonOption = False) ->
         out_json({"path": str(folder.path), "status": status.to_json(), "result": folder.result(), **recorded})
         return 0
     out(" ".join(part for part in _row(status)[:4] if part))
-    facts = [("folder", str(folder.path)), ("model", status.model), ("device", status.device), *_times(status)]
+    state = replayed(folder)
+    facts = [("folder", str(folder.path)), ("model", status.model), ("device", status.device), *_times(status, state)]
     if damage:
         facts.append(("manifest", damage))
     facts += [(key, str(status.exit[key])) for key in ("reason", "advice") if status.exit.get(key)]
     _section("", facts)
     _section("result", _result(folder))
-    _chains(folder)
+    _chains(state)
     _section("sha256", digests.items())
     return 0
 
@@ -113,20 +117,19 @@ def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _times(status: Status) -> list[tuple[str, str]]:
+def _times(status: Status, state: RunState) -> list[tuple[str, str]]:
     from datetime import datetime
 
     from .. import host
-    from ..batch import EXIT_CODES
 
-    ended = status.state in EXIT_CODES or not status.eta_seconds
     progress = f"{status.done:,.0f} of {status.total:,.0f} {status.unit}" if status.total else ""
     try:
         started = f"{datetime.fromtimestamp(status.started):%Y-%m-%d %H:%M:%S}" if status.started else ""
     except (OSError, OverflowError, ValueError):  # a time beyond all calendars, from a damaged file
         started = ""
-    took = host.duration(max(0.0, status.updated - status.started)) if status.started else ""
-    return [("progress", progress), ("started", started), ("took" if ended else "so far", took)]
+    if state.ending is not None:  # the last stretch of a run that was resumed
+        return [("progress", progress), ("started", started), ("took", host.duration(state.ending.seconds))]
+    return [("progress", progress), ("started", started), ("ETA", host.duration(status.eta_seconds) if status.eta_seconds else "")]
 
 
 def _result(folder: RunFolder) -> list[tuple[str, str]]:
@@ -148,11 +151,9 @@ def _listed(values: list[Any]) -> str:
     return ", ".join(number(item) for item in values[:8]) + (", …" if len(values) > 8 else "")
 
 
-def _chains(folder: RunFolder) -> None:
-    from ..batch import replayed
+def _chains(state: RunState) -> None:
     from ..numbers import number
 
-    state = replayed(folder)
     chains = state.chains()
     if chains:
         out()

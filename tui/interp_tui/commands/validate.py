@@ -42,7 +42,7 @@ def validate(
 
 
 def schema(kind: Annotated[str | None, typer.Argument(metavar="[KIND]", autocompletion=kind_names)] = None) -> int:
-    """Print the JSON Schema of a kind's manifest, or of any manifest."""
+    """Print the JSON Schema of a manifest."""
     from interp_tui_engine import catalog, manifest
 
     from .new import known_kind
