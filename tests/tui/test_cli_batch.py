@@ -151,7 +151,7 @@ def test_reuse_names_an_equal_run(cli: Cli, request_file: Path, runs_root: Path)
     assert cli("--batch", request_file, "--reuse", "--set", "seed=7").last != first.last
 
 
-@pytest.mark.parametrize("change", ["code_sha256", "request_sha256", "state"])
+@pytest.mark.parametrize("change", ["code_sha256", "request_sha256", "python", "state"])
 def test_reuse_takes_no_run_of_other_code_or_request(cli: Cli, request_file: Path, change: str) -> None:
     first = RunFolder(Path(cli("--batch", request_file).last))
     if change == "state":

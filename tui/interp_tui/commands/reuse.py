@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from interp_tui_engine import manifest, provenance
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RunFolder, find_runs
+
+from .locate import places
 
 
 def recorded(folder: RunFolder) -> dict[str, Any]:
@@ -24,14 +27,19 @@ def recorded(folder: RunFolder) -> dict[str, Any]:
 
 def find(request: Manifest, root: Path) -> RunFolder | None:
     """The newest finished run under the root that would give the same numbers, if there is one."""
-    digest, code = request.digest(), provenance.code_digest()
+    now, digest = provenance.of_start(request), request.digest()
     for folder in find_runs(root):
         was = recorded(folder)
-        if was.get("code_sha256") != code or folder.status().state != "done":
+        if not _made_alike(was, now) or folder.status().state != "done":
             continue
         if (was.get("request_sha256") == digest or _digest(folder) == digest) and not _changed_since(request, folder):
             return folder
     return None
+
+
+def _made_alike(was: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether code and versions are the same. Python's own counts: the builtin data sets are made from its standard library."""
+    return all(was.get(key) == now[key] for key in ("code_sha256", "python", "versions"))
 
 
 def _digest(folder: RunFolder) -> str | None:
@@ -42,14 +50,17 @@ def _digest(folder: RunFolder) -> str | None:
 
 
 def _changed_since(request: Manifest, folder: RunFolder) -> bool:
-    """Whether a local file of the request was written after the run began.
+    """Whether a file of the request, or of a builtin model, was written after the run began.
 
     Hashing gigabytes of weights again would cost more than it saves; a file that has not been touched has the hash the run recorded.
     """
     sources = [request.model.source] if request.model else []
     sources += [spec.source for spec in request.data.values()]
+    paths = [Path(source) for source in sources if Path(source).is_absolute()]
+    if request.model and request.model.source.startswith("builtin:"):
+        paths.append(places()["builtin model"])
     began = folder.status().started
-    return any(_newest(Path(source)) >= began for source in sources if Path(source).is_absolute())
+    return any(_newest(path) >= began for path in paths)
 
 
 def _newest(path: Path) -> float:
