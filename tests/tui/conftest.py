@@ -93,7 +93,7 @@ def make_run(runs_root: Path) -> MakeRun:
     ) -> RunFolder:
         folder = RunFolder.create(runs_root / (folder_name or f"20260921-{999999 - int(age):06d}-{kind}-{name}"))
         request = {"kind": kind, "name": name} | (LLC_TABLES if tables is None else dict(tables))
-        atomic.write_text(folder.manifest_path, tomli_w.dumps(request))
+        atomic.write_text(folder.manifest_path, tomli_w.dumps(request), durable=False)
         alive = state in {"queued", "running", "paused", "stopping"}
         status = Status(
             state=state,  # type: ignore[arg-type]

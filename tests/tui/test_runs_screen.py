@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from interp_tui.app import InterpApp
-from interp_tui_engine.events import ChainFailed, Event, Metrics, Progress, RunStarted
+from interp_tui.screens.confirm import ConfirmScreen
+from interp_tui.widgets.list_table import ListTable
+from interp_tui_engine.events import ChainFailed, Event, Metrics, Progress, RunStarted, Warned
 from interp_tui_engine.runfolder import RunFolder
 
 MakeRun = Callable[..., RunFolder]
@@ -133,3 +137,165 @@ def test_look_theme(snap: Any, runs_root: Path, make_run: MakeRun, theme: str) -
     app = InterpApp(runs_root)
     app.theme = theme
     assert snap(app, (80, 24))
+
+
+HOSTILE = "\x1b]52;c;aGk=\x07 [/b] [bold]\u202eabc"
+
+
+@at_both_sizes
+def test_look_hostile_text(snap: Any, runs_root: Path, make_run: MakeRun, size: tuple[int, int]) -> None:
+    hostile_run(make_run)
+    assert snap(InterpApp(runs_root), size)
+
+
+def hostile_run(make_run: MakeRun) -> None:
+    """What a run folder of someone else's may say."""
+    make_run(
+        HOSTILE,
+        kind=HOSTILE,
+        model=HOSTILE,
+        state="failed",
+        headline={HOSTILE: HOSTILE},
+        exit={"reason": HOSTILE, "advice": HOSTILE},
+        events=[ChainFailed(0, 1, HOSTILE), Warned(HOSTILE)],
+        result={HOSTILE: HOSTILE},
+        folder_name="20260921-000000-llc-\x1b[31m[bold]\u202e",
+        unit=HOSTILE,
+        device=HOSTILE,
+    )
+
+
+def shown(app: InterpApp) -> str:
+    """All text on the screen, as it would go to the terminal."""
+    return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+
+
+async def test_hostile_text_shows_as_text_wherever_it_goes(runs_root: Path, make_run: MakeRun, settle: Settle) -> None:
+    hostile_run(make_run)
+    make_run("tame", age=10)
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await settle(pilot)
+        seen = ""
+        for keys in (["end"], ["d"], ["escape", "ctrl+p", "5", "2"], ["escape", "c", "up", "c"], ["escape", "end", "r"], ["e"], ["t"]):
+            await pilot.press(*keys)
+            await settle(pilot)
+            text = shown(app)
+            assert not {unicodedata.category(c) for c in text.replace("\n", "")} & {"Cc", "Cf", "Cs"}
+            seen += text
+        assert seen.count("␛]52;c;aGk=␇ [/b] [bold]‹202E›abc") > 3
+
+
+async def test_the_cursor_starts_on_what_is_going_on_and_stays_on_its_run(runs_root: Path, make_run: MakeRun, settle: Settle) -> None:
+    make_run("old", age=9000)
+    make_run("live", state="running", age=5000)
+    make_run("newer", age=3000)
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        table = app.screen.query_one(ListTable)
+        assert table.key is not None and "live" in table.key
+        make_run("newest", age=100)
+        app.screen.list_runs()  # type: ignore[attr-defined]
+        await settle(pilot)
+        assert "live" in table.key and len(table.rows) == 4
+
+
+async def test_filter_narrows_and_escape_widens(runs_root: Path, make_run: MakeRun, settle: Settle) -> None:
+    every_state(make_run)
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        table = app.screen.query_one(ListTable)
+        await pilot.press("/", *"failed")
+        await settle(pilot)
+        assert [row.cells[2].text for row in table.rows] == ["too-hot"]
+        app.screen.query_one(Input).value = "failed & age > x"
+        await settle(pilot)
+        assert len(table.rows) == 1  # half a filter leaves what was shown
+        assert "is no number" in shown(app)
+        await pilot.press("enter", "escape")
+        await settle(pilot)
+        assert len(table.rows) == 8 and table.has_focus
+
+
+async def test_steering_drops_commands_in_the_run_folder(runs_root: Path, make_run: MakeRun, settle: Settle) -> None:
+    live = make_run("live", state="running", age=10)
+    paused = make_run("paused", state="paused", age=20)
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("p", "x")
+        await settle(pilot)
+        assert set(live.take_commands()) == {"pause", "stop"}
+        await pilot.press("d")
+        await settle(pilot)
+        assert not isinstance(app.screen, ConfirmScreen)  # a run that goes on is not deleted
+        await pilot.press("down", "p")
+        await settle(pilot)
+        assert paused.take_commands() == ["resume"]
+
+
+async def test_delete_asks_and_the_safe_answer_is_no(runs_root: Path, make_run: MakeRun, settle: Settle) -> None:
+    folder = make_run("tiny")
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        for answer in ("escape", "enter", "n"):
+            await pilot.press("d")
+            await settle(pilot)
+            assert isinstance(app.screen, ConfirmScreen)
+            await pilot.press(answer)
+            await settle(pilot)
+            assert folder.path.exists()
+        await pilot.press("d", "y")
+        await settle(pilot)
+        assert not folder.path.exists() and not list(runs_root.iterdir())
+        assert "No runs yet" in shown(app)
+
+
+async def test_export_writes_beside_and_says_where(runs_root: Path, make_run: MakeRun, settle: Settle) -> None:
+    folder = make_run(
+        "tiny", result={"kind": "llc", "llc_mean": 38.2, "llc_per_chain": [1.0, 2.0], "cases": [{"name": "a", "passed": True}]}
+    )
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("e")
+        await settle(pilot)
+        assert "export/result.csv" in " ".join(str(note.message) for note in app._notifications)
+    lines = (folder.path / "export" / "result.csv").read_text().splitlines()
+    assert lines == ["key,value", "kind,llc", "llc_mean,38.2", 'llc_per_chain,"[1.0, 2.0]"', "cases.0.name,a", "cases.0.passed,True"]
+
+
+async def test_what_cannot_be_done_is_said_without_a_traceback(runs_root: Path, make_run: MakeRun, settle: Settle) -> None:
+    folder = make_run("broken", state="crashed")
+    folder.manifest_path.write_text("kind = ")
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("r", "R", "e", "t")
+        await settle(pilot)
+        assert len(app._notifications) >= 3
+
+
+async def test_a_key_of_ones_own_and_the_last_theme(runs_root: Path, settle: Settle, tmp_path: Path) -> None:
+    (tmp_path / "config" / "themes").mkdir(parents=True)
+    (tmp_path / "config" / "config.toml").write_text('[keys]\nruns.new = "z"\n')
+    (tmp_path / "config" / "themes" / "mine.toml").write_text('[colors]\nprimary = "#ff00ff"\n')
+    (tmp_path / "config" / "themes" / "bad.toml").write_text('[colors]\nprimary = "mauve-ish"\n')
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "no colour" in " ".join(str(note.message) for note in app._notifications)
+        app.theme = "mine"
+        await settle(pilot)
+        await pilot.press("z")
+        await settle(pilot)
+        assert app.screen.title == "New run" or type(app.screen).__name__ == "NewRunScreen"
+    assert InterpApp(runs_root).theme == "mine"
+
+
+def test_no_color_takes_the_ascii_theme(runs_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert InterpApp(runs_root).theme == "ascii"

@@ -42,6 +42,7 @@ class InterpApp(App[int]):
     COMMAND_PALETTE_DISPLAY = "^p"
     COMMANDS: ClassVar[set[Any]] = App.COMMANDS | {RunProvider}
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "Back", id="app.back"),
         Binding("question_mark,f1", "help", "Help", id="app.help", key_display="?"),
         Binding("ctrl+t", "change_theme", "Theme", id="app.theme", show=False),
         Binding("q,ctrl+q", "quit", "Quit", id="app.quit", show=False),
@@ -164,6 +165,10 @@ class InterpApp(App[int]):
         """Leave every screen but Runs, so that `esc` is never more than one or two steps from home."""
         while len(self.screen_stack) > 1:
             self.pop_screen()
+
+    async def action_back(self) -> None:
+        """Whatever back means to the screen that shows. Bound here, so that the footer names it after the screen's own keys."""
+        await self.screen.run_action("back")
 
     def complain(self, error: UserError) -> None:
         """Say what was wrong, and what to do about it."""

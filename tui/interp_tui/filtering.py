@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .host import now
+from . import host
 from .session import Run
 
 Predicate = Callable[[Run], bool]
@@ -50,7 +50,7 @@ def _limit(field: str, value: str) -> float:
     try:
         return float(value[:-1]) * unit if unit else float(value)
     except ValueError:
-        raise ValueError(f"{field} is compared with {value!r}, which is no number") from None
+        raise ValueError(f"{value!r} is no number") from None
 
 
 def _compare(field: str, op: str, limit: float) -> Predicate:
@@ -65,7 +65,7 @@ def _compare(field: str, op: str, limit: float) -> Predicate:
 
 def _number(run: Run, field: str) -> float | None:
     if field == "age":
-        return now() - run.started
+        return host.now() - run.started
     if field == "progress":
         return 100 * run.status.fraction
     headline = run.status.headline

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class WorkScreen(Screen[None]):
-    """A full screen. Subclasses yield what lies between header and footer from `body`, and bind `back` last, where the footer shows it."""
+    """A full screen. Subclasses yield what lies between header and footer from `body`; `esc`, bound by the app,
+    calls `action_back`."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - as Textual declares it
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012

@@ -20,10 +20,10 @@ from interp_tui_engine.runfolder import RunFolder
 
 COLUMNS = (
     Column("", 1),
-    Column("key", 24, grow=3, most=44),
-    Column("left", 15, grow=3, most=30, right=True),
-    Column("right", 15, grow=3, most=30, right=True),
-    Column("right - left", 12, grow=2, most=24, right=True),
+    Column("key", 22, grow=3, most=44),
+    Column("left", 13, grow=3, most=30, right=True),
+    Column("right", 13, grow=3, most=30, right=True),
+    Column("right - left", 19, grow=2, most=24, right=True),
 )
 TITLES = {"result": "Result", "manifest": "Manifest", "provenance": "Made with"}
 
@@ -35,7 +35,6 @@ class CompareScreen(WorkScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "all", "All / differing", id="compare.all"),
         Binding("s", "swap", "Swap sides", id="compare.swap"),
-        Binding("escape", "back", "Back", id="compare.back"),
     ]
 
     def __init__(self, left: RunFolder, right: RunFolder) -> None:

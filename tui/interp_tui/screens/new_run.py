@@ -43,7 +43,6 @@ class NewRunScreen(WorkScreen):
         Binding("ctrl+s", "save", "Save manifest", id="new.save", key_display="^s"),
         Binding("f5,d", "dry_run", "Dry run", id="new.dry_run", key_display="F5"),
         Binding("ctrl+o", "pane", "Next pane", id="new.pane", key_display="^o"),
-        Binding("escape", "back", "Back", id="new.back"),
     ]
 
     def __init__(self, kind: str | None = None, template: RunFolder | None = None) -> None:
