@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from ..sanitise import clean
 from .output import out_path, out_text
 from .shared import find, kind_names, run_names
 
@@ -47,7 +48,7 @@ def new(
         tables = {"kind": template.name, "name": template.name, "seed": 100, **template.example}
     else:
         return _list_kinds()
-    text = commented(template, tables)
+    text = commented(template, tables, str(file) if file else f"{template.name}.toml")
     if file is None:
         out_text(text)
         return 0
@@ -87,13 +88,20 @@ def _list_kinds() -> int:
     return 0
 
 
-def commented(kind: Kind, tables: Mapping[str, Any]) -> str:
+def commented(kind: Kind, tables: Mapping[str, Any], file: str) -> str:
     """The tables as TOML, each key beside what it means, and the keys that are left at their default as comments."""
     from interp_tui_engine.specs import ComputeSpec, DataSpec, ModelSpec
 
     top = [("name", tables["name"], "a short name for the run folder and the tables")]
     top.append(("seed", tables["seed"], "all randomness of the run follows from it"))
-    lines = [f"# {kind.title}: {kind.question}", "#", "#     interp-tui --batch FILE", "", f"kind = {toml(kind.name)}", *_aligned(top)]
+    lines = [
+        f"# {kind.title}: {kind.question}",
+        "#",
+        f"#     interp-tui --batch {clean(file)}",
+        "",
+        f"kind = {toml(kind.name)}",
+        *_aligned(top),
+    ]
     if "model" in tables or "model" in kind.needs:
         lines += ["", "[model]", *_table(ModelSpec, tables.get("model", {}))]
     for name, data in tables.get("data", {}).items():
