@@ -201,6 +201,20 @@ async def test_the_cursor_starts_on_what_is_going_on_and_stays_on_its_run(runs_r
         assert "live" in table.key and len(table.rows) == 4
 
 
+async def test_the_first_run_takes_the_keys(runs_root: Path, make_run: MakeRun, settle: Settle) -> None:
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert app.focused is None or not isinstance(app.focused, Input)
+        make_run("first")
+        app.screen.list_runs()  # type: ignore[attr-defined]
+        await settle(pilot)
+        assert app.screen.query_one(ListTable).has_focus
+        await pilot.press("d")
+        await settle(pilot)
+        assert isinstance(app.screen, ConfirmScreen)
+
+
 async def test_filter_narrows_and_escape_widens(runs_root: Path, make_run: MakeRun, settle: Settle) -> None:
     every_state(make_run)
     app = InterpApp(runs_root)

@@ -1,6 +1,7 @@
 """What the app does to runs, without a screen: list, start, resume, replay, steer, delete, export. No Textual here.
 
-Everything may touch a slow disk or wait for a process, so screens call it from worker threads.
+Everything may touch a slow disk or wait for a process, so screens call it from worker threads. Manifest and supervisor bring pydantic and
+with it half of the time to the first paint, so they are imported where they are first used.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Command, RunFolder, Status, new_run_path
+
+if TYPE_CHECKING:
+    from interp_tui_engine.manifest import Manifest
 
 RUN_NAME = re.compile(r"\d{8}-\d{6}-(?P<kind>[a-z0-9_]+)-(?P<name>.+)")
 
@@ -107,11 +110,15 @@ def tables(folder: RunFolder) -> dict[str, Any]:
 
 def request_tables(folder: RunFolder) -> dict[str, Any]:
     """The part of the folder's manifest that a user writes: a template for a new run."""
-    return {key: value for key, value in tables(folder).items() if key not in manifest.RECORDED}
+    from interp_tui_engine.manifest import RECORDED
+
+    return {key: value for key, value in tables(folder).items() if key not in RECORDED}
 
 
-def start(request: manifest.Manifest, root: Path) -> RunFolder:
+def start(request: Manifest, root: Path) -> RunFolder:
     """Start a run under `root`, detached, and return once its supervisor has confirmed. Raises UserError if it does not."""
+    from interp_tui_engine import supervisor
+
     folder = supervisor.prepare(request, new_run_path(root, request.kind, request.name))
     supervisor.launch(folder)
     return folder
@@ -119,6 +126,8 @@ def start(request: manifest.Manifest, root: Path) -> RunFolder:
 
 def resume(folder: RunFolder) -> RunFolder:
     """Go on with a run from its last checkpoint. Raises UserError when there is nothing to go on with."""
+    from interp_tui_engine import manifest, supervisor
+
     state = folder.status().state
     if state == "paused":
         folder.send("resume")
@@ -132,6 +141,8 @@ def resume(folder: RunFolder) -> RunFolder:
 
 def replay(folder: RunFolder, root: Path) -> RunFolder:
     """Run the folder's manifest again, as a new run."""
+    from interp_tui_engine import manifest
+
     return start(manifest.load(folder.manifest_path), root)
 
 

@@ -38,6 +38,7 @@ class RunsScreen(WorkScreen):
     """A row per run, newest first; the cursor starts on what is running now and then stays on its run."""
 
     TITLE = "Runs"
+    AUTO_FOCUS = "ListTable"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", id="runs.new"),
         Binding("r", "resume", "Resume", id="runs.resume"),
@@ -127,6 +128,8 @@ class RunsScreen(WorkScreen):
         if self.has_class("-empty") != (not self.runs) or not self.has_class("-listed"):
             self.set_class(not self.runs, "-empty")
             self.add_class("-listed")
+            if self.runs and self.focused is None:  # a table that was hidden has lost the focus
+                self.call_after_refresh(table.focus)
             self.query_one("#empty", Static).update(run_rows.empty(self.workbench.runs_root))
         self.show_preview()
 

@@ -31,7 +31,7 @@ class FilterLine(Horizontal):
         """The user is through with typing."""
 
     def __init__(self, examples: str) -> None:
-        super().__init__()
+        super().__init__(disabled=True)  # so that nothing gives the focus to a line that is not there
         self.examples = examples
 
     def compose(self) -> ComposeResult:
@@ -43,6 +43,7 @@ class FilterLine(Horizontal):
 
     def start(self) -> None:
         """Show the line and type in it."""
+        self.disabled = False
         self.display = True
         self.query_one(Input).focus()
 
@@ -50,6 +51,7 @@ class FilterLine(Horizontal):
         """No filter, no line."""
         self.query_one(Input).value = ""
         self.display = False
+        self.disabled = True
         self.post_message(self.Done())
 
     def say(self, text: str) -> None:
