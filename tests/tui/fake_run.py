@@ -36,7 +36,7 @@ class Chains:
         for chain in range(chains):
             level, x, losses = 0.128 + (0.05 if apart and chain == 0 else 0.0), 0.0, []
             for draw in range(draws):
-                x += rng.gauss(0, 0.006) - 0.12 * x
+                x += rng.gauss(0, 0.004) - 0.12 * x
                 settled = 1 - math.exp(-draw / (draws / 1.2 if rising else 2))
                 losses.append(INIT_LOSS + level * settled * (1.9 if rising else 1) + x)
             self.losses.append(losses)

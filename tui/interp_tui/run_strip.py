@@ -80,5 +80,7 @@ def _notice(state: RunState, status: Status) -> str:
     reason = str(status.exit.get("reason") or (state.ending.reason if state.ending else "") or status.state)
     advice = str(status.exit.get("advice") or (state.ending.advice if state.ending else ""))
     keys = "r resumes" if status.state in RESUMABLE else ""
+    if keys and "resume" in advice:
+        advice = ""
     at = f"checkpoint at step {state.checkpoint.step:,}" if state.checkpoint is not None and isinstance(state.checkpoint.step, int) else ""
     return " · ".join(part for part in (reason, advice, at, keys) if part)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 
@@ -14,6 +15,7 @@ from interp_tui.numbers import headline_pairs, number
 from interp_tui.runstate import RunState
 from interp_tui.sanitise import clean
 from interp_tui.widgets.facts import Fact, column
+from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.trace import TracePlot
 
 WIDE = 110
@@ -21,6 +23,12 @@ WIDE = 110
 
 ROWS_AT_MOST = 500
 """Lines of one table in the result tab; the rest is in result.json."""
+
+
+class QuietTable(ListTable):
+    """A table whose rows open nothing."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Open", show=False, id="table.open")]
 
 
 class RunView(Vertical, can_focus=True):

@@ -18,18 +18,18 @@ from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import Fact, Facts, column
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 
-from .base import RunView
+from .base import QuietTable, RunView
 
 TOLERANCE = 0.10
 LIMIT = 0.25
 AXIS = 15
 
 COLUMNS = (
-    Column("case", 14, grow=3, most=44),
+    Column("case", 23, grow=3, most=44),
     Column("family", 12, grow=1, most=26, drop=3),
     Column("true λ", 7, right=True),
     Column("estimate", 15, right=True),
-    Column("error %", 7, right=True),
+    Column("error %", 7, right=True, drop=1),
     Column("  −10  0  +10  ", AXIS),
     Column("step bias", 9, right=True, drop=4),
     Column("finite T", 9, right=True, drop=5),
@@ -55,7 +55,7 @@ class CertifyView(RunView):
 
     def compose(self) -> ComposeResult:
         yield Facts(id="summary")
-        yield ListTable(COLUMNS, id="cases")
+        yield QuietTable(COLUMNS, id="cases")
         yield Static(id="waiting")
 
     def on_focus(self) -> None:

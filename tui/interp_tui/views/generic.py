@@ -16,7 +16,7 @@ from interp_tui.sanitise import clean
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui.widgets.trace import Line, Plot, Point, TracePlot
 
-from .base import RunView
+from .base import QuietTable, RunView
 
 COLUMNS = (Column("number", 24, grow=2, most=60), Column("newest", 14, right=True), Column("so far", 20, grow=3, most=60))
 Key = tuple[str, str]
@@ -39,7 +39,7 @@ class GenericView(RunView):
         self.waiting = ""
 
     def compose(self) -> ComposeResult:
-        yield ListTable(COLUMNS, id="numbers")
+        yield QuietTable(COLUMNS, id="numbers")
         with Container(id="over"):
             yield Static(id="title")
             yield TracePlot()
@@ -63,6 +63,8 @@ class GenericView(RunView):
                 if isinstance(value, (int, float, str, type(None))) or finite(value) is not None:
                     drawn = spark(history, 40) if len(history) > 1 else ""
                     self.rows.append(Row(key, (Cell(key), Cell(number(value)), Cell(drawn, "accent"))))
+        # numbers that have a course come first
+        self.rows.sort(key=lambda row: len(self.points.get(row.key, ())) < 2)
         self.waiting = waiting
 
     async def draw_plots(self) -> None:

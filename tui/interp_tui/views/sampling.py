@@ -56,7 +56,7 @@ class SamplingView(RunView):
     SamplingView.-wide #table { margin-top: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l", "log", "Log-y", id="sampling.log"),
+        Binding("l", "log", "Log", id="sampling.log", tooltip="logarithmic loss axis"),
         Binding("left", "cursor(-1)", "Cursor", key_display="←→", id="sampling.cursor.left"),
         Binding("right", "cursor(1)", "Cursor right", show=False, id="sampling.cursor.right"),
         Binding("shift+left", "cursor(-10)", "Cursor left by ten", show=False, id="sampling.cursor.left10"),

@@ -88,4 +88,4 @@ class LogPane(Vertical):
             log = self.query_one(pane, RichLog)
             at_end = log.is_vertical_scroll_end
             for line in lines:
-                log.write(line, scroll_end=at_end)
+                log.write(line, expand=True, scroll_end=at_end)

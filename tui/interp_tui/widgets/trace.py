@@ -153,7 +153,8 @@ Axis = tuple[float, float, list[tuple[float, str]]]
 def y_axis(values: Sequence[float], wanted: int) -> Axis:
     """Round bounds around the values and labelled ticks between them; bounds move in steps, so that the axis rarely changes."""
     low, high = min(values), max(values)
-    spread = high - low or max(abs(high) * 0.02, 1e-9)
+    # values closer than floats or labels can tell apart are one value, with some air around it
+    spread = high - low if high - low > max(1e-30, 1e-12 * max(abs(low), abs(high))) else max(abs(high) * 0.02, 1e-9)
     fine, coarse = _nice(spread / 8), _nice(spread / wanted)
     low, high = math.floor(low / fine - 0.1) * fine, math.ceil(high / fine + 0.1) * fine
     first, last = math.ceil(low / coarse - 1e-6), math.floor(high / coarse + 1e-6)
@@ -182,7 +183,10 @@ def _label(value: float, step: float) -> str:
     """`value` to the decimals that tell ticks `step` apart, in at most six characters."""
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 2
     text = f"{value + 0.0:.{decimals}f}"
-    return text if len(text) <= LABEL_WIDTH - 1 else f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
+    for shorter in (f"{value:.1e}", f"{value:.0e}"):
+        if len(text) > LABEL_WIDTH - 1:
+            text = shorter.replace("e-0", "e-").replace("e+0", "e")
+    return text
 
 
 def _colour(value: str) -> Any:
