@@ -14,6 +14,7 @@ import pytest
 import tomli
 from cli_tools import HOSTILE, Cli, cli
 
+from interp_tui.commands.runs import fitted
 from interp_tui_engine import catalog
 from interp_tui_engine.events import ChainFailed, Metrics, RunFinished, Warned
 from interp_tui_engine.runfolder import RunFolder
@@ -30,6 +31,15 @@ def test_list_is_a_table_newest_first(cli: Cli, make_run: MakeRun) -> None:
     header, first, second = answer.out.splitlines()
     assert header.split() == ["state", "kind", "name", "model", "progress", "headline", "age", "folder"]
     assert "live" in first and "running" in first and "50 %" in first and "old" in second
+
+
+@pytest.mark.parametrize("width", [None, 140, 80, 60])
+def test_list_fits_the_terminal_and_keeps_the_folder(width: int | None) -> None:
+    row = ("✓", "interrupted", "llc", "tiny", "builtin:tiny", "100 %", "λ̂ 38.2 ± 0.9  R̂ 1.02", "12 m", "20260921-999998-llc-tiny")
+    (line,) = fitted([row], width)
+    assert row[-1] in line and row[1] in line
+    assert width is None or len(line) <= width + 2  # the hats have no width
+    assert (row[6] in line) == (width != 60)
 
 
 def test_list_can_be_narrowed(cli: Cli, make_run: MakeRun) -> None:

@@ -25,7 +25,7 @@ def _typer_completion() -> Any:
 
 
 def completion(
-    shell: Annotated[str | None, typer.Argument(metavar="[SHELL]", help="bash, zsh, fish or pwsh; yours when left out.")] = None,
+    shell: Annotated[str | None, typer.Argument(metavar="SHELL", help="bash, zsh, fish or pwsh; yours when left out.")] = None,
     install: Annotated[bool, typer.Option("--install", help="Install it for this shell instead of printing it.")] = False,
 ) -> int:
     """Print or install tab completion for a shell."""

@@ -24,7 +24,7 @@ WIDEST = 44
 
 def new(
     kind: Annotated[
-        str | None, typer.Argument(metavar="[KIND]", help="What to do; left out, the kinds are listed.", autocompletion=kind_names)
+        str | None, typer.Argument(metavar="KIND", help="What to do; left out, the kinds are listed.", autocompletion=kind_names)
     ] = None,
     file: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this new file instead of stdout.")] = None,
     run: Annotated[

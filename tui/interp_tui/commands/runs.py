@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,9 +40,25 @@ def list_(
     if not found:
         say(f"no runs under {host.short_path(root)}; interp-tui new llc -o llc.toml writes a first manifest")
         return 0
-    for line in columns(rows, right=(7,)):
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in fitted(rows, width):
         out(line)
     return 0
+
+
+MODEL, PROGRESS, HEADLINE, AGE = 4, 5, 6, 7
+
+
+def fitted(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
+    """The table's lines; on a terminal too narrow for them without the model, then the progress, then the age, then the headline."""
+    from rich.cells import cell_len
+
+    for dropped in ((), (MODEL,), (MODEL, PROGRESS), (MODEL, PROGRESS, AGE), (MODEL, PROGRESS, AGE, HEADLINE)):
+        kept = [index for index in range(len(rows[0])) if index not in dropped]
+        lines = columns(([row[index] for index in kept] for row in rows), right=[kept.index(AGE)] if AGE in kept else [])
+        if width is None or max(map(cell_len, lines)) <= width:
+            break
+    return lines
 
 
 def _check_state(state: str | None) -> None:

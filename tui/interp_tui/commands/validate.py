@@ -41,7 +41,7 @@ def validate(
     return worst
 
 
-def schema(kind: Annotated[str | None, typer.Argument(metavar="[KIND]", autocompletion=kind_names)] = None) -> int:
+def schema(kind: Annotated[str | None, typer.Argument(metavar="KIND", autocompletion=kind_names)] = None) -> int:
     """Print the JSON Schema of a manifest."""
     from interp_tui_engine import catalog, manifest
 
