@@ -70,7 +70,9 @@ def sample_reference(model, rows, observable, config, masks=None):
                 mask = 1.0 if masks is None or masks[n] is None else masks[n].float()
                 p.data += mask * (-config.lr / 2 * g_diag * drift + kick)
                 if config.bounding_box_size is not None:
-                    p.data = torch.maximum(torch.minimum(p.data, anchor[n] + config.bounding_box_size), anchor[n] - config.bounding_box_size)
+                    p.data = torch.maximum(
+                        torch.minimum(p.data, anchor[n] + config.bounding_box_size), anchor[n] - config.bounding_box_size
+                    )
             if config.draw_at(step) is not None and observable is not None:
                 with torch.no_grad():
                     observed[-1].append(token_losses(chain_model, observable))

@@ -6,9 +6,10 @@ Split R̂: Gelman et al. (2013), BDA3 §11.4; bulk ESS: Vehtari et al. (2021), "
 
 from __future__ import annotations
 
+import importlib
 import math
 import warnings
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float
@@ -36,12 +37,12 @@ class RunningLLC(NamedTuple):
 
 
 def healthy_block(trace: Trace) -> Trace:
-    """The longest rectangle of finite draws: chains with none left out, the others cut to the shortest."""
+    """The rectangle of finite draws that holds most of them: chains that failed, or have barely begun while others are done, are left out."""
     counts = np.array([_leading_finite(row) for row in trace], dtype=np.int64)
-    keep = counts > 0
-    if not keep.any():
+    if not counts.any():
         return np.empty((0, 0))
-    return trace[keep, : counts[keep].min()]
+    length = max(np.unique(counts), key=lambda n: n * (counts >= n).sum())
+    return trace[counts >= length, :length]
 
 
 def _leading_finite(row: NDArray[np.float64]) -> int:
@@ -54,7 +55,7 @@ def convergence(trace: Trace) -> Convergence:
     block = healthy_block(trace)
     if block.size == 0 or block.shape[1] < _MIN_DRAWS or float(np.ptp(block)) == 0.0:
         return Convergence(None, None)
-    from arviz_stats.base import array_stats  # 2 s to import, so only where it is needed
+    array_stats: Any = importlib.import_module("arviz_stats.base").array_stats  # 2 s to import, so only where it is needed
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -31,7 +31,8 @@ def reduced_rank_regression(inputs: int, hidden: int, outputs: int, rank: int) -
     """
     m, h, n, r = inputs, hidden, outputs, rank
     if min(m, h, n) < 1 or not 0 <= r <= min(m, h, n):
-        raise UserError(f"reduced_rank_regression with inputs={m}, hidden={h}, outputs={n}, rank={r}", "Widths are at least 1, and 0 <= rank <= the smallest width.")
+        what = f"reduced_rank_regression with inputs={m}, hidden={h}, outputs={n}, rank={r}"
+        raise UserError(what, "Widths are at least 1, and 0 <= rank <= the smallest width.")
     if m + h < n + r:
         return LearningCoefficient((h * m - h * r + n * r) / 2, 1)
     if n + h < m + r:
@@ -49,7 +50,8 @@ def deep_linear_network(widths: Sequence[int], rank: int) -> LearningCoefficient
     Raises UserError when no such map exists.
     """
     if len(widths) < 2 or min(widths) < 1 or not 0 <= rank <= min(widths):
-        raise UserError(f"deep_linear_network with widths={list(widths)}, rank={rank}", "At least two widths, each at least 1, and 0 <= rank <= the smallest width.")
+        what = f"deep_linear_network with widths={list(widths)}, rank={rank}"
+        raise UserError(what, "At least two widths, each at least 1, and 0 <= rank <= the smallest width.")
     excess = [h - rank for h in widths]
     chosen = _bottleneck(excess)
     ell, total = len(chosen) - 1, sum(chosen)

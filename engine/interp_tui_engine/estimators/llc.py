@@ -21,6 +21,7 @@ from ..errors import RunFailed, UserError
 from .diagnostics import convergence, std_error
 
 _READ_BYTES = 64 << 20
+_HINT = "Give the samples.zarr of a sampling run."
 
 
 def compute_llc(samples: xr.DataTree) -> xr.Dataset:
@@ -39,7 +40,9 @@ def compute_llc(samples: xr.DataTree) -> xr.Dataset:
     failed = {int(c) for c in ds.attrs.get("failed_chains", {})}
     healthy = [c for c in range(trace.shape[0]) if c not in failed and np.isfinite(trace[c, burnin:]).all()]
     if not healthy:
-        raise RunFailed("no chain is healthy", "All chains went non-finite or are unfinished; a smaller lr or a larger localization keeps them near w0.")
+        raise RunFailed(
+            "no chain is healthy", "All went non-finite or are unfinished; a smaller lr or a larger localization keeps chains near w0."
+        )
     init_loss = float(ds["init_loss"].values[healthy].mean(dtype=np.float64))
     after = trace[healthy, burnin:]
     per_chain = np.full(trace.shape[0], np.nan)
@@ -67,10 +70,10 @@ def _sampler(ds: Any) -> Mapping[str, Any]:
     try:
         found: Mapping[str, Any] = ds.attrs["metadata"]["config"]["sampler"]
     except KeyError:
-        raise UserError("the tree holds no samples: attribute metadata.config.sampler is missing", "Give the samples.zarr of a sampling run.") from None
+        raise UserError("the tree holds no samples: attribute metadata.config.sampler is missing", _HINT) from None
     for name in ("sampling_loss_micro", "init_loss"):
         if name not in ds:
-            raise UserError(f"the tree holds no samples: array {name} is missing", "Give the samples.zarr of a sampling run.")
+            raise UserError(f"the tree holds no samples: array {name} is missing", _HINT)
     return found
 
 

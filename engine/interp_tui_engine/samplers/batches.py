@@ -36,7 +36,8 @@ class BatchOrder:
         self._config = config
         self.batches_per_epoch = rows // config.batch_size
         if self.batches_per_epoch == 0:
-            raise UserError(f"batch_size = {config.batch_size}, but the sampling data has {rows} rows", "Lower batch_size or give more rows.")
+            what = f"batch_size = {config.batch_size}, but the sampling data has {rows} rows"
+            raise UserError(what, "Lower batch_size or give more rows.")
         needed = max(config.num_sgld_steps, config.num_init_loss_batches) * config.gradient_accumulation_steps
         if config.epoch_mode == "once" and self.batches_per_epoch < needed:
             raise UserError(
@@ -66,5 +67,6 @@ class BatchOrder:
 def observable_rows(name: str, rows: int, count: int, seed: int) -> list[int]:
     """The `count` fixed rows of an observable's dataset, evaluated at every draw."""
     if count > rows:
-        raise UserError(f"observable {name!r} needs {count} rows (batch_size × batches per draw), its dataset has {rows}", "Lower its batches per draw or give more rows.")
+        what = f"observable {name!r} needs {count} rows (batch_size × batches per draw), its dataset has {rows}"
+        raise UserError(what, "Lower its batches per draw or give more rows.")
     return random.Random(seed).sample(range(rows), count)

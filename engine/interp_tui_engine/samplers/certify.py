@@ -32,8 +32,9 @@ _STEP = 1.0
 """ε times the largest curvature that any chain met. AR(1) is stable to 4; at 1 it is 33 % off, in that one direction of that one chain."""
 _SMALL_STEP = 0.2
 """The same where a run is cheap: the bias estimate is exact for Gaussians only, so less of it is better."""
-_MIN_STEPS = 8000
-"""Sampling goes on for at least this long, where the slowest direction relaxes sooner."""
+_MIN_STEPS, _MAX_STEPS = 8_000, 250_000
+"""Burn-in and sampling each last one relaxation time of the slowest direction, within these bounds. A run that meets the upper one (a
+singular valley at a low temperature) has not diffused along the valley, and relies on having started spread out along it."""
 _NUMBERS_PER_STEP = 8192
 _NOISE_AHEAD = 1 << 18
 _EVERY = 4
@@ -118,7 +119,7 @@ def _finite_temperature(values: list[float], multiplicity: int) -> float:
         return 0.0
     first, second = (math.log(n) for n in _TEMPERATURES)
     if multiplicity == 1:
-        low, high = (n**-0.5 for n in _TEMPERATURES)
+        low, high = (1 / math.sqrt(n) for n in _TEMPERATURES)
         return -rise * high / (low - high)
     # (m-1) [1/(first + c) - 1/(second + c)] = rise, solved for second + c.
     gap, weight = second - first, multiplicity - 1
@@ -143,9 +144,14 @@ def _attempt(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, stiff
     chains = max(64, min(1024, _NUMBERS_PER_STEP // p))
     spread = _spread(loss, n_beta, gamma)
     w = loss.anchor + spread * torch.randn(chains, p, generator=generator)
+    if isinstance(loss, Monomial) and gamma > 0:
+        # Along the valleys of a product the posterior is even in log |w| down to where nβK is about 1; a normal start misses the small ones.
+        w *= torch.rand(chains, 1, generator=generator).mul(-0.5 * math.log(n_beta)).exp()
     w, lr = _settle(loss, w, n_beta, gamma, lr, stiffness, generator)
-    relaxation = 2 * float((w - loss.anchor).square().mean(0).max()) / lr
-    burnin = int(relaxation) + 1
+    if not bool(w.isfinite().all()):
+        return _Measured(math.nan, math.nan, math.nan)
+    relaxation = 2 * max(spread**2, float((w - loss.anchor).square().mean(0).max())) / lr
+    burnin = min(int(relaxation) + 1, _MAX_STEPS)
     steps = max(_MIN_STEPS, burnin)
     config = SamplerConfig(lr=lr, n_beta=n_beta, localization=gamma)
     state = sgld.init(w, config)
@@ -169,7 +175,7 @@ def _attempt(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, stiff
 def _spread(loss: ToyLoss, n_beta: float, gamma: float) -> float:
     """Typical extent of the widest direction: the prior's, or without one that of the loss, where nβK is about 1."""
     if gamma > 0:
-        return gamma**-0.5
+        return 1 / math.sqrt(gamma)
     probe = torch.logspace(-6, 3, 400)[:, None] * torch.ones(loss.anchor.numel())
     inside = n_beta * loss.loss(loss.anchor + probe) < 1
     return float(probe[inside].max())

@@ -37,7 +37,7 @@ class Pieces:
         self.count = count
 
     def split(self, rows: Tensor) -> tuple[Tensor, ...]:
-        return rows.split(-(-rows.shape[0] // self.count))
+        return torch.split(rows, -(-rows.shape[0] // self.count))
 
     def halve(self, seen: int, batch: int, warn: Callable[[str], None]) -> bool:
         """Cut finer than `seen` parts; False when a part is a single row already."""
@@ -61,7 +61,14 @@ class Chain:
     """A chain that is resident in memory. `step()` advances it by one; an error other than NonFinite leaves it at the step it was at."""
 
     def __init__(
-        self, problem: Problem, config: SamplerConfig, record: ChainRecord, order: BatchOrder, pieces: Pieces, helpers: ThreadPoolExecutor | None, threads: int
+        self,
+        problem: Problem,
+        config: SamplerConfig,
+        record: ChainRecord,
+        order: BatchOrder,
+        pieces: Pieces,
+        helpers: ThreadPoolExecutor | None,
+        threads: int,
     ) -> None:
         self._problem, self._config, self._order, self._pieces = problem, config, order, pieces
         self.records = (record,)
@@ -113,7 +120,9 @@ class Chain:
                 found.append(losses.detach())
         return torch.cat(found).cpu().numpy()
 
-    def _observe(self, record: ChainRecord, step: int, update: Callable[[], tuple[float, float | None, Tensor | None]]) -> tuple[float, float | None]:
+    def _observe(
+        self, record: ChainRecord, step: int, update: Callable[[], tuple[float, float | None, Tensor | None]]
+    ) -> tuple[float, float | None]:
         norm, distance, parts = update()
         if parts is not None:
             for name, value in zip(metrics.NAMES, metrics.finish(parts).tolist(), strict=True):

@@ -78,9 +78,10 @@ class ChainsResult:
 class _Lane(Protocol):
     """Chains that step together: one, or a stack."""
 
-    records: tuple[ChainRecord, ...]
     want_distance: bool
 
+    @property
+    def records(self) -> tuple[ChainRecord, ...]: ...
     @property
     def done(self) -> bool: ...
     def step(self) -> None: ...
@@ -116,7 +117,14 @@ def run_chains(
 @final
 class _Run:
     def __init__(
-        self, problem: Problem, config: SamplerConfig, chains: Sequence[int], store: SampleStore | None, executor: Executor, folder: Path | None, warn: Callable[[str], None]
+        self,
+        problem: Problem,
+        config: SamplerConfig,
+        chains: Sequence[int],
+        store: SampleStore | None,
+        executor: Executor,
+        folder: Path | None,
+        warn: Callable[[str], None],
     ) -> None:
         self.problem, self.config, self.store, self.executor, self.folder = problem, config, store, executor, folder
         self.chains = tuple(chains)
@@ -136,7 +144,9 @@ class _Run:
         self._first_tokens = 0
         self.init_loss = float("nan")
 
-    def go(self, checkpoint_every: float | None, poll: Callable[[], Command], report: Callable[[ChainsSnapshot], None], report_every: float) -> ChainsResult:
+    def go(
+        self, checkpoint_every: float | None, poll: Callable[[], Command], report: Callable[[ChainsSnapshot], None], report_every: float
+    ) -> ChainsResult:
         ex = self.executor
         with ExitStack() as stack:
             stack.enter_context(intra_threads(ex.intra_threads))
@@ -174,7 +184,9 @@ class _Run:
             state = None if self.folder is None else checkpoint.load(checkpoint.chain_file(self.folder, record.chain))
             if state is not None:
                 if state["numel"] != self.problem.space.numel or state["executor"] != _numerics(self.executor):
-                    raise RunFailed(f"the checkpoint of chain {record.chain} is of another configuration", "Remove the checkpoint folder to start over.")
+                    raise RunFailed(
+                        f"the checkpoint of chain {record.chain} is of another configuration", "Remove the checkpoint folder to start over."
+                    )
                 record.restore(state)
                 self._found[record.chain] = state
                 self.pieces.count = max(self.pieces.count, int(state["pieces"]))
@@ -279,7 +291,9 @@ class _Run:
                 if not out_of_memory(error):
                     raise
                 if not self.pieces.halve(seen, self.config.batch_size, self._warnings.append):
-                    raise RunFailed("out of memory with one row at a time", "Use a shorter context, a smaller model or fewer chains.") from error
+                    raise RunFailed(
+                        "out of memory with one row at a time", "Use a shorter context, a smaller model or fewer chains."
+                    ) from error
 
     def _save(self, lane: _Lane) -> None:
         self._saved[id(lane)] = self._generation
@@ -296,7 +310,14 @@ class _Run:
 
     # The calling thread
 
-    def _steer(self, threads: list[threading.Thread], every: float | None, poll: Callable[[], Command], report: Callable[[ChainsSnapshot], None], report_every: float) -> None:
+    def _steer(
+        self,
+        threads: list[threading.Thread],
+        every: float | None,
+        poll: Callable[[], Command],
+        report: Callable[[ChainsSnapshot], None],
+        report_every: float,
+    ) -> None:
         last = reported = saved = time.perf_counter()
         asked = Command.GO
         while any(t.is_alive() for t in threads) and self._error is None:

@@ -20,7 +20,7 @@ def chain_file(folder: Path, chain: int) -> Path:
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Replace the checkpoint at `path`. Values: tensors, numbers, strings, lists and dicts of them. Raises RunFailed when the disk is full."""
+    """Replace the checkpoint at `path`. Values: tensors, numbers, strings, lists and dicts of them. Raises RunFailed on a full disk."""
     beside = path.with_suffix(f".tmp{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

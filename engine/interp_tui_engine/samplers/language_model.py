@@ -46,16 +46,19 @@ def forward_logits(model: nn.Module, input_ids: Int[Tensor, "b t"]) -> Float[Ten
         output = model(input_ids)
     if isinstance(output, Tensor):
         return output
-    return output.logits if hasattr(output, "logits") else output[0]
+    logits: Tensor = output.logits if hasattr(output, "logits") else output[0]
+    return logits
 
 
 def _backbone(model: nn.Module) -> nn.Module | None:
-    found = model.get_decoder() if hasattr(model, "get_decoder") else getattr(model, "base_model", None)
+    find: Any = getattr(model, "get_decoder", None)
+    found = find() if find is not None else getattr(model, "base_model", None)
     return found if isinstance(found, nn.Module) and found is not model else None
 
 
 def _unembedding(model: nn.Module) -> nn.Linear | None:
-    found = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    find: Any = getattr(model, "get_output_embeddings", None)
+    found = find() if find is not None else None
     return found if isinstance(found, nn.Linear) else None
 
 

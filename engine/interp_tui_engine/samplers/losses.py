@@ -40,9 +40,7 @@ def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | Non
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None, budget: int
-    ) -> Tensor:
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None, budget: int) -> Tensor:
         n, v = h.shape[0], weight.shape[0]
         losses = torch.empty(n, dtype=torch.float32, device=h.device)
         rows = max(1, budget // (4 * v))
@@ -57,7 +55,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         h, weight, bias, target = ctx.saved_tensors
         need_h, need_w, need_b = ctx.needs_input_grad[:3]
@@ -107,7 +105,8 @@ def linear_cross_entropy(
     """
     if not torch.is_grad_enabled():
         return _LinearCrossEntropy.forward(None, hidden, weight, bias, target, softcap, budget)
-    return _LinearCrossEntropy.apply(hidden, weight, bias, target, softcap, budget)
+    losses: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, target, softcap, budget)  # type: ignore[no-untyped-call]
+    return losses
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -123,7 +122,7 @@ class _CrossEntropy(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         logits, target = ctx.saved_tensors
         p = torch.softmax(logits.float(), -1)
@@ -135,7 +134,8 @@ def cross_entropy(logits: Float[Tensor, "n v"], target: Int[Tensor, " n"]) -> Fl
     """lse(z) - z_target per token for a model that hands out its logits; the backward pass makes one array of their size."""
     if not torch.is_grad_enabled():
         return _CrossEntropy.forward(None, logits, target)
-    return _CrossEntropy.apply(logits, target)
+    losses: Tensor = _CrossEntropy.apply(logits, target)  # type: ignore[no-untyped-call]
+    return losses
 
 
 def plain_cross_entropy(logits: Float[Tensor, "*batch n v"], target: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:

@@ -59,7 +59,9 @@ class Problem(Protocol):
 
 
 def _length(data: Batch) -> int:
-    return int(next(iter(data.values())).shape[0] if isinstance(data, Mapping) else (data if isinstance(data, Tensor) else data[0]).shape[0])
+    return int(
+        next(iter(data.values())).shape[0] if isinstance(data, Mapping) else (data if isinstance(data, Tensor) else data[0]).shape[0]
+    )
 
 
 def take(data: Batch, index: Int[Tensor, " b"] | slice) -> Batch:
@@ -97,7 +99,8 @@ class ModuleProblem:
         obs_seed: int = 1337,
     ) -> None:
         if token_rows.ndim != 2 or token_rows.shape[1] < 2:
-            raise UserError(f"token rows of shape {tuple(token_rows.shape)}", "A row needs at least 2 tokens: one to predict from, one to predict.")
+            what = f"token rows of shape {tuple(token_rows.shape)}"
+            raise UserError(what, "A row needs at least 2 tokens: one to predict from, one to predict.")
         parameters, resolved = named_parameters(model, masks)
         self.space = ParameterSpace(parameters, resolved)
         self.rows, self.positions = int(token_rows.shape[0]), int(token_rows.shape[1]) - 1
@@ -112,7 +115,8 @@ class ModuleProblem:
 
     def _observable(self, name: str, rows: Tensor, batches: int, batch_size: int, seed: int) -> Observable:
         if rows.ndim != 2 or rows.shape[1] != self.positions + 1:
-            raise UserError(f"observable {name!r} has rows of shape {tuple(rows.shape)}", f"They must hold {self.positions + 1} tokens, as the sampling rows do.")
+            what = f"observable {name!r} has rows of shape {tuple(rows.shape)}"
+            raise UserError(what, f"They must hold {self.positions + 1} tokens, as the sampling rows do.")
         chosen = torch.tensor(observable_rows(name, int(rows.shape[0]), batches * batch_size, seed))
         ids = rows[chosen].to(self.space.device)
         return Observable(obs_id(name), ids, batch_size, ids)
@@ -168,7 +172,7 @@ class FunctionProblem:
     def __init__(
         self,
         loss: Loss,
-        parameters: Mapping[str, Float[Tensor, "..."]],
+        parameters: Mapping[str, Float[Tensor, ...]],
         data: Batch,
         observables: Mapping[str, tuple[Batch, int]],
         batch_size: int,
@@ -180,7 +184,9 @@ class FunctionProblem:
         self._fixed = {name: p.detach() for name, p in parameters.items() if masks is not None and name not in masks}
         self.rows = _length(data)
         self.observables = tuple(
-            Observable(obs_id(name), take(rows, torch.tensor(observable_rows(name, _length(rows), n * batch_size, obs_seed))), batch_size, None)
+            Observable(
+                obs_id(name), take(rows, torch.tensor(observable_rows(name, _length(rows), n * batch_size, obs_seed))), batch_size, None
+            )
             for name, (rows, n) in observables.items()
         )
         with torch.no_grad():
@@ -196,5 +202,6 @@ class FunctionProblem:
     def functional(self, leaves: Mapping[str, Tensor], batch: Batch) -> Tensor:
         losses = self._loss({**self._fixed, **leaves}, batch)
         if losses.ndim not in (1, 2):
-            raise UserError(f"loss(params, batch) returned shape {tuple(losses.shape)}", "It must return one loss per example, (b,) or (b, positions).")
+            what = f"loss(params, batch) returned shape {tuple(losses.shape)}"
+            raise UserError(what, "It must return one loss per example, (b,) or (b, positions).")
         return (losses[:, None] if losses.ndim == 1 else losses).float()

@@ -127,7 +127,10 @@ class ChainRecord:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
-        fields = {key: state[key] for key in ("step", "draws", "loss", "mean_loss", "distance", "gradient_norm", "tokens", "failed_step", "failed_reason")}
+        fields = {
+            key: state[key]
+            for key in ("step", "draws", "loss", "mean_loss", "distance", "gradient_norm", "tokens", "failed_step", "failed_reason")
+        }
         self.now = replace(self.now, **fields)
         self._sum = float(state["sum"])
         self.trace[: self.now.draws] = state["trace"].numpy()

@@ -25,29 +25,39 @@ class SamplerConfig(Table):
     lr: float = Field(gt=0, allow_inf_nan=False, description="ε, step size; typical: 1e-3 at 3M parameters, 1e-4 at 160M")
     n_beta: float = Field(ge=0, allow_inf_nan=False, description="nβ, inverse temperature times data size; multiplies the mean loss")
 
-    batch_size: int = Field(32, gt=0, description="rows in one micro-batch")
-    num_chains: int = Field(4, gt=0, description="independent chains")
-    num_draws: int = Field(200, gt=0, description="draws kept per chain")
-    num_burnin_steps: int = Field(0, ge=0, description="steps before the first draw")
-    num_steps_bw_draws: int = Field(1, gt=0, description="steps from one draw to the next")
-    gradient_accumulation_steps: int = Field(1, gt=0, description="micro-batches averaged into one step's gradient")
-    num_init_loss_batches: int = Field(32, gt=0, description="batches for the loss at w₀, times gradient_accumulation_steps")
+    batch_size: int = Field(default=32, gt=0, description="rows in one micro-batch")
+    num_chains: int = Field(default=4, gt=0, description="independent chains")
+    num_draws: int = Field(default=200, gt=0, description="draws kept per chain")
+    num_burnin_steps: int = Field(default=0, ge=0, description="steps before the first draw")
+    num_steps_bw_draws: int = Field(default=1, gt=0, description="steps from one draw to the next")
+    gradient_accumulation_steps: int = Field(default=1, gt=0, description="micro-batches averaged into one step's gradient")
+    num_init_loss_batches: int = Field(default=32, gt=0, description="batches for the loss at w₀, times gradient_accumulation_steps")
 
-    init_seed: int = Field(100, description="seed of noise and data order")
+    init_seed: int = Field(default=100, description="seed of noise and data order")
 
-    localization: float = Field(0.0, ge=0, allow_inf_nan=False, description="γ, strength of the pull towards the initial weights w₀")
-    noise_level: float = Field(1.0, ge=0, allow_inf_nan=False, description="σ of the injected noise; only 1 samples the posterior")
-    llc_weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="λ, strength of the pull towards zero")
-    bounding_box_size: float | None = Field(None, ge=0, allow_inf_nan=False, description="keep every weight within w₀ ± this; unbounded when left out")
+    localization: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="γ, strength of the pull towards the initial weights w₀"
+    )
+    noise_level: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="σ of the injected noise; only 1 samples the posterior")
+    llc_weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="λ, strength of the pull towards zero")
+    bounding_box_size: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="keep every weight within w₀ ± this; unbounded when left out"
+    )
 
-    sampling_method: SamplingMethod = Field("sgmcmc_sgld", description="which sampler")
-    sampling_method_kwargs: dict[str, Any] = Field(default_factory=dict, description="the sampler's own settings, such as alpha and eps of rmsprop_sgld")
+    sampling_method: SamplingMethod = Field(default="sgmcmc_sgld", description="which sampler")
+    sampling_method_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="the sampler's own settings: alpha, eps of rmsprop_sgld"
+    )
 
-    init_noise: float | None = Field(None, ge=0, allow_inf_nan=False, description="σ of noise added to each chain's weights before its first step")
-    save_metrics: bool = Field(False, description="store norms and dot products of each step's parts")
-    shuffle: bool = Field(True, description="shuffle the rows once per epoch")
-    epoch_mode: Literal["once", "cycle"] = Field("cycle", description="cycle replays the first epoch's order; once stops with an error at its end")
-    match_sampling_input_ids_across_chains: bool = Field(True, description="all chains see the same batches in the same order")
+    init_noise: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="σ of noise added to each chain's weights before its first step"
+    )
+    save_metrics: bool = Field(default=False, description="store norms and dot products of each step's parts")
+    shuffle: bool = Field(default=True, description="shuffle the rows once per epoch")
+    epoch_mode: Literal["once", "cycle"] = Field(
+        default="cycle", description="cycle replays the first epoch's order; once stops with an error at its end"
+    )
+    match_sampling_input_ids_across_chains: bool = Field(default=True, description="all chains see the same batches in the same order")
 
     @model_validator(mode="after")
     def _method_knows_its_kwargs(self) -> SamplerConfig:

@@ -71,7 +71,9 @@ class StackedChains:
         observed = self._observables(step)
         for slot, record in live.items():
             if not math.isfinite(norms[slot]) or not math.isfinite(distances[slot]):
-                self._fail(slot, record, step, "the gradient is not finite" if not math.isfinite(norms[slot]) else "the weights are not finite")
+                self._fail(
+                    slot, record, step, "the gradient is not finite" if not math.isfinite(norms[slot]) else "the weights are not finite"
+                )
                 continue
             draw = self._config.draw_at(step)
             for name, values in observed.items():
@@ -127,7 +129,9 @@ class StackedChains:
             conditioner = self._kernel.conditioner(state, self._config)
             for slot, record in live.items():
                 g_diag = None if conditioner is None else conditioner[slot]
-                parts = metrics.parts_of_step(before[0][slot], self._gradient[slot], before[1][slot], space.anchor, self._mask, g_diag, self._config)
+                parts = metrics.parts_of_step(
+                    before[0][slot], self._gradient[slot], before[1][slot], space.anchor, self._mask, g_diag, self._config
+                )
                 for name, value in zip(metrics.NAMES, metrics.finish(parts).tolist(), strict=True):
                     record.push(f"metrics_{name}", step, value)
         for slot in set(range(self._width)) - set(live):
@@ -169,7 +173,7 @@ class StackedChains:
 
 def _unflatten(batch: Batch, width: int) -> Batch:
     if isinstance(batch, Tensor):
-        return batch.unflatten(0, (width, -1))
+        return batch.view(width, -1, *batch.shape[1:])
     if isinstance(batch, Mapping):
-        return {key: value.unflatten(0, (width, -1)) for key, value in batch.items()}
-    return tuple(value.unflatten(0, (width, -1)) for value in batch)
+        return {key: value.view(width, -1, *value.shape[1:]) for key, value in batch.items()}
+    return tuple(value.view(width, -1, *value.shape[1:]) for value in batch)

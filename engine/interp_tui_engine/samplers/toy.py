@@ -82,7 +82,7 @@ class LinearNetwork:
         self.anchor = torch.cat([layer.reshape(-1) for layer in layers])
 
     def _layers(self, w: Tensor) -> list[Tensor]:
-        parts = w.split([a * b for a, b in self._shapes], dim=-1)
+        parts = torch.split(w, [a * b for a, b in self._shapes], dim=-1)
         return [part.view(-1, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def loss(self, w: Float[Tensor, "c p"]) -> Float[Tensor, " c"]:

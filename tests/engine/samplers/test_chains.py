@@ -9,11 +9,10 @@ import pytest
 import torch
 import xarray as xr
 import zarr
+from sampler_models import SERIAL, THREADS, VMAP, config, make_store, problem, run, tiny_lm, token_rows
 
 from interp_tui_engine.samplers.store import digests
 from references.sgld_loop import sample_reference
-
-from sampler_models import SERIAL, THREADS, VMAP, config, make_store, problem, run, tiny_lm, token_rows
 
 # float32 sums of some hundred terms, taken in another order, over a few dozen steps
 CLOSE = dict(rtol=2e-4, atol=2e-5)

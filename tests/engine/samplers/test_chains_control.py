@@ -26,7 +26,9 @@ def test_a_chain_that_diverges_fails_alone(tmp_path, executor):
     data = torch.zeros(16, 1)
 
     def make() -> FunctionProblem:
-        return FunctionProblem(lambda p, batch: torch.log(p["w"]) * 0 + torch.sqrt(p["w"]) * 0 + batch[:, 0], params, data, {"obs": (data, 1)}, 4)
+        return FunctionProblem(
+            lambda p, batch: torch.log(p["w"]) * 0 + torch.sqrt(p["w"]) * 0 + batch[:, 0], params, data, {"obs": (data, 1)}, 4
+        )
 
     c = config(lr=5e-4, n_beta=0.0, localization=0.0, num_draws=12, num_chains=8)
     p = make()
@@ -54,7 +56,9 @@ def test_all_chains_failed_has_no_llc(tmp_path):
         compute_llc(open_samples(tmp_path / "s"))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), torch.OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), torch.OutOfMemoryError("CUDA out of memory")]
+)
 @pytest.mark.parametrize("executor", [SERIAL, THREADS], ids=lambda e: e.mode)
 def test_out_of_memory_cuts_the_micro_batch_and_goes_on(error, executor):
     def hungry(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
@@ -110,7 +114,12 @@ def test_stopped_and_resumed_equals_undisturbed(tmp_path, executor):
         attempts += 1
         looks = iter(range(10**9))
         result = run(
-            p, c, make_store(tmp_path / "b", p, c), executor, folder=tmp_path / "ck-b", poll=lambda it=looks: Command.STOP if next(it) > 4 else Command.GO
+            p,
+            c,
+            make_store(tmp_path / "b", p, c),
+            executor,
+            folder=tmp_path / "ck-b",
+            poll=lambda it=looks: Command.STOP if next(it) > 4 else Command.GO,
         )
         if not result.interrupted:
             break
@@ -130,7 +139,9 @@ def test_pause_holds_between_steps():
         return Command.PAUSE if 0.2 < time.perf_counter() - begun < 0.8 else Command.GO
 
     moments: list[tuple[float, int]] = []
-    result = run(problem(c), c, poll=poll, report=lambda s: moments.append((time.perf_counter() - begun, s.chains[0].step)), report_every=0.05)
+    result = run(
+        problem(c), c, poll=poll, report=lambda s: moments.append((time.perf_counter() - begun, s.chains[0].step)), report_every=0.05
+    )
     held = [step for at, step in moments if 0.5 < at < 0.8]
     assert len(set(held)) <= 1, seen
     assert result.snapshot.chains[0].step == 400
