@@ -19,7 +19,8 @@ from . import session
 from .runstate import RunState
 from .traces import Trace
 
-CHUNK_SECONDS = 0.05
+FIRST_SECONDS, CHUNK_SECONDS = 0.02, 0.25
+"""How long one `read` may take: short at first, so that a screen has something to show; reading in a thread holds nothing else up."""
 DOCUMENT_CHARACTERS = 1 << 20
 BLOCK = 256 << 10
 REPLACED = re.compile(rb'"type":"progress"|"series":"(?:estimate|headline)"')
@@ -87,8 +88,8 @@ class Follower:
         self._tail = EventTail(folder.events_path)
 
     def read(self) -> Reading:
-        """Take in what the run has said since the last call, for at most a twentieth of a second."""
-        deadline = time.monotonic() + CHUNK_SECONDS
+        """Take in what the run has said since the last call, for at most a quarter of a second."""
+        deadline = time.monotonic() + (CHUNK_SECONDS if self.state.version else FIRST_SECONDS)
         before = self._tail.offset
         while time.monotonic() < deadline and self._skim():
             pass

@@ -67,7 +67,7 @@ class RunScreen(WorkScreen):
         Binding("o", "overlay", "Lay another run's mean under this one's", id="run.overlay", show=False),
         Binding("k", "checkpoint", "Checkpoint now", id="run.checkpoint", show=False),
         Binding("K", "kill", "Kill", id="run.kill", show=False),
-        Binding("tab", "tab(1)", "Tab", id="run.tab.next", key_display="tab"),
+        Binding("tab", "tab(1)", "Next tab", id="run.tab.next", key_display="tab", show=False),
         Binding("shift+tab", "tab(-1)", "Tab before", id="run.tab.before", show=False),
     ]
 

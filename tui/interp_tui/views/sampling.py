@@ -57,7 +57,7 @@ class SamplingView(RunView):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "log", "Log", id="sampling.log", tooltip="logarithmic loss axis"),
-        Binding("left", "cursor(-1)", "Cursor", key_display="←→", id="sampling.cursor.left"),
+        Binding("left", "cursor(-1)", "Read", key_display="←→", id="sampling.cursor.left"),
         Binding("right", "cursor(1)", "Cursor right", show=False, id="sampling.cursor.right"),
         Binding("shift+left", "cursor(-10)", "Cursor left by ten", show=False, id="sampling.cursor.left10"),
         Binding("shift+right", "cursor(10)", "Cursor right by ten", show=False, id="sampling.cursor.right10"),

@@ -90,7 +90,8 @@ def _health(state: RunState, chain: ChainNow) -> tuple[str, str]:
     ess = state.value("estimate", "ess")
     share = ess / max(1, len(state.traces) - len(state.failures)) if ess is not None else None
     moving = drift([trace], 0, state.value("estimate", "init_loss"), share)
-    if moving is not None and moving.clear:
+    # a screen shows many chains, and two standard errors are exceeded by chance in one of twenty
+    if moving is not None and moving.clear and abs(moving.sigmas) > APART_SIGMAS:
         return "drifting", "warn"
     rhat = state.value("estimate", "rhat")
     if rhat is not None and rhat > RHAT_BAD:

@@ -97,7 +97,7 @@ def render(plot: Plot, width: int, height: int) -> Text:
     values = [y for line in plot.lines for _, y in line.points]
     if not values:
         return Text("")
-    wanted = max(2, height // 4)
+    wanted = max(3, height // 4)
     low, high, ticks = (log_axis if plot.log else y_axis)([*values, *plot.references.values()], wanted)
     if plot.log:
         low, high, ticks = math.log10(low), math.log10(high), [(math.log10(y), label) for y, label in ticks]
