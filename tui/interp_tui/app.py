@@ -120,9 +120,7 @@ class InterpApp(App[int]):
     @work(thread=True, group="devices", exclusive=True)
     def look_for_devices(self) -> None:
         found = host.devices()
-        if found != self._devices:
-            self._devices = found
-            self.call_from_thread(self.refresh_header)
+        self._devices = found  # the next look at the header shows it
 
     @work(thread=True, group="preload")
     def preload(self) -> None:
@@ -133,7 +131,7 @@ class InterpApp(App[int]):
 
     def refresh_header(self) -> None:
         """Say what is new in the header of the screen that shows; does nothing on a screen without one."""
-        for header in self.screen.query(HeaderLine):
+        for header in self.screen.query(HeaderLine) if self.screen_stack else ():
             header.facts = (host.name(), self._devices, host.short_path(self.runs_root))
             header.clock = host.clock()
 

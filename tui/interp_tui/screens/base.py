@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widgets import Footer
+from textual.worker import get_current_worker
 
 from interp_tui.widgets.header import HeaderLine
 
@@ -43,3 +46,9 @@ class WorkScreen(Screen[None]):
     def action_back(self) -> None:
         if len(self.app.screen_stack) > 1:
             self.app.pop_screen()
+
+    def tell(self, callback: Callable[..., Any], *args: Any) -> None:
+        """From a worker's thread: call this on the event loop, unless the work is no longer wanted or the app is on its way out."""
+        if not get_current_worker().is_cancelled and self.app.is_running:
+            with suppress(RuntimeError):  # the loop may close between asking and calling
+                self.app.call_from_thread(callback, *args)

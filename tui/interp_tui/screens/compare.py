@@ -60,9 +60,9 @@ class CompareScreen(WorkScreen):
         try:
             lines = compare(*self.sides)
         except UserError as error:
-            self.app.call_from_thread(self.workbench.complain, error)
+            self.tell(self.workbench.complain, error)
             lines = []
-        self.app.call_from_thread(self._read, lines)
+        self.tell(self._read, lines)
 
     def _read(self, lines: list[Line]) -> None:
         self.lines = lines

@@ -15,7 +15,6 @@ from textual.content import Content
 from textual.events import DescendantBlur, DescendantFocus
 from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
-from textual.worker import get_current_worker
 
 from interp_tui import host, session
 from interp_tui.draft import DATASETS, Draft
@@ -83,7 +82,7 @@ class NewRunScreen(WorkScreen):
     def _find_kinds(self) -> None:
         """In a thread: the first time, every experiment's module is imported."""
         kinds = catalog.kinds()
-        self.app.call_from_thread(self._kinds_found, kinds)
+        self.tell(self._kinds_found, kinds)
 
     def _kinds_found(self, kinds: list[Kind]) -> None:
         listed = self.query_one(KindList)
@@ -102,9 +101,9 @@ class NewRunScreen(WorkScreen):
         try:
             draft = Draft.of_tables(session.request_tables(folder))
         except UserError as error:
-            self.app.call_from_thread(self.workbench.complain, error)
+            self.tell(self.workbench.complain, error)
             return
-        self.app.call_from_thread(self._use_template, draft)
+        self.tell(self._use_template, draft)
 
     def _use_template(self, draft: Draft) -> None:
         self.draft = draft
@@ -191,8 +190,7 @@ class NewRunScreen(WorkScreen):
             problems = error
         except Exception as error:  # an estimate that fails must not keep the run from starting
             estimate = Estimate(None, None, None, (f"no estimate: {error}",))
-        if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._verdict, text, checked, problems, estimate)
+        self.tell(self._verdict, text, checked, problems, estimate)
 
     def _verdict(self, text: str, checked: Manifest | None, problems: ManifestError | None, estimate: Estimate | None) -> None:
         if text != self._text or not self.is_attached:
@@ -287,9 +285,9 @@ class NewRunScreen(WorkScreen):
         try:
             folder = session.start(request, self.workbench.runs_root)
         except UserError as error:
-            self.app.call_from_thread(self._start_failed, error)
+            self.tell(self._start_failed, error)
         else:
-            self.app.call_from_thread(self.workbench.open_run, folder)
+            self.tell(self.workbench.open_run, folder)
 
     def _start_failed(self, error: UserError) -> None:
         self._busy = False
@@ -315,10 +313,10 @@ class NewRunScreen(WorkScreen):
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_text(path, text)
         except OSError as error:
-            self.app.call_from_thread(self.workbench.complain, UserError(f"cannot write {path}: {error.strerror}"))
+            self.tell(self.workbench.complain, UserError(f"cannot write {path}: {error.strerror}"))
             return
         said = f"interp-tui --batch {host.short_path(path)}"
-        self.app.call_from_thread(self.notify, said, title=f"Saved {host.short_path(path)}", markup=False)
+        self.tell(partial(self.notify, said, title=f"Saved {host.short_path(path)}", markup=False))
 
     def action_dry_run(self) -> None:
         """What a run would be and cost, with nothing started."""

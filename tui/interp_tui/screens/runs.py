@@ -13,7 +13,6 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
 from interp_tui import host, run_rows, session
 from interp_tui.filtering import Predicate, compile_filter
@@ -57,6 +56,7 @@ class RunsScreen(WorkScreen):
         super().__init__()
         self.runs: dict[str, Run] | None = None
         self.marked: str | None = None
+        self._rows = run_rows.RowCache()
         self.previews: dict[str, tuple[tuple[str, float], Preview]] = {}
         self._matches: Predicate = compile_filter("")
         self._timer: Timer | None = None
@@ -98,8 +98,7 @@ class RunsScreen(WorkScreen):
     @work(thread=True, group="list")
     def _list(self) -> None:
         runs = self.workbench.index.refresh()
-        if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._listed, runs)
+        self.tell(self._listed, runs)
 
     def _listed(self, runs: list[Run]) -> None:
         self._listing = False
@@ -121,7 +120,7 @@ class RunsScreen(WorkScreen):
             return
         shown = [run for run in self.runs.values() if self._matches(run)]
         table = self.query_one(ListTable)
-        table.set_rows([run_rows.row(run, ascii=self.workbench.ascii_mode, marked=run.key == self.marked) for run in shown])
+        table.set_rows(self._rows.rows(shown, ascii=self.workbench.ascii_mode, marked=self.marked))
         active = sum(run.active for run in self.runs.values())
         count = f"{len(shown)} of {len(self.runs)}" if len(shown) != len(self.runs) else f"{len(self.runs)}"
         self._say("#runs", title=(f"Runs {count}" + (f" · {active} active" if active else "")) if self.runs else "Runs")
@@ -175,8 +174,7 @@ class RunsScreen(WorkScreen):
     @work(thread=True, group="preview", exclusive=True)
     def _read_preview(self, run: Run, stamp: tuple[str, float]) -> None:
         found = read_preview(run)
-        if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._preview_read, run.key, stamp, found)
+        self.tell(self._preview_read, run.key, stamp, found)
 
     def _preview_read(self, key: str, stamp: tuple[str, float], found: Preview) -> None:
         self.previews[key] = (stamp, found)
@@ -297,7 +295,7 @@ class RunsScreen(WorkScreen):
         try:
             result = action()
         except UserError as error:
-            self.app.call_from_thread(self.workbench.complain, error)
+            self.tell(self.workbench.complain, error)
         else:
-            self.app.call_from_thread(then, result)
-        self.app.call_from_thread(self.list_runs)
+            self.tell(then, result)
+        self.tell(self.list_runs)
