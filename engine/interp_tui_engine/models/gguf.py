@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -20,12 +25,13 @@ def load(source: str, path: Path, device: torch.device, dtype: torch.dtype) -> L
     """
     if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
         raise UserError(f"reading {path.name} needs the package {' and '.join(missing)}", "pip install 'interp-tui[gguf]'")
-    check_complete(path)
+    reader = open_complete(path)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        with _read_once(reader):
+            module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: transformers cannot read this GGUF ({reason})", "use the safetensors of the same model") from None
@@ -37,8 +43,20 @@ def load(source: str, path: Path, device: torch.device, dtype: torch.dtype) -> L
     return finish(module, tokenizer, source=source, revision=None, device=device, dtype=dtype, weights_hash=files_hash([path]))
 
 
-def check_complete(path: Path) -> None:
-    """Raise UserError unless the file is a GGUF that is as long as its header says its tensors are."""
+@contextmanager
+def _read_once(reader: Any) -> Iterator[None]:
+    """Transformers parses a file's header, seconds of work, for the configuration, the weights and the tokenizer each: hand it ours.
+
+    It also draws a progress bar that no setting turns off once tqdm is imported.
+    """
+    library, conversion = (import_module(name) for name in ("gguf", "transformers.modeling_gguf_pytorch_utils"))
+    no_bar = patch.object(conversion, "tqdm", lambda tensors, **_: tensors, create=True)
+    with patch.object(library, "GGUFReader", lambda *_: reader), no_bar:
+        yield
+
+
+def open_complete(path: Path) -> Any:
+    """The `gguf.GGUFReader` of a file; UserError unless it is a GGUF as long as its header says its tensors are."""
     with path.open("rb") as file:
         magic = file.read(len(_MAGIC))
     if magic != _MAGIC:
@@ -53,3 +71,4 @@ def check_complete(path: Path) -> None:
     size = path.stat().st_size
     if size < needed:
         raise UserError(f"{path} is cut short: {size:,} bytes of {needed:,}", "fetch it again")
+    return reader
