@@ -218,8 +218,16 @@ def test_builtin_sources_are_deterministic_and_split():
 def test_builtin_errors_offer_the_nearest(tokenizer):
     with pytest.raises(UserError, match=r"builtin:porse.*\n.*did you mean 'builtin:prose'"):
         load_rows(spec("builtin:porse"), tokenizer, name="train")
+    with pytest.raises(UserError, match=r"has no columns"):
+        load_rows(spec("builtin:facts", text_column="text"), tokenizer, name="train")
     with pytest.raises(UserError, match=r"no split 'held'.*\n.*train, heldout"):
         load_rows(spec("builtin:facts", split="held"), tokenizer, name="train")
+
+
+def test_csv_with_too_many_cells_reads_its_text_column(tmp_path, tokenizer):
+    path = tmp_path / "data.csv"
+    path.write_text(f"id,text\n1,{words(0, 8)},stray,stray\n")
+    assert len(load_rows(spec(path), tokenizer, name="train")) == 2
 
 
 def test_facts_are_stated_in_sentences():

@@ -98,7 +98,7 @@ def _csv(path: Path, wanted: str | None) -> Iterator[str]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     column = None
     with _opened(path, newline="") as lines:
-        reader = csv.DictReader(lines)
+        reader = csv.DictReader(lines, restkey="(beyond the header)")
         try:
             for row in reader:
                 where = f"{path}, line {reader.line_num}"

@@ -48,9 +48,9 @@ def open_saved(folder: Path, split: str | None) -> Dataset:
 
 
 def open_hub(spec: DataSpec) -> IterableDataset | Dataset:
-    """A hub dataset, streamed, so that a few rows of a huge one cost little; from the cache where the hub is out of reach.
+    """A hub dataset, streamed, so that a few rows of a huge one cost little.
 
-    Raises UserError where the hub cannot be reached and nothing is cached, or has no such dataset, configuration or split.
+    Raises UserError where the hub cannot be reached, or has no such dataset, configuration or split.
     """
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError

@@ -98,6 +98,8 @@ def _open(spec: DataSpec) -> Iterator[str] | torch.Tensor:
 
 def _builtin(spec: DataSpec) -> Iterator[str]:
     kind = spec.source.removeprefix("builtin:")
+    if spec.text_column is not None:
+        raise UserError(f"{spec.source} has no columns, so text_column = {spec.text_column!r} means nothing", "leave text_column out")
     if kind not in builtin.BUILTIN:
         near = get_close_matches(kind, list(builtin.BUILTIN), n=1)
         meant = f"did you mean 'builtin:{near[0]}'? " if near else ""
@@ -150,7 +152,7 @@ def _pack(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, spec: Da
             f"set rows = {rows} or less, leave rows out, or lower context (now {spec.context})",
         )
     rows = spec.rows or rows
-    return torch.tensor(stream[: rows * length], dtype=torch.int32).view(rows, length)
+    return torch.frombuffer(stream[: rows * length], dtype=torch.int32).view(rows, length)
 
 
 def _as_asked(ids: torch.Tensor, spec: DataSpec, tokenizer: PreTrainedTokenizerBase | None, name: str, where: str) -> TokenRows:
