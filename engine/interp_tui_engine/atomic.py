@@ -36,7 +36,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """`write_text` of the value as indented JSON; numbers that are not finite become null."""
-    write_text(path, json.dumps(finite(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n", durable=durable)
+    write_text(path, json.dumps(finite(value), indent=1, allow_nan=False) + "\n", durable=durable)
 
 
 def read_json(path: Path) -> Any:

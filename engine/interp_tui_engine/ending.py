@@ -16,7 +16,8 @@ def ending_of(code: int, said: dict[str, Any], asked: list[str], log: Path) -> t
     """State and exit record of a worker that ended with `code` and, if it could, left `said` in its exit.json."""
     if said and code >= 0:
         state: State = said.get("state", "failed")
-        return state, {"code": code, "signal": None, "reason": said.get("reason", ""), "advice": said.get("advice", "")}
+        record = {"code": code, "signal": None, "reason": said.get("reason", ""), "advice": said.get("advice", "")}
+        return state, record | ({"bad_input": True} if said.get("bad_input") else {})
     if code == DISK_FULL:
         return "failed", disk_full(log)
     if "kill" in asked:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Table(BaseModel):
     """A manifest table: unknown keys are errors, values are not coerced across types, frozen once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelSpec(Table):

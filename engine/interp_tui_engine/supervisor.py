@@ -35,7 +35,7 @@ from .events import (
     Stamped,
     Warned,
 )
-from .runfolder import EventLog, EventTail, Owner, RunFolder, State, Status, take_commands
+from .runfolder import Command, EventLog, EventTail, Owner, RunFolder, State, Status, take_commands
 
 Listener = Callable[[Stamped], None]
 TICK = 0.1
@@ -112,6 +112,13 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
         lock.release()
 
 
+def exit_code(status: Status) -> int:
+    """0 done, 2 what was given could not be used, 130 interrupted with a checkpoint, else 1."""
+    if status.exit.get("bad_input"):
+        return 2
+    return {"done": 0, "interrupted": 130}.get(status.state, 1)
+
+
 class _Supervisor:
     """The state of one supervised run: the log it writes, the shard it tails, the status it keeps."""
 
@@ -126,6 +133,8 @@ class _Supervisor:
         self.started = time.time()
         self.provenance: dict[str, Any] = {}
         self.asked: list[str] = []
+        self.interrupts: list[int] = []
+        """Signals that have come; a handler may interrupt any line, so it only notes them down."""
         self.status = replace(
             before,
             state="running",
@@ -145,7 +154,7 @@ class _Supervisor:
         take_commands(self.shard / "control")
         self.write_status(force=True)
         tail = EventTail(self.shard / "events.jsonl")
-        with _signals(lambda: self.order("stop")):
+        with _signals(self.interrupts):
             worker = self.spawn()
             self.status = replace(self.status, worker_pid=worker.pid)
             while True:
@@ -159,7 +168,7 @@ class _Supervisor:
                     worker.terminate()  # it takes this for a stop; a command file would need space
                 if ended:
                     break
-                for command in self.folder.take_commands():
+                for command in [*self.interrupted(), *self.folder.take_commands()]:
                     if command == "kill":
                         self.asked.append(command)
                         worker.kill()
@@ -173,6 +182,14 @@ class _Supervisor:
                 raise
             # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
             return replace(self.status, state="failed", exit=disk_full(self.folder.path))
+
+    def interrupted(self) -> list[Command]:
+        """What signals have asked for since the last look: the first one to stop with a checkpoint, a second one to stop at once."""
+        seen, self.interrupts[:] = len(self.interrupts), []
+        orders: list[Command] = []
+        for _ in range(seen):
+            orders.append("kill" if "stop" in [*self.asked, *orders] else "stop")
+        return orders
 
     def spawn(self) -> subprocess.Popen[bytes]:
         with (self.shard / "engine.log").open("ab") as log:
@@ -258,10 +275,10 @@ class _Supervisor:
 
 
 @contextmanager
-def _signals(stop: Callable[[], None]) -> Any:
-    """While inside, SIGINT and SIGTERM call `stop`, and a hang-up is ignored: a lost terminal never ends a run."""
+def _signals(seen: list[int]) -> Any:
+    """While inside, SIGINT and SIGTERM are added to `seen`, and a hang-up is ignored: a lost terminal never ends a run."""
     try:
-        before = {number: signal.signal(number, lambda *_: stop()) for number in STOP_SIGNALS}
+        before = {number: signal.signal(number, lambda signum, _: seen.append(signum)) for number in STOP_SIGNALS}
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     except ValueError:  # not the main thread: the caller handles signals
         yield
@@ -283,7 +300,7 @@ def main() -> int:
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return {"done": 0, "interrupted": 130}.get(status.state, 1)
+    return exit_code(status)
 
 
 if __name__ == "__main__":

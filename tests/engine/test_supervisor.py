@@ -167,6 +167,26 @@ def test_a_killed_supervisor_reads_as_crashed(scripted: Script, tmp_path: Path) 
     os.kill(worker, signal.SIGKILL)
 
 
+def test_a_second_interrupt_kills(scripted: Script) -> None:
+    folder = scripted("""
+        log.append(Progress(0, 1, "draws"))
+        time.sleep(60)
+    """)
+
+    def interrupt(stamped: Stamped) -> None:
+        if isinstance(stamped.event, Progress):
+            for delay in (0.5, 1.5):
+                threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    status = supervisor.supervise(folder, interrupt)
+    assert status.state == "interrupted" and status.exit["signal"] == "SIGKILL"
+
+
+def test_input_only_the_worker_can_refuse_is_bad_input_all_the_same(scripted: Script) -> None:
+    folder = scripted("end('failed', reason='no such revision', bad_input=True); sys.exit(1)")
+    assert supervisor.exit_code(supervisor.supervise(folder)) == 2
+
+
 def test_the_folder_is_private(scripted: Script) -> None:
     folder = scripted("end('done')")
     assert folder.path.stat().st_mode & 0o777 == 0o700

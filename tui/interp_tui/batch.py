@@ -32,9 +32,6 @@ REPAINTS = 2
 """A second, of the display on a terminal."""
 POLL = 0.2
 
-EXIT_CODES = {"done": 0, "interrupted": 130}
-"""By the state a run ended in; any other is 1."""
-
 
 class Display(Protocol):
     """What shows a run while it goes on."""

@@ -50,7 +50,7 @@ def with_error(value: float, error: float | None) -> str:
 
 
 def headline(values: Mapping[str, Any], *, ascii: bool = False, most: int = 3) -> str:
-    """A run's headline numbers on one line: `λ̂ 38.2 ± 0.9  R̂ 1.02`. A `x_std` or `x_stderr` becomes the error of its `x_mean`."""
+    """A run's headline numbers on one line: `λ̂ 38.2 ± 0.9  R̂ 1.02`. A `x_std_error` (else `x_std`) becomes the error of its `x_mean`."""
     return "  ".join(f"{sign} {said}" for sign, said in headline_pairs(values, ascii=ascii)[:most])
 
 
@@ -58,14 +58,14 @@ def headline_pairs(values: Mapping[str, Any], *, ascii: bool = False) -> list[tu
     """The headline as (sign, value) pairs, in its own order, errors joined to what they belong to."""
     pairs: list[tuple[str, str]] = []
     joined = NOT_IN_HEADLINE | {
-        f"{key.removesuffix('_mean')}{end}" for key in values if key.endswith("_mean") for end in ("_std", "_stderr")
+        f"{key.removesuffix('_mean')}{end}" for key in values if key.endswith("_mean") for end in ("_std_error", "_std")
     }
     for key, value in values.items():
         if key in joined or isinstance(value, (list, Mapping)):
             continue
         sign = (ASCII_SIGNS if ascii else SIGNS).get(key, SIGNS.get(key, key) if not ascii else key)
         stem = key.removesuffix("_mean")
-        error = next((values[stem + end] for end in ("_stderr", "_std") if isinstance(values.get(stem + end), (int, float))), None)
+        error = next((values[stem + end] for end in ("_std_error", "_std") if isinstance(values.get(stem + end), (int, float))), None)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and key.endswith("_mean") and error is not None:
             said = with_error(float(value), float(error))
         else:

@@ -11,8 +11,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from ..errors import UserError
 
 
@@ -118,6 +116,8 @@ def monomial_at(powers: Sequence[int], n_beta: float, localization: float) -> fl
         if len(active) != 1:
             raise UserError(f"monomial with powers={list(powers)} and localization 0 has no posterior", "Give a positive localization.")
         return 1 / (2 * active[0])
+    import numpy as np  # only here: a manifest that names cases is checked without it
+
     spacing, top = 0.01, max(active)
     low = -math.log(n_beta) - 40 * top  # left tails fall like exp(s / 2k)
     reach = int((2 * top * math.log(40 / math.sqrt(localization)) - low) / spacing) + 1

@@ -72,7 +72,7 @@ def start(folder: RunFolder, options: Options) -> int:
 
 def finish(folder: RunFolder, status: Status, *, as_json: bool) -> int:
     """Say how the run ended, and where it is. Returns the exit code."""
-    code = batch.EXIT_CODES.get(status.state, 1)
+    code = supervisor.exit_code(status)
     if as_json:
         return code
     reason, advice = (str(status.exit.get(key) or "") for key in ("reason", "advice"))
