@@ -37,7 +37,7 @@ class RunningLLC(NamedTuple):
 
 
 def healthy_block(trace: Trace) -> Trace:
-    """The rectangle of finite draws that holds most of them: chains that failed, or have barely begun while others are done, are left out."""
+    """The rectangle of finite draws that holds most of them: chains that failed, or have barely begun, are left out."""
     counts = np.array([_leading_finite(row) for row in trace], dtype=np.int64)
     if not counts.any():
         return np.empty((0, 0))

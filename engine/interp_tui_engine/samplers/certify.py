@@ -32,7 +32,7 @@ _STEP = 1.0
 """ε times the largest curvature that any chain met. AR(1) is stable to 4; at 1 it is 33 % off, in that one direction of that one chain."""
 _SMALL_STEP = 0.2
 """The same where a run is cheap: the bias estimate is exact for Gaussians only, so less of it is better."""
-_MIN_STEPS, _MAX_STEPS = 8_000, 250_000
+_MIN_STEPS, _MAX_STEPS = 8_000, 100_000
 """Burn-in and sampling each last one relaxation time of the slowest direction, within these bounds. A run that meets the upper one (a
 singular valley at a low temperature) has not diffused along the valley, and relies on having started spread out along it."""
 _NUMBERS_PER_STEP = 8192
@@ -145,7 +145,7 @@ def _attempt(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, stiff
     spread = _spread(loss, n_beta, gamma)
     w = loss.anchor + spread * torch.randn(chains, p, generator=generator)
     if isinstance(loss, Monomial) and gamma > 0:
-        # Along the valleys of a product the posterior is even in log |w| down to where nβK is about 1; a normal start misses the small ones.
+        # Along the valleys of a product the posterior is even in log |w| down to where nβK is about 1; a normal start misses small ones.
         w *= torch.rand(chains, 1, generator=generator).mul(-0.5 * math.log(n_beta)).exp()
     w, lr = _settle(loss, w, n_beta, gamma, lr, stiffness, generator)
     if not bool(w.isfinite().all()):

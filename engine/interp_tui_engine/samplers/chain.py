@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -19,6 +20,7 @@ from . import metrics
 from .batches import BatchOrder
 from .noise import NoiseSource
 from .parameters import Block, ChainWeights
+from .pieces import Pieces
 from .problem import Observable, Problem, RowLoss, take
 from .record import ChainRecord
 from .registry import METHODS, Kernel
@@ -27,33 +29,6 @@ from .settings import SamplerConfig
 
 class NonFinite(Exception):
     """A chain's loss, gradient or weights are no longer numbers."""
-
-
-@final
-class Pieces:
-    """Into how many parts a micro-batch is cut to fit in memory; doubled when memory runs out. Shared by all chains of a run."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
-        return torch.split(rows, -(-rows.shape[0] // self.count))
-
-    def halve(self, seen: int, batch: int, warn: Callable[[str], None]) -> bool:
-        """Cut finer than `seen` parts; False when a part is a single row already."""
-        if seen >= batch:
-            return False
-        if self.count == seen:  # another chain may have cut finer meanwhile
-            self.count = seen * 2
-            warn(f"out of memory: micro-batches now run in {self.count} parts of at most {-(-batch // self.count)} rows")
-        return True
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether torch says that an allocation failed; the CPU allocator raises a plain RuntimeError."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "not enough memory" in str(error))
 
 
 @final
@@ -102,7 +77,7 @@ class Chain:
         """Gradient at the weights, update, record; observables if this step is a draw."""
         record = self.records[0]
         step = record.now.step
-        losses = self._gradient(step, record.chain)
+        losses = self._pieces.run(lambda: self._gradient(step, record.chain))
         if not math.isfinite(float(losses.mean(dtype=np.float64))):
             raise NonFinite("the loss is not finite")
         measured = self._observe(record, step, lambda: self._update(step))
@@ -131,7 +106,8 @@ class Chain:
         if draw is not None:
             with torch.no_grad():
                 for observable in self._problem.observables:
-                    record.push(f"loss_{observable.name}", draw, self._observable(observable))
+                    losses = self._pieces.run(partial(self._observable, observable))
+                    record.push(f"loss_{observable.name}", draw, losses)
         return norm, distance
 
     def _observable(self, observable: Observable) -> NDArray[np.float32]:
@@ -191,7 +167,7 @@ class Chain:
     def state(self) -> list[dict[str, Any]]:
         """What a checkpoint of each chain holds."""
         vectors = {f"vector_{name}": v for name, v in self._vectors.items()}
-        return [{**self.records[0].state(), "weights": self.weights.flat, **vectors, "pieces": self._pieces.count}]
+        return [{**self.records[0].state(), "weights": self.weights.flat, **vectors}]
 
     def restore(self, states: list[dict[str, Any]]) -> None:
         """Go on from checkpoints that `state` wrote; the record is restored by its owner."""

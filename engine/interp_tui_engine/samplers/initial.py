@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,14 +13,12 @@ from torch import Tensor, nn
 from ..errors import RunFailed
 from . import checkpoint
 from .batches import BatchOrder
-from .chain import Pieces, out_of_memory
 from .executor import Executor
+from .pieces import Pieces
 from .problem import Problem, RowLoss
 
 
-def initial_loss(
-    problem: Problem, order: BatchOrder, executor: Executor, folder: Path | None, pieces: Pieces, warn: Callable[[str], None]
-) -> NDArray[np.float64]:
+def initial_loss(problem: Problem, order: BatchOrder, executor: Executor, folder: Path | None, pieces: Pieces) -> NDArray[np.float64]:
     """Mean over the first batches of the data order, at the weights before any init_noise: (positions,), nats.
 
     Batches are shared out over the executor's threads and added in their order, so the sum does not depend on who finished first.
@@ -34,7 +31,7 @@ def initial_loss(
     bound = [problem.bind(_fixed_leaves(problem)) for _ in range(executor.workers)]
 
     def one(index: int) -> NDArray[np.float64]:
-        return _batch_sum(problem, bound[index % executor.workers], batches[index], pieces, warn)
+        return pieces.run(lambda: _batch_sum(problem, bound[index % executor.workers], batches[index], pieces))
 
     with ThreadPoolExecutor(executor.workers, "init-loss", initializer=torch.set_num_threads, initargs=(executor.intra_threads,)) as pool:
         # One task per bound copy at a time: a module is not shared between threads.
@@ -57,14 +54,6 @@ def _fixed_leaves(problem: Problem) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _batch_sum(problem: Problem, loss: RowLoss, rows: Tensor, pieces: Pieces, warn: Callable[[str], None]) -> NDArray[np.float64]:
-    while True:
-        seen = pieces.count
-        try:
-            parts = [loss(problem.batch(part)).double().sum(0).cpu() for part in pieces.split(rows)]
-            return np.asarray(torch.stack(parts).sum(0).numpy())
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            if not pieces.halve(seen, int(rows.shape[0]), warn):
-                raise RunFailed("out of memory with one row at a time", "Use a shorter context or a smaller model.") from error
+def _batch_sum(problem: Problem, loss: RowLoss, rows: Tensor, pieces: Pieces) -> NDArray[np.float64]:
+    parts = [loss(problem.batch(part)).double().sum(0).cpu() for part in pieces.split(rows)]
+    return np.asarray(torch.stack(parts).sum(0).numpy())

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from . import metrics
 from .batches import BatchOrder
-from .chain import Pieces
 from .noise import NoiseSource
+from .pieces import Pieces
 from .problem import Batch, Problem, take
 from .record import ChainRecord
 from .registry import METHODS
@@ -62,13 +62,13 @@ class StackedChains:
         """One step of every chain of the stack that is not done. A chain that is no longer finite fails alone."""
         live = {slot: r for slot, r in self._slots.items() if not r.done}
         (step,) = {r.now.step for r in live.values()}
-        losses = self._losses_and_gradients(step)
+        losses = self._pieces.run(lambda: self._losses_and_gradients(step))
         for slot, record in list(live.items()):
             if not math.isfinite(float(losses[slot].mean(dtype=np.float64))):
                 self._fail(slot, record, step, "the loss is not finite")
                 del live[slot]
         norms, distances = self._update(step, live)
-        observed = self._observables(step)
+        observed = self._pieces.run(lambda: self._observables(step))
         for slot, record in live.items():
             if not math.isfinite(norms[slot]) or not math.isfinite(distances[slot]):
                 self._fail(
@@ -158,7 +158,7 @@ class StackedChains:
         rows = []
         for slot, record in self._slots.items():
             vectors = {f"vector_{name}": v[slot].clone() for name, v in self._vectors.items()}
-            rows.append({**record.state(), "weights": self._flat[slot].clone(), **vectors, "pieces": self._pieces.count})
+            rows.append({**record.state(), "weights": self._flat[slot].clone(), **vectors})
         return rows
 
     def restore(self, states: list[dict[str, Any]]) -> None:

@@ -29,6 +29,7 @@ class BackgroundWriter:
         self._queue: queue.Queue[_Item | None] = queue.Queue(_DEPTH)
         self._error: BaseException | None = None
         self._unsynced: set[Path] = set()
+        self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._written = 0
         self._thread = threading.Thread(target=self._run, name="sample-writer", daemon=True)
 
@@ -47,14 +48,16 @@ class BackgroundWriter:
 
     def barrier(self) -> None:
         """Return when everything queued so far is on the disk, not only in its cache."""
-        self._queue.join()
-        self._check()
-        try:
-            for path in sorted(self._unsynced):
-                sync_file(path)
-        except OSError as error:
-            raise self._explain(error) from error
-        self._unsynced.clear()
+        with self._syncing:  # a second caller must not return before the first has synced what it took
+            self._queue.join()
+            self._check()
+            with self._lock:
+                pending, self._unsynced = self._unsynced, set()
+            try:
+                for path in sorted(pending):
+                    sync_file(path)
+            except OSError as error:
+                raise self._explain(error) from error
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -62,7 +65,8 @@ class BackgroundWriter:
                 if self._error is None:  # after an error, later regions would be presumed written by no checkpoint
                     name, index, values = item
                     self._store.write(name, index, values)
-                    self._unsynced.update(self._store.written_files(name, index))
+                    with self._lock:
+                        self._unsynced.update(self._store.written_files(name, index))
                     self._written += values.nbytes
             except BaseException as error:  # handed to the thread that asked
                 self._error = error

@@ -76,6 +76,21 @@ def test_out_of_memory_cuts_the_micro_batch_and_goes_on(error, executor):
     assert [w for w in warnings if "4 parts of at most 3 rows" in w] and len(warnings) == 2
 
 
+def test_out_of_memory_at_an_observable_does_not_repeat_the_update():
+    def hungry(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+        if ids.shape[0] > 2 and not torch.is_grad_enabled() and not getattr(hungry, "init", True):
+            raise torch.OutOfMemoryError("no")
+        hungry.init = False  # type: ignore[attr-defined]
+        logits = model(ids)
+        return -torch.log_softmax(logits[:, :-1], -1).gather(-1, ids[:, 1:, None])[..., 0]
+
+    c = config(num_chains=1, num_init_loss_batches=1)
+    rows = token_rows()
+    cut = run(ModuleProblem(tiny_lm(), rows, {"o": (rows, 1)}, 4, loss_fn=hungry), c)
+    whole = run(ModuleProblem(tiny_lm(), rows, {"o": (rows, 1)}, 4), c)
+    np.testing.assert_allclose(cut.snapshot.trace, whole.snapshot.trace, rtol=1e-5)
+
+
 def test_out_of_memory_with_one_row_ends_the_run():
     def hungry(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("no")
