@@ -43,7 +43,7 @@ def number(value: Any, digits: int = 4) -> str:
 
 def with_error(value: float, error: float | None) -> str:
     """`38.2 ± 0.9`: as many decimals as two figures of the error have."""
-    if error is None or not math.isfinite(error) or not math.isfinite(value):
+    if not error or not math.isfinite(error) or not math.isfinite(value):
         return number(value, 3)
     decimals = 0 if error >= 10 else min(6, max(0, 1 - math.floor(math.log10(error)))) if error > 0 else 3
     return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"

@@ -81,14 +81,12 @@ class RowCache:
 def _progress(run: Run, ascii: bool) -> tuple[str, str]:
     status = run.status
     if status.state == "done":
-        return (
-            f"{number(int(status.total))} {clean(status.unit, limit=10)}{'s' if status.total != 1 else ''}" if status.total else "",
-            "muted",
-        )
+        unit = clean(status.unit, limit=10).removesuffix("s") + ("s" if status.total != 1 else "")
+        return (f"{number(int(status.total))} {unit}" if status.total else "", "muted")
     if status.state == "queued":
         return "waiting", "muted"
     if not status.total:
-        return ("starting", "muted") if run.active else ("", "muted")
+        return ("starting", "muted") if status.state == "running" else ("", "muted")
     colour = "accent" if status.state == "running" else "muted"
     return f"{bar(status.fraction, BAR, ascii=ascii)} {int(100 * status.fraction):>2} %", colour
 
@@ -123,7 +121,7 @@ def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Cont
     advice = clean(str(status.exit.get("advice") or ""), limit=300)
     if advice and state != "done":
         lines.append(Content(advice))
-    if state in AFTER:
+    if state in AFTER and not advice.startswith("resume"):
         lines.append(Content.styled(AFTER[state], "$accent"))
     for failure in (found.failed_chains if found else ())[:2]:
         lines.append(Content.styled(clean(failure, limit=200), "$bad"))
