@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Generator, Mapping
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -87,8 +91,6 @@ def run(context: Context) -> Generator[Event, None, Result]:
     finished = [CaseResult(**record) for record in atomic.read_json(done_path) or []]
     for index, case in enumerate(cases):
         if index >= len(finished):
-            if context.poll() == "stop":
-                raise Interrupted
             name = known_cases.case_name(case)
             yield Phase("sampling", name)
             expected = known_cases.expected(case)
@@ -97,7 +99,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
                 return known_cases.finite_temperature(case, n_beta, localization)
 
             target = Target(expected.value, expected.multiplicity, expected.tolerance, at)
-            finished.append(certify_case(case, name, target, context.manifest.seed))
+            finished.append(_while_polling(context, partial(certify_case, case, name, target, context.manifest.seed)))
             atomic.write_json(done_path, [asdict(result) for result in finished])
         result = finished[index]
         spent = sum(r.seconds for r in finished)
@@ -106,6 +108,25 @@ def run(context: Context) -> Generator[Event, None, Result]:
         passed = sum(r.passed for r in finished[: index + 1])
         yield Metrics("headline", index, {"passed": passed, "cases": index + 1})
     return _result(cases, finished)
+
+
+def _while_polling(context: Context, work: Callable[[], CaseResult]) -> CaseResult:
+    """The result of `work`. A stop abandons it: a case takes seconds to minutes, and is begun anew on resume. A pause waits for its end."""
+    future: Future[CaseResult] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    # a daemon, unlike an executor's thread: the process may end while it is still at work
+    threading.Thread(target=run, name="case", daemon=True).start()
+    while (order := context.poll()) == "pause" or not future.done():
+        if order == "stop":
+            raise Interrupted
+        time.sleep(0.05)
+    return future.result()
 
 
 def _result(cases: list[dict[str, Any]], finished: list[CaseResult]) -> Result:
