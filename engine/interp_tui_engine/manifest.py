@@ -167,7 +167,7 @@ def resolve(
         params=request.params,
         compute=request.compute,
     )
-    found = [*_missing_files(manifest), *kind.check(manifest)]
+    found = [*_missing_files(manifest), *_not_yet(manifest), *kind.check(manifest)]
     if found:
         raise ManifestError(source, sorted(map(given.located, found), key=lambda problem: problem.line or 0))
     return manifest
@@ -231,6 +231,17 @@ def _missing_tables(kind: catalog.Kind, tables: Mapping[str, Any], misspelt: set
         if need not in tables or (need == "data" and tables[need] == {}):
             table = "[data.NAME]" if need == "data" else f"[{need}]"
             problems.append(Problem(need, f"is missing; kind {kind.name} needs a {table} table"))
+    return problems
+
+
+def _not_yet(manifest: Manifest) -> list[Problem]:
+    """What the design has room for and this version cannot do: said before the run, not ignored in it."""
+    problems = []
+    if manifest.compute.executor != "local":
+        message = f"{manifest.compute.executor!r} is not there yet; 'local' is"
+        problems.append(Problem("compute.executor", message, value=manifest.compute.executor))
+    if manifest.compute.devices != "auto":
+        problems.append(Problem("compute.devices", "is not there yet; model.device names the one device", value=manifest.compute.devices))
     return problems
 
 

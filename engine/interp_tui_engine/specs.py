@@ -26,7 +26,9 @@ class ModelSpec(Table):
 class DataSpec(Table):
     """Which text, as how many packed token sequences of which length."""
 
-    source: str = Field("builtin:prose", min_length=1, description="builtin:facts|prose|code, a hub id, a folder, or .jsonl .txt .csv .parquet")
+    source: str = Field(
+        "builtin:prose", min_length=1, description="builtin:facts|prose|code, a hub id, a folder, or .jsonl .txt .csv .parquet"
+    )
     context: int = Field(64, ge=1, description="predicted positions; a row holds context + 1 tokens")
     rows: int | None = Field(None, ge=1, description="how many rows to take; all when left out")
     split: str | None = Field(None, description="split of a hub dataset; for builtin data: train or heldout")
@@ -40,7 +42,13 @@ class ComputeSpec(Table):
 
     devices: Literal["auto"] | list[str] = Field("auto", description="'auto' or a list such as ['cuda:0', 'cuda:1']")
     executor: Literal["local", "slurm"] = Field("local", description="where workers run")
-    checkpoint_every: str = Field("auto", pattern=r"^(auto|\d+(\.\d+)?\s*(s|min|h))$", description="'auto', or a time such as '30s', '5min', '1h'")
-    chains: Literal["auto", "threads", "vmap", "serial"] = Field("auto", description="how chains run: side by side on threads, batched in one, or one after another")
+    checkpoint_every: str = Field(
+        "auto", pattern=r"^(auto|\d+(\.\d+)?\s*(s|min|h))$", description="'auto', or a time such as '30s', '5min', '1h'"
+    )
+    chains: Literal["auto", "threads", "vmap", "serial"] = Field(
+        "auto", description="how chains run: side by side on threads, batched in one, or one after another"
+    )
     threads: int | None = Field(None, ge=1, description="CPU cores to use; all when left out")
-    memory_budget: str = Field("auto", pattern=r"^(auto|\d+(\.\d+)?\s*(MB|MiB|GB|GiB))$", description="bound on one chunk of logits, such as '256MiB'")
+    memory_budget: str = Field(
+        "auto", pattern=r"^(auto|\d+(\.\d+)?\s*(MB|MiB|GB|GiB))$", description="bound on one chunk of logits, such as '256MiB'"
+    )

@@ -323,3 +323,10 @@ def test_no_value_anywhere_gets_past_the_explanation(value: Any, key: str) -> No
         assert all(problem.path and problem.message for problem in error.problems)
     else:
         assert math.isfinite(request.params.lr)
+
+
+@pytest.mark.parametrize(("key", "value"), [("executor", "slurm"), ("devices", ["cuda:0", "cuda:1"])])
+def test_what_is_not_there_yet_is_refused_not_ignored(key: str, value: object) -> None:
+    with pytest.raises(ManifestError, match="not there yet") as caught:
+        manifest.resolve({"kind": "certify", "compute": {key: value}})
+    assert caught.value.problems[0].path == f"compute.{key}"

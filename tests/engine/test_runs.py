@@ -54,7 +54,19 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def test_a_finished_run_holds_all_it_promises(done: RunFolder) -> None:
     result = done.result()
     assert result is not None
-    for key in ("kind", "name", "schema_version", "seconds", "llc_mean", "llc_std", "llc_per_chain", "init_loss", "loss_mean", "rhat", "ess"):
+    for key in (
+        "kind",
+        "name",
+        "schema_version",
+        "seconds",
+        "llc_mean",
+        "llc_std",
+        "llc_per_chain",
+        "init_loss",
+        "loss_mean",
+        "rhat",
+        "ess",
+    ):
         assert key in result
     assert result["healthy_chains"] == [0, 1] and result["tokens_per_second"] > 0
     with xr.open_datatree(done.path / "samples.zarr", engine="zarr", consolidated=False) as tree:
