@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from interp_tui_engine.events import (
     ArrayWritten,
@@ -53,15 +51,10 @@ def _said(stamped: Stamped) -> tuple[str, str]:
             return f"file {path}" + (f": {title}" if title else ""), "muted"
         case RunFinished(state, seconds, values, reason, advice):
             took = f" after {duration(float(seconds))}" if isinstance(seconds, (int, float)) else ""
-            numbers = f": {headline(with_errors(values))}" if isinstance(values, dict) and values else ""
+            numbers = f": {headline(values)}" if isinstance(values, dict) and values else ""
             why = f": {reason}" if reason else ""
             return f"{state}{took}{numbers}{why}" + (f"; {advice}" if advice else ""), "good" if state == "done" else "bad"
         case Unknown(fields):
             return f"event of a newer version: {fields.get('type')}", "muted"
         case event:
             return event.type, "muted"
-
-
-def with_errors(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Headline values with their standard errors under the names that `numbers.headline` joins to their means."""
-    return {f"{key.removesuffix('_std_error')}_stderr" if key.endswith("_std_error") else key: value for key, value in values.items()}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from rich.text import Text
 
 from interp_tui_engine.runfolder import ACTIVE, Status
 
 from .follow import Documents
-from .narrate import with_errors
 from .numbers import headline
 from .runstate import RunState
 from .sanitise import clean
@@ -28,7 +26,7 @@ def result_texts(
     if documents.result is None:
         active = status.state in ACTIVE
         numbers = Text("no result yet: it is written when the run is done" if active else "this run has no result", muted, end="")
-        so_far = headline(_table(with_errors(state.latest.get("headline", {}))), ascii=ascii)
+        so_far = headline(state.latest.get("headline", {}), ascii=ascii)
         numbers.append(f"\n\nso far  {so_far}" if so_far else "", "")
         return numbers, digests
     if documents.digests:
@@ -37,10 +35,6 @@ def result_texts(
         digests.append(f"\n{clean(name, limit=36):<36} ")
         digests.append(clean(str(value), limit=64 if wide else 32), muted)
     return said(documents.result, colours, ascii=ascii), digests
-
-
-def _table(values: Any) -> dict[str, Any]:
-    return values if isinstance(values, dict) else {}
 
 
 def waiting_for(state: RunState, status: Status) -> str:
