@@ -12,6 +12,7 @@ same round, at the model's own shapes and, as the ceiling, at a large square. At
 
 from __future__ import annotations
 
+import sys
 from statistics import median
 from typing import Any
 
@@ -39,13 +40,15 @@ def run(name: str, quick: bool) -> dict[str, Any]:
         ours.ask("unit", draws=2)
         peer.ask("unit", draws=2)
         found: Rounds = {"ours": [], "load": [], "shapes": [], "square": [], **{s: [] for s in settings}}
-        for _ in range(rounds):
+        for number in range(rounds):
             found["load"].append(machine.others_load())
             found["ours"].append(ours.ask("unit", draws=draws))
             for setting, threads in settings.items():
                 found[setting].append(peer.ask("unit", draws=draws, threads=threads))
             found["shapes"].append(machine.gflops(built["ours"]["matmuls"], shape.batch * POSITIONS, 3))
             found["square"].append(machine.square_gflops())
+            said = ", ".join(f"{who} {found[who][-1]['tokens_per_second']:.0f}" for who in ("ours", *settings))
+            print(f"{name} round {number + 1}/{rounds}: {said} tokens/s; {found['load'][-1]:.1f} cores busy", file=sys.stderr, flush=True)
     return {"figures": _figures(shape, built, settings, found), "built": built, "rounds": found}
 
 

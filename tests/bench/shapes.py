@@ -41,9 +41,9 @@ _GPT2 = {
 SHAPES = {
     s.name: s
     for s in (
-        Shape("tiny", "Llama 1.0 M, 16×64 tokens, 4 chains", "llama", _llama(2048, 128, 384, 4, 8, 2, 16), 16, 4, 30, 9),
-        Shape("gelu", "GPT-2 0.7 M (tanh-GELU), 16×64 tokens, 4 chains", "gpt2", _GPT2, 16, 4, 30, 9),
-        Shape("smollm2", "SmolLM2-135M, 4×64 tokens, 2 chains", "llama", _llama(49152, 576, 1536, 30, 9, 3, 64), 4, 2, 4, 5),
+        Shape("tiny", "Llama 1.0 M, 16×64 tokens, 4 chains", "llama", _llama(2048, 128, 384, 4, 8, 2, 16), 16, 4, 30, 7),
+        Shape("gelu", "GPT-2 0.7 M (tanh-GELU), 16×64 tokens, 4 chains", "gpt2", _GPT2, 16, 4, 30, 7),
+        Shape("smollm2", "SmolLM2-135M, 4×64 tokens, 2 chains", "llama", _llama(49152, 576, 1536, 30, 9, 3, 64), 4, 2, 4, 4),
     )
 }
 
