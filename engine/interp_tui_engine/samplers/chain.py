@@ -140,22 +140,25 @@ class Chain:
 
     def _stripe(self, stripe: int, work: list[tuple[Block, Tensor]], step: int, want_distance: bool) -> tuple[float, float, Tensor | None]:
         """Noise and update of some blocks; returns |g|², |w - w0|² and, if asked for, the sums behind the metrics."""
-        squares, distances, sums = [], [], []
+        # Results go to arrays made beforehand: a result allocated per block would split the freed temporaries of the block before it, and
+        # the allocator would then take new memory for every block, as much as the weights in all.
+        squares, distances = torch.zeros(2, len(work), device=self._problem.space.device)
+        sums = []
         anchor_all, source, scratch = self._problem.space.anchor, self._noise[stripe], self._scratch[stripe]
-        for block, gradient in work:
+        for i, (block, gradient) in enumerate(work):
             here = slice(block.start, block.stop)
             anchor, weights = anchor_all[here], self.weights.flat[here]
             noise = source.fill(scratch[: block.stop - block.start], step, block.index)
             state = self._kernel.State(weights, **{name: v[here] for name, v in self._vectors.items()})
-            squares.append(torch.dot(gradient, gradient))
+            torch.dot(gradient, gradient, out=squares[i])
             if self._config.save_metrics:
                 sums.append(self._metrics(block, state, gradient, noise, anchor))
             self._kernel.step(state, gradient, noise, anchor, block.mask, self._config)
             self.weights.publish(block)
             if want_distance:
                 away = weights - anchor
-                distances.append(torch.dot(away, away))
-        return _total(squares), _total(distances), torch.stack(sums).sum(0) if sums else None
+                torch.dot(away, away, out=distances[i])
+        return float(squares.double().sum()), float(distances.double().sum()), torch.stack(sums).sum(0) if sums else None
 
     def _metrics(self, block: Block, state: Any, gradient: Tensor, noise: Tensor, anchor: Tensor) -> Float[Tensor, " 9"]:
         # G belongs to the updated state, so the update is made once on copies to read it.
@@ -175,10 +178,6 @@ class Chain:
         self.weights.load(state["weights"].to(self.weights.flat.device))
         for name, vector in self._vectors.items():
             vector.copy_(state[f"vector_{name}"])
-
-
-def _total(values: list[Tensor]) -> float:
-    return float(torch.stack(values).double().sum()) if values else 0.0
 
 
 @contextmanager
