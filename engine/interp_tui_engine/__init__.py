@@ -1,8 +1,8 @@
 """The engine of interp-tui. Names load on first use, so that importing the package costs nothing and loads no torch.
 
-    import interp_tui_engine as engine
-    model = engine.load_model("builtin:tiny")
-    result = engine.llc(model.module, dataset, {"train": dataset}, lr=1e-4, n_beta=30)
+import interp_tui_engine as engine
+model = engine.load_model("builtin:tiny")
+result = engine.llc(model.module, dataset, {"train": dataset}, lr=1e-4, n_beta=30)
 """
 
 from __future__ import annotations
