@@ -215,16 +215,16 @@ def _ids(rows: Rows, name: str) -> Tensor:
 
 def _fingerprint(problem: Problem, masks: Masks | None) -> str:
     """sha256 over what is sampled: the weights at w₀, the masks, and the observables' rows."""
-    digest = hashlib.sha256(problem.space.anchor.detach().cpu().numpy().tobytes())
+    digest = hashlib.sha256(problem.space.anchor.detach().cpu().numpy().data)  # not a copy: it would double a large model
     for name, mask in sorted((masks or {}).items()):
         digest.update(name.encode())
         if mask is not None:
-            digest.update(mask.detach().cpu().numpy().tobytes())
+            digest.update(mask.detach().cpu().contiguous().numpy().data)
     everything: list[Batch] = [problem.batch(torch.arange(problem.rows)), *(observable.data for observable in problem.observables)]
     for batch in everything:
         tensors: Sequence[Tensor] = [batch] if isinstance(batch, Tensor) else list(batch.values()) if isinstance(batch, Mapping) else batch
         for tensor in tensors:
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

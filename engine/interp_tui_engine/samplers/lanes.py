@@ -151,10 +151,12 @@ class Lanes:
                 self._turn(lane)
                 with self.condition:
                     self._running -= 1
-                    if lane.done:
-                        self._admit()
-                    else:
+                    finished = lane.done
+                    if not finished:
                         self._ready.append(lane)
+                    lane = None  # a finished chain's weights go before the next chain's come
+                    if finished:
+                        self._admit()
                     self.condition.notify_all()
         except BaseException as error:  # raised again by the calling thread
             with self.condition:
