@@ -78,6 +78,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     from ..samplers.certify import CaseResult, Target, certify_case
 
+    if (threads := context.manifest.compute.threads) is not None:
+        torch.set_num_threads(threads)  # a replay takes the number that the first run recorded
+
     yield RunStarted(
         "certify",
         context.manifest.name,
