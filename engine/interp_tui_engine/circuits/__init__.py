@@ -1,0 +1,1 @@
+"""Which components, and which connections between them, a behaviour needs."""

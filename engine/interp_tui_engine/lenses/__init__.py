@@ -1,0 +1,1 @@
+"""What a residual stream would predict if the model ended there."""

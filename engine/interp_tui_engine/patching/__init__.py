@@ -1,0 +1,1 @@
+"""What changes when an activation of one run is put into another."""

@@ -1,0 +1,1 @@
+"""What can be read off activations, and what writing it there does."""
