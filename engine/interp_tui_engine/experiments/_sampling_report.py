@@ -36,6 +36,8 @@ def result(done: Sampled, *, with_llc: bool) -> Result:
         "seconds": done.seconds,
         "executor": done.chains.executor.record(),
     }
+    if "acceptance" in samples.dataset:
+        values["acceptance"] = float(samples.dataset["acceptance"].values[healthy].mean(dtype=np.float64))
     if with_llc:
         per_chain = estimate["llc_per_chain"].values.tolist()
         values = {
@@ -93,6 +95,8 @@ def _report(done: Sampled, values: Mapping[str, Any]) -> str:
         f"| speed | {values['tokens_per_second']:,.0f} tokens/s |",
         "",
     ]
+    if "acceptance" in values:
+        lines.insert(-1, f"| MALA acceptance | {_number(values['acceptance'])} |")
     if "llc_per_chain" in values:
         lines += ["| chain | λ̂ |", "|---:|---:|"]
         lines += [f"| {chain} | {_number(value)} |" for chain, value in enumerate(values["llc_per_chain"])]

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import metrics
+from . import mala, metrics
 from .batches import BatchOrder
 from .noise import NoiseSource
 from .parameters import Block, ChainWeights
@@ -80,7 +80,11 @@ class Chain:
         losses = self._pieces.run(lambda: self._gradient(step, record.chain))
         if not math.isfinite(float(losses.mean(dtype=np.float64))):
             raise NonFinite("the loss is not finite")
+        check = self._config.acceptance_at(step)
+        start = None if check is None else (self.weights.flat.clone(), [g.clone() for _, g in self.weights.gradients()])
         measured = self._observe(record, step, lambda: self._update(step))
+        if check is not None and start is not None:
+            record.push("acceptance", check, self._acceptance(step, float(losses.mean(dtype=np.float64)), *start))
         record.stepped(step, losses, losses.size, *measured)
 
     def _gradient(self, step: int, chain: int) -> NDArray[np.float32]:
@@ -94,6 +98,18 @@ class Chain:
                 (losses.sum() / total).backward()  # type: ignore[no-untyped-call]
                 found.append(losses.detach())
         return torch.cat(found).cpu().numpy()
+
+    def _acceptance(self, step: int, loss: float, start: Tensor, gradients: list[Tensor]) -> float:
+        """MALA's acceptance of the update just made, from one more gradient on the same batch."""
+        after = self._pieces.run(lambda: self._gradient(step, self.records[0].chain))
+        log_ratio = self._config.n_beta * (loss - float(after.mean(dtype=np.float64)))
+        for (block, gradient), before in zip(self.weights.gradients(), gradients, strict=True):
+            here = slice(block.start, block.stop)
+            end = self.weights.flat[here]
+            g_diag = self._kernel.conditioner(self._kernel.State(end, **{n: v[here] for n, v in self._vectors.items()}), self._config)
+            anchor = self._problem.space.anchor[here]
+            log_ratio += float(mala.log_ratio_of_block(start[here], end, before, gradient, anchor, block.mask, g_diag, self._config))
+        return mala.probability(log_ratio)
 
     def _observe(
         self, record: ChainRecord, step: int, update: Callable[[], tuple[float, float | None, Tensor | None]]
@@ -129,6 +145,8 @@ class Chain:
             assert self._helpers is not None
             parts = [work[i::stripes] for i in range(stripes)]
             results = list(self._helpers.map(lambda i: self._stripe(i, parts[i], step, want_distance), range(stripes)))
+        if (couple := getattr(self._kernel, "couple", None)) is not None:
+            couple(self._kernel.State(self.weights.flat, **self._vectors), self._problem.space.numel, self._config)
         norm = math.sqrt(sum(r[0] for r in results)) if all(math.isfinite(r[0]) for r in results) else math.inf
         if not math.isfinite(norm):
             raise NonFinite("the gradient is not finite")

@@ -1,8 +1,10 @@
 """Which file implements a sampling method. Torch-free.
 
 A sampler is one file in this folder that states, at top level and as literals, `METHOD = "name"` and `SETTINGS = {"setting": default}`,
-and defines `init` and `step` (see `Kernel`). The two literals are read from the source, not by import, because a manifest must be
-validated without loading torch.
+and defines `init` and `step` (see `Kernel`); where it has them also `BOUNDS = {"setting": (low, high)}`, open ends, and
+`LANGEVIN = False`. Literals are read from the source, not by import, because a manifest must be validated without loading torch.
+
+A sampler whose coordinates depend on one another also defines `couple(state, moving, config)`, called once after the steps of all blocks.
 """
 
 from __future__ import annotations
@@ -51,6 +53,9 @@ class Method:
 
     module: str
     settings: Mapping[str, float]
+    bounds: Mapping[str, tuple[float, float]]
+    langevin: bool
+    """Whether its update is a Langevin step: gradient, prior and noise with one G, which metrics and MALA acceptance take apart."""
 
     def check(self, given: Mapping[str, object]) -> None:
         """Raise ValueError when a setting is unknown, or is not a finite number."""
@@ -59,6 +64,9 @@ class Method:
                 raise ValueError(f"sampling_method_kwargs.{key} is unknown; allowed: {', '.join(self.settings) or 'none for this method'}")
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise ValueError(f"sampling_method_kwargs.{key} must be a finite number, not {value!r}")
+            low, high = self.bounds.get(key, (-math.inf, math.inf))
+            if not low < value < high:
+                raise ValueError(f"sampling_method_kwargs.{key} must lie between {low:g} and {high:g}, not {value!r}")
 
     def kernel(self) -> Kernel:
         """Import the implementation (and torch with it)."""
@@ -74,7 +82,7 @@ def _literals(source: Path) -> dict[str, Any]:
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if name in ("METHOD", "SETTINGS"):
+            if name in ("METHOD", "SETTINGS", "BOUNDS", "LANGEVIN"):
                 found[name] = ast.literal_eval(node.value)
     return found
 
@@ -85,7 +93,9 @@ def _discover() -> dict[str, Method]:
         if "METHOD = " in path.read_text(encoding="utf-8") and path.stem != "registry":
             literals = _literals(path)
             if "METHOD" in literals:
-                methods[literals["METHOD"]] = Method(path.stem, literals.get("SETTINGS", {}))
+                methods[literals["METHOD"]] = Method(
+                    path.stem, literals.get("SETTINGS", {}), literals.get("BOUNDS", {}), literals.get("LANGEVIN", True)
+                )
     return methods
 
 

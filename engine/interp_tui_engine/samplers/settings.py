@@ -46,13 +46,16 @@ class SamplerConfig(Table):
 
     sampling_method: SamplingMethod = Field(default="sgmcmc_sgld", description="which sampler")
     sampling_method_kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="the sampler's own settings: alpha, eps of rmsprop_sgld"
+        default_factory=dict, description="the sampler's own settings: alpha, eps of rmsprop_sgld; diffusion_factor of sgnht"
     )
 
     init_noise: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, description="σ of noise added to each chain's weights before its first step"
     )
     save_metrics: bool = Field(default=False, description="store norms and dot products of each step's parts")
+    acceptance_every: int = Field(
+        default=0, ge=0, description="steps from one look at the MALA acceptance to the next, each a gradient more; 0 for none"
+    )
     shuffle: bool = Field(default=True, description="shuffle the rows once per epoch")
     epoch_mode: Literal["once", "cycle"] = Field(
         default="cycle", description="cycle replays the first epoch's order; once stops with an error at its end"
@@ -61,7 +64,13 @@ class SamplerConfig(Table):
 
     @model_validator(mode="after")
     def _method_knows_its_kwargs(self) -> SamplerConfig:
-        METHODS[self.sampling_method].check(self.sampling_method_kwargs)
+        method = METHODS[self.sampling_method]
+        method.check(self.sampling_method_kwargs)
+        if not method.langevin and (self.save_metrics or self.acceptance_every):
+            name = "save_metrics" if self.save_metrics else "acceptance_every"
+            raise ValueError(f"{name} takes Langevin steps apart, and {self.sampling_method} takes none; leave it out, or use sgmcmc_sgld")
+        if self.acceptance_every and self.noise_level == 0:
+            raise ValueError("acceptance_every needs noise: without it a step proposes nothing, and noise_level = 0")
         return self
 
     @property
@@ -73,6 +82,15 @@ class SamplerConfig(Table):
     def rows_per_step(self) -> int:
         """Rows that one step's gradient is averaged over."""
         return self.batch_size * self.gradient_accumulation_steps
+
+    @property
+    def num_acceptances(self) -> int:
+        """Looks at the MALA acceptance in one chain."""
+        return -(-self.num_sgld_steps // self.acceptance_every) if self.acceptance_every else 0
+
+    def acceptance_at(self, step: int) -> int | None:
+        """Which look at the MALA acceptance this step is, if any: the first step, then every `acceptance_every`."""
+        return step // self.acceptance_every if self.acceptance_every and step % self.acceptance_every == 0 else None
 
     def draw_at(self, step: int) -> int | None:
         """The draw taken after the update of this step, if any: step `burnin + k * num_steps_bw_draws` gives draw k."""

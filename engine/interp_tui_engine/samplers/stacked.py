@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import metrics
+from . import mala, metrics
 from .batches import BatchOrder
 from .noise import NoiseSource
 from .pieces import Pieces
@@ -67,7 +67,13 @@ class StackedChains:
             if not math.isfinite(float(losses[slot].mean(dtype=np.float64))):
                 self._fail(slot, record, step, "the loss is not finite")
                 del live[slot]
+        check = self._config.acceptance_at(step)
+        start = None if check is None else (self._flat.clone(), self._gradient.clone())
         norms, distances = self._update(step, live)
+        if check is not None and start is not None:
+            accepted = self._acceptances(step, losses, *start)
+            for slot, record in live.items():
+                record.push("acceptance", check, accepted[slot])
         observed = self._pieces.run(lambda: self._observables(step))
         for slot, record in live.items():
             if not math.isfinite(norms[slot]) or not math.isfinite(distances[slot]):
@@ -116,6 +122,23 @@ class StackedChains:
                 found.append(losses)
         return torch.cat(found, dim=1).detach().cpu().numpy()
 
+    def _acceptances(self, step: int, losses: NDArray[np.float32], start: Tensor, gradient: Tensor) -> list[float]:
+        """MALA's acceptance of each slot's update just made, from one more gradient on the same batch."""
+        after = self._pieces.run(lambda: self._losses_and_gradients(step))
+        state = self._kernel.State(self._flat, **self._vectors)
+        rest = mala.log_ratio_of_block(
+            start,
+            self._flat,
+            gradient,
+            self._gradient,
+            self._problem.space.anchor,
+            self._mask,
+            self._kernel.conditioner(state, self._config),
+            self._config,
+        )
+        falls = (losses - after).reshape(self._width, -1).mean(1, dtype=np.float64) * self._config.n_beta
+        return [mala.probability(float(a) + float(b)) for a, b in zip(rest, falls, strict=True)]
+
     @torch.no_grad()
     def _update(self, step: int, live: Mapping[int, ChainRecord]) -> tuple[list[float], list[float]]:
         space = self._problem.space
@@ -125,6 +148,8 @@ class StackedChains:
         before = (self._flat.clone(), self._scratch.clone()) if self._config.save_metrics else None
         state = self._kernel.State(self._flat, **self._vectors)
         state = self._kernel.step(state, self._gradient, self._scratch, space.anchor, self._mask, self._config)
+        if (couple := getattr(self._kernel, "couple", None)) is not None:
+            couple(state, space.numel, self._config)
         if before is not None:
             conditioner = self._kernel.conditioner(state, self._config)
             for slot, record in live.items():

@@ -4,6 +4,7 @@
     sampling_loss_micro (chain, step, batch_sampling, token_pos)
     sampling_rows_micro (step, batch_sampling), or (chain, step, batch_sampling) when chains see different batches
     loss_{obs} (chain, draw, batch_{obs}, token_pos)      input_ids_{obs} (batch_{obs}, token)      metrics_* (chain, step)
+    acceptance (chain, check)
 
 Losses are float32 in nats. The sampling side's tokens are row numbers of the sampling dataset: as ids they would repeat the dataset
 once per chain and epoch. Rows of a failed or unfinished chain read as NaN (the fill value).
@@ -76,6 +77,8 @@ def layout(config: SamplerConfig, positions: int, observables: tuple[ObservableS
             arrays[f"input_ids_{obs.name}"] = ArraySpec((f"batch_{obs.name}", "token"), obs.input_ids.shape, "int64", None)
     if config.save_metrics:
         arrays |= {f"metrics_{name}": stream("step", steps) for name in METRICS}
+    if config.num_acceptances:
+        arrays["acceptance"] = stream("check", config.num_acceptances)
     return arrays
 
 
@@ -169,7 +172,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 def _create(group: zarr.Group, name: str, spec: ArraySpec) -> None:
-    time_axis = next((i for i, d in enumerate(spec.dims) if d in ("step", "draw")), None)
+    time_axis = next((i for i, d in enumerate(spec.dims) if d in ("step", "draw", "check")), None)
     chunks = [1 if d == "chain" else n for d, n in zip(spec.dims, spec.shape, strict=True)]
     if time_axis is not None:
         chunks[time_axis] = spec.stretch or min(spec.shape[time_axis], 1 << 14)
