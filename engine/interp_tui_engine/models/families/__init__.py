@@ -1,0 +1,58 @@
+"""Which family a model belongs to. A family is one value in one file of this folder; a file that states `FAMILIES` is found by itself.
+
+Torch-free: families are facts about names and layouts, and are looked up before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from interp_tui_engine.errors import UserError
+
+from .family import Attention, Family, Layout
+from .transformer_lens import MODEL_TYPE as HOOKED_TRANSFORMER
+
+__all__ = ["Attention", "Family", "Layout", "family_of", "known_types", "model_type_of"]
+
+
+@cache
+def _by_type() -> dict[str, tuple[Family, ...]]:
+    found: dict[str, tuple[Family, ...]] = {}
+    for module in pkgutil.iter_modules(__path__):
+        for family in getattr(importlib.import_module(f".{module.name}", __name__), "FAMILIES", ()):
+            for model_type in family.model_types:
+                found[model_type] = (*found.get(model_type, ()), family)
+    return found
+
+
+def known_types() -> tuple[str, ...]:
+    """Every `model_type` that some family describes."""
+    return tuple(sorted(_by_type()))
+
+
+def model_type_of(config: Any) -> str:
+    """`config.model_type`, or the name used here for a TransformerLens `cfg`; empty where there is neither."""
+    if hasattr(config, "model_type"):
+        return str(config.model_type)
+    return HOOKED_TRANSFORMER if hasattr(config, "n_heads") and hasattr(config, "d_head") else ""
+
+
+def family_of(config: Any) -> Family:
+    """The family of a transformers configuration, or of a TransformerLens one.
+
+    Raises UserError for a model type that no family describes, with the most similar one that is.
+    """
+    name = model_type_of(config)
+    for family in _by_type().get(name, ()):
+        if family.when is None or family.when(config):
+            return family
+    near = get_close_matches(name, known_types(), n=1)
+    meant = f"{near[0]!r} is known; " if near else ""
+    raise UserError(
+        f"the layout of {name or type(config).__name__!r} models is not known, so their layers and heads cannot be named",
+        f"{meant}'full' and parameter names work with any model",
+    )
