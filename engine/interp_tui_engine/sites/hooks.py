@@ -117,7 +117,7 @@ def _tap(anatomy: Anatomy, site: Site, see: Callable[[Tensor], Tensor | None]) -
     """Show the value at a whole site to `see`, and put what it returns, if anything, in the value's place."""
     port = anatomy.port(site)
     if port.side == "pattern":
-        with _eager(anatomy), _pattern_tap(port.module, see):
+        with eager_attention(anatomy), _pattern_tap(port.module, see):
             yield
         return
     if port.rows is not None:
@@ -188,8 +188,14 @@ _TAPS: dict[nn.Module, list[Callable[[Tensor], Tensor | None]]] = {}
 
 
 @contextmanager
-def _eager(anatomy: Anatomy) -> Iterator[None]:
-    """Run attention through `_attention` below for as long as the context is open."""
+def eager_attention(anatomy: Anatomy) -> Iterator[None]:
+    """Run attention as the model's own eager implementation, which makes its masks and its weights explicit.
+
+    Where an architecture's attention does not come by transformers' common interface, it stays as it is.
+    """
+    if "attn_pattern" not in anatomy.blocks[0].ports:
+        yield
+        return
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
