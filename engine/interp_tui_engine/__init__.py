@@ -15,7 +15,9 @@ _HOMES = {
     "sample_function": "api",
     "llc": "api",
     "run": "api",
+    "compute_bif": "estimators.bif",
     "compute_llc": "estimators.llc",
+    "compute_susceptibilities": "estimators.susceptibilities",
     "SamplerConfig": "samplers.settings",
     "load_model": "models.load",
     "load_rows": "data.rows",
@@ -26,7 +28,9 @@ __all__ = ["SamplerConfig", "compute_llc", "llc", "load_model", "load_rows", "ru
 if TYPE_CHECKING:
     from .api import llc, run, sample, sample_function
     from .data.rows import load_rows
+    from .estimators.bif import compute_bif
     from .estimators.llc import compute_llc
+    from .estimators.susceptibilities import compute_susceptibilities
     from .models.load import load_model
     from .samplers.settings import SamplerConfig
 

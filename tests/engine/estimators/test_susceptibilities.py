@@ -1,0 +1,123 @@
+"""Susceptibilities: against the definition, against devinterp on its own samples, against a case solved by hand, and their errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from stores import gaussian_draws, noisy, store
+
+import interp_tui_engine as engine
+from interp_tui_engine.errors import RunFailed, UserError
+from interp_tui_engine.estimators.susceptibilities import baseline, compute_susceptibilities, response
+from references.susceptibilities import susceptibility
+
+
+def trees(**changes):
+    return {name: store(noisy(seed, **changes)) for seed, name in enumerate(("full", "l0h0", "l0 mlp"))}
+
+
+def test_against_the_definition():
+    found = compute_susceptibilities(trees(), "pile", include_sampling_task=True)["susceptibilities"]
+    assert found.dataset.attrs["dataset_id_to_name"] == ["code", "pile"] and found["wr"].values.tolist() == ["l0h0", "l0 mlp"]
+    full = {**noisy(0), "init": 3.0}
+    for column, seed in (("l0h0", 1), ("l0 mlp", 2)):
+        for index, obs in enumerate(("code", "pile")):
+            want = susceptibility(full, noisy(seed), "pile", obs)
+            mine = found["sus"].sel(wr=column).values[found["dataset_id"].values == index].reshape(want.shape)
+            np.testing.assert_allclose(mine, want, rtol=0, atol=2e-7)  # float32 of numbers near 0.1
+
+
+@pytest.mark.parametrize("include", [False, True])
+def test_equal_to_devinterp_on_its_own_samples(recorded, devinterp_stores, include):
+    found = engine.compute_susceptibilities(devinterp_stores, "pile", include_sampling_task=include)
+    for node in ("susceptibilities", "context"):
+        prefix = f"sus/{include}/{node}/"
+        names = {key.removeprefix(prefix) for key in recorded if key.startswith(prefix)} - {"names"}
+        ds = found[node].dataset
+        assert names == {*map(str, ds.data_vars), *map(str, ds.coords)}
+        assert ds.attrs["dataset_id_to_name"] == recorded[f"{prefix}names"].tolist()
+        for name in names - {"sus"}:
+            assert ds[name].values.tolist() == recorded[prefix + name].tolist(), name
+    theirs = recorded[f"sus/{include}/susceptibilities/sus"]
+    assert np.abs(theirs).max() > 1e-4
+    np.testing.assert_allclose(found["susceptibilities"]["sus"].values, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max() + 2e-7)
+
+
+def test_a_failed_chain_is_left_out_of_both_runs():
+    good, bad = noisy(0), noisy(1)
+    full = {obs: np.concatenate([v, np.full_like(v[:1], np.nan)]) for obs, v in good.items()}
+    part = {obs: np.concatenate([v, 9 * np.ones_like(v[:1])]) for obs, v in bad.items()}
+    found = compute_susceptibilities(
+        {"full": store(full), "x": store(part, failed={"3": {"step": 4, "reason": "the loss is not finite"}})}, "pile"
+    )
+    want = compute_susceptibilities({"full": store(good), "x": store(bad)}, "pile")
+    np.testing.assert_array_equal(found["susceptibilities"]["sus"].values, want["susceptibilities"]["sus"].values)
+
+
+def test_means_are_those_of_the_tokens_and_errors_those_of_the_chains():
+    data = noisy(1, chains=4)
+    base = baseline(store(noisy(0)).dataset, "pile", ["code"])
+    found = response(store(data).dataset, base)
+    assert found.mean["code"] == pytest.approx(found.per_token["code"].mean(), abs=1e-12)
+    alone = [response(store({k: v[[c]] for k, v in data.items()}).dataset, base).mean["code"] for c in range(4)]
+    assert found.mean["code"] == pytest.approx(np.mean(alone), abs=1e-12)
+    assert found.std_error["code"] == pytest.approx(np.std(alone, ddof=1) / 2, abs=1e-12)
+    assert np.isnan(response(store({k: v[[0]] for k, v in data.items()}).dataset, base).std_error["code"])
+
+
+@pytest.mark.parametrize("keep", [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
+def test_a_linear_gaussian_case_solved_by_hand(keep):
+    """K = sum h w^2 / 2 is sampled, w ~ N(0, Sigma) with the Sigma of the discretised process; the probes are g.w + c. phi = K, and
+
+    chi = E[K^2] - E[K (g.w + c)] - E[K] (E_full[K] - c) = var K + E[K]^2 - E[K] E_full[K], since odd moments vanish: g and c drop out.
+    """
+    h, kept = torch.tensor([1.0, 2.0, 5.0]), torch.tensor(keep)
+    n_beta, gamma, lr = 20.0, 10.0, 4e-3
+    g, c = np.array([[1.0, 0, 0], [0, 1, 0], [0.5, 0, 1], [1, 1, 1]]) * 0.05, np.array([0.0, 0.3, -0.2, 1.0])
+
+    def sampled(mask, seed):
+        w = gaussian_draws(h, mask, seed, n_beta=n_beta, localization=gamma, lr=lr)
+        k = (h.numpy() * w**2).sum(-1) / 2
+        return store({"pile": k[:, :, None, None], "probe": (w @ g.T + c)[..., None]}, init=0.0)
+
+    trees = {"full": sampled(None, 1), "part": sampled(kept, 2)}
+    found = compute_susceptibilities(trees, "pile")["susceptibilities"]["sus"].values.ravel()
+    error = response(trees["part"].dataset, baseline(trees["full"].dataset, "pile", ["probe"])).std_error["probe"]
+    a = n_beta * h + gamma
+    sigma = 1 / (a * (1 - lr * a / 4))
+    part, full = h * sigma * kept / 2, float((h * sigma / 2).sum())
+    want = float(2 * (part**2).sum() + part.sum() ** 2 - part.sum() * full)
+    assert error < abs(want) / 5
+    # the probes' own error adds to the mean's: at most that of E[K g.w] over 8,000 draws
+    assert found == pytest.approx([want] * 4, abs=5 * error + 4 * float(part.sum()) * 0.02 / 8000**0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("full"), "no unrestricted run among 'l0h0', 'l0 mlp'"),
+        (lambda t: [t.pop("l0h0"), t.pop("l0 mlp")], "there is no restriction besides 'full'"),
+        (lambda t: t.update(l0h0=store(noisy(1, observables=("pile",)))), "restriction 'l0h0': 'code' is no observable of the store"),
+        (lambda t: t.update(l0h0=store(noisy(1), ids_seed=5)), "restriction 'l0h0' observed other rows of 'code'"),
+        (lambda t: t.update(full=store(noisy(1, observables=("pile",)))), "observes nothing besides the sampling data 'pile'"),
+    ],
+)
+def test_stores_that_do_not_fit_together(change, message):
+    given = trees()
+    change(given)
+    with pytest.raises(UserError, match=message):
+        compute_susceptibilities(given, "pile")
+
+
+def test_names_that_are_not_there_are_guessed():
+    with pytest.raises(UserError, match="did you mean 'pile'"):
+        compute_susceptibilities(trees(), "pil")
+    with pytest.raises(UserError, match="observable 'cod' is no observable"):
+        compute_susceptibilities(trees(), "pile", ["cod"])
+
+
+def test_no_healthy_chain_is_a_failed_run():
+    nothing = {obs: np.full_like(v, np.nan) for obs, v in noisy(1).items()}
+    with pytest.raises(RunFailed, match="no chain is healthy"):
+        compute_susceptibilities({"full": store(noisy(0)), "x": store(nothing)}, "pile")
