@@ -1,0 +1,93 @@
+"""BatchTopK: a batch keeps its B·k largest codes, so that inputs share the budget (Bussmann et al. 2024, arXiv 2412.06410)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .architecture import Architecture, Pass, preactivations, squared_error
+from .sparse import Codes, Pattern, attach_encoder, decode, from_dense
+from .topk import fired
+from .weights import Weights
+
+FOLLOW = 0.01
+"""Weight of the newest batch in the running threshold."""
+CANDIDATES = 0.8
+"""Entries above this share of the running threshold are looked at first; the k-th largest is nearly always among them."""
+
+
+@dataclass(frozen=True)
+class BatchTopK(Architecture):
+    """z keeps the B·k largest of ReLU(W_enc(x − b_dec) + b_enc) over the whole batch, loss ‖x − x̂‖².
+
+    At use, where an input must not depend on its neighbours, a latent fires above θ = the running mean of the smallest code kept: the
+    codes of a JumpReLU dictionary, as which it is saved.
+    """
+
+    k: int
+    name: ClassVar[str] = "batch_topk"
+
+    def begin(self, weights: Weights) -> Weights:
+        return replace(weights, threshold=torch.zeros_like(weights.b_enc))
+
+    def train(self, weights: Weights, x_BD: Float[Tensor, "b d"], pressure: float) -> Pass:
+        codes = batch_codes(weights, x_BD, self.k)
+        reconstruction_BD = decode(codes, weights.decoder) + weights.b_dec
+        error = squared_error(x_BD, reconstruction_BD)
+        return Pass(reconstruction_BD, error, error, fired(codes), smallest(codes))
+
+    @torch.no_grad()
+    def encode(self, weights: Weights, x_BD: Float[Tensor, "b d"]) -> Codes:
+        return above_threshold(weights, x_BD)
+
+    def settle(self, weights: Weights, done: Pass) -> None:
+        follow_threshold(weights, done)
+
+
+def batch_codes(weights: Weights, x_BD: Float[Tensor, "b d"], k: int) -> Codes:
+    """The B·k largest positive codes of the batch, differentiable."""
+    with torch.no_grad():
+        hidden_BM = preactivations(weights, x_BD).float()
+        assert weights.threshold is not None
+        kept = largest(hidden_BM.view(-1), k * x_BD.shape[0], CANDIDATES * float(weights.threshold[0]))
+        kept = kept[hidden_BM.view(-1)[kept] > 0].sort().values  # by input, then by latent
+        rows, latents = kept // weights.latents, kept % weights.latents
+        offsets = torch.zeros(x_BD.shape[0] + 1, dtype=torch.long, device=x_BD.device)
+        torch.cumsum(torch.bincount(rows, minlength=x_BD.shape[0]), 0, out=offsets[1:])
+        pattern = Pattern(latents, offsets, weights.latents)
+        picked_N = hidden_BM.view(-1)[kept]
+        centred_BD = x_BD - weights.b_dec
+    return Codes(attach_encoder(picked_N, pattern, centred_BD, weights.encoder, weights.b_enc, weights.b_dec), pattern)
+
+
+def largest(values: Float[Tensor, " n"], count: int, guess: float) -> Tensor:
+    """Where the `count` largest values are. Exact: if fewer than that lie above `guess`, all are searched."""
+    candidates = (values > guess).nonzero().squeeze(1)
+    if candidates.numel() < count:
+        return values.topk(count, sorted=False).indices
+    return candidates[values[candidates].topk(count, sorted=False).indices]
+
+
+def above_threshold(weights: Weights, x_BD: Float[Tensor, "b d"]) -> Codes:
+    """z = h where h > θ (and h > 0), else 0."""
+    assert weights.threshold is not None
+    hidden_BM = preactivations(weights, x_BD).float()
+    return from_dense(hidden_BM.relu() * (hidden_BM > weights.threshold))
+
+
+def smallest(codes: Codes) -> Float[Tensor, ""] | None:
+    """The smallest code kept, if any was."""
+    values = codes.values.detach()
+    return values.min() if values.numel() else None
+
+
+def follow_threshold(weights: Weights, done: Pass) -> None:
+    """θ ← (1 − .01)θ + .01·smallest code kept; the first batch sets it."""
+    assert weights.threshold is not None
+    if done.smallest is not None:
+        first = float(weights.threshold[0]) == 0.0
+        weights.threshold.lerp_(done.smallest.expand_as(weights.threshold), 1.0 if first else FOLLOW)

@@ -1,0 +1,59 @@
+"""How well a dictionary, as it will be used, accounts for activations it has not learnt from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .architecture import Architecture, reconstruct
+from .weights import Weights
+
+LOWEST, HIGHEST, BINS = -6.0, 0.0, 24
+"""The firing-rate histogram: decades of log10 of the rate, and how many bins they are cut into."""
+
+
+class Quality(NamedTuple):
+    """FVU = Σ‖x − x̂‖² / Σ‖x − x̄‖² (1 is no better than the mean), the mean number of active latents, and the tokens of each latent."""
+
+    fvu: float
+    l0: float
+    fired: Float[Tensor, " m"]
+    tokens: int
+
+
+@torch.no_grad()
+def evaluate(architecture: Architecture, weights: Weights, batches: Iterable[Float[Tensor, "b d"]]) -> Quality:
+    """Over all batches, codes made as at use. A dictionary that answers the mean has FVU 1; perfect is 0."""
+    error = total = 0.0
+    tokens = 0
+    sum_D = torch.zeros(weights.width, dtype=torch.float64)
+    fired_M = torch.zeros(weights.latents, device=weights.encoder.device)
+    for x_BD in batches:
+        codes = architecture.encode(weights, x_BD)
+        error += float((x_BD - reconstruct(weights, codes)).square().sum(dtype=torch.float64))
+        total += float(x_BD.square().sum(dtype=torch.float64))
+        sum_D += x_BD.sum(0, dtype=torch.float64).cpu()
+        fired_M += torch.bincount(codes.pattern.latents[codes.values > 0], minlength=weights.latents)
+        tokens += x_BD.shape[0]
+    variance = total - float(sum_D.square().sum()) / max(1, tokens)
+    return Quality(error / variance if variance > 0 else math.nan, float(fired_M.sum()) / max(1, tokens), fired_M, tokens)
+
+
+def rate_histogram(fired_M: Float[Tensor, " m"], tokens: int) -> tuple[list[float], list[int], int]:
+    """Latents by log10 of how often they fire: bin edges, counts, and how many never fired. Rarer than 1e-6 is in the first bin."""
+    rates = (fired_M / max(1, tokens)).double().cpu()
+    never = int((rates == 0).sum())
+    logs = rates[rates > 0].log10().clamp(LOWEST, HIGHEST)
+    counts = torch.histc(logs, BINS, LOWEST, HIGHEST)
+    step = (HIGHEST - LOWEST) / BINS
+    return [LOWEST + step * edge for edge in range(BINS + 1)], [int(count) for count in counts], never
+
+
+def loss_recovered(clean: float, with_dictionary: float, ablated: float) -> float:
+    """(CE_ablate − CE_sae) / (CE_ablate − CE_clean): 1 when the model notices nothing, 0 when the dictionary is as bad as no activation."""
+    return (ablated - with_dictionary) / (ablated - clean) if ablated != clean else math.nan

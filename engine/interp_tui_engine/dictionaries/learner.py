@@ -1,0 +1,168 @@
+"""One dictionary being trained: its weights, its optimiser, and which of its latents still fire."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .architecture import Architecture
+from .auxk import auxk_error
+from .schedule import Schedule
+from .weights import Weights, remove_parallel_, unit_rows_
+
+BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class Running:
+    """Training numbers over the batches since they were last taken."""
+
+    tokens: int
+    loss: float
+    fvu: float
+    l0: float
+    dead_fraction: float
+    never_fired: int
+    """Latents that fired on none of these tokens."""
+
+
+class Learner:
+    """Adam on the architecture's loss plus AuxK, decoder rows kept at norm 1.
+
+    Gradients are float32 and exact; on an accelerator the products of the forward pass run in bfloat16. The dense state (two moments a
+    weight) is stepped by torch's fused Adam: at a batch of thousands nearly every latent has a gradient, and catching up idle rows would
+    cost more than stepping them.
+    """
+
+    def __init__(
+        self, architecture: Architecture, weights: Weights, schedule: Schedule, *, auxk_coefficient: float, k_aux: int, dead_after: int
+    ) -> None:
+        self.architecture = architecture
+        self.schedule = schedule
+        self.weights = architecture.begin(weights).map(lambda tensor: tensor.detach().clone())
+        self.step_count = 0
+        self._auxk, self._k_aux, self._dead_after = auxk_coefficient, k_aux, dead_after
+        device = self.weights.encoder.device
+        for name in architecture.trained:
+            self.weights.named()[name].requires_grad_(True)
+        self._trained = [self.weights.named()[name] for name in architecture.trained]
+        self._adam = torch.optim.Adam(self._trained, lr=schedule.lr, betas=BETAS, fused=device.type in ("cpu", "cuda"))
+        self._idle_M = torch.zeros(self.weights.latents, dtype=torch.int64, device=device)
+        self._sums = _Sums.zero(self.weights)
+
+    @property
+    def dead(self) -> Bool[Tensor, " m"]:
+        """Latents that have not fired for `dead_after` tokens."""
+        return self._idle_M >= self._dead_after
+
+    def step(self, x_BD: Float[Tensor, "b d"]) -> None:
+        """Learn from one batch."""
+        weights, schedule = self.weights, self.schedule
+        with torch.autocast(x_BD.device.type, torch.bfloat16, enabled=x_BD.is_cuda):
+            done = self.architecture.train(weights, x_BD, schedule.pressure(self.step_count))
+            loss = done.loss
+            if self._auxk > 0:
+                revived = auxk_error(weights, x_BD, done.reconstruction, self.dead, self._k_aux)
+                loss = loss if revived is None else loss + self._auxk * revived
+        self._adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            assert weights.decoder.grad is not None
+            remove_parallel_(weights.decoder.grad, weights.decoder)
+            for group in self._adam.param_groups:
+                group["lr"] = schedule.rate(self.step_count)
+            self._adam.step()
+            unit_rows_(weights.decoder)
+            self.architecture.settle(weights, done)
+            self._idle_M.add_(x_BD.shape[0]).masked_fill_(done.fired > 0, 0)
+            self._sums.add(x_BD, loss.detach(), done.error.detach(), done.fired)
+        self.step_count += 1
+
+    def take_running(self) -> tuple[Running, Float[Tensor, " m"]]:
+        """The numbers since the last call, and how often each latent fired in that time. Starts counting anew."""
+        sums, self._sums = self._sums, _Sums.zero(self.weights)
+        return sums.running(float(self.dead.float().mean())), sums.fired
+
+    def state(self) -> dict[str, Any]:
+        """All that goes on from here bit for bit: tensors and numbers only. The tensors are those in use, not copies."""
+        return {
+            "weights": {name: tensor.detach() for name, tensor in self.weights.named().items()},
+            "adam": {
+                str(index): {key: self._adam.state[tensor][key] for key in ("step", "exp_avg", "exp_avg_sq")}
+                for index, tensor in enumerate(self._trained)
+                if tensor in self._adam.state
+            },
+            "idle": self._idle_M,
+            "step_count": self.step_count,
+            "sums": self._sums.state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        device = self.weights.encoder.device
+        with torch.no_grad():
+            for name, tensor in self.weights.named().items():
+                tensor.copy_(state["weights"][name])
+            self._idle_M.copy_(state["idle"])
+        for index, tensor in enumerate(self._trained):
+            if (moments := state["adam"].get(str(index))) is not None:
+                self._adam.state[tensor] = {key: value.to(device) for key, value in moments.items()}
+        self.step_count = int(state["step_count"])
+        self._sums = _Sums.load(state["sums"], device)
+
+
+@dataclass
+class _Sums:
+    """Sums over batches, in float64 and on the device, so that no step waits for them."""
+
+    tokens: int
+    batches: int
+    loss: Tensor
+    error: Tensor
+    x: Tensor
+    x_squared: Tensor
+    fired: Tensor
+
+    @staticmethod
+    def zero(weights: Weights) -> _Sums:
+        device = weights.encoder.device
+        double = torch.float32 if device.type == "mps" else torch.float64
+        scalar = torch.zeros((), dtype=double, device=device)
+        fired = torch.zeros(weights.latents, device=device)
+        return _Sums(0, 0, scalar.clone(), scalar.clone(), torch.zeros(weights.width, dtype=double, device=device), scalar.clone(), fired)
+
+    def add(self, x_BD: Tensor, loss: Tensor, error: Tensor, fired: Tensor) -> None:
+        count = x_BD.shape[0]
+        self.tokens += count
+        self.batches += 1
+        self.loss += loss
+        self.error += error * count
+        self.x += x_BD.sum(0)
+        self.x_squared += x_BD.square().sum()
+        self.fired += fired
+
+    def running(self, dead_fraction: float) -> Running:
+        tokens = max(1, self.tokens)
+        variance = float(self.x_squared) - float(self.x.square().sum()) / tokens
+        return Running(
+            tokens=self.tokens,
+            loss=float(self.loss) / max(1, self.batches),
+            fvu=float(self.error) / variance if variance > 0 else math.nan,
+            l0=float(self.fired.sum()) / tokens,
+            dead_fraction=dead_fraction,
+            never_fired=int((self.fired == 0).sum()),
+        )
+
+    def state(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @staticmethod
+    def load(state: Mapping[str, Any], device: torch.device) -> _Sums:
+        placed: dict[str, Any] = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in state.items()}
+        return _Sums(**placed)

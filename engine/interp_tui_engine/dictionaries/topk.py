@@ -1,0 +1,53 @@
+"""TopK: each input keeps its k largest pre-activations (Gao et al. 2024, arXiv 2406.04093; Makhzani & Frey 2013)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .architecture import Architecture, Pass, preactivations, squared_error
+from .sparse import Codes, Pattern, attach_encoder, decode
+from .weights import Weights
+
+
+@dataclass(frozen=True)
+class TopK(Architecture):
+    """z = ReLU(TopK_k(W_enc(x − b_dec) + b_enc)), loss ‖x − x̂‖². Gradients reach the kept entries alone, so they are sparse."""
+
+    k: int
+    name: ClassVar[str] = "topk"
+
+    def begin(self, weights: Weights) -> Weights:
+        return weights
+
+    def train(self, weights: Weights, x_BD: Float[Tensor, "b d"], pressure: float) -> Pass:
+        with torch.no_grad():
+            picked_N, pattern = top_entries(weights, x_BD, self.k)
+            centred_BD = x_BD - weights.b_dec
+        codes = Codes(attach_encoder(picked_N, pattern, centred_BD, weights.encoder, weights.b_enc, weights.b_dec).relu(), pattern)
+        reconstruction_BD = decode(codes, weights.decoder) + weights.b_dec
+        error = squared_error(x_BD, reconstruction_BD)
+        return Pass(reconstruction_BD, error, error, fired(codes))
+
+    @torch.no_grad()
+    def encode(self, weights: Weights, x_BD: Float[Tensor, "b d"]) -> Codes:
+        picked_N, pattern = top_entries(weights, x_BD, self.k)
+        return Codes(picked_N.relu(), pattern)
+
+
+def top_entries(weights: Weights, x_BD: Float[Tensor, "b d"], k: int) -> tuple[Float[Tensor, " n"], Pattern]:
+    """The k largest pre-activations of each input, in float32, and where they are."""
+    hidden_BM = preactivations(weights, x_BD)
+    values_BK, latents_BK = hidden_BM.topk(k, dim=1, sorted=False)
+    offsets = torch.arange(0, values_BK.numel() + 1, k, device=x_BD.device)
+    return values_BK.reshape(-1).float(), Pattern(latents_BK.reshape(-1), offsets, weights.latents)
+
+
+def fired(codes: Codes) -> Float[Tensor, " m"]:
+    """How many inputs each latent is active on. A kept entry that is not positive does not fire."""
+    active = (codes.values.detach() > 0).float()
+    return torch.bincount(codes.pattern.latents, weights=active, minlength=codes.pattern.width).float()
