@@ -15,6 +15,8 @@ _HOMES = {
     "sample_function": "api",
     "llc": "api",
     "run": "api",
+    "bif": "analyses",
+    "susceptibilities": "analyses",
     "compute_bif": "estimators.bif",
     "compute_llc": "estimators.llc",
     "compute_susceptibilities": "estimators.susceptibilities",
@@ -23,9 +25,23 @@ _HOMES = {
     "load_rows": "data.rows",
 }
 
-__all__ = ["SamplerConfig", "compute_llc", "llc", "load_model", "load_rows", "run", "sample", "sample_function"]
+__all__ = [
+    "SamplerConfig",
+    "bif",
+    "compute_bif",
+    "compute_llc",
+    "compute_susceptibilities",
+    "llc",
+    "load_model",
+    "load_rows",
+    "run",
+    "sample",
+    "sample_function",
+    "susceptibilities",
+]
 
 if TYPE_CHECKING:
+    from .analyses import bif, susceptibilities
     from .api import llc, run, sample, sample_function
     from .data.rows import load_rows
     from .estimators.bif import compute_bif
