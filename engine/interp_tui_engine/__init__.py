@@ -22,6 +22,8 @@ _HOMES = {
     "compute_susceptibilities": "estimators.susceptibilities",
     "SamplerConfig": "samplers.settings",
     "load_model": "models.load",
+    "create_param_masks": "models.restrictions.masks",
+    "preview_weight_restriction": "models.restrictions.masks",
     "load_rows": "data.rows",
 }
 
@@ -31,9 +33,11 @@ __all__ = [
     "compute_bif",
     "compute_llc",
     "compute_susceptibilities",
+    "create_param_masks",
     "llc",
     "load_model",
     "load_rows",
+    "preview_weight_restriction",
     "run",
     "sample",
     "sample_function",
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from .estimators.llc import compute_llc
     from .estimators.susceptibilities import compute_susceptibilities
     from .models.load import load_model
+    from .models.restrictions.masks import create_param_masks, preview_weight_restriction
     from .samplers.settings import SamplerConfig
 
 

@@ -24,7 +24,7 @@ def load_folder(source: str, folder: Path, revision: str | None, device: torch.d
     Raises UserError for a folder without configuration or weights, with pickled weights only (unless trusted), with code of its own (unless
     trusted), or with a model that does not predict the next token.
     """
-    config = _read_config(source, folder)
+    config = read_config(source, folder)
     check_causal(source, config, trust=trust)
     weights = _weights(source, sorted(p.name for p in folder.iterdir() if p.is_file()), trust=trust)
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -95,7 +95,8 @@ def check_causal(source: str, config: dict[str, Any], *, trust: bool) -> None:
         )
 
 
-def _read_config(source: str, folder: Path) -> dict[str, Any]:
+def read_config(source: str, folder: Path) -> dict[str, Any]:
+    """The folder's config.json. UserError where there is none, or none that is a table."""
     path = folder / "config.json"
     if not path.is_file():
         ggufs = sorted(p.name for p in folder.glob("*.gguf"))

@@ -18,7 +18,7 @@ def _bert(prefix: str, *model_types: str) -> Family:
         unembed=("cls.predictions.decoder", "lm_head.decoder", "generator_lm_head"),
         final_norm="",
         attention=(ATTENTION,),
-        mlp=("intermediate", "output", "crossattention_adapter", "adapter_modules"),
+        mlp=("intermediate", "output"),
     )
 
 

@@ -49,9 +49,11 @@ NEMOTRON_H = replace(
     embed=("model.embeddings",),
     final_norm="model.norm_f",
     attention=(replace(ATTENTION, path="mixer"),),
-    mlp=("mixer",),
-    mixers=("mixer",),
+    mlp=tuple(
+        f"mixer.{part}" for part in ("experts", "shared_experts", "gate", "up_proj", "down_proj", "fc1_latent_proj", "fc2_latent_proj")
+    ),
+    mixers=tuple(f"mixer.{part}" for part in ("in_proj", "conv1d", "A_log", "D", "dt_bias", "out_proj")),
 )
-"""Every block holds one `mixer`: attention, a state space, or experts."""
+"""Every block holds one `mixer`, which is attention, a state space, or a feed-forward layer: its parts tell which."""
 
 FAMILIES = (HYBRID, BAMBA, LFM2, MINIMAX, RECURRENT_GEMMA, NEMOTRON_H)

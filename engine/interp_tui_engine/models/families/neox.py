@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from .family import Attention, Family
+from .family import Attention, Family, Layout
 
 INTERLEAVED = Attention("attention", qkv="query_key_value", o="dense", layout="interleaved")
 
@@ -40,21 +42,28 @@ BLOOM = Family(
 )
 
 
-def _falcon_layout(config: object) -> str:
-    if getattr(config, "new_decoder_architecture", False):
-        return "grouped"
-    return "concatenated" if getattr(config, "multi_query", False) else "interleaved"
+def _shares_keys(config: Any) -> bool:
+    return bool(getattr(config, "new_decoder_architecture", False))
 
 
+def _has_one_key(config: Any) -> bool:
+    return not _shares_keys(config) and bool(getattr(config, "multi_query", False))
+
+
+_FALCON_LAYOUTS: tuple[tuple[Layout, Callable[[Any], bool] | None], ...] = (
+    ("grouped", _shares_keys),
+    ("concatenated", _has_one_key),
+    ("interleaved", None),
+)
 FALCON = tuple(
     replace(
         BLOOM,
         name="falcon",
         model_types=("falcon",),
         attention=(replace(BLOOM.attention[0], layout=layout),),
-        when=lambda config, layout=layout: _falcon_layout(config) == layout,
+        when=when,
     )
-    for layout in ("grouped", "concatenated", "interleaved")
+    for layout, when in _FALCON_LAYOUTS
 )
 """Falcon-40B and later share key-value heads, Falcon-7B has a single one, Falcon-RW one a query head."""
 

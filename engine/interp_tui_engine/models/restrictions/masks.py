@@ -1,0 +1,106 @@
+"""Masks over a loaded model's parameters, in the form that samplers take: parameter name -> boolean mask of its shape, or None for all."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.restriction_tree import write_tree
+
+from .anatomy import Anatomy
+from .selection import Selection, select
+
+Masks = dict[str, Bool[Tensor, "..."] | None]
+
+
+def anatomy_of(model: nn.Module) -> Anatomy:
+    """The parts of a loaded transformers or TransformerLens model; its parameters may be on the meta device."""
+    config: Any = getattr(model, "config", None)
+    if not hasattr(config, "model_type"):
+        config = getattr(model, "cfg", config)
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    canonical = {id(p): name for name, p in model.named_parameters()}
+    every = model.named_parameters(remove_duplicate=False)
+    return Anatomy(config, shapes, {name: canonical[id(p)] for name, p in every if name not in shapes})
+
+
+def selection_of(model: nn.Module, restriction: str | Sequence[str]) -> Selection:
+    """What a restriction selects of a model, with notes (as on tied weights). UserError as from `create_param_masks`.
+
+    'full' and parameters' names need not know the architecture, so they work with any module.
+    """
+    texts = [restriction] if isinstance(restriction, str) else list(restriction)
+    names = dict(model.named_parameters(remove_duplicate=False))
+    if not all(text.strip().lower() == "full" or text.strip() in names for text in texts):
+        return select(anatomy_of(model), restriction)
+    return select(_anonymous(model), restriction)
+
+
+class _NoArchitecture:
+    """The configuration of a model of which only parameters are known."""
+
+    model_type = "unknown"
+
+
+def _anonymous(model: nn.Module) -> Anatomy:
+    from ..families import Family
+
+    unknown = Family("unknown", (), "", (), (), "")
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    canonical = {id(p): name for name, p in model.named_parameters()}
+    every = model.named_parameters(remove_duplicate=False)
+    return Anatomy(_NoArchitecture(), shapes, {n: canonical[id(p)] for n, p in every if n not in shapes}, unknown)
+
+
+def masks_of(selection: Selection) -> Masks:
+    """A selection as masks: None where a parameter is selected as a whole."""
+    masks: Masks = {}
+    for name, rows in selection.chosen.items():
+        if rows is None:
+            masks[name] = None
+            continue
+        shape = selection.shapes[name]
+        along = [1] * len(shape)
+        along[rows.axis] = -1
+        masks[name] = torch.from_numpy(rows.keep).view(along).expand(shape)
+    return masks
+
+
+def create_param_masks(model: nn.Module, restriction: str | list[str]) -> Masks:
+    """The parameters that a restriction lets move: name -> boolean mask of the parameter's shape, or None for all of it.
+
+    restriction: 'full', 'l0' (a layer, its norms included), 'l0 attn', 'l0 mlp', 'l0 mixer', 'l0h1' (what head 1 alone owns: its rows of
+    q, its columns of o, and its rows of k and v where no other head shares them), 'l0g0' (a group of heads with the key-value head they
+    share), 'l0kv0' (that key-value head alone), 'embed', 'unembed' (the shared matrix where they are tied, with a warning that says so),
+    the name of a parameter, or a list of these: their union. Case does not matter.
+
+    model: a transformers or TransformerLens model; for others only 'full' and parameters' names. Raises UserError for what the model
+    does not have, naming what it has.
+    """
+    if not isinstance(restriction, (str, list, tuple)):
+        raise UserError(f"restriction = {restriction!r}", "it must be text such as 'l0h1', or a list of such texts")
+    selection = selection_of(model, restriction)
+    for note in selection.notes:
+        warnings.warn(note, stacklevel=2)
+    return masks_of(selection)
+
+
+def preview_weight_restriction(model: nn.Module, masks: Mapping[str, Tensor | None], *, plain: bool = False) -> None:
+    """Print the parameters that masks select, as a tree with elements selected of elements in all; `plain`: their names, one a line."""
+    shapes = {name: p.numel() for name, p in model.named_parameters()}
+    every = {name: p.numel() for name, p in model.named_parameters(remove_duplicate=False)}
+    unknown = [name for name in masks if name not in every]
+    if unknown:
+        raise UserError(f"the masks name {unknown[0]!r}, which is no parameter of the model", f"such as {', '.join(list(shapes)[:4])}")
+    if plain:
+        sys.stdout.write("".join(f"{name}\n" for name in sorted(masks)))
+        return
+    counts = {name: (every[name] if mask is None else int(mask.count_nonzero()), every[name]) for name, mask in masks.items()}
+    write_tree(counts, sum(shapes.values()), sys.stdout)
