@@ -1,0 +1,74 @@
+"""Records whose truth is known: one feature causes the criterion, some merely go along with it, the rest is noise.
+
+A text either meets the criterion or not. The causal feature and the followers rise with it by as many standard deviations each, noise does
+not.
+Ablating the causal feature lowers the score by `effect` on average, ablating any other does nothing beyond the noise of scoring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from . import ids, records
+from .interventions import Intervention
+
+MODEL = "builtin:planted"
+CRITERION = "the text is about the planted topic"
+
+
+class Planted(NamedTuple):
+    """One draw: activations (rows, features), which rows are positive, intervention rows, and which features are what."""
+
+    activations: Float64[np.ndarray, "rows features"]
+    positive: Bool[np.ndarray, " rows"]
+    interventions: list[Intervention]
+    causal: int
+    followers: list[int]
+
+    def name(self, feature: int) -> str:
+        """The feature's id."""
+        return ids.hidden(feature // 64, feature % 64)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The rows as activation records."""
+        for index, (row, positive) in enumerate(zip(self.activations.tolist(), self.positive.tolist(), strict=True)):
+            features = {self.name(feature): round(value, 6) for feature, value in enumerate(row)}
+            topic = "the planted topic" if positive else "something else"
+            yield records.record(MODEL, f"p{index}", f"Text {index} is about {topic}.", float(positive), features)
+
+
+def planted(
+    seed: int, *, rows: int, features: int, followers: int, shift: float, effect: float, prompts: int, noise: float = 0.1
+) -> Planted:
+    """Draw records and interventions. `shift` in standard deviations, `effect` and `noise` in the score's unit."""
+    rng = np.random.default_rng([seed, 0x91A7])
+    positive = rng.permutation(rows) < rows // 2
+    activations = rng.normal(size=(rows, features))
+    chosen = rng.permutation(features)[: followers + 1].tolist()
+    activations[:, chosen] += shift * positive[:, None]
+    causal, rest = chosen[0], chosen[1:]
+    draw = Planted(activations, positive, [], causal, rest)
+    tested = [*chosen, *(f for f in range(features) if f not in chosen)][: max(followers + 1, min(features, 12))]
+    for feature in tested:
+        for prompt in range(prompts):
+            for control in (None, "random"):
+                base = 0.8 + noise * rng.normal()
+                gone = effect if feature == causal and control is None else 0.0
+                draw.interventions.append(
+                    Intervention(
+                        model=MODEL,
+                        feature_id=draw.name(feature),
+                        verb="ablate",
+                        baseline=base,
+                        changed=base - gone + noise * rng.normal(),
+                        criterion=CRITERION,
+                        prompt_id=f"p{prompt}",
+                        side_effect=0.02 * abs(rng.normal()),
+                        metadata={"control_type": control} if control else {},
+                    )
+                )
+    return draw

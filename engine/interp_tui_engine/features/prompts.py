@@ -1,0 +1,53 @@
+"""Scored prompts: the examples that give a criterion its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from . import jsonl
+from .jsonl import RowError
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text and how far it meets the criterion: 1 fully, 0 not at all (any finite number will do). `id` is the file's, or its line."""
+
+    text: str
+    score: float
+    id: str
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields beyond the format's own, such as `answer`; kept when written."""
+
+
+def read(path: Path) -> list[Prompt]:
+    """The prompts of a JSON Lines file: `text` and `criterion_score`, and `prompt_id` or `id`.
+
+    Raises RowError for a line that cannot be used (an empty text, a score that is missing or not finite, an id given twice).
+    """
+    found: list[Prompt] = []
+    lines: dict[str, int] = {}
+    for line, row in jsonl.rows(path):
+        text = jsonl.text(path, line, row, "text")
+        if not text.strip():
+            raise RowError(path, line, "text", "is empty")
+        score = jsonl.real(path, line, row, "criterion_score")
+        name = jsonl.text(path, line, {"id": row.get("prompt_id", row.get("id"))}, "id", default=f"line-{line}")
+        if name in lines:
+            raise RowError(
+                path, line, "prompt_id", f"{name!r:.60} stands on line {lines[name]} too", "ids must differ; leave them out if unsure"
+            )
+        lines[name] = line
+        extra = {key: value for key, value in row.items() if key not in ("text", "criterion_score", "prompt_id", "id")}
+        found.append(Prompt(text, score, name, extra))
+    if not found:
+        raise UserError(f"{path} holds no prompts", 'each line is one, such as {"text": "…", "criterion_score": 1.0}')
+    return found
+
+
+def write(path: Path, prompts: Iterable[Prompt]) -> int:
+    """Write prompts as `read` reads them."""
+    return jsonl.write(path, ({"prompt_id": p.id, "text": p.text, "criterion_score": p.score, **p.extra} for p in prompts))

@@ -1,0 +1,203 @@
+"""Features in the order of their evidence for a criterion.
+
+Three tiers. Highest: associated (q ≤ α on held-out rows) and causal (an effect whose interval is clear of 0 and of its controls), in the
+order of the strong causal score. Then: associated, in the order of the lower end of the held-out AUROC's interval. Then the rest, likewise.
+`importance` puts tier and order into one number: (tier + x)/3 with x = s/(1+s) of the strong score, or max(0, 2·low − 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from .association import Association, associate, auroc, auroc_interval, correlation_interval, fold_sums, stability, tie_groups
+from .effects import Effect
+from .null import PermutationNull
+from .seed_score import SeedScore, seed_score
+from .split import Design
+from .spool import Column
+
+COLUMNS = (
+    *("rank", "feature_id", "layer", "label", "importance", "tier", "auroc", "auroc_low", "auroc_high", "auroc_fitted", "direction"),
+    *("correlation", "correlation_low", "correlation_high", "z", "p", "q", "family_p", "fires", "density", "stability", "specificity"),
+    *("effect", "effect_low", "effect_high", "effect_q", "clear", "side_effect", "control", "strong", "effect_rows"),
+)
+"""Columns of a ranking's table, in this order."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to rank. `minimum` is how many held-out rows a feature must fire on to be tested at all."""
+
+    alpha: float
+    permutations: int
+    minimum: int
+    seed: int
+    seed_ranking: bool
+
+
+@dataclass
+class Ranking:
+    """The table by column (each as long as there are features, in ranked order) and what holds for all of them."""
+
+    table: dict[str, list[Any]]
+    order: list[int]
+    """The feature's number in the spool, by rank."""
+    seed_scores: dict[str, SeedScore]
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another criterion to be told apart from: the rows that it scores, and its positives among them."""
+
+    name: str
+    scored: Bool[np.ndarray, " rows"]
+    positive: Bool[np.ndarray, " rows"]
+
+
+def rank(
+    names: Sequence[str],
+    column: Callable[[int], Column],
+    design: Design,
+    settings: Settings,
+    *,
+    effects: Mapping[str, Effect],
+    others: Sequence[Other],
+    layer: Callable[[str], int | None],
+    about: Mapping[str, Mapping[str, Any]],
+) -> Iterator[int | Ranking]:
+    """Rank all features. Yields how many are done after each, and the ranking last."""
+    null = PermutationNull(design, settings.permutations, settings.seed) if settings.permutations else None
+    found: list[Association] = []
+    sums = np.zeros((len(names), 3, 10))
+    specific = np.full(len(names), np.nan)
+    seed_scores: dict[str, SeedScore] = {}
+    for index, name in enumerate(names):
+        one = column(index)
+        result = associate(one, design)
+        found.append(result)
+        sums[index] = fold_sums(one, design)
+        if null is not None and result.fires >= settings.minimum:
+            null.add(one, result.direction)
+        if others:
+            specific[index] = specificity(one, result, design, others)
+        if settings.seed_ranking:
+            said = about.get(name, {}).get("side_effect", 0.0)
+            seed_scores[name] = seed_score(one, design, effects.get(name), float(said) if isinstance(said, (int, float)) else 0.0)
+        yield index + 1
+    yield _assemble(names, found, sums, specific, seed_scores, null, design, settings, effects, layer, about)
+
+
+def specificity(column: Column, own: Association, design: Design, others: Sequence[Other]) -> float:
+    """|2A−1| for the criterion less the largest |2A−1| for another one, on held-out rows: ≤ 0 for a feature that fits another as well."""
+    sizes = []
+    for other in others:
+        area = auroc(tie_groups(column, design.held_out & other.scored, other.positive))
+        sizes.append(0.0 if math.isnan(area) else abs(2 * area - 1))
+    return abs(2 * own.auroc - 1) - max(sizes)
+
+
+def false_discovery(p: Float64[np.ndarray, " tests"]) -> Float64[np.ndarray, " tests"]:
+    """Benjamini and Hochberg's adjusted p-values: a list of all with q ≤ α holds at most a share α of false discoveries on average."""
+    order = np.argsort(p)
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    q = np.empty(len(p))
+    q[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return q
+
+
+def _assemble(
+    names: Sequence[str],
+    found: Sequence[Association],
+    sums: Float64[np.ndarray, "features 3 folds"],
+    specific: Float64[np.ndarray, " features"],
+    seed_scores: dict[str, SeedScore],
+    null: PermutationNull | None,
+    design: Design,
+    settings: Settings,
+    effects: Mapping[str, Effect],
+    layer: Callable[[str], int | None],
+    about: Mapping[str, Mapping[str, Any]],
+) -> Ranking:
+    held = design.held_out
+    positives, rows = int((held & design.positive).sum()), int(held.sum())
+    values = {key: np.array([getattr(a, key) for a in found], dtype=np.float64) for key in Association._fields}
+    low, high = auroc_interval(values["auroc"], positives, rows - positives)
+    r_low, r_high = correlation_interval(values["correlation"], rows)
+    tested = values["fires"] >= settings.minimum
+    q = np.ones(len(names))
+    q[tested] = false_discovery(values["p"][tested])
+    family = null.p_values(values["z"]) if null is not None else np.full(len(names), np.nan)
+    family[~tested] = 1.0
+    caused = [effects.get(name) for name in names]
+    effect_q = np.full(len(names), np.nan)
+    with_p = np.array([e is not None and e.p is not None for e in caused], dtype=bool)
+    if with_p.any():
+        effect_q[with_p] = false_discovery(np.array([e.p for e in caused if e is not None and e.p is not None]))
+    clear = np.array([e is not None and e.clear for e in caused], dtype=bool) & ~(effect_q > settings.alpha)
+    strong = np.array([e.strong if e is not None else np.nan for e in caused])
+    associated = (q <= settings.alpha) & (values["auroc"] > 0.5)
+    tier = associated.astype(int) + (associated & clear)
+    within = np.where(tier == 2, strong / (1 + strong), np.maximum(0.0, 2 * np.nan_to_num(low) - 1))
+    importance = (tier + within) / 3
+    if settings.seed_ranking:
+        importance = np.array([seed_scores[name].importance for name in names])
+    # equal importance: the larger AUROC, then the order in which features were met
+    order = sorted(range(len(names)), key=lambda i: (-importance[i], -np.nan_to_num(values["auroc"][i]), i))
+    columns: dict[str, Sequence[Any]] = {
+        "rank": [0] * len(names),
+        "feature_id": names,
+        "layer": [layer(name) for name in names],
+        "label": [str(about.get(name, {}).get("label", "")) for name in names],
+        "importance": importance.tolist(),
+        "tier": tier.tolist(),
+        "auroc": values["auroc"].tolist(),
+        "auroc_low": low.tolist(),
+        "auroc_high": high.tolist(),
+        "auroc_fitted": values["fitted"].tolist(),
+        "direction": [a.direction for a in found],
+        "correlation": values["correlation"].tolist(),
+        "correlation_low": r_low.tolist(),
+        "correlation_high": r_high.tolist(),
+        "z": values["z"].tolist(),
+        "p": values["p"].tolist(),
+        "q": q.tolist(),
+        "family_p": family.tolist(),
+        "fires": [a.fires for a in found],
+        "density": (values["fires"] / rows).tolist(),
+        "stability": stability(sums, design, settings.seed).tolist(),
+        "specificity": specific.tolist(),
+        "effect": [e.directed.mean if e else None for e in caused],
+        "effect_low": [e.directed.low if e else None for e in caused],
+        "effect_high": [e.directed.high if e else None for e in caused],
+        "effect_q": effect_q.tolist(),
+        "clear": clear.tolist(),
+        "side_effect": [e.side if e else None for e in caused],
+        "control": [e.control.mean if e and e.control else None for e in caused],
+        "strong": strong.tolist(),
+        "effect_rows": [e.directed.count if e else 0 for e in caused],
+    }
+    table = {key: [_finite(columns[key][i]) for i in order] for key in COLUMNS}
+    table["rank"] = list(range(1, len(names) + 1))
+    summary = {
+        "rows": len(design.score),
+        "held_out_rows": rows,
+        "held_out_positives": positives,
+        "groups": design.groups,
+        "features": len(names),
+        "tested": int(tested.sum()),
+        "associated": int(associated.sum()),
+        "causal": int((tier == 2).sum()),
+        "null_z_95": null.quantile(0.95) if null is not None else None,
+    }
+    return Ranking(table, order, seed_scores, summary)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,219 @@
+"""Association and ranking: against slow references, known coverage, planted truth, and what cannot be ranked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from references import association as reference
+from scipy import stats
+
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.features import association, effects, planted, ranking, split
+from interp_tui_engine.features.interventions import Intervention
+from interp_tui_engine.features.null import PermutationNull, centred_ranks
+from interp_tui_engine.features.spool import Column
+
+SETTINGS = ranking.Settings(alpha=0.05, permutations=100, minimum=5, seed=0, seed_ranking=False)
+
+
+def sparse(dense: np.ndarray, implicit: float = 0.0) -> Column:  # type: ignore[type-arg]
+    rows = np.flatnonzero(dense != implicit)
+    return Column(rows.astype(np.int32), dense[rows].astype(np.float32), implicit, -implicit)
+
+
+def everything(positive: np.ndarray) -> split.Design:  # type: ignore[type-arg]
+    """A design in which all rows are held out."""
+    rows = np.arange(len(positive))
+    return split.Design(positive.astype(float), positive, rows, np.ones(len(positive), dtype=bool), rows % split.FOLDS)
+
+
+def ranked(matrix: np.ndarray, scores: np.ndarray, **options: object) -> ranking.Ranking:  # type: ignore[type-arg]
+    design = split.design(scores, np.arange(len(scores)), threshold=0.5, held_out=0.5, seed=1)
+    names = [f"L0:D{i}" for i in range(matrix.shape[1])]
+    given = {"effects": {}, "others": [], "layer": lambda name: 0, "about": {}} | options
+    *_, last = ranking.rank(names, lambda j: sparse(matrix[:, j]), design, SETTINGS, **given)  # type: ignore[arg-type]
+    assert isinstance(last, ranking.Ranking)
+    return last
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.0, 0.0, -1.0, 0.5, 2.0]), st.booleans()), min_size=4, max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_auroc_and_z_by_all_pairs_and_all_permutations(rows: list[tuple[float, bool]]) -> None:
+    x, positive = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    if positive.all() or not positive.any():
+        return
+    groups = association.tie_groups(sparse(x), np.ones(len(x), dtype=bool), positive)
+    assert association.auroc(groups) == pytest.approx(reference.auroc(x, positive), abs=1e-12)
+    if len(set(x.tolist())) > 1:
+        assert association.standardised(groups) == pytest.approx(reference.z(x, positive), abs=1e-9)
+    ranks, implicit = centred_ranks(sparse(x).values, 0.0, len(x))
+    dense = np.full(len(x), implicit)
+    dense[sparse(x).rows] = ranks
+    assert dense == pytest.approx(stats.rankdata(x) - (len(x) + 1) / 2)
+
+
+def test_absent_features_count_as_their_implicit_value() -> None:
+    rng = np.random.default_rng(0)
+    dense = np.where(rng.random(200) < 0.3, rng.normal(size=200), 0.0)
+    positive = rng.random(200) < 0.4
+    design = everything(positive)
+    moved = sparse(dense - 1.5, implicit=-1.5)  # the same feature, stored less an offset of 1.5
+    for column in (sparse(dense), moved):
+        found = association.associate(column, design)
+        # both columns hold float32 values: 2^-24 relative on each
+        assert found.auroc == pytest.approx(max(reference.auroc(dense, positive), 1 - reference.auroc(dense, positive)), abs=1e-12)
+        assert found.correlation == pytest.approx(stats.pearsonr(dense, positive)[0], abs=1e-6)
+        assert found.fires == (dense != 0).sum()
+
+
+def test_a_shifted_feature_keeps_its_correlation() -> None:
+    x = np.random.default_rng(1).normal(size=400)
+    y = x + np.random.default_rng(2).normal(size=400)
+    design = everything(y > 0)._replace(score=y + 1e6)
+    sums = association.fold_sums(sparse(x), design)
+    assert association.correlation(sparse(x), design) == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-6)
+    assert np.isfinite(sums).all()
+
+
+@pytest.mark.parametrize(("true", "positives", "negatives"), [(0.6, 30, 60), (0.9, 25, 25), (0.98, 20, 40)])
+def test_the_auroc_interval_covers(true: float, positives: int, negatives: int) -> None:
+    rng = np.random.default_rng(3)
+    gap = np.sqrt(2) * stats.norm.ppf(true)
+    draws = 1500
+    wins = (rng.normal(gap, 1, (draws, positives, 1)) > rng.normal(0, 1, (draws, 1, negatives))).mean((1, 2))
+    low, high = association.auroc_interval(wins, positives, negatives)
+    covered = float(((low <= true) & (true <= high)).mean())
+    # three standard errors of a share of 0.95 over so many draws below; the method is known to lie above 0.95 near the edge (Newcombe 2006)
+    assert 0.95 - 3 * np.sqrt(0.95 * 0.05 / draws) - 0.01 <= covered <= 0.995
+    edge_low, edge_high = association.auroc_interval(np.array([1.0, np.nan]), positives, negatives)
+    assert edge_low[0] < 1 and edge_high[0] == 1 and np.isnan(edge_low[1])
+
+
+def test_false_discovery_by_its_definition() -> None:
+    p = np.random.default_rng(4).random(40) ** 3
+    assert ranking.false_discovery(p).tolist() == pytest.approx(reference.false_discovery(p.tolist()))
+
+
+def test_p_values_of_sparse_features_are_not_too_small() -> None:
+    """Fires on 4 rows of 400, of which 1 in 20 is positive: the normal tail would call one hit a discovery."""
+    rng = np.random.default_rng(5)
+    positive = np.zeros(400, dtype=bool)
+    positive[:20] = True
+    design = everything(positive)
+    p = []
+    for _ in range(2000):
+        x = np.zeros(400)
+        x[rng.choice(400, 4, replace=False)] = rng.random(4) + 0.5
+        p.append(association.associate(sparse(x), design).p)
+    share = np.mean(np.array(p) <= 0.01)
+    assert share <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 2000)
+
+
+def test_the_null_holds_its_level() -> None:
+    """With labels that mean nothing, the strongest of 20 features is below 5 % in about 5 % of draws."""
+    hits = 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        design = split.design((rng.permutation(80) < 40).astype(float), np.arange(80), threshold=0.5, held_out=0.5, seed=seed)
+        null, z = PermutationNull(design, 99, seed), []
+        for _ in range(20):
+            column = sparse(rng.normal(size=80))
+            found = association.associate(column, design)
+            null.add(column, found.direction)
+            z.append(found.z)
+        hits += bool((null.p_values(np.array(z)) <= 0.05).any())
+    assert abs(hits / 150 - 0.05) <= 3 * np.sqrt(0.05 * 0.95 / 150)
+
+
+def test_planted_truth_is_found() -> None:
+    """Over 200 draws: the causal feature first in at least 95 %, and false discoveries at most the nominal 5 %."""
+    first, false = 0, []
+    for seed in range(200):
+        draw = planted.planted(seed, rows=300, features=24, followers=2, shift=1.0, effect=0.2, prompts=12)
+        names = [draw.name(i) for i in range(24)]
+        design = split.design(draw.positive.astype(float), np.arange(300), threshold=0.5, held_out=0.5, seed=seed)
+        *_, found = ranking.rank(
+            names,
+            lambda j, draw=draw: sparse(draw.activations[:, j]),  # type: ignore[misc]
+            design,
+            ranking.Settings(0.05, 0, 5, seed, False),
+            effects=effects.effects_of(draw.interventions),
+            others=[],
+            layer=lambda name: 0,
+            about={},
+        )
+        assert isinstance(found, ranking.Ranking)
+        first += found.table["feature_id"][0] == draw.name(draw.causal)
+        true = {draw.name(i) for i in (draw.causal, *draw.followers)}
+        said = [n for n, tier in zip(found.table["feature_id"], found.table["tier"], strict=True) if tier]
+        false.append(sum(n not in true for n in said) / max(1, len(said)))
+    assert first >= 190
+    assert np.mean(false) <= 0.05
+
+
+def test_a_feature_of_another_criterion_is_told_apart() -> None:
+    rng = np.random.default_rng(6)
+    y, other = rng.random(300) < 0.5, rng.random(300) < 0.5
+    matrix = np.stack([y + 0.5 * rng.normal(size=300), y + other + 0.5 * rng.normal(size=300)], axis=1)
+    others = [ranking.Other("other", np.ones(300, dtype=bool), other)]
+    table = ranked(matrix, y.astype(float), others=others).table
+    by_name = dict(zip(table["feature_id"], table["specificity"], strict=True))
+    assert by_name["L0:D0"] > 0.5 > by_name["L0:D1"]
+
+
+def test_stability_tells_a_steady_feature_from_a_lucky_one() -> None:
+    rng = np.random.default_rng(7)
+    y = rng.random(200) < 0.5
+    table = ranked(np.stack([y + rng.normal(size=200), rng.normal(size=200)], axis=1), y.astype(float)).table
+    assert table["stability"][0] > 0.9 > table["stability"][1]
+
+
+def test_a_feature_seen_once_is_listed_but_not_tested() -> None:
+    y = np.arange(40) < 20
+    matrix = np.zeros((40, 2))
+    matrix[0, 0], matrix[:, 1] = 1.0, y
+    table = ranked(matrix, y.astype(float)).table
+    assert table["feature_id"] == ["L0:D1", "L0:D0"] and table["q"][1] == 1.0 and table["tier"] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [(np.ones(20), "constant"), (np.arange(20) / 100, "no positives"), (1 + np.arange(20) / 100, "no negatives")],
+)
+def test_a_criterion_that_separates_nothing(scores: np.ndarray, said: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(UserError, match=said):
+        split.design(scores, np.arange(20), threshold=0.5, held_out=0.5, seed=0)
+
+
+def test_one_text_stays_on_one_side() -> None:
+    keys = np.repeat(np.arange(32) * 7919, 4)
+    design = split.design(np.repeat(np.arange(32) % 2, 4).astype(float), keys, threshold=0.5, held_out=0.5, seed=0)
+    for group in range(32):
+        assert len(set(design.held_out[design.group == group].tolist())) == 1
+    assert design.held_out.sum() == 64 and (design.held_out & design.positive).sum() == 32, "each class is split in proportion"
+
+
+def rows(values: list[float], **metadata: str) -> list[Intervention]:
+    return [Intervention("m", "f", "ablate", 1.0, 1.0 - value, side_effect=0.05, metadata=dict(metadata)) for value in values]
+
+
+def test_effects_by_hand() -> None:
+    own, controls = [0.5, 0.7, 0.6, 0.8], [0.1, -0.1, 0.0, 0.1]
+    (found,) = effects.effects_of(rows(own) + rows(controls, control_type="random")).values()
+    mean, half = np.mean(own), stats.t.ppf(0.975, 3) * np.std(own, ddof=1) / 2
+    assert (found.directed.mean, found.directed.low, found.directed.high) == pytest.approx((mean, mean - half, mean + half))
+    assert found.p == pytest.approx(stats.ttest_1samp(own, 0).pvalue)
+    assert found.side == pytest.approx(0.05) and found.specificity == pytest.approx(mean - 0.05)
+    assert found.strong == pytest.approx(mean - 0.05 - np.mean(np.abs(controls)))
+    expected = stats.ttest_ind(own, controls, equal_var=False).confidence_interval(0.95)
+    assert found.margin is not None and (found.margin.low, found.margin.high) == pytest.approx((expected.low, expected.high))
+    assert found.clear
+
+
+def test_one_row_has_no_interval_and_a_strong_control_spoils_an_effect() -> None:
+    (single,) = effects.effects_of(rows([0.5])).values()
+    assert single.directed.low is None and single.p is None and not single.clear
+    (matched,) = effects.effects_of(rows([0.5, 0.6, 0.55]) + rows([0.5, 0.6, 0.5], control_type="placebo")).values()
+    assert matched.directed.clear_of(0) and not matched.clear
