@@ -27,9 +27,9 @@ from .site import Site
 
 
 class Patch(NamedTuple):
-    """One site's value put in place: `site` names layer and kind, its head or all of them, its position; `value` is what stands there then.
+    """One site's value put in place: `site` names layer and kind, its head or all of them, its position or all of them.
 
-    value: (...,) of the site's one position and head; (heads, ...) for all heads. Position must be given.
+    value: what stands there then; (...,) for one position and head, (heads, ...) for all heads, (pos, ...) for all positions, heads too.
     """
 
     site: Site
@@ -64,7 +64,8 @@ class Fork:
         """Logits of each patched run at the given positions, in the order of the jobs."""
         entry = [min(_layer(patch.site) for patch in job) for job in jobs]
         order = sorted(range(len(jobs)), key=entry.__getitem__)
-        start = min(patch.site.position or 0 for job in jobs for patch in job)
+        placed = [[p.site.position for p in job if p.site.position is not None] for job in jobs]
+        start = min(min(positions, default=0) for positions in placed)
         if not self._can_skip:
             start = 0
         assert start <= min(positions), "logits before every patch are the base run's"
@@ -191,16 +192,21 @@ def _later(value: Any, length: int, start: int) -> Any:
 
 def _edits(patches: Sequence[tuple[int, Patch]], start: int) -> list[Edit]:
     """One edit a kind of site, which puts every row's values in their places at once."""
-    grouped: dict[tuple[Site, bool], list[tuple[int, Patch]]] = defaultdict(list)
+    grouped: dict[tuple[Site, bool, bool], list[tuple[int, Patch]]] = defaultdict(list)
     for row, patch in patches:
         whole = Site("resid_pre", 0) if patch.site.name == "embed" else patch.site.whole
-        grouped[whole, patch.site.head is None].append((row, patch))
-    return [Edit(site, partial(_put, site.name == "attn_pattern", whole, group, start)) for (site, whole), group in grouped.items()]
+        grouped[whole, patch.site.head is None, patch.site.position is None].append((row, patch))
+    return [Edit(key[0], partial(_put, *key, group, start)) for key, group in grouped.items()]
 
 
-def _put(pattern: bool, all_heads: bool, group: Sequence[tuple[int, Patch]], start: int, value: Tensor) -> Tensor:
-    device = value.device
+def _put(site: Site, all_heads: bool, everywhere: bool, group: Sequence[tuple[int, Patch]], start: int, value: Tensor) -> Tensor:
+    device, pattern = value.device, site.name == "attn_pattern"
     rows = torch.tensor([row for row, _ in group], device=device)
+    if everywhere:
+        assert all_heads and not pattern, "one head of all positions is patched position by position"
+        result = value.clone()
+        result[rows] = torch.stack([patch.value[start:] for _, patch in group]).to(value.dtype)
+        return result
     positions = torch.tensor([(patch.site.position or 0) - start for _, patch in group], device=device)
     new = torch.stack([patch.value for _, patch in group]).to(value.dtype)
     result = value.clone()

@@ -1,0 +1,165 @@
+"""Causal tracing (Meng et al. 2022, arXiv 2202.05262; Wang et al. 2022, arXiv 2211.00593): which activations carry what the answer needs.
+
+A clean and a corrupt prompt differ in a few tokens. One activation of the corrupt run is replaced by that of the clean run, and
+
+    recovery = (m(patched) − m(corrupt)) / (m(clean) − m(corrupt))
+
+for a metric m of the next-token logits: 1 where the patch restores the clean behaviour, 0 where it does nothing, beyond both where it
+overshoots. The corrupt run is a second prompt (interchange), or the clean one with Gaussian noise on some tokens' embeddings. A patch at a
+position before the first corrupted one puts back what is already there: its recovery is 0 and is not computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import UserError
+from ..sites.anatomy import Anatomy
+from ..sites.answers import Answer, Metric, log_prob, metric_of
+from ..sites.fork import Fork, Job, Patch, record
+from ..sites.hooks import Edit, activations, part
+from ..sites.site import Site
+
+SMALLEST_EFFECT = 1e-8
+"""Below this difference of the metric between clean and corrupt, recovery is a ratio of roundings."""
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One patch of the grid: the clean value of `name` in the layers of a window around `layer`, at a position, in one head or all."""
+
+    name: str
+    layer: int
+    position: int
+    head: int | None = None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What one trace compares: token ids, and the positions from which the runs differ.
+
+    `noise` (pos, d_model) is added to the token embeddings of `corrupt`; where it is given, `corrupt` is the clean prompt. With `sequence`,
+    `answer` follows the prompts inside their ids, and is scored as a whole.
+    """
+
+    clean: tuple[int, ...]
+    corrupt: tuple[int, ...]
+    answer: Answer
+    first: int
+    sequence: bool = False
+    noise: Float[Tensor, "pos d_model"] | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One pair made ready: the corrupt run to branch off, the clean values to put in, and the metric at both ends."""
+
+    anatomy: Anatomy
+    fork: Fork
+    clean: dict[Site, Tensor]
+    """Row 0 the clean run's values; row 1, for frozen kinds of site, the corrupt run's."""
+    prompts: Prompts
+    score: Metric
+    positions: tuple[int, ...]
+    clean_metric: float
+    corrupt_metric: float
+    window: int
+    freeze: tuple[str, ...]
+
+    def jobs(self, cells: Sequence[Cell]) -> list[Job]:
+        """The patches of each cell."""
+        return [(*self._window(cell), *self._frozen(cell)) for cell in cells]
+
+    @torch.no_grad()
+    def patched(self, cells: Sequence[Cell]) -> Float[Tensor, " cells"]:
+        """The metric of each patched run; that of the corrupt run for cells before the first corrupted position."""
+        found = torch.full((len(cells),), self.corrupt_metric)
+        wanted = [i for i, cell in enumerate(cells) if cell.position >= self.prompts.first]
+        if wanted:
+            logits = self.fork.run(self.jobs([cells[i] for i in wanted]), self.positions)
+            found[wanted] = self.score(logits).float().cpu()
+        return found
+
+    def _window(self, cell: Cell) -> list[Patch]:
+        low = max(0, cell.layer - (self.window - 1) // 2)
+        high = min(self.anatomy.num_layers, cell.layer + self.window // 2 + 1)
+        sites = [Site(cell.name, layer, cell.head, cell.position) for layer in range(low, high)]
+        return [Patch(site, part(site, self.clean[site.whole])[0]) for site in sites]
+
+    def _frozen(self, cell: Cell) -> list[Patch]:
+        """Later sites held at what they are in the corrupt run, at every position: the patch acts past them."""
+        layers = range(cell.layer + self.window // 2 + 1, self.anatomy.num_layers)
+        held = [Site(name, layer) for name in self.freeze for layer in layers]
+        return [Patch(site, self.clean[site][1]) for site in held]
+
+
+def prepare(anatomy: Anatomy, prompts: Prompts, names: Sequence[str], metric: str, *, window: int, freeze: Sequence[str]) -> Trace:
+    """Run clean and corrupt once and keep what every cell of the kinds of site in `names` needs.
+
+    Raises UserError where the two runs score the same, for then there is nothing to recover.
+    """
+    device = next(anatomy.embed.parameters()).device
+    clean_ids, corrupt_ids = (torch.tensor([ids], device=device) for ids in (prompts.clean, prompts.corrupt))
+    layers = range(anatomy.num_layers)
+    wanted = [Site(name, layer) for name in dict.fromkeys([*names, *freeze]) for layer in layers]
+    edits: list[Edit] = []
+    if (noise := prompts.noise) is not None:
+        edits.append(Edit(Site("embed"), lambda value: value + noise.to(value)))
+    fork = record(anatomy, corrupt_ids, edits)
+    with torch.no_grad():
+        clean = activations(anatomy, clean_ids, wanted)
+        if freeze:
+            held = activations(anatomy, corrupt_ids, [Site(name, layer) for name in freeze for layer in layers], edits)
+            clean |= {site: torch.cat([clean[site], value]) for site, value in held.items()}
+        clean_run = record(anatomy, clean_ids)
+        positions = _scored_positions(prompts)
+        clean_logits, corrupt_logits = clean_run.logits(positions), fork.logits(positions)
+        score = _score(prompts, metric, clean_logits)
+        clean_metric, corrupt_metric = float(score(clean_logits)), float(score(corrupt_logits))
+    return Trace(anatomy, fork, clean, prompts, score, positions, clean_metric, corrupt_metric, window, tuple(freeze))
+
+
+def grid(trace: Trace, names: Sequence[str], *, heads: Sequence[str] = ()) -> list[Cell]:
+    """Every cell worth patching: kinds of site × layers × positions from the first corrupted one, and each head of the kinds in `heads`."""
+    positions = range(trace.prompts.first, min(trace.positions) + 1)
+    layers = range(trace.anatomy.num_layers)
+    cells = [Cell(name, layer, position) for name in names for layer in layers for position in positions]
+    for name in heads:
+        count = trace.anatomy.heads(name)
+        cells += [Cell(name, layer, position, head) for layer in layers for position in positions for head in range(count)]
+    return cells
+
+
+def recovery(patched: float, clean: float, corrupt: float) -> float:
+    """(patched − corrupt)/(clean − corrupt). Raises UserError where the ends are the same."""
+    if not abs(clean - corrupt) >= SMALLEST_EFFECT:
+        raise UserError(
+            f"the metric is {clean:.6g} on the clean prompt and {corrupt:.6g} on the corrupt one: there is nothing to recover",
+            "check that the model knows the answer, or choose another metric",
+        )
+    return (patched - corrupt) / (clean - corrupt)
+
+
+def _scored_positions(prompts: Prompts) -> tuple[int, ...]:
+    """Where the next token is looked at: at the prompt's end, or before each token of an answer that stands in the ids."""
+    length = len(prompts.clean)
+    return tuple(range(length - len(prompts.answer.right), length)) if prompts.sequence else (length - 1,)
+
+
+def _score(prompts: Prompts, metric: str, clean: Float[Tensor, "positions vocab"]) -> Metric:
+    """A metric of logits (rows, positions, vocab)."""
+    if not prompts.sequence:
+        single = metric_of(metric, prompts.answer, clean[0])
+        return lambda logits: single(logits[..., 0, :])
+
+    def whole(logits: Tensor) -> Tensor:
+        terms = [log_prob(logits[..., i, :], [token]) for i, token in enumerate(prompts.answer.right)]
+        total = torch.stack(terms).sum(0)
+        return total.exp() if metric == "prob" else total
+
+    return whole
