@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, create_model
 from . import catalog
 from .complaints import Source, explain, nearest
 from .errors import ManifestError, Problem, UserError
-from .specs import ComputeSpec, DataSpec, ModelSpec, Table
+from .specs import FILE, ComputeSpec, DataSpec, ModelSpec, Table
 from .tomllines import KeyPath, key_lines, split_key
 
 LOCAL_SUFFIXES = (".gguf", ".jsonl", ".txt", ".csv", ".parquet", ".safetensors", ".json", ".toml")
@@ -164,7 +164,7 @@ def resolve(
         seed=request.seed,
         model=request.model.model_copy(update={"source": _located(request.model.source, where)}) if request.model else None,
         data={key: spec.model_copy(update={"source": _located(spec.source, where)}) for key, spec in request.data.items()},
-        params=request.params,
+        params=_with_located_files(request.params, where),
         compute=request.compute,
     )
     found = [*_missing_files(manifest), *_not_yet(manifest), *kind.check(manifest)]
@@ -248,6 +248,9 @@ def _not_yet(manifest: Manifest) -> list[Problem]:
 def _missing_files(manifest: Manifest) -> list[Problem]:
     sources = [("model.source", manifest.model.source)] if manifest.model else []
     sources += [(f"data.{name}.source", spec.source) for name, spec in manifest.data.items()]
+    for name in _file_fields(manifest.params):
+        value = getattr(manifest.params, name)
+        sources += [(f"params.{name}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else [(f"params.{name}", value)]
     problems = []
     for key, source in sources:
         path = Path(source)
@@ -256,6 +259,26 @@ def _missing_files(manifest: Manifest) -> list[Problem]:
             guess = nearest(path.name, beside)
             problems.append(Problem(key, f"no such file or folder: {source}", value=source, suggestion=guess))
     return problems
+
+
+def _file_fields(params: Table) -> list[str]:
+    """The fields of Params that name files and are set."""
+    marked = [name for name, about in type(params).model_fields.items() if about.json_schema_extra == FILE]
+    return [name for name in marked if getattr(params, name)]
+
+
+def _with_located_files(params: Table, base: Path) -> Table:
+    def located(value: Any) -> Any:
+        if isinstance(value, list):
+            return [located(item) for item in value]
+        if not isinstance(value, str) or value.startswith("${"):
+            return value
+        try:
+            return str((base / Path(value).expanduser()).resolve())
+        except (OSError, ValueError, RuntimeError):
+            return str(base.absolute() / value)
+
+    return params.model_copy(update={name: located(getattr(params, name)) for name in _file_fields(params)})
 
 
 def _exists(path: Path) -> bool:

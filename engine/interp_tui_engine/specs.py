@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class Table(BaseModel):
     """A manifest table: unknown keys are errors, values are not coerced across types, frozen once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+FILE: dict[str, JsonValue] = {"file": True}
+"""Mark of a field of Params that names files or run folders (a string or a list): `Field(..., json_schema_extra=FILE)`.
+
+Relative paths in it are resolved from the manifest's folder, and it is an error if there is nothing there.
+"""
 
 
 class ModelSpec(Table):

@@ -21,6 +21,11 @@ class Stream(ABC):
     def take(self, batch: int) -> Float[Tensor, "b d"]:
         """The next batch."""
 
+    @property
+    @abstractmethod
+    def rows(self) -> Float[Tensor, "n d"]:
+        """The activations in memory now."""
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Where the stream stands."""
@@ -42,6 +47,10 @@ class Held(Stream):
         self._rows, self._seed = rows_ND, seed
         self._taken = 0
         self._order = self._epoch(0)
+
+    @property
+    def rows(self) -> Float[Tensor, "n d"]:
+        return self._rows
 
     def take(self, batch: int) -> Float[Tensor, "b d"]:
         total = self._rows.shape[0]
@@ -80,6 +89,13 @@ class ShuffleBuffer(Stream):
         self._used = 0
         self._next_chunk = 0
         self._refills = 0
+
+    @property
+    def rows(self) -> Float[Tensor, "n d"]:
+        if self._rows is None:
+            self._refill()
+        assert self._rows is not None
+        return self._rows
 
     def take(self, batch: int) -> Float[Tensor, "b d"]:
         pieces: list[Tensor] = []

@@ -1,0 +1,100 @@
+"""Sparse autoencoders: which directions are a model's activations made of? Bricken et al. 2023; Gao et al. 2024, arXiv 2406.04093."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from ..catalog import Estimate, Group, Result
+from ..events import ArrayWritten, Artifact, Event, Phase, RunStarted
+from ..manifest import Manifest
+from . import _cost, _sae_params
+from .context import Context
+
+if TYPE_CHECKING:
+    from ._sae_source import Source
+
+TITLE = "Train a sparse autoencoder"
+QUESTION = "Which sparse features are this layer's activations made of?"
+GROUP: Group = "Features"
+NEEDS: frozenset[str] = frozenset()
+EXAMPLE: dict[str, Any] = {
+    "name": "tiny-l2",
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "data": {"train": {"source": "builtin:prose", "context": 64, "rows": 2048}},
+    "params": {"site": "resid_post", "layer": 2, "architecture": "topk", "latents": 1024, "k": 32},
+}
+Params = _sae_params.Params
+check = _sae_params.check
+HELD_ON_CPU = 4
+"""Bytes a held number takes: activations are float32."""
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """Time from the flops of the model's pass and of the steps; memory from the buffer and the optimiser's moments."""
+    params: _sae_params.Params = manifest.params
+    size = _cost.parameters_of(manifest)
+    if size is None or params.train_data not in manifest.data:
+        return Estimate(None, None, None, ("the activations' width is not known before they are read",))
+    spec = manifest.data[params.train_data]
+    if spec.rows is None:
+        return Estimate(None, None, None, ("how much data there is is not known before it is read",))
+    # a model of that many parameters is about as wide as a tall stack of 12·width² blocks has it
+    width = max(64, int((size.parameters / 60) ** 0.5))
+    rows_tokens = spec.rows * (1 if params.positions == "last" else spec.context)
+    trained = params.tokens or int(params.epochs * rows_tokens)
+    chosen = _sae_params.variants(params, width)
+    latents = sum(variant.latents for variant in chosen)
+    passes = 1 if rows_tokens <= params.buffer else max(1.0, trained / rows_tokens)
+    flops = 2.0 * size.parameters * spec.rows * spec.context * passes + 6.0 * trained * width * latents
+    memory = _cost.memory(size.parameters, 8192) + HELD_ON_CPU * width * (min(rows_tokens, params.buffer) + 8 * latents)
+    notes = (*size.notes, "width guessed from the model's size")
+    return Estimate(_cost.seconds(flops), memory, 8 * width * latents + (64 << 10), notes)
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Read activations, train, measure on what was held out, save."""
+    yield Phase("starting")
+    import torch
+
+    from . import _sae_report, _sae_train
+
+    params: _sae_params.Params = context.manifest.params
+    if (threads := context.manifest.compute.threads) is not None:
+        torch.set_num_threads(threads)  # a replay takes the number that the first run recorded
+    source = yield from _source(context, params)
+    chosen = _sae_params.variants(params, source.width)
+    provenance = {**source.provenance, "compute": {"threads": torch.get_num_threads()}}
+    yield RunStarted("train_sae", context.manifest.name, device=str(source.device), resumed=context.resumed, provenance=provenance)
+    yield Phase("training", f"{len(chosen)} on one pass" if len(chosen) > 1 else chosen[0].name)
+    trained = yield from _sae_train.train(context, params, source, chosen)
+    yield Phase("measuring", "on activations held out")
+    result, written = _sae_report.finish(context, params, source, chosen, trained)
+    for place in written:
+        yield Artifact(place, "dictionary in the layout of SAE Lens")
+    yield ArrayWritten(_sae_report.LATENTS, ("latent",), (chosen[0].latents,))
+    return result
+
+
+def _source(context: Context, params: _sae_params.Params) -> Generator[Event, None, Source]:
+    from ..data.rows import load_rows
+    from ..models.device import resolve_device
+    from ..models.load import load_model
+    from ..sites.anatomy import anatomy_of
+    from . import _sae_source
+
+    manifest, seed = context.manifest, context.manifest.seed
+    if params.records or params.store:
+        device = resolve_device(manifest.model.device if manifest.model else "auto")
+        yield Phase("reading activations", params.records or params.store or "")
+        return (_sae_source.from_records if params.records else _sae_source.from_store)(params, seed, device)
+    spec = manifest.model
+    assert spec is not None, "check() asks for a model"
+    yield Phase("loading model", spec.source)
+    model = load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
+    data = manifest.data[params.train_data]
+    yield Phase("reading data", f"{params.train_data}: {data.source}")
+    rows = load_rows(data, model.tokenizer, name=params.train_data)
+    site = _sae_params.site_of(params)
+    yield Phase("reading activations", str(site))
+    return _sae_source.from_model(params, seed, model, anatomy_of(model), site, rows)
