@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .losses import cross_entropy, linear_cross_entropy, plain_cross_entropy
+from .tied import TiedGradient, tie
 
 LossFn = Callable[[nn.Module, Tensor], Tensor]
 """(model, input_ids (b, t+1)) -> per-token loss (b, t)."""
@@ -62,7 +63,17 @@ def _unembedding(model: nn.Module) -> nn.Linear | None:
     return found if isinstance(found, nn.Linear) else None
 
 
-def fused_losses(model: nn.Module, head: Head, input_ids: Int[Tensor, "b t1"], budget: int) -> Float[Tensor, "b t"]:
+def tie_gradients(model: nn.Module) -> TiedGradient | None:
+    """Let the model's embedding and unembedding share one gradient where they share one matrix; changes the model given."""
+    backbone, unembedding = _backbone(model), _unembedding(model)
+    find: Any = getattr(backbone, "get_input_embeddings", None)
+    embedding = find() if find is not None else None
+    return tie(embedding, unembedding) if isinstance(embedding, nn.Module) and unembedding is not None else None
+
+
+def fused_losses(
+    model: nn.Module, head: Head, input_ids: Int[Tensor, "b t1"], budget: int, tied: TiedGradient | None = None
+) -> Float[Tensor, "b t"]:
     """Per-token losses from the backbone's hidden state; the last token is a target only, so it is not fed."""
     backbone, unembedding = _backbone(model), _unembedding(model)
     assert backbone is not None and unembedding is not None
@@ -72,7 +83,7 @@ def fused_losses(model: nn.Module, head: Head, input_ids: Int[Tensor, "b t1"], b
     if head.scale != 1:
         flat = flat * head.scale
     target = input_ids[:, 1:].reshape(-1)
-    return linear_cross_entropy(flat, unembedding.weight, unembedding.bias, target, head.softcap, budget).view(hidden.shape[:2])
+    return linear_cross_entropy(flat, unembedding.weight, unembedding.bias, target, head.softcap, budget, tied).view(hidden.shape[:2])
 
 
 def plain_losses(model: nn.Module, input_ids: Int[Tensor, "b t1"]) -> Float[Tensor, "b t"]:

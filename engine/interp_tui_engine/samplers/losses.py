@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .tied import TiedGradient
+
 _CACHE_ROWS_BYTES = 1 << 20
 """Row-wise passes over logits run in pieces of about this many bytes, which stay in a core's cache."""
 
@@ -40,7 +42,16 @@ def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | Non
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, softcap: float | None, budget: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        h: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        softcap: float | None,
+        budget: int,
+        tied: TiedGradient | None,
+    ) -> Tensor:
         n, v = h.shape[0], weight.shape[0]
         losses = torch.empty(n, dtype=torch.float32, device=h.device)
         rows = max(1, budget // (4 * v))
@@ -51,7 +62,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             _softmax_(p, target[start : start + rows], losses[start : start + rows])
         if ctx is not None:
             ctx.save_for_backward(h, weight, bias, target)
-            ctx.p, ctx.rows, ctx.softcap = p if keep else None, rows, softcap
+            ctx.p, ctx.rows, ctx.softcap, ctx.tied = p if keep else None, rows, softcap, tied
         return losses
 
     @staticmethod
@@ -60,6 +71,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         h, weight, bias, target = ctx.saved_tensors
         need_h, need_w, need_b = ctx.needs_input_grad[:3]
         grad_h = torch.empty_like(h) if need_h else None
+        tied: TiedGradient | None = ctx.tied
         grad_w: Tensor | None = None
         grad_b = torch.zeros(weight.shape[0], device=h.device) if need_b else None
         for start in range(0, h.shape[0], ctx.rows):
@@ -71,10 +83,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_h[part].mul_(scale)
             if need_w:
                 # A product with the narrow matrix first gives the gradient in the weight's own layout, so that autograd need not copy it.
-                grad_w = d.T @ (h[part] * scale) if grad_w is None else grad_w.addmm_(d.T, h[part] * scale)
+                if grad_w is None:
+                    grad_w = torch.mm(d.T, h[part] * scale, out=torch.empty_like(weight) if tied is None else tied.space())
+                else:
+                    grad_w.addmm_(d.T, h[part] * scale)
             if grad_b is not None:
                 grad_b += g[part] @ d.float()
-        return grad_h, grad_w, None if grad_b is None else grad_b.to(weight.dtype), None, None, None
+        if tied is not None and grad_w is not None:
+            tied.put(grad_w)
+            grad_w = None
+        return grad_h, grad_w, None if grad_b is None else grad_b.to(weight.dtype), None, None, None, None
 
 
 def _logit_gradient(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Float[Tensor, "n v"]:
@@ -98,14 +116,16 @@ def linear_cross_entropy(
     target: Int[Tensor, " n"],
     softcap: float | None,
     budget: int,
+    tied: TiedGradient | None = None,
 ) -> Float[Tensor, " n"]:
     """lse(z) - z_target per token with z = hidden weightᵀ + bias, soft-capped to softcap·tanh(z/softcap) if given (Gemma 2).
 
-    `budget`: bytes that one chunk of logits may take. Chunks that fit as a whole are kept for the backward pass, others recomputed.
+    budget: bytes that one chunk of logits may take. Chunks that fit as a whole are kept for the backward pass, others recomputed.
+    tied: where the gradient of `weight` is put by for the embedding look-up to add to; without it, autograd gets it from here.
     """
     if not torch.is_grad_enabled():
-        return _LinearCrossEntropy.forward(None, hidden, weight, bias, target, softcap, budget)
-    losses: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, target, softcap, budget)  # type: ignore[no-untyped-call]
+        return _LinearCrossEntropy.forward(None, hidden, weight, bias, target, softcap, budget, tied)
+    losses: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, target, softcap, budget, tied)  # type: ignore[no-untyped-call]
     return losses
 
 

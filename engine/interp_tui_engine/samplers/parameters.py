@@ -2,15 +2,17 @@
 
 Layout: small parameters first, packed one after another at 64-byte boundaries, then the large ones. The packed part has one flat
 gradient that autograd accumulates into; a large parameter's gradient is the tensor that autograd made, taken as it is, which saves a
-pass of zeroing and one of adding over memory. Updates run block by block, each block inside one part.
+pass of zeroing and one of adding over memory. Updates run block by block, each block inside one part. A large parameter may be updated
+within the backward pass, as soon as its gradient is whole: autograd accumulates into a leaf only after every node that used it has run.
 
 A model in bfloat16 or float16 computes with its own low-precision copy; the chain's vector is the float32 master.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -127,10 +129,21 @@ class ChainWeights:
         self.flat = space.anchor.clone()
         self._model_flat = self.flat if space.dtype == torch.float32 else self.flat.to(space.dtype)
         self._packed_gradient = torch.zeros(space.packed, dtype=space.dtype, device=space.device)
-        self.leaves: dict[str, Tensor] = {name: nn.Parameter(view) for name, view in space.views(self._model_flat).items()}
+        # .data: each leaf counts its own changes, so that updating one parameter in the backward pass does not void those still to come
+        self.leaves: dict[str, Tensor] = {name: nn.Parameter(view.data) for name, view in space.views(self._model_flat).items()}
+        self.on_gradient: Callable[[Sequence[Block]], None] | None = None
+        """Called in the backward pass with the blocks of a large parameter once its gradient is whole; the gradient goes when it returns."""
         for slot in space.slots:
             if slot.start < space.packed:
                 self.leaves[slot.name].grad = self._packed_gradient[slot.start : slot.stop].view(slot.shape)
+            else:
+                blocks = tuple(block for block in space.blocks if block.slot is slot)
+                self.leaves[slot.name].register_post_accumulate_grad_hook(partial(self._gradient_is_whole, blocks))
+
+    def _gradient_is_whole(self, blocks: Sequence[Block], leaf: Tensor) -> None:
+        if self.on_gradient is not None:
+            self.on_gradient(blocks)
+            leaf.grad = None
 
     def zero_gradients(self) -> None:
         """Forget the gradients; those of large parameters give their memory back."""
@@ -139,11 +152,11 @@ class ChainWeights:
             if slot.start >= self.space.packed:
                 self.leaves[slot.name].grad = None
 
-    def gradients(self) -> Iterator[tuple[Block, Float[Tensor, " p"]]]:
-        """Each block with its gradient in float32."""
+    def gradients(self, blocks: Sequence[Block] | None = None) -> Iterator[tuple[Block, Float[Tensor, " p"]]]:
+        """Each of these blocks, or of all, with its gradient in float32."""
         large: Tensor | None = None
         owner: Slot | None = None
-        for block in self.space.blocks:
+        for block in self.space.blocks if blocks is None else blocks:
             if block.slot is None:
                 gradient = self._packed_gradient[block.start : block.stop]
             else:
