@@ -65,7 +65,6 @@ def planted(
                         verb="ablate",
                         baseline=base,
                         changed=base - gone + noise * rng.normal(),
-                        criterion=CRITERION,
                         prompt_id=f"p{prompt}",
                         side_effect=0.02 * abs(rng.normal()),
                         metadata={"control_type": control} if control else {},

@@ -1,8 +1,39 @@
-"""Make `references` importable."""
+"""Make `references` importable, and run a kind that reads only files in this process."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interp_tui_engine import atomic, catalog, manifest
+from interp_tui_engine.events import Event
+from interp_tui_engine.experiments.context import Context
+from interp_tui_engine.runfolder import RunFolder
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+Run = Callable[..., tuple[catalog.Result, list[Event], RunFolder]]
+
+
+@pytest.fixture
+def run_kind(tmp_path: Path) -> Run:
+    """Runs a kind as a worker does, without the process: `run_kind("inspect", criterion=…)`; `orders` answers its polls."""
+    count = iter(range(1000))
+
+    def run(kind: str, *, orders: Callable[[], Any] = lambda: "go", seed: int = 100, tables: Any = None, **params: Any) -> Any:
+        request = manifest.resolve({"kind": kind, "name": "t", "seed": seed, "params": params, **(tables or {})}, base=tmp_path)
+        folder = RunFolder.create(tmp_path / f"run-{next(count)}")
+        atomic.write_text(folder.manifest_path, request.to_toml())
+        steps, events = catalog.get(kind).run(Context(request, folder, 0, orders)), []
+        while True:
+            try:
+                events.append(next(steps))
+            except StopIteration as end:
+                atomic.write_json(folder.result_path, end.value.values)
+                return end.value, events, folder
+
+    return run

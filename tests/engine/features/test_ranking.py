@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import association as reference
 from scipy import stats
 
 from interp_tui_engine.errors import UserError
@@ -14,6 +13,7 @@ from interp_tui_engine.features import association, effects, planted, ranking, s
 from interp_tui_engine.features.interventions import Intervention
 from interp_tui_engine.features.null import PermutationNull, centred_ranks
 from interp_tui_engine.features.spool import Column
+from references import association as reference
 
 SETTINGS = ranking.Settings(alpha=0.05, permutations=100, minimum=5, seed=0, seed_ranking=False)
 

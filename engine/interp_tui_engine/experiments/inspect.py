@@ -1,0 +1,90 @@
+"""Which features of a model go with a criterion, and which of them cause it: a ranking on held-out evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..catalog import Estimate, Group, Result
+from ..errors import Problem
+from ..events import Event
+from ..manifest import Manifest
+from ..specs import FILE, Table
+from .context import Context
+
+TITLE = "Inspect features"
+QUESTION = "Which features go with this criterion, and which cause it?"
+GROUP: Group = "Features"
+NEEDS: frozenset[str] = frozenset()
+EXAMPLE: dict[str, Any] = {
+    "name": "planted",
+    "params": {"criterion": "the text is about the planted topic", "backend": "toy"},
+}
+BYTES_A_SECOND = 40e6
+"""Rate at which record files are read and ranked, on one core."""
+
+
+class Params(Table):
+    """Where the evidence is, and how it is weighed."""
+
+    criterion: str = Field(min_length=1, description="the criterion in one sentence")
+    backend: Literal["records", "features", "toy"] = Field("records", description="where features come from; toy has a known truth")
+    records: list[str] = Field(default_factory=list, json_schema_extra=FILE, description="activation records: files or run folders")
+    features: str | None = Field(None, json_schema_extra=FILE, description="features described without activations: a JSONL file")
+    interventions: str | None = Field(None, json_schema_extra=FILE, description="intervention rows: a file or a run folder")
+    any_criterion: bool = Field(False, description="use intervention rows that were made for another criterion too")
+    model: str | None = Field(None, description="the model whose rows count, where a file has several")
+    rule: str | None = Field(None, description="score texts by 'words: a, b' or 'regex: …' in place of the file's scores")
+    other_criteria: dict[str, str] = Field(default_factory=dict, description="name = rule: criteria a feature should be told apart from")
+    ranking: Literal["evidence", "interp-lab"] = Field("evidence", description="held-out evidence, or the score of interp-lab 3.1")
+    positive_above: float = Field(0.5, description="rows that score above this are positives")
+    held_out: float = Field(0.5, ge=0.0, lt=1.0, description="share of the texts that numbers are reported on; 0 ranks on all")
+    alpha: float = Field(0.05, gt=0.0, lt=1.0, description="false discovery rate")
+    permutations: int = Field(200, ge=0, le=10_000, description="label shuffles for the family-wise null")
+    min_rows: int = Field(5, ge=1, description="held-out rows a feature must fire on to be tested")
+    cards: int = Field(50, ge=1, le=1000, description="features that get a card")
+    examples: int = Field(5, ge=0, le=100, description="texts on a card")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """A backend without its files, files of another backend, and rules that are none."""
+    from ..errors import UserError
+    from ..features.criteria import rule
+
+    params: Params = manifest.params
+    problems = []
+    wanted = {"records": params.records, "features": params.features}
+    if params.backend in wanted and not wanted[params.backend]:
+        problems.append(Problem(f"params.{params.backend}", f"is missing; backend {params.backend!r} reads it (backend 'toy' needs none)"))
+    for name, given in wanted.items():
+        if given and name != params.backend:
+            problems.append(Problem(f"params.{name}", f"is given, but backend is {params.backend!r}", suggestion=None))
+    for key, text in [("rule", params.rule), *((f"other_criteria.{name}", text) for name, text in params.other_criteria.items())]:
+        if text is None:
+            continue
+        try:
+            rule(text)
+        except UserError as error:
+            problems.append(Problem(f"params.{key}", str(error).replace("\n  ", "; "), value=text))
+    return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """From the sizes of the files."""
+    from ._evidence import file_of
+
+    size = 0
+    for given in manifest.params.records:
+        path = file_of(given, "records") if Path(given).exists() else Path(given)
+        size += path.stat().st_size * (8 if path.suffix == ".gz" else 1) if path.is_file() else 0
+    return Estimate(2.0 + size / BYTES_A_SECOND, 150 << 20, max(64 << 10, size // 50))
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Read, rank, write cards. Begun anew after a kill: nothing in it takes long, and the same files give the same numbers."""
+    from . import _inspect_run
+
+    return (yield from _inspect_run.run(context))

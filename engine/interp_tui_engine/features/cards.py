@@ -1,0 +1,145 @@
+"""Feature cards and the report that holds them: report.json as interp-lab reads and writes it, what is known beyond that in metadata."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .effects import Effect
+from .fingerprint import fingerprint
+from .ranking import Ranking
+from .spool import Column
+
+BINS = 12
+SCHEMA_VERSION = "interp-lab.inspection_report.v1"
+"""What interp-lab's own commands ask of a report they read."""
+
+
+class Example(NamedTuple):
+    """One text on which a feature fires: its activation there, its score, and (where records say) which token it was."""
+
+    activation: float
+    score: float
+    prompt_id: str
+    text: str
+
+
+def top_rows(column: Column, count: int) -> list[tuple[int, float]]:
+    """The rows on which a feature is largest in size, with its true value there; of equal ones the earlier."""
+    values = column.values.astype(np.float64) + column.offset
+    order = np.lexsort((column.rows, -np.abs(values)))[:count]
+    return [(int(column.rows[i]), float(values[i])) for i in order]
+
+
+def quantile_rows(column: Column, shares: Sequence[float] = (0.9, 0.5, 0.1)) -> list[tuple[int, float]]:
+    """Rows at quantiles of the values a feature has where it fires: what it means when it fires less."""
+    values = column.values.astype(np.float64) + column.offset
+    firing = np.flatnonzero(values != 0)
+    order = firing[np.argsort(values[firing], kind="stable")]
+    places = [order[round(share * (len(order) - 1))] for share in shares] if len(order) else []
+    return [(int(column.rows[i]), float(values[i])) for i in places]
+
+
+def histogram(column: Column, rows: int) -> dict[str, Any]:
+    """Counts of a feature's values where it fires, in equal bins; and on how many rows it does not."""
+    values = column.values.astype(np.float64) + column.offset
+    values = values[values != 0]
+    counts, edges = np.histogram(values, BINS) if len(values) else (np.zeros(BINS, dtype=int), np.linspace(0, 1, BINS + 1))
+    return {"counts": counts.tolist(), "low": float(edges[0]), "high": float(edges[-1]), "silent": rows - len(values)}
+
+
+def explanation(row: Mapping[str, Any]) -> str:
+    """One sentence that says what the numbers say."""
+    if row["auroc"] is None:
+        return "There are held-out rows of one class only: nothing can be said."
+    verb = "rises" if row["direction"] > 0 else "falls"
+    low, high = row["auroc_low"], row["auroc_high"]
+    text = f"It {verb} with the criterion: AUROC {row['auroc']:.3f} [{low:.3f}, {high:.3f}] on held-out rows (q = {row['q']:.2g})."
+    if row["effect"] is not None:
+        clear = "clear of 0 and of its controls" if row["clear"] else "not clear of 0 and of its controls"
+        ends = "" if row["effect_low"] is None else f" [{row['effect_low']:.3g}, {row['effect_high']:.3g}]"
+        text += f" Changing it moves the score by {row['effect']:.3g}{ends}, {clear}."
+    return text
+
+
+def card(
+    row: Mapping[str, Any],
+    model: str,
+    criterion: str,
+    column: Column,
+    rows: int,
+    effect: Effect | None,
+    examples: Sequence[Example],
+    quantiles: Sequence[Example],
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One card from a row of the ranking's table, what the feature's column holds and what its records say of it."""
+    effects: dict[str, float] = {"criterion": abs(row["correlation"] or 0.0), "signed_association": row["correlation"] or 0.0}
+    if effect is not None:
+        effects = causal_effects(effect)
+    found: dict[str, Any] = {
+        "feature_id": row["feature_id"],
+        "model": model,
+        "layer": row["layer"],
+        "label": row["label"] or row["feature_id"],
+        "explanation": explanation(row),
+        "importance": row["importance"],
+        "association": abs(row["correlation"] or 0.0),
+        "specificity": effect.specificity if effect else max(0.0, row["specificity"] or 0.0),
+        "causal_effect": abs(effect.directed.mean) if effect else 0.0,
+        "stability": row["stability"],
+        "examples": [rendered(example) for example in examples],
+        "source": str(about.get("source", "activation-records")),
+        "causal_effects": effects,
+        "metadata": {
+            "ranking": {key: value for key, value in row.items() if key not in ("feature_id", "layer", "label")},
+            "activating": [example._asdict() for example in examples],
+            "quantiles": [example._asdict() for example in quantiles],
+            "histogram": histogram(column, rows),
+            **{key: about[key] for key in ("promotes", "suppresses", "nearest") if key in about},
+        },
+    }
+    decoder = [float(value) for value in about.get("decoder_signature") or ()]
+    signature = (column.values[:128].astype(np.float64) + column.offset).tolist()
+    found["fingerprint"] = fingerprint(found, criterion, signature, decoder)
+    return found
+
+
+def causal_effects(effect: Effect) -> dict[str, float]:
+    """An effect under the keys that reports have for it."""
+    found = {
+        "criterion": abs(effect.directed.mean),
+        "specificity": effect.specificity,
+        "side_effect": effect.side or 0.0,
+        "strong_causal_score": effect.strong,
+        "signed_causal_effect": effect.directed.mean,
+        "intervention_record_count": float(effect.directed.count),
+    }
+    if effect.directed.low is not None and effect.directed.high is not None:
+        found |= {"criterion_ci_low": effect.directed.low, "criterion_ci_high": effect.directed.high}
+    if effect.control is not None:
+        found |= {"control_record_count": float(effect.control.count), "control_mean_effect": effect.control.mean}
+    return found
+
+
+def report(
+    model: str, criterion: str, cards: Sequence[Mapping[str, Any]], ranking: Ranking, examples: tuple[list[str], list[str]]
+) -> dict[str, Any]:
+    """report.json. `examples` are positive and negative texts of the criterion."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": model,
+        "criterion": {"text": criterion, "positive_examples": examples[0], "negative_examples": examples[1], "scoring_notes": []},
+        "cards": list(cards),
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "metadata": {"feature_count": len(ranking.order), "kept_feature_count": len(cards), **ranking.summary},
+    }
+
+
+def rendered(example: Example) -> str:
+    """An example as reports show it."""
+    name = f"{example.prompt_id}: " if example.prompt_id else ""
+    return f"{name}activation={example.activation:.3f}, criterion_score={example.score:.3f} | {example.text}"
