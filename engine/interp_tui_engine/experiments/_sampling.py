@@ -15,19 +15,24 @@ from . import _cost
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
-class SamplingParams(SamplerConfig):
+class ObservingParams(SamplerConfig):
     """The sampler's settings, and which of the manifest's data it samples and observes."""
 
     init_seed: int | None = Field(None, ge=0, description="seed of noise and data order; the manifest's seed when left out")  # type: ignore[assignment]
     sampling_data: str = Field("train", description="which [data.NAME] the sampler's gradients come from")
     observables: dict[str, PositiveInt] = Field(default_factory=dict, description="dataset = batches of it to evaluate at each draw")
     obs_seed: int = Field(1337, ge=0, description="seed that picks the observables' fixed rows")
+
+
+class SamplingParams(ObservingParams):
+    """One sampling, of all weights or of a part of them."""
+
     restriction: str | list[str] = Field("full", description="'full', or the names of the parameters that move")
 
 
 def config_of(manifest: Manifest) -> SamplerConfig:
     """The sampler's settings of a sampling manifest, with the seed it resolves to."""
-    params: SamplingParams = manifest.params
+    params: ObservingParams = manifest.params
     seed = manifest.seed if params.init_seed is None else params.init_seed
     given: dict[str, Any] = {name: getattr(params, name) for name in SamplerConfig.model_fields}
     return SamplerConfig.model_validate(given | {"init_seed": seed})
@@ -35,7 +40,7 @@ def config_of(manifest: Manifest) -> SamplerConfig:
 
 def check(manifest: Manifest) -> list[Problem]:
     """What pydantic cannot see: params that name data which is not there, or not enough of it."""
-    params: SamplingParams = manifest.params
+    params: ObservingParams = manifest.params
     names = ", ".join(manifest.data)
     problems = []
     if params.sampling_data not in manifest.data:
@@ -65,7 +70,7 @@ def check(manifest: Manifest) -> list[Problem]:
 
 def estimate(manifest: Manifest) -> Estimate:
     """Time from the flops of the steps and draws at this machine's own matrix-product rate; memory and disk from shapes."""
-    params: SamplingParams = manifest.params
+    params: ObservingParams = manifest.params
     config = config_of(manifest)
     context = manifest.data[params.sampling_data].context
     observed = sum(params.observables.values()) * config.batch_size

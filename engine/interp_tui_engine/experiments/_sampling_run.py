@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from ..events import ArrayWritten, Event, Phase, RunStarted, Warned
 from ..manifest import Manifest
 from ..models.load import load_model
 from ..models.loaded import LoadedModel
+from ..models.restrictions.masks import create_param_masks
 from ..samplers.chains import ChainsResult, Command, run_chains
 from ..samplers.executor import Executor, choose_executor
 from ..samplers.problem import ModuleProblem
 from ..samplers.settings import SamplerConfig
 from ..samplers.store import ObservableSpec, SampleStore
-from ._sampling import SamplingParams, config_of
+from ._sampling import ObservingParams, SamplingParams, config_of
 from ._sampling_events import Reporter
 from ._stream import stream
 from .context import Context, Interrupted, parse_bytes, parse_interval
@@ -43,6 +45,7 @@ class Sampled:
     config: SamplerConfig
     context: Context
     chains: ChainsResult
+    model: LoadedModel
     seconds: float
 
 
@@ -52,27 +55,13 @@ def run(context: Context) -> Generator[Event, None, Sampled]:
     manifest, params = context.manifest, context.manifest.params
     assert isinstance(params, SamplingParams)
     config = config_of(manifest)
-
-    yield Phase("loading model", manifest.model.source if manifest.model else "")
-    model = _model(manifest)
-    names = list(dict.fromkeys([params.sampling_data, *params.observables]))
-    rows: dict[str, TokenRows] = {}
-    for name in names:
-        yield Phase("reading data", f"{name}: {manifest.data[name].source}")
-        rows[name] = load_rows(manifest.data[name], model.tokenizer, name=name)
-    _fits(model, rows)
-
-    problem = _problem(manifest, params, model, rows)
-    executor = _executor(context, problem, config)
+    model, rows = yield from load(manifest)
+    problem = problem_of(manifest, model, rows, params.restriction)
+    executor = executor_of(context, problem, config)
     yield RunStarted(
-        manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_provenance(model, rows, executor)
+        manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance_of(model, rows, executor)
     )
-    observables = tuple(
-        ObservableSpec(o.name, o.rows, n, None if o.input_ids is None else o.input_ids.cpu().numpy().astype(np.int64))
-        for o, n in zip(problem.observables, params.observables.values(), strict=True)
-    )
-    attrs = {"kind": manifest.kind, "name": manifest.name, "n_beta": config.n_beta, "sampling_data": params.sampling_data}
-    store = SampleStore.create(context.folder.path / STORE, config, problem.positions, observables, attrs, problem.space.numel)
+    store = create_store(context.folder.path / STORE, manifest, config, problem)
     yield ArrayWritten(STORE, ("chain", "step", "batch_sampling", "token_pos"), store.arrays["sampling_loss_micro"].shape, 0)
 
     yield Phase("sampling", f"{config.num_chains} chains, {executor.mode}")
@@ -85,10 +74,40 @@ def run(context: Context) -> Generator[Event, None, Sampled]:
             f"all {config.num_chains} chains failed; chain {first.chain} at step {first.failed_step}: {first.failed_reason}",
             "lower lr, raise localization, or lower n_beta",
         )
-    return Sampled(manifest, config, context, done, time.monotonic() - started)
+    return Sampled(manifest, config, context, done, model, time.monotonic() - started)
 
 
-def _model(manifest: Manifest) -> LoadedModel:
+def load(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, dict[str, TokenRows]]]:
+    """The model, and the data it samples and observes. Raises UserError where they do not fit."""
+    params: ObservingParams = manifest.params
+    yield Phase("loading model", manifest.model.source if manifest.model else "")
+    model = model_of(manifest)
+    rows: dict[str, TokenRows] = {}
+    for name in dict.fromkeys([params.sampling_data, *params.observables]):
+        yield Phase("reading data", f"{name}: {manifest.data[name].source}")
+        rows[name] = load_rows(manifest.data[name], model.tokenizer, name=name)
+    check_fits(model, rows)
+    return model, rows
+
+
+def create_store(path: Path, manifest: Manifest, config: SamplerConfig, problem: ModuleProblem) -> SampleStore:
+    """The store of one sampling, or what an earlier attempt left of it."""
+    params: ObservingParams = manifest.params
+    observables = tuple(
+        ObservableSpec(o.name, o.rows, n, None if o.input_ids is None else o.input_ids.cpu().numpy().astype(np.int64))
+        for o, n in zip(problem.observables, params.observables.values(), strict=True)
+    )
+    attrs = {"kind": manifest.kind, "name": manifest.name, "n_beta": config.n_beta, "sampling_data": params.sampling_data}
+    return SampleStore.create(path, config, problem.positions, observables, attrs, problem.space.numel)
+
+
+def checkpoint_seconds(manifest: Manifest, problem: ModuleProblem) -> float:
+    """How often chains are checkpointed: as asked for, else so that it costs little."""
+    every = parse_interval(manifest.compute.checkpoint_every)
+    return every if every is not None else 10.0 if 8 * problem.space.numel < SMALL_STATE else 120.0
+
+
+def model_of(manifest: Manifest) -> LoadedModel:
     spec = manifest.model
     assert spec is not None, "the catalog says that sampling needs a model"
     if spec.backend != "transformers":
@@ -96,7 +115,7 @@ def _model(manifest: Manifest) -> LoadedModel:
     return load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
 
 
-def _fits(model: LoadedModel, rows: dict[str, TokenRows]) -> None:
+def check_fits(model: LoadedModel, rows: dict[str, TokenRows]) -> None:
     limit = getattr(getattr(model.module, "config", None), "max_position_embeddings", None)
     for name, data in rows.items():
         if isinstance(limit, int) and data.context > limit:
@@ -108,17 +127,10 @@ def _fits(model: LoadedModel, rows: dict[str, TokenRows]) -> None:
             )
 
 
-def _problem(manifest: Manifest, params: SamplingParams, model: LoadedModel, rows: dict[str, TokenRows]) -> ModuleProblem:
-    masks = None
-    if params.restriction != "full":
-        wanted = [params.restriction] if isinstance(params.restriction, str) else params.restriction
-        known = dict(model.module.named_parameters())
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
-            raise UserError(
-                f"params.restriction names no parameter of the model: {', '.join(unknown)}", f"such as {', '.join(list(known)[:4])}"
-            )
-        masks = {name: None for name in wanted}
+def problem_of(manifest: Manifest, model: LoadedModel, rows: Mapping[str, TokenRows], restriction: str | list[str]) -> ModuleProblem:
+    """The model's losses with those weights free that the restriction names; see `create_param_masks` for what it may say."""
+    params: ObservingParams = manifest.params
+    masks = None if restriction == "full" else create_param_masks(model.module, restriction)
     return ModuleProblem(
         model.module,
         rows[params.sampling_data].ids.long(),
@@ -130,7 +142,7 @@ def _problem(manifest: Manifest, params: SamplingParams, model: LoadedModel, row
     )
 
 
-def _executor(context: Context, problem: ModuleProblem, config: SamplerConfig) -> Executor:
+def executor_of(context: Context, problem: ModuleProblem, config: SamplerConfig) -> Executor:
     """How the chains run: as this shard chose when it first started, else as the manifest says, else by estimate."""
     path = context.shard_path / "executor.json"
     known = atomic.read_json(path)
@@ -142,7 +154,7 @@ def _executor(context: Context, problem: ModuleProblem, config: SamplerConfig) -
     return executor
 
 
-def _provenance(model: LoadedModel, rows: dict[str, TokenRows], executor: Executor) -> dict[str, Any]:
+def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Executor) -> dict[str, Any]:
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
     threads = max(executor.workers, executor.intra_threads)
     return {
@@ -165,9 +177,6 @@ def _sample(
     model: LoadedModel,
     emit: Callable[[Event], None],
 ) -> ChainsResult:
-    every = parse_interval(context.manifest.compute.checkpoint_every)
-    if every is None:
-        every = 10.0 if 8 * problem.space.numel < SMALL_STATE else 120.0
     reporter = Reporter(config, model.device, emit)
     return run_chains(
         problem,
@@ -176,7 +185,7 @@ def _sample(
         store=store,
         executor=executor,
         checkpoint_dir=context.checkpoint_path,
-        checkpoint_every=every,
+        checkpoint_every=checkpoint_seconds(context.manifest, problem),
         poll=lambda: Command(context.poll()),
         report=reporter.report,
         report_every=REPORT_EVERY,
