@@ -153,6 +153,7 @@ class RunScreen(WorkScreen):
         self.status = reading.status
         if self._view is None:
             self._view = view_for(self.status.kind)()
+            self._view.folder = self.folder
             await self.query_one("#live", TabPane).mount(self._view)
             self._view.focus()
         if changed or self._documents is None:

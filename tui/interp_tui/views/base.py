@@ -17,6 +17,7 @@ from interp_tui.sanitise import clean
 from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.trace import TracePlot
+from interp_tui_engine.runfolder import RunFolder
 
 WIDE = 110
 """From this width on, a view has room for a panel at its side."""
@@ -43,6 +44,9 @@ class RunView(Vertical, can_focus=True):
     RunView { padding: 0 1; }
     RunView:focus { background-tint: transparent; }
     """
+
+    folder: RunFolder | None = None
+    """The run's folder, for views that show what a finished run left in files; read it off the event loop."""
 
     class LookChanged(Message):
         """The user changed how the view looks: draw it soon."""

@@ -6,9 +6,9 @@ columns with the highest `drop` go first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, overload
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -50,6 +50,25 @@ class Row:
 
     key: str
     cells: tuple[Cell, ...]
+
+
+class _Made(Sequence[Row]):
+    """Rows that are made one by one, as they are looked at."""
+
+    def __init__(self, keys: Sequence[str], make: Callable[[int], Row]) -> None:
+        self.keys, self.make = keys, make
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return [self.make(place) for place in range(len(self))[index]]
+        return self.make(range(len(self))[index])
 
 
 def layout(columns: Sequence[Column], width: int) -> list[int]:
@@ -129,7 +148,7 @@ class ListTable(ScrollView, can_focus=True):
         super().__init__(id=id)
         self.opens = opens
         self.columns = tuple(columns)
-        self.rows: list[Row] = []
+        self.rows: Sequence[Row] = []
         self._place: dict[str, int] = {}
         self.cursor = 0
         self._colours: dict[str, Color] = {}
@@ -154,6 +173,18 @@ class ListTable(ScrollView, can_focus=True):
             if key is not None and self.max_scroll_y:
                 self.scroll_to(y=max(0, self.cursor - line), animate=False, immediate=True)
             self.refresh()
+        if self.key != key:
+            self.post_message(self.Highlighted(self, self.key))
+
+    def set_long(self, keys: Sequence[str], make: Callable[[int], Row]) -> None:
+        """As `set_rows`, for tables of many rows: `make` makes the row at a place when it is drawn."""
+        key = self.key
+        self.rows = _Made(keys, make)
+        self._place = {name: index for index, name in enumerate(keys)}
+        self.cursor = self._place.get(key, 0) if key is not None else 0
+        self.virtual_size = Size(self.size.width, len(keys) + 1)
+        self.scroll_to(y=max(0, self.cursor - self.size.height // 2), animate=False, immediate=True)
+        self.refresh()
         if self.key != key:
             self.post_message(self.Highlighted(self, self.key))
 

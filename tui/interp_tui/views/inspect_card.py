@@ -1,0 +1,111 @@
+"""One feature's card: what it fires on, how often and how strongly, what it promotes, and the evidence that it matters. Headless."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from interp_tui.numbers import number, spark
+from interp_tui.runstate import number as finite
+from interp_tui.sanitise import clean
+from interp_tui.widgets.axisbar import on_axis
+from interp_tui.widgets.facts import rich_style
+
+NUMBER_WIDTH = 8
+
+
+def card_text(
+    row: Mapping[str, Any], card: Mapping[str, Any] | None, width: int, height: int, colours: Mapping[str, str], *, ascii: bool
+) -> Text:
+    """The card, `width` cells wide and at most `height` lines: the evidence first, then examples as far as they fit."""
+    muted, accent, good = (rich_style(colours.get(name, "")) for name in ("muted", "accent", "good"))
+    text = Text(end="", no_wrap=True, overflow="ellipsis")
+    label = clean(str(row.get("label") or (card or {}).get("label") or ""), limit=width)
+    name = clean(str(row.get("feature_id", "")), limit=width)
+    text.append(name, rich_style(colours.get("accent", ""), bold=True))
+    text.append(f"  {label}" if label and label != name else "", "")
+    for sign, said, style in _evidence(row, accent, good):
+        text.append(f"\n{sign:<9}", muted)
+        text.append(_plain(said, ascii), style)
+    if (value := finite(row.get("effect"))) is not None and width >= 34:
+        low, high = finite(row.get("effect_low")), finite(row.get("effect_high"))
+        limit = max(abs(v) for v in (value, low or 0.0, high or 0.0, 1e-9)) * 1.15
+        half = (high - low) / 2 if low is not None and high is not None else 0.0
+        drawn = on_axis(value, min(41, width - 10), limit=limit, mark=0.0, error=half)
+        text.append(f"\n{'':<9}{_plain(drawn, ascii)}", good if row.get("clear") else muted)
+    metadata = (card or {}).get("metadata")
+    if not isinstance(metadata, Mapping):
+        text.append("\nno card: only the first features get one (params.cards)", muted)
+        return text
+    for line in _distribution(metadata, width, ascii=ascii):
+        text.append(f"\n{line[0]:<9}", muted)
+        text.append(line[1])
+    for key, sign in (("promotes", "promotes"), ("suppresses", "suppress"), ("nearest", "nearest")):
+        tokens = metadata.get(key)
+        if isinstance(tokens, Sequence) and not isinstance(tokens, str) and tokens:
+            text.append(f"\n{sign:<9}", muted)
+            text.append("  ".join(clean(str(token), limit=16) for token in tokens[:8]))
+    room = height - text.plain.count("\n") - 1
+    _examples(text, metadata.get("activating"), width, room, muted, accent)
+    return text
+
+
+def _evidence(row: Mapping[str, Any], accent: str, good: str) -> list[tuple[str, str, str]]:
+    area, low, high = (finite(row.get(name)) for name in ("auroc", "auroc_low", "auroc_high"))
+    found = []
+    if area is not None and low is not None and high is not None:
+        word = "rises" if row.get("direction") == 1 else "falls"
+        fitted = number(finite(row.get("auroc_fitted")), 3)
+        found.append(("AUROC", f"{area:.3f} [{low:.3f}, {high:.3f}] {word}   fitted {fitted}", ""))
+        q, family, r = (finite(row.get(name)) for name in ("q", "family_p", "correlation"))
+        found.append(("q", f"{number(q, 2)}   family-wise p {number(family, 2)}   r {number(r, 2)}", ""))
+        stable, specific = finite(row.get("stability")), finite(row.get("specificity"))
+        more = f"   specificity {number(specific, 2)}" if specific is not None else ""
+        found.append(("stable", f"{number(stable, 2)}{more}", ""))
+    effect = finite(row.get("effect"))
+    if effect is not None:
+        ends = [finite(row.get("effect_low")), finite(row.get("effect_high"))]
+        said = number(effect, 3) + (f" [{number(ends[0], 3)}, {number(ends[1], 3)}]" if None not in ends else " (one row: no interval)")
+        clear = row.get("clear") is True
+        side = finite(row.get("side_effect"))
+        found.append(("effect", said + ("  ◆" if clear else ""), good if clear else ""))
+        control = finite(row.get("control"))
+        found.append(("side", f"{number(side, 2)}   controls {number(control, 2)}", ""))
+    return found
+
+
+def _distribution(metadata: Mapping[str, Any], width: int, *, ascii: bool) -> list[tuple[str, str]]:
+    bins = metadata.get("histogram")
+    if not isinstance(bins, Mapping) or not isinstance(bins.get("counts"), list):
+        return []
+    counts = [float(c) for c in bins["counts"] if isinstance(c, (int, float))]
+    fires, silent = sum(counts), finite(bins.get("silent")) or 0.0
+    share = fires / (fires + silent) if fires + silent else 0.0
+    ends = f"{number(finite(bins.get('low')), 3)} … {number(finite(bins.get('high')), 3)}"
+    return [("values", f"{spark(counts, 12, ascii=ascii)}  {_plain(ends, ascii)}   fires on {share:.0%}".replace("%", " %"))]
+
+
+def _examples(text: Text, found: Any, width: int, room: int, muted: str, accent: str) -> None:
+    """The texts it fires on most, cut to one line each; the end of a text is what it fired at, so that is what is kept."""
+    if not isinstance(found, list) or room < 2:
+        return
+    text.append("\nfires most on", muted)
+    for example in found[: room - 1]:
+        if not isinstance(example, Mapping):
+            continue
+        value = number(finite(example.get("activation")), 3).rjust(NUMBER_WIDTH)
+        said = clean(" ".join(str(example.get("text", "")).split()), limit=2000)
+        space = max(8, width - NUMBER_WIDTH - 3)
+        if cell_len(said) > space:
+            said = "…" + said[-(space - 1) :]
+            said = set_cell_size(said, space) if cell_len(said) > space else said
+        text.append(f"\n{value}  ", accent)
+        text.append(said)
+
+
+def _plain(text: str, ascii: bool) -> str:
+    """In a terminal of ASCII only: signs that have one."""
+    return text.translate(str.maketrans("◆├┤─│┊▶◀—…", "*[]-|:><-.")) if ascii else text
