@@ -129,16 +129,16 @@ class ChainWeights:
         self.flat = space.anchor.clone()
         self._model_flat = self.flat if space.dtype == torch.float32 else self.flat.to(space.dtype)
         self._packed_gradient = torch.zeros(space.packed, dtype=space.dtype, device=space.device)
-        # .data: each leaf counts its own changes, so that updating one parameter in the backward pass does not void those still to come
+        # .data: each leaf counts its own changes, so that updating one of them in the backward pass does not void the others
         self.leaves: dict[str, Tensor] = {name: nn.Parameter(view.data) for name, view in space.views(self._model_flat).items()}
         self.on_gradient: Callable[[Sequence[Block]], None] | None = None
-        """Called in the backward pass with the blocks of a large parameter once its gradient is whole; the gradient goes when it returns."""
+        """Called in the backward pass with the blocks of a large parameter when its gradient is whole; then the gradient goes."""
         for slot in space.slots:
             if slot.start < space.packed:
                 self.leaves[slot.name].grad = self._packed_gradient[slot.start : slot.stop].view(slot.shape)
             else:
                 blocks = tuple(block for block in space.blocks if block.slot is slot)
-                self.leaves[slot.name].register_post_accumulate_grad_hook(partial(self._gradient_is_whole, blocks))
+                self.leaves[slot.name].register_post_accumulate_grad_hook(partial(self._gradient_is_whole, blocks))  # type: ignore[no-untyped-call]
 
     def _gradient_is_whole(self, blocks: Sequence[Block], leaf: Tensor) -> None:
         if self.on_gradient is not None:

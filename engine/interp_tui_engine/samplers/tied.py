@@ -64,7 +64,7 @@ class _LookUp(torch.autograd.Function):
 
 
 def tie(embedding: nn.Module, unembedding: nn.Linear) -> TiedGradient | None:
-    """Have the look-up of `embedding` share its gradient with `unembedding`; None, and nothing changed, where that is not a plain tied pair.
+    """Have the look-up of `embedding` share its gradient with `unembedding`; None, and nothing changed, where they are no plain tied pair.
 
     Changes the module given: a chain's own copy of the model.
     """
@@ -81,5 +81,5 @@ def tie(embedding: nn.Module, unembedding: nn.Linear) -> TiedGradient | None:
         found: Tensor = _LookUp.apply(weight, tokens, tied, padding)  # type: ignore[no-untyped-call]
         return found
 
-    embedding.forward = look_up  # type: ignore[method-assign]
+    embedding.forward = look_up  # type: ignore[method-assign,assignment]
     return tied
