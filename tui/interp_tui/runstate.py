@@ -101,6 +101,8 @@ class RunState:
         """Loss by draw, for each chain."""
         self.failures: dict[int, Failure] = {}
         self.cases: dict[int, Mapping[str, Any]] = {}
+        self.cells: dict[int, Mapping[str, Any]] = {}
+        """Every batch of cells that a run told of, by its number: what a grid fills from."""
         self.warnings: deque[str] = deque(maxlen=NOTES)
         self.checkpoint: Checkpoint | None = None
         self.ending: Ending | None = None
@@ -179,6 +181,9 @@ class RunState:
         if event.series == "chains":
             self._chains[stamped.shard] = values
             self._extend_traces(values)
+        elif event.series == "cells":
+            if isinstance(event.step, int) and (event.step in self.cells or len(self.cells) < MAX_CASES):
+                self.cells[event.step] = values
         elif event.series == "case":
             if isinstance(event.step, int) and (event.step in self.cases or len(self.cases) < MAX_CASES):
                 self.cases[event.step] = values
@@ -206,6 +211,15 @@ class RunState:
                 if len(self.traces) >= MAX_CHAINS:
                     continue
                 trace = self.traces[chain] = Trace()
+            if (
+                len(points) == 1
+                and type(point := points[0]) is list
+                and len(point) == 2
+                and type(point[0]) is int
+                and type(point[1]) is float
+            ):
+                trace.add(point[0], point[1])  # what nearly every event of a long run holds, and most of the time it takes to open one
+                continue
             # a resumed run tells again what came before in a few means of many draws: the draws themselves are here, and equal
             known = trace.last if len(points) > 1 and _spread(points) >= len(points) else -1
             for point in points:
