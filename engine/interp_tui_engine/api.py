@@ -29,6 +29,7 @@ from .runfolder import RunFolder, new_run_path, runs_root
 from .samplers.chains import ChainsSnapshot, Command, run_chains
 from .samplers.executor import choose_executor
 from .samplers.problem import Batch, FunctionProblem, Loss, ModuleProblem, Problem
+from .samplers.restricted import HIDDEN, IDS
 from .samplers.settings import SamplerConfig
 from .samplers.store import ObservableSpec, SampleStore, open_samples
 
@@ -129,7 +130,8 @@ def sample(
         obs_seed=obs_seed,
     )
     counts = [count for _, count in seen.values()]
-    return _sample(problem, config, counts, output_path, chains, on_progress, _fingerprint(problem, param_masks))
+    fingerprint = _fingerprint(problem, param_masks, dict(model.named_parameters()))
+    return _sample(problem, config, counts, output_path, chains, on_progress, fingerprint)
 
 
 def sample_function(
@@ -158,7 +160,7 @@ def sample_function(
     }
     problem = FunctionProblem(loss, parameters, data, seen, config.batch_size, masks=param_masks, obs_seed=obs_seed)
     counts = [int(count) for _, count in seen.values()]
-    return _sample(problem, config, counts, output_path, chains, on_progress, _fingerprint(problem, param_masks))
+    return _sample(problem, config, counts, output_path, chains, on_progress, _fingerprint(problem, param_masks, parameters))
 
 
 def llc(
@@ -213,15 +215,19 @@ def _ids(rows: Rows, name: str) -> Tensor:
     return rows_from_dataset(rows, name=name).ids.long()
 
 
-def _fingerprint(problem: Problem, masks: Masks | None) -> str:
-    """sha256 over what is sampled: the weights at w₀, the masks, and the observables' rows."""
-    digest = hashlib.sha256(problem.space.anchor.detach().cpu().numpy().data)  # not a copy: it would double a large model
+def _fingerprint(problem: Problem, masks: Masks | None, parameters: Mapping[str, Tensor]) -> str:
+    """sha256 over what is sampled: all weights at w₀, those that stay fixed too, the masks, and the rows of data and observables."""
+    digest = hashlib.sha256()
+    for tensor in parameters.values():
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     for name, mask in sorted((masks or {}).items()):
         digest.update(name.encode())
         if mask is not None:
             digest.update(mask.detach().cpu().contiguous().numpy().data)
     everything: list[Batch] = [problem.batch(torch.arange(problem.rows)), *(observable.data for observable in problem.observables)]
     for batch in everything:
+        if isinstance(batch, Mapping) and HIDDEN in batch:  # follows from weights and rows, and may differ in its last bits elsewhere
+            batch = batch[IDS]
         tensors: Sequence[Tensor] = [batch] if isinstance(batch, Tensor) else list(batch.values()) if isinstance(batch, Mapping) else batch
         for tensor in tensors:
             digest.update(tensor.detach().cpu().contiguous().numpy().data)

@@ -14,6 +14,8 @@ from torch import nn
 from interp_tui_engine.samplers.batches import BatchOrder
 from interp_tui_engine.samplers.noise import NoiseSource
 from interp_tui_engine.samplers.parameters import ParameterSpace, named_parameters
+from interp_tui_engine.samplers.restricted import moving
+from interp_tui_engine.samplers.slabs import Slab
 
 
 def token_losses(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
@@ -23,19 +25,23 @@ def token_losses(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
     return -torch.log_softmax(logits[:, :-1].float(), -1).gather(-1, ids[:, 1:, None])[..., 0]
 
 
-def noise_by_name(space: ParameterSpace, seed: int, chain: int, step: int, stream: str) -> dict[str, torch.Tensor]:
-    """The step's standard normal numbers, laid out as the engine lays out parameters."""
+def noise_by_name(
+    space: ParameterSpace, slabs: dict[str, Slab], shapes: dict[str, torch.Size], seed: int, chain: int, step: int, stream: str
+) -> dict[str, torch.Tensor]:
+    """The step's standard normal numbers, laid out as the engine lays out what moves; 0 where nothing moves."""
     source = NoiseSource(seed, chain, len(space.blocks), stream, torch.device("cpu"))
     flat = torch.zeros(space.size)
     for block in space.blocks:
         flat[block.start : block.stop] = source.fill(torch.empty(block.stop - block.start), step, block.index)
-    return {slot.name: flat[slot.start : slot.stop].view(slot.shape) for slot in space.slots}
+    found = {slot.name: flat[slot.start : slot.stop].view(slot.shape) for slot in space.slots}
+    return {n: slabs[n].put(torch.zeros(shapes[n]), part) if n in slabs else part for n, part in found.items()}
 
 
 def sample_reference(model, rows, observable, config, masks=None):
     """Returns init_loss (t,), micro (chain, step, batch, t), observed (chain, draw, n, t) and final weights per chain."""
+    space, slabs = moving(model, masks)
     parameters, masks = named_parameters(model, masks)
-    space = ParameterSpace(parameters, masks)
+    shapes = {n: p.shape for n, p in parameters.items()}
     order = BatchOrder(rows.shape[0], config)
     model = copy.deepcopy(model).eval()
     with torch.no_grad():
@@ -47,7 +53,7 @@ def sample_reference(model, rows, observable, config, masks=None):
         anchor = {n: p.detach().clone() for n, p in named.items()}
         square = {n: torch.zeros_like(p) for n, p in named.items()}
         if config.init_noise:
-            kick = noise_by_name(space, config.init_seed, chain, 0, "init")
+            kick = noise_by_name(space, slabs, shapes, config.init_seed, chain, 0, "init")
             for n, p in named.items():
                 m = 1.0 if masks is None or masks[n] is None else masks[n].float()
                 p.data += config.init_noise * kick[n] * m
@@ -58,7 +64,7 @@ def sample_reference(model, rows, observable, config, masks=None):
             losses = [token_losses(chain_model, rows[b]) for b in order.step(step, chain)]
             (sum(x.mean() for x in losses) / len(losses)).backward()
             micro[-1].append(torch.cat(losses).detach())
-            noise = noise_by_name(space, config.init_seed, chain, step, "step")
+            noise = noise_by_name(space, slabs, shapes, config.init_seed, chain, step, "step")
             for n, p in named.items():
                 g_diag = torch.ones_like(p)
                 if config.sampling_method == "rmsprop_sgld":

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .batches import observable_rows
-from .language_model import LossFn, find_head, functional_losses, fused_losses, plain_losses, with_parameters
-from .parameters import Masks, ParameterSpace, named_parameters
+from .language_model import LossFn
+from .parameters import Masks, ParameterSpace
+from .prefix import Prefixes
+from .restricted import RestrictedModel
 
 Batch = Tensor | Mapping[str, Tensor] | Sequence[Tensor]
 """One batch: a tensor, or several, with the rows first."""
@@ -84,7 +86,10 @@ class ModuleProblem:
     """Next-token losses of a module over token rows `(n, t+1)`.
 
     observables: name -> (token rows, batches per draw). loss_fn: `(model, input_ids) -> (b, t)`, in place of cross-entropy.
-    budget: bytes that one chunk of logits may take. The module itself is never changed: chains compute with copies in eval mode.
+    budget: bytes that one chunk of logits may take. prefixes: what is known of the layers below the restricted ones, shared with other
+    problems of the same model; without one, the problem keeps its own within `budget`.
+    The module itself is never changed: chains compute with copies in eval mode. A batch is `input_ids`, with what enters the lowest
+    restricted layer as `hidden` beside them where that is kept.
     """
 
     def __init__(
@@ -97,21 +102,22 @@ class ModuleProblem:
         loss_fn: LossFn | None = None,
         budget: int = 256 << 20,
         obs_seed: int = 1337,
+        prefixes: Prefixes | None = None,
     ) -> None:
         if token_rows.ndim != 2 or token_rows.shape[1] < 2:
             what = f"token rows of shape {tuple(token_rows.shape)}"
             raise UserError(what, "A row needs at least 2 tokens: one to predict from, one to predict.")
-        parameters, resolved = named_parameters(model, masks)
-        self.space = ParameterSpace(parameters, resolved)
         self.rows, self.positions = int(token_rows.shape[0]), int(token_rows.shape[1]) - 1
-        self._model, self._loss_fn, self._budget = model, loss_fn, budget
-        self._tokens = token_rows.to(self.space.device)
+        device = next(model.parameters()).device
+        sample = token_rows[:2, : min(self.positions + 1, 17)].to(device)
+        self._model = RestrictedModel(model, masks, loss_fn, sample, budget, batch_size, Prefixes(budget) if prefixes is None else prefixes)
+        self.space: ParameterSpace = self._model.space
+        self.head = self._model.head
         self.observables = tuple(self._observable(name, *spec, batch_size, obs_seed) for name, spec in observables.items())
         names = [o.name for o in self.observables]
         if len(set(names)) != len(names):
             raise UserError(f"observables {list(observables)} share an identifier after cleaning: {names}")
-        self._sample = self._tokens[:2, : min(self.positions + 1, 17)]
-        self.head = None if loss_fn is not None else find_head(with_parameters(model, {}), self._sample, budget)
+        self._data = self._model.prepared("sampling data", token_rows.to(device))
 
     def _observable(self, name: str, rows: Tensor, batches: int, batch_size: int, seed: int) -> Observable:
         if rows.ndim != 2 or rows.shape[1] != self.positions + 1:
@@ -119,43 +125,16 @@ class ModuleProblem:
             raise UserError(what, f"They must hold {self.positions + 1} tokens, as the sampling rows do.")
         chosen = torch.tensor(observable_rows(name, int(rows.shape[0]), batches * batch_size, seed))
         ids = rows[chosen].to(self.space.device)
-        return Observable(obs_id(name), ids, batch_size, ids)
+        return Observable(obs_id(name), self._model.prepared(f"observable {name}", ids), batch_size, ids)
 
-    def batch(self, rows: Int[Tensor, " b"]) -> Tensor:
-        return self._tokens[rows.to(self._tokens.device)]
+    def batch(self, rows: Int[Tensor, " b"]) -> Batch:
+        return take(self._data, rows.to(self.space.device))
 
     def bind(self, leaves: Mapping[str, Tensor]) -> RowLoss:
-        model = with_parameters(self._model, leaves)
-        head, budget, loss_fn = self.head, self._budget, self._loss_fn
-        if loss_fn is not None:
-            custom = loss_fn
-            return lambda batch: _checked(custom(model, _tokens(batch)), _tokens(batch))
-        if head is not None:
-            known = head
-            return lambda batch: fused_losses(model, known, _tokens(batch), budget)
-        return lambda batch: plain_losses(model, _tokens(batch))
+        return self._model.bind(leaves)
 
     def functional(self, leaves: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        if self._loss_fn is not None:
-            raise UserError("a custom loss_fn(model, input_ids) cannot run with chains = 'vmap'", "Use 'threads' or 'serial'.")
-        return functional_losses(self._eval_model(), leaves, _tokens(batch))
-
-    def _eval_model(self) -> nn.Module:
-        if not hasattr(self, "_stateless"):
-            self._stateless = with_parameters(self._model, {})
-        return self._stateless
-
-
-def _tokens(batch: Batch) -> Tensor:
-    assert isinstance(batch, Tensor)
-    return batch
-
-
-def _checked(losses: Tensor, input_ids: Tensor) -> Tensor:
-    want = (input_ids.shape[0], input_ids.shape[1] - 1)
-    if tuple(losses.shape) != want:
-        raise UserError(f"loss_fn returned shape {tuple(losses.shape)}", f"It must return a loss per predicted token, {want}.")
-    return losses.float()
+        return self._model.functional(leaves, batch)
 
 
 Loss = Callable[[Mapping[str, Tensor], Batch], Tensor]

@@ -1,0 +1,174 @@
+"""A language model of which only a part is sampled: the parameters that move, and losses that compute no more than their moving needs.
+
+Weights outside the restriction get no gradient and no noise; of a weight that is restricted to rows or columns, these alone are sampled;
+what lies below the lowest restricted layer is computed once for rows that are seen again. None of this changes what is sampled: the
+losses are those of the whole model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .language_model import LossFn, find_head, functional_losses, fused_losses, plain_losses, tie_gradients, with_parameters
+from .losses import plain_cross_entropy
+from .parameters import Masks, ParameterSpace, named_parameters
+from .partial import install_slabs
+from .prefix import Cut, Injected, Prefixes, cut_of
+from .slabs import Slab, slab_of
+from .tied import TiedGradient
+
+IDS, HIDDEN = "input_ids", "hidden"
+
+
+@final
+class RestrictedModel:
+    """A model, the parameters of it that move, and its per-token losses as functions of them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        masks: Masks | None,
+        loss_fn: LossFn | None,
+        sample: Int[Tensor, "b t1"],
+        budget: int,
+        batch_size: int,
+        prefixes: Prefixes,
+    ) -> None:
+        self.space, self._slabs = moving(model, masks)
+        self._model, self._loss_fn, self._budget, self._batch_size, self._prefixes = model, loss_fn, budget, batch_size, prefixes
+        self._stateless: dict[bool, tuple[nn.Module, Injected | None]] = {}
+        self.head = None if loss_fn is not None else find_head(with_parameters(model, {}), sample, budget)
+        wanted = () if masks is None or loss_fn is not None else tuple(slot.name for slot in self.space.slots)
+        self.cut = self._that_works(cut_of(model, wanted), sample)
+
+    def prepared(self, name: str, rows: Int[Tensor, "n t1"]) -> Tensor | dict[str, Tensor]:
+        """Rows as batches are taken from: with what enters the lowest restricted layer beside them, where that can be kept."""
+        if self.cut is None:
+            return rows
+        cut = self.cut
+        hidden = self._prefixes.get(name, cut, rows, lambda lower, known: self._entering(name, cut, rows, lower, known))
+        return rows if hidden is None else {IDS: rows, HIDDEN: hidden}
+
+    def bind(self, leaves: Mapping[str, Tensor]) -> Callable[[Any], Tensor]:
+        """The loss as a function of a batch, computing with these leaves, in one thread at a time."""
+        copies: dict[bool, tuple[nn.Module, Injected | None]] = {False: self._copy(leaves, shorten=False)}
+        tied = None if self.head is None else tie_gradients(copies[False][0])
+        if self.cut is not None:
+            copies[True] = self._copy(leaves, shorten=True)
+
+        def loss(batch: Any) -> Tensor:
+            ids, hidden = _parts(batch)
+            model, injected = copies[hidden is not None]
+            if injected is not None:
+                injected.hidden = hidden
+            return self._losses(model, ids, tied if injected is None else None)
+
+        return loss
+
+    def functional(self, leaves: Mapping[str, Tensor], batch: Any) -> Float[Tensor, "b t"]:
+        """The same loss as a pure function of the leaves, for torch.func transforms."""
+        if self._loss_fn is not None:
+            raise UserError("a custom loss_fn(model, input_ids) cannot run with chains = 'vmap'", "Use 'threads' or 'serial'.")
+        ids, hidden = _parts(batch)
+        short = hidden is not None
+        if short not in self._stateless:
+            self._stateless[short] = self._copy({}, shorten=short)
+        model, injected = self._stateless[short]
+        if injected is not None:
+            injected.hidden = hidden
+        fixed = dict(self._model.named_parameters()) if self._slabs else {}
+        whole = {n: self._slabs[n].put(fixed[n].detach(), leaf) if n in self._slabs else leaf for n, leaf in leaves.items()}
+        if hidden is None or self.head is None:
+            return functional_losses(model, whole, ids)
+        # The fused losses, which the kept activations come from, do not feed the last token.
+        output = torch.func.functional_call(model, whole, (ids[..., :-1],), {"use_cache": False})
+        return plain_cross_entropy(output.logits, ids[..., 1:])
+
+    def _copy(self, leaves: Mapping[str, Tensor], *, shorten: bool) -> tuple[nn.Module, Injected | None]:
+        model = with_parameters(self._model, {name: leaf for name, leaf in leaves.items() if name not in self._slabs})
+        install_slabs(model, {name: slab for name, slab in self._slabs.items() if name in leaves}, leaves)
+        return model, self.cut.shorten(model) if shorten and self.cut is not None else None
+
+    def _losses(self, model: nn.Module, ids: Int[Tensor, "b t1"], tied: TiedGradient | None = None) -> Float[Tensor, "b t"]:
+        if self._loss_fn is not None:
+            return _checked(self._loss_fn(model, ids), ids)
+        return plain_losses(model, ids) if self.head is None else fused_losses(model, self.head, ids, self._budget, tied)
+
+    def _that_works(self, cut: Cut | None, sample: Tensor) -> Cut | None:
+        """The cut, if going on from it gives the losses of the whole model; a model that shares more between blocks does not."""
+        if cut is None:
+            return None
+        whole, short = with_parameters(self._model, {}), with_parameters(self._model, {})
+        tolerance = 16 * torch.finfo(self.space.dtype).eps
+        try:
+            with torch.no_grad():
+                want = self._losses(whole, sample)
+                injected = cut.shorten(short)
+                injected.hidden = cut.entering(whole, self._losses, sample)
+                if injected.hidden is None:
+                    return None
+                got = self._losses(short, sample)
+        except (AttributeError, TypeError, RuntimeError, KeyError, IndexError):
+            return None
+        return cut if torch.allclose(got, want, rtol=tolerance, atol=tolerance) else None
+
+    def _entering(self, name: str, cut: Cut, rows: Tensor, lower: Cut | None, known: Tensor | None) -> Tensor | None:
+        """What enters the cut for all rows, computed batch by batch in their order: the same whichever rows are asked for first."""
+        model = with_parameters(self._model, {})
+        injected = None if lower is None else lower.shorten(model)
+        found: Tensor | None = None
+        for start in range(0, rows.shape[0], self._batch_size):
+            part = slice(start, start + self._batch_size)
+            if injected is not None and known is not None:
+                injected.hidden = known[part]
+            here = cut.entering(model, self._losses, rows[part])
+            if here is None:
+                return None
+            if found is None:
+                if not self._prefixes.room_for(name, here.nbytes // here.shape[0] * rows.shape[0]):
+                    return None
+                found = here.new_empty((rows.shape[0], *here.shape[1:]))
+            found[part] = here
+        return found
+
+
+def moving(model: nn.Module, masks: Masks | None) -> tuple[ParameterSpace, dict[str, Slab]]:
+    """The space of what moves, and the slabs: a parameter with a slab is in the space as that slab alone, and without a mask."""
+    parameters, resolved = named_parameters(model, masks)
+    if resolved is None:
+        return ParameterSpace(parameters, None), {}
+    slabs = _slabs(model, parameters, resolved)
+    parts = {name: slab.take(parameters[name].detach()) for name, slab in slabs.items()}
+    return ParameterSpace({**parameters, **parts}, {**resolved, **dict.fromkeys(parts)}), slabs
+
+
+def _parts(batch: Any) -> tuple[Tensor, Tensor | None]:
+    return (batch[IDS], batch[HIDDEN]) if isinstance(batch, Mapping) else (batch, None)
+
+
+def _slabs(model: nn.Module, parameters: Mapping[str, Tensor], masks: Masks) -> dict[str, Slab]:
+    """The parameters of which a mask keeps rows or columns; those with two names stay whole, since both modules need all of them."""
+    uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    found = {}
+    for name, mask in masks.items():
+        parameter = parameters.get(name)
+        if mask is None or parameter is None or mask.shape != parameter.shape or uses[id(parameter)] > 1:
+            continue
+        slab = slab_of(mask.to(parameter.device))
+        if slab is not None:
+            found[name] = slab
+    return found
+
+
+def _checked(losses: Tensor, input_ids: Tensor) -> Tensor:
+    want = (input_ids.shape[0], input_ids.shape[1] - 1)
+    if tuple(losses.shape) != want:
+        raise UserError(f"loss_fn returned shape {tuple(losses.shape)}", f"It must return a loss per predicted token, {want}.")
+    return losses.float()

@@ -1,0 +1,234 @@
+"""Restricted sampling computes less and samples the same: against the whole model with a mask, and against the slow loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import interp_tui_engine as engine
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.models.restrictions.masks import create_param_masks
+from interp_tui_engine.samplers.parameters import ChainWeights
+from interp_tui_engine.samplers.prefix import Prefixes
+from interp_tui_engine.samplers.problem import ModuleProblem, take
+from interp_tui_engine.samplers.restricted import HIDDEN
+from interp_tui_engine.samplers.settings import SamplerConfig
+from interp_tui_engine.samplers.slabs import Slab, slab_of
+from references.sgld_loop import sample_reference, token_losses
+from references.tiny_architectures import LAYERS, VOCABULARY, tiny_model
+
+BATCH = 4
+SAME = dict(rtol=1e-5, atol=1e-6)
+"""Sums of some hundred float32 numbers taken in another order differ by a few eps (1.2e-7) of their size."""
+LLAMA = [
+    "l0h1",
+    "l1h3",
+    "l1g0",
+    "l1kv1",
+    "l1 attn",
+    "l1 mlp",
+    "l1",
+    "embed",
+    "unembed",
+    "model.norm.weight",
+    ["l0h0", "l1h2"],
+    ["l1h0", "l1h2"],
+]
+OTHERS = [
+    *[("gpt2", "l1h2"), ("gpt_neox", "l1h2"), ("gpt_neox", "l1h0"), ("falcon", "l1h3"), ("qwen2", "l1h1"), ("phi3", "l1h1")],
+    *[("gpt_oss", "l1h0"), ("mixtral", "l1h1"), ("gemma3n_text", "l1h0"), ("bart", "l1h1"), ("deepseek_v3", "l1h2"), ("jamba", "l1h1")],
+    *[("mamba", "l1"), ("xlm", "l1h1"), ("cohere2", "l1 mlp"), ("bloom", "l1h1"), ("olmo2", "l1"), ("gemma4_text", "l1h1")],
+]
+
+
+def model_of(model_type: str, **settings: object) -> nn.Module:
+    torch.manual_seed(3)
+    if model_type == "llama":
+        settings = {"tie_word_embeddings": False, **settings}
+    return tiny_model(model_type, **settings).requires_grad_(False)
+
+
+def rows_of(count: int, seed: int = 0) -> Tensor:
+    return torch.randint(4, VOCABULARY, (count, 9), generator=torch.Generator().manual_seed(seed))
+
+
+def whole_gradients(model: nn.Module, masks: Mapping[str, Tensor | None], ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Losses and the gradient of their mean for every restricted parameter as a whole, times the mask: autograd on the plain model."""
+    leaves = dict(model.named_parameters())
+    wanted = [leaves[name].requires_grad_(True) for name in masks]
+    losses = token_losses(model, ids)
+    found = torch.autograd.grad(losses.mean(), wanted)
+    for leaf in wanted:
+        leaf.requires_grad_(False)
+    return losses.detach(), {n: g if m is None else g * m for (n, m), g in zip(masks.items(), found, strict=True)}
+
+
+def check_against_the_whole_model(model: nn.Module, masks: Mapping[str, Tensor | None]) -> ModuleProblem:
+    rows = rows_of(12)
+    problem = ModuleProblem(model, rows, {"seen": (rows_of(8, 1), 1)}, BATCH, masks=masks)
+    weights = ChainWeights(problem.space)
+    loss = problem.bind(weights.leaves)
+    with torch.no_grad():  # away from w0, so that nothing agrees because it was not looked at
+        weights.load(weights.flat + 0.05 * torch.randn(weights.flat.shape, generator=torch.Generator().manual_seed(5)))
+    moved = {name: p.detach().clone() for name, p in model.named_parameters()}
+    slabs = problem._model._slabs
+    for slot in problem.space.slots:
+        part = weights.leaves[slot.name].detach()
+        whole = (
+            slabs[slot.name].put(moved[slot.name], part)
+            if slot.name in slabs
+            else torch.where(_of(masks, slot, moved), part, moved[slot.name])
+        )
+        dict(model.named_parameters())[slot.name].data.copy_(whole)
+        if slot.name not in slabs:
+            weights.leaves[slot.name].data.copy_(whole)
+    index = torch.tensor([7, 2, 11, 5])
+    weights.zero_gradients()
+    losses = loss(problem.batch(index))
+    losses.mean().backward()
+    want, gradients = whole_gradients(model, masks, rows[index])
+    np.testing.assert_allclose(losses.detach(), want, **SAME)
+    scale = max(float(gradient.abs().max()) for gradient in gradients.values())  # that of a key's bias is 0, as softmax does not see it
+    assert scale > 0
+    for name, gradient in gradients.items():
+        expected = slabs[name].take(gradient) if name in slabs else gradient
+        got = weights.leaves[name].grad
+        got = got if name in slabs or masks[name] is None else got * masks[name]
+        np.testing.assert_allclose(got / scale, expected / scale, rtol=0, atol=2e-5)
+    observed = problem.observables[0]
+    with torch.no_grad():
+        np.testing.assert_allclose(loss(take(observed.data, slice(0, BATCH))), token_losses(model, observed.input_ids[:BATCH]), **SAME)
+        np.testing.assert_allclose(problem.functional(weights.leaves, problem.batch(index)), want, **SAME)
+    return problem
+
+
+def _of(masks: Mapping[str, Tensor | None], slot: object, like: Mapping[str, Tensor]) -> Tensor:
+    mask = masks[slot.name]
+    return torch.ones_like(like[slot.name], dtype=torch.bool) if mask is None else mask.bool()
+
+
+@pytest.mark.parametrize("restriction", LLAMA, ids=str)
+def test_losses_and_gradients_are_those_of_the_whole_model(restriction: str | list[str]) -> None:
+    model = model_of("llama")
+    masks = create_param_masks(model, restriction)
+    problem = check_against_the_whole_model(model, masks)
+    moving = sum(p.numel() if (m := masks[n]) is None else int(m.sum()) for n, p in model.named_parameters() if n in masks)
+    assert problem.space.numel == moving == sum(s.stop - s.start for s in problem.space.slots), "nothing else is held, drawn or updated"
+
+
+@pytest.mark.parametrize(("model_type", "restriction"), OTHERS)
+def test_other_architectures(model_type: str, restriction: str) -> None:
+    model = model_of(model_type)
+    check_against_the_whole_model(model, create_param_masks(model, restriction))
+
+
+@pytest.mark.parametrize(
+    ("restriction", "depth"), [("l0h1", None), ("l1h0", 1), ("l1", 1), (["l0h1", "l1h1"], None), ("embed", None), ("unembed", 2)]
+)
+def test_layers_below_the_restriction_are_not_computed_again(restriction: str | list[str], depth: int | None) -> None:
+    model = model_of("llama")
+    problem = ModuleProblem(model, rows_of(12), {"seen": (rows_of(8), 1)}, BATCH, masks=create_param_masks(model, restriction))
+    assert (problem._model.cut and problem._model.cut.depth) == depth
+    block, calls = type(model.model.layers[0]), []
+    forward = block.forward
+    block.forward = lambda self, *a, **k: calls.append(self.self_attn.layer_idx) or forward(self, *a, **k)
+    try:
+        loss = problem.bind(ChainWeights(problem.space).leaves)
+        loss(problem.batch(torch.arange(BATCH))).sum().backward() if depth != LAYERS or restriction == "unembed" else None
+        loss(take(problem.observables[0].data, slice(0, BATCH)))
+    finally:
+        block.forward = forward
+    assert sorted(calls) == sorted(2 * list(range(depth or 0, LAYERS)))
+
+
+def test_what_does_not_fit_in_the_budget_is_computed_each_time() -> None:
+    model = model_of("llama")
+    masks = create_param_masks(model, "l1h0")
+    kept = ModuleProblem(model, rows_of(12), {"seen": (rows_of(8), 1)}, BATCH, masks=masks)
+    one_row = 8 * 32 * 4
+    tight = ModuleProblem(model, rows_of(12), {"seen": (rows_of(8), 1)}, BATCH, masks=masks, prefixes=Prefixes(4 * one_row))
+    assert isinstance(kept.batch(torch.arange(2)), Mapping)
+    assert isinstance(tight.observables[0].data, Mapping) and isinstance(tight.batch(torch.arange(2)), Tensor)
+    leaves = ChainWeights(kept.space).leaves
+    got, want = (p.bind(leaves)(p.batch(torch.arange(4))) for p in (tight, kept))
+    np.testing.assert_allclose(got.detach(), want.detach(), **SAME)
+
+
+def test_restrictions_share_what_lies_below_them() -> None:
+    model, shared, made = model_of("llama", num_hidden_layers=3), Prefixes(1 << 20), []
+    forward = type(model.model.layers[0]).forward
+    type(model.model.layers[0]).forward = lambda self, *a, **k: made.append(self.self_attn.layer_idx) or forward(self, *a, **k)
+    try:
+        problems = {}
+        for name in ("l1h0", "l1h1", "l2h0"):
+            made.clear()
+            problems[name] = ModuleProblem(model, rows_of(12), {}, 12, masks=create_param_masks(model, name), prefixes=shared)
+            problems[name, "layers"] = list(made)
+    finally:
+        type(model.model.layers[0]).forward = forward
+    alone = ModuleProblem(model, rows_of(12), {}, 12, masks=create_param_masks(model, "l2h0"))
+    assert len(problems["l1h1", "layers"]) < len(problems["l1h0", "layers"])
+    assert torch.equal(problems["l2h0"].batch(torch.arange(12))[HIDDEN], alone.batch(torch.arange(12))[HIDDEN])
+
+
+def test_a_model_that_shares_keys_between_layers_is_not_cut() -> None:
+    model = model_of("gemma4_text", num_hidden_layers=4, num_kv_shared_layers=2, layer_types=["sliding_attention", "full_attention"] * 2)
+    masks = create_param_masks(model, "l3 mlp")
+    assert check_against_the_whole_model(model, masks)._model.cut is None
+
+
+@pytest.mark.parametrize("method", ["sgmcmc_sgld", "rmsprop_sgld"])
+@pytest.mark.parametrize("restriction", ["l1h2", "l1g1", ["l0h1", "l1 mlp"]], ids=str)
+def test_sampling_a_restriction_equals_the_slow_loop(restriction: str | list[str], method: str) -> None:
+    model, rows, seen = model_of("llama"), rows_of(16), rows_of(4, 2)
+    masks = create_param_masks(model, restriction)
+    settings = dict(lr=1e-3, n_beta=20.0, localization=5.0, num_chains=2, num_draws=4, batch_size=BATCH, num_init_loss_batches=2)
+    got = engine.sample(model, rows, {"o": (seen, 1)}, param_masks=masks, sampling_method=method, chains="serial", **settings)
+    config = SamplerConfig(sampling_method=method, **settings)
+    chosen = torch.as_tensor(got["input_ids_o"].values).long()
+    init, micro, observed, _ = sample_reference(model.requires_grad_(True), rows, chosen, config, masks)
+    close = dict(rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(got["init_loss"].values[0], init, **close)
+    np.testing.assert_allclose(got["sampling_loss_micro"].values, micro.numpy(), **close)
+    np.testing.assert_allclose(got["loss_o"].values, observed.numpy(), **close)
+    assert np.ptp(observed.numpy().mean((0, 2, 3))) > 1e-4, "the chains do not move: the comparison says nothing"
+    stacked = engine.sample(model, rows, {"o": (seen, 1)}, param_masks=masks, sampling_method=method, chains="vmap", **settings)
+    np.testing.assert_allclose(stacked["loss_o"].values, observed.numpy(), rtol=2e-4, atol=2e-5)
+
+
+def test_a_store_of_another_model_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    model, rows = model_of("llama"), rows_of(16)
+    settings = dict(lr=1e-4, n_beta=1.0, num_chains=1, num_draws=2, batch_size=BATCH, num_init_loss_batches=1, chains="serial")
+    masks = create_param_masks(model, "l1h0")
+    engine.sample(model, rows, {}, param_masks=masks, output_path=tmp_path / "s.zarr", **settings)
+    engine.sample(model, rows, {}, param_masks=masks, output_path=tmp_path / "s.zarr", **settings)
+    model.model.layers[0].mlp.up_proj.weight.data.mul_(1.5)  # outside the restriction
+    with pytest.raises(UserError, match="holds other samples"):
+        engine.sample(model, rows, {}, param_masks=masks, output_path=tmp_path / "s.zarr", **settings)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(0, 2), st.data())
+def test_slabs_are_found_where_masks_are_slabs(shape: list[int], axis: int, data: st.DataObject) -> None:
+    axis %= len(shape)
+    keep = torch.tensor(data.draw(st.lists(st.booleans(), min_size=shape[axis], max_size=shape[axis])))
+    mask = keep.view([-1 if a == axis else 1 for a in range(len(shape))]).expand(shape)
+    slab = slab_of(mask)
+    if bool(keep.all()) or not bool(keep.any()):
+        assert slab is None
+        return
+    full = torch.randn(shape)
+    part = slab.take(full)
+    assert part.numel() == int(mask.sum()) and torch.equal(slab.put(torch.zeros(shape), part), full * mask)
+    assert slab_of(mask.float()) is not None and slab_of(mask * 0.5) is None
+
+
+def test_a_mask_of_single_elements_is_no_slab() -> None:
+    assert slab_of(torch.eye(3)) is None
+    assert Slab(0, torch.tensor([1, 2])).stretch == (1, 2) and Slab(0, torch.tensor([0, 2])).stretch is None
