@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64, UInt32
 
 from .split import FOLDS, Design
 from .spool import Column
@@ -25,6 +25,8 @@ class Groups(NamedTuple):
 
     positive: Float64[np.ndarray, " values"]
     negative: Float64[np.ndarray, " values"]
+    absent: int
+    """Rows at the implicit value, entries that hold it among them."""
 
 
 class Association(NamedTuple):
@@ -59,7 +61,7 @@ def associate(column: Column, design: Design) -> Association:
     groups = tie_groups(column, design.held_out, design.positive)
     area = auroc(groups)
     z = standardised(groups)
-    fires = int(design.held_out[column.rows[column.values != column.implicit]].sum())
+    fires = int((groups.positive + groups.negative).sum()) - groups.absent
     if not fit.any():
         direction = 1 if area >= 0.5 else -1
         fitted = max(area, 1 - area)
@@ -78,26 +80,38 @@ def associate(column: Column, design: Design) -> Association:
 def tie_groups(column: Column, chosen: Bool[np.ndarray, " rows"], positive: Bool[np.ndarray, " rows"]) -> Groups:
     """The tie groups of the chosen rows; those without an entry are one group, at the implicit value."""
     here = chosen[column.rows]
-    values, is_positive = column.values[here], positive[column.rows[here]]
-    order = np.argsort(values)
-    values, is_positive = values[order], is_positive[order]
+    if here.all():
+        rows, values = column.rows, column.values
+    else:
+        rows, values = column.rows[here], column.values[here]
+    # value and class in one whole number, in an order that is theirs: sorting those is several times quicker than sorting places
+    keys = np.sort((_ordered(values).astype(np.uint64) << np.uint64(1)) | positive[rows])
     total = int(chosen.sum())
     positives = int((chosen & positive).sum())
-    starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1]))) if len(values) else np.zeros(0, dtype=np.int64)
-    sizes = np.diff(np.concatenate((starts, [len(values)])))
-    of_positive = np.add.reduceat(is_positive.astype(np.float64), starts) if len(values) else np.zeros(0)
+    level = keys >> np.uint64(1)
+    starts = np.flatnonzero(np.concatenate(([True], level[1:] != level[:-1]))) if len(keys) else np.zeros(0, dtype=np.int64)
+    sizes = np.diff(np.concatenate((starts, [len(keys)])))
+    of_positive = np.add.reduceat((keys & np.uint64(1)).astype(np.float64), starts) if len(keys) else np.zeros(0)
     of_negative = sizes - of_positive
-    rest = total - len(values)
-    if rest:
-        at = int(np.searchsorted(values[starts], np.float32(column.implicit)))
-        spare = positives - of_positive.sum()
-        if at < len(starts) and values[starts[at]] == np.float32(column.implicit):
-            of_positive[at] += spare
-            of_negative[at] += rest - spare
-        else:
-            of_positive = np.insert(of_positive, at, spare)
-            of_negative = np.insert(of_negative, at, rest - spare)
-    return Groups(of_positive, of_negative)
+    rest = total - len(keys)
+    implicit = _ordered(np.array([column.implicit], dtype=np.float32)).astype(np.uint64)[0]
+    at = int(np.searchsorted(level[starts], implicit))
+    held = at < len(starts) and level[starts[at]] == implicit
+    spare = positives - of_positive.sum()
+    if rest and held:
+        of_positive[at] += spare
+        of_negative[at] += rest - spare
+    elif rest:
+        of_positive = np.insert(of_positive, at, spare)
+        of_negative = np.insert(of_negative, at, rest - spare)
+    absent = int(of_positive[at] + of_negative[at]) if rest or held else 0
+    return Groups(of_positive, of_negative, absent)
+
+
+def _ordered(values: Float32[np.ndarray, " entries"]) -> UInt32[np.ndarray, " entries"]:
+    """Whole numbers in the order of the floats: the bits of a positive float already are; those of a negative one count backwards."""
+    bits = (values + np.float32(0.0)).view(np.uint32)  # + 0 makes -0 and 0 one value
+    return np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31))
 
 
 def auroc(groups: Groups) -> float:
@@ -130,14 +144,15 @@ def p_value(z: float, groups: Groups, column: Column, design: Design, fires: int
         return 1.0
     p = min(1.0, sides * float(ndtr(-abs(z) if both_sides else -z)))
     positives, total = float(groups.positive.sum()), float((groups.positive + groups.negative).sum())
-    entries = column.rows[column.values != column.implicit]
-    entries = entries[design.held_out[entries]]
     rare = min(positives, total - positives) / total
     if min(fires, total - fires) * rare < SPARSE_EXPECTED and 0 < fires < total:
         from scipy.stats import hypergeom
 
+        firing_rows = column.values != column.implicit
+        firing_rows &= design.held_out[column.rows]
+        entries = column.rows[firing_rows]
         firing = int(design.positive[entries].sum())
-        above = column.values[np.isin(column.rows, entries)].mean() > column.implicit
+        above = column.values[firing_rows].mean() > column.implicit
         upper = (direction > 0) == above  # then positives should fire more than their share
         tail = hypergeom.sf(firing - 1, total, positives, fires) if upper else hypergeom.cdf(firing, total, positives, fires)
         p = max(p, min(1.0, sides * float(tail)))
