@@ -13,6 +13,9 @@ from .architecture import Architecture, Pass, preactivations, squared_error
 from .sparse import Codes, Pattern, attach_encoder, decode
 from .weights import Weights
 
+BLOCK = 1 << 22
+"""Pre-activations made at once on a CPU: what the allocator hands out again without asking the system for pages (16 MiB)."""
+
 
 @dataclass(frozen=True)
 class TopK(Architecture):
@@ -41,8 +44,9 @@ class TopK(Architecture):
 
 def top_entries(weights: Weights, x_BD: Float[Tensor, "b d"], k: int) -> tuple[Float[Tensor, " n"], Pattern]:
     """The k largest pre-activations of each input, in float32, and where they are."""
-    hidden_BM = preactivations(weights, x_BD)
-    values_BK, latents_BK = hidden_BM.topk(k, dim=1, sorted=False)
+    rows = max(1, BLOCK // weights.latents) if x_BD.device.type == "cpu" else x_BD.shape[0]
+    found = [preactivations(weights, part_BD).topk(k, dim=1, sorted=False) for part_BD in torch.split(x_BD, rows)]
+    values_BK, latents_BK = torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
     offsets = torch.arange(0, values_BK.numel() + 1, k, device=x_BD.device)
     return values_BK.reshape(-1).float(), Pattern(latents_BK.reshape(-1), offsets, weights.latents)
 
