@@ -26,6 +26,9 @@ from ._steps import Numbers, Steps
 from .causal_trace import Params
 from .context import Context
 
+TOKENS_AT_ONCE = 8192
+"""Positions of all rows of a batch together: bounds its memory, and is far more than keeps the machine busy."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -105,7 +108,8 @@ def _chunks(anatomy: Anatomy, prompts: Prompts, names: Sequence[str], params: Pa
     rows: list[list[Cell]] = [[Cell(name, layer, p) for p in positions for layer in layers] for name in names]
     if params.heads:
         rows.append([Cell("z", layer, p, head) for p in positions for layer in layers for head in range(anatomy.heads("z"))])
-    return [tuple(row[i : i + params.rows]) for row in rows for i in range(0, len(row), params.rows)]
+    size = max(1, min(params.rows, TOKENS_AT_ONCE // len(positions)))
+    return [tuple(row[i : i + size]) for row in rows for i in range(0, len(row), size)]
 
 
 def _teller(

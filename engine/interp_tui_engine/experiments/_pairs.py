@@ -134,6 +134,11 @@ def loaded(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, Anat
     spec = manifest.model
     assert spec is not None, "the catalog says that this kind needs a model"
     yield Phase("loading model", spec.source)
+    import torch
+
+    if (threads := manifest.compute.threads) is not None:
+        torch.set_num_threads(threads)  # a replay takes the number that the first run recorded: sums are split by it
+
     from ..models.load import load_model
     from ..sites.verify import checked_anatomy
 
@@ -145,7 +150,10 @@ def loaded(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, Anat
 
 def provenance(model: LoadedModel) -> dict[str, Any]:
     """What only the worker can know of a run that reads prompts."""
+    import torch
+
     return {
+        "compute": {"threads": torch.get_num_threads()},
         "weights_sha256": model.weights_hash,
         "tokenizer_sha256": model.tokenizer_hash,
         "parameters": model.num_parameters,

@@ -40,6 +40,8 @@ class Grid:
     least: int = 2
     """Cells a column takes at least."""
     most: int = 12
+    decimals: int | None = None
+    """Decimals of the numbers written out; significant figures where it is None."""
 
 
 class Heatmap(Widget, can_focus=True):
@@ -230,15 +232,19 @@ class Heatmap(Widget, can_focus=True):
         style = base
         if share is not None and look == "colour":
             style = base + self._palette.style(share)
-            said = number(value, 3) if width >= NUMBER_FITS else ""
+            said = self._number(value, 3) if width >= NUMBER_FITS else ""
         elif share is not None and width >= NUMBER_FITS:
-            said = number(value, 3) if look == "digit" else number(value, 2) + glyph(share, ascii=self._ascii)[1]
+            said = self._number(value, 3) if look == "digit" else self._number(value, 2) + glyph(share, ascii=self._ascii)[1]
         else:
             said = digit(share) if look == "digit" else glyph(share, ascii=self._ascii)
         text = said.rjust(width - 1)[: width - 1] + " " if width > 2 else said[:width].rjust(width)
         if row == self.row and column == self.column:
             style = base + Style(reverse=True, bold=True)
         return Segment(text, style)
+
+    def _number(self, value: float | None, digits: int) -> str:
+        decimals = self.grid.decimals
+        return number(value, digits) if decimals is None or value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"  # never -0.00
 
     @property
     def _ascii(self) -> bool:

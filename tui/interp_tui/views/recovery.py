@@ -1,0 +1,283 @@
+"""Causal traces: recovery by layer and token, filling as patches are done; one kind of site at a time, down to single heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.widgets import Static
+
+from interp_tui.numbers import number
+from interp_tui.runstate import RunState
+from interp_tui.widgets.facts import Fact, Facts, column, rich_style
+from interp_tui.widgets.heat import Scale
+from interp_tui.widgets.heatmap import Grid, Heatmap
+
+from .base import WIDE, RunView, scalars
+from .recovery_cells import PairGrid, Recovered, token_labels
+
+STRIP = 24
+"""Cells of the strip from the corrupt metric to the clean one."""
+
+
+class RecoveryView(RunView):
+    """A heatmap of one kind of site; the cursor's cell is read out beside it, or below it where there is no room."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("causal_trace",)
+    DEFAULT_CSS = """
+    RecoveryView #head { height: auto; max-height: 4; }
+    RecoveryView #sites { height: 1; margin-bottom: 1; }
+    RecoveryView #body { height: 1fr; layout: vertical; }
+    RecoveryView Heatmap { height: 1fr; }
+    RecoveryView #side { height: auto; width: 100%; margin-top: 1; }
+    RecoveryView.-wide #body { layout: horizontal; }
+    RecoveryView.-wide #side { width: 46; height: 100%; border-left: solid $rule; padding: 0 0 0 2; margin-top: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "site(1)", "Site", id="recovery.site", tooltip="the next kind of site"),
+        Binding("S", "site(-1)", "Site before", show=False, id="recovery.site.before"),
+        Binding("enter", "heads", "Heads", show=True, id="recovery.heads", tooltip="the heads of the layer under the cursor, and back"),
+        Binding("t", "pair(1)", "Pair", id="recovery.pair", tooltip="the next pair; after the last, their mean"),
+        Binding("T", "pair(-1)", "Pair before", show=False, id="recovery.pair.before"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = Recovered()
+        self.site = 0
+        """Index of the kind of site shown; one past the last is all heads of all layers at the cursor's token."""
+        self.opened: int | None = None
+        """The layer whose heads are shown, or None for all layers."""
+        self.pair: int | None = None
+        """The pair shown, or None for the mean of all (of the only one)."""
+        self.token = 0
+        self.placed = False
+        self.done = 0.0
+        self.waiting = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="head")
+        yield Static(id="sites")
+        with Container(id="body"):
+            yield Heatmap(id="grid")
+            yield Facts(id="side")
+
+    def on_focus(self) -> None:
+        self.query_one(Heatmap).focus()
+
+    def on_resize(self) -> None:
+        self.set_class(self.app.size.width >= WIDE, "-wide")
+        super().on_resize()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        fresh = not self.found.pairs
+        self.found.read(state.cells)
+        self.done = state.done / state.total if state.total else 0.0
+        self.waiting = "" if self.found.pairs else waiting
+        if fresh and self.found.pairs and not self.found.aligned and self.found.expected > 1:
+            self.pair = min(self.found.pairs)
+
+    async def draw_plots(self) -> None:
+        """The heatmap costs only what is seen of it."""
+        shown = self._shown
+        heatmap = self.query_one(Heatmap)
+        heatmap.display = shown is not None and bool(shown.tokens)
+        self.query_one("#head", Static).update(self._head(shown))
+        self.query_one("#sites", Static).update(self._sites() if shown is not None else Text(""))
+        if shown is None or not shown.tokens:
+            return
+        if not self.placed:  # the cursor begins where the prompts begin to differ
+            self.placed, self.token = True, shown.first
+            self._go(0, shown.first)
+        rows, columns, places = self._places(shown)
+        heatmap.corner = "head" if self.opened is not None else "layer"
+        values = [[self.found.value(self.pair, place) for place in row] for row in places]
+        heatmap.show(Grid(rows, columns, values, Scale(-1.0, 1.0), least=3, decimals=2))
+
+    def draw_tables(self) -> None:
+        self.query_one(Facts).show(self._facts(), flat=not self.has_class("-wide"))
+
+    # -- what is shown
+
+    @property
+    def _shown(self) -> PairGrid | None:
+        pairs = self.found.pairs
+        return pairs.get(self.pair) if self.pair is not None else next(iter(pairs.values()), None)
+
+    @property
+    def _all_heads(self) -> bool:
+        return self.opened is None and self.site == len(self.found.sites)
+
+    def _places(self, shown: PairGrid) -> tuple[list[str], list[str], list[list[tuple[int, int, int, int]]]]:
+        """Labels of rows and columns, and the place of every cell."""
+        layers, heads, positions = range(self.found.layers), range(self.found.heads), range(shown.last + 1)
+        tokens, kinds = shown.tokens[: shown.last + 1], len(self.found.sites)
+        if self.opened is not None:
+            return [f"H{head}" for head in heads], tokens, [[(kinds, self.opened, p, head) for p in positions] for head in heads]
+        if self._all_heads:
+            names = [f"H{head}" for head in heads]
+            return [f"L{layer}" for layer in layers], names, [[(kinds, layer, self.token, head) for head in heads] for layer in layers]
+        return [f"L{layer}" for layer in layers], tokens, [[(self.site, layer, p, 0) for p in positions] for layer in layers]
+
+    def _cursor(self, shown: PairGrid) -> tuple[int, int, int, int]:
+        _, _, places = self._places(shown)
+        heatmap = self.query_one(Heatmap)
+        row = places[min(heatmap.row, len(places) - 1)]
+        return row[min(heatmap.column, len(row) - 1)]
+
+    def _head(self, shown: PairGrid | None) -> Text:
+        muted, accent = (rich_style(self.app.theme_variables.get(name, "")) for name in ("muted", "accent"))
+        if shown is None:
+            return Text(self.waiting, muted, end="")
+        text = Text(end="", overflow="ellipsis", no_wrap=True)
+        for label, tokens, answer, value in (
+            ("clean  ", shown.tokens, shown.answer, shown.clean_metric),
+            ("corrupt", shown.corrupt_tokens, shown.counterfactual, shown.corrupt_metric),
+        ):
+            text.append("\n" if text.plain else "")
+            text.append(f"{label} ", muted)
+            for place, token in enumerate(tokens[: shown.last + 1]):
+                other = shown.corrupt_tokens[place : place + 1] != shown.tokens[place : place + 1]
+                text.append(f"{' ' if place else ''}{token}", f"bold {accent}" if other else "")
+            arrow = "->" if self.app.has_class("-ascii") else "→"
+            text.append(f" {arrow} {answer or '?'}", muted)
+            text.append(f"   {shown.metric} {number(value, 4)}", muted)
+        return text
+
+    def _sites(self) -> Text:
+        """The kinds of site, the one shown marked; and which pair."""
+        muted, accent = (rich_style(self.app.theme_variables.get(name, "")) for name in ("muted", "accent"))
+        names = [*self.found.sites, *(["heads"] if self.found.heads else [])]
+        text = Text("site ", muted, end="", overflow="ellipsis", no_wrap=True)
+        left, right = ("<", ">") if self.app.has_class("-ascii") else ("‹", "›")
+        for index, name in enumerate(names):
+            here = index == (self.site if self.opened is None else len(names) - 1)
+            text.append(f"{left}{name}{right}" if here else f" {name} ", f"bold {accent}" if here else muted)
+        if self.opened is not None:
+            text.append(f"  heads of layer {self.opened}, by token", accent)
+        elif self.found.heads and not self._all_heads and self.has_class("-wide"):
+            text.append("   enter: the heads of a layer", muted)
+        elif self._all_heads and (shown := self._shown) is not None:
+            text.append(f"  heads at ‘{shown.tokens[min(self.token, shown.last)]}’", accent)
+        if self.found.expected > 1:
+            which = f"pair {self.pair + 1} of {self.found.expected}" if self.pair is not None else f"mean of {len(self.found.pairs)} pairs"
+            text.append(f"   {which}", muted)
+        return text
+
+    def _facts(self) -> list[Fact]:
+        shown = self._shown
+        if shown is None or not shown.tokens or not self.found.layers:
+            return []
+        place = self._cursor(shown)
+        _, layer, position, head = place
+        value = self.found.value(self.pair, place)
+        named = f"L{layer}H{head}" if place[0] == len(self.found.sites) else f"L{layer}"
+        facts = [Fact("cursor", f"{named} · {shown.tokens[position]}", "accent")]
+        if value is None:
+            return [*facts, Fact("recovery", "not patched yet" if self.done < 1 else "not patched", "muted")]
+        facts.append(Fact("recovery", f"{value:.3f}", "good" if value > 0.5 else "bad" if value < -0.1 else "", loud=True))
+        if ((patched := shown.patched(value)) is not None and self.pair is not None) or self.found.expected <= 1:
+            facts.append(Fact(f"patched {shown.metric}", number(patched, 4)))
+            facts.append(Fact("corrupt to clean", strip(value, STRIP, ascii=self.app.has_class("-ascii")), "accent", roomy=True))
+        if position < shown.first:
+            facts.append(Fact("", "before the corruption: 0", "muted"))
+        if best := self._best(shown):
+            facts.append(Fact("best here", best, roomy=True))
+        return facts
+
+    def _best(self, shown: PairGrid) -> str:
+        """The strongest cell of what the heatmap shows."""
+        rows, columns, places = self._places(shown)
+        found = [
+            (value, f"{rows[r]} · {columns[c]}")
+            for r, row in enumerate(places)
+            for c, place in enumerate(row)
+            if (value := self.found.value(self.pair, place)) is not None
+        ]
+        value, name = max(found, default=(0.0, ""))
+        return f"{name}  {value:.3f}" if name else ""
+
+    # -- keys
+
+    @on(Heatmap.Moved)
+    def _moved(self, event: Heatmap.Moved) -> None:
+        if not self._all_heads:
+            self.token = event.column
+        self.draw_tables()
+
+    @on(Heatmap.Selected)
+    def _selected(self) -> None:
+        self.action_heads()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "pair":
+            return self.found.expected > 1
+        return not (action == "heads" and not self.found.heads)
+
+    def action_heads(self) -> None:
+        """The heads of the cursor's layer; the same again goes back to it."""
+        heatmap = self.query_one(Heatmap)
+        if self.opened is None:
+            self.opened = heatmap.row
+            self._go(0, self.token)
+        else:
+            layer, self.opened = self.opened, None
+            self._go(layer, self.token)
+
+    def action_site(self, by: int) -> None:
+        count = len(self.found.sites) + bool(self.found.heads)
+        if count:
+            layer = self.query_one(Heatmap).row if self.opened is None else self.opened
+            self.opened, self.site = None, (self.site + by) % count
+            self._go(layer, 0 if self._all_heads else self.token)
+
+    def action_pair(self, by: int) -> None:
+        choices: list[int | None] = [*([None] if self.found.aligned else []), *sorted(self.found.pairs)]
+        if choices:
+            at = choices.index(self.pair) if self.pair in choices else 0
+            self.pair = choices[(at + by) % len(choices)]
+            self.post_message(self.LookChanged())
+
+    def _go(self, row: int, column: int) -> None:
+        """Draw the other grid, then put the cursor where it was in this one."""
+        shown = self._shown
+        if shown is not None:
+            rows, columns, places = self._places(shown)
+            values = [[self.found.value(self.pair, place) for place in line] for line in places]
+            heatmap = self.query_one(Heatmap)
+            heatmap.show(Grid(rows, columns, values, Scale(-1.0, 1.0), least=3, decimals=2))
+            heatmap.move_to(row, column)
+        self.post_message(self.LookChanged())
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        facts = [Fact(name.replace("_", " "), number(result.get(name))) for name in ("metric", "clean_metric", "corrupt_metric", "pairs")]
+        peak = result.get("peak")
+        if isinstance(peak, Mapping):
+            token = "".join(token_labels([peak.get("token", "")]))
+            where = f"{number(peak.get('site'))} of layer {number(peak.get('layer'))} at ‘{token}’"
+            facts.append(Fact("restores most", f"{where}, recovery {number(peak.get('recovery'), 3)}", "accent"))
+        heads = result.get("top_heads")
+        for index, head in enumerate(heads[:5] if isinstance(heads, list) else []):
+            if isinstance(head, Mapping):
+                token = "".join(token_labels([head.get("token", "")]))
+                said = f"{number(head.get('head'))} at ‘{token}’  {number(head.get('recovery'), 3)}"
+                facts.append(Fact("heads" if not index else "", said))
+        if len(facts) < 2:
+            return scalars(result, colours, ascii=ascii)
+        return column(facts, colours)
+
+
+def strip(recovery: float, width: int, *, ascii: bool) -> str:
+    """Where between corrupt (left) and clean (right) a patched run is; beyond the ends it points out of them."""
+    line, mark = ("-", "o") if ascii else ("─", "●")
+    if recovery < -0.05 or recovery > 1.05:
+        out = ("<", ">") if ascii else ("◀", "▶")
+        return out[0] + line * (width - 1) if recovery < 0 else line * (width - 1) + out[1]
+    at = round(min(max(recovery, 0.0), 1.0) * (width - 1))
+    return line * at + mark + line * (width - 1 - at)
