@@ -6,7 +6,7 @@ What is done stays done: a part that has ended leaves a file behind that says ho
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -95,7 +95,11 @@ def spelt_out(restrictions: list[str | list[str]], model: LoadedModel) -> dict[s
     return found
 
 
-def run(context: Context, restrictions: list[str | list[str]]) -> Generator[Event, None, Sampled]:
+After = Callable[[int, Part], Iterable[Event]]
+"""What is said of a part once it has been sampled: its number, and how it ended."""
+
+
+def run(context: Context, restrictions: list[str | list[str]], after: After) -> Generator[Event, None, Sampled]:
     """Load, then sample the whole model and each restriction; events on the way. Raises Interrupted after a stop.
 
     A restriction all of whose chains fail is warned of and left out; if that is the whole model, RunFailed.
@@ -136,9 +140,10 @@ def run(context: Context, restrictions: list[str | list[str]]) -> Generator[Even
                 )
             yield Warned(f"restriction {name}: all chains failed ({why}); it is left out")
         parts.append(part)
-        yield Metrics(
-            "part", index, {"restriction": name, "parameters": part.parameters, "failed": len(part.failed), "seconds": part.seconds}
-        )
+        told = {"restriction": name, "parameters": part.parameters, "failed": len(part.failed), "seconds": part.seconds}
+        yield Metrics("part", index, told)
+        if part.healthy:
+            yield from after(index, part)
     return Sampled(parts, model, rows, time.monotonic() - started)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from .. import atomic
 from ..catalog import Result
 from ..errors import RunFailed
 from ..estimators.observed import input_ids_of, obs_id
-from ..estimators.susceptibilities import Response, assemble, baseline, probes_of, response
+from ..estimators.susceptibilities import Baseline, Response, assemble, baseline, probes_of, response
 from ..events import ArrayWritten, Event, Metrics, Phase
 from ..heat_figure import heatmap_svg
 from ..samplers.store import digests, open_samples
-from ._restrictions_run import FULL, Sampled, slug, store_path
+from ._restrictions_run import FULL, Part, Sampled, slug, store_path
 from ._tokens import quoted, write_tokens
-from .context import Context, Interrupted
+from .context import Context
 from .susceptibilities import Params
 
 TREE = "susceptibilities.zarr"
@@ -27,30 +27,50 @@ TOP = 8
 """Tokens named for each part: those that respond most, whichever way."""
 
 
-def result(context: Context, sampled: Sampled) -> Generator[Event, None, Result]:
-    """Responses from the stores; the tree, the report and result.json's numbers from the responses."""
-    params: Params = context.manifest.params
-    full = open_samples(store_path(context, FULL)).dataset
-    yield Phase("estimating", "the whole model")
-    probes = sorted(probes_of(full, obs_id(params.sampling_data), None, params.include_sampling_data))
-    base = baseline(full, obs_id(params.sampling_data), probes)
-    names = {obs_id(name): name for name in params.observables}
-    parts = [part for part in sampled.parts if part.name != FULL]
-    responses: dict[str, Response] = {}
-    for index, part in enumerate(parts):
-        if context.poll() == "stop":
-            raise Interrupted
-        if part.healthy:
-            yield Phase("estimating", part.name)
-            responses[part.name] = response(open_samples(store_path(context, part.name)).dataset, base)
-            said = _by_name(responses[part.name], "mean", names, probes, base.sampling)
-            yield Metrics("case", index, {"restriction": part.name, "parameters": part.parameters, "mean": said})
-    if not responses:
+class Responses:
+    """How each part responds, worked out as soon as it has been sampled, so that a view fills."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._params: Params = context.manifest.params
+        self.names = {obs_id(name): name for name in self._params.observables}
+        self.by_part: dict[str, Response] = {}
+        self.base: Baseline | None = None
+
+    def take(self, index: int, part: Part) -> Iterator[Event]:
+        """Read the part's samples. The whole model comes first: the others are compared with it."""
+        samples = open_samples(store_path(self._context, part.name)).dataset
+        sampling = obs_id(self._params.sampling_data)
+        if part.name == FULL:
+            self.base = baseline(samples, sampling, sorted(probes_of(samples, sampling, None, self._params.include_sampling_data)))
+            return
+        assert self.base is not None
+        found = self.by_part[part.name] = response(samples, self.base)
+        said = {what: self.by_name(found, what) for what in ("mean", "std_error")}
+        yield Metrics("case", index - 1, {"restriction": part.name, "parameters": part.parameters, **said})
+
+    def by_name(self, found: Response | None, what: str) -> dict[str, float | None]:
+        """A part's numbers by data set. The sampling data's mean is 0 whatever was sampled: what is left of it is rounding."""
+        assert self.base is not None
+        probes, sampling = self.base.probes, self.base.sampling
+        if found is None:
+            return dict.fromkeys((self.names[obs] for obs in probes), None)
+        return {self.names[obs]: 0.0 if obs == sampling else getattr(found, what)[obs] for obs in probes}
+
+
+def result(context: Context, sampled: Sampled, responses: Responses) -> Generator[Event, None, Result]:
+    """The tree, the report and result.json's numbers from the responses."""
+    names, base, by_part = responses.names, responses.base, responses.by_part
+    if base is None or not by_part:
         raise RunFailed("every restriction's chains failed", "lower lr, raise localization, or lower n_beta")
+    yield Phase("writing", TREE)
+    probes = list(base.probes)
+    full = open_samples(store_path(context, FULL)).dataset
+    parts = [part for part in sampled.parts if part.name != FULL]
     context_ids = {obs: input_ids_of(full, obs) for obs in probes}
     path = context.folder.path / TREE
     shutil.rmtree(path, ignore_errors=True)  # what an attempt that was cut short left
-    tree = assemble({name: found.per_token for name, found in responses.items()}, context_ids)
+    tree = assemble({name: found.per_token for name, found in by_part.items()}, context_ids)
     for node in tree.subtree:  # numpy's own strings have no Zarr type
         if "wr" in node.coords:
             node["wr"] = node["wr"].astype(object)
@@ -60,12 +80,12 @@ def result(context: Context, sampled: Sampled) -> Generator[Event, None, Result]
     values: dict[str, Any] = {
         "restrictions": [part.name for part in parts],
         "observables": [names[obs] for obs in probes],
-        "mean": {part.name: _by_name(responses.get(part.name), "mean", names, probes, base.sampling) for part in parts},
-        "std_error": {part.name: _by_name(responses.get(part.name), "std_error", names, probes, base.sampling) for part in parts},
+        "mean": {part.name: responses.by_name(by_part.get(part.name), "mean") for part in parts},
+        "std_error": {part.name: responses.by_name(by_part.get(part.name), "std_error") for part in parts},
         "parameters": {part.name: part.parameters for part in sampled.parts},
         "rhat": {part.name: part.rhat for part in sampled.parts},
         "failed_chains": {part.name: part.failed for part in sampled.parts if part.failed},
-        "top_tokens": {name: _top(found, names, context_ids, texts) for name, found in responses.items()},
+        "top_tokens": {name: _top(found, names, context_ids, texts) for name, found in by_part.items()},
         "init_loss": base.init_loss,
         "seconds": sampled.seconds,
     }
@@ -77,13 +97,6 @@ def result(context: Context, sampled: Sampled) -> Generator[Event, None, Result]
             f"{slug(part.name)}/{key}": value for key, value in stored.items() if key.startswith(("loss_", "sampling_loss_micro", "init_"))
         }
     return Result(values, _headline(values), _report(context, values), found)
-
-
-def _by_name(found: Response | None, what: str, names: Mapping[str, str], probes: list[str], sampling: str) -> dict[str, float | None]:
-    """A part's numbers by data set. The sampling data's mean is 0 whatever was sampled: what is left of it is rounding."""
-    if found is None:
-        return dict.fromkeys((names[obs] for obs in probes), None)
-    return {names[obs]: 0.0 if obs == sampling else getattr(found, what)[obs] for obs in probes}
 
 
 def _top(found: Response, names: Mapping[str, str], ids: Mapping[str, Any], texts: Mapping[int, str]) -> list[dict[str, Any]]:

@@ -99,5 +99,6 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Sample the whole and the parts, then compute how each part responds."""
     from . import _restrictions_run, _susceptibilities_result
 
-    sampled = yield from _restrictions_run.run(context, context.manifest.params.restrictions)
-    return (yield from _susceptibilities_result.result(context, sampled))
+    responses = _susceptibilities_result.Responses(context)
+    sampled = yield from _restrictions_run.run(context, context.manifest.params.restrictions, responses.take)
+    return (yield from _susceptibilities_result.result(context, sampled, responses))

@@ -53,8 +53,11 @@ class TokenStrip(Widget, can_focus=True):
         def control(self) -> TokenStrip:
             return self.strip
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, cursor: bool = True, id: str | None = None) -> None:
         super().__init__(id=id)
+        self.cursor = cursor
+        """Whether one token is marked, and can be moved from; without, the strip is a picture."""
+        self.can_focus = cursor
         self.tokens: tuple[Token, ...] = ()
         self.scale = Scale(0.0, 0.0)
         self.index = 0
@@ -158,7 +161,7 @@ class TokenStrip(Widget, can_focus=True):
             return Segment(set_cell_size(said.strip() if room < 2 else said, room), base)
         if self._coloured and share is not None:
             style = base + self.palette.style(share)
-        if index == self.index:
+        if index == self.index and self.cursor:
             style = base + Style(reverse=True, bold=True)
         return Segment(text, style)
 

@@ -1,0 +1,135 @@
+"""The views of susceptibilities and influence: how they look live and done, and what their keys read out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from posterior_runs import PARTS, influence, susceptibilities
+
+from interp_tui.app import InterpApp
+from interp_tui.screens.run import RunScreen
+from interp_tui.views.bif import BifView
+from interp_tui.views.susceptibilities import SusceptibilitiesView
+from interp_tui.widgets.heatmap import Heatmap
+from interp_tui.widgets.list_table import ListTable
+from interp_tui.widgets.token_strip import TokenStrip
+from interp_tui_engine.runfolder import RunFolder
+
+MakeRun = Callable[..., RunFolder]
+pytestmark = pytest.mark.usefixtures("settle")
+
+
+async def ready(pilot: Any) -> RunScreen:
+    for _ in range(2000):
+        if isinstance(pilot.app.screen, RunScreen):
+            break
+        await asyncio.sleep(0.01)
+    screen = pilot.app.screen
+    for _ in range(3):
+        await screen.settle()
+        await pilot.pause(0)
+    return screen
+
+
+async def press(pilot: Any, *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+        await pilot.pause(0)
+        await ready(pilot)
+
+
+@pytest.fixture
+def picture(snap_compare: Any) -> Callable[..., bool]:
+    def compare(folder: RunFolder, size: tuple[int, int], *keys: str, theme: str | None = None) -> bool:
+        async def before(pilot: Any) -> None:
+            await ready(pilot)
+            if theme:
+                pilot.app.theme = theme
+            await press(pilot, *keys)
+            await ready(pilot)
+
+        return bool(snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=size, run_before=before))
+
+    return compare
+
+
+def test_parts_fill_in_while_others_are_sampled(make_run: MakeRun, picture: Any) -> None:
+    assert picture(susceptibilities(make_run, done=False, parts=5), (80, 24), "down", "right")
+
+
+def test_done_with_tokens_small(make_run: MakeRun, picture: Any) -> None:
+    assert picture(susceptibilities(make_run), (80, 24), "right", "s")
+
+
+def test_done_with_tokens_wide_in_ascii(make_run: MakeRun, picture: Any) -> None:
+    assert picture(susceptibilities(make_run), (140, 40), "right", "down", "enter", "right", theme="ascii")
+
+
+def test_the_matrix_small(make_run: MakeRun, picture: Any) -> None:
+    assert picture(influence(make_run), (80, 24))
+
+
+def test_what_moves_with_a_sequence_wide(make_run: MakeRun, picture: Any) -> None:
+    assert picture(influence(make_run), (140, 40), "i", "down")
+
+
+async def test_tokens_are_those_of_the_cell_and_say_their_numbers(make_run: MakeRun) -> None:
+    folder = susceptibilities(make_run)
+    app = InterpApp(folder.path.parent, folder.path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await ready(pilot)
+        view, strip, heat = screen.query_one(SusceptibilitiesView), screen.query_one(TokenStrip), screen.query_one(Heatmap)
+        assert len(heat.grid.rows) == len(PARTS) and len(strip.tokens) == 13 and strip.tokens[0].value is None
+        before = [token.value for token in strip.tokens]
+        await press(pilot, "down", "right")
+        assert [token.value for token in strip.tokens] != before
+        await press(pilot, "n")
+        assert view.row == 1
+        await press(pilot, "s")
+        top = view.tops[PARTS[1]][0]
+        assert strip.tokens[strip.index].value == pytest.approx(top["value"]) and view.row == top["row"]
+        await press(pilot, "enter", "home")
+        assert strip.has_focus and strip.index == 0
+        assert not any("\x1b" in token.text for token in strip.tokens)
+
+
+async def test_search_finds_a_sequence_and_lists_what_moves_with_it(make_run: MakeRun) -> None:
+    folder = influence(make_run)
+    app = InterpApp(folder.path.parent, folder.path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await ready(pilot)
+        view = screen.query_one(BifView)
+        assert view.found is not None and view.pair == view.found.pairs(view.result)[0], "the cursor begins on the strongest pair"
+        await press(pilot, "slash", *"CAPITAL of", "enter")
+        assert 5 in view.hits and view.mode == "row" and view.pair[0] == view.hits[0]
+        listed = screen.query_one("#list", ListTable).rows
+        sizes = [abs(view.found.values[view.pair[0]][int(row.key.split(",")[1])] or 0.0) for row in listed]
+        assert len(listed) == 23 and sizes == sorted(sizes, reverse=True)
+        await press(pilot, "m", "n")
+        assert view.mode == "matrix" and view.pair[0] == view.hits[1 % len(view.hits)]
+        tokens = screen.query_one("#left", TokenStrip).tokens
+        assert tokens[0].value is None and all(token.value is not None for token in tokens[1:])
+
+
+async def test_whole_sequences_have_no_numbers_by_token(make_run: MakeRun) -> None:
+    folder = influence(make_run, per_token=False)
+    app = InterpApp(folder.path.parent, folder.path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await ready(pilot)
+        assert {token.value for token in screen.query_one("#left", TokenStrip).tokens} == {None}
+
+
+@pytest.mark.parametrize("make", [susceptibilities, influence])
+async def test_damaged_files_are_no_worse_than_missing_ones(make_run: MakeRun, make: Any) -> None:
+    folder = make(make_run)
+    (folder.path / "tokens.json").write_text("{", encoding="utf-8")
+    for path in folder.path.rglob("zarr.json"):
+        path.write_text("not json", encoding="utf-8")
+    folder.result_path.write_text('{"top_pairs": 3, "observables": {"a": 1}, "rows": null}', encoding="utf-8")
+    app = InterpApp(folder.path.parent, folder.path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        await press(pilot, "down", "enter", "tab")

@@ -1,0 +1,37 @@
+"""Reads arrays that a run left in its folder. Headless, and slow as disks are: call from a worker thread.
+
+zarr takes half a second to import, so that is done when the first array is read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp_tui_engine import atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def read_array(path: Path, name: str, *index: int | slice) -> NDArray[np.generic] | None:
+    """A region of an array in the Zarr store at `path`, all of it without an index; None where there is no such array (yet)."""
+    if not (path / name / "zarr.json").is_file():
+        return None
+    import zarr
+
+    try:
+        array: Any = zarr.open_array(path / name, mode="r")
+        found: NDArray[np.generic] = array[index or ...]
+    except (OSError, ValueError, KeyError, IndexError):  # being written, cut short, or another run's
+        return None
+    return found
+
+
+def read_tokens(folder: Path) -> dict[int, str]:
+    """What the tokens of a run's data say (its tokens.json), as the model's tokenizer has them: not yet sanitised."""
+    record = atomic.read_json(folder / "tokens.json")
+    if not isinstance(record, dict):
+        return {}
+    return {int(key): str(text) for key, text in record.items() if key.isdigit()}

@@ -1,0 +1,274 @@
+"""Influence: chains while they are sampled; then the matrix between sequences, its strongest pairs, either text beside the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.widgets import Static
+
+from interp_tui.numbers import number
+from interp_tui.runstate import RunState
+from interp_tui.runstate import number as finite
+from interp_tui.sanitise import clean
+from interp_tui.widgets.facts import Fact, column, rich_style
+from interp_tui.widgets.filter_line import FilterLine
+from interp_tui.widgets.heatmap import Grid, Heatmap
+from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui.widgets.token_strip import TokenStrip
+
+from .base import QuietTable, RunView
+from .bif_matrix import Influences
+from .sampling import SamplingView
+
+COLUMNS = (
+    Column("influence", 9, right=True),
+    Column("sequence", 10, grow=1, most=18),
+    Column("with", 10, grow=1, most=18),
+    Column("text", 20, grow=6),
+)
+LISTED = 500
+
+
+class BifView(RunView):
+    """The cursor's pair is read out below: the sequence of its row at the left, that of its column at the right."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("bif",)
+    DEFAULT_CSS = """
+    BifView { padding: 0; }
+    BifView > SamplingView { height: 1fr; }
+    BifView #influence { height: 1fr; padding: 0 1; display: none; }
+    BifView #said { height: 1; }
+    BifView Heatmap, BifView #list { height: 1fr; min-height: 4; }
+    BifView #list { display: none; }
+    BifView #pair { height: 1; margin-top: 1; }
+    BifView #texts { height: auto; max-height: 45%; layout: horizontal; }
+    BifView .text { width: 1fr; height: auto; padding: 0 1 0 0; }
+    BifView .text Static { height: 1; }
+    BifView TokenStrip { max-height: 8; }
+    BifView.-ready #influence { display: block; }
+    BifView.-ready > SamplingView { display: none; }
+    BifView.-listing Heatmap { display: none; }
+    BifView.-listing #list { display: block; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "show('matrix')", "Matrix", id="bif.matrix"),
+        Binding("t", "show('pairs')", "Top pairs", id="bif.pairs"),
+        Binding("i", "show('row')", "Influences", id="bif.row", tooltip="what moves with the sequence under the cursor"),
+        Binding("slash", "search", "Search", key_display="/", id="bif.search", tooltip="find a sequence by its words"),
+        Binding("n", "next(1)", "Next found", show=False, id="bif.next"),
+        Binding("N", "next(-1)", "Found before", show=False, id="bif.before"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Influences | None = None
+        self.result: Mapping[str, Any] = {}
+        self.mode = "matrix"
+        self.words = ""
+        self.hits: list[int] = []
+        self.done = False
+        self.waiting = ""
+
+    def compose(self) -> ComposeResult:
+        yield SamplingView()
+        with Container(id="influence"):
+            yield FilterLine("words of a sequence, or its name")
+            yield Static(id="said")
+            yield Heatmap(corner="sequence", id="matrix")
+            yield QuietTable(COLUMNS, id="list")
+            yield Static(id="pair")
+            with Container(id="texts"):
+                for side in ("left", "right"):
+                    with Vertical(classes="text"):
+                        yield Static(id=f"{side}-name")
+                        yield TokenStrip(cursor=False, id=side)
+
+    def on_focus(self) -> None:
+        self._focus()
+
+    def _focus(self) -> None:
+        if not self.has_class("-ready"):
+            self.query_one(SamplingView).focus()
+        else:
+            (self.query_one(Heatmap) if self.mode == "matrix" else self.query_one("#list", ListTable)).focus()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        self.done = state.ending is not None and state.ending.state == "done"
+        self.waiting = waiting
+        self.query_one(SamplingView).take(state, waiting)
+
+    async def draw_plots(self) -> None:
+        if self.done and self.found is None and self.folder is not None:
+            result = await asyncio.to_thread(self.folder.result)
+            self.result = result or {}
+            self.found = await asyncio.to_thread(Influences.read, self.folder.path, self.result)
+            if self.found is not None:
+                had_focus = self.query_one(SamplingView).has_focus or self.has_focus
+                self.add_class("-ready")
+                self._first_pair()
+                if had_focus:
+                    self._focus()
+        if self.found is None:
+            await self.query_one(SamplingView).draw_plots()
+            return
+        await self._draw_pair(self.found)
+
+    def draw_tables(self) -> None:
+        if self.found is None:
+            self.query_one(SamplingView).draw_tables()
+            return
+        found = self.found
+        self.query_one(Heatmap).show(Grid(found.labels, [str(row) for row in range(len(found.labels))], found.values, found.scale))
+        self.query_one("#said", Static).update(self._title(found))
+        if self.mode != "matrix":
+            self.query_one("#list", ListTable).set_rows(self._rows(found))
+
+    def _first_pair(self) -> None:
+        """The cursor begins on the strongest pair: a diagonal says nothing."""
+        assert self.found is not None
+        pairs = self.found.pairs(self.result)
+        self.draw_tables()
+        if pairs:
+            self.query_one(Heatmap).move_to(*pairs[0])
+
+    # -- what is shown
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        """The sequences read out."""
+        heatmap = self.query_one(Heatmap)
+        return heatmap.row, heatmap.column
+
+    async def _draw_pair(self, found: Influences) -> None:
+        one, two = self.pair
+        for side, row, other in (("left", one, two), ("right", two, one)):
+            tokens, scale = await asyncio.to_thread(found.strip, row, other)
+            self.query_one(f"#{side}", TokenStrip).show(tokens, scale)
+            label = found.labels[row] if row < len(found.labels) else ""
+            self.query_one(f"#{side}-name", Static).update(Text(label, rich_style(self.app.theme_variables.get("accent", "")), end=""))
+        value = found.values[one][two] if one < len(found.values) else None
+        muted = rich_style(self.app.theme_variables.get("muted", ""))
+        text = Text(end="", no_wrap=True, overflow="ellipsis")
+        text.append("covariance, nats²  " if self.result.get("covariance") else "correlation  ", muted)
+        text.append(number(value, 3) if value is not None else "null: one of them never varies", "bold")
+        if one == two:
+            text.append("   a sequence with itself", muted)
+        if found.by_token:
+            text.append("   tokens: their mean influence on the other's", muted)
+        self.query_one("#pair", Static).update(text)
+
+    def _title(self, found: Influences) -> Text:
+        muted = rich_style(self.app.theme_variables.get("muted", ""))
+        text = Text(end="", no_wrap=True, overflow="ellipsis")
+        at = found.labels[self.pair[0]] if found.labels else ""
+        said = {"matrix": f"influence between {len(found.labels)} sequences", "pairs": "strongest pairs", "row": f"what moves with {at}"}
+        text.append(said[self.mode], muted)
+        if self.words:
+            text.append(
+                f"   {len(self.hits)} found for “{clean(self.words, limit=30)}”",
+                "" if self.hits else rich_style(self.app.theme_variables.get("warn", "")),
+            )
+        constant = finite(self.result.get("constant_count"))
+        if constant:
+            text.append(f"   {int(constant)} losses never vary", muted)
+        return text
+
+    def _rows(self, found: Influences) -> list[Row]:
+        if self.mode == "row":
+            one = self.pair[0]
+            listed = [(one, other) for other in found.others(one)[:LISTED]]
+        else:
+            listed = found.pairs(self.result)
+        rows = []
+        for one, two in listed:
+            value = found.values[one][two]
+            colour = "muted" if value is None else "heat-positive" if value > 0 else "heat-negative"
+            cells = (Cell(number(value, 3), colour), Cell(found.labels[one]), Cell(found.labels[two]), Cell(found.text(two)[:200], "muted"))
+            rows.append(Row(f"{one},{two}", cells))
+        return rows
+
+    # -- keys
+
+    @on(Heatmap.Moved)
+    def _moved(self) -> None:
+        self.post_message(self.LookChanged())
+
+    @on(Heatmap.Selected)
+    def _selected(self) -> None:
+        self.action_show("row")
+
+    @on(ListTable.Highlighted, "#list")
+    def _chosen(self, event: ListTable.Highlighted) -> None:
+        if event.key is not None and self.mode != "matrix":
+            one, _, two = event.key.partition(",")
+            self.query_one(Heatmap).move_to(int(one), int(two))
+
+    def action_show(self, mode: str) -> None:
+        """The matrix, the strongest pairs, or all that moves with one sequence; asked for again, back to the matrix."""
+        if self.found is None:
+            return
+        self.mode = mode if mode != self.mode else "matrix"
+        self.set_class(self.mode != "matrix", "-listing")
+        self._focus()
+        self.post_message(self.LookChanged())
+
+    def action_search(self) -> None:
+        if self.found is not None:
+            self.query_one(FilterLine).start()
+
+    @on(FilterLine.Changed)
+    def _typed(self, event: FilterLine.Changed) -> None:
+        event.stop()
+        self.words = event.text.strip()
+        self.hits = self.found.matching(self.words) if self.found is not None and self.words else []
+        if self.hits:
+            self.query_one(Heatmap).move_to(
+                self.hits[0], self.found.others(self.hits[0])[0] if self.found and len(self.found.labels) > 1 else 0
+            )
+        self.post_message(self.LookChanged())
+
+    @on(FilterLine.Done)
+    def _typed_out(self, event: FilterLine.Done) -> None:
+        event.stop()
+        if self.hits:
+            self.mode = "matrix"
+            self.action_show("row")
+        self._focus()
+
+    def action_next(self, by: int) -> None:
+        """The next sequence that was found, and what moves with it."""
+        if not self.hits or self.found is None:
+            return
+        row = self.pair[0]
+        at = self.hits.index(row) + by if row in self.hits else 0
+        row = self.hits[at % len(self.hits)]
+        self.query_one(Heatmap).move_to(row, next(iter(self.found.others(row)), row))
+        self.post_message(self.LookChanged())
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        kinds = [name for name in result.get("observables") or [] if isinstance(name, str)]
+        shape = result.get("shape")
+        said = " x ".join(number(size) for size in shape) if isinstance(shape, list) else "-"
+        text = column([Fact("influences", said), Fact("constant losses", number(result.get("constant_count")))], colours)
+        between = result.get("between")
+        if isinstance(between, Mapping):
+            wide = max([4, *(len(clean(kind, limit=18)) for kind in kinds)])
+            text.append(
+                "\n\n" + "mean".ljust(wide) + "".join(f"  {clean(kind, limit=12):>12}" for kind in kinds),
+                rich_style(colours.get("muted", "")),
+            )
+            for kind in kinds:
+                row = between.get(kind)
+                cells = [finite(row.get(other)) if isinstance(row, Mapping) else None for other in kinds]
+                text.append(
+                    f"\n{clean(kind, limit=18).ljust(wide)}" + "".join(f"  {(number(v, 3) if v is not None else '-'):>12}" for v in cells)
+                )
+        return text

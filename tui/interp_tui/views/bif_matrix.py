@@ -1,0 +1,81 @@
+"""A finished influence run: the matrix between sequences, their texts, and how tokens of one move with another. Headless; reads files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interp_tui.arrays import read_array, read_tokens
+from interp_tui.runstate import number
+from interp_tui.sanitise import clean
+from interp_tui.widgets.heat import Scale
+from interp_tui.widgets.token_strip import Token
+
+SHARE = 0.995
+"""Of the matrix's cells off the diagonal that lie inside the colour scale."""
+
+
+@dataclass(frozen=True)
+class Influences:
+    """Rows are sequences of all data sets, one after another."""
+
+    folder: Path
+    values: list[list[float | None]]
+    scale: Scale
+    labels: list[str]
+    texts: list[list[str]]
+    """Tokens of each sequence, sanitised."""
+    by_token: bool
+
+    @staticmethod
+    def read(folder: Path, result: Mapping[str, Any]) -> Influences | None:
+        """What the run left; None before it is there."""
+        matrix, ids = read_array(folder / "matrix.zarr", "influences"), read_array(folder / "bif.zarr", "input_ids")
+        names, counts = result.get("observables"), result.get("rows")
+        if matrix is None or ids is None or not isinstance(names, list) or not isinstance(counts, list):
+            return None
+        known = read_tokens(folder)
+        values = [[number(float(v)) for v in row] for row in matrix.tolist()]
+        owners = [clean(str(name), limit=14) for name, count in zip(names, counts, strict=False) for _ in range(int(number(count) or 0))]
+        labels = [f"{owner} {index}" for index, owner in enumerate(owners[: len(values)])]
+        texts = [[clean(known.get(int(i), f"<{int(i)}>"), limit=40) for i in row] for row in ids.tolist()]
+        sizes = sorted(abs(v) for i, row in enumerate(values) for j, v in enumerate(row) if i != j and v is not None)
+        reach = sizes[min(len(sizes) - 1, int(SHARE * len(sizes)))] if sizes else 0.0
+        return Influences(folder, values, Scale(-reach, reach), labels, texts, len(result.get("shape") or []) == 4)
+
+    def text(self, row: int) -> str:
+        """A sequence as one line."""
+        return "".join(self.texts[row]) if row < len(self.texts) else ""
+
+    def pairs(self, result: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """The run's strongest pairs."""
+        found = []
+        for pair in result.get("top_pairs") or []:
+            one, two = (number(pair.get(name)) if isinstance(pair, Mapping) else None for name in ("row_1", "row_2"))
+            if one is not None and two is not None and max(one, two) < len(self.labels):
+                found.append((int(one), int(two)))
+        return found
+
+    def others(self, row: int) -> list[int]:
+        """The other sequences, those that move most with `row` (or against it) first."""
+        mine = self.values[row]
+        return sorted((other for other in range(len(mine)) if other != row), key=lambda other: -abs(mine[other] or 0.0))
+
+    def matching(self, words: str) -> list[int]:
+        """Sequences whose label or text holds the words, whatever their case."""
+        wanted = words.casefold()
+        return [row for row in range(len(self.labels)) if wanted in self.labels[row].casefold() or wanted in self.text(row).casefold()]
+
+    def strip(self, row: int, other: int) -> tuple[list[Token], Scale]:
+        """The tokens of `row`, each with its mean influence on those of `other`; without numbers where sequences were compared."""
+        texts = self.texts[row] if row < len(self.texts) else []
+        found = read_array(self.folder / "bif.zarr", "influences", row, other) if self.by_token else None
+        if found is None:
+            return [Token(text, None) for text in texts], Scale(0.0, 0.0)
+        means: list[float | None] = []
+        for values in found.tolist():
+            there = [v for v in map(number, values) if v is not None]
+            means.append(sum(there) / len(there) if there else None)
+        return [Token(text, value) for text, value in zip(texts, [None, *means], strict=False)], Scale.of(means)

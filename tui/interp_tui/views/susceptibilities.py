@@ -1,0 +1,263 @@
+"""Susceptibilities: parts by data as a heatmap that fills while parts are sampled, and under it the tokens of a row, coloured."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.widgets import Static
+
+from interp_tui.numbers import number, with_error
+from interp_tui.runstate import RunState
+from interp_tui.runstate import number as finite
+from interp_tui.sanitise import clean
+from interp_tui.widgets.facts import Fact, Facts, column, rich_style
+from interp_tui.widgets.heat import Scale
+from interp_tui.widgets.heatmap import Grid, Heatmap
+from interp_tui.widgets.token_strip import TokenStrip
+
+from .base import WIDE, RunView
+from .susceptibilities_tokens import Tokens
+
+
+class SusceptibilitiesView(RunView):
+    """Rows are parts, columns data sets; enter goes to the tokens and back."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("susceptibilities",)
+    DEFAULT_CSS = """
+    SusceptibilitiesView #now { height: auto; max-height: 2; }
+    SusceptibilitiesView #body { height: 1fr; layout: vertical; }
+    SusceptibilitiesView Heatmap { height: 1fr; min-height: 4; }
+    SusceptibilitiesView #side { height: auto; max-height: 60%; }
+    SusceptibilitiesView #cell { height: auto; margin-top: 1; }
+    SusceptibilitiesView #row { height: 1; }
+    SusceptibilitiesView TokenStrip { max-height: 8; }
+    SusceptibilitiesView.-wide #body { layout: horizontal; }
+    SusceptibilitiesView.-wide #side { width: 1fr; height: 100%; max-height: 100%; border-left: solid $rule; padding: 0 0 0 2; }
+    SusceptibilitiesView.-wide #cell { margin: 0 0 1 0; }
+    SusceptibilitiesView.-wide TokenStrip { max-height: 16; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "switch", "Tokens", id="susceptibilities.switch", tooltip="to the tokens of a row, and back to the heatmap"),
+        Binding("n", "row(1)", "Row", id="susceptibilities.row", tooltip="the next row of the data set"),
+        Binding("N", "row(-1)", "Row before", show=False, id="susceptibilities.row.before"),
+        Binding(
+            "s",
+            "strongest",
+            "Strongest",
+            id="susceptibilities.strongest",
+            tooltip="the token of this part that responds most, then the next",
+        ),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cases: list[Mapping[str, Any]] = []
+        self.data: list[str] = []
+        self.tops: Mapping[str, Any] = {}
+        self.tokens: Tokens | None = None
+        self.row = 0
+        self.top = -1
+        """Which of the strongest tokens was gone to last."""
+        self.waiting = ""
+        self.done = False
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="now")
+        with Container(id="body"):
+            yield Heatmap(corner="part", id="grid")
+            with Vertical(id="side"):
+                yield Facts(id="cell")
+                yield Static(id="row")
+                yield TokenStrip()
+
+    def on_focus(self) -> None:
+        self.query_one(Heatmap).focus()
+
+    def on_resize(self) -> None:
+        self.set_class(self.app.size.width >= WIDE, "-wide")
+        super().on_resize()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        self.cases = [state.cases[index] for index in sorted(state.cases)]
+        found = {str(name): None for case in self.cases for name in _table(case, "mean")}
+        self.data = list(found)
+        self.done = state.ending is not None and state.ending.state == "done"
+        self.waiting = "" if self.cases else waiting
+        now = state.latest.get("now", {})
+        if not self.done and now.get("restriction"):
+            part = clean(str(now["restriction"]), limit=40)
+            self.waiting = f"sampling {part}: draw {number(now.get('draws'))} of {number(now.get('draws_total'))}"
+
+    async def draw_plots(self) -> None:
+        heatmap = self.query_one(Heatmap)
+        self.query_one("#now", Static).update(self._title())
+        for name in ("#grid", "#side"):
+            self.query_one(name).display = bool(self.cases)
+        values = [[finite(_table(case, "mean").get(name)) for name in self.data] for case in self.cases]
+        scale = Scale.of(value for row in values for value in row)
+        reach = max(scale.high, -scale.low)
+        labels = [clean(name, limit=20) for name in self.data]
+        heatmap.show(Grid([self._part(index) for index in range(len(self.cases))], labels, values, Scale(-reach, reach)))
+        if self.done and self.tokens is None and self.folder is not None:
+            result = await asyncio.to_thread(self.folder.result)
+            tops = (result or {}).get("top_tokens")
+            self.tops = tops if isinstance(tops, Mapping) else {}
+            names = sorted(self.data, key=_identifier)
+            self.tokens = await asyncio.to_thread(Tokens.read, self.folder.path, names)
+        await self._draw_tokens()
+
+    def draw_tables(self) -> None:
+        self.query_one(Facts).show(self._facts(), flat=not self.has_class("-wide"))
+
+    async def _draw_tokens(self) -> None:
+        strip, line = self.query_one(TokenStrip), self.query_one("#row", Static)
+        strip.display = self.tokens is not None
+        muted = rich_style(self.app.theme_variables.get("muted", ""))
+        if self.tokens is None or not self.cases:
+            line.update(Text("" if self.done else "tokens: when all parts are done", muted))
+            return
+        part, data = self._at()
+        place = self.tokens.responses.get(data)
+        if place is None:
+            strip.display = False
+            line.update(Text(f"{clean(data, limit=30)} has no tokens here", muted))
+            return
+        self.row = max(0, min(self.row, place.rows - 1))
+        tokens, scale = await asyncio.to_thread(self.tokens.strip, part, data, self.row)
+        strip.show(tokens, scale)
+        text = Text(end="", no_wrap=True, overflow="ellipsis")
+        text.append(f"{clean(data, limit=20)} row {self.row + 1}/{place.rows}", muted)
+        if tokens:
+            token = tokens[min(strip.index, len(tokens) - 1)]
+            text.append(f"   token {min(strip.index, len(tokens) - 1)} ", muted)
+            text.append(f"“{token.text}”  ")
+            text.append(
+                number(token.value, 3) if token.value is not None else "predicted from nothing",
+                "bold" if token.value is not None else muted,
+            )
+        line.update(text)
+
+    # -- what is shown
+
+    def _part(self, index: int) -> str:
+        return clean(str(self.cases[index].get("restriction", "")), limit=60) if index < len(self.cases) else ""
+
+    def _at(self) -> tuple[str, str]:
+        heatmap = self.query_one(Heatmap)
+        return self._part(heatmap.row), self.data[min(heatmap.column, len(self.data) - 1)] if self.data else ""
+
+    def _title(self) -> Text:
+        muted = rich_style(self.app.theme_variables.get("muted", ""))
+        text = Text(end="", no_wrap=True, overflow="ellipsis")
+        if self.cases:
+            text.append("mean susceptibility, nats² a token", muted)
+        text.append(("   " if self.cases else "") + self.waiting, "" if self.cases else muted)
+        return text
+
+    def _facts(self) -> list[Fact]:
+        part, data = self._at()
+        index = self.query_one(Heatmap).row
+        if index >= len(self.cases) or not data:
+            return []
+        case = self.cases[index]
+        value, error = finite(_table(case, "mean").get(data)), finite(_table(case, "std_error").get(data))
+        ascii = self.app.has_class("-ascii")
+        said = with_error(value, error) if value is not None else "-" if ascii else "—"
+        found = [
+            Fact("part", part, loud=True),
+            Fact("data", clean(data, limit=30)),
+            Fact("chi" if ascii else "χ", said.replace("±", "+-") if ascii else said, loud=True),
+            Fact("weights", number(case.get("parameters"))),
+        ]
+        if value is not None and error:
+            sigma = abs(value) / error
+            found.append(Fact("clear of 0", f"{sigma:.1f} standard errors", "good" if sigma > 3 else "muted"))
+        tops = self.tops.get(self._restriction(index))
+        if isinstance(tops, list) and tops and self.has_class("-wide"):
+            rows = [
+                f"{number(finite(top.get('value')), 3):>9}  {clean(str(top.get('before', '')), limit=200)[-24:]:>24}"
+                f"[{clean(str(top.get('token', '')), limit=20)}]"
+                for top in tops[:8]
+                if isinstance(top, Mapping)
+            ]
+            found.append(Fact("strongest tokens", "\n".join(rows), alone=True))
+        return found
+
+    def _restriction(self, index: int) -> str:
+        return str(self.cases[index].get("restriction", "")) if index < len(self.cases) else ""
+
+    # -- keys
+
+    @on(Heatmap.Moved)
+    def _moved(self) -> None:
+        self.top = -1
+        self.post_message(self.LookChanged())
+
+    @on(TokenStrip.Moved)
+    def _token(self) -> None:
+        self.post_message(self.LookChanged())
+
+    @on(Heatmap.Selected)
+    def _selected(self) -> None:
+        self.action_switch()
+
+    def action_switch(self) -> None:
+        strip, heatmap = self.query_one(TokenStrip), self.query_one(Heatmap)
+        (strip if heatmap.has_focus and strip.display else heatmap).focus()
+
+    def action_row(self, by: int) -> None:
+        self.row = max(0, self.row + by)
+        self.query_one(TokenStrip).index = 0
+        self.post_message(self.LookChanged())
+
+    def action_strongest(self) -> None:
+        """Go to the part's strongest token; again, to the next."""
+        tops = self.tops.get(self._restriction(self.query_one(Heatmap).row))
+        found = [top for top in tops if isinstance(top, Mapping)] if isinstance(tops, list) else []
+        if not found:
+            self.notify("Its tokens are there when the run is done.", markup=False)
+            return
+        at = (self.top + 1) % len(found)
+        top, heatmap = found[at], self.query_one(Heatmap)
+        if top.get("observable") in self.data:
+            heatmap.column = self.data.index(str(top["observable"]))
+            heatmap.refresh()
+        self.top, self.row = at, int(finite(top.get("row")) or 0)
+        self.query_one(TokenStrip).index = int(finite(top.get("position")) or 0)
+        self.post_message(self.LookChanged())
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        names = [name for name in result.get("observables") or [] if isinstance(name, str)]
+        parts = [name for name in result.get("restrictions") or [] if isinstance(name, str)]
+        mean, error = _table(result, "mean"), _table(result, "std_error")
+        text = column([Fact("parts", str(len(parts))), Fact("data", ", ".join(clean(name, limit=30) for name in names))], colours)
+        wide = max([4, *(len(clean(part, limit=24)) for part in parts)])
+        text.append(
+            f"\n\n{'part'.ljust(wide)}" + "".join(f"  {clean(name, limit=18):>18}" for name in names), rich_style(colours.get("muted", ""))
+        )
+        for part in parts[:200]:
+            text.append(f"\n{clean(part, limit=24).ljust(wide)}")
+            for name in names:
+                value, spread = finite(_table(mean, part).get(name)), finite(_table(error, part).get(name))
+                said = with_error(value, spread) if value is not None else "—"
+                text.append(f"  {(said.replace('±', '+-').replace('—', '-') if ascii else said):>18}")
+        return text
+
+
+def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _identifier(name: str) -> str:
+    """The order that data sets have in the run's arrays: that of their identifiers."""
+    plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
+    return "_" + plain if plain[:1].isdigit() else plain
