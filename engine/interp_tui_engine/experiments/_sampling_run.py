@@ -22,6 +22,7 @@ from ..models.loaded import LoadedModel
 from ..models.restrictions.masks import create_param_masks
 from ..samplers.chains import ChainsResult, Command, run_chains
 from ..samplers.executor import Executor, choose_executor
+from ..samplers.prefix import Prefixes
 from ..samplers.problem import ModuleProblem
 from ..samplers.settings import SamplerConfig
 from ..samplers.store import ObservableSpec, SampleStore
@@ -127,8 +128,22 @@ def check_fits(model: LoadedModel, rows: dict[str, TokenRows]) -> None:
             )
 
 
-def problem_of(manifest: Manifest, model: LoadedModel, rows: Mapping[str, TokenRows], restriction: str | list[str]) -> ModuleProblem:
-    """The model's losses with those weights free that the restriction names; see `create_param_masks` for what it may say."""
+def prefixes_of(manifest: Manifest) -> Prefixes:
+    """Room for what lies below restricted layers, as much as the manifest allows."""
+    return Prefixes(parse_bytes(manifest.compute.memory_budget) or DEFAULT_BUDGET)
+
+
+def problem_of(
+    manifest: Manifest,
+    model: LoadedModel,
+    rows: Mapping[str, TokenRows],
+    restriction: str | list[str],
+    prefixes: Prefixes | None = None,
+) -> ModuleProblem:
+    """The model's losses with those weights free that the restriction names; see `create_param_masks` for what it may say.
+
+    prefixes: shared by several restrictions of one model and data, so that what lies below them is computed once.
+    """
     params: ObservingParams = manifest.params
     masks = None if restriction == "full" else create_param_masks(model.module, restriction)
     return ModuleProblem(
@@ -139,6 +154,7 @@ def problem_of(manifest: Manifest, model: LoadedModel, rows: Mapping[str, TokenR
         masks=masks,
         budget=parse_bytes(manifest.compute.memory_budget) or DEFAULT_BUDGET,
         obs_seed=params.obs_seed,
+        prefixes=prefixes,
     )
 
 

@@ -88,8 +88,9 @@ def test_gradients_are_those_of_autograd(tied, backwards, padding):
 
 
 def test_a_tied_gradient_keeps_its_memory_from_step_to_step():
-    p = ModuleProblem(llama(), rows(), {}, 4)
-    leaves = {name: torch.nn.Parameter(value.detach().clone()) for name, value in p._model.named_parameters()}
+    model = llama()
+    p = ModuleProblem(model, rows(), {}, 4)
+    leaves = {name: torch.nn.Parameter(value.detach().clone()) for name, value in model.named_parameters()}
     loss, places = p.bind(leaves), set()
     for _ in range(3):
         loss(rows()[:4]).sum().backward()
