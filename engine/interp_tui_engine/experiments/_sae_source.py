@@ -24,6 +24,7 @@ from ..models.loaded import LoadedModel
 from ..sites.anatomy import Anatomy
 from ..sites.hooks import Edit, activations, edited
 from ..sites.site import Site
+from ._evidence import file_of
 from ._sae_params import Params
 
 FORWARD_TOKENS = 8192
@@ -111,7 +112,7 @@ def from_model(params: Params, seed: int, model: LoadedModel, anatomy: Anatomy, 
 def from_records(params: Params, seed: int, device: torch.device) -> Source:
     """A row a record, a column a feature, in the order in which the file first names them."""
     assert params.records is not None
-    reader = RecordReader([Path(params.records)], model=params.records_model)
+    reader = RecordReader([file_of(params.records, "records")], model=params.records_model)
     reservoir = Reservoir(params.max_records, seed)
     for block in reader.blocks():
         reservoir.add(block.starts, block.features, block.values)
