@@ -10,7 +10,7 @@ from ..catalog import Estimate
 from ..errors import Problem
 from ..manifest import Manifest
 from ..samplers.settings import SamplerConfig
-from . import _cost
+from . import _cost, _restriction
 
 PositiveInt = Annotated[int, Field(gt=0)]
 
@@ -27,7 +27,10 @@ class ObservingParams(SamplerConfig):
 class SamplingParams(ObservingParams):
     """One sampling, of all weights or of a part of them."""
 
-    restriction: str | list[str] = Field("full", description="'full', or the names of the parameters that move")
+    restriction: str | list[str] = Field(
+        "full",
+        description="which weights move: full, l0, l0 attn, l0 mlp, l0h1, l0g0, embed, unembed, a parameter's name, or a list of these",
+    )
 
 
 def config_of(manifest: Manifest) -> SamplerConfig:
@@ -65,6 +68,8 @@ def check(manifest: Manifest) -> list[Problem]:
                 f"data.{params.sampling_data}.rows", f"{train.rows} rows, fewer than batch_size = {params.batch_size}", value=train.rows
             )
         )
+    if isinstance(params, SamplingParams) and params.restriction != "full":
+        problems += _restriction.problems(manifest, params.restriction, "params.restriction")
     return problems
 
 
@@ -82,9 +87,14 @@ def estimate(manifest: Manifest) -> Estimate:
     if size is None:
         return Estimate(None, None, losses, ("the model's size is not known before it is loaded",))
     init_tokens = config.num_init_loss_batches * config.rows_per_step * context
-    flops = chains * size.parameters * (6 * config.num_sgld_steps * step_tokens + 2 * config.num_draws * draw_tokens)
+    restriction = params.restriction if isinstance(params, SamplingParams) else "full"
+    load = None if restriction == "full" else _restriction.load_of(manifest, restriction)
+    # Forward and backward through what lies above, and the gradient of what moves; without a restriction all three are the whole model.
+    above, moving = (size.parameters, size.parameters) if load is None else (load.above, load.moving)
+    flops = chains * (config.num_sgld_steps * step_tokens * (4 * above + 2 * moving) + 2 * config.num_draws * draw_tokens * above)
     flops += 2 * size.parameters * init_tokens
-    return Estimate(_cost.seconds(flops), _cost.memory(size.parameters, step_tokens), losses, size.notes)
+    notes = size.notes if load is None else (*size.notes, str(load))
+    return Estimate(_cost.seconds(flops), _cost.memory(size.parameters, step_tokens), losses, notes)
 
 
 EXAMPLE: dict[str, Any] = {

@@ -19,7 +19,7 @@ from ..events import ArrayWritten, Event, Phase, RunStarted, Warned
 from ..manifest import Manifest
 from ..models.load import load_model
 from ..models.loaded import LoadedModel
-from ..models.restrictions.masks import create_param_masks
+from ..models.restrictions.masks import masks_of, selection_of
 from ..samplers.chains import ChainsResult, Command, run_chains
 from ..samplers.executor import Executor, choose_executor
 from ..samplers.prefix import Prefixes
@@ -58,10 +58,13 @@ def run(context: Context) -> Generator[Event, None, Sampled]:
     config = config_of(manifest)
     model, rows = yield from load(manifest)
     problem = problem_of(manifest, model, rows, params.restriction)
+    notes = () if params.restriction == "full" else selection_of(model.module, params.restriction).notes
     executor = executor_of(context, problem, config)
     yield RunStarted(
         manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance_of(model, rows, executor)
     )
+    for note in notes:
+        yield Warned(note)
     store = create_store(context.folder.path / STORE, manifest, config, problem)
     yield ArrayWritten(STORE, ("chain", "step", "batch_sampling", "token_pos"), store.arrays["sampling_loss_micro"].shape, 0)
 
@@ -140,12 +143,12 @@ def problem_of(
     restriction: str | list[str],
     prefixes: Prefixes | None = None,
 ) -> ModuleProblem:
-    """The model's losses with those weights free that the restriction names; see `create_param_masks` for what it may say.
+    """The model's losses with those weights free that the restriction names; see `models.restrictions` for what it may say.
 
     prefixes: shared by several restrictions of one model and data, so that what lies below them is computed once.
     """
     params: ObservingParams = manifest.params
-    masks = None if restriction == "full" else create_param_masks(model.module, restriction)
+    masks = None if restriction == "full" else masks_of(selection_of(model.module, restriction))
     return ModuleProblem(
         model.module,
         rows[params.sampling_data].ids.long(),

@@ -11,7 +11,7 @@ from ..catalog import Estimate, Group, Result
 from ..errors import Problem
 from ..events import Event
 from ..manifest import Manifest
-from . import _sampling
+from . import _restriction, _sampling
 from .context import Context
 
 TITLE = "Susceptibilities"
@@ -75,6 +75,8 @@ def check(manifest: Manifest) -> list[Problem]:
             problems.append(Problem(path, "'full' is sampled in any case, as what the parts are compared with; leave it out", value=name))
         if restriction == []:
             problems.append(Problem(path, "an empty list selects nothing", value=name))
+        elif restriction not in ("full", "heads", "layers"):
+            problems += _restriction.problems(manifest, restriction, path)
         if name in seen:
             problems.append(Problem(path, f"{name} is there already", value=name))
         seen.add(name)

@@ -1,0 +1,122 @@
+"""What a restriction means before anything is loaded: from the model's configuration and the headers of its weights. Torch-free.
+
+Known for the builtin models and for folders with safetensors; others are looked at when the run starts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Problem, UserError
+from ..manifest import Manifest
+from ..models import builtin_index
+
+if TYPE_CHECKING:
+    from ..models.restrictions.anatomy import Anatomy
+
+_LONGEST_HEADER = 100 << 20
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a restriction makes a step cost: elements that move, elements in and above the lowest layer that holds any, and all elements."""
+
+    moving: int
+    above: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.moving:,} of {self.total:,} parameters move ({100 * self.moving / self.total:.3g} %)"
+
+
+def load_of(manifest: Manifest, restriction: str | Sequence[str]) -> Load | None:
+    """The cost of a restriction; None where the model is not known before it is loaded, or the restriction is none it has."""
+    anatomy = _anatomy(manifest)
+    if anatomy is None:
+        return None
+    from ..models.restrictions.selection import select
+
+    try:
+        chosen = select(anatomy, restriction)
+    except UserError:
+        return None
+    sizes = {name: prod(shape) for name, shape in anatomy.shapes.items()}
+    pattern = re.compile(re.escape(anatomy.family.blocks) + r"\.(\d+)\.")
+    after = (anatomy.family.final_norm, *anatomy.family.unembed)
+
+    def depth(name: str) -> int:
+        found = pattern.match(name)
+        return int(found[1]) if found else anatomy.layers if any(path and name.startswith(path) for path in after) else -1
+
+    lowest = min(map(depth, chosen.chosen))
+    above = sum(size for name, size in sizes.items() if depth(name) >= lowest)
+    tied = sum(sizes[name] for name in anatomy.below(*anatomy.family.unembed) if depth(name) < lowest)
+    return Load(chosen.selected, above + tied, sum(sizes.values()))
+
+
+def problems(manifest: Manifest, restriction: str | Sequence[str], path: str) -> list[Problem]:
+    """What is wrong with a restriction, as far as it can be told now."""
+    anatomy = _anatomy(manifest)
+    if anatomy is None:
+        return []
+    from ..models.restrictions.selection import select
+
+    try:
+        select(anatomy, restriction)
+    except UserError as error:
+        return [Problem(path, f"{error.what}; {error.hint}", value=restriction)]
+    return []
+
+
+def _anatomy(manifest: Manifest) -> Anatomy | None:
+    if manifest.model is None:
+        return None
+    source = manifest.model.source
+    try:
+        folder = builtin_index.folder_of(source) if source in builtin_index.builtin_models() else Path(source)
+        files = [builtin_index.weights_path(source, manifest.model.revision)] if source in builtin_index.builtin_models() else None
+        if not (folder / "config.json").is_file():
+            return None
+        return _read(str(folder), tuple(map(str, files or sorted(folder.glob("*.safetensors")))))
+    except (UserError, OSError, ValueError, KeyError):
+        return None  # whatever is wrong with it, loading says it better
+
+
+@lru_cache(maxsize=4)
+def _read(folder: str, files: tuple[str, ...]) -> Anatomy | None:
+    from ..models.restrictions.anatomy import Anatomy
+
+    config = _namespace(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
+    shapes = {name: shape for file in files for name, shape in _header(Path(file)).items()}
+    if not shapes:
+        return None
+    tied: dict[str, str] = {}
+    if getattr(config, "tie_word_embeddings", False):
+        found = Anatomy(config, shapes, {})
+        embeddings = found.below(*found.family.embed)
+        if len(embeddings) == 1 and not found.below(*found.family.unembed):
+            tied = {f"{found.family.unembed[0]}.weight": embeddings[0]}
+    return Anatomy(config, shapes, tied)
+
+
+def _namespace(table: Mapping[str, Any]) -> SimpleNamespace:
+    return SimpleNamespace(**{str(key): value for key, value in table.items()})
+
+
+def _header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in a safetensors file: eight bytes of length, then JSON."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > _LONGEST_HEADER:
+            raise ValueError(f"{path} has no safetensors header")
+        table = json.loads(file.read(length))
+    return {str(name): tuple(about["shape"]) for name, about in table.items() if name != "__metadata__"}
