@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import Field, ValidationError, create_model
 
 from . import catalog
+from . import sweep as sweeps
 from .complaints import Source, explain, nearest
 from .errors import ManifestError, Problem, UserError
 from .specs import FILE, ComputeSpec, DataSpec, ModelSpec, Table
@@ -38,6 +39,7 @@ class _Request(Table):
     compute: ComputeSpec = Field(
         default_factory=lambda: ComputeSpec.model_validate({}), description="how the work is laid out on the machine"
     )
+    sweep: dict[str, list[Any]] = Field(default_factory=dict, description="keys to vary, each with its values; one child run a combination")
 
 
 class Manifest(Table):
@@ -51,6 +53,15 @@ class Manifest(Table):
     params: Any
     """The kind's own Params."""
     compute: ComputeSpec
+    sweep: dict[str, list[Any]] = Field(default_factory=dict)
+    """Swept keys and their values. The keys themselves hold the first point's."""
+
+    def points(self) -> list[tuple[sweeps.Point, Manifest]]:
+        """The child runs of a sweep, in order; empty when this is none."""
+        axes, _ = sweeps.axes_of(self.sweep) if self.sweep else ([], [])
+        tables = self.to_dict()
+        found = (point for point in sweeps.points_of(axes)) if axes else ()
+        return [(p, resolve({**sweeps.with_values(tables, axes, p), "name": f"{self.name[:70]}-{p.name}"})) for p in found]
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as TOML tables; giving them back to `parse` gives an equal manifest. Unset optional keys are left out."""
@@ -61,6 +72,8 @@ class Manifest(Table):
             tables["data"] = {name: _without_none(spec.model_dump()) for name, spec in self.data.items()}
         tables["params"] = _without_none(self.params.model_dump())
         tables["compute"] = _without_none(self.compute.model_dump())
+        if self.sweep:
+            tables["sweep"] = {key: list(values) for key, values in self.sweep.items()}
         return tables
 
     def to_toml(self, **recorded: Mapping[str, Any]) -> str:
@@ -140,8 +153,10 @@ def resolve(
     origins: Mapping[KeyPath, str] | None = None,
 ) -> Manifest:
     """Check tables against the kind's Params and fill in every default. Raises ManifestError naming all problems at once."""
-    given = Source(lines or {}, origins or {})
     tables = {"params": {}, **{key: value for key, value in tables.items() if key not in RECORDED}}
+    if isinstance(tables.get("sweep"), dict):
+        return _resolve_sweep(tables, source, base, dict(lines or {}), origins or {})
+    given = Source(lines or {}, origins or {})
     names = catalog.kind_names()
     kind = catalog.get(tables["kind"]) if tables.get("kind") in names else None
     problems = [] if kind else [_kind_problem(tables, given)]
@@ -171,6 +186,35 @@ def resolve(
     if found:
         raise ManifestError(source, sorted(map(given.located, found), key=lambda problem: problem.line or 0))
     return manifest
+
+
+def _resolve_sweep(
+    tables: dict[str, Any], source: str, base: Path | None, lines: dict[KeyPath, int], origins: Mapping[KeyPath, str]
+) -> Manifest:
+    """Check every point of a sweep. The manifest is that of the first, with the axes beside it, their values resolved as a point's are."""
+    axes, problems = sweeps.axes_of(tables["sweep"])
+    if problems:
+        raise ManifestError(source, [Source(lines, origins).located(problem) for problem in problems])
+    placed = lines | {axis.path: lines[("sweep", axis.key)] for axis in axes if ("sweep", axis.key) in lines}
+    resolved: list[tuple[sweeps.Point, Manifest]] = []
+    found: dict[str, Problem] = {}
+    for point in sweeps.points_of(axes):
+        try:
+            one = resolve(sweeps.with_values(tables, axes, point), source=source, base=base, lines=placed, origins=origins)
+            resolved.append((point, one))
+        except ManifestError as error:
+            found |= {str(problem): problem for problem in error.problems}
+    if found:
+        raise ManifestError(source, sorted(found.values(), key=lambda problem: problem.line or 0))
+    values: dict[str, dict[Any, Any]] = {axis.key: {} for axis in axes}
+    for point, one in resolved:
+        made = one.to_dict()
+        for axis in axes:
+            values[axis.key].setdefault(json.dumps(point.values[axis.key]), sweeps.value_at(made, axis.path))
+    axis_values = {key: list(by_value.values()) for key, by_value in values.items()}
+    first = resolved[0][1]
+    compute = first.compute.model_copy(update={"devices": sweeps.devices_of(tables) or "auto"})
+    return first.model_copy(update={"name": tables.get("name", first.name), "compute": compute, "sweep": axis_values})
 
 
 def override(tables: dict[str, Any], settings: Sequence[str]) -> tuple[list[Problem], dict[KeyPath, str]]:
@@ -240,8 +284,9 @@ def _not_yet(manifest: Manifest) -> list[Problem]:
     if manifest.compute.executor != "local":
         message = f"{manifest.compute.executor!r} is not there yet; 'local' is"
         problems.append(Problem("compute.executor", message, value=manifest.compute.executor))
-    if manifest.compute.devices != "auto":
-        problems.append(Problem("compute.devices", "is not there yet; model.device names the one device", value=manifest.compute.devices))
+    if manifest.compute.devices != "auto":  # a sweep has given each of its points one of them
+        message = "is for sweeps, whose runs are dealt out to them; model.device names the one device"
+        problems.append(Problem("compute.devices", message, value=manifest.compute.devices))
     return problems
 
 
@@ -250,7 +295,9 @@ def _missing_files(manifest: Manifest) -> list[Problem]:
     sources += [(f"data.{name}.source", spec.source) for name, spec in manifest.data.items()]
     for name in _file_fields(manifest.params):
         value = getattr(manifest.params, name)
-        sources += [(f"params.{name}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else [(f"params.{name}", value)]
+        sources += (
+            [(f"params.{name}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else [(f"params.{name}", value)]
+        )
     problems = []
     for key, source in sources:
         path = Path(source)
@@ -271,7 +318,7 @@ def _with_located_files(params: Table, base: Path) -> Table:
     def located(value: Any) -> Any:
         if isinstance(value, list):
             return [located(item) for item in value]
-        if not isinstance(value, str) or value.startswith("${"):
+        if not isinstance(value, str) or value.startswith(("${", "builtin:")):
             return value
         try:
             return str((base / Path(value).expanduser()).resolve())

@@ -13,33 +13,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import filelock
-import tomli
 
 from . import atomic, manifest, provenance
 from .atomic import disk_is_full
 from .ending import disk_full, ending_of
 from .errors import UserError
 from .events import (
-    Event,
-    Metrics,
-    Progress,
     RunFinished,
-    RunStarted,
-    Stamped,
-    Warned,
 )
-from .runfolder import Command, EventLog, EventTail, Owner, RunFolder, State, Status, take_commands
+from .keeper import Keeper, Listener
+from .runfolder import Command, EventTail, RunFolder, State, Status, take_commands
 
-Listener = Callable[[Stamped], None]
 TICK = 0.1
-STATUS_EVERY = 0.5
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -107,6 +98,10 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
     except OSError as error:
         raise UserError(f"cannot lock {folder.path}: {error.strerror}", "is the folder writable?") from None
     try:
+        if manifest.load(folder.manifest_path).sweep:
+            from .sweeping import Sweeper
+
+            return Sweeper(folder, listen).run()
         return _Supervisor(folder, listen).run()
     finally:
         lock.release()
@@ -120,55 +115,38 @@ def exit_code(status: Status) -> int:
 
 
 class _Supervisor:
-    """The state of one supervised run: the log it writes, the shard it tails, the status it keeps."""
+    """One supervised run of one worker: the shard it tails, the orders it passes on."""
 
     def __init__(self, folder: RunFolder, listen: Listener) -> None:
         self.folder = folder
-        self.listen = listen
-        self.request = manifest.load(folder.manifest_path)
-        self.resolved = self.request
-        before = Status.from_json(atomic.read_json(folder.path / "status.json"))
-        self.log = EventLog(folder.events_path)
+        self.keeper = Keeper(folder, listen)
         self.shard = folder.shard(0)
-        self.started = time.time()
-        self.provenance: dict[str, Any] = {}
         self.asked: list[str] = []
         self.interrupts: list[int] = []
         """Signals that have come; a handler may interrupt any line, so it only notes them down."""
-        self.status = replace(
-            before,
-            state="running",
-            kind=self.request.kind,
-            name=self.request.name,
-            owner=Owner.me(),
-            worker_pid=None,
-            started=before.started or self.started,
-            exit={},
-        )
-        self._written = 0.0
 
     def run(self) -> Status:
         take_commands(self.folder.control)
         self.shard.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.shard / "exit.json").unlink(missing_ok=True)
         take_commands(self.shard / "control")
-        self.write_status(force=True)
+        self.keeper.write_status(force=True)
         tail = EventTail(self.shard / "events.jsonl")
-        with _signals(self.interrupts):
+        with signals(self.interrupts):
             worker = self.spawn()
-            self.status = replace(self.status, worker_pid=worker.pid)
+            self.keeper.status = replace(self.keeper.status, worker_pid=worker.pid)
             while True:
                 ended = worker.poll() is not None
                 try:
                     self.copy(tail, until_done=ended)
-                    self.write_status()
+                    self.keeper.write_status()
                 except OSError as error:
                     if not disk_is_full(error):
                         raise
                     worker.terminate()  # it takes this for a stop; a command file would need space
                 if ended:
                     break
-                for command in [*self.interrupted(), *self.folder.take_commands()]:
+                for command in [*interrupted(self.interrupts, self.asked), *self.folder.take_commands()]:
                     if command == "kill":
                         self.asked.append(command)
                         worker.kill()
@@ -181,15 +159,7 @@ class _Supervisor:
             if not disk_is_full(error):
                 raise
             # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
-            return replace(self.status, state="failed", exit=disk_full(self.folder.path))
-
-    def interrupted(self) -> list[Command]:
-        """What signals have asked for since the last look: the first one to stop with a checkpoint, a second one to stop at once."""
-        seen, self.interrupts[:] = len(self.interrupts), []
-        orders: list[Command] = []
-        for _ in range(seen):
-            orders.append("kill" if "stop" in [*self.asked, *orders] else "stop")
-        return orders
+            return replace(self.keeper.status, state="failed", exit=disk_full(self.folder.path))
 
     def spawn(self) -> subprocess.Popen[bytes]:
         with (self.shard / "engine.log").open("ab") as log:
@@ -210,72 +180,41 @@ class _Supervisor:
         atomic.write_text(control / command, "", durable=False)
         states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
         if command in states:
-            self.status = replace(self.status, state=states[command])
-            self.write_status(force=True)
+            self.keeper.state(states[command])
 
     def copy(self, tail: EventTail, *, until_done: bool = False) -> None:
         """Copy the worker's new events into the run's log, each once, also over restarts."""
         while True:
             before = tail.offset
             for stamped in tail.read(seconds=0.2):
-                if stamped.seq > self.log.copied.get(0, 0):
-                    self.note(stamped.event, t=stamped.t, shard=0, shard_seq=stamped.seq)
+                # a shard's end is not the run's: finish() writes that one
+                if stamped.seq > self.keeper.log.copied.get(0, 0) and not isinstance(stamped.event, RunFinished):
+                    self.keeper.note(stamped.event, t=stamped.t, shard=0, shard_seq=stamped.seq)
             if not until_done or tail.offset == before:  # what is left, if anything, is a line torn by a kill
                 return
 
-    def note(self, event: Event, **stamp: Any) -> None:
-        if isinstance(event, RunFinished) and stamp.get("shard") is not None:
-            return  # a shard's end is not the run's: finish() writes that one
-        self.listen(self.log.append(event, **stamp))
-        if isinstance(event, RunStarted):
-            self.provenance |= {key: value for key, value in event.provenance.items() if key != "compute"}
-            if choices := event.provenance.get("compute"):
-                # what the worker chose is part of the request from now on: a replay must not choose differently
-                self.resolved = self.resolved.model_copy(update={"compute": self.resolved.compute.model_copy(update=choices)})
-            self.status = replace(self.status, device=event.device or self.status.device)
-        elif isinstance(event, Progress):
-            self.status = replace(self.status, done=event.done, total=event.total, unit=event.unit, eta_seconds=event.eta_seconds)
-        elif isinstance(event, Metrics) and event.series == "headline":
-            self.status = replace(self.status, headline=dict(event.values))
-
-    def write_status(self, *, force: bool = False) -> None:
-        now = time.time()
-        if force or now - self._written >= STATUS_EVERY:
-            self._written = now
-            self.status = replace(self.status, updated=now)
-            self.folder.write_status(self.status)
-
     def finish(self, pid: int, code: int) -> Status:
-        """Say how it ended, in the manifest, the log and the status, in that order: a status of 'done' promises the rest."""
+        """Find out how the worker ended, and say so."""
         said = atomic.read_json(self.shard / "exit.json") or {}
         if said.get("pid") != pid:  # left by an earlier worker, whose supervisor was killed
             said = {}
         state, exit_info = ending_of(code, said, self.asked, self.shard / "engine.log")
-        headline = said.get("headline") or self.status.headline
-        recorded = {"provenance": self.first_provenance() | self.provenance | provenance.times(self.status.started)}
-        if state == "done":
-            recorded["result"] = {"headline": headline, "sha256": said.get("digests", {})}
-        atomic.write_text(self.folder.manifest_path, self.resolved.to_toml(**recorded))
-        seconds = float(said.get("seconds") or time.time() - self.started)
-        if state == "crashed":
-            self.note(Warned(exit_info["reason"]))
-        self.note(RunFinished(state, seconds, headline, exit_info.get("reason", ""), exit_info.get("advice", "")))
-        self.status = replace(self.status, state=state, headline=headline, exit=exit_info, eta_seconds=None)
-        self.write_status(force=True)
-        self.log.close()
-        return self.status
+        seconds = float(said.get("seconds") or time.time() - self.keeper.started)
+        self.keeper.finish(state, exit_info, said.get("headline") or self.keeper.status.headline, said.get("digests", {}), seconds)
+        return self.keeper.status
 
-    def first_provenance(self) -> dict[str, Any]:
-        """What was recorded when the run was first asked for: a resumed run keeps the hash of the request it began with."""
-        try:
-            before = tomli.loads(self.folder.manifest_path.read_text(encoding="utf-8")).get("provenance")
-        except (OSError, tomli.TOMLDecodeError):
-            before = None
-        return before if isinstance(before, dict) else provenance.of_start(self.request)
+
+def interrupted(seen: list[int], asked: list[str]) -> list[Command]:
+    """What signals have asked for since the last look: the first one to stop with a checkpoint, a second one to stop at once."""
+    count, seen[:] = len(seen), []
+    orders: list[Command] = []
+    for _ in range(count):
+        orders.append("kill" if "stop" in [*asked, *orders] else "stop")
+    return orders
 
 
 @contextmanager
-def _signals(seen: list[int]) -> Any:
+def signals(seen: list[int]) -> Any:
     """While inside, SIGINT and SIGTERM are added to `seen`, and a hang-up is ignored: a lost terminal never ends a run."""
     try:
         before = {number: signal.signal(number, lambda signum, _: seen.append(signum)) for number in STOP_SIGNALS}

@@ -1,0 +1,113 @@
+"""A sweep: one manifest with some of its keys over several values, a child run for each combination. Torch-free.
+
+    [sweep]
+    "params.lr" = [1e-5, 1e-4]
+    "model.revision" = ["step-0", "final"]
+
+The points are the product of the axes, the last axis fastest. What a point asks for is a manifest like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .complaints import nearest
+from .errors import Problem
+from .tomllines import split_key
+
+MAX_POINTS = 1000
+"""More are most likely a mistake: a thousand runs of a minute take a night."""
+SWEPT = ("seed", "model", "data", "params", "compute")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One swept key: as written, as a path into the manifest's tables, and its values."""
+
+    key: str
+    path: tuple[str, ...]
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of values, by key, and its place in the product."""
+
+    index: int
+    values: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of its folder: numbered, so that folders sort as the points do."""
+        return f"{self.index:03d}"
+
+
+def axes_of(table: Mapping[str, Any]) -> tuple[list[Axis], list[Problem]]:
+    """The axes of a [sweep] table, and what is wrong with it."""
+    axes, problems = [], []
+    for key, values in table.items():
+        at = f"sweep.{key}"
+        try:
+            path = split_key(key)
+        except ValueError:
+            path = ()
+        if not path or path[0] not in SWEPT:
+            message = f'sweeps {key!r}; an axis is a key of {", ".join(SWEPT)}, such as "params.lr"'
+            problems.append(Problem(at, message, suggestion=nearest(path[0], SWEPT) if path else None))
+        elif not isinstance(values, list) or not values:
+            problems.append(Problem(at, "must be a list of values, such as [1e-5, 1e-4]", value=values))
+        elif any(value in values[:i] for i, value in enumerate(values)):
+            problems.append(Problem(at, "holds a value twice", value=values))
+        else:
+            axes.append(Axis(key, path, tuple(values)))
+    count = 1
+    for axis in axes:
+        count *= len(axis.values)
+    if count > MAX_POINTS:
+        problems.append(Problem("sweep", f"makes {count:,} runs, more than {MAX_POINTS:,}; shorten an axis"))
+    if not table:
+        problems.append(Problem("sweep", 'is empty; give it an axis, such as "params.lr" = [1e-5, 1e-4]'))
+    return axes, problems
+
+
+def points_of(axes: list[Axis]) -> Iterator[Point]:
+    """Every combination of the axes' values, the last axis fastest."""
+    for index, values in enumerate(itertools.product(*(axis.values for axis in axes))):
+        yield Point(index, {axis.key: value for axis, value in zip(axes, values, strict=True)})
+
+
+def with_values(tables: Mapping[str, Any], axes: list[Axis], point: Point) -> dict[str, Any]:
+    """The tables of one point: those of the sweep less [sweep], its values in their places, on one of the sweep's devices."""
+    found: dict[str, Any] = {key: copy.deepcopy(value) for key, value in tables.items() if key != "sweep"}
+    if devices := devices_of(tables):
+        found["compute"].pop("devices")
+        if isinstance(found.get("model"), dict):
+            found["model"]["device"] = devices[point.index % len(devices)]
+    for axis in axes:
+        table = found
+        for part in axis.path[:-1]:
+            below = table.get(part)
+            table[part] = below if isinstance(below, dict) else {}
+            table = table[part]
+        table[axis.path[-1]] = point.values[axis.key]
+    return found
+
+
+def devices_of(tables: Mapping[str, Any]) -> list[str]:
+    """The devices that the points are dealt out to, in turn; none when it is left to each point."""
+    compute = tables.get("compute")
+    devices = compute.get("devices") if isinstance(compute, Mapping) else None
+    usable = isinstance(devices, list) and all(isinstance(device, str) for device in devices)
+    return list(devices) if usable and devices else []
+
+
+def value_at(tables: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """The value at a path; None where there is none."""
+    found: Any = tables
+    for part in path:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found

@@ -1,0 +1,223 @@
+"""Supervises a sweep: a child run for each of its points, some side by side, each a run folder of its own. Torch-free.
+
+    <sweep folder>/points/000/  001/  …       run folders like any other: they can be opened, exported, compared
+
+A point that fails costs only itself. A sweep that was stopped or killed goes on where it was: points that are done are not run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, final
+
+import tomli
+
+from . import atomic, supervisor
+from .atomic import disk_is_full
+from .ending import RESUME, disk_full
+from .errors import UserError
+from .events import Metrics, Progress, RunStarted, Warned
+from .keeper import Keeper, Listener
+from .manifest import Manifest, read_text
+from .runfolder import ACTIVE, Command, RunFolder, State, Status, take_commands
+from .sweep import Point
+from .sweep_report import markdown
+
+KIND = "sweep"
+TICK = 0.1
+UNRESULTS = ("kind", "name", "schema_version")
+
+
+@dataclass(frozen=True)
+class Child:
+    """One point: its values, its manifest, and where it runs."""
+
+    point: Point
+    request: Manifest
+    folder: RunFolder
+
+
+@final
+class Sweeper:
+    """One supervised sweep."""
+
+    def __init__(self, folder: RunFolder, listen: Listener) -> None:
+        self.folder = folder
+        self.keeper = Keeper(folder, listen, KIND)
+        root = folder.path / "points"
+        self.children = [Child(p, request, RunFolder(root / p.name)) for p, request in self.keeper.request.points()]
+        self.asked: list[str] = []
+        self.interrupts: list[int] = []
+        self._ended: SimpleQueue[tuple[Child, Status | Exception]] = SimpleQueue()
+        self._waiting: list[Child] = []
+        self._slots = _slots(self.keeper.request)
+        self._busy: dict[int, Child] = {}
+        """What runs in each slot; a slot is a device, or the machine."""
+
+    def run(self) -> Status:
+        take_commands(self.folder.control)
+        self.keeper.write_status(force=True)
+        self.keeper.note(RunStarted(KIND, self.keeper.request.name, resumed=self.keeper.log.seq > 0))
+        done = [child for child in self.children if _status(child).state == "done"]
+        self._waiting = [child for child in self.children if child not in done]
+        for child in done:
+            self._tell(child, _status(child))
+        with supervisor.signals(self.interrupts):
+            try:
+                self._loop()
+            except OSError as error:
+                if not disk_is_full(error):
+                    raise
+                self._order("stop")
+                self._drain()
+                return replace(self.keeper.status, state="failed", exit=disk_full(self.folder.path))
+        return self._finish()
+
+    def _loop(self) -> None:
+        self._progress()
+        while self._busy or (self._waiting and not self._stopping):
+            self._start_more()
+            with contextlib.suppress(Empty):
+                child, ended = self._ended.get(timeout=TICK)
+                self._busy = {slot: busy for slot, busy in self._busy.items() if busy is not child}
+                self._tell(child, ended if isinstance(ended, Status) else Status(state="failed", exit={"reason": str(ended)}))
+            self._progress()
+            self.keeper.write_status()
+            for command in [*supervisor.interrupted(self.interrupts, self.asked), *self.folder.take_commands()]:
+                self._order(command)
+
+    @property
+    def _stopping(self) -> bool:
+        return "stop" in self.asked or "kill" in self.asked
+
+    def _start_more(self) -> None:
+        paused = self.keeper.status.state == "paused"
+        for slot in range(self._slots):
+            # a point keeps to its slot's device, so that what it computes does not depend on which of them was free first
+            next_one = next((child for child in self._waiting if child.point.index % self._slots == slot), None)
+            if slot not in self._busy and next_one is not None and not self._stopping and not paused:
+                self._waiting.remove(next_one)
+                self._busy[slot] = next_one
+                threading.Thread(target=self._supervise, args=(next_one,), name=f"point-{next_one.point.name}", daemon=True).start()
+
+    def _supervise(self, child: Child) -> None:
+        """Run one point to its end, in a thread of its own: its worker dies with this process, and is resumed with it."""
+        try:
+            if not child.folder.manifest_path.exists():
+                supervisor.prepare(child.request, child.folder.path)
+            self._ended.put((child, supervisor.supervise(child.folder)))
+        except Exception as error:  # what it was is said where the point is
+            self._ended.put((child, error))
+
+    def _order(self, command: Command) -> None:
+        self.asked.append(command)
+        for child in self._busy.values():
+            child.folder.send(command)
+        states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
+        if command in states:
+            self.keeper.state(states[command])
+
+    def _drain(self) -> None:
+        for _ in range(len(self._busy)):
+            self._ended.get()
+
+    def _tell(self, child: Child, status: Status) -> None:
+        """One point has ended: into the log, with its numbers."""
+        row = _row(child, status)
+        self.keeper.note(Metrics("case", child.point.index, row))
+        if status.state not in ("done", "interrupted"):
+            values = ", ".join(f"{key} = {value}" for key, value in child.point.values.items())
+            self.keeper.note(
+                Warned(f"point {child.point.name} ({values}) {status.state}: {status.exit.get('reason') or 'no reason given'}")
+            )
+
+    def _progress(self) -> None:
+        statuses = [_status(child) for child in self.children]
+        done = sum(1.0 if s.state not in {*ACTIVE, "interrupted", "crashed"} else _fraction(s) for s in statuses)
+        ended = sum(s.state not in ACTIVE for s in statuses)
+        if (now := round(done, 2)) != self.keeper.status.done or not self.keeper.status.total:
+            passed = time.time() - self.keeper.started
+            fresh = done - sum(1.0 for s in statuses if s.state == "done" and s.updated < self.keeper.started)
+            eta = passed / fresh * (len(statuses) - done) if fresh > 0 else None
+            self.keeper.note(Progress(now, len(statuses), "point", eta))
+            self.keeper.note(Metrics("headline", 0, {"points": len(statuses), "ended": ended}))
+
+    def _finish(self) -> Status:
+        rows = [_row(child, _status(child)) for child in self.children]
+        by_state = {state: [row for row in rows if row["state"] == state] for state in {row["state"] for row in rows}}
+        done = by_state.get("done", [])
+        headline = {"points": len(rows), "done": len(done)}
+        values = {"kind": KIND, "of": self.keeper.request.kind, "name": self.keeper.request.name, "schema_version": 1}
+        seconds = time.time() - self.keeper.started
+        axes = self.keeper.request.sweep
+        atomic.write_json(self.folder.result_path, {**values, "axes": axes, "points": rows, "seconds": seconds})
+        atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.keeper.request, rows))
+        state, exit_info = _ending(by_state, stopped=self._stopping)
+        self.keeper.finish(state, exit_info, headline, dict(_digests(self.children)), seconds)
+        return self.keeper.status
+
+
+def _slots(request: Manifest) -> int:
+    return len(request.compute.devices) if isinstance(request.compute.devices, list) else 1
+
+
+def _status(child: Child) -> Status:
+    return child.folder.status() if child.folder.manifest_path.exists() else Status(state="queued")
+
+
+def _fraction(status: Status) -> float:
+    return min(0.99, status.done / status.total) if status.total else 0.0
+
+
+def _row(child: Child, status: Status) -> dict[str, Any]:
+    """A point as result.json and the log hold it: its values, how it ended, and every single number or word of its result."""
+    found = child.folder.result() if status.state == "done" else None
+    scalars = {k: v for k, v in (found or {}).items() if k not in UNRESULTS and (v is None or isinstance(v, (int, float, str)))}
+    return {
+        "index": child.point.index,
+        "values": dict(child.point.values),
+        "state": status.state,
+        "folder": f"points/{child.point.name}",
+        "headline": dict(status.headline),
+        "result": scalars,
+        "reason": str(status.exit.get("reason") or ""),
+    }
+
+
+def _ending(by_state: Mapping[str, Sequence[Mapping[str, Any]]], *, stopped: bool) -> tuple[State, dict[str, Any]]:
+    """How a sweep ended whose points ended so."""
+    done, failed = len(by_state.get("done", [])), by_state.get("failed", [])
+    unfinished = sum(len(rows) for state, rows in by_state.items() if state not in ("done", "failed"))
+    if stopped and unfinished:
+        return "interrupted", {"code": 130, "reason": f"stopped with {unfinished} points to go", "advice": RESUME}
+    if unfinished:
+        reason = f"{unfinished} of {done + len(failed) + unfinished} points crashed"
+        return "failed", {"code": 1, "reason": reason, "advice": "resume runs them again; the other points are kept"}
+    if not done:
+        return "failed", {
+            "code": 1,
+            "reason": f"every point failed; the first: {failed[0]['reason']}",
+            "advice": "open a point to see its log",
+        }
+    return "done", {"code": 0}
+
+
+def _digests(children: Sequence[Child]) -> Iterator[tuple[str, str]]:
+    for child in children:
+        try:
+            recorded = tomli.loads(read_text(child.folder.manifest_path)).get("result", {})
+        except (UserError, tomli.TOMLDecodeError):
+            continue
+        for name, digest in recorded.get("sha256", {}).items():
+            yield f"points/{child.point.name}/{name}", digest
+
+
+def point_folders(path: Path) -> list[RunFolder]:
+    """The run folders of a sweep's points that there are so far, in order."""
+    return [RunFolder(found) for found in sorted((path / "points").glob("*")) if (found / "manifest.toml").is_file()]
