@@ -98,8 +98,10 @@ def susceptibilities(make_run: MakeRun, *, done: bool = True, parts: int = len(P
     path = folder.path / "susceptibilities.zarr"
     sizes = np.full(3, ROWS * LENGTH)
     responses = {"sus": sus, "dataset_id": np.repeat(np.arange(3), sizes), "target_position": np.tile(np.arange(1, LENGTH + 1), 3 * ROWS)}
+    responses["batch"] = np.tile(np.repeat(np.arange(ROWS), LENGTH), 3)
     _store(path / "susceptibilities", responses | {"wr": np.array(PARTS, dtype=object)})
     context = {"input_ids": ids.ravel(), "dataset_id": np.repeat(np.arange(3), ROWS * (LENGTH + 1))}
+    context["batch"] = np.tile(np.repeat(np.arange(ROWS), LENGTH + 1), 3)
     _store(path / "context", context | {"position": np.tile(np.arange(LENGTH + 1), 3 * ROWS)})
     (folder.path / "tokens.json").write_text(json.dumps({str(i): word for i, word in enumerate(WORDS)}), encoding="utf-8")
     return folder

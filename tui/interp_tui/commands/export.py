@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -16,46 +17,152 @@ from .shared import RunArgument, RunsOption, find
 if TYPE_CHECKING:
     from interp_tui_engine.runfolder import RunFolder
 
-FORMATS = ("csv", "json")
+FORMATS = ("csv", "json", "parquet", "svg")
 LATER = {
     "html": "an HTML report: no kind offers one yet; report.md in the run folder is the report there is",
-    "parquet": "Parquet: no kind offers tables yet; the arrays are Zarr, read by xarray.open_datatree",
-    "svg": "SVG: the figures a kind has drawn are in the run folder's figures/",
     "hub": "the hub: no kind offers an artifact to publish yet",
 }
 
 
 def export(
     run: RunArgument,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="csv or json (html, parquet, svg, hub: where a kind offers them).")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="csv, json, parquet or svg (html, hub: where a kind offers them).")],
     file: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this new file instead of stdout.")] = None,
+    what: Annotated[
+        str | None, typer.Option("--what", metavar="NAME", help="Which table (csv, parquet) or figure (svg) of the run; csv: all numbers.")
+    ] = None,
     runs: RunsOption = None,
 ) -> int:
-    """Write a run's result and traces as CSV or JSON."""
+    """Write a run's result and traces as CSV or JSON, its tables as Parquet or CSV, its figures as SVG."""
     from interp_tui_engine.complaints import nearest
     from interp_tui_engine.errors import UserError
 
     if to in LATER:
-        raise UserError(f"cannot export to {LATER[to]}", "--to csv and --to json work for every kind")
+        raise UserError(f"cannot export to {LATER[to]}", "--to csv, json and parquet work for every kind")
     if to not in FORMATS:
         guess = nearest(to, [*FORMATS, *LATER])
         raise UserError(f"--to {to}: one of {', '.join([*FORMATS, *LATER])}", f"Did you mean {guess!r}?" if guess else "")
     folder = find(run, runs)
+    if to == "parquet":
+        if file is None:
+            raise UserError("Parquet is no text for a terminal or a pipe", f"name a file: -o {folder.path.name}.parquet")
+        return _parquet(folder, file, what)
+    if to == "svg" or (to == "csv" and what is not None):
+        text = _figure(folder, what) if to == "svg" else _table_csv(folder, str(what))
+        return _written(text, file)
     if file is None:
         if to == "json":
             out_json(as_tables(folder))
         else:
             out_text(as_csv(folder))
         return 0
+    return _written(as_csv(folder) if to == "csv" else as_json(folder), file)
+
+
+def _written(text: str, file: Path | None) -> int:
+    """The text to a new file, whose path then stands on stdout; to stdout without one."""
+    if file is None:
+        out_text(text)
+        return 0
+    with _new(file) as handle:
+        handle.write(text.encode("utf-8"))
+    out_path(file)
+    return 0
+
+
+@contextmanager
+def _new(file: Path) -> Iterator[BinaryIO]:
+    """A file that is not there yet. Raises UserError if it is, or cannot be written; a file cut short is removed."""
+    from interp_tui_engine.errors import UserError
+
+    path = file.expanduser()
     try:
-        with file.expanduser().open("x", encoding="utf-8", newline="") as handle:
-            handle.write(as_csv(folder) if to == "csv" else as_json(folder))
+        handle = path.open("xb")
     except FileExistsError:
         raise UserError(f"file exists: {file}", "give another name to -o; nothing has been overwritten") from None
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}") from None
+    try:
+        with handle:
+            yield handle
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write {file}: {error.strerror}") from None
+        raise
+
+
+def _parquet(folder: RunFolder, file: Path, what: str | None) -> int:
+    """A table of the run, or, for a kind that has none, its numbers in long form."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    from ..run_tables import table_of
+
+    table = table_of(folder, what)
+    blocks = iter([_long(folder)]) if table is None else table.blocks()
+    with _new(file) as handle:
+        writer = None
+        for block in blocks:
+            made = pa.table(dict(block))
+            writer = writer or pq.ParquetWriter(handle, made.schema)
+            writer.write_table(made)
+        if writer is not None:
+            writer.close()
     out_path(file)
     return 0
+
+
+def _long(folder: RunFolder) -> dict[str, list[Any]]:
+    """The rows of `as_csv` as columns; a value that is no number stands in `text`."""
+    rows = list(csv.reader(io.StringIO(as_csv(folder))))[1:]
+    columns: dict[str, list[Any]] = {name: [] for name in ("series", "step", "key", "index", "value", "text")}
+    for series, step, key, index, value in rows:
+        number = _number(value)
+        cells = (series, _number(step), key, _number(index), number, None if number is not None else value)
+        for name, cell in zip(columns, cells, strict=True):
+            columns[name].append(cell)
+    return columns
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _table_csv(folder: RunFolder, what: str) -> str:
+    from ..run_tables import table_of
+
+    found = table_of(folder, what)
+    assert found is not None, "a table asked for by name is there, or an error was raised"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for index, block in enumerate(found.blocks()):
+        if index == 0:
+            writer.writerow(block)
+        columns = [column if isinstance(column, list) else column.tolist() for column in block.values()]
+        writer.writerows(zip(*columns, strict=True))
+    return text.getvalue()
+
+
+def _figure(folder: RunFolder, what: str | None) -> str:
+    """One of the figures that the run's report shows. Raises UserError naming them where it is not clear which."""
+    from interp_tui_engine.complaints import nearest
+    from interp_tui_engine.errors import UserError
+
+    figures = {path.stem: path for path in sorted((folder.path / "figures").glob("*.svg"))}
+    if not figures:
+        raise UserError(f"{folder.path.name} has no figures", "they are drawn when the run is done")
+    if what is None and len(figures) == 1:
+        (what,) = figures
+    if what is None:
+        raise UserError(f"{folder.path.name} has {len(figures)} figures: {', '.join(figures)}", "name one with --what")
+    if what not in figures:
+        guess = nearest(what, list(figures))
+        raise UserError(f"{folder.path.name} has no figure {what!r}: {', '.join(figures)}", f"Did you mean {guess!r}?" if guess else "")
+    return figures[what].read_text(encoding="utf-8")
 
 
 def as_tables(folder: RunFolder) -> dict[str, Any]:
