@@ -24,9 +24,17 @@ def run_kind(tmp_path: Path) -> Run:
     """Runs a kind as a worker does, without the process: `run_kind("inspect", criterion=…)`; `orders` answers its polls."""
     count = iter(range(1000))
 
-    def run(kind: str, *, orders: Callable[[], Any] = lambda: "go", seed: int = 100, tables: Any = None, **params: Any) -> Any:
+    def run(
+        kind: str,
+        *,
+        orders: Callable[[], Any] = lambda: "go",
+        seed: int = 100,
+        tables: Any = None,
+        again: RunFolder | None = None,
+        **params: Any,
+    ) -> Any:
         request = manifest.resolve({"kind": kind, "name": "t", "seed": seed, "params": params, **(tables or {})}, base=tmp_path)
-        folder = RunFolder.create(tmp_path / f"run-{next(count)}")
+        folder = again or RunFolder.create(tmp_path / f"run-{next(count)}")
         atomic.write_text(folder.manifest_path, request.to_toml())
         steps, events = catalog.get(kind).run(Context(request, folder, 0, orders)), []
         while True:

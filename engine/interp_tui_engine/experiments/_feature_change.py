@@ -1,0 +1,110 @@
+"""A model whose residual stream is changed at the last token of prompts, and what that does to their answers. Imports torch.
+
+Legend: P prompts, B prompts of one batch, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import UserError
+from ..features.prompts import Prompt
+from ..models.loaded import LoadedModel
+from ..sites.anatomy import Anatomy
+from ..sites.answers import Answer, log_prob, logit_diff
+from ..sites.hooks import Edit, activations
+from ..sites.site import Site
+from ._feature_space import Tokens, tokens_of
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Prompts with their answers, on one model."""
+
+    model: LoadedModel
+    anatomy: Anatomy
+    prompts: list[Prompt]
+    tokens: Tokens
+    answers: list[Answer]
+    metric: str
+    batch: int
+
+    def clean(self, layer: int) -> Float[Tensor, "P D"]:
+        """The residual stream after a layer at each prompt's last token."""
+        return self._run(Site("resid_post", layer), layer, None, range(len(self.prompts)))
+
+    def scores(self, layer: int, change_PD: Float[Tensor, "P D"] | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
+        """The metric of the chosen prompts with `change_PD` added after `layer` at their last token."""
+        final = Site("resid_post", self.anatomy.num_layers - 1)
+        logits = self._logits(self._run(final, layer, change_PD, chosen))
+        return torch.stack([self._metric(row, self.answers[i]) for row, i in zip(logits, chosen, strict=True)])
+
+    def _run(self, site: Site, layer: int, change_PD: Tensor | None, chosen: Sequence[int]) -> Float[Tensor, "chosen D"]:
+        found = []
+        for start in range(0, len(chosen), self.batch):
+            rows = torch.tensor(chosen[start : start + self.batch], device=self.model.device)
+            last = self.tokens.last[rows]
+            count = torch.arange(len(rows), device=self.model.device)
+            edits = []
+            if change_PD is not None:
+                delta_BD = change_PD[rows]
+
+                def add(value: Tensor, delta_BD: Tensor = delta_BD, count: Tensor = count, last: Tensor = last) -> Tensor:
+                    new = value.clone()
+                    new[count, last] += delta_BD.to(value.dtype)
+                    return new
+
+                edits = [Edit(Site("resid_post", layer), add)]
+            ids = self.tokens.ids[rows][:, : int(last.max()) + 1]
+            found.append(activations(self.anatomy, ids, [site], edits)[site][count, last])
+        return torch.cat(found)
+
+    def _logits(self, final_PD: Tensor) -> Float[Tensor, "P V"]:
+        with torch.no_grad():
+            return torch.cat([self.anatomy.unembed(part).float() for part in torch.split(final_PD, self.batch)])
+
+    def _metric(self, logits: Tensor, answer: Answer) -> Tensor:
+        if self.metric == "logit_diff":
+            return logit_diff(logits, answer)
+        found = log_prob(logits, answer.right)
+        return found.exp() if self.metric == "prob" else found
+
+
+def bench_of(
+    model: LoadedModel, anatomy: Anatomy, prompts: list[Prompt], metric: str, shared: Sequence[str], batch: int
+) -> tuple[Bench, list[str]]:
+    """The bench, and warnings. Answers are each prompt's own `answer` (and `wrong`), else the shared ones.
+
+    Raises UserError for prompts without an answer, and for logit_diff without wrong answers.
+    """
+    tokens = tokens_of(model, anatomy, prompts)
+    cut: set[str] = set()
+
+    def first(texts: Any) -> tuple[int, ...]:
+        found = []
+        for text in [texts] if isinstance(texts, str) else list(texts or ()):
+            ids: list[int] = model.tokenizer(str(text), add_special_tokens=False)["input_ids"]  # type: ignore[misc]
+            if len(ids) > 1:
+                cut.add(str(text))
+            found += ids[:1]
+        return tuple(dict.fromkeys(found))
+
+    answers = []
+    for prompt in prompts:
+        right = first(prompt.extra.get("answer") or list(shared))
+        wrong = tuple(token for token in first(prompt.extra.get("wrong")) if token not in right)
+        if not right:
+            hint = 'give each prompt an "answer", or params.answers for all of them'
+            raise UserError(f"prompt {prompt.id!r:.40} has no answer whose probability could change", hint)
+        if metric == "logit_diff" and not wrong:
+            hint = 'give each prompt "wrong" answers, or set metric = "logprob"'
+            raise UserError(f"prompt {prompt.id!r:.40} has no wrong answers, which metric = 'logit_diff' needs", hint)
+        answers.append(Answer(right, wrong))
+    warnings = [f"{len(cut)} answers have several tokens; the first stands for them, such as {min(cut)!r:.40}"] if cut else []
+    return Bench(model, anatomy, prompts, tokens, answers, metric, batch), warnings

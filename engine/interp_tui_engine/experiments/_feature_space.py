@@ -1,0 +1,95 @@
+"""Features of a loaded model: how each is read off a residual stream, and which direction writes it. Imports torch.
+
+Legend: B rows, D width of the residual stream, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..dictionaries import sae_lens
+from ..dictionaries.dictionary import Dictionary
+from ..errors import UserError
+from ..features import ids
+from ..features.prompts import Prompt
+from ..models.loaded import LoadedModel
+from ..sites.anatomy import Anatomy
+from ..sites.site import Site
+from ._features import FeatureParams, sae_folder
+
+
+@dataclass(frozen=True)
+class Space:
+    """The features of one layer: hidden dimensions, or an SAE's latents."""
+
+    layer: int
+    names: list[str]
+    dictionary: Dictionary | None
+
+    @property
+    def site(self) -> Site:
+        return Site("resid_post", self.layer)
+
+    def read(self, x_BD: Float[Tensor, "B D"]) -> Float[Tensor, "B F"]:
+        """The features' values."""
+        return x_BD.float() if self.dictionary is None else self.dictionary.encode(x_BD)
+
+    def direction(self, index: int, width: int, device: torch.device) -> Float[Tensor, " D"]:
+        """What adding 1 to the feature adds to the residual stream. An SAE's error stays as it is: x + (a′−a)·d."""
+        if self.dictionary is not None:
+            return self.dictionary.weights.decoder[index].to(device)
+        vector = torch.zeros(width, device=device)
+        vector[index] = 1.0
+        return vector
+
+
+def spaces_of(params: FeatureParams, layers: Sequence[int], anatomy: Anatomy, device: torch.device) -> list[Space]:
+    """The feature spaces of the layers asked for. Raises UserError where a layer or the SAE does not fit the model."""
+    for layer in layers:
+        anatomy.check(Site("resid_post", layer))
+    if params.features == "hidden":
+        return [Space(layer, [ids.hidden(layer, i) for i in range(anatomy.d_model)], None) for layer in layers]
+    assert params.sae is not None
+    folder = sae_folder(params.sae)
+    dictionary = sae_lens.load(folder, device=device)
+    width, latents = dictionary.weights.width, dictionary.weights.decoder.shape[0]
+    if width != anatomy.d_model:
+        raise UserError(
+            f"{folder} reads activations of width {width}, but the model's are {anatomy.d_model} wide", "was it trained on another model?"
+        )
+    trained = str(dictionary.about.get("hook_name", ""))
+    found = ids.layer_of(trained.replace("blocks.", "L").replace(".hook", ":hook"))
+    layer = layers[0]
+    if len(layers) > 1:
+        raise UserError(f"the features are of {len(layers)} layers, but {folder} is an SAE of one", "name those of its layer")
+    if found is not None and found != layer:
+        raise UserError(f"{folder} was trained at layer {found} ({trained}), but the features are of layer {layer}")
+    return [Space(layer, [ids.latent(layer, i) for i in range(latents)], dictionary)]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Prompts as token ids, padded on the right, and each one's last position."""
+
+    ids: Int[Tensor, "B P"]
+    last: Int[Tensor, " B"]
+
+
+def tokens_of(model: LoadedModel, anatomy: Anatomy, prompts: Sequence[Prompt]) -> Tokens:
+    """Raises UserError for a prompt without tokens or longer than the model's context."""
+    if model.tokenizer is None:
+        raise UserError(f"{model.source} has no tokenizer, so that prompts cannot be read")
+    rows: list[list[int]] = model.tokenizer([p.text for p in prompts], add_special_tokens=False, verbose=False)["input_ids"]
+    for prompt, row in zip(prompts, rows, strict=True):
+        if not row:
+            raise UserError(f"prompt {prompt.id!r:.40} has no tokens: {prompt.text!r:.60}")
+        if anatomy.context is not None and len(row) > anatomy.context:
+            raise UserError(f"prompt {prompt.id!r:.40} has {len(row)} tokens, but the model has {anatomy.context} positions", "shorten it")
+    width = max(map(len, rows))
+    padded = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows])
+    return Tokens(padded.to(model.device), torch.tensor([len(row) - 1 for row in rows], device=model.device))

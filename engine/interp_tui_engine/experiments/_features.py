@@ -1,0 +1,97 @@
+"""What the kinds that read features off a model share: prompts, where features are read, checks. Torch-free at import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..complaints import nearest
+from ..errors import Problem, UserError
+from ..features.prompts import Prompt
+from ..features.prompts import read as read_prompts
+from ..manifest import Manifest
+from ..specs import FILE, Table
+
+EXAMPLE: dict[str, Any] = {
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "params": {"criterion": "the next token is a capital city", "prompts": "builtin:capital"},
+}
+
+
+class FeatureParams(Table):
+    """Scored prompts, and the features that are read on them."""
+
+    criterion: str = Field(min_length=1, description="the criterion in one sentence")
+    prompts: str = Field(
+        min_length=1, json_schema_extra=FILE, description="a .jsonl of {text, criterion_score, answer}, or builtin:capital and the like"
+    )
+    features: Literal["hidden", "sae"] = Field("hidden", description="what is read there: its dimensions, or the latents of an SAE")
+    sae: str | None = Field(None, json_schema_extra=FILE, description="an SAE's folder, or a train_sae run, for features = 'sae'")
+    batch_size: int = Field(64, ge=1, description="prompts in one forward pass")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """A relation that is none, an SAE missing or not used."""
+    params: FeatureParams = manifest.params
+    problems = []
+    try:
+        relation_of(params.prompts)
+    except UserError as error:
+        problems.append(Problem("params.prompts", f"{error.what}; {error.hint}", value=params.prompts))
+    if params.features == "sae" and params.sae is None:
+        problems.append(Problem("params.sae", "is missing; features = 'sae' reads its latents"))
+    if params.features != "sae" and params.sae is not None:
+        problems.append(Problem("params.sae", f"is given, but features = {params.features!r}", value=params.sae))
+    return problems
+
+
+def relation_of(source: str) -> str | None:
+    """The relation that builtin:RELATION names; None for a file. Raises UserError with the nearest one."""
+    from ..data import facts
+
+    if not source.startswith("builtin:"):
+        return None
+    name, known = source.removeprefix("builtin:"), [relation.name for relation in facts.RELATIONS]
+    if name not in known:
+        guess = nearest(name, known, 0.5)
+        hint = f"{f'did you mean builtin:{guess}? ' if guess else ''}there are builtin:{', builtin:'.join(known)}"
+        raise UserError(f"there are no prompts called {source!r}", hint)
+    return name
+
+
+def prompts_of(source: str) -> list[Prompt]:
+    """The prompts of the file, or those of all facts, the relation's scored 1; facts carry their answer and the wrong ones."""
+    relation = relation_of(source)
+    if relation is None:
+        return read_prompts(Path(source))
+    from ..data import facts
+
+    answers: dict[str, list[str]] = {}
+    for fact in facts.facts():
+        known = answers.setdefault(fact.relation, [])
+        if fact.answer not in known:
+            known.append(fact.answer)
+    return [
+        Prompt(
+            fact.prompt,
+            float(fact.relation == relation),
+            f"{fact.relation}-{fact.subject}",
+            {"answer": fact.answer, "wrong": [answer for answer in answers[fact.relation] if answer != fact.answer]},
+        )
+        for fact in facts.facts()
+    ]
+
+
+def sae_folder(given: str) -> Path:
+    """The folder that holds cfg.json: the one named, or a run's. Raises UserError where there is none, or several."""
+    path = Path(given)
+    if (path / "cfg.json").is_file():
+        return path
+    found = sorted(place.parent for place in path.glob("*/cfg.json")) + sorted(place.parent for place in path.glob("*/*/cfg.json"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{path} holds {len(found)} SAEs: {', '.join(str(place.relative_to(path)) for place in found[:5])}", "name one")
+    raise UserError(f"{path} holds no SAE: there is no cfg.json in it", "give an SAE's folder, or a train_sae run that is done")

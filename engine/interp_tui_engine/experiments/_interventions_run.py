@@ -1,0 +1,246 @@
+"""An interventions run: features and controls to trials, trials to rows, rows to effects. Imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .. import atomic
+from ..catalog import Result
+from ..complaints import nearest
+from ..errors import UserError
+from ..events import Artifact, Event, Metrics, Phase, RunStarted, Warned
+from ..features import effects, ids, interventions
+from ..features.effects import Effect
+from ..features.interventions import Intervention
+from ..features.ranking import false_discovery
+from ..sites.anatomy import anatomy_of
+from . import _features
+from ._evidence import file_of
+from ._feature_change import Bench, bench_of
+from ._feature_space import Space, spaces_of
+from ._interventions_report import markdown
+from ._sampling_run import model_of
+from ._steps import Steps
+from .context import Context
+from .interventions import Params
+
+ROWS = "interventions.jsonl"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One change: of which feature of which space, how strongly, and as which kind of control of another (None: for itself)."""
+
+    space: int
+    feature: int
+    strength: float
+    control: str | None = None
+    draw: int = 0
+    changed: int = -1
+    """The feature that is really changed: another one, in a control."""
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """The whole run. Raises Interrupted after a stop, UserError for features or prompts that do not fit the model."""
+    params: Params = context.manifest.params
+    yield Phase("loading model", context.manifest.model.source if context.manifest.model else "")
+    model = model_of(context.manifest)
+    anatomy = anatomy_of(model)
+    targets = _targets(params)
+    layers = sorted({_layer(name) for name in targets})
+    spaces = spaces_of(params, layers, anatomy, model.device)
+    prompts = _features.prompts_of(params.prompts)
+    positives = [p for p in prompts if p.score > 0.5][: params.most_prompts]
+    negatives = [p for p in prompts if p.score <= 0.5]
+    negatives = negatives[:: max(1, len(negatives) // params.most_prompts)][: params.most_prompts]  # spread over the file: it may be sorted
+    if len(positives) < 2 or not negatives:
+        raise UserError(f"{len(positives)} positive and {len(negatives)} negative prompts", "two positives and one negative are the least")
+    bench, warnings = bench_of(model, anatomy, positives + negatives, params.metric, params.answers, params.batch_size)
+    provenance = {"weights_sha256": model.weights_hash, "tokenizer_sha256": model.tokenizer_hash, "parameters": model.num_parameters}
+    device = str(model.device)
+    yield RunStarted("interventions", context.manifest.name, device=device, resumed=context.resumed, provenance=provenance)
+    for warning in warnings:
+        yield Warned(warning)
+    yield Phase("reading features", f"{len(prompts)} prompts")
+    clean = [bench.clean(space.layer) for space in spaces]
+    values = [space.read(x_PD) for space, x_PD in zip(spaces, clean, strict=True)]
+    trials = _trials(params, targets, spaces, values, context.manifest.seed)
+    yield Phase("intervening", f"{len(targets)} features, {len(trials)} changes, {len(positives)} positives and {len(negatives)} negatives")
+    identity = params.model_name or model.source
+    everyone = range(len(bench.prompts))
+    base = bench.scores(spaces[0].layer, None, everyone).cpu().numpy()
+    table = Table(params, identity, spaces, bench, len(positives), base)
+
+    def do(trial: Trial) -> Any:
+        change = _change(params, trial, spaces[trial.space], values[trial.space], len(positives), clean[trial.space], context.manifest.seed)
+        return bench.scores(spaces[trial.space].layer, change, everyone).cpu().numpy()
+
+    def say(index: int, trial: Trial, numbers: Any) -> list[Event]:
+        table.add(trial, numbers)
+        return [] if trial.control is not None else [Metrics("cells", index, table.summary(trial, None))]
+
+    done = yield from Steps(context, trials, unit="changes", size=lambda trial: 1).run(do, say)
+    interventions.write(context.folder.path / ROWS, table.rows)
+    yield Artifact(ROWS, "intervention rows")
+    return _result(context, params, table, trials, np.concatenate([base, *done]))
+
+
+def _targets(params: Params) -> list[str]:
+    if params.report is None:
+        return list(dict.fromkeys(params.targets))
+    report = atomic.read_json(file_of(params.report, "report"))
+    cards = report.get("cards") if isinstance(report, dict) else None
+    names = [card["feature_id"] for card in cards or () if isinstance(card, dict) and isinstance(card.get("feature_id"), str)]
+    if not names:
+        raise UserError(f"{params.report} holds no cards", "give an inspect run that is done, or its report.json")
+    return list(dict.fromkeys(names))[: params.top]
+
+
+def _layer(name: str) -> int:
+    known = ids.parse(name)
+    if known is None or known.number is None:
+        raise UserError(f"{name!r:.60} is no feature that can be changed", "write a hidden dimension as L2:D95, a latent as SAE:L2:F417")
+    return known.layer
+
+
+def _trials(params: Params, targets: Sequence[str], spaces: Sequence[Space], values: Sequence[Tensor], seed: int) -> list[Trial]:
+    rng = np.random.default_rng([seed, 0x7124])
+    places = {name: (s, f) for s, space in enumerate(spaces) for f, name in enumerate(space.names)}
+    chosen = []
+    for name in targets:
+        if name not in places:
+            kinds = "SAE latents" if params.features == "sae" else "hidden dimensions"
+            guess = nearest(name, list(places)[:5000])
+            hint = f"{f'did you mean {guess!r}? ' if guess else ''}there are {len(places):,} {kinds}, from {next(iter(places))!r}"
+            raise UserError(f"the model has no feature {name!r:.60}", hint)
+        chosen.append(places[name])
+    trials = []
+    for space, feature in chosen:
+        used = {f for s, f in chosen if s == space}
+        size = values[space].abs().mean(0)
+        fires = (values[space].abs() > 0).float().mean(0) + 1e-3 * size / size.max().clamp_min(1e-12)  # hidden dimensions all fire: by size
+        others = [f for f in range(len(spaces[space].names)) if f not in used and float(fires[f]) > 0]
+        for strength in params.strengths:
+            trials.append(Trial(space, feature, strength, changed=feature))
+            for kind in params.controls:
+                for draw in range(params.draws if kind in ("random", "matched_norm") else 1):
+                    changed = feature
+                    if kind == "random" and others:
+                        changed = int(rng.choice(others))
+                    elif kind == "matched_frequency" and others:
+                        changed = min(others, key=lambda f: (abs(float(fires[f]) - float(fires[feature])), f))
+                    trials.append(Trial(space, feature, strength, kind, draw, changed))
+    return trials
+
+
+def _change(
+    params: Params, trial: Trial, space: Space, values_PF: Tensor, positives: int, clean_PD: Tensor, seed: int
+) -> Float[Tensor, "P D"]:
+    """What is added to the residual stream of each prompt: (a′ − a)·d, or a random direction of that length."""
+    if trial.control == "placebo":
+        return torch.zeros_like(clean_PD)
+    index = trial.changed
+    a_P = values_PF[:, index].float()
+    match params.verb:
+        case "ablate":
+            to_zero = params.to == "zero" or (params.to == "auto" and space.dictionary is not None)
+            new_P = torch.zeros_like(a_P) if to_zero else a_P[positives:].mean().expand_as(a_P)
+        case "amplify":
+            new_P = trial.strength * a_P
+        case "clamp":
+            new_P = (trial.strength * a_P[:positives].abs().max()).expand_as(a_P)
+        case "patch":
+            new_P = a_P[:positives].mean().expand_as(a_P)
+        case _:
+            new_P = a_P + trial.strength * a_P.std()
+    direction_D = space.direction(index, clean_PD.shape[1], clean_PD.device).float()
+    change_PD = (new_P - a_P)[:, None] * direction_D
+    if trial.control == "matched_norm":
+        generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, trial.feature, trial.draw]).integers(2**62)))
+        random_D = torch.randn(clean_PD.shape[1], generator=generator).to(clean_PD.device)
+        change_PD = change_PD.norm(dim=1, keepdim=True) * (random_D / random_D.norm())
+    return change_PD
+
+
+class Table:
+    """Rows as they come, and what they add up to."""
+
+    def __init__(self, params: Params, model: str, spaces: Sequence[Space], bench: Bench, positives: int, base: Any) -> None:
+        self.params, self.model, self.spaces, self.bench, self.positives, self.base = params, model, spaces, bench, positives, base
+        self.rows: list[Intervention] = []
+        self.by_trial: dict[tuple[str, float], list[Intervention]] = {}
+
+    def add(self, trial: Trial, scores: Any) -> None:
+        """The rows of one trial: one for each positive prompt, the side effect being the mean |Δ| of the negatives."""
+        name = self.spaces[trial.space].names[trial.feature]
+        side = float(np.abs(scores[self.positives :] - self.base[self.positives :]).mean())
+        metadata: dict[str, Any] = {"strength": trial.strength, "metric": self.params.metric}
+        if trial.control is not None:
+            metadata |= {"control_type": trial.control, "draw": trial.draw, "changed": self.spaces[trial.space].names[trial.changed]}
+        own = [
+            Intervention(
+                model=self.model,
+                feature_id=name,
+                verb=self.params.verb,
+                baseline=float(self.base[i]),
+                changed=float(scores[i]),
+                criterion=self.params.criterion,
+                prompt_id=self.bench.prompts[i].id,
+                side_effect=side,
+                metadata=metadata,
+            )
+            for i in range(self.positives)
+        ]
+        self.rows += own
+        self.by_trial.setdefault((name, trial.strength), []).extend(own)
+
+    def effect(self, name: str, strength: float) -> Effect:
+        """What is known of a feature at a strength so far."""
+        rows = self.by_trial[name, strength]
+        return effects.effect(name, [row for row in rows if row.control is None], [row for row in rows if row.control is not None])
+
+    def summary(self, trial: Trial, q: float | None) -> dict[str, Any]:
+        """One line of the table."""
+        name = self.spaces[trial.space].names[trial.feature]
+        return summary(self.effect(name, trial.strength), trial.strength, self.params.verb, q)
+
+
+def summary(found: Effect, strength: float, verb: str, q: float | None) -> dict[str, Any]:
+    """An effect as result.json and the view have it."""
+    by_kind = {kind: {"mean": one.mean, "low": one.low, "high": one.high} for kind, one in found.controls.items()}
+    return {
+        **{"feature_id": found.feature_id, "verb": verb, "strength": strength, "effect": found.directed.mean},
+        **{"low": found.directed.low, "high": found.directed.high, "rows": found.directed.count, "p": found.p, "q": q},
+        **{"side_effect": found.side, "control": found.control.mean if found.control else None, "controls": by_kind},
+        **{"control_low": found.control.low if found.control else None, "control_high": found.control.high if found.control else None},
+        **{"specificity": found.specificity, "strong": found.strong, "clear": found.clear},
+    }
+
+
+def _result(context: Context, params: Params, table: Table, trials: Sequence[Trial], numbers: Any) -> Result:
+    own = [trial for trial in trials if trial.control is None]
+    found = [table.effect(table.spaces[trial.space].names[trial.feature], trial.strength) for trial in own]
+    p = np.array([1.0 if one.p is None else one.p for one in found])
+    q = false_discovery(p).tolist()
+    lines = [summary(one, trial.strength, params.verb, value) for one, trial, value in zip(found, own, q, strict=True)]
+    for line in lines:
+        line["clear"] = bool(line["clear"] and line["q"] <= params.alpha)
+    pick: Callable[[dict[str, Any]], float] = lambda line: line["strong"]  # noqa: E731
+    best = max(lines, key=pick)
+    values = {
+        **{"model": table.model, "criterion": params.criterion, "verb": params.verb, "metric": params.metric, "rows": len(table.rows)},
+        **{"positives": table.positives, "negatives": len(table.bench.prompts) - table.positives, "baseline": float(table.base.mean())},
+        **{"effects": lines, "chosen": best["feature_id"], "chosen_strength": best["strength"], "effect": best["effect"]},
+        **{"effect_low": best["low"], "effect_high": best["high"], "side_effect": best["side_effect"], "path": ROWS},
+    }
+    headline = {"top": best["feature_id"], "effect": best["effect"], "clear": sum(line["clear"] for line in lines)}
+    digest = hashlib.sha256(np.asarray(numbers, np.float32).tobytes()).hexdigest()
+    return Result(values, headline, markdown(context.manifest.name, values), {"scores": digest})
