@@ -267,7 +267,7 @@ class RecoveryView(RunView):
             if isinstance(head, Mapping):
                 token = "".join(token_labels([head.get("token", "")]))
                 said = f"{number(head.get('head'))} at ‘{token}’  {number(head.get('recovery'), 3)}"
-                facts.append(Fact("heads" if not index else "", said))
+                facts.append(Fact("heads" if not index else " ", said))
         if len(facts) < 2:
             return scalars(result, colours, ascii=ascii)
         return column(facts, colours)

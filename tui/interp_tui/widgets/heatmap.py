@@ -42,6 +42,8 @@ class Grid:
     most: int = 12
     decimals: int | None = None
     """Decimals of the numbers written out; significant figures where it is None."""
+    texts: Sequence[Sequence[str]] | None = None
+    """Words to write into the cells in place of their numbers, already sanitised; the colour is still the number's."""
 
 
 class Heatmap(Widget, can_focus=True):
@@ -228,6 +230,8 @@ class Heatmap(Widget, can_focus=True):
         assert self._palette is not None
         value, width = self._at(row, column), self.cell_width
         share = None if value is None else self.grid.scale.share(value)
+        texts = self.grid.texts
+        word = texts[row][column] if texts is not None and row < len(texts) and column < len(texts[row]) and width > 3 else ""
         look = self.look if self._palette.coloured or self.look == "digit" else "glyph"
         style = base
         if share is not None and look == "colour":
@@ -237,7 +241,11 @@ class Heatmap(Widget, can_focus=True):
             said = self._number(value, 3) if look == "digit" else self._number(value, 2) + glyph(share, ascii=self._ascii)[1]
         else:
             said = digit(share) if look == "digit" else glyph(share, ascii=self._ascii)
-        text = said.rjust(width - 1)[: width - 1] + " " if width > 2 else said[:width].rjust(width)
+        if word and share is not None and look != "digit":
+            style = base + self._palette.style(share) if look == "colour" else base
+            text = _fit(word, width - 1) + " "
+        else:
+            text = said.rjust(width - 1)[: width - 1] + " " if width > 2 else said[:width].rjust(width)
         if row == self.row and column == self.column:
             style = base + Style(reverse=True, bold=True)
         return Segment(text, style)

@@ -1,0 +1,59 @@
+"""The logit lens (nostalgebraist 2020): what the residual stream of each layer would predict if the model ended there.
+
+    logits_l = unembed(final_norm(resid_post_l))
+
+with the model's own final norm, unembedding and soft cap. Of the last layer they are the model's own logits: its KL to the end is 0. The
+crossover is the first layer from whose stream the answer is the likeliest token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..sites.anatomy import Anatomy
+from ..sites.answers import entropy, kl, log_prob, rank, top_tokens
+from ..sites.hooks import activations
+from ..sites.site import Site
+
+
+class Reading(NamedTuple):
+    """What one layer's stream says at some positions; probabilities, ranks from 0, and nats."""
+
+    answer_prob: Float[Tensor, " positions"]
+    answer_rank: Int[Tensor, " positions"]
+    top_prob: Float[Tensor, "positions k"]
+    top_token: Int[Tensor, "positions k"]
+    entropy: Float[Tensor, " positions"]
+    kl_to_end: Float[Tensor, " positions"]
+
+
+def streams(anatomy: Anatomy, ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "layers pos d_model"]:
+    """The residual stream that leaves each block."""
+    sites = [Site("resid_post", layer) for layer in range(anatomy.num_layers)]
+    found = activations(anatomy, ids, sites)
+    return torch.cat([found[site] for site in sites])
+
+
+@torch.no_grad()
+def read(
+    anatomy: Anatomy,
+    stream: Float[Tensor, "positions d_model"],
+    end: Float[Tensor, "positions d_model"],
+    answers: Sequence[Sequence[int]],
+    k: int,
+) -> Reading:
+    """One layer's reading; `end` is the last layer's stream at the same positions, `answers` the token set asked about at each."""
+    logits, final = anatomy.unembed(stream).float(), anatomy.unembed(end).float()
+    probs = torch.stack([log_prob(row, answer) for row, answer in zip(logits, answers, strict=True)]).exp()
+    ranks = torch.stack([rank(row, answer) for row, answer in zip(logits, answers, strict=True)])
+    return Reading(probs, ranks, *top_tokens(logits, k), entropy(logits), kl(final, logits))
+
+
+def crossover(ranks: Sequence[int]) -> int | None:
+    """The first layer whose likeliest token is the answer; None where none is."""
+    return next((layer for layer, place in enumerate(ranks) if place == 0), None)

@@ -1,0 +1,165 @@
+"""The logit lens: what each layer would say next after each token, how surely, and how far from the end it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.widgets import Static
+
+from interp_tui.numbers import number
+from interp_tui.runstate import RunState
+from interp_tui.runstate import number as finite
+from interp_tui.widgets.facts import Fact, Facts, column, rich_style
+from interp_tui.widgets.heat import Scale
+from interp_tui.widgets.heatmap import Grid, Heatmap
+
+from .base import WIDE, RunView, scalars
+from .recovery_cells import token_labels
+
+SHOWN = (
+    ("answer_prob", "probability of the next token"),
+    ("top", "likeliest token"),
+    ("answer_rank", "rank of the next token"),
+    ("entropy", "entropy, nats"),
+    ("kl_to_end", "KL to the last layer, nats"),
+)
+
+
+class LensView(RunView):
+    """A heatmap layer × token; the cursor's cell lists its likeliest tokens."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("logit_lens",)
+    DEFAULT_CSS = """
+    LensView #head { height: 1; margin-bottom: 1; }
+    LensView #body { height: 1fr; layout: vertical; }
+    LensView Heatmap { height: 1fr; }
+    LensView #side { height: auto; width: 100%; margin-top: 1; }
+    LensView.-wide #body { layout: horizontal; }
+    LensView.-wide #side { width: 40; height: 100%; border-left: solid $rule; padding: 0 0 0 2; margin-top: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "quantity(1)", "Show", id="lens.quantity", tooltip="probability, likeliest token, rank, entropy or KL"),
+        Binding("S", "quantity(-1)", "Show before", show=False, id="lens.quantity.before"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[int, Mapping[str, Any]] = {}
+        self.tokens: list[str] = []
+        self.asked: list[str] = []
+        self.depth = 0
+        self.shown = 0
+        self.placed = False
+        self.waiting = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="head")
+        with Container(id="body"):
+            yield Heatmap(corner="layer", id="grid")
+            yield Facts(id="side")
+
+    def on_focus(self) -> None:
+        self.query_one(Heatmap).focus()
+
+    def on_resize(self) -> None:
+        self.set_class(self.app.size.width >= WIDE, "-wide")
+        super().on_resize()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        for batch in state.cells.values():
+            layer = batch.get("layer")
+            if type(layer) is int and 0 <= layer < 10_000:
+                self.rows[layer] = batch
+            if "tokens" in batch:
+                self.tokens, self.asked = token_labels(batch.get("tokens")), token_labels(batch.get("asked"))
+                self.depth = min(10_000, int(finite(batch.get("layers")) or 0))
+        self.waiting = "" if self.rows else waiting
+
+    async def draw_plots(self) -> None:
+        """The heatmap costs only what is seen of it."""
+        heatmap = self.query_one(Heatmap)
+        heatmap.display = bool(self.tokens)
+        muted, accent = (rich_style(self.app.theme_variables.get(name, "")) for name in ("muted", "accent"))
+        head = Text(self.waiting, muted, end="", no_wrap=True, overflow="ellipsis")
+        if self.tokens:
+            head.append(SHOWN[self.shown][1], f"bold {accent}")
+            head.append(" by layer and token", muted)
+        self.query_one("#head", Static).update(head)
+        if not self.tokens:
+            return
+        name = SHOWN[self.shown][0]
+        columns = [*self.tokens]
+        key = "top_prob" if name == "top" else name
+        values = [[self._value(layer, place, key) for place in range(len(columns))] for layer in range(self.depth)]
+        flat = [value for row in values for value in row if value is not None]
+        texts = [[self._top(layer, place)[:1] for place in range(len(columns))] for layer in range(self.depth)] if name == "top" else None
+        words = [["".join(t[0] for t in cell) for cell in row] for row in texts] if texts else None
+        high = 1.0 if "prob" in key else max(flat, default=1.0)
+        scale = Scale(0.0, high)
+        decimals = 0 if name == "answer_rank" else 2
+        grid = Grid([f"L{layer}" for layer in range(self.depth)], columns, values, scale, least=4, decimals=decimals, texts=words)
+        heatmap.show(grid)
+        if not self.placed:
+            self.placed = True
+            heatmap.move_to(0, len(columns) - 1)
+
+    def draw_tables(self) -> None:
+        self.query_one(Facts).show(self._facts(), flat=not self.has_class("-wide"))
+
+    def _value(self, layer: int, place: int, name: str) -> float | None:
+        cells = self.rows.get(layer, {}).get(name)
+        cell = cells[place] if isinstance(cells, list) and place < len(cells) else None
+        if name == "top_prob":
+            cell = cell[0] if isinstance(cell, list) and cell else None
+        return finite(cell)
+
+    def _top(self, layer: int, place: int) -> list[tuple[str, float | None]]:
+        row = self.rows.get(layer, {})
+        words, probs = row.get("top"), row.get("top_prob")
+        if not isinstance(words, list) or not isinstance(probs, list) or place >= min(len(words), len(probs)):
+            return []
+        shares = probs[place] if isinstance(probs[place], list) else []
+        return [(word, finite(share)) for word, share in zip(token_labels(words[place]), shares, strict=False)]
+
+    def _facts(self) -> list[Fact]:
+        heatmap = self.query_one(Heatmap)
+        if not self.tokens or heatmap.column >= len(self.tokens):
+            return []
+        layer, place = heatmap.row, heatmap.column
+        asked = self.asked[place] if place < len(self.asked) else "?"
+        facts = [Fact("cursor", f"L{layer} · after ‘{self.tokens[place]}’", "accent")]
+        if layer not in self.rows:
+            return [*facts, Fact("", "not read yet", "muted")]
+        prob, place_of = self._value(layer, place, "answer_prob"), self._value(layer, place, "answer_rank")
+        facts.append(Fact(f"P({asked})", number(prob, 3), "good" if place_of == 0 else "", loud=True))
+        facts.append(Fact("rank", number(None if place_of is None else int(place_of))))
+        facts.append(Fact("entropy", f"{number(self._value(layer, place, 'entropy'), 3)} nats", roomy=True))
+        facts.append(Fact("KL to the end", f"{number(self._value(layer, place, 'kl_to_end'), 3)} nats", roomy=True))
+        for index, (word, share) in enumerate(self._top(layer, place)):
+            facts.append(Fact("likeliest" if not index else " ", f"{number(share, 3):>7}  {word}", roomy=index > 0))
+        return facts
+
+    @on(Heatmap.Moved)
+    def _moved(self) -> None:
+        self.draw_tables()
+
+    def action_quantity(self, by: int) -> None:
+        self.shown = (self.shown + by) % len(SHOWN)
+        self.post_message(self.LookChanged())
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        layers, probs, top = (result.get(key) for key in ("layers", "answer_prob", "top_token"))
+        if not isinstance(layers, list) or not isinstance(probs, list) or not isinstance(top, list):
+            return scalars(result, colours, ascii=ascii)
+        answer = "".join(token_labels([result.get("answer", "")]))
+        facts = [Fact("answer", answer, "accent"), Fact("likeliest from layer", number(result.get("crossover_layer")))]
+        for layer, prob, word in zip(layers, probs, token_labels(top), strict=False):
+            facts.append(Fact(f"L{number(layer)}", f"{number(finite(prob), 3):>8}  {word}"))
+        return column(facts, colours)
