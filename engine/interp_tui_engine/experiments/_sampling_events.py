@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -60,6 +60,7 @@ class Reporter:
                     "llc": [None if c.mean_loss is None else n_beta * (c.mean_loss - snapshot.init_loss) for c in chains],
                     "grad": [c.gradient_norm for c in chains],
                     "distance": [c.distance for c in chains],
+                    **({"parts": [step_parts(c.metrics) for c in chains]} if self._config.save_metrics else {}),
                     "trace": [self._new_points(snapshot, row) for row in range(len(chains))],
                 },
             )
@@ -100,6 +101,15 @@ class Reporter:
             "memory_bytes": memory,
             "device_memory_bytes": device,
         }
+
+
+def step_parts(metrics: Mapping[str, float]) -> dict[str, float] | None:
+    """Norms of what moved a chain at its newest step, in units of weight; drift is gradient and pull together. None before the first."""
+    if not metrics:
+        return None
+    pull = math.hypot(metrics["localization"], metrics["weight_decay"])
+    drift = math.sqrt(max(0.0, metrics["scaled_grad"] ** 2 + pull**2 + 2 * metrics["dot_grad_prior"]))
+    return {"gradient": metrics["scaled_grad"], "pull": pull, "noise": metrics["noise"], "drift": drift, "distance": metrics["distance"]}
 
 
 def headline(estimates: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
@@ -32,6 +32,8 @@ class ChainSnapshot:
     tokens: int
     failed_step: int | None
     failed_reason: str | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The newest step's parts by their names in `metrics`, where they are measured."""
 
     @property
     def healthy(self) -> bool:
@@ -49,6 +51,7 @@ class ChainRecord:
         self.trace: NDArray[np.float64] = np.full(config.num_draws, np.nan)
         self.now = ChainSnapshot(chain, 0, 0, None, None, None, None, 0, None, None)
         self._sum = 0.0
+        self._metrics: dict[str, float] = {}
 
     @property
     def chain(self) -> int:
@@ -79,11 +82,14 @@ class ChainRecord:
             mean_loss=mean,
             gradient_norm=gradient_norm,
             distance=self.now.distance if distance is None else distance,
+            metrics=dict(self._metrics),
             tokens=self.now.tokens + tokens,
         )
 
     def push(self, name: str, time: int, values: NDArray[np.float32] | float) -> None:
         """Values of a streamed array at one step or draw; a stretch that is full goes to the writer."""
+        if name.startswith("metrics_") and isinstance(values, float):
+            self._metrics[name.removeprefix("metrics_")] = values
         spec = self._streams.get(name)
         if spec is None or self._put is None:
             return

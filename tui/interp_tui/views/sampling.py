@@ -21,6 +21,7 @@ from interp_tui.widgets.trace import Line, Plot, Point, TracePlot, columns_for
 
 from . import sampling_facts
 from .base import WIDE, RunView
+from .sampling_parts import parts_text
 from .sampling_result import result_text
 
 
@@ -39,6 +40,8 @@ class Frame:
     burnin: int = 0
     last: int = 0
     stop: int = 1
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """The newest word of the chains, for the parts of their steps."""
 
 
 class SamplingView(RunView):
@@ -50,6 +53,7 @@ class SamplingView(RunView):
     SamplingView #plot { height: 1fr; width: 1fr; }
     SamplingView #title { height: 1; }
     SamplingView #side { height: auto; width: 100%; }
+    SamplingView #parts { height: auto; }
     SamplingView #table { height: auto; max-height: 45%; margin-top: 0; scrollbar-size-vertical: 1; }
     SamplingView.-wide #top { layout: horizontal; }
     SamplingView.-wide #side { width: 36; height: 100%; border-left: solid $rule; padding: 0 0 0 2; }
@@ -85,6 +89,7 @@ class SamplingView(RunView):
             yield Facts(id="side")
         with VerticalScroll(id="table", can_focus=False):
             yield ChainTable()
+            yield Static(id="parts")
 
     def take(self, state: RunState, waiting: str) -> None:
         last = max((trace.last for trace in state.traces.values()), default=-1) + 1
@@ -105,6 +110,7 @@ class SamplingView(RunView):
             burnin=state.burnin,
             last=last,
             stop=stop,
+            parts=state.latest.get("chains", {}),
         )
 
     async def draw_plots(self) -> None:
@@ -144,6 +150,9 @@ class SamplingView(RunView):
         self.query_one(Facts).show(facts, flat=not wide)
         table = self.query_one(ChainTable)
         table.display = bool(self.frame.chains)
+        parts = parts_text(self.frame.parts, self.app.theme_variables, ascii=self._ascii)
+        self.query_one("#parts", Static).display = bool(parts.plain)
+        self.query_one("#parts", Static).update(parts)
         table.show(self.frame.chains, highlight=self.highlight, width=max(70, self.size.width - 4))
 
     @property
