@@ -25,11 +25,18 @@ _HOMES = {
     "create_param_masks": "models.restrictions.masks",
     "preview_weight_restriction": "models.restrictions.masks",
     "load_rows": "data.rows",
+    "ActivationCache": "sites.cache",
+    "activation_patch": "one_pass",
+    "causal_trace": "one_pass",
+    "logit_lens": "one_pass",
 }
 
 __all__ = [
+    "ActivationCache",
     "SamplerConfig",
+    "activation_patch",
     "bif",
+    "causal_trace",
     "compute_bif",
     "compute_llc",
     "compute_susceptibilities",
@@ -37,6 +44,7 @@ __all__ = [
     "llc",
     "load_model",
     "load_rows",
+    "logit_lens",
     "preview_weight_restriction",
     "run",
     "sample",
@@ -53,7 +61,9 @@ if TYPE_CHECKING:
     from .estimators.susceptibilities import compute_susceptibilities
     from .models.load import load_model
     from .models.restrictions.masks import create_param_masks, preview_weight_restriction
+    from .one_pass import activation_patch, causal_trace, logit_lens
     from .samplers.settings import SamplerConfig
+    from .sites.cache import ActivationCache
 
 
 def __getattr__(name: str) -> Any:

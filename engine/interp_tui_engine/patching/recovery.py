@@ -38,6 +38,10 @@ class Cell:
     position: int
     head: int | None = None
 
+    @property
+    def site(self) -> Site:
+        return Site(self.name, self.layer, self.head, self.position)
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -84,6 +88,12 @@ class Trace:
             logits = self.fork.run(self.jobs([cells[i] for i in wanted]), self.positions)
             found[wanted] = self.score(logits).float().cpu()
         return found
+
+    @torch.no_grad()
+    def together(self, cells: Sequence[Cell]) -> float:
+        """The metric of one run with all the cells patched."""
+        job = tuple(patch for parts in self.jobs(cells) for patch in parts)
+        return float(self.score(self.fork.run([job], self.positions))[0])
 
     def _window(self, cell: Cell) -> list[Patch]:
         low = max(0, cell.layer - (self.window - 1) // 2)

@@ -14,9 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-MetricName = Literal["logit_diff", "prob", "logprob", "kl", "rank"]
+MetricName = Literal["logit_diff", "logit", "prob", "logprob", "kl", "rank"]
 METRICS: tuple[str, ...] = get_args(MetricName)
-UNITS = {"logit_diff": "nats", "prob": "", "logprob": "nats", "kl": "nats", "rank": ""}
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ def metric_of(name: str, answer: Answer, clean_logits: Float[Tensor, " vocab"]) 
     match name:
         case "logit_diff":
             return lambda logits: logit_diff(logits, answer)
+        case "logit":
+            return lambda logits: set_logit(logits, answer.right)
         case "prob":
             return lambda logits: log_prob(logits, answer.right).exp()
         case "logprob":

@@ -1,0 +1,154 @@
+"""One forward pass, from Python: causal tracing, single patches and the logit lens on a model in memory.
+
+    model = load_model("builtin:tiny")
+    clean, corrupt = "The capital of France is", "The capital of Japan is"
+    found = causal_trace(model, clean=clean, corrupt=corrupt, answer=" Paris", counterfactual=" Tokyo")
+    found.recovery["resid_post"]              # (layers, positions)
+    logit_lens(model, "The capital of France is", " Paris").crossover_layer
+
+Models are what `load_model` returns, or a transformers model given with its `tokenizer`. All of it raises UserError for prompts that do not
+align, answers of several tokens, sites the model lacks, and prompts longer than its context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .data.prompts import answer_ids, encode, need_tokenizer, read_pair, texts_of
+from .lenses import logit_lens as lens
+from .patching.recovery import Cell, Prompts, grid, prepare
+from .patching.recovery import recovery as recovered
+from .sites.anatomy import Anatomy
+from .sites.answers import Answer
+from .sites.cache import ActivationCache
+from .sites.site import site_name
+
+ROWS = 256
+
+
+class CausalTrace(NamedTuple):
+    """Recovery by kind of site, (layers, positions), or (layers, positions, heads) under the name 'heads'; unclamped."""
+
+    tokens: list[str]
+    corrupt_tokens: list[str]
+    clean_metric: float
+    corrupt_metric: float
+    recovery: dict[str, Float[Tensor, "layers positions"]]
+
+
+class PatchEffect(NamedTuple):
+    """What one patch did to the target's logit, or to its difference from the counterfactual's, in nats."""
+
+    clean_logit_diff: float
+    corrupt_logit_diff: float
+    patched_logit_diff: float
+
+    @property
+    def logit_diff_change(self) -> float:
+        """Patched less corrupt."""
+        return self.patched_logit_diff - self.corrupt_logit_diff
+
+    @property
+    def recovery(self) -> float:
+        """The change as a share of the way from corrupt to clean."""
+        return recovered(self.patched_logit_diff, self.clean_logit_diff, self.corrupt_logit_diff)
+
+
+class LogitLens(NamedTuple):
+    """What each layer would predict after the prompt."""
+
+    answer: str
+    answer_prob: Float[Tensor, " layers"]
+    answer_rank: Int[Tensor, " layers"]
+    top_token: list[str]
+    crossover_layer: int | None
+
+
+def causal_trace(
+    model: Any,
+    *,
+    clean: str,
+    corrupt: str,
+    answer: str | Sequence[str],
+    counterfactual: str | Sequence[str] | None = None,
+    metric: str = "logit_diff",
+    sites: Sequence[str] = ("resid_post", "attn_out", "mlp_out"),
+    heads: bool = False,
+    window: int = 1,
+    tokenizer: Any = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> CausalTrace:
+    """Put each activation of the clean run into the corrupt one and measure how much of the metric comes back (Meng et al. 2022)."""
+    cache = ActivationCache(model, tokenizer)
+    tokens = need_tokenizer(cache.tokenizer, "this model")
+    record = {"clean": clean, "corrupt": corrupt, "answer": answer, "counterfactual": counterfactual}
+    pair = read_pair(tokens, record, context=cache.anatomy.context, name="", need_counterfactual=metric == "logit_diff")
+    names = tuple(dict.fromkeys(map(site_name, sites)))
+    prompts = Prompts(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.changed[0])
+    trace = prepare(cache.anatomy, prompts, [*names, *(["z"] if heads else [])], metric, window=window, freeze=())
+    cells = grid(trace, names, heads=["z"] if heads else [])
+    recovered(0.0, trace.clean_metric, trace.corrupt_metric)
+    found = {name: torch.zeros(cache.anatomy.num_layers, len(pair.clean)) for name in names}
+    if heads:
+        found["heads"] = torch.zeros(cache.anatomy.num_layers, len(pair.clean), cache.anatomy.heads("z"))
+    for start in range(0, len(cells), ROWS):
+        chunk = cells[start : start + ROWS]
+        for cell, value in zip(chunk, trace.patched(chunk).tolist(), strict=True):
+            gain = recovered(value, trace.clean_metric, trace.corrupt_metric)
+            if cell.head is None:
+                found[cell.name][cell.layer, cell.position] = gain
+            else:
+                found["heads"][cell.layer, cell.position, cell.head] = gain
+        on_progress(min(start + ROWS, len(cells)), len(cells))
+    return CausalTrace(texts_of(tokens, pair.clean), texts_of(tokens, pair.corrupt), trace.clean_metric, trace.corrupt_metric, found)
+
+
+def activation_patch(
+    model: Any,
+    clean_input: str,
+    corrupt_input: str,
+    target_token: str,
+    patch_layer: int,
+    patch_component: str = "resid_post",
+    *,
+    counterfactual_token: str | None = None,
+    head: int | None = None,
+    position: int | None = None,
+    tokenizer: Any = None,
+) -> PatchEffect:
+    """Put one component of the clean run into the corrupt one, at every position or at one, and measure the target's logit.
+
+    patch_component: 'mlp', 'attn', 'resid', or any kind of site. With a counterfactual token the logits' difference is measured.
+    """
+    cache = ActivationCache(model, tokenizer)
+    tokens = need_tokenizer(cache.tokenizer, "this model")
+    record = {"clean": clean_input, "corrupt": corrupt_input, "answer": target_token, "counterfactual": counterfactual_token}
+    pair = read_pair(tokens, record, context=cache.anatomy.context, name="", need_counterfactual=False)
+    name = site_name(patch_component)
+    cache.anatomy.check(Cell(name, patch_layer, 0, head).site)
+    metric = "logit_diff" if pair.counterfactual else "logit"
+    prompts = Prompts(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.changed[0])
+    trace = prepare(cache.anatomy, prompts, [name], metric, window=1, freeze=())
+    places = range(pair.changed[0], len(pair.clean)) if position is None else [position % len(pair.clean)]
+    patched = trace.together([Cell(name, patch_layer, place, head) for place in places])
+    return PatchEffect(trace.clean_metric, trace.corrupt_metric, patched)
+
+
+def logit_lens(model: Any, prompt: str, answer: str | Sequence[str] | None = None, *, tokenizer: Any = None) -> LogitLens:
+    """Unembed the residual stream of every layer after the prompt (nostalgebraist 2020)."""
+    cache = ActivationCache(model, tokenizer)
+    anatomy: Anatomy = cache.anatomy
+    tokens = need_tokenizer(cache.tokenizer, "this model")
+    ids = encode(tokens, prompt, context=anatomy.context, name="prompt")
+    with torch.no_grad():
+        stream = lens.streams(anatomy, torch.tensor([ids], device=next(anatomy.embed.parameters()).device))[:, -1]
+        right = (int(anatomy.unembed(stream[-1]).argmax()),) if answer is None else answer_ids(tokens, prompt, answer, name="answer")
+        found = lens.read(anatomy, stream, stream[-1:].expand_as(stream), [right] * len(stream), 1)
+    top = [texts_of(tokens, [int(token)])[0] for token in found.top_token[:, 0]]
+    said = "".join(texts_of(tokens, right[:1]))
+    return LogitLens(said, found.answer_prob, found.answer_rank, top, lens.crossover(found.answer_rank.tolist()))

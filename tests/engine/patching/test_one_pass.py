@@ -1,0 +1,68 @@
+"""Causal tracing, single patches and the lens from Python, by the seeds' own names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import interp_tui_engine as engine
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.sites.hooks import Edit, activations, edited
+from interp_tui_engine.sites.site import Site
+
+CLEAN, CORRUPT = "The capital of France is", "The capital of Japan is"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return engine.load_model("builtin:tiny", device="cpu")
+
+
+def test_a_trace_names_tokens_and_ends(model):
+    seen = []
+    found = engine.causal_trace(
+        model, clean=CLEAN, corrupt=CORRUPT, answer=" Paris", counterfactual=" Tokyo", heads=True, on_progress=lambda *p: seen.append(p)
+    )
+    assert found.tokens[3] == " France" and found.corrupt_tokens[3] == " Japan"
+    assert found.recovery["resid_post"].shape == (4, 5) and found.recovery["heads"].shape == (4, 5, 8)
+    assert float(found.recovery["resid_post"][3, 4]) == pytest.approx(1, abs=1e-4) and seen[-1] == (88, 88)
+
+
+def test_one_patch_is_that_component_at_every_position(model):
+    effect = engine.activation_patch(
+        model=model, clean_input=CLEAN, corrupt_input=CORRUPT, target_token="Paris", patch_layer=1, patch_component="mlp"
+    )
+    tokenizer, module = model.tokenizer, model.module
+    clean, corrupt = (torch.tensor([tokenizer(text).input_ids]) for text in (CLEAN, CORRUPT))
+    from interp_tui_engine.sites.anatomy import anatomy_of
+
+    anatomy, site, paris = anatomy_of(model), Site("mlp_out", 1), tokenizer(" Paris").input_ids[0]
+    value = activations(anatomy, clean, [site])[site]
+    with torch.no_grad():
+        before = float(module(corrupt).logits[0, -1, paris])
+        with edited(anatomy, [Edit(site, lambda _: value)]):
+            after = float(module(corrupt).logits[0, -1, paris])
+    assert effect.logit_diff_change == pytest.approx(after - before, abs=1e-4)
+    whole = engine.activation_patch(model, CLEAN, CORRUPT, "Paris", 2, "resid", counterfactual_token="Tokyo")
+    assert whole.recovery == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_lens_says_where_the_answer_comes_first(model):
+    found = engine.logit_lens(model, CLEAN, " Paris")
+    assert found.top_token[-1] == " Paris" and found.answer_rank[found.crossover_layer] == 0
+    assert engine.logit_lens(model, CLEAN).answer == " Paris"
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"patch_layer": 9}, "layers 0 to 3"),
+        ({"patch_component": "mpl"}, "did you mean 'mlp'"),
+        ({"patch_component": "z", "head": 8}, "heads 0 to 7"),
+        ({"corrupt_input": "Japan"}, "must be as many"),
+    ],
+)
+def test_patches_that_cannot_be(model, changes, said):
+    given = {"clean_input": CLEAN, "corrupt_input": CORRUPT, "target_token": "Paris", "patch_layer": 1, "patch_component": "mlp"}
+    with pytest.raises(UserError, match=said):
+        engine.activation_patch(model, **(given | changes))
