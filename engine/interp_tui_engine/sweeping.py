@@ -145,7 +145,7 @@ class Sweeper:
             passed = time.time() - self.keeper.started
             fresh = done - sum(1.0 for s in statuses if s.state == "done" and s.updated < self.keeper.started)
             eta = passed / fresh * (len(statuses) - done) if fresh > 0 else None
-            self.keeper.note(Progress(now, len(statuses), "point", eta))
+            self.keeper.note(Progress(now, len(statuses), "points", eta))
             self.keeper.note(Metrics("headline", 0, {"points": len(statuses), "ended": ended}))
 
     def _finish(self) -> Status:

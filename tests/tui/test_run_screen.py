@@ -79,10 +79,13 @@ async def ready(pilot: Any) -> RunScreen:
         await asyncio.sleep(0.01)
     screen = pilot.app.screen
     assert isinstance(screen, RunScreen)
-    await screen.settle()
-    await pilot.pause(0)
-    await screen.settle()
-    await pilot.pause(0)
+    seen: list[str] = []
+    for _ in range(100):  # what is drawn may ask for a new layout, and that for new drawing
+        await screen.settle()
+        await pilot.pause(0)
+        seen.append(shown(screen))
+        if len(seen) > 3 and len(set(seen[-3:])) == 1 and not screen._layout_required:
+            break
     return screen
 
 

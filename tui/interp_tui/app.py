@@ -145,11 +145,12 @@ class InterpApp(App[int]):
         except UserError as error:
             self.complain(error)
 
-    def open_run(self, folder: RunFolder) -> None:
-        """Show a run, in place of the one that shows now if there is one."""
+    def open_run(self, folder: RunFolder, *, over: bool = False) -> None:
+        """Show a run, in place of the one that shows now if there is one; `over` it, for a run that it leads to."""
         from .screens.run import RunScreen
 
-        self.back_home()
+        if not over:
+            self.back_home()
         self.push_screen(RunScreen(folder))
 
     def new_run(self, kind: str | None = None, template: RunFolder | None = None) -> None:

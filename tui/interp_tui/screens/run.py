@@ -137,6 +137,10 @@ class RunScreen(WorkScreen):
         self._touch()
         await self._settled.wait()
 
+    @on(RunView.Open)
+    def _open_other(self, event: RunView.Open) -> None:
+        self.workbench.open_run(event.folder, over=True)
+
     @on(RunView.LookChanged)
     def _look_changed(self) -> None:
         self._touch()

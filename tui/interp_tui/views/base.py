@@ -51,6 +51,13 @@ class RunView(Vertical, can_focus=True):
     class LookChanged(Message):
         """The user changed how the view looks: draw it soon."""
 
+    class Open(Message):
+        """The user asked for another run that this one leads to."""
+
+        def __init__(self, folder: RunFolder) -> None:
+            super().__init__()
+            self.folder = folder
+
     def take(self, state: RunState, waiting: str) -> None:
         """Copy what is shown from `state`. `waiting` says, for a run that has nothing to show yet, what it is doing."""
         raise NotImplementedError

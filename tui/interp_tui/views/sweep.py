@@ -1,0 +1,228 @@
+"""A sweep: what its runs found, as a curve over one axis or a map over two, above a row for each run; enter opens that run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.widgets import Static
+
+from interp_tui.numbers import headline, number
+from interp_tui.runstate import RunState
+from interp_tui.runstate import number as finite
+from interp_tui.sanitise import clean
+from interp_tui.themes import GLYPHS
+from interp_tui.widgets.facts import Fact, column, rich_style
+from interp_tui.widgets.heat import Scale
+from interp_tui.widgets.heatmap import Grid, Heatmap
+from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui.widgets.trace import Line, Plot, TracePlot
+from interp_tui_engine.runfolder import RunFolder
+
+from .base import RunView
+
+COLUMNS = (
+    Column("point", 6),
+    Column("values", 24, grow=1, most=70),
+    Column("state", 12),
+    Column("result", 24, grow=2),
+)
+COLOURS = {"done": "good", "failed": "bad", "crashed": "bad", "interrupted": "muted"}
+MOST_LINES = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """One point that has ended."""
+
+    index: int
+    values: Mapping[str, Any]
+    state: str
+    folder: str
+    headline: Mapping[str, Any]
+    reason: str
+
+
+class SweepView(RunView):
+    """The chosen number over the axes, and a table of the points so far."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("sweep",)
+    DEFAULT_CSS = """
+    SweepView #figure { height: 1fr; min-height: 6; }
+    SweepView #title { height: 1; }
+    SweepView #points { height: auto; max-height: 50%; margin-top: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "metric(1)", "Number", id="sweep.metric", tooltip="show the next number of the runs' results"),
+        Binding("M", "metric(-1)", "Number before", show=False, id="sweep.metric.before"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results: list[Result] = []
+        self.waiting = ""
+        self.metric = 0
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title")
+        with Container(id="figure"):
+            yield TracePlot(id="trace")
+            yield Heatmap(id="map")
+        yield ListTable(COLUMNS, id="points")
+
+    def on_focus(self) -> None:
+        self.query_one(ListTable).focus()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        self.results = [result_of(index, state.cases[index]) for index in sorted(state.cases)]
+        self.waiting = waiting if not self.results else ""
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        """The swept keys and the values seen of each, in the order of the points."""
+        found: dict[str, list[Any]] = {}
+        for result in self.results:
+            for key, value in result.values.items():
+                seen = found.setdefault(key, [])
+                if value not in seen:
+                    seen.append(value)
+        return found
+
+    @property
+    def metrics(self) -> list[str]:
+        """The numbers that the runs' headlines hold."""
+        found: dict[str, None] = {}
+        for result in self.results:
+            found |= {name: None for name, value in result.headline.items() if finite(value) is not None}
+        return list(found)
+
+    async def draw_plots(self) -> None:
+        trace, heat, title = self.query_one(TracePlot), self.query_one(Heatmap), self.query_one("#title", Static)
+        colours, metrics, axes = self.app.theme_variables, self.metrics, self.axes
+        name = metrics[self.metric % len(metrics)] if metrics else ""
+        longest = sorted(axes, key=lambda key: -len(axes[key]))[:2]  # the axes there is most to see along
+        mapped = len(longest) == 2 and len(axes[longest[1]]) > 1
+        trace.display, heat.display = not mapped, mapped
+        title.update(self._title(name, sorted(longest, key=list(axes).index) if mapped else longest[:1]))
+        if not name:
+            trace.update(Text(self.waiting or "no run has given a number yet", rich_style(colours.get("muted", ""))))
+        elif mapped:
+            down, across = sorted(longest, key=list(axes).index)
+            heat.corner = f"{short(down)} ↓  {short(across)} →"
+            heat.show(grid_of(self.results, down, across, axes, name))
+        else:
+            key = longest[0]
+            points = [(float(axes[key].index(r.values[key])), v) for r in self.results if (v := finite(r.headline.get(name))) is not None]
+            line = Line(name, points, colours.get("chain-0", ""))
+            labels = "  ".join(f"{i} = {shown(value)}" for i, value in enumerate(axes[key]))
+            muted, accent = colours.get("muted", ""), colours.get("accent", "")
+            stop, ascii = float(max(1, len(axes[key]) - 1)), self.app.has_class("-ascii")
+            await trace.draw(Plot([line], stop=stop, x_label=labels[: trace.size.width], muted=muted, accent=accent, ascii=ascii))
+
+    def draw_tables(self) -> None:
+        table = self.query_one(ListTable)
+        table.display = bool(self.results)
+        ascii = self.app.has_class("-ascii")
+        table.set_rows([row_of(result, ascii=ascii) for result in self.results])
+
+    def _title(self, name: str, keys: Sequence[str]) -> Text:
+        muted = rich_style(self.app.theme_variables.get("muted", ""))
+        text = Text(end="", no_wrap=True, overflow="ellipsis")
+        if name:
+            text.append(clean(name)).append(f" over {' and '.join(short(key) for key in keys)}", muted)
+        failed = sum(result.state not in ("done", "interrupted") for result in self.results)
+        if failed:
+            text.append(f"   {failed} failed", rich_style(self.app.theme_variables.get("bad", "")))
+        return text
+
+    def action_metric(self, by: int) -> None:
+        self.metric += by
+        self.post_message(self.LookChanged())
+
+    @on(ListTable.Selected)
+    def _open_row(self, event: ListTable.Selected) -> None:
+        self._open(next((result for result in self.results if str(result.index) == event.key), None))
+
+    @on(Heatmap.Selected)
+    def _open_cell(self, event: Heatmap.Selected) -> None:
+        axes = self.axes
+        down, across = sorted(sorted(axes, key=lambda key: -len(axes[key]))[:2], key=list(axes).index)
+        here = (axes[down][event.row], axes[across][event.column])
+        self._open(next((result for result in self.results if (result.values[down], result.values[across]) == here), None))
+
+    def _open(self, result: Result | None) -> None:
+        if result is not None and self.folder is not None:
+            self.post_message(self.Open(RunFolder(self.folder.path / result.folder)))
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        found = result.get("points")
+        results = [
+            result_of(index, point) for index, point in enumerate(found if isinstance(found, list) else []) if isinstance(point, Mapping)
+        ]
+        done = sum(point.state == "done" for point in results)
+        text = column([Fact("points", str(len(results))), Fact("done", str(done), "good" if done == len(results) else "")], colours)
+        for point in results:
+            text.append(
+                f"\n{point.index:03d}  {said_values(point.values):<40} {point.state:<12} {headline(point.headline, ascii=ascii, most=4)}"
+            )
+        return text
+
+
+def result_of(index: int, case: Mapping[str, Any]) -> Result:
+    """A point as an event or a result told of it."""
+
+    def table(name: str) -> Mapping[str, Any]:
+        found = case.get(name)
+        return found if isinstance(found, Mapping) else {}
+
+    folder = str(case.get("folder") or f"points/{index:03d}")
+    safe = folder if folder.startswith("points/") and ".." not in folder else f"points/{index:03d}"
+    return Result(
+        index, table("values"), clean(str(case.get("state") or "")), safe, table("headline"), clean(str(case.get("reason") or ""))
+    )
+
+
+def row_of(result: Result, *, ascii: bool) -> Row:
+    """A point's row: its numbers, or why there are none."""
+    found = headline(result.headline, ascii=ascii, most=4) if result.state == "done" else result.reason
+    state = f"{GLYPHS.get(result.state, '')} {result.state}".strip()
+    cells = (
+        Cell(f"{result.index:03d}"),
+        Cell(said_values(result.values)),
+        Cell(state, COLOURS.get(result.state, "foreground")),
+        Cell(clean(found), "foreground" if result.state == "done" else "muted"),
+    )
+    return Row(str(result.index), cells)
+
+
+def grid_of(results: Sequence[Result], down: str, across: str, axes: Mapping[str, list[Any]], name: str) -> Grid:
+    """The number by two axes; where further axes give a cell several runs, their mean."""
+    cells: dict[tuple[int, int], list[float]] = {}
+    for result in results:
+        if (value := finite(result.headline.get(name))) is not None:
+            cells.setdefault((axes[down].index(result.values[down]), axes[across].index(result.values[across])), []).append(value)
+    means = {place: sum(found) / len(found) for place, found in cells.items()}
+    values = [[means.get((i, j)) for j in range(len(axes[across]))] for i in range(len(axes[down]))]
+    return Grid([shown(value) for value in axes[down]], [shown(value) for value in axes[across]], values, Scale.of(means.values()))
+
+
+def said_values(values: Mapping[str, Any]) -> str:
+    """`lr 1e-4  revision final`."""
+    return "  ".join(f"{short(key)} {shown(value)}" for key, value in values.items())
+
+
+def short(key: str) -> str:
+    """The last part of a swept key."""
+    return clean(key.rsplit(".", 1)[-1], limit=24)
+
+
+def shown(value: Any) -> str:
+    """A swept value in few characters."""
+    return number(value) if isinstance(value, float) else clean(str(value), limit=24)
