@@ -21,9 +21,10 @@ def markdown(name: str, values: Mapping[str, Any]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for line in values["effects"]:
+        controls = _interval(line["control"], line["control_low"], line["control_high"])
         lines.append(
             f"| {line['feature_id']} | {line['strength']:g} | {_interval(line['effect'], line['low'], line['high'])} "
-            f"| {_number(line['q'])} | {_number(line['side_effect'])} | {_interval(line['control'], line['control_low'], line['control_high'])} "
+            f"| {_number(line['q'])} | {_number(line['side_effect'])} | {controls} "
             f"| {line['strong']:.3f} | {'◆' if line['clear'] else ''} |"
         )
     lines += ["", "◆ the interval is clear of 0 and of the controls, after correction for the number of features and strengths.", ""]

@@ -85,7 +85,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     def say(index: int, trial: Trial, numbers: Any) -> list[Event]:
         table.add(trial, numbers)
-        return [] if trial.control is not None else [Metrics("cells", index, table.summary(trial, None))]
+        return [] if trial.control is not None else [Metrics("case", index, table.summary(trial, None))]
 
     done = yield from Steps(context, trials, unit="changes", size=lambda trial: 1).run(do, say)
     interventions.write(context.folder.path / ROWS, table.rows)

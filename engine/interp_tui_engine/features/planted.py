@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from . import ids, records
+from .fingerprint import text_vector
 from .interventions import Intervention
 
 MODEL = "builtin:planted"
@@ -71,3 +72,40 @@ def planted(
                     )
                 )
     return draw
+
+
+def twins(seed: int, *, features: int, shared: int, noise: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:
+    """Cards of two models that share some features, in another order and with noise; and which left one is which right one."""
+    rng = np.random.default_rng([seed, 0x7717])
+    latent = rng.normal(size=(features, 64))
+    other = latent.copy()
+    other[shared:] = rng.normal(size=(features - shared, 64))
+    order = rng.permutation(features).tolist()
+    words = ["river", "city", "number", "colour", "verb", "quote", "date", "metal", "animal", "bracket", "name", "unit"]
+    sides = []
+    for model, vectors, places in (("left", latent, list(range(features))), ("right", other, order)):
+        cards = []
+        for number, source in enumerate(places):
+            same = source < shared
+            text = f"{words[source % len(words)]} {source}" if same or model == "left" else f"{words[number % len(words)]} of {model}"
+            signature = vectors[source] + noise * rng.normal(size=64)
+            effect = (1 if source % 3 else -1) * (0.2 + 0.05 * (source % 5))
+            fingerprint = {
+                "text": text,
+                "text_vector": text_vector(text).tolist(),
+                "activation_signature": signature.tolist(),
+                "decoder_signature": [],
+                "causal_vector": [],
+                "causal_provenance": "none",
+            }
+            name = ids.latent(2, number)
+            cards.append(
+                {
+                    **{"feature_id": name, "model": f"builtin:planted-{model}", "layer": 2, "label": text, "explanation": ""},
+                    "causal_effects": {"signed_causal_effect": effect + 0.02 * rng.normal()} if same else {},
+                    **{"examples": [f"… a text about {text}"], "fingerprint": fingerprint, "metadata": {}},
+                }
+            )
+        sides.append(cards)
+    truth = {ids.latent(2, source): ids.latent(2, place) for place, source in enumerate(order) if source < shared}
+    return sides[0], sides[1], truth

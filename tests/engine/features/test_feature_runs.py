@@ -184,4 +184,4 @@ def test_a_stopped_run_goes_on_with_the_same_numbers(run_kind: Any, file: str, t
         run_kind("interventions", orders=lambda: next(polls, "stop"), **request)
     resumed, events, _ = run_kind("interventions", again=RunFolder(tmp_path / "run-1"), **request)
     assert resumed.digests == whole.digests and resumed.values == whole.values
-    assert sum(getattr(event, "series", "") == "cells" for event in events) == 2, "what was told is told again"
+    assert sum(getattr(event, "series", "") == "case" for event in events) == 2, "what was told is told again"

@@ -1,0 +1,144 @@
+"""Which feature of one model is which of another: two inspect runs, matched one to one by what their features are like."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Generator, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from .. import atomic
+from ..catalog import Group, Result
+from ..errors import Problem, UserError
+from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
+from ..manifest import Manifest
+from ..specs import FILE, Table
+from ._evidence import file_of
+from .context import Context
+
+TITLE = "Match features"
+QUESTION = "Which feature of this model is which feature of that one?"
+GROUP: Group = "Features"
+NEEDS: frozenset[str] = frozenset()
+TOY = ("builtin:left", "builtin:right")
+EXAMPLE: dict[str, Any] = {"name": "planted", "params": {"left": TOY[0], "right": TOY[1]}}
+AXES = ("text", "activation", "decoder", "causal")
+
+
+class Params(Table):
+    """The two sides, and how much each axis counts."""
+
+    left: str = Field(min_length=1, json_schema_extra=FILE, description="an inspect run or its report.json; builtin:left is a planted one")
+    right: str = Field(min_length=1, json_schema_extra=FILE, description="the other; builtin:right is the planted other side")
+    min_score: float = Field(0.0, ge=0.0, le=1.0, description="pairs below this are left unmatched")
+    weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
+        {"text": 0.35, "activation": 0.25, "decoder": 0.20, "causal": 0.20},
+        description="weights of the axes text, activation, decoder, causal",
+    )
+    shuffles: int = Field(100, ge=0, le=10_000, description="shuffles that say what chance would match")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """Weights of axes that are none, or all 0; a planted side that does not exist."""
+    params: Params = manifest.params
+    problems = []
+    for name in params.weights:
+        if name not in AXES:
+            problems.append(Problem(f"params.weights.{name}", f"is no axis; one of {', '.join(AXES)}", value=params.weights[name]))
+    if not any(params.weights.values()):
+        problems.append(Problem("params.weights", "are all 0", value=params.weights))
+    for side in ("left", "right"):
+        source = getattr(params, side)
+        if source.startswith("builtin:") and source not in TOY:
+            problems.append(Problem(f"params.{side}", f"{source!r} is not there; {TOY[0]} and {TOY[1]} are", value=source))
+    return problems
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Compare every pair, assign, shuffle. Takes seconds: begun anew after a kill."""
+    from ..features import matching
+
+    params, manifest = context.manifest.params, context.manifest
+    yield RunStarted("match", manifest.name, device="cpu", resumed=context.resumed)
+    yield Phase("reading reports")
+    left, right = (_cards(source, manifest.seed) for source in (params.left, params.right))
+    yield Phase("matching", f"{len(left)} × {len(right)} features, {params.shuffles} shuffles")
+    weights = {name: params.weights.get(name, 0.0) for name in AXES if params.weights.get(name, 0.0)}
+    found, limit = matching.match(left, right, weights=weights, least=params.min_score, shuffles=params.shuffles, seed=manifest.seed)
+    effects = matching.effects_of(left), matching.effects_of(right)
+    matches = []
+    for one in found:
+        a, b = left[one.left], right[one.right]
+        signed = [side[place] for side, place in zip(effects, (one.left, one.right), strict=True)]
+        matches.append(
+            {
+                **{"left": a["feature_id"], "right": b["feature_id"], "score": one.score, "components": one.components},
+                **{"null_quantile": _finite(one.quantile), "left_label": a.get("label", ""), "right_label": b.get("label", "")},
+                **{"left_signed_effect": signed[0][1] if signed[0] else None, "right_signed_effect": signed[1][1] if signed[1] else None},
+                "left_card": _shown(a),
+                "right_card": _shown(b),
+            }
+        )
+    for index, line in enumerate(matches):
+        yield Metrics("case", index, line)
+    yield Progress(len(matches), len(matches), "matches", 0.0)
+    used = {name for one in found for name in one.components}
+    if found and used <= {"text"}:
+        yield Warned("only texts could be compared: activations differ in length or are missing, and there are no effects of one kind")
+    beyond = sum((one["null_quantile"] or 0.0) >= 0.95 for one in matches)
+    values = {
+        "matches": [{key: value for key, value in line.items() if not key.endswith("_card")} for line in matches],
+        **{"left_features": len(left), "right_features": len(right), "null_score_95": _finite(limit), "beyond_chance": beyond},
+        "null_quantile": matches[0]["null_quantile"] if matches else None,
+    }
+    digest = hashlib.sha256(json.dumps(values["matches"], sort_keys=True).encode()).hexdigest()
+    headline = {"matches": len(matches), "beyond_chance": beyond, "best": matches[0]["score"] if matches else None}
+    return Result(values, {k: v for k, v in headline.items() if v is not None}, _report(manifest.name, values), {"matches": digest})
+
+
+def _cards(source: str, seed: int) -> list[dict[str, Any]]:
+    if source in TOY:
+        from ..features.planted import twins
+
+        return twins(seed, features=24, shared=16, noise=0.5)[TOY.index(source)]
+    path = file_of(source, "report")
+    report = atomic.read_json(path)
+    cards = report.get("cards") if isinstance(report, dict) else None
+    if not isinstance(cards, list) or not cards:
+        raise UserError(f"{path} is no report with cards", "give an inspect run that is done, or its report.json")
+    for number, card in enumerate(cards):
+        if not isinstance(card, dict) or not isinstance(card.get("feature_id"), str) or not isinstance(card.get("fingerprint"), dict):
+            raise UserError(f"{path}: card {number + 1} has no feature_id or no fingerprint", "was it written by inspect?")
+    return cards
+
+
+def _shown(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What the view shows of a card beside another."""
+    return {
+        **{key: card.get(key) for key in ("feature_id", "model", "layer", "label", "explanation")},
+        "examples": [str(example)[:300] for example in (card.get("examples") or [])[:4]],
+    }
+
+
+def _report(name: str, values: Mapping[str, Any]) -> str:
+    limit = values["null_score_95"]
+    lines = [f"# match · {name}", "", f"**{values['beyond_chance']} of {len(values['matches'])} matches are beyond chance**"]
+    lines[-1] += f" (score above {limit:.3f}, where 95 % of shuffled ones stay below)." if limit is not None else "."
+    lines += ["", "| left | right | score | beyond chance's | axes | effects |", "|---|---|---:|---:|---|---|"]
+    for one in values["matches"][:100]:
+        axes = ", ".join(f"{key} {value:.2f}" for key, value in one["components"].items())
+        effects = " / ".join("–" if one[key] is None else f"{one[key]:+.2f}" for key in ("left_signed_effect", "right_signed_effect"))
+        share = "–" if one["null_quantile"] is None else f"{one['null_quantile']:.1%}"
+        lines.append(f"| {_safe(one['left'])} | {_safe(one['right'])} | {one['score']:.3f} | {share} | {axes} | {effects} |")
+    return "\n".join([*lines, ""])
+
+
+def _safe(text: str) -> str:
+    return "".join("\\" + c if c in "\\`*_{}[]<>#|!" else c for c in " ".join(str(text).split()))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
