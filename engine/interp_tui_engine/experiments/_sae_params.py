@@ -31,7 +31,7 @@ class Params(Table):
     preset: Literal["fast", "minimal", "production"] = Field(
         "fast", description="defaults: fast, or minimal or production as in interp-lab"
     )
-    train_data: str = Field("train", description="which [data.NAME] the model reads")
+    train_data: str | list[str] = Field("train", description="which [data.NAME] the model reads; several are read together")
     site: str = Field("resid_post", description="where activations are read: resid_post, mlp_out, attn_out, z, …")
     layer: int | None = Field(None, ge=0, description="of which layer; needed for every site but embed")
     architecture: ArchitectureName | list[ArchitectureName] = Field(
@@ -83,9 +83,9 @@ class Variant(NamedTuple):
 
 def variants(params: Params, width: int) -> list[Variant]:
     """The dictionaries asked for, of activations that wide: the product of what is given as lists, each once."""
-    latents = _listed(params.latents) if params.latents is not None else [max(1, round(params.expansion * width))]
+    latents = listed(params.latents) if params.latents is not None else [max(1, round(params.expansion * width))]
     found: dict[str, Variant] = {}
-    for architecture, m, k, l1 in product(_listed(params.architecture), latents, _listed(params.k), _listed(params.l1)):
+    for architecture, m, k, l1 in product(listed(params.architecture), latents, listed(params.k), listed(params.l1)):
         sparse = f"l1_{l1:g}" if architecture in ("relu", "gated") else f"k{k}"
         name = f"{architecture}-{m}-{sparse}"
         # the architectures add Σz to the squared error summed over the width
@@ -112,9 +112,9 @@ def check(manifest: Manifest) -> list[Problem]:
         for name in ("records_model", "max_records"):
             if getattr(params, name) is not None:
                 problems.append(Problem(f"params.{name}", "means nothing without params.records", value=getattr(params, name)))
-    if params.latents is not None and max(_listed(params.k)) > min(_listed(params.latents)):
+    if params.latents is not None and max(listed(params.k)) > min(listed(params.latents)):
         problems.append(
-            Problem("params.k", f"{max(_listed(params.k))} is more than params.latents = {min(_listed(params.latents))}", value=params.k)
+            Problem("params.k", f"{max(listed(params.k))} is more than params.latents = {min(listed(params.latents))}", value=params.k)
         )
     if len(found := variants(params, 64)) > MOST_SAES:
         problems.append(Problem("params", f"asks for {len(found)} dictionaries on one pass; at most {MOST_SAES}"))
@@ -126,18 +126,21 @@ def _model_problems(manifest: Manifest) -> list[Problem]:
     problems = []
     if manifest.model is None:
         problems.append(Problem("model", "is missing; train_sae needs a [model] table, or params.records, or params.store"))
-    if params.train_data not in manifest.data:
-        names = ", ".join(manifest.data) or "there is none"
-        problems.append(
-            Problem("params.train_data", f"{params.train_data!r} is none of the manifest's data: {names}", value=params.train_data)
-        )
-    else:
-        spec = manifest.data[params.train_data]
+    wanted = listed(params.train_data)
+    for name in wanted:
+        if name not in manifest.data:
+            names = ", ".join(manifest.data) or "there is none"
+            problems.append(Problem("params.train_data", f"{name!r} is none of the manifest's data: {names}", value=params.train_data))
+            continue
+        spec, first = manifest.data[name], manifest.data.get(wanted[0])
+        if first is not None and spec.context != first.context:
+            message = f"{spec.context}, but data.{wanted[0]} has context {first.context}; data that is read together shares it"
+            problems.append(Problem(f"data.{name}.context", message, value=spec.context))
         if params.positions == "all" and params.skip_positions >= spec.context:
-            message = f"{params.skip_positions} leaves nothing of data.{params.train_data}.context = {spec.context}"
+            message = f"{params.skip_positions} leaves nothing of data.{name}.context = {spec.context}"
             problems.append(Problem("params.skip_positions", message, value=params.skip_positions))
         if spec.rows is not None and spec.rows < 2:
-            problems.append(Problem(f"data.{params.train_data}.rows", "must be 2 or more: some are held out", value=spec.rows))
+            problems.append(Problem(f"data.{name}.rows", "must be 2 or more: some are held out", value=spec.rows))
     try:
         site = site_of(params)
     except UserError as error:
@@ -152,5 +155,6 @@ def _model_problems(manifest: Manifest) -> list[Problem]:
     return problems
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """A value that may be given by itself or as a list, as a list."""
     return list(value) if isinstance(value, list) else [value]

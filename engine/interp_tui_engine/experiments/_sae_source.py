@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ FORWARD_TOKENS = 8192
 HELD_OUT_ROWS = 128
 """Most rows of text on which the loss is measured at the end; LIVE_ROWS of them on the way."""
 LIVE_ROWS = 16
+HELD_OUT_TOKENS = 65_536
+"""Most activations that are kept to measure on."""
 
 
 class Losses(ABC):
@@ -60,26 +62,22 @@ class Source:
     losses: Losses | None
 
 
-def from_model(params: Params, seed: int, model: LoadedModel, anatomy: Anatomy, site: Site, rows: TokenRows) -> Source:
+def from_model(params: Params, seed: int, model: LoadedModel, anatomy: Anatomy, site: Site, data: Sequence[TokenRows]) -> Source:
     """Activations at `site` of the rows; a random share of the rows is held out. Raises UserError where the site does not fit the model."""
     anatomy.check(site)
-    context = rows.context
-    if context > (anatomy.context or context):
-        raise UserError(f"data.{rows.name}.context = {context}, but the model has {anatomy.context} positions", "lower context")
-    top = int(rows.ids.max())
-    if top >= model.vocab_size:
-        raise UserError(
-            f"data.{rows.name} holds token id {top}, but the model knows {model.vocab_size} tokens", "was it made for another model?"
-        )
-    if len(rows) < 2:
-        raise UserError(f"data.{rows.name} makes one row of {context + 1} tokens", "two are needed: some are held out")
+    context = data[0].context
+    for rows in data:
+        _check_rows(rows, model, anatomy)
+    ids = torch.cat([rows.ids.long() for rows in data])
+    if len(ids) < 2:
+        raise UserError(f"data.{data[0].name} makes one row of {context + 1} tokens", "two are needed: some are held out")
     places = slice(-1, None) if params.positions == "last" else slice(params.skip_positions, None)
-    order = torch.randperm(len(rows), generator=keyed_generator(seed, -1))
-    held = max(1, round(params.validation * len(rows)))
-    ids = rows.ids.long()
+    positions = len(range(*places.indices(context)))
+    order = torch.randperm(len(ids), generator=keyed_generator(seed, -1))
+    held = max(1, min(round(params.validation * len(ids)), HELD_OUT_TOKENS // positions))
     held_ids, train_ids = ids[order[:held].sort().values], ids[order[held:].sort().values]
     reader = _Reader(anatomy, model.device, site, places)
-    tokens = train_ids.shape[0] * len(range(*places.indices(context)))
+    tokens = len(train_ids) * positions
     if tokens <= params.buffer:
         everything = torch.cat([reader.read(part) for part in torch.split(train_ids, reader.rows(context))])
         stream: Stream = Held(everything, seed)
@@ -95,18 +93,29 @@ def from_model(params: Params, seed: int, model: LoadedModel, anatomy: Anatomy, 
         "site": str(site),
         "context_size": context,
         "prepend_bos": False,
-        "dataset_path": rows.source,
+        "dataset_path": ", ".join(rows.source for rows in data),
         "seqpos_slice": [places.start, None],
     }
     provenance = {
         "weights_sha256": model.weights_hash,
         "tokenizer_sha256": model.tokenizer_hash,
         "parameters": model.num_parameters,
-        "datasets": {rows.name: rows.fingerprint},
+        "datasets": {rows.name: rows.fingerprint for rows in data},
     }
     held_out = torch.cat([reader.read(part) for part in torch.split(held_ids, reader.rows(context))])
     losses = _ModelLosses(model, reader, held_ids[:HELD_OUT_ROWS], held_out.mean(0))
     return Source(sample.shape[1], tokens, stream, sample, held_out, model.device, about, provenance, losses)
+
+
+def _check_rows(rows: TokenRows, model: LoadedModel, anatomy: Anatomy) -> None:
+    """Raise UserError for rows that are longer than the model reads, or of another model's tokens."""
+    if anatomy.context is not None and rows.context > anatomy.context:
+        raise UserError(f"data.{rows.name}.context = {rows.context}, but the model has {anatomy.context} positions", "lower context")
+    top = int(rows.ids.max())
+    if top >= model.vocab_size:
+        raise UserError(
+            f"data.{rows.name} holds token id {top}, but the model knows {model.vocab_size} tokens", "was it made for another model?"
+        )
 
 
 def from_records(params: Params, seed: int, device: torch.device) -> Source:

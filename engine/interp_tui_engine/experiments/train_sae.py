@@ -34,19 +34,20 @@ def estimate(manifest: Manifest) -> Estimate:
     """Time from the flops of the model's pass and of the steps; memory from the buffer and the optimiser's moments."""
     params: _sae_params.Params = manifest.params
     size = _cost.parameters_of(manifest)
-    if size is None or params.train_data not in manifest.data:
+    specs = [manifest.data[name] for name in _sae_params.listed(params.train_data) if name in manifest.data]
+    if size is None or not specs:
         return Estimate(None, None, None, ("the activations' width is not known before they are read",))
-    spec = manifest.data[params.train_data]
-    if spec.rows is None:
+    if any(spec.rows is None for spec in specs):
         return Estimate(None, None, None, ("how much data there is is not known before it is read",))
     # a model of that many parameters is about as wide as a tall stack of 12·width² blocks has it
     width = max(64, int((size.parameters / 60) ** 0.5))
-    rows_tokens = spec.rows * (1 if params.positions == "last" else spec.context)
+    read = sum((spec.rows or 0) * spec.context for spec in specs)
+    rows_tokens = sum(spec.rows or 0 for spec in specs) if params.positions == "last" else read
     trained = params.tokens or int(params.epochs * rows_tokens)
     chosen = _sae_params.variants(params, width)
     latents = sum(variant.latents for variant in chosen)
     passes = 1 if rows_tokens <= params.buffer else max(1.0, trained / rows_tokens)
-    flops = 2.0 * size.parameters * spec.rows * spec.context * passes + 6.0 * trained * width * latents
+    flops = 2.0 * size.parameters * read * passes + 6.0 * trained * width * latents
     memory = _cost.memory(size.parameters, 8192) + HELD_ON_CPU * width * (min(rows_tokens, params.buffer) + 8 * latents)
     notes = (*size.notes, "width guessed from the model's size")
     return Estimate(_cost.seconds(flops), memory, 8 * width * latents + (64 << 10), notes)
@@ -92,9 +93,10 @@ def _source(context: Context, params: _sae_params.Params) -> Generator[Event, No
     assert spec is not None, "check() asks for a model"
     yield Phase("loading model", spec.source)
     model = load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
-    data = manifest.data[params.train_data]
-    yield Phase("reading data", f"{params.train_data}: {data.source}")
-    rows = load_rows(data, model.tokenizer, name=params.train_data)
+    rows = []
+    for name in _sae_params.listed(params.train_data):
+        yield Phase("reading data", f"{name}: {manifest.data[name].source}")
+        rows.append(load_rows(manifest.data[name], model.tokenizer, name=name))
     site = _sae_params.site_of(params)
     yield Phase("reading activations", str(site))
     return _sae_source.from_model(params, seed, model, anatomy_of(model), site, rows)

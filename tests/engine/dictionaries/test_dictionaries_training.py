@@ -151,7 +151,7 @@ def test_the_model_as_a_whole_is_recovered_by_a_perfect_dictionary() -> None:
     wanted = request(SMALL)
     model = load_model("builtin:tiny")
     rows = load_rows(wanted.data["train"], model.tokenizer, name="train")
-    source = _sae_source.from_model(wanted.params, 3, model, anatomy_of(model), _sae_params.site_of(wanted.params), rows)
+    source = _sae_source.from_model(wanted.params, 3, model, anatomy_of(model), _sae_params.site_of(wanted.params), [rows])
     assert source.losses is not None and source.tokens == 54 * 23 and source.width == 128
     same = source.losses.measure(lambda x: x, live=False)
     assert same["ce_sae"] == pytest.approx(same["ce_clean"], rel=1e-6) and same["kl"] == pytest.approx(0, abs=1e-6)
@@ -239,6 +239,16 @@ def test_stores(tmp_path: Path) -> None:
 def test_requests_that_cannot_be_are_refused_before_anything_is_loaded(params: dict[str, Any], said: str) -> None:
     with pytest.raises(ManifestError, match=said):
         request(params)
+
+
+def test_data_read_together_is_one_pool(straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:
+    data = DATA | {"more": {"source": "builtin:prose", "context": 24, "rows": 20}}
+    result, _ = run(request(SMALL | {"train_data": ["train", "more"]}, data=data), tmp_path)
+    assert result.values["distinct_tokens"] == 72 * 23
+    assert sae_lens.load(tmp_path / "sae").about["dataset_path"] == "builtin:facts, builtin:prose"
+    data["more"]["context"] = 30
+    with pytest.raises(ManifestError, match=r"data\.more\.context: 30, but data\.train has context 24"):
+        request(SMALL | {"train_data": ["train", "more"]}, data=data)
 
 
 def test_a_layer_that_the_model_does_not_have(tmp_path: Path) -> None:
