@@ -92,7 +92,7 @@ def _estimate(on_cpu: bool, n: int, cores: int, state: int, busy: int, memory: i
         side_by_side = n >= 2 and cores >= 2 and state <= _LARGE_STATE_BYTES and 2 * busy <= memory
         return "threads" if side_by_side else "serial"
     tokens = config.batch_size * problem.positions
-    compute = 6 * problem.space.numel * tokens / _SMALL_MODEL_FLOPS
+    compute = 6 * max(problem.space.numel, getattr(problem, "computed", 0)) * tokens / _SMALL_MODEL_FLOPS
     launches = len(problem.space.slots) * _KERNELS_PER_PARAMETER * _LAUNCH_SECONDS
     fits = _VMAP_WIDTH * 2 * busy <= memory
     return "vmap" if n >= 2 and compute < launches and fits and not getattr(problem, "custom_loss", False) else "serial"

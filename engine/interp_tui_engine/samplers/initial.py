@@ -17,13 +17,15 @@ from .executor import Executor
 from .pieces import Pieces
 from .problem import Problem, RowLoss
 
+_FILE = "init_loss.pt"
+
 
 def initial_loss(problem: Problem, order: BatchOrder, executor: Executor, folder: Path | None, pieces: Pieces) -> NDArray[np.float64]:
     """Mean over the first batches of the data order, at the weights before any init_noise: (positions,), nats.
 
     Batches are shared out over the executor's threads and added in their order, so the sum does not depend on who finished first.
     """
-    path = None if folder is None else folder / "init_loss.pt"
+    path = None if folder is None else folder / _FILE
     known = None if path is None else checkpoint.load(path)
     if known is not None:
         return np.asarray(known["init_loss"].numpy())
@@ -45,6 +47,13 @@ def initial_loss(problem: Problem, order: BatchOrder, executor: Executor, folder
     if path is not None:
         checkpoint.save(path, {"init_loss": torch.from_numpy(mean)})
     return np.asarray(mean)
+
+
+def share_initial_loss(known: Path, folder: Path) -> None:
+    """Let the chains in `folder` take their initial loss from those in `known`: the same data at the same weights, restricted or not."""
+    source, target = known / _FILE, folder / _FILE
+    if source.is_file() and not target.exists() and source != target:
+        checkpoint.save(target, checkpoint.load(source) or {})
 
 
 def _fixed_leaves(problem: Problem) -> dict[str, Tensor]:

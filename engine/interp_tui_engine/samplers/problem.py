@@ -113,6 +113,8 @@ class ModuleProblem:
         self._model = RestrictedModel(model, masks, loss_fn, sample, budget, batch_size, Prefixes(budget) if prefixes is None else prefixes)
         self.space: ParameterSpace = self._model.space
         self.head = self._model.head
+        self.computed = sum(p.numel() for p in model.parameters())
+        """Elements that a step computes with, those that stay fixed included."""
         self.observables = tuple(self._observable(name, *spec, batch_size, obs_seed) for name, spec in observables.items())
         names = [o.name for o in self.observables]
         if len(set(names)) != len(names):

@@ -15,12 +15,19 @@ from torch import Tensor, nn
 import interp_tui_engine as engine
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.models.restrictions.masks import create_param_masks
+from interp_tui_engine.samplers import checkpoint
+from interp_tui_engine.samplers.batches import BatchOrder
+from interp_tui_engine.samplers.chains import ChainsSnapshot, Command, run_chains
+from interp_tui_engine.samplers.executor import Executor
+from interp_tui_engine.samplers.initial import initial_loss, share_initial_loss
 from interp_tui_engine.samplers.parameters import ChainWeights
+from interp_tui_engine.samplers.pieces import Pieces
 from interp_tui_engine.samplers.prefix import Prefixes
 from interp_tui_engine.samplers.problem import ModuleProblem, take
 from interp_tui_engine.samplers.restricted import HIDDEN
 from interp_tui_engine.samplers.settings import SamplerConfig
 from interp_tui_engine.samplers.slabs import Slab, slab_of
+from interp_tui_engine.samplers.store import ObservableSpec, SampleStore, open_samples
 from references.sgld_loop import sample_reference, token_losses
 from references.tiny_architectures import LAYERS, VOCABULARY, tiny_model
 
@@ -184,8 +191,9 @@ def test_a_model_that_shares_keys_between_layers_is_not_cut() -> None:
     assert check_against_the_whole_model(model, masks)._model.cut is None
 
 
-@pytest.mark.parametrize("method", ["sgmcmc_sgld", "rmsprop_sgld"])
-@pytest.mark.parametrize("restriction", ["l1h2", "l1g1", ["l0h1", "l1 mlp"]], ids=str)
+@pytest.mark.parametrize(
+    ("restriction", "method"), [("l1g1", "rmsprop_sgld"), (["l0h1", "l1 mlp"], "sgmcmc_sgld"), ("l1h2", "sgmcmc_sgld")], ids=str
+)
 def test_sampling_a_restriction_equals_the_slow_loop(restriction: str | list[str], method: str) -> None:
     model, rows, seen = model_of("llama"), rows_of(16), rows_of(4, 2)
     masks = create_param_masks(model, restriction)
@@ -199,8 +207,57 @@ def test_sampling_a_restriction_equals_the_slow_loop(restriction: str | list[str
     np.testing.assert_allclose(got["sampling_loss_micro"].values, micro.numpy(), **close)
     np.testing.assert_allclose(got["loss_o"].values, observed.numpy(), **close)
     assert np.ptp(observed.numpy().mean((0, 2, 3))) > 1e-4, "the chains do not move: the comparison says nothing"
+    if restriction != "l1h2":
+        return
     stacked = engine.sample(model, rows, {"o": (seen, 1)}, param_masks=masks, sampling_method=method, chains="vmap", **settings)
     np.testing.assert_allclose(stacked["loss_o"].values, observed.numpy(), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("executor", [Executor("serial", 1, 1, 1, 8), Executor("threads", 2, 1, 1, 8)], ids=["serial", "threads"])
+def test_a_restricted_run_that_is_stopped_goes_on_with_the_same_numbers(tmp_path: Path, executor: Executor) -> None:
+    model, rows = model_of("llama"), rows_of(16)
+    config = SamplerConfig(lr=1e-3, n_beta=20.0, num_chains=2, num_draws=12, batch_size=BATCH, num_init_loss_batches=2)
+
+    def run(name: str, stop_after: int | None) -> bool:
+        problem = ModuleProblem(model, rows, {"o": (rows_of(8), 1)}, BATCH, masks=create_param_masks(model, "l1h2"))
+        specs = tuple(ObservableSpec(o.name, o.rows, 1, o.input_ids.numpy()) for o in problem.observables)
+        store, seen = SampleStore.create(tmp_path / name, config, problem.positions, specs, {}, problem.space.numel), [0]
+
+        def report(snapshot: ChainsSnapshot) -> None:
+            seen[0] = snapshot.steps_done
+
+        return run_chains(
+            problem,
+            config,
+            chains=range(2),
+            store=store,
+            executor=executor,
+            checkpoint_dir=tmp_path / f"{name}.checkpoint",
+            checkpoint_every=None,
+            poll=lambda: Command.STOP if stop_after is not None and seen[0] >= stop_after else Command.GO,
+            report=report,
+            report_every=0.0,
+            warn=lambda text: None,
+        ).interrupted
+
+    assert not run("whole", None)
+    assert run("cut", 3)
+    assert not run("cut", None)
+    for name in ("sampling_loss_micro", "loss_o", "init_loss"):
+        whole, cut = (open_samples(tmp_path / each)[name].values for each in ("whole", "cut"))
+        assert np.array_equal(whole, cut), name
+
+
+def test_parts_take_the_initial_loss_of_the_whole(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "full" / "init_loss.pt", {"init_loss": torch.arange(8, dtype=torch.float64)})
+    model, rows = model_of("llama"), rows_of(16)
+    config = SamplerConfig(lr=1e-3, n_beta=20.0, num_chains=1, num_draws=2, batch_size=BATCH, num_init_loss_batches=2)
+    share_initial_loss(tmp_path / "full", tmp_path / "part")
+    share_initial_loss(tmp_path / "nowhere", tmp_path / "other")
+    problem = ModuleProblem(model, rows, {}, BATCH, masks=create_param_masks(model, "l1h2"))
+    pieces, order = Pieces(BATCH, lambda text: None), BatchOrder(16, config)
+    taken = initial_loss(problem, order, Executor("serial", 1, 1, 1, 1), tmp_path / "part", pieces)
+    assert taken.tolist() == list(range(8)) and not (tmp_path / "other").exists()
 
 
 def test_a_store_of_another_model_is_not_taken_for_this_one(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from interp_tui_engine.errors import UserError
 from .family import Attention, Family, Layout
 from .transformer_lens import MODEL_TYPE as HOOKED_TRANSFORMER
 
-__all__ = ["Attention", "Family", "Layout", "family_of", "known_types", "model_type_of"]
+__all__ = ["Attention", "Family", "Layout", "config_of", "family_of", "known_types", "model_type_of"]
 
 
 @cache
@@ -39,6 +39,12 @@ def model_type_of(config: Any) -> str:
     if hasattr(config, "model_type"):
         return str(config.model_type)
     return HOOKED_TRANSFORMER if hasattr(config, "n_heads") and hasattr(config, "d_head") else ""
+
+
+def config_of(model: Any) -> Any:
+    """A model's configuration: transformers' `config`, or the `cfg` of a TransformerLens model; None for a module that has neither."""
+    config = getattr(model, "config", None)
+    return config if hasattr(config, "model_type") else getattr(model, "cfg", config)
 
 
 def family_of(config: Any) -> Family:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.restriction_tree import write_tree
 
+from ..families import Family, config_of
 from .anatomy import Anatomy
 from .selection import Selection, select
 
@@ -22,13 +22,10 @@ Masks = dict[str, Bool[Tensor, "..."] | None]
 
 def anatomy_of(model: nn.Module) -> Anatomy:
     """The parts of a loaded transformers or TransformerLens model; its parameters may be on the meta device."""
-    config: Any = getattr(model, "config", None)
-    if not hasattr(config, "model_type"):
-        config = getattr(model, "cfg", config)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     canonical = {id(p): name for name, p in model.named_parameters()}
     every = model.named_parameters(remove_duplicate=False)
-    return Anatomy(config, shapes, {name: canonical[id(p)] for name, p in every if name not in shapes})
+    return Anatomy(config_of(model), shapes, {name: canonical[id(p)] for name, p in every if name not in shapes})
 
 
 def selection_of(model: nn.Module, restriction: str | Sequence[str]) -> Selection:
@@ -50,8 +47,6 @@ class _NoArchitecture:
 
 
 def _anonymous(model: nn.Module) -> Anatomy:
-    from ..families import Family
-
     unknown = Family("unknown", (), "", (), (), "")
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     canonical = {id(p): name for name, p in model.named_parameters()}
