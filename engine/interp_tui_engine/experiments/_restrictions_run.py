@@ -20,9 +20,11 @@ from ..estimators.diagnostics import convergence
 from ..estimators.observed import obs_id
 from ..events import ChainFailed, Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..models.loaded import LoadedModel
-from ..models.restrictions.masks import anatomy_of
+from ..models.restrictions.masks import anatomy_of, selection_of
 from ..samplers.chains import ChainsResult, ChainsSnapshot, Command, run_chains
 from ..samplers.executor import Executor
+from ..samplers.initial import share_initial_loss
+from ..samplers.prefix import Prefixes
 from ..samplers.settings import SamplerConfig
 from . import _sampling_run
 from ._sampling import config_of
@@ -110,7 +112,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
     model, rows = yield from _sampling_run.load(manifest)
     todo: dict[str, str | list[str]] = {FULL: FULL, **spelt_out(restrictions, model)}
     # what the model does not have is said before hours of sampling, and one executor serves all: numbers must not depend on the part
-    problems = {name: _sampling_run.problem_of(manifest, model, rows, restriction).space.numel for name, restriction in todo.items()}
+    moving = {name: selection_of(model.module, restriction).selected for name, restriction in todo.items()}
     executor = _sampling_run.executor_of(context, _sampling_run.problem_of(manifest, model, rows, FULL), config)
     yield RunStarted(
         manifest.kind,
@@ -121,6 +123,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
     )
     context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     parts: list[Part] = []
+    prefixes = _sampling_run.prefixes_of(manifest)
     clock = _Clock(len(todo), config.num_sgld_steps * config.num_chains)
     for index, (name, restriction) in enumerate(todo.items()):
         ended = context.checkpoint_path / f"{slug(name)}.json"
@@ -128,8 +131,8 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
         if isinstance(known, dict):
             part = Part(**known)
         else:
-            yield Phase("sampling", f"{name}, {index + 1} of {len(todo)}: {problems[name]:,} parameters")
-            work = _Work(context, config, model, rows, executor, name, restriction, clock, index)
+            yield Phase("sampling", f"{name}, {index + 1} of {len(todo)}: {moving[name]:,} parameters")
+            work = _Work(context, config, model, rows, executor, name, restriction, clock, index, prefixes)
             part = yield from stream(work.sample)
             atomic.write_json(ended, asdict(part))
         if not part.healthy:
@@ -176,14 +179,16 @@ class _Work:
     restriction: str | list[str]
     clock: _Clock
     index: int
+    prefixes: Prefixes
 
     def sample(self, emit: Callable[[Event], None]) -> Part:
         """Run the chains from where they are; raises Interrupted when told to stop before their end."""
         begun, manifest = time.monotonic(), self.context.manifest
-        problem = _sampling_run.problem_of(manifest, self.model, self.rows, self.restriction)
+        problem = _sampling_run.problem_of(manifest, self.model, self.rows, self.restriction, self.prefixes)
         path = store_path(self.context, self.name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         told: set[int] = set()
+        share_initial_loss(self.context.checkpoint_path / slug(FULL), self.context.checkpoint_path / slug(self.name))
         done: ChainsResult = run_chains(
             problem,
             self.config,
