@@ -26,6 +26,8 @@ EXAMPLE: dict[str, Any] = {
 }
 Params = _sae_params.Params
 check = _sae_params.check
+SMALL_STEP, SMALL_MODEL = 1 << 28, 20_000_000
+"""Multiply-adds of an encoder's product, and parameters of a model, below which one thread does the work."""
 HELD_ON_CPU = 4
 """Bytes a held number takes: activations are float32."""
 
@@ -61,8 +63,6 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import _sae_report, _sae_train
 
     params: _sae_params.Params = context.manifest.params
-    if (threads := context.manifest.compute.threads) is not None:
-        torch.set_num_threads(threads)  # a replay takes the number that the first run recorded
     source = yield from _source(context, params)
     chosen = _sae_params.variants(params, source.width)
     provenance = {**source.provenance, "compute": {"threads": torch.get_num_threads()}}
@@ -78,6 +78,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
 
 def _source(context: Context, params: _sae_params.Params) -> Generator[Event, None, Source]:
+    import torch
+
     from ..data.rows import load_rows
     from ..models.device import resolve_device
     from ..models.load import load_model
@@ -85,10 +87,15 @@ def _source(context: Context, params: _sae_params.Params) -> Generator[Event, No
     from . import _sae_source
 
     manifest, seed = context.manifest, context.manifest.seed
+    if (threads := manifest.compute.threads) is not None:
+        torch.set_num_threads(threads)  # a replay takes the number that the first run recorded
     if params.records or params.store:
         device = resolve_device(manifest.model.device if manifest.model else "auto")
         yield Phase("reading activations", params.records or params.store or "")
-        return (_sae_source.from_records if params.records else _sae_source.from_store)(params, seed, device)
+        source = (_sae_source.from_records if params.records else _sae_source.from_store)(params, seed, device)
+        if threads is None and is_small(params, source.width):
+            torch.set_num_threads(1)
+        return source
     spec = manifest.model
     assert spec is not None, "check() asks for a model"
     yield Phase("loading model", spec.source)
@@ -97,6 +104,13 @@ def _source(context: Context, params: _sae_params.Params) -> Generator[Event, No
     for name in _sae_params.listed(params.train_data):
         yield Phase("reading data", f"{name}: {manifest.data[name].source}")
         rows.append(load_rows(manifest.data[name], model.tokenizer, name=name))
-    site = _sae_params.site_of(params)
+    site, anatomy = _sae_params.site_of(params), anatomy_of(model)
+    if threads is None and model.num_parameters < SMALL_MODEL and is_small(params, anatomy.d_model):
+        torch.set_num_threads(1)
     yield Phase("reading activations", str(site))
-    return _sae_source.from_model(params, seed, model, anatomy_of(model), site, rows)
+    return _sae_source.from_model(params, seed, model, anatomy, site, rows)
+
+
+def is_small(params: _sae_params.Params, width: int) -> bool:
+    """Whether a step is so short that two threads would wait for each other longer than they work, and much longer on a busy machine."""
+    return params.batch_size * width * max(variant.latents for variant in _sae_params.variants(params, width)) < SMALL_STEP
