@@ -7,6 +7,7 @@ modes                 our executor modes against each other                     
 update                noise and update alone, against plain normal_ + foreach        (update)
 light                 start-up, opening a long run, event-loop lag                   (light)
 agreement             LLC equal to devinterp's within the combined standard error    (agreement)
+influence, susceptibilities   token BIF; all heads of builtin:tiny, ours against devinterp     (posterior)
 
 devinterp lives in an environment of its own, .bench/devinterp, made on first use; nothing of it is imported here.
 """

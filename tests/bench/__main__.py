@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import agreement, figures, light, machine, modes, sae, sampling, update
+from . import agreement, figures, light, machine, modes, posterior, sae, sampling, update
 
 BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "tiny": partial(sampling.run, "tiny"),
@@ -19,6 +19,8 @@ BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "update": update.run,
     "light": light.run,
     "agreement": agreement.run,
+    "influence": posterior.influence,
+    "susceptibilities": posterior.susceptibilities,
     "sae": sae.run,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")

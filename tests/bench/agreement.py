@@ -37,7 +37,7 @@ size ten (1e-6 each); steps feed them back, but localisation contracts the path,
 
 def run(quick: bool) -> dict[str, Any]:
     """All cases; each figure's note holds the two LLCs with their standard errors."""
-    folder, rows, what = _model_and_rows()
+    folder, rows, what = model_and_rows()
     chains, draws = (4, 20) if quick else (8, 100)
     figures, kept = [], {}
     with side.ours() as ours, side.devinterp() as peer:
@@ -79,7 +79,7 @@ def _pair(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     return f"ours {mean(ours['llc']):.3f} ± {_error(ours):.3f}, devinterp {mean(theirs['llc']):.3f} ± {_error(theirs):.3f}"
 
 
-def _model_and_rows() -> tuple[Path, Path, str]:
+def model_and_rows() -> tuple[Path, Path, str]:
     """A saved model and rows of tokens that both sides read."""
     from interp_tui_engine.errors import UserError
 
