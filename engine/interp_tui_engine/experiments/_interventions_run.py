@@ -85,12 +85,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     def say(index: int, trial: Trial, numbers: Any) -> list[Event]:
         table.add(trial, numbers)
-        return [] if trial.control is not None else [Metrics("case", index, table.summary(trial, None))]
+        # told again as its controls come in: the newest line of a place is the one that counts
+        place = sum(other.control is None for other in trials[: index + 1]) - 1
+        return [Metrics("case", place, table.summary(trial, None))]
 
     done = yield from Steps(context, trials, unit="changes", size=lambda trial: 1).run(do, say)
     interventions.write(context.folder.path / ROWS, table.rows)
     yield Artifact(ROWS, "intervention rows")
-    return _result(context, params, table, trials, np.concatenate([base, *done]))
+    result = _result(context, params, table, trials, np.concatenate([base, *done]))
+    for place, line in enumerate(result.values["effects"]):
+        yield Metrics("case", place, line)
+    return result
 
 
 def _targets(params: Params) -> list[str]:

@@ -103,7 +103,8 @@ def _cards(source: str, seed: int) -> list[dict[str, Any]]:
     if source in TOY:
         from ..features.planted import twins
 
-        return twins(seed, features=24, shared=16, noise=0.5)[TOY.index(source)]
+        left, right, _ = twins(seed, features=24, shared=16, noise=0.5)
+        return left if source == TOY[0] else right
     path = file_of(source, "report")
     report = atomic.read_json(path)
     cards = report.get("cards") if isinstance(report, dict) else None

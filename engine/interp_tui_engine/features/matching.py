@@ -1,7 +1,7 @@
 """Which feature of one model is which of another: fingerprint similarity, a one-to-one assignment, and how much of it chance would give.
 
-Each axis that both fingerprints have (text .35, activation .25, decoder .20, causal .20) gives (cos + 1)/2; axes that either lacks, or has in
-another length, embedder or provenance, are dropped and the weights made to add up to 1 again. With signed effects of one provenance
+Each axis that both fingerprints have (text .35, activation .25, decoder .20, causal .20) gives (cos + 1)/2; axes that either lacks, or has
+in another length, embedder or provenance, are dropped and the weights made to add up to 1 again. With signed effects of one provenance
 
     score = .85·similarity + .15·(1 − |e_left − e_right|/2),   at most .49 where their signs oppose.
 """
@@ -152,8 +152,8 @@ def _chance(
                 continue
             unit = axis.unit.copy()
             for length in {kind[0] for kind in axis.kind if kind is not None}:
-                rows = [i for i, kind in enumerate(axis.kind) if kind is not None and kind[0] == length]
-                unit[np.ix_(rows, range(length))] = unit[np.ix_(rows, rng.permutation(length))]
+                rows = np.array([i for i, kind in enumerate(axis.kind) if kind is not None and kind[0] == length])
+                unit[rows, :length] = unit[rows][:, rng.permutation(length)]
             moved[name] = Axis(unit, axis.kind)
         dealt = [effects[1][i] for i in rng.permutation(len(effects[1]))]
         score = scores(similarity(axes[0], moved, weights)[0], effects[0], dealt)

@@ -176,6 +176,10 @@ def test_facts_are_prompts() -> None:
     assert france.extra["answer"] == " Paris" and " Paris" not in france.extra["wrong"] and " Tokyo" in france.extra["wrong"]
 
 
+def result_lines(result: Any) -> list[Any]:
+    return list(result.values["effects"])
+
+
 def test_a_stopped_run_goes_on_with_the_same_numbers(run_kind: Any, file: str, tmp_path: Path) -> None:
     request = {"tables": TINY, "criterion": "c", "prompts": file, "targets": ["L2:D5", "L3:D6"], "draws": 1}
     whole, _, _ = run_kind("interventions", **request)
@@ -184,4 +188,5 @@ def test_a_stopped_run_goes_on_with_the_same_numbers(run_kind: Any, file: str, t
         run_kind("interventions", orders=lambda: next(polls, "stop"), **request)
     resumed, events, _ = run_kind("interventions", again=RunFolder(tmp_path / "run-1"), **request)
     assert resumed.digests == whole.digests and resumed.values == whole.values
-    assert sum(getattr(event, "series", "") == "case" for event in events) == 2, "what was told is told again"
+    told = {event.step: event.values for event in events if getattr(event, "series", "") == "case"}
+    assert [told[0], told[1]] == result_lines(resumed), "what was told before the stop is told again, and the last word is the result"

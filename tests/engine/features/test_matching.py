@@ -12,7 +12,6 @@ from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.features import matching, planted
 
-
 SEED = {("SAE:L2:F13", "SAE:L2:F22"): 0.977718, ("SAE:L2:F8", "SAE:L2:F4"): 0.977146, ("SAE:L2:F0", "SAE:L2:F6"): 0.97366}
 
 
