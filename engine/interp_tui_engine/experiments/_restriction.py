@@ -35,7 +35,7 @@ class Load:
     total: int
 
     def __str__(self) -> str:
-        return f"{self.moving:,} of {self.total:,} parameters move ({100 * self.moving / self.total:.3g} %)"
+        return f"{self.moving:,} of {self.total:,} move"
 
 
 def load_of(manifest: Manifest, restriction: str | Sequence[str]) -> Load | None:

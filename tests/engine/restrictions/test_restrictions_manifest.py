@@ -40,7 +40,7 @@ def test_a_restriction_that_the_model_does_not_have_is_refused_before_anything_s
 def test_the_estimate_says_how_much_moves_and_costs_less() -> None:
     kind = catalog.get("llc")
     full, head = kind.estimate(request("full", num_draws=20_000)), kind.estimate(request("l3h0", num_draws=20_000))
-    assert "8,192 of 1,021,056 parameters move (0.802 %)" in head.notes
+    assert "8,192 of 1,021,056 move" in head.notes
     assert full.seconds is not None and head.seconds is not None and head.seconds < full.seconds
 
 
