@@ -1,0 +1,85 @@
+"""Contrast: three parts that share nothing, a strength chosen as defined, and a report that knows nothing of the choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.experiments import _contrast_run, _features
+from interp_tui_engine.experiments.contrast import Params
+from interp_tui_engine.features import interventions, prompts
+from interp_tui_engine.features.prompts import Prompt
+from interp_tui_engine.models.load import load_model
+
+TINY = {"model": {"source": "builtin:tiny", "revision": "final"}}
+
+
+def params(**given: Any) -> Params:
+    return Params.model_validate({"criterion": "c", "prompts": "builtin:capital"} | given)
+
+
+def test_the_three_parts_share_nothing_and_hold_both_classes() -> None:
+    everyone = _features.prompts_of("builtin:capital")
+    parts = _contrast_run.split(params(), everyone, 3)
+    places = [place for part in (parts.fit, parts.choose, parts.report) for side in part for place in side]
+    assert sorted(places) == list(range(len(everyone)))
+    for positives, negatives in (parts.fit, parts.choose, parts.report):
+        assert all(everyone[i].score == 1.0 for i in positives) and all(everyone[i].score == 0.0 for i in negatives)
+    with pytest.raises(UserError, match="3 positive prompts are too few"):
+        _contrast_run.split(params(), [Prompt("a", float(i < 3), str(i)) for i in range(30)], 0)
+
+
+def test_the_strength_is_chosen_by_gain_less_side_effect() -> None:
+    base = np.zeros(4)
+    weak, strong, wild = np.array([0.1, 0.1, 0.0, 0.0]), np.array([0.5, 0.3, 0.1, -0.1]), np.array([0.9, 0.9, -0.8, 0.8])
+    assert _contrast_run.choose([1.0, 2.0, 4.0], [base, weak, strong, wild], 2) == 2.0
+    assert _contrast_run.choose([1.0, 2.0], [base, weak, weak], 2) == 1.0
+
+
+def test_the_kind_end_to_end(run_kind: Any, tmp_path: Path) -> None:
+    request = {"tables": TINY, "criterion": "A capital", "prompts": "builtin:capital", "layer": 1, "strengths": [0.25, 0.5], "draws": 2}
+    result, events, folder = run_kind("contrast", **request)
+    values = result.values
+    rows = interventions.read(folder.path / "interventions.jsonl")
+    told = values["prompts"]["report"][0]
+    assert len(rows) == told * 3 and {row.control for row in rows} == {None, "matched_norm"}
+    assert values["effect"] == pytest.approx(np.mean([row.effect for row in rows if row.control is None]))
+    assert [event.values["strength"] for event in events if getattr(event, "series", "") == "sweep"] == [0.25, 0.5]
+    (direction,) = load_file(folder.path / "direction.safetensors").values()
+    assert float(direction.norm()) == pytest.approx(1.0, abs=1e-6)
+
+    # by hand: the mean difference of transformers' own hidden states over the fitting part
+    model = load_model("builtin:tiny", revision="final", device="cpu")
+    everyone = _features.prompts_of("builtin:capital")
+    parts = _contrast_run.split(params(), everyone, 100)
+    means = []
+    for side in parts.fit:
+        states = []
+        for place in side:
+            ids = torch.tensor([model.tokenizer(everyone[place].text, add_special_tokens=False)["input_ids"]])
+            with torch.no_grad():
+                states.append(model.module(ids, output_hidden_states=True).hidden_states[2][0, -1])
+        means.append(torch.stack(states).mean(0))
+    by_hand = means[0] - means[1]
+    assert torch.allclose(direction, by_hand / by_hand.norm(), atol=1e-5)
+    assert values["distance"] == pytest.approx(float(by_hand.norm()), rel=1e-5)
+    reported = {everyone[i].id for i in parts.report[0]}
+    assert {row.prompt_id for row in rows} == reported, "no prompt that the direction or the strength has seen"
+    again, _, _ = run_kind("contrast", **request)
+    assert again.digests == result.digests
+
+
+def test_what_cannot_be_contrasted(run_kind: Any, tmp_path: Path) -> None:
+    prompts.write(tmp_path / "p.jsonl", [Prompt(f"a {i}", float(i < 10), str(i), {"answer": " b"}) for i in range(20)])
+    with pytest.raises(UserError, match="fit \\+ choose"):
+        run_kind("contrast", tables=TINY, criterion="c", prompts="p.jsonl", fit=0.7, choose=0.3)
+    with pytest.raises(UserError, match="there is no layer 7"):
+        run_kind("contrast", tables=TINY, criterion="c", prompts="p.jsonl", layer=7)
+    with pytest.raises(UserError, match="no wrong answers"):
+        run_kind("contrast", tables=TINY, criterion="c", prompts="p.jsonl", metric="logit_diff")
