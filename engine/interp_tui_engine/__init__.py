@@ -16,6 +16,8 @@ _HOMES = {
     "llc": "api",
     "run": "api",
     "bif": "analyses",
+    "inspect": "discover",
+    "match": "discover",
     "susceptibilities": "analyses",
     "compute_bif": "estimators.bif",
     "compute_llc": "estimators.llc",
@@ -41,10 +43,12 @@ __all__ = [
     "compute_llc",
     "compute_susceptibilities",
     "create_param_masks",
+    "inspect",
     "llc",
     "load_model",
     "load_rows",
     "logit_lens",
+    "match",
     "preview_weight_restriction",
     "run",
     "sample",
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
     from .analyses import bif, susceptibilities
     from .api import llc, run, sample, sample_function
     from .data.rows import load_rows
+    from .discover import inspect, match
     from .estimators.bif import compute_bif
     from .estimators.llc import compute_llc
     from .estimators.susceptibilities import compute_susceptibilities

@@ -1,0 +1,26 @@
+"""interp-lab's Python names, with a real worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import interp_tui_engine as engine
+from interp_tui_engine.errors import RunFailed, UserError
+
+
+def test_inspect_and_match_in_one_call_each(tmp_path: Path) -> None:
+    found = engine.inspect(None, "the planted topic", backend="toy", out=tmp_path / "a", cards=6, permutations=0)
+    assert found.report.is_file() and len(found.cards) == 6 and found.table["feature_id"][0] == found.cards[0]["feature_id"]
+    pairs = engine.match(found, found.report, out=tmp_path / "m", shuffles=3)
+    assert all(pair["left"] == pair["right"] for pair in pairs.matches) and len(pairs.matches) == 6
+
+
+def test_bad_input_is_named_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        engine.inspect("m", "c", records=tmp_path / "none.jsonl", out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "bad.jsonl").write_text('{"model": "m", "criterion_score": 1, "features": {"x": NaN}}\n')
+    with pytest.raises(RunFailed, match=r"bad.jsonl, line 1: features\['x'\] is nan"):
+        engine.inspect("m", "c", records=tmp_path / "bad.jsonl", out=tmp_path / "b")
