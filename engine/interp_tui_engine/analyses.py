@@ -17,6 +17,9 @@ from .errors import UserError
 from .estimators.bif import compute_bif
 from .estimators.bif_traces import Method, Reduce
 from .estimators.susceptibilities import compute_susceptibilities
+from .samplers.prefix import Prefixes
+
+PREFIX_BYTES = 256 << 20
 
 
 def bif(
@@ -79,6 +82,9 @@ def susceptibilities(
         raise UserError(f"there is no observable besides {sampling_task!r}", "observe other data too, or set include_sampling_task=True")
     given = kwargs.pop("output_path", None)
     base = None if given is None else Path(given)
+    if kwargs.get("device") is not None:
+        model = model.to(kwargs["device"])
+    shared = Prefixes(PREFIX_BYTES)
     trees = {
         name: sample(
             model,
@@ -88,6 +94,7 @@ def susceptibilities(
             n_beta=n_beta,
             param_masks=masks,
             loss_fn=loss_fn,
+            prefixes=shared,
             output_path=None if base is None else base.with_name(f"{base.stem}_{name}{base.suffix}"),
             **kwargs,
         )

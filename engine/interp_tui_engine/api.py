@@ -28,6 +28,7 @@ from .events import Stamped
 from .runfolder import RunFolder, new_run_path, runs_root
 from .samplers.chains import ChainsSnapshot, Command, run_chains
 from .samplers.executor import choose_executor
+from .samplers.prefix import Prefixes
 from .samplers.problem import Batch, FunctionProblem, Loss, ModuleProblem, Problem
 from .samplers.restricted import HIDDEN, IDS
 from .samplers.settings import SamplerConfig
@@ -79,12 +80,14 @@ def sample(
     loss_fn: LossFn | None = None,
     chains: Chains = "auto",
     on_progress: Callable[[ChainsSnapshot], None] | None = None,
+    prefixes: Prefixes | None = None,
 ) -> xr.DataTree:
     """Sample the tempered posterior around a model's weights by SGLD, with per-token losses of the observables at each draw.
 
     dataset: token rows (n, t+1): a Hugging Face Dataset with `input_ids`, TokenRows, or an integer tensor. observables: name -> rows, or
     (rows, batches per draw). param_masks: which parameters move, all of them when None. device: where to compute; the model's own when
-    None. output_path: the Zarr store, a temporary folder when None; if it holds this very sampling it is gone on with, or returned.
+    None. prefixes: what is computed once for several restrictions of one model and data. output_path: the Zarr store, a temporary
+    folder when None; if it holds this very sampling it is gone on with, or returned.
 
     Returns the lazily read store: losses in nats, float32 (see samplers.store). Raises UserError for settings or data that cannot be
     used, RunFailed when every chain fails.
@@ -128,6 +131,7 @@ def sample(
         masks=param_masks,
         loss_fn=loss_fn,
         obs_seed=obs_seed,
+        prefixes=prefixes,
     )
     counts = [count for _, count in seen.values()]
     fingerprint = _fingerprint(problem, param_masks, dict(model.named_parameters()))
