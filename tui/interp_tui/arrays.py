@@ -35,3 +35,9 @@ def read_tokens(folder: Path) -> dict[int, str]:
     if not isinstance(record, dict):
         return {}
     return {int(key): str(text) for key, text in record.items() if key.isdigit()}
+
+
+def identifier(name: str) -> str:
+    """What a run's arrays call a data set; their order is that of these identifiers."""
+    plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
+    return "_" + plain if plain[:1].isdigit() else plain

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
 
-from .arrays import read_array, read_tokens
+from .arrays import identifier, read_array, read_tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +64,7 @@ def _susceptibilities(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[
     ids_row, ids_position = (_array(folder, "susceptibilities.zarr/context", name) for name in ("batch", "position"))
     places = zip(ids_owner.tolist(), ids_row.tolist(), ids_position.tolist(), strict=True)
     at = dict(zip(places, ids.tolist(), strict=True))
-    texts, names = read_tokens(folder.path), sorted(map(str, result.get("observables") or []), key=_identifier)
+    texts, names = read_tokens(folder.path), sorted(map(str, result.get("observables") or []), key=identifier)
     tokens = [at[place] for place in zip(owner.tolist(), row.tolist(), position.tolist(), strict=True)]
     yield {
         "data": [names[index] if index < len(names) else str(index) for index in owner.tolist()],
@@ -91,8 +91,3 @@ def _influences(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[Block]
             "data_2": owners,
             "influence": values,
         }
-
-
-def _identifier(name: str) -> str:
-    plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
-    return "_" + plain if plain[:1].isdigit() else plain

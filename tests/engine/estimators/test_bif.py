@@ -171,3 +171,12 @@ def test_what_cannot_be_computed_says_why(options, message):
 def test_one_draw_has_no_influence():
     with pytest.raises(UserError, match="at least 2 draws"):
         compute_bif(store(noisy(7, chains=1, draws=1)))
+
+
+@pytest.mark.gpu
+def test_an_accelerator_finds_the_same():
+    if not torch.cuda.is_available():
+        pytest.skip("no accelerator")
+    data = noisy(8, rows=9, positions=6)
+    want = compute_bif(store(data))["influences"].values
+    np.testing.assert_allclose(compute_bif(store(data), device="cuda")["influences"].values, want, rtol=0, atol=1e-5)

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Static
 
+from interp_tui.arrays import identifier
 from interp_tui.numbers import number, with_error
 from interp_tui.runstate import RunState
 from interp_tui.runstate import number as finite
@@ -109,7 +110,7 @@ class SusceptibilitiesView(RunView):
             result = await asyncio.to_thread(self.folder.result)
             tops = (result or {}).get("top_tokens")
             self.tops = tops if isinstance(tops, Mapping) else {}
-            names = sorted(self.data, key=_identifier)
+            names = sorted(self.data, key=identifier)
             self.tokens = await asyncio.to_thread(Tokens.read, self.folder.path, names)
         await self._draw_tokens()
 
@@ -255,9 +256,3 @@ class SusceptibilitiesView(RunView):
 def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = value.get(name)
     return found if isinstance(found, Mapping) else {}
-
-
-def _identifier(name: str) -> str:
-    """The order that data sets have in the run's arrays: that of their identifiers."""
-    plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
-    return "_" + plain if plain[:1].isdigit() else plain
