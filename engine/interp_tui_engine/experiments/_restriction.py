@@ -68,10 +68,17 @@ def problems(manifest: Manifest, restriction: str | Sequence[str], path: str) ->
     anatomy = _anatomy(manifest)
     if anatomy is None:
         return []
+    from ..models.restrictions.patterns import Named, parse
     from ..models.restrictions.selection import select
 
+    texts = [restriction] if isinstance(restriction, str) else list(restriction)
+    if manifest.model is not None and manifest.model.source not in builtin_index.builtin_models():
+        # A file may name parameters otherwise than the module they are loaded into, which has the last word on names.
+        texts = [text for text in texts if not isinstance(parse(text), Named)] if texts else texts
+        if restriction and not texts:
+            return []
     try:
-        select(anatomy, restriction)
+        select(anatomy, texts)
     except UserError as error:
         return [Problem(path, f"{error.what}; {error.hint}", value=restriction)]
     return []
@@ -97,7 +104,7 @@ def _read(folder: str, files: tuple[str, ...]) -> Anatomy | None:
 
     config = _namespace(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
     shapes = {name: shape for file in files for name, shape in _header(Path(file)).items()}
-    if not shapes:
+    if not shapes or Anatomy(config, shapes, {}).layers == 0:
         return None
     tied: dict[str, str] = {}
     if getattr(config, "tie_word_embeddings", False):
@@ -109,7 +116,8 @@ def _read(folder: str, files: tuple[str, ...]) -> Anatomy | None:
 
 
 def _namespace(table: Mapping[str, Any]) -> SimpleNamespace:
-    return SimpleNamespace(**{str(key): value for key, value in table.items()})
+    inner = {"text_config": _namespace(table["text_config"])} if isinstance(table.get("text_config"), Mapping) else {}
+    return SimpleNamespace(**{**{str(key): value for key, value in table.items()}, **inner})
 
 
 def _header(path: Path) -> dict[str, tuple[int, ...]]:

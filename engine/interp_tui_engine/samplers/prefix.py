@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..models.families import Family, config_of, family_of
+from ..models.families import Family, config_of, family_in
 
 RowsFn = Callable[[nn.Module, Tensor], Tensor]
 """(model, rows) -> losses; run up to a block to see what enters it."""
@@ -98,7 +98,7 @@ class Cut:
 def cut_of(model: nn.Module, names: Iterable[str]) -> Cut | None:
     """The highest cut above which all of these parameters lie; None where that saves nothing or the architecture is not known."""
     try:
-        family = family_of(config_of(model))
+        family = family_in(config_of(model), (name for name, _ in model.named_parameters()))
     except UserError:
         return None
     if family.beside or not isinstance(blocks := _get(model, family.blocks), nn.ModuleList):

@@ -12,13 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 import interp_tui_engine as engine
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.models.restrictions.masks import anatomy_of, create_param_masks, preview_weight_restriction, selection_of
 from interp_tui_engine.models.restrictions.patterns import InLayer, Named, Whole, parse
 from interp_tui_engine.models.skeleton import load_skeleton
-from references.tiny_architectures import tiny_model
+from references.tiny_architectures import tiny_config, tiny_model
 
 ATTENTION = "model.layers.1.self_attn"
 
@@ -170,6 +171,17 @@ def test_the_preview_is_a_tree_with_counts(tiny: nn.Module, capsys: pytest.Captu
     assert capsys.readouterr().out.splitlines() == [f"{ATTENTION}.o_proj.weight", f"{ATTENTION}.q_proj.weight"]
     with pytest.raises(UserError, match="no parameter of the model"):
         preview_weight_restriction(tiny, {"nowhere": None})
+
+
+def test_the_language_model_inside_a_model_of_several_media() -> None:
+    text = tiny_config("gemma3_text").to_dict()
+    vision = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    model = AutoModelForCausalLM.from_config(config)
+    masks = create_param_masks(model, "l1h0")
+    assert set(masks) == {f"model.language_model.layers.1.self_attn.{x}_proj.weight" for x in "qo"}
+    assert [int(mask.sum()) for mask in masks.values()] == [8 * 32, 8 * 32]
+    assert all(".language_model." in name for name in create_param_masks(model, ["l0", "l1"]))
 
 
 def test_an_unknown_architecture_names_the_nearest_known_one() -> None:

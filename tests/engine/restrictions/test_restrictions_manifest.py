@@ -59,6 +59,9 @@ def test_a_folder_is_read_from_its_headers_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "num_attention_heads": 4}))
     load = _restriction.load_of(request("l0h1", str(tmp_path)), "l0h1")
     assert load is not None and (load.moving, load.total) == (2 * 64, 512)
+    assert request(["l0h1", "model.layers.0.mlp.experts.down_proj"], str(tmp_path)), "names are for the loaded module to judge"
+    with pytest.raises(ManifestError, match="no head 4"):
+        request("l0h4", str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 20)
     _restriction._read.cache_clear()
     assert _restriction.load_of(request("l0h1", str(tmp_path)), "l0h1") is None

@@ -53,7 +53,10 @@ def ask(model: str, revision: str | None, patterns: list[str]) -> dict[str, Any]
     from interp_tui_engine.errors import RunFailed, UserError
 
     command = [sys.executable, "-P", "-m", "interp_tui_engine.models.restrictions", model, revision or "", *patterns]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise RunFailed(f"{model} was not read within {ANSWER_SECONDS} s") from None
     last = done.stdout.strip().splitlines()[-1:]
     if done.returncode not in (0, 2) or not last:
         why = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -16,7 +18,7 @@ from interp_tui_engine.errors import UserError
 from .family import Attention, Family, Layout
 from .transformer_lens import MODEL_TYPE as HOOKED_TRANSFORMER
 
-__all__ = ["Attention", "Family", "Layout", "config_of", "family_of", "known_types", "model_type_of"]
+__all__ = ["Attention", "Family", "Layout", "config_of", "family_in", "family_of", "known_types", "model_type_of", "text_config_of"]
 
 
 @cache
@@ -47,11 +49,32 @@ def config_of(model: Any) -> Any:
     return config if hasattr(config, "model_type") else getattr(model, "cfg", config)
 
 
+def text_config_of(config: Any) -> Any:
+    """The part of a configuration that describes the language model: itself, or its `text_config` in a model of several media."""
+    inner = getattr(config, "text_config", None)
+    return config if inner is None or model_type_of(config) in _by_type() else inner
+
+
+def family_in(config: Any, names: Iterable[str]) -> Family:
+    """`family_of`, with its paths as they are in a model whose parameters have these names: a language model may be a part of the model."""
+    family, inside = family_of(config), "model.language_model."
+    blocks = family.blocks.replace("model.", inside, 1)
+    if not family.blocks.startswith("model.") or not any(name.startswith(f"{blocks}.") for name in names):
+        return family
+    return replace(
+        family,
+        blocks=blocks,
+        embed=tuple(path.replace("model.", inside, 1) for path in family.embed),
+        final_norm=family.final_norm.replace("model.", inside, 1),
+    )
+
+
 def family_of(config: Any) -> Family:
     """The family of a transformers configuration, or of a TransformerLens one.
 
     Raises UserError for a model type that no family describes, with the most similar one that is.
     """
+    config = text_config_of(config)
     name = model_type_of(config)
     for family in _by_type().get(name, ()):
         if family.when is None or family.when(config):

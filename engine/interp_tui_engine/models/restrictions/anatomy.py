@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from interp_tui_engine.errors import UserError
 
-from ..families import Attention, Family, family_of, model_type_of
+from ..families import Attention, Family, family_in, model_type_of, text_config_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 _NORM = re.compile(r"norm|^ln(_|\d|$)", re.IGNORECASE)
@@ -58,9 +58,9 @@ class Anatomy:
     """Where a model's parameters belong. `aliases` maps the further names of shared parameters to the one in `shapes`."""
 
     def __init__(self, config: Any, shapes: Shapes, aliases: Mapping[str, str], family: Family | None = None) -> None:
-        self.family = family_of(config) if family is None else family
+        self.family = family_in(config, shapes) if family is None else family
         self.model_type = model_type_of(config)
-        self.shapes, self.aliases, self._config = dict(shapes), dict(aliases), config
+        self.shapes, self.aliases, self._config = dict(shapes), dict(aliases), text_config_of(config)
         index = re.compile(re.escape(self.family.blocks) + r"\.(\d+)\.")
         self.layers = 1 + max((int(found[1]) for name in self.shapes if (found := index.match(name))), default=-1)
         self.heads = cache(self._heads)
