@@ -112,3 +112,28 @@ def test_broken_lines_are_shown_as_far_as_they_go() -> None:
         assert all(cell.text.isprintable() for cell in effect_row(0, line, axis_limit([line])).cells)
     for line in ({}, {"left": HOSTILE, "components": [1], "null_quantile": "x", "left_signed_effect": 1}):
         assert all(cell.text.isprintable() for cell in pair_row(0, line).cells)
+
+
+NODES = [
+    {"node": {"id": "criterion", "type": "criterion", "label": "the next token is a capital city"}, "edges": []},
+    {"node": {"id": "m:a", "feature_id": "SAE:L2:F417", "label": "after “capital of X is”"}, "edges": []},
+    {"node": {"id": "m:b", "feature_id": "SAE:L2:F88", "label": HOSTILE}, "edges": []},
+    {"node": {"id": "m:c", "feature_id": "L3:D9", "label": ""}, "edges": []},
+]
+EDGES = [
+    {"source": "m:a", "target": "criterion", "type": "causal_effect", "weight": 6.1, "confidence_interval": {"low": 5.6, "high": 6.6}},
+    {"source": "m:b", "target": "m:a", "type": "coactivation", "weight": 0.81},
+]
+for _case in NODES:
+    _case["edges"] = [edge for edge in EDGES if _case["node"]["id"] in (edge["source"], edge["target"])]  # type: ignore[index]
+
+
+def test_a_graph_looks_like_a_tree(snap_compare: Any, make_run: Callable[..., RunFolder]) -> None:
+    folder = run_of(make_run, "attribution_graph", NODES)
+
+    async def before(pilot: Any) -> None:
+        await ready(pilot)
+        await pilot.press("down", "enter")
+        await ready(pilot)
+
+    assert snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=(80, 24), run_before=before)
