@@ -66,9 +66,9 @@ def compute_bif(
     """Influences from a store that `sample` wrote, here or in devinterp. Failed chains are left out.
 
     loss_keys: which observables, all of them in alphabetical order when "all". batch_index_range: rows of the first and second operand.
-    average_tokenwise_bif: mean over pairs of positions. batch_size: most rows of either operand in one block. device: a torch device to
-    multiply on; this machine's processor when None. memory_budget: bytes. output_path: a Zarr store for the result, whatever its size;
-    first_row: go on there with a result whose rows before this one are written.
+    average_tokenwise_bif: mean over pairs of positions. batch_size: most rows of either operand in a block, where tokens are compared.
+    device: a torch device to multiply on; this machine's processor when None. memory_budget: bytes. output_path: a Zarr store for the
+    result, whatever its size; first_row: go on there with a result whose rows before this one are written.
 
     Returns influences (batch_1, batch_2[, target_position, target_position_T]), float32, positions 1 … t, and input_ids (batch,
     position); rows count over all observables. NaN where a loss never varies. attrs: observables and their row counts,
@@ -118,8 +118,9 @@ def _rows(given: Literal["all"] | Sequence[int], count: int, name: str) -> list[
 
 
 def _block_rows(shape: Shape, most: int, budget: int) -> tuple[int, int]:
-    """Rows of either operand in a block that takes at most `budget` bytes, if a single pair of rows does."""
+    """Rows of either operand in a block of at most `budget` bytes, if a single pair takes no more; at most `most` rows of tokens."""
     pair = 4 * shape.series**2
+    most = most if shape.series > 1 else max(shape)
     second = max(1, min(shape.rows_2, most, budget // pair))
     return max(1, min(shape.rows_1, most, budget // (pair * second))), second
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from in_process import in_process
 from interp_tui_engine import catalog, manifest, supervisor
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.estimators.susceptibilities import compute_susceptibilities
-from interp_tui_engine.events import Metrics
+from interp_tui_engine.events import Metrics, Warned
 from interp_tui_engine.experiments.context import Interrupted, Order
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.samplers.store import open_samples
@@ -157,6 +158,28 @@ def test_a_part_that_the_model_has_not_is_refused_before_sampling(tmp_path: Path
     with pytest.raises(UserError, match="l9h0"):
         in_process(tmp_path / "run", TABLES | {"params": TABLES["params"] | {"restrictions": ["l0h1", "l9h0"]}})
     assert not (tmp_path / "run" / "samples").exists()
+
+
+def test_a_part_all_of_whose_chains_fail_is_null_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from interp_tui_engine.errors import RunFailed
+    from interp_tui_engine.experiments import _restrictions_run as parts
+
+    lost, sample = {"l0h1"}, parts._Work.sample
+
+    def failing(self: Any, emit: Any) -> Any:
+        done = sample(self, emit)
+        return replace(done, failed={"0": "step 1: the loss is not finite", "1": "step 2: …"}) if self.name in lost else done
+
+    monkeypatch.setattr(parts._Work, "sample", failing)
+    result, events = in_process(tmp_path / "run", TABLES)
+    assert result.values["mean"]["l0h1"] == {"2code": None} and result.values["mean"][UNION]["2code"] is not None
+    assert set(result.values["top_tokens"]) == {UNION} and "l0h1" in result.values["failed_chains"]
+    assert any(isinstance(event, Warned) and "l0h1: all chains failed" in event.message for event in events)
+    tree = xr.open_datatree(tmp_path / "run" / "susceptibilities.zarr", engine="zarr", consolidated=False)
+    assert tree["susceptibilities"]["wr"].values.tolist() == [UNION]
+    lost |= {"full"}
+    with pytest.raises(RunFailed, match="of the whole model failed: step 1"):
+        in_process(tmp_path / "other", TABLES)
 
 
 def test_heads_means_all_heads() -> None:
