@@ -19,6 +19,7 @@ _HOMES = {
     "inspect": "discover",
     "match": "discover",
     "susceptibilities": "analyses",
+    "train_sae": "sae_training",
     "compute_bif": "estimators.bif",
     "compute_llc": "estimators.llc",
     "compute_susceptibilities": "estimators.susceptibilities",
@@ -28,6 +29,7 @@ _HOMES = {
     "preview_weight_restriction": "models.restrictions.masks",
     "load_rows": "data.rows",
     "ActivationCache": "sites.cache",
+    "CircuitFinder": "circuits.finder",
     "activation_patch": "one_pass",
     "causal_trace": "one_pass",
     "logit_lens": "one_pass",
@@ -35,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "ActivationCache",
+    "CircuitFinder",
     "SamplerConfig",
     "activation_patch",
     "bif",
@@ -54,11 +57,13 @@ __all__ = [
     "sample",
     "sample_function",
     "susceptibilities",
+    "train_sae",
 ]
 
 if TYPE_CHECKING:
     from .analyses import bif, susceptibilities
     from .api import llc, run, sample, sample_function
+    from .circuits.finder import CircuitFinder
     from .data.rows import load_rows
     from .discover import inspect, match
     from .estimators.bif import compute_bif

@@ -60,12 +60,15 @@ class Fork:
         """The base run's logits."""
         return self.anatomy.unembed(self.resid_pre[-1][0, list(positions)])
 
-    def run(self, jobs: Sequence[Job], positions: Sequence[int]) -> Float[Tensor, "jobs positions vocab"]:
-        """Logits of each patched run at the given positions, in the order of the jobs."""
+    def run(self, jobs: Sequence[Job], positions: Sequence[int], *, first: int = 0) -> Float[Tensor, "jobs positions vocab"]:
+        """Logits of each patched run at the given positions, in the order of the jobs.
+
+        `first`: patches of all positions put back, before this one, what is there already.
+        """
         entry = [min(_layer(patch.site) for patch in job) for job in jobs]
         order = sorted(range(len(jobs)), key=entry.__getitem__)
         placed = [[p.site.position for p in job if p.site.position is not None] for job in jobs]
-        start = min(min(positions, default=0) for positions in placed)
+        start = min(min(at, default=first) for at in placed)
         if not self._can_skip:
             start = 0
         assert start <= min(positions), "logits before every patch are the base run's"
@@ -82,7 +85,7 @@ class Fork:
                 with ExitStack() as stack:
                     if here:
                         stack.enter_context(edited(self.anatomy, _edits(here, start)))
-                    hidden = self._block(layer, hidden, start)
+                    hidden = self.block(layer, hidden, start)
         logits = self.anatomy.unembed(hidden[:, [position - start for position in positions]])
         return logits[torch.argsort(torch.tensor(order, device=logits.device))]
 
@@ -95,7 +98,8 @@ class Fork:
         cached = all(keys is not None and keys[0].shape[2] == self.length for keys in self.keys)
         return cached and masks == len(self.calls) and all(_later(value, self.length, 1) is not None for value in tensors)
 
-    def _block(self, layer: int, hidden: Tensor, start: int) -> Tensor:
+    def block(self, layer: int, hidden: Float[Tensor, "rows pos d_model"], start: int = 0) -> Float[Tensor, "rows pos d_model"]:
+        """One block on other streams than the base run's, at the positions from `start` on; sites inside can be captured and edited."""
         args, kwargs = self.calls[layer]
         before = _Before(self.keys, start) if start else None
 
@@ -203,9 +207,14 @@ def _put(site: Site, all_heads: bool, everywhere: bool, group: Sequence[tuple[in
     device, pattern = value.device, site.name == "attn_pattern"
     rows = torch.tensor([row for row, _ in group], device=device)
     if everywhere:
-        assert all_heads and not pattern, "one head of all positions is patched position by position"
         result = value.clone()
-        result[rows] = torch.stack([patch.value[start:] for _, patch in group]).to(value.dtype)
+        heads = torch.tensor([patch.site.head or 0 for _, patch in group], device=device)
+        if pattern:
+            new = torch.stack([patch.value[..., start:, :] for _, patch in group]).to(value.dtype)
+            result[(rows,) if all_heads else (rows, heads)] = new
+        else:
+            new = torch.stack([patch.value[start:] for _, patch in group]).to(value.dtype)
+            result[(rows,) if all_heads else (rows, slice(None), heads)] = new
         return result
     positions = torch.tensor([(patch.site.position or 0) - start for _, patch in group], device=device)
     new = torch.stack([patch.value for _, patch in group]).to(value.dtype)

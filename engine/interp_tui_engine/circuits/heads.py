@@ -1,0 +1,96 @@
+"""What an attention head does, by its scores on token sequences that repeat (Elhage et al. 2021; Olsson et al. 2022, arXiv 2209.11895).
+
+On rows of random tokens r₁…r_n r₁…r_n, with weights a(query → key), averaged over queries:
+
+    previous token   a(i → i−1)
+    duplicate token  a(i → i−n), from the second half to the same token in the first
+    induction        a(i → i−n+1), from the second half to what came after that token in the first
+    copying          share of tokens t among the ten whose logits the head raises most when it attends to t alone
+
+The first three are 1 for a perfect head, and about 1/i for one that attends evenly to all i keys it sees. Copying is that of the head's
+output-value circuit on bare embeddings, W_U W_O W_V norm(W_E), through the block's own norm; chance is ten in the vocabulary's size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..sites.anatomy import Anatomy
+from ..sites.fork import record
+from ..sites.hooks import activations, capture
+from ..sites.site import Site
+
+TOP = 10
+SCORES = ("previous_token", "duplicate_token", "induction", "copying")
+NAMED_FROM = 0.4
+"""Score from which a head is called by what it does: Olsson et al. call heads above this induction heads."""
+
+
+class HeadScores(NamedTuple):
+    """Each (layers, heads), from 0 to 1."""
+
+    previous_token: Float[Tensor, "layers heads"]
+    duplicate_token: Float[Tensor, "layers heads"]
+    induction: Float[Tensor, "layers heads"]
+    copying: Float[Tensor, "layers heads"]
+
+    def name_of(self, layer: int, head: int) -> str | None:
+        """What the head is called by its greatest score; None where none reaches the mark."""
+        found = {name: float(getattr(self, name)[layer, head]) for name in SCORES[:3]}
+        best = max(found, key=found.__getitem__)
+        return best.replace("_", " ") if found[best] >= NAMED_FROM else None
+
+
+def head_scores(anatomy: Anatomy, vocab: int, *, length: int, rows: int, seed: int) -> HeadScores:
+    """Scores of every head on `rows` random sequences of `length` tokens, said twice."""
+    draw = torch.Generator().manual_seed(seed)
+    half = torch.randint(0, vocab, (rows, length), generator=draw)
+    ids = torch.cat([half, half], dim=1).to(next(anatomy.embed.parameters()).device)
+    layers = range(anatomy.num_layers)
+    found: dict[str, list[Tensor]] = {"previous": [], "duplicate": [], "induction": []}
+    for layer in layers:
+        site = Site("attn_pattern", layer)
+        pattern = activations(anatomy, ids, [site])[site].float()
+        found["previous"].append(_stripe(pattern, 1, 1))
+        found["duplicate"].append(_stripe(pattern, length, length))
+        found["induction"].append(_stripe(pattern, length - 1, length))
+    previous, duplicate, induction = (torch.stack(found[name]).cpu() for name in ("previous", "duplicate", "induction"))
+    return HeadScores(previous, duplicate, induction, copying(anatomy, torch.tensor(sorted(set(half.flatten().tolist())))).cpu())
+
+
+def _stripe(pattern: Float[Tensor, "batch heads query key"], back: int, first: int) -> Float[Tensor, " heads"]:
+    """Mean weight from each query, from `first` on, to the key `back` places before it."""
+    return pattern.diagonal(-back, dim1=-2, dim2=-1)[..., first - back :].mean((0, -1))
+
+
+@torch.no_grad()
+def copying(anatomy: Anatomy, tokens: Tensor) -> Float[Tensor, "layers heads"]:
+    """Share of tokens that a head attending to them alone puts among its ten most promoted.
+
+    A sequence of one token leaves a head nothing else to attend to, so that z there is its value of the token.
+    """
+    device = next(anatomy.embed.parameters()).device
+    tokens = tokens.to(device)
+    fork = record(anatomy, tokens[None, :1])
+    embedded = anatomy.embed(tokens)[:, None]
+    found = []
+    for layer in range(anatomy.num_layers):
+        site = Site("z", layer)
+        with capture(anatomy, [site]) as seen:
+            fork.block(layer, embedded)
+        z = seen[site][:, 0]
+        found.append(torch.stack([_own(anatomy, layer, z, head, tokens) for head in range(anatomy.heads("z"))]))
+    return torch.stack(found)
+
+
+def _own(anatomy: Anatomy, layer: int, z: Tensor, head: int, tokens: Tensor) -> Tensor:
+    out = anatomy.port(Site("z", layer)).module
+    only = torch.zeros_like(z)
+    only[:, head] = z[:, head]
+    promoted = anatomy.head(out(only.flatten(1)) - out(torch.zeros_like(only.flatten(1))))
+    hit: Tensor = (promoted.topk(min(TOP, promoted.shape[-1]), dim=-1).indices == tokens[:, None]).any(-1)
+    return hit.float().mean()

@@ -1,0 +1,149 @@
+"""Attention patterns of a prompt, and what each head is by its behaviour: previous-token, duplicate-token, induction, copying."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from .. import atomic
+from ..catalog import Estimate, Group, Result
+from ..errors import Problem, UserError
+from ..events import Artifact, Event, Metrics, Phase, RunStarted
+from ..heat_figure import heatmap_svg
+from ..manifest import Manifest
+from ..specs import Table
+from . import _cost, _pairs
+from ._steps import Numbers, Steps, digest, write_arrays
+from .context import Context
+
+TITLE = "Attention"
+QUESTION = "What does each head look at, and what is it for?"
+GROUP: Group = "One forward pass"
+NEEDS = frozenset({"model"})
+EXAMPLE: dict[str, Any] = {
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "params": {"prompt": "The capital of France is Paris. The capital of France is"},
+}
+STORE = "attention.zarr"
+
+
+class Params(Table):
+    """Which prompt, which layers, and how heads are scored."""
+
+    prompt: str = Field(min_length=1, description="the text to read")
+    layers: list[int] = Field(default_factory=list, description="layers to keep; all when left out")
+    scores: bool = Field(True, description="score each head on repeated random tokens, so that it has a name")
+    score_length: int = Field(32, ge=2, le=2048, description="random tokens in a sequence, which is then said again")
+    score_rows: int = Field(16, ge=1, description="random sequences to average over")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """Layers below 0."""
+    wrong = [layer for layer in manifest.params.layers if layer < 0]
+    return [Problem("params.layers", f"there is no layer {wrong[0]}; layers count from 0", value=wrong[0])] if wrong else []
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """A forward pass of the prompt, one of the scoring sequences for each layer."""
+    size = _cost.parameters_of(manifest)
+    params: Params = manifest.params
+    tokens = len(params.prompt) // 3 + 1
+    disk = 4 * tokens * tokens * 64
+    if size is None:
+        return Estimate(None, None, disk, ("the model's size is not known before it is loaded",))
+    scored = 2 * params.score_length * params.score_rows if params.scores else 0
+    flops = 2 * size.parameters * (tokens * 4 + scored * 8)
+    return Estimate(_cost.seconds(flops), _cost.BASE_BYTES + 6 * size.parameters, disk, size.notes)
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Read layer by layer; a layer that is read is not read again after a kill."""
+    started = time.monotonic()
+    manifest, params = context.manifest, context.manifest.params
+    model, anatomy = yield from _pairs.loaded(manifest)
+    import torch
+
+    from ..circuits.heads import SCORES, head_scores
+    from ..data.prompts import encode, need_tokenizer, texts_of
+    from ..sites.hooks import activations
+    from ..sites.site import Site
+
+    tokenizer = need_tokenizer(model.tokenizer, model.source)
+    ids = encode(tokenizer, params.prompt, context=anatomy.context, name="prompt")
+    layers = sorted(set(params.layers)) or list(range(anatomy.num_layers))
+    anatomy.check(Site("attn_pattern", layers[-1]))
+    if params.scores and anatomy.context is not None and 2 * params.score_length > anatomy.context:
+        said = f"params.score_length = {params.score_length} is said twice, but the model reads at most {anatomy.context} tokens"
+        raise UserError(said, f"use {anatomy.context // 2} or less")
+    tokens, heads = texts_of(tokenizer, ids), anatomy.num_heads
+    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    yield Phase("reading attention")
+    row = torch.tensor([ids], device=model.device)
+
+    def do(layer: int) -> Numbers:
+        site = Site("attn_pattern", layer)
+        pattern: Numbers = activations(anatomy, row, [site])[site][0].float().cpu().numpy()
+        return pattern.ravel()
+
+    def say(index: int, layer: int, numbers: Numbers) -> list[Event]:
+        pattern = numbers.reshape(heads, len(ids), len(ids))
+        values: dict[str, Any] = {"layer": layer, "heads": heads, "array": STORE}
+        if len(ids) * len(ids) * heads <= 20_000:
+            values["pattern"] = [[[round(float(w), 3) for w in line[: q + 1]] for q, line in enumerate(head)] for head in pattern]
+        if index == 0:
+            values |= {"tokens": tokens, "layers": layers}
+        return [Metrics("cells", index, values)]
+
+    done = yield from Steps(context, layers, unit="layers", size=lambda _: 1).run(do, say)
+    patterns = np.stack([numbers.reshape(heads, len(ids), len(ids)) for numbers in done])
+    arrays: dict[str, Any] = {"pattern": (("layer", "head", "query", "key"), patterns)}
+    values: dict[str, Any] = {"tokens": tokens, "layers": layers, "heads": heads, "arrays": [f"{STORE}/pattern"]}
+    if params.scores:
+        yield Phase("scoring heads")
+        scores = head_scores(anatomy, model.vocab_size, length=params.score_length, rows=params.score_rows, seed=manifest.seed)
+        for name in SCORES:
+            found = getattr(scores, name).float().numpy()
+            arrays[f"score_{name}"] = (("all_layers", "head"), found)
+            yield from _figure(context, name, found)
+        table = {name: getattr(scores, name).tolist() for name in SCORES}
+        named = [
+            {"head": f"L{layer}H{head}", "name": called, **{key: table[key][layer][head] for key in SCORES}}
+            for layer in range(anatomy.num_layers)
+            for head in range(heads)
+            if (called := scores.name_of(layer, head)) is not None
+        ]
+        values |= {"scores": table, "named_heads": named}
+        yield Metrics("cells", len(layers), {"scores": table, "named": named})
+    yield from write_arrays(context.folder.path, STORE, arrays, {"kind": "attention", "tokens": tokens, "layers": layers})
+    values["seconds"] = time.monotonic() - started
+    headline = {"heads": heads * anatomy.num_layers, **({"named": len(values["named_heads"])} if params.scores else {})}
+    return Result(values, headline, _report(params, values), {f"{STORE}/{name}": digest(a) for name, (_, a) in arrays.items()})
+
+
+def _figure(context: Context, name: str, found: Numbers) -> Generator[Event, None, None]:
+    folder = context.folder.path / "figures"
+    folder.mkdir(exist_ok=True)
+    rows, columns = [f"L{i}" for i in range(found.shape[0])], [f"H{i}" for i in range(found.shape[1])]
+    title = f"{name.replace('_', ' ')} score by head"
+    atomic.write_text(folder / f"{name}.svg", heatmap_svg(title, rows, columns, found.astype(float).tolist(), "score"))
+    yield Artifact(f"figures/{name}.svg", title)
+
+
+def _report(params: Params, values: dict[str, Any]) -> str:
+    lines = [
+        "# Attention",
+        "",
+        f"`{params.prompt}`: {len(values['tokens'])} tokens, patterns of {len(values['layers'])} layers in `{STORE}`.",
+    ]
+    if params.scores:
+        lines += ["", f"Scores on {params.score_rows} sequences of {params.score_length} random tokens said twice.", ""]
+        lines += ["| head | is a | previous | duplicate | induction | copying |", "|---|---|---:|---:|---:|---:|"]
+        for head in values["named_heads"]:
+            said = " | ".join(f"{head[key]:.2f}" for key in ("previous_token", "duplicate_token", "induction", "copying"))
+            lines.append(f"| {head['head']} | {head['name']} head | {said} |")
+        lines += ["", *(f"![{name}](figures/{name}.svg)" for name in values["scores"])]
+    return "\n".join([*lines, ""])

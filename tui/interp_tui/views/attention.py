@@ -1,0 +1,206 @@
+"""Attention: an overview of all heads by what they do, and the pattern of one of them with tokens on both axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.widgets import Static
+
+from interp_tui.numbers import number
+from interp_tui.runstate import RunState
+from interp_tui.runstate import number as finite
+from interp_tui.sanitise import clean
+from interp_tui.widgets.facts import Fact, Facts, column, rich_style
+from interp_tui.widgets.heat import Scale
+from interp_tui.widgets.heatmap import Grid, Heatmap
+
+from .base import WIDE, RunView, scalars
+from .recovery_cells import token_labels
+
+SCORES = ("induction", "previous_token", "duplicate_token", "copying")
+
+
+class AttentionView(RunView):
+    """Layer × head by one score; enter opens the head under the cursor, and goes back."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("attention",)
+    DEFAULT_CSS = """
+    AttentionView #head { height: 1; margin-bottom: 1; }
+    AttentionView #body { height: 1fr; layout: vertical; }
+    AttentionView Heatmap { height: 1fr; }
+    AttentionView #side { height: auto; width: 100%; margin-top: 1; }
+    AttentionView.-wide #body { layout: horizontal; }
+    AttentionView.-wide #side { width: 40; height: 100%; border-left: solid $rule; padding: 0 0 0 2; margin-top: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "next(1)", "Score/head", id="attention.next", tooltip="the next score, or the next head's pattern"),
+        Binding("S", "next(-1)", "Score or head before", show=False, id="attention.before"),
+        Binding("enter", "open", "Open", id="attention.open", tooltip="the head under the cursor, and back"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patterns: dict[int, list[Any]] = {}
+        self.tokens: list[str] = []
+        self.listed: list[int] = []
+        self.heads = 0
+        self.scores: Mapping[str, Any] = {}
+        self.names: dict[str, str] = {}
+        self.score = 0
+        self.opened: tuple[int, int] | None = None
+        """Layer and head whose pattern is shown, or None for the overview."""
+        self.waiting = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="head")
+        with Container(id="body"):
+            yield Heatmap(id="grid")
+            yield Facts(id="side")
+
+    def on_focus(self) -> None:
+        self.query_one(Heatmap).focus()
+
+    def on_resize(self) -> None:
+        self.set_class(self.app.size.width >= WIDE, "-wide")
+        super().on_resize()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        for batch in state.cells.values():
+            layer, pattern = batch.get("layer"), batch.get("pattern")
+            if type(layer) is int and isinstance(pattern, list):
+                self.patterns[layer] = pattern
+            if isinstance(batch.get("layers"), list):
+                self.tokens = token_labels(batch.get("tokens"))
+                self.listed = [layer for layer in batch["layers"] if type(layer) is int]
+            self.heads = max(self.heads, min(1000, int(finite(batch.get("heads")) or 0)))
+            if isinstance(batch.get("scores"), Mapping):
+                self.scores = batch["scores"]
+                named = batch.get("named")
+                rows = [row for row in named if isinstance(row, Mapping)] if isinstance(named, list) else []
+                self.names = {str(row.get("head")): clean(str(row.get("name")), limit=30) for row in rows}
+        self.waiting = "" if self.tokens else waiting
+
+    async def draw_plots(self) -> None:
+        """The heatmap costs only what is seen of it."""
+        heatmap = self.query_one(Heatmap)
+        heatmap.display = bool(self.tokens)
+        self.query_one("#head", Static).update(self._head())
+        if not self.tokens:
+            return
+        if self.opened is None:
+            heatmap.corner = "layer"
+            layers = range(len(self._score_rows()) or (max(self.listed, default=-1) + 1))
+            values = [[self._score(layer, head) for head in range(self.heads)] for layer in layers]
+            heatmap.show(Grid([f"L{i}" for i in layers], [f"H{i}" for i in range(self.heads)], values, Scale(0.0, 1.0), decimals=2))
+            return
+        heatmap.corner = "from"
+        count = range(len(self.tokens))
+        values = [[self._weight(query, key) for key in count] for query in count]
+        heatmap.show(Grid(self.tokens, self.tokens, values, Scale(0.0, 1.0), least=3, decimals=2))
+
+    def draw_tables(self) -> None:
+        self.query_one(Facts).show(self._facts(), flat=not self.has_class("-wide"))
+
+    def _head(self) -> Text:
+        muted, accent = (rich_style(self.app.theme_variables.get(name, "")) for name in ("muted", "accent"))
+        text = Text(self.waiting, muted, end="", no_wrap=True, overflow="ellipsis")
+        if not self.tokens:
+            return text
+        if self.opened is not None:
+            text.append(f"L{self.opened[0]}H{self.opened[1]}", f"bold {accent}")
+            text.append("   attention from the token of each row to that of each column", muted)
+        elif self.scores:
+            text.append(SCORES[self.score].replace("_", " "), f"bold {accent}")
+            text.append(" score by layer and head   enter: a head's pattern", muted)
+        else:
+            text.append("heads are scored when all layers are read   enter: a head's pattern", muted)
+        return text
+
+    def _score_rows(self) -> list[Any]:
+        rows = self.scores.get(SCORES[self.score])
+        return rows if isinstance(rows, list) else []
+
+    def _score(self, layer: int, head: int, name: str | None = None) -> float | None:
+        rows = self.scores.get(name) if name else self._score_rows()
+        row = rows[layer] if isinstance(rows, list) and layer < len(rows) else None
+        return finite(row[head]) if isinstance(row, list) and head < len(row) else None
+
+    def _weight(self, query: int, key: int) -> float | None:
+        assert self.opened is not None
+        layer, head = self.opened
+        pattern = self.patterns.get(layer, [])
+        rows = pattern[head] if head < len(pattern) else None
+        row = rows[query] if isinstance(rows, list) and query < len(rows) else None
+        return finite(row[key]) if isinstance(row, list) and key < len(row) else None
+
+    def _facts(self) -> list[Fact]:
+        heatmap = self.query_one(Heatmap)
+        if not self.tokens:
+            return []
+        layer, head = self.opened or (heatmap.row, heatmap.column)
+        facts = [Fact("head", f"L{layer}H{head}", "accent")]
+        if name := self.names.get(f"L{layer}H{head}"):
+            facts.append(Fact("is a", f"{name} head", "good", loud=True))
+        if self.opened is not None:
+            query, key = min(heatmap.row, len(self.tokens) - 1), min(heatmap.column, len(self.tokens) - 1)
+            if layer not in self.patterns:
+                return [*facts, Fact("pattern", "in attention.zarr: too long to show", "muted")]
+            weight = self._weight(query, key)
+            said = number(weight, 3) if weight is not None else "a later token"
+            arrow = "->" if self.app.has_class("-ascii") else "→"
+            facts.append(Fact("weight", f"{said}   {self.tokens[query]} {arrow} {self.tokens[key]}"))
+        for name in SCORES:
+            value = self._score(layer, head, name)
+            if value is not None:
+                facts.append(Fact(name.replace("_", " "), f"{value:.2f}", roomy=self.opened is not None))
+        return facts
+
+    @on(Heatmap.Moved)
+    def _moved(self) -> None:
+        self.draw_tables()
+
+    @on(Heatmap.Selected)
+    def _selected(self) -> None:
+        self.run_worker(self.action_open(), exclusive=True)
+
+    async def _go(self, row: int, column: int) -> None:
+        await self.draw_plots()
+        self.query_one(Heatmap).move_to(row, column)
+        self.post_message(self.LookChanged())
+
+    async def action_open(self) -> None:
+        """The pattern of the head under the cursor; the same again goes back to it."""
+        heatmap = self.query_one(Heatmap)
+        if self.opened is not None:
+            (row, head), self.opened = self.opened, None
+            await self._go(row, head)
+        elif self.tokens:
+            self.opened = (heatmap.row, heatmap.column)
+            await self._go(len(self.tokens) - 1, 0)
+
+    def action_next(self, by: int) -> None:
+        if self.opened is None:
+            self.score = (self.score + by) % len(SCORES)
+        elif self.heads:
+            at = self.opened[0] * self.heads + self.opened[1] + by
+            last = max(self.listed, default=0) + 1
+            self.opened = divmod(at % (last * self.heads), self.heads)
+        self.post_message(self.LookChanged())
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        named = result.get("named_heads")
+        if not isinstance(named, list):
+            return scalars(result, colours, ascii=ascii, skip=frozenset({"scores"}))
+        facts = [Fact("tokens", number(len(result["tokens"]) if isinstance(result.get("tokens"), list) else None))]
+        for row in named[:200]:
+            if isinstance(row, Mapping):
+                scores = "  ".join(f"{key.replace('_', ' ')} {number(finite(row.get(key)), 2)}" for key in SCORES)
+                facts.append(Fact(clean(str(row.get("head")), limit=12), f"{clean(str(row.get('name')), limit=24)} head   {scores}"))
+        return column(facts, colours)
