@@ -20,6 +20,7 @@ _HOMES = {
     "match": "discover",
     "susceptibilities": "analyses",
     "train_sae": "sae_training",
+    "train_sae": "sae_training",
     "compute_bif": "estimators.bif",
     "compute_llc": "estimators.llc",
     "compute_susceptibilities": "estimators.susceptibilities",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from .models.load import load_model
     from .models.restrictions.masks import create_param_masks, preview_weight_restriction
     from .one_pass import activation_patch, causal_trace, logit_lens
+    from .sae_training import train_sae
     from .samplers.settings import SamplerConfig
     from .sites.cache import ActivationCache
 
