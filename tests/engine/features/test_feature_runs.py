@@ -190,3 +190,22 @@ def test_a_stopped_run_goes_on_with_the_same_numbers(run_kind: Any, file: str, t
     assert resumed.digests == whole.digests and resumed.values == whole.values
     told = {event.step: event.values for event in events if getattr(event, "series", "") == "case"}
     assert [told[0], told[1]] == result_lines(resumed), "what was told before the stop is told again, and the last word is the result"
+
+
+def test_steering_gives_a_curve(run_kind: Any, file: str) -> None:
+    result, _, _ = run_kind(
+        "steer",
+        tables=TINY,
+        criterion="c",
+        prompts=file,
+        targets=["L2:D5"],
+        strengths=[-0.01, 0.01, 3.0],
+        controls=["matched_norm"],
+        draws=1,
+    )
+    curve = {line["strength"]: line["effect"] for line in result.values["effects"]}
+    assert list(curve) == [-0.01, 0.01, 3.0]
+    # to first order a push the other way does the opposite; what is left is of second order in 0.01
+    assert curve[-0.01] == pytest.approx(-curve[0.01], rel=0.1) and abs(curve[0.01]) > 1e-5
+    best = max(result.values["effects"], key=lambda line: line["strong"])
+    assert result.values["chosen_strength"] == best["strength"]

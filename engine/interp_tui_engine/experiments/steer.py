@@ -1,0 +1,43 @@
+"""Steers along features by several strengths: how much each does to the answer, and from which strength on it spoils everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..catalog import Group, Result
+from ..events import Event
+from . import _features, interventions
+from .context import Context
+
+TITLE = "Steer along features"
+QUESTION = "How strongly can this feature be pushed before other answers suffer?"
+GROUP: Group = "Features"
+NEEDS: frozenset[str] = frozenset({"model"})
+EXAMPLE: dict[str, Any] = {
+    "name": "capitals",
+    "model": _features.EXAMPLE["model"],
+    "params": {**_features.EXAMPLE["params"], "targets": ["L2:D95"]},
+}
+check = interventions.check
+estimate = interventions.estimate
+
+
+class Params(interventions.Params):
+    """As interventions, with several strengths: the curve is what this kind is about."""
+
+    verb: Literal["steer", "amplify", "clamp"] = Field("steer", description="what the strengths are of")
+    strengths: list[float] = Field(
+        [-4.0, -2.0, -1.0, 1.0, 2.0, 4.0],
+        min_length=2,
+        description="steer: in the feature's std over the prompts, less than 0 is against it",
+    )
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Change by strength after strength; what is done is not done again after a kill."""
+    from . import _interventions_run
+
+    return (yield from _interventions_run.run(context))
