@@ -124,7 +124,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
     context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     parts: list[Part] = []
     prefixes = _sampling_run.prefixes_of(manifest)
-    clock = _Clock(len(todo), config.num_sgld_steps * config.num_chains)
+    clock = Clock(len(todo), config.num_sgld_steps * config.num_chains)
     for index, (name, restriction) in enumerate(todo.items()):
         ended = context.checkpoint_path / f"{slug(name)}.json"
         known = atomic.read_json(ended)
@@ -150,7 +150,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
     return Sampled(parts, model, rows, time.monotonic() - started)
 
 
-class _Clock:
+class Clock:
     """Progress over all parts, in steps, from what this process has done."""
 
     def __init__(self, parts: int, steps: int) -> None:
@@ -177,7 +177,7 @@ class _Work:
     executor: Executor
     name: str
     restriction: str | list[str]
-    clock: _Clock
+    clock: Clock
     index: int
     prefixes: Prefixes
 

@@ -1,4 +1,7 @@
-"""A sweep: what its runs found, as a curve over one axis or a map over two, above a row for each run; enter opens that run."""
+"""A sweep: what its runs found, as a curve over one axis or a map over two, above a row for each run; enter opens that run.
+
+A calibration is shown the same way: its settings are points, and a verdict stands above them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ COLUMNS = (
     Column("state", 12),
     Column("result", 24, grow=2),
 )
-COLOURS = {"done": "good", "failed": "bad", "crashed": "bad", "interrupted": "muted"}
+COLOURS = {"done": "good", "usable": "good", "failed": "bad", "crashed": "bad", "interrupted": "muted", "control": "muted"}
+SIGNS = GLYPHS | {"usable": "✓", "rejected": "✗", "control": "·"}
+WELL = ("done", "usable", "control")
 MOST_LINES = 8
 
 
@@ -52,9 +57,10 @@ class Result:
 class SweepView(RunView):
     """The chosen number over the axes, and a table of the points so far."""
 
-    KINDS: ClassVar[tuple[str, ...]] = ("sweep",)
+    KINDS: ClassVar[tuple[str, ...]] = ("sweep", "calibrate")
     DEFAULT_CSS = """
     SweepView #figure { height: 1fr; min-height: 6; }
+    SweepView #conclusion { height: auto; max-height: 8; margin-bottom: 1; }
     SweepView #title { height: 1; }
     SweepView #points { height: auto; max-height: 50%; margin-top: 1; }
     """
@@ -66,10 +72,12 @@ class SweepView(RunView):
     def __init__(self) -> None:
         super().__init__()
         self.results: list[Result] = []
+        self.verdict: Mapping[str, Any] = {}
         self.waiting = ""
         self.metric = 0
 
     def compose(self) -> ComposeResult:
+        yield Static(id="conclusion")
         yield Static(id="title")
         with Container(id="figure"):
             yield TracePlot(id="trace")
@@ -81,6 +89,7 @@ class SweepView(RunView):
 
     def take(self, state: RunState, waiting: str) -> None:
         self.results = [result_of(index, state.cases[index]) for index in sorted(state.cases)]
+        self.verdict = state.latest.get("verdict", {})
         self.waiting = waiting if not self.results else ""
 
     @property
@@ -128,7 +137,9 @@ class SweepView(RunView):
     def draw_tables(self) -> None:
         table = self.query_one(ListTable)
         table.display = bool(self.results)
-        ascii = self.app.has_class("-ascii")
+        ascii, verdict = self.app.has_class("-ascii"), self.query_one("#conclusion", Static)
+        verdict.display = bool(self.verdict)
+        verdict.update(verdict_text(self.verdict, self.app.theme_variables))
         table.set_rows([row_of(result, ascii=ascii) for result in self.results])
 
     def _title(self, name: str, keys: Sequence[str]) -> Text:
@@ -136,7 +147,7 @@ class SweepView(RunView):
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         if name:
             text.append(clean(name)).append(f" over {' and '.join(short(key) for key in keys)}", muted)
-        failed = sum(result.state not in ("done", "interrupted") for result in self.results)
+        failed = sum(result.state in ("failed", "crashed") for result in self.results)
         if failed:
             text.append(f"   {failed} failed", rich_style(self.app.theme_variables.get("bad", "")))
         return text
@@ -157,11 +168,14 @@ class SweepView(RunView):
         self._open(next((result for result in self.results if (result.values[down], result.values[across]) == here), None))
 
     def _open(self, result: Result | None) -> None:
-        if result is not None and self.folder is not None:
+        if result is not None and result.folder and self.folder is not None:
             self.post_message(self.Open(RunFolder(self.folder.path / result.folder)))
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        if "cells" in result:
+            told = {"text": result.get("verdict"), "usable": result.get("usable"), "reasons": result.get("reasons")}
+            return verdict_text(told, colours)
         found = result.get("points")
         results = [
             result_of(index, point) for index, point in enumerate(found if isinstance(found, list) else []) if isinstance(point, Mapping)
@@ -175,6 +189,20 @@ class SweepView(RunView):
         return text
 
 
+def verdict_text(verdict: Mapping[str, Any], colours: Mapping[str, str]) -> Text:
+    """The verdict in its colour, and its reasons below it."""
+    text = Text(end="")
+    if verdict:
+        good = verdict.get("usable") is True
+        text.append(
+            f"{'✓' if good else '✗'} {clean(str(verdict.get('text') or ''))}", rich_style(colours.get("good" if good else "bad", ""))
+        )
+        found = verdict.get("reasons")
+        for reason in found if isinstance(found, list) else []:
+            text.append(f"\n  {clean(str(reason))}", rich_style(colours.get("muted", "")))
+    return text
+
+
 def result_of(index: int, case: Mapping[str, Any]) -> Result:
     """A point as an event or a result told of it."""
 
@@ -182,8 +210,8 @@ def result_of(index: int, case: Mapping[str, Any]) -> Result:
         found = case.get(name)
         return found if isinstance(found, Mapping) else {}
 
-    folder = str(case.get("folder") or f"points/{index:03d}")
-    safe = folder if folder.startswith("points/") and ".." not in folder else f"points/{index:03d}"
+    folder = case.get("folder")
+    safe = f"points/{index:03d}" if isinstance(folder, str) else ""  # never a path that a log could have been made to hold
     return Result(
         index, table("values"), clean(str(case.get("state") or "")), safe, table("headline"), clean(str(case.get("reason") or ""))
     )
@@ -191,13 +219,14 @@ def result_of(index: int, case: Mapping[str, Any]) -> Result:
 
 def row_of(result: Result, *, ascii: bool) -> Row:
     """A point's row: its numbers, or why there are none."""
-    found = headline(result.headline, ascii=ascii, most=4) if result.state == "done" else result.reason
-    state = f"{GLYPHS.get(result.state, '')} {result.state}".strip()
+    numbers = headline(result.headline, ascii=ascii, most=4)
+    found = numbers if result.state in WELL else "  ".join(part for part in (result.reason, numbers) if part)
+    state = f"{SIGNS.get(result.state, '')} {result.state}".strip()
     cells = (
         Cell(f"{result.index:03d}"),
         Cell(said_values(result.values)),
         Cell(state, COLOURS.get(result.state, "foreground")),
-        Cell(clean(found), "foreground" if result.state == "done" else "muted"),
+        Cell(clean(found), "foreground" if result.state in WELL else "muted"),
     )
     return Row(str(result.index), cells)
 

@@ -1,0 +1,173 @@
+"""Which step size and temperature to sample with: what each setting of a grid showed, and which of them to trust.
+
+A setting is usable when its chains stay finite, agree with each other (split R-hat at most 1.1; Vehtari et al. 2021, arXiv 1903.08008),
+no longer drift, and are held by the loss: at n_beta = 0, with the same step size and localization, nothing but noise moves them, and if
+the loss rises nearly as much under n_beta as it does there, the samples tell of the noise and of the localization, not of the loss.
+Losses in nats per token; lambda is dimensionless.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+MOST_RHAT = 1.1
+MOST_OF_CONTROL = 0.5
+"""Of the rise at n_beta = 0: above it, the loss is not what holds the chains."""
+DRIFT_ERRORS = 3.0
+DRIFT_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One cell of the grid. A control has n_beta = 0."""
+
+    lr: float
+    n_beta: float
+    localization: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What sampling with a setting showed. rise: mean loss after burn-in less that at w0; None where it cannot be said.
+
+    drift: the second half's mean loss less the first's; drift_error: its standard error from the chains' spread.
+    """
+
+    setting: Setting
+    rise: float | None = None
+    llc: float | None = None
+    llc_error: float | None = None
+    rhat: float | None = None
+    ess: float | None = None
+    acceptance: float | None = None
+    drift: float | None = None
+    drift_error: float | None = None
+    failed: int = 0
+    chains: int = 0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A setting with what speaks against it; none of it means usable."""
+
+    shown: Shown
+    against: tuple[str, ...]
+
+    @property
+    def usable(self) -> bool:
+        return not self.against
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The setting to use, or the nearest to one, and why."""
+
+    chosen: Judged | None
+    usable: bool
+    text: str
+    reasons: tuple[str, ...]
+
+
+def drift_of(trace: Float[NDArray[np.float64], "chain draw"]) -> tuple[float | None, float | None]:
+    """How much the mean loss moved from the first half of the draws to the second, and the standard error of that; None where undefined."""
+    chains, draws = trace.shape
+    half = draws // 2
+    if not chains or not half or not np.isfinite(trace).all():
+        return None, None
+    moved = trace[:, half : 2 * half].mean(1) - trace[:, :half].mean(1)
+    error = float(moved.std(ddof=1)) / math.sqrt(chains) if chains > 1 else None
+    return float(moved.mean()), error
+
+
+def judge(shown: Shown, control: Shown | None) -> Judged:
+    """What speaks against a setting. control: the same step size and localization at n_beta = 0."""
+    against = []
+    if shown.failed:
+        against.append(f"{shown.failed} of {shown.chains} chains went non-finite: lr is too large")
+    if shown.rise is None:
+        return Judged(shown, tuple(against or ["it gave no estimate"]))
+    if shown.rise <= 0:
+        against.append("the loss fell below that at w₀: w₀ is no minimum of it, or the run is too short")
+    if shown.rhat is None:
+        against.append("R̂ is not defined: take more chains or draws")
+    elif shown.rhat > MOST_RHAT:
+        against.append(f"R̂ {shown.rhat:.2f}: the chains do not agree yet")
+    if shown.drift is not None:
+        allowed = max(DRIFT_ERRORS * (shown.drift_error or 0.0), DRIFT_SHARE * abs(shown.rise))
+        if abs(shown.drift) > allowed:
+            against.append(f"the loss still drifts, by {shown.drift:+.2g} nats from the first half to the second")
+    if control is not None and control.rise is not None and control.rise > 0 and shown.rise > MOST_OF_CONTROL * control.rise:
+        share = shown.rise / control.rise
+        if share > 1:
+            against.append(f"the loss rises {share:.1f} times as far as without its pull: lr is too large for this n_beta")
+        else:
+            against.append(f"the loss rises {share:.0%} as far as without any pull of the loss: noise and localization hold the chains")
+    return Judged(shown, tuple(against))
+
+
+def verdict(cells: Sequence[Shown]) -> tuple[Verdict, list[Judged]]:
+    """The usable setting worth most independent draws, with its reasons; the nearest to usable if none is. Also each setting, judged."""
+    controls = {(c.setting.lr, c.setting.localization): c for c in cells if c.setting.n_beta == 0}
+    judged = [judge(c, controls.get((c.setting.lr, c.setting.localization))) for c in cells if c.setting.n_beta > 0]
+    usable = sorted((j for j in judged if j.usable), key=lambda j: (-(j.shown.ess or 0.0), -j.shown.setting.lr))
+    if usable:
+        best = usable[0]
+        return Verdict(best, True, f"use {said(best.shown.setting)}", _reasons(best, usable, controls)), judged
+    if not judged:
+        return Verdict(None, False, "nothing was tried", ()), judged
+    nearest = min(judged, key=lambda j: (j.shown.failed, len(j.against), j.shown.rhat or math.inf))
+    text = f"no setting is usable; nearest: {said(nearest.shown.setting)}"
+    return Verdict(nearest, False, text, (*nearest.against, _advice(judged))), judged
+
+
+def said(setting: Setting) -> str:
+    """`lr 3e-4, n_beta 30, localization 1000`."""
+    return f"lr {setting.lr:g}, n_beta {setting.n_beta:g}, localization {setting.localization:g}"
+
+
+def _reasons(best: Judged, usable: Sequence[Judged], controls: dict[tuple[float, float], Shown]) -> tuple[str, ...]:
+    shown, setting = best.shown, best.shown.setting
+    reasons = [
+        f"R̂ {shown.rhat:.3f} over {shown.chains} chains, none failed",
+        f"{shown.ess or 0:.0f} independent draws, the most of {len(usable)} usable settings"
+        if len(usable) > 1
+        else f"{shown.ess or 0:.0f} independent draws; no other setting is usable",
+    ]
+    control = controls.get((setting.lr, setting.localization))
+    if control is not None and control.failed == control.chains and control.chains:
+        reasons.append("without the loss's pull, every chain went non-finite: the loss holds them")
+    elif control is not None and control.rise is not None and shown.rise is not None and control.rise > 0:
+        reasons.append(f"the loss rises {shown.rise / control.rise:.0%} as far as at n_beta 0: the loss holds the chains")
+    if shown.acceptance is not None:
+        reasons.append(f"a Metropolis test would accept {shown.acceptance:.0%} of the steps")
+    alike = [
+        j
+        for j in usable
+        if j is not best and (j.shown.setting.n_beta, j.shown.setting.localization) == (setting.n_beta, setting.localization)
+    ]
+    for other in alike:
+        if shown.llc is not None and other.shown.llc is not None:
+            apart = abs(shown.llc - other.shown.llc)
+            error = math.hypot(shown.llc_error or 0.0, other.shown.llc_error or 0.0)
+            agrees = "agrees with" if apart <= 2 * error else "differs from"
+            reasons.append(
+                f"λ̂ {shown.llc:.3g} ± {shown.llc_error or 0:.2g} {agrees} {other.shown.llc:.3g} at lr {other.shown.setting.lr:g}"
+            )
+    return tuple(reasons)
+
+
+def _advice(judged: Sequence[Judged]) -> str:
+    said_all = " ".join(" ".join(j.against) for j in judged)
+    if all("lr is too large" in " ".join(j.against) for j in judged):
+        return "try smaller lr, or a larger localization"
+    if all("noise and localization" in " ".join(j.against) for j in judged):
+        return "try a larger n_beta, or a smaller localization"
+    if "drifts" in said_all or "do not agree" in said_all:
+        return "try more burn-in and more draws, or a smaller lr"
+    return "widen the grid"

@@ -1,0 +1,78 @@
+"""The verdict of a calibration: each thing that can speak against a setting, and the choice among those that are left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from interp_tui_engine.estimators.calibration import Setting, Shown, drift_of, judge, verdict
+
+GOOD = Shown(
+    Setting(1e-4, 30.0, 100.0), rise=0.1, llc=3.0, llc_error=0.1, rhat=1.01, ess=80.0, acceptance=0.8, drift=0.0, drift_error=0.01, chains=4
+)
+CONTROL = Shown(Setting(1e-4, 0.0, 100.0), rise=2.0, chains=4)
+
+
+def at(shown: Shown, **setting: float) -> Shown:
+    return replace(shown, setting=replace(shown.setting, **setting))
+
+
+def test_a_good_setting_has_nothing_against_it():
+    assert judge(GOOD, CONTROL).usable
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"failed": 1}, "1 of 4 chains went non-finite"),
+        ({"rise": None}, "no estimate"),
+        ({"rise": -0.01}, "fell below"),
+        ({"rhat": None}, "R̂ is not defined"),
+        ({"rhat": 1.4}, "R̂ 1.40: the chains do not agree"),
+        ({"drift": 0.05, "drift_error": 0.001}, "drifts, by +0.05 nats"),
+        ({"rise": 1.5}, "75% as far as without any pull"),
+        ({"rise": 9.0}, "4.5 times as far as without its pull: lr is too large"),
+    ],
+)
+def test_what_speaks_against_a_setting(change, why):
+    judged = judge(replace(GOOD, **change), CONTROL)
+    assert len(judged.against) == 1 and why in judged.against[0]
+
+
+def test_drift_within_its_error_or_within_a_tenth_of_the_rise_is_none():
+    assert judge(replace(GOOD, drift=0.02, drift_error=0.01), CONTROL).usable
+    assert judge(replace(GOOD, drift=0.009, drift_error=0.0), CONTROL).usable
+
+
+def test_drift_is_the_second_half_less_the_first():
+    trace = np.stack([np.r_[np.zeros(5), np.ones(5)], np.r_[np.zeros(5), 2 * np.ones(5)]])
+    moved, error = drift_of(trace)
+    assert moved == pytest.approx(1.5) and error == pytest.approx(0.5)
+    assert drift_of(np.full((2, 10), np.nan)) == (None, None)
+    assert drift_of(trace[:1])[1] is None
+
+
+def test_the_choice_is_the_usable_setting_with_most_independent_draws():
+    cells = [GOOD, at(replace(GOOD, ess=120.0), lr=3e-4), at(replace(GOOD, ess=500.0, rhat=2.0), lr=1e-3), CONTROL]
+    found, judged = verdict(cells)
+    assert found.usable and found.chosen.shown.setting.lr == 3e-4 and found.text == "use lr 0.0003, n_beta 30, localization 100"
+    assert len(judged) == 3, "a control is no choice"
+    assert any("agrees with 3 at lr 0.0001" in reason for reason in found.reasons)
+
+
+def test_without_a_usable_setting_it_says_what_is_nearest_and_what_to_try():
+    found, _ = verdict([replace(GOOD, rise=1.5), at(replace(GOOD, rise=1.9, rhat=1.5), lr=1e-3), CONTROL, at(CONTROL, lr=1e-3)])
+    assert not found.usable and found.chosen.shown.setting.lr == 1e-4
+    assert (
+        found.text.startswith("no setting is usable; nearest: lr 0.0001")
+        and found.reasons[-1] == "try a larger n_beta, or a smaller localization"
+    )
+    found, _ = verdict([replace(GOOD, failed=4, rise=None), CONTROL])
+    assert found.reasons[-1] == "try smaller lr, or a larger localization"
+
+
+def test_a_control_whose_chains_all_failed_shows_that_the_loss_holds_the_chains():
+    found, _ = verdict([GOOD, replace(CONTROL, rise=None, failed=4)])
+    assert found.usable and any("the loss holds them" in reason for reason in found.reasons)
