@@ -1,4 +1,4 @@
-"""A judge behind an endpoint: a server that answers, one that is busy, one that talks nonsense, one that is not there."""
+"""Services behind HTTP, a judge and Neuronpedia: one that answers, one that is busy, one that talks nonsense, one that is not there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from interp_tui_engine.errors import RunFailed, UserError
 from interp_tui_engine.experiments.context import Interrupted
-from interp_tui_engine.features import jsonl, records
+from interp_tui_engine.features import jsonl, neuronpedia, records
 from interp_tui_engine.features.judge import KEY, Judge
 from interp_tui_engine.runfolder import RunFolder
 
@@ -28,16 +28,24 @@ class Server:
     def __init__(self) -> None:
         self.answers: list[tuple[int, str]] = []
         self.asked: list[tuple[dict[str, Any], str | None]] = []
+        self.paths: list[str] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.asked.append((body, self.headers.get("Authorization")))
+                self._answer()
+
+            def _answer(self) -> None:
                 code, text = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
                 self.send_response(code)
                 self.end_headers()
                 self.wfile.write(text.encode())
+
+            def do_GET(self) -> None:
+                outer.paths.append(self.path)
+                self._answer()
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -87,9 +95,9 @@ def test_a_busy_server_is_asked_again(server: Server, judge: Callable[..., Judge
     ("answer", "reason"),
     [
         ((503, "down\x1b[31m"), r"after 5 tries: HTTP 503: down \[31m"),
-        ((200, "<html>"), "after 5 tries: an answer that is no score"),
-        (said('{"score": 7}'), "after 5 tries: an answer that is no score"),
-        (said('{"score": NaN}'), "after 5 tries: an answer that is no score"),
+        ((200, "<html>"), "after 5 tries: an answer that is no use"),
+        (said('{"score": 7}'), "after 5 tries: an answer that is no use"),
+        (said('{"score": NaN}'), "after 5 tries: an answer that is no use"),
         ((401, "who are you"), f"refused: HTTP 401(.|\n)*{KEY}"),
     ],
 )
@@ -130,3 +138,53 @@ def test_inspect_scores_by_a_judge_and_goes_on_where_it_stopped(server: Server, 
     assert len(server.asked) == 10
     result, _, _ = run_kind("inspect", again=RunFolder(tmp_path / "run-0"), **request)
     assert len(server.asked) == 24 and result.values["cards"][0]["feature_id"] == "x" and result.values["cards"][0]["auroc"] == 1.0
+
+
+FEATURE = {
+    "modelId": "gpt2-small",
+    "layer": "6-res_scefr-ajt",
+    "index": "650",
+    "explanations": [{"description": " measurements in feet "}],
+    "activations": [{"tokens": ["ten", " feet"], "values": [0.0, 7.25]}, {"tokens": None}],
+    "pos_str": [" feet", " metres"],
+    "neg_str": [" the"],
+    "frac_nonzero": 0.004,
+    "vector": [0.5, -0.25],
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gpt2-small@6-res_scefr-ajt:650",
+        "https://www.neuronpedia.org/gpt2-small/6-res_scefr-ajt/650",
+        "https://www.neuronpedia.org/api/feature/gpt2-small/6-res_scefr-ajt/650",
+    ],
+)
+def test_references_to_neuronpedia(text: str) -> None:
+    assert neuronpedia.parse(text) == ("gpt2-small", "6-res_scefr-ajt", 650)
+
+
+def test_features_from_neuronpedia(server: Server, run_kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEURONPEDIA_BASE_URL", server.url.removesuffix("/v1"))
+    monkeypatch.setenv("NEURONPEDIA_API_KEY", "secret")
+    server.answers = [(200, json.dumps(FEATURE)), (200, json.dumps(FEATURE | {"index": 7, "explanations": [{"description": "rivers"}]}))]
+    refs = ["gpt2-small@6-res_scefr-ajt:650", "gpt2-small@6-res_scefr-ajt:7"]
+    result, _, folder = run_kind("inspect", criterion="measurements in feet", backend="neuronpedia", neuronpedia=refs)
+    assert [card["feature_id"] for card in result.values["cards"]] == refs
+    assert server.paths == ["/api/feature/gpt2-small/6-res_scefr-ajt/650", "/api/feature/gpt2-small/6-res_scefr-ajt/7"]
+    card = json.loads((folder.path / "report.json").read_text())["cards"][0]
+    assert card["label"] == "measurements in feet" and card["examples"] == ["activation=7.250 | ten feet"] and card["layer"] == 6
+    assert card["fingerprint"]["decoder_signature"] == [0.5, -0.25] and "secret" not in json.dumps(card)
+    server.answers = [(404, '{"error": "no such feature"}')]
+    with pytest.raises(RunFailed, match="HTTP 404"):
+        run_kind("inspect", criterion="c", backend="neuronpedia", neuronpedia=refs)
+    with pytest.raises(UserError, match="names no Neuronpedia feature"):
+        neuronpedia.parse("gpt2-small 650")
+    with pytest.raises(UserError, match="of 2 models: gpt2-small, gemma-2b"):
+        list(neuronpedia.fetch([*refs, "gemma-2b@3-res:1"], neuronpedia.service()))
+    quick = neuronpedia.service(sleep=lambda seconds: None)
+    for answer in ((200, "[]"), (200, json.dumps(FEATURE | {"index": 9})), (429, "slow down")):
+        server.answers = [answer]
+        with pytest.raises(RunFailed, match="could not be used after 5 tries"):
+            list(neuronpedia.fetch(refs, quick))
