@@ -20,7 +20,6 @@ _HOMES = {
     "match": "discover",
     "susceptibilities": "analyses",
     "train_sae": "sae_training",
-    "train_sae": "sae_training",
     "compute_bif": "estimators.bif",
     "compute_llc": "estimators.llc",
     "compute_susceptibilities": "estimators.susceptibilities",
@@ -31,6 +30,7 @@ _HOMES = {
     "load_rows": "data.rows",
     "ActivationCache": "sites.cache",
     "CircuitFinder": "circuits.finder",
+    "LinearProbe": "probes.linear",
     "activation_patch": "one_pass",
     "causal_trace": "one_pass",
     "logit_lens": "one_pass",
@@ -39,6 +39,7 @@ _HOMES = {
 __all__ = [
     "ActivationCache",
     "CircuitFinder",
+    "LinearProbe",
     "SamplerConfig",
     "activation_patch",
     "bif",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from .models.load import load_model
     from .models.restrictions.masks import create_param_masks, preview_weight_restriction
     from .one_pass import activation_patch, causal_trace, logit_lens
+    from .probes.linear import LinearProbe
     from .sae_training import train_sae
     from .samplers.settings import SamplerConfig
     from .sites.cache import ActivationCache

@@ -24,7 +24,7 @@ AXIS = 21
 COLUMNS = (
     Column("part", 22, grow=2, most=40),
     Column("effect", 9, right=True),
-    Column("  −1       0       +1  ", AXIS),
+    Column(" −1       0       +1 ", AXIS),
     Column("", 12, drop=1),
 )
 

@@ -1,0 +1,107 @@
+"""Probes of activations: what can be read off them by a linear map, a difference of means, or a small network.
+
+    logistic         multinomial logistic regression, L2 (scikit-learn)
+    ridge            least squares on ±1 targets, L2 (scikit-learn)
+    mean_difference  projection on mean₊ − mean₋, threshold half way (Marks & Tegmark 2023, arXiv 2310.06824); two classes only
+    mlp              one hidden layer (scikit-learn)
+
+Activations are standardised by the training rows' mean and standard deviation. Scores are log-odds-like: greater means the later class.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+
+Kind = Literal["logistic", "ridge", "mean_difference", "mlp"]
+Floats = NDArray[np.floating[Any]]
+Labels = NDArray[np.int64]
+LINEAR = ("logistic", "ridge", "mean_difference")
+
+
+class Fitted(Protocol):
+    """A probe that has been trained."""
+
+    def predict(self, x: Floats) -> Labels: ...
+
+    def scores(self, x: Floats) -> Floats: ...
+
+
+class Linear(NamedTuple):
+    """scores = x weight + bias, in the activations' own units; one column for two classes, else one a class."""
+
+    weight: Floats
+    bias: Floats
+
+    def scores(self, x: Floats) -> Floats:
+        return x @ self.weight + self.bias
+
+    def predict(self, x: Floats) -> Labels:
+        found = self.scores(x)
+        labels: Labels = (found[:, 0] > 0).astype(np.int64) if found.shape[1] == 1 else found.argmax(1)
+        return labels
+
+    @property
+    def direction(self) -> Floats:
+        """The unit vector along which a two-class probe reads, (d,): what to steer along or ablate."""
+        return np.asarray(self.weight[:, 0] / np.linalg.norm(self.weight[:, 0]))
+
+
+class _Network(NamedTuple):
+    model: Any
+    mean: Floats
+    std: Floats
+
+    def scores(self, x: Floats) -> Floats:
+        p = np.clip(self.model.predict_proba((x - self.mean) / self.std), 1e-12, 1.0)
+        return np.asarray(np.log(p[:, 1:]) - np.log(p[:, :1]) if p.shape[1] == 2 else np.log(p))
+
+    def predict(self, x: Floats) -> Labels:
+        return np.asarray(self.model.predict((x - self.mean) / self.std), np.int64)
+
+
+def fit(kind: Kind, x: Floats, y: Labels, *, strength: float, seed: int) -> Linear | _Network:
+    """Train a probe on rows (n, d) with labels 0..classes−1. `strength` is the L2 penalty on standardised activations.
+
+    Raises UserError for a single class, or more than two where the method has no more.
+    """
+    classes = len(np.unique(y))
+    if classes < 2:
+        raise UserError("the labels are all of one class, so there is nothing to tell apart", "give rows of at least two classes")
+    x = x.astype(np.float64)
+    mean, std = x.mean(0), np.maximum(x.std(0), 1e-8)
+    scaled = (x - mean) / std
+    if kind == "mlp":
+        from sklearn.neural_network import MLPClassifier
+
+        return _Network(MLPClassifier((64,), alpha=strength, max_iter=400, random_state=seed).fit(scaled, y), mean, std)
+    if kind == "mean_difference":
+        if classes > 2:
+            raise UserError(f"mean_difference tells two classes apart, and there are {classes}", "use probe = 'logistic'")
+        ends = [scaled[y == label].mean(0) for label in (0, 1)]
+        weight = (ends[1] - ends[0])[:, None]
+        return _unscaled(weight, -(ends[0] + ends[1]) @ weight / 2, mean, std)
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier
+
+    model = LogisticRegression(C=1 / strength, max_iter=2000) if kind == "logistic" else RidgeClassifier(alpha=strength)
+    model.fit(scaled, y)
+    return _unscaled(np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_), mean, std)
+
+
+def _unscaled(weight: Floats, bias: Floats, mean: Floats, std: Floats) -> Linear:
+    own = weight / std[:, None]
+    return Linear(own, bias - mean @ own)
+
+
+def auroc(scores: Floats, y: Labels) -> float:
+    """Chance that a positive row scores above a negative one, ties half; the mean over classes against the rest where there are more."""
+    from sklearn.metrics import roc_auc_score
+
+    if scores.shape[1] == 1:
+        return float(roc_auc_score(y, scores[:, 0]))
+    present = [label for label in range(scores.shape[1]) if 0 < int((y == label).sum()) < len(y)]
+    return float(np.mean([roc_auc_score(y == label, scores[:, label]) for label in present]))

@@ -1,0 +1,110 @@
+"""Probes: they find a direction that is there, find none in noise, keep groups whole, and come back from disk as they were."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import interp_tui_engine as engine
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.probes.classifiers import Linear, auroc, fit
+from interp_tui_engine.probes.evaluate import cross_validate, folds_of
+
+LINEAR = ("logistic", "ridge", "mean_difference")
+
+
+def rows(n=200, d=12, gap=3.0, seed=0):
+    """Two Gaussian clouds `gap` apart along a known unit direction, on axes of very different scale."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    direction = rng.normal(size=d)
+    direction /= np.linalg.norm(direction)
+    return rng.normal(size=(n, d)) + gap * (y - 0.5)[:, None] * direction, y.astype(np.int64), direction
+
+
+@pytest.mark.parametrize("kind", LINEAR)
+def test_a_linear_probe_finds_the_direction(kind):
+    x, y, direction = rows(4000)
+    probe = fit(kind, x, y, strength=1.0, seed=0)
+    assert isinstance(probe, Linear) and float(probe.direction @ direction) > 0.97
+    # two unit Gaussians three apart: the best any rule can do is Φ(1.5) = 0.9332; its standard error here is 0.004
+    assert float((probe.predict(x) == y).mean()) == pytest.approx(0.9332, abs=0.016)
+
+
+@pytest.mark.parametrize("kind", LINEAR)
+def test_scores_are_those_of_the_scaled_fit_in_the_activations_own_units(kind):
+    x, y, _ = rows(300)
+    stretched = x * np.array([1e3, 1e-3, *[1.0] * 10]) + 5.0
+    plain, other = fit(kind, x, y, strength=1.0, seed=0), fit(kind, stretched, y, strength=1.0, seed=0)
+    np.testing.assert_allclose(plain.scores(x), other.scores(stretched), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [*LINEAR, "mlp"])
+def test_noise_has_nothing_to_read_and_a_label_has(kind):
+    x, y, _ = rows(160)
+    settings = {"folds": 4, "strength": 1.0, "resamples": 100, "seed": 3}
+    found = cross_validate(kind, x, y, np.arange(160), **settings)
+    assert found.accuracy > 0.8 and found.auroc_low < found.auroc < found.auroc_high
+    # the control is a coin: 160 fair throws stay within four standard errors of one half
+    assert abs(found.control_accuracy - 0.5) < 4 * 0.5 / np.sqrt(160)
+    noise = np.random.default_rng(9).normal(size=x.shape)
+    assert abs(cross_validate(kind, noise, y, np.arange(160), **settings).accuracy - 0.5) < 4 * 0.5 / np.sqrt(160)
+
+
+def test_a_group_is_never_on_both_sides():
+    groups, y = np.repeat(np.arange(20), 3), np.repeat(np.arange(20) % 2, 3)
+    for train, test in folds_of(y, groups, 4, 0):
+        assert not set(groups[train]) & set(groups[test])
+    # what is known of a group by heart is worth nothing on another group
+    x = np.eye(20)[groups]
+    found = cross_validate("logistic", x, y, groups, folds=4, strength=0.01, resamples=50, seed=0)
+    assert found.accuracy < 0.7
+
+
+@given(st.integers(2, 40), st.integers(0, 10_000))
+def test_auroc_is_the_share_of_pairs_in_order(n, seed):
+    rng = np.random.default_rng(seed)
+    scores, y = rng.integers(0, 5, n).astype(float), rng.permutation(np.arange(n) % 2)
+    pairs = [(1.0 if a > b else 0.5 if a == b else 0.0) for a in scores[y == 1] for b in scores[y == 0]]
+    assert auroc(scores[:, None], y) == pytest.approx(np.mean(pairs))
+
+
+def test_more_classes_than_two():
+    rng = np.random.default_rng(0)
+    y = np.arange(150) % 3
+    x = rng.normal(size=(150, 6)) + 3 * np.eye(6)[y]
+    found = cross_validate("logistic", x, y, np.arange(150), folds=3, strength=1.0, resamples=50, seed=0)
+    assert found.accuracy > 0.85 and found.auroc > 0.95
+    with pytest.raises(UserError, match="there are 3"):
+        fit("mean_difference", x, y, strength=1.0, seed=0)
+
+
+def test_the_seeds_own_names_and_the_way_to_disk_and_back(tmp_path):
+    x, y, _ = rows(300)
+    probe = engine.LinearProbe(input_dim=12, num_classes=2)
+    probe.train(activations=x[:200], labels=y[:200], epochs=50)
+    accuracy = probe.evaluate(x[200:], y[200:])
+    assert accuracy > 0.8
+    probe.save(tmp_path / "probe.safetensors")
+    again = engine.LinearProbe.load(tmp_path / "probe.safetensors")
+    assert (again.predict(x) == probe.predict(x)).all() and again.kind == "logistic"
+
+
+@pytest.mark.parametrize(
+    "do, said",
+    [
+        (lambda: folds_of(np.zeros(9, np.int64), np.arange(9), 3, 0), "labels are the same"),
+        (lambda: folds_of(np.arange(6) % 2, np.arange(6), 5, 0), "3 rows of the rarest class, fewer than folds = 5"),
+        (lambda: folds_of(np.arange(12) % 2, np.arange(12) // 6, 3, 0), "2 groups, fewer than folds = 3"),
+        (lambda: engine.LinearProbe(4).predict(np.zeros((2, 4))), "has not been trained"),
+        (lambda: engine.LinearProbe(4).train(np.zeros((2, 5)), [0, 1]), "reads rows of 4 numbers"),
+        (lambda: engine.LinearProbe(4).train(np.zeros((2, 4)), [0, 0]), "only 1 of 2 classes"),
+        (lambda: engine.LinearProbe(4).train(np.zeros((2, 4)), [0, 7]), "run from 0 to 7"),
+        (lambda: engine.LinearProbe.load("/nowhere.safetensors"), "cannot read a probe"),
+    ],
+)
+def test_what_cannot_be_probed(do, said):
+    with pytest.raises(UserError, match=said):
+        do()
