@@ -209,3 +209,37 @@ def test_steering_gives_a_curve(run_kind: Any, file: str) -> None:
     assert curve[-0.01] == pytest.approx(-curve[0.01], rel=0.1) and abs(curve[0.01]) > 1e-5
     best = max(result.values["effects"], key=lambda line: line["strong"])
     assert result.values["chosen_strength"] == best["strength"]
+
+
+def test_ablating_a_direction_takes_its_component_away(run_kind: Any, model: LoadedModel, file: str, tmp_path: Path) -> None:
+    vector = torch.randn(128, generator=torch.Generator().manual_seed(1))
+    save_file({"direction:contrast:L1:x": 3.0 * vector}, tmp_path / "d.safetensors")
+    request = {"tables": TINY, "criterion": "c", "prompts": file, "features": "direction", "directions": "d.safetensors"}
+    _, _, folder = run_kind("interventions", targets=["direction:contrast:L1:x"], to="zero", **request)
+    unit = vector / vector.norm()
+
+    def project(module: Any, args: Any, output: Any) -> Any:
+        hidden = (output[0] if isinstance(output, tuple) else output).clone()
+        hidden[:, -1] -= (hidden[:, -1] @ unit)[:, None] * unit
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    rows = interventions.read(folder.path / "interventions.jsonl")
+    assert rows[0].changed == pytest.approx(hooked(model, project), abs=1e-4)
+    assert {row.control for row in rows} == {None, "matched_norm"}, "there is no other direction to change"
+    save_file({"direction:contrast:L1:x": vector[:5].clone()}, tmp_path / "d.safetensors")
+    with pytest.raises(UserError, match=r"has shape \(5,\)"):
+        run_kind("interventions", targets=["direction:contrast:L1:x"], **request)
+    (tmp_path / "d.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(UserError, match="is no file of directions"):
+        run_kind("interventions", targets=["direction:contrast:L1:x"], **request)
+
+
+def test_log_odds_are_against_everything_else(run_kind: Any, model: LoadedModel, file: str) -> None:
+    _, _, folder = run_kind(
+        "interventions", tables=TINY, criterion="c", prompts=file, targets=["L1:D3"], controls=[], metric="log_odds"
+    )
+    row = interventions.read(folder.path / "interventions.jsonl")[0]
+    ids = torch.tensor([model.tokenizer(CAPITALS[0].text, add_special_tokens=False)["input_ids"]])
+    with torch.no_grad():
+        p = model.module(ids).logits[0, -1].double().softmax(-1)[model.tokenizer(" Paris", add_special_tokens=False)["input_ids"][0]]
+    assert row.baseline == pytest.approx(float((p / (1 - p)).log()), abs=1e-4)
