@@ -30,7 +30,6 @@ from .samplers.chains import ChainsSnapshot, Command, run_chains
 from .samplers.executor import choose_executor
 from .samplers.prefix import Prefixes
 from .samplers.problem import Batch, FunctionProblem, Loss, ModuleProblem, Problem
-from .samplers.restricted import HIDDEN, IDS
 from .samplers.settings import SamplerConfig
 from .samplers.store import ObservableSpec, SampleStore, open_samples
 
@@ -230,8 +229,6 @@ def _fingerprint(problem: Problem, masks: Masks | None, parameters: Mapping[str,
             digest.update(mask.detach().cpu().contiguous().numpy().data)
     everything: list[Batch] = [problem.batch(torch.arange(problem.rows)), *(observable.data for observable in problem.observables)]
     for batch in everything:
-        if isinstance(batch, Mapping) and HIDDEN in batch:  # follows from weights and rows, and may differ in its last bits elsewhere
-            batch = batch[IDS]
         tensors: Sequence[Tensor] = [batch] if isinstance(batch, Tensor) else list(batch.values()) if isinstance(batch, Mapping) else batch
         for tensor in tensors:
             digest.update(tensor.detach().cpu().contiguous().numpy().data)

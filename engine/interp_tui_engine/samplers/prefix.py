@@ -6,14 +6,16 @@ model whose blocks hand a single tensor from one to the next; whether it does is
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -21,6 +23,9 @@ from ..models.families import Family, config_of, family_in
 
 RowsFn = Callable[[nn.Module, Tensor], Tensor]
 """(model, rows) -> losses; run up to a block to see what enters it."""
+
+Compute = Callable[["Cut | None", Tensor | None], Tensor]
+"""(lower cut, what enters it) -> what enters the cut that is asked for; (None, None): from the rows themselves."""
 
 
 class _Reached(Exception):
@@ -74,8 +79,8 @@ class Cut:
             blocks[index] = _StandIn(blocks[index], injected if index == 0 else None)
         return injected
 
-    def entering(self, model: nn.Module, run: RowsFn, rows: Tensor) -> Float[Tensor, "b ..."] | None:
-        """What enters the cut when `run(model, rows)` computes; None where that is not one tensor with a row each."""
+    def entering(self, model: nn.Module, run: RowsFn, rows: Tensor) -> Float[Tensor, ...] | None:
+        """What enters the cut when `run(model, rows)` computes; None where that is not one tensor."""
         below = model.get_submodule(f"{self.blocks}.{self.depth - 1}")
         seen: list[Any] = []
 
@@ -92,7 +97,7 @@ class Cut:
         finally:
             handle.remove()
         found = seen[0] if seen else None
-        return found if isinstance(found, Tensor) and found.ndim >= 2 and found.shape[0] == rows.shape[0] else None
+        return found if isinstance(found, Tensor) else None
 
 
 def cut_of(model: nn.Module, names: Iterable[str]) -> Cut | None:
@@ -127,36 +132,47 @@ def _depth(family: Family, name: str, count: int) -> int:
 
 @final
 class Prefixes:
-    """Activations entering cuts of one model, for named sets of rows, within a budget of bytes.
+    """Activations entering cuts of one model, by the batch of rows they are of, kept within a budget of bytes.
 
-    Shared by restrictions of one run: what enters layer 3 is computed from what enters layer 2. One depth a set of rows is kept.
+    Shared by the chains and by the restrictions of a run: what enters layer 3 is computed from what enters layer 2. A batch's activations
+    are the same bit for bit whether they were kept, computed anew or gone on with, so what is kept never shows in a chain's numbers.
     """
 
     def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._held: dict[str, tuple[Cut, Tensor, Tensor]] = {}
+        self._budget, self._bytes = budget, 0
+        self._held: dict[bytes, tuple[Cut, Tensor]] = {}
+        self._coming: dict[tuple[bytes, Cut], Future[Tensor]] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str, cut: Cut, rows: Tensor, compute: Callable[[Cut | None, Tensor | None], Tensor | None]) -> Tensor | None:
-        """What enters the cut for these rows; None where it does not fit in the budget, or is not one tensor.
-
-        compute(from, hidden): the same, going on from what enters a lower cut, or from the rows themselves.
-        """
+    def get(self, cut: Cut, rows: Int[Tensor, "b t1"], compute: Compute) -> Float[Tensor, ...]:
+        """What enters the cut for this batch. Chains that ask for the same at the same time wait for the first of them."""
+        key = hashlib.blake2b(rows.cpu().contiguous().numpy().data, digest_size=16).digest() + bytes(str(tuple(rows.shape)), "ascii")
         with self._lock:
-            held = self._held.get(name)
-            known = held is not None and held[0].blocks == cut.blocks and held[0].depth <= cut.depth and torch.equal(held[1], rows)
-            if held is not None and known and held[0] == cut:
-                return held[2]
-            found = compute(held[0], held[2]) if held is not None and known else compute(None, None)
-            self._held.pop(name, None)
-            if found is not None and self._bytes() + found.nbytes <= self._budget:
-                self._held[name] = (cut, rows, found)
-                return found
-            return None
+            held = self._held.get(key)
+            if held is not None and held[0] == cut:
+                return held[1]
+            others = self._coming.get((key, cut))
+            mine = self._coming.setdefault((key, cut), Future())
+        if others is not None:
+            return others.result()
+        try:
+            found = (
+                compute(*held) if held is not None and held[0].blocks == cut.blocks and held[0].depth < cut.depth else compute(None, None)
+            )
+        except BaseException as error:
+            with self._lock:
+                del self._coming[key, cut]
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            self._keep(key, cut, found)
+            del self._coming[key, cut]
+        mine.set_result(found)
+        return found
 
-    def room_for(self, name: str, size: int) -> bool:
-        """Whether `size` more bytes fit beside what other sets of rows hold."""
-        return sum(hidden.nbytes for key, (_, _, hidden) in self._held.items() if key != name) + size <= self._budget
-
-    def _bytes(self) -> int:
-        return sum(hidden.nbytes for _, _, hidden in self._held.values())
+    def _keep(self, key: bytes, cut: Cut, found: Tensor) -> None:
+        before = self._held.pop(key, None)
+        self._bytes -= 0 if before is None else before[1].nbytes
+        if self._bytes + found.nbytes <= self._budget:
+            self._held[key] = (cut, found)
+            self._bytes += found.nbytes

@@ -56,8 +56,11 @@ class Problem(Protocol):
     def bind(self, leaves: Mapping[str, Tensor]) -> RowLoss:
         """The loss as a function of the batch, computing with these leaf tensors. Called once per chain, before threads start."""
 
+    def prepared(self, batch: Batch) -> Batch:
+        """The batch as `functional` takes it, with whatever can be computed before a transform."""
+
     def functional(self, leaves: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """The same loss as a pure function that torch.func can transform."""
+        """The same loss as a pure function that torch.func can transform, of a prepared batch."""
 
 
 def _length(data: Batch) -> int:
@@ -88,8 +91,7 @@ class ModuleProblem:
     observables: name -> (token rows, batches per draw). loss_fn: `(model, input_ids) -> (b, t)`, in place of cross-entropy.
     budget: bytes that one chunk of logits may take. prefixes: what is known of the layers below the restricted ones, shared with other
     problems of the same model; without one, the problem keeps its own within `budget`.
-    The module itself is never changed: chains compute with copies in eval mode. A batch is `input_ids`, with what enters the lowest
-    restricted layer as `hidden` beside them where that is kept.
+    The module itself is never changed: chains compute with copies in eval mode.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class ModuleProblem:
         self.rows, self.positions = int(token_rows.shape[0]), int(token_rows.shape[1]) - 1
         device = next(model.parameters()).device
         sample = token_rows[:2, : min(self.positions + 1, 17)].to(device)
-        self._model = RestrictedModel(model, masks, loss_fn, sample, budget, batch_size, Prefixes(budget) if prefixes is None else prefixes)
+        self._model = RestrictedModel(model, masks, loss_fn, sample, budget, Prefixes(budget) if prefixes is None else prefixes)
         self.space: ParameterSpace = self._model.space
         self.head = self._model.head
         self.computed = sum(p.numel() for p in model.parameters())
@@ -119,7 +121,7 @@ class ModuleProblem:
         names = [o.name for o in self.observables]
         if len(set(names)) != len(names):
             raise UserError(f"observables {list(observables)} share an identifier after cleaning: {names}")
-        self._data = self._model.prepared("sampling data", token_rows.to(device))
+        self._tokens = token_rows.to(device)
 
     def _observable(self, name: str, rows: Tensor, batches: int, batch_size: int, seed: int) -> Observable:
         if rows.ndim != 2 or rows.shape[1] != self.positions + 1:
@@ -127,16 +129,26 @@ class ModuleProblem:
             raise UserError(what, f"They must hold {self.positions + 1} tokens, as the sampling rows do.")
         chosen = torch.tensor(observable_rows(name, int(rows.shape[0]), batches * batch_size, seed))
         ids = rows[chosen].to(self.space.device)
-        return Observable(obs_id(name), self._model.prepared(f"observable {name}", ids), batch_size, ids)
+        return Observable(obs_id(name), ids, batch_size, ids)
 
-    def batch(self, rows: Int[Tensor, " b"]) -> Batch:
-        return take(self._data, rows.to(self.space.device))
+    def batch(self, rows: Int[Tensor, " b"]) -> Tensor:
+        return self._tokens[rows.to(self._tokens.device)]
 
     def bind(self, leaves: Mapping[str, Tensor]) -> RowLoss:
-        return self._model.bind(leaves)
+        loss = self._model.bind(leaves)
+        return lambda batch: loss(_ids(batch))
+
+    def prepared(self, batch: Batch) -> Batch:
+        return self._model.prepared(_ids(batch))
 
     def functional(self, leaves: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        assert isinstance(batch, (Tensor, Mapping))
         return self._model.functional(leaves, batch)
+
+
+def _ids(batch: Batch) -> Tensor:
+    assert isinstance(batch, Tensor)
+    return batch
 
 
 Loss = Callable[[Mapping[str, Tensor], Batch], Tensor]
@@ -179,6 +191,9 @@ class FunctionProblem:
 
     def bind(self, leaves: Mapping[str, Tensor]) -> RowLoss:
         return lambda batch: self.functional(leaves, batch)
+
+    def prepared(self, batch: Batch) -> Batch:
+        return batch
 
     def functional(self, leaves: Mapping[str, Tensor], batch: Batch) -> Tensor:
         losses = self._loss({**self._fixed, **leaves}, batch)

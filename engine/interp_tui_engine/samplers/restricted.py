@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float, Int
@@ -38,63 +38,62 @@ class RestrictedModel:
         loss_fn: LossFn | None,
         sample: Int[Tensor, "b t1"],
         budget: int,
-        batch_size: int,
         prefixes: Prefixes,
     ) -> None:
         self.space, self._slabs = moving(model, masks)
-        self._model, self._loss_fn, self._budget, self._batch_size, self._prefixes = model, loss_fn, budget, batch_size, prefixes
-        self._stateless: dict[bool, tuple[nn.Module, Injected | None]] = {}
+        self._model, self._loss_fn, self._budget, self._prefixes = model, loss_fn, budget, prefixes
+        self._stateless: dict[Cut | None, tuple[nn.Module, Injected | None]] = {}
+        self._below = _Below(model, self._losses)
         self.head = None if loss_fn is not None else find_head(with_parameters(model, {}), sample, budget)
         wanted = () if masks is None or loss_fn is not None else tuple(slot.name for slot in self.space.slots)
+        self._rows_first = False
         self.cut = self._that_works(cut_of(model, wanted), sample)
 
-    def prepared(self, name: str, rows: Int[Tensor, "n t1"]) -> Tensor | dict[str, Tensor]:
-        """Rows as batches are taken from: with what enters the lowest restricted layer beside them, where that can be kept."""
-        if self.cut is None:
-            return rows
-        cut = self.cut
-        hidden = self._prefixes.get(name, cut, rows, lambda lower, known: self._entering(name, cut, rows, lower, known))
-        return rows if hidden is None else {IDS: rows, HIDDEN: hidden}
+    def bind(self, leaves: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """The loss as a function of token rows, computing with these leaves, in one thread at a time."""
+        model, injected = self._copy(leaves, self.cut)
+        tied = None if self.head is None or injected is not None else tie_gradients(model)
+        below = _Below(self._model, self._losses)
 
-    def bind(self, leaves: Mapping[str, Tensor]) -> Callable[[Any], Tensor]:
-        """The loss as a function of a batch, computing with these leaves, in one thread at a time."""
-        copies: dict[bool, tuple[nn.Module, Injected | None]] = {False: self._copy(leaves, shorten=False)}
-        tied = None if self.head is None else tie_gradients(copies[False][0])
-        if self.cut is not None:
-            copies[True] = self._copy(leaves, shorten=True)
-
-        def loss(batch: Any) -> Tensor:
-            ids, hidden = _parts(batch)
-            model, injected = copies[hidden is not None]
-            if injected is not None:
-                injected.hidden = hidden
-            return self._losses(model, ids, tied if injected is None else None)
+        def loss(ids: Tensor) -> Tensor:
+            if injected is not None and self.cut is not None:
+                injected.hidden = below.entering(self._prefixes, self.cut, ids)
+            return self._losses(model, ids, tied)
 
         return loss
 
-    def functional(self, leaves: Mapping[str, Tensor], batch: Any) -> Float[Tensor, "b t"]:
-        """The same loss as a pure function of the leaves, for torch.func transforms."""
+    def prepared(self, ids: Int[Tensor, "b t1"]) -> Tensor | dict[str, Tensor]:
+        """Rows for `functional`, with what enters the cut beside them: a transform must not see it computed."""
+        if self.cut is None:
+            return ids
+        hidden = self._below.entering(self._prefixes, self.cut, ids)
+        # Gemma 3n hands several streams on, one after another in the first axis: those cannot be split by rows.
+        return {IDS: ids, HIDDEN: hidden} if self._rows_first else ids
+
+    def functional(self, leaves: Mapping[str, Tensor], batch: Tensor | Mapping[str, Tensor]) -> Float[Tensor, "b t"]:
+        """The same loss as a pure function of the leaves, for torch.func transforms; of prepared rows, or of rows as they are."""
         if self._loss_fn is not None:
             raise UserError("a custom loss_fn(model, input_ids) cannot run with chains = 'vmap'", "Use 'threads' or 'serial'.")
-        ids, hidden = _parts(batch)
-        short = hidden is not None
-        if short not in self._stateless:
-            self._stateless[short] = self._copy({}, shorten=short)
-        model, injected = self._stateless[short]
-        if injected is not None:
-            injected.hidden = hidden
+        ids, hidden = (batch[IDS], batch[HIDDEN]) if isinstance(batch, Mapping) else (batch, None)
+        cut = None if hidden is None else self.cut
+        if cut not in self._stateless:
+            self._stateless[cut] = self._copy({}, cut)
+        model, injected = self._stateless[cut]
         fixed = dict(self._model.named_parameters()) if self._slabs else {}
         whole = {n: self._slabs[n].put(fixed[n].detach(), leaf) if n in self._slabs else leaf for n, leaf in leaves.items()}
-        if hidden is None or self.head is None:
+        if injected is None:
             return functional_losses(model, whole, ids)
-        # The fused losses, which the kept activations come from, do not feed the last token.
+        injected.hidden = hidden
+        if self.head is None:
+            return functional_losses(model, whole, ids)
+        # The fused losses, which the activations come from, do not feed the last token.
         output = torch.func.functional_call(model, whole, (ids[..., :-1],), {"use_cache": False})
         return plain_cross_entropy(output.logits, ids[..., 1:])
 
-    def _copy(self, leaves: Mapping[str, Tensor], *, shorten: bool) -> tuple[nn.Module, Injected | None]:
+    def _copy(self, leaves: Mapping[str, Tensor], cut: Cut | None) -> tuple[nn.Module, Injected | None]:
         model = with_parameters(self._model, {name: leaf for name, leaf in leaves.items() if name not in self._slabs})
         install_slabs(model, {name: slab for name, slab in self._slabs.items() if name in leaves}, leaves)
-        return model, self.cut.shorten(model) if shorten and self.cut is not None else None
+        return model, None if cut is None else cut.shorten(model)
 
     def _losses(self, model: nn.Module, ids: Int[Tensor, "b t1"], tied: TiedGradient | None = None) -> Float[Tensor, "b t"]:
         if self._loss_fn is not None:
@@ -115,27 +114,34 @@ class RestrictedModel:
                 if injected.hidden is None:
                     return None
                 got = self._losses(short, sample)
+                alone = cut.entering(whole, self._losses, sample[:1])
+                self._rows_first = alone is not None and alone.shape[0] == 1 and injected.hidden.shape[0] == sample.shape[0]
         except (AttributeError, TypeError, RuntimeError, KeyError, IndexError):
             return None
         return cut if torch.allclose(got, want, rtol=tolerance, atol=tolerance) else None
 
-    def _entering(self, name: str, cut: Cut, rows: Tensor, lower: Cut | None, known: Tensor | None) -> Tensor | None:
-        """What enters the cut for all rows, computed batch by batch in their order: the same whichever rows are asked for first."""
-        model = with_parameters(self._model, {})
-        injected = None if lower is None else lower.shorten(model)
-        found: Tensor | None = None
-        for start in range(0, rows.shape[0], self._batch_size):
-            part = slice(start, start + self._batch_size)
-            if injected is not None and known is not None:
-                injected.hidden = known[part]
-            here = cut.entering(model, self._losses, rows[part])
-            if here is None:
-                return None
-            if found is None:
-                if not self._prefixes.room_for(name, here.nbytes // here.shape[0] * rows.shape[0]):
-                    return None
-                found = here.new_empty((rows.shape[0], *here.shape[1:]))
-            found[part] = here
+
+@final
+class _Below:
+    """The lower layers, for one chain: model copies that are run up to a cut, from the rows or from a lower cut."""
+
+    def __init__(self, model: nn.Module, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        self._model, self._run = model, run
+        self._copies: dict[Cut | None, tuple[nn.Module, Injected | None]] = {}
+
+    def entering(self, prefixes: Prefixes, cut: Cut, ids: Int[Tensor, "b t1"]) -> Float[Tensor, ...]:
+        """What enters the cut for these rows, as kept or computed now."""
+        return prefixes.get(cut, ids, lambda lower, known: self._compute(cut, ids, lower, known))
+
+    def _compute(self, cut: Cut, ids: Tensor, lower: Cut | None, known: Tensor | None) -> Tensor:
+        if lower not in self._copies:
+            copy = with_parameters(self._model, {})
+            self._copies[lower] = (copy, None if lower is None else lower.shorten(copy))
+        model, injected = self._copies[lower]
+        if injected is not None:
+            injected.hidden = known
+        found = cut.entering(model, self._run, ids)
+        assert found is not None, "a cut is used only after it was tried"
         return found
 
 
@@ -147,10 +153,6 @@ def moving(model: nn.Module, masks: Masks | None) -> tuple[ParameterSpace, dict[
     slabs = _slabs(model, parameters, resolved)
     parts = {name: slab.take(parameters[name].detach()) for name, slab in slabs.items()}
     return ParameterSpace({**parameters, **parts}, {**resolved, **dict.fromkeys(parts)}), slabs
-
-
-def _parts(batch: Any) -> tuple[Tensor, Tensor | None]:
-    return (batch[IDS], batch[HIDDEN]) if isinstance(batch, Mapping) else (batch, None)
 
 
 def _slabs(model: nn.Module, parameters: Mapping[str, Tensor], masks: Masks) -> dict[str, Slab]:

@@ -95,8 +95,8 @@ class StackedChains:
     def _stacked_batch(self, per_slot: Mapping[int, Tensor]) -> tuple[Batch, int | None]:
         rows = [per_slot.get(slot, next(iter(per_slot.values()))) for slot in range(self._width)]
         if self._config.match_sampling_input_ids_across_chains:
-            return self._problem.batch(rows[0]), None
-        flat = self._problem.batch(torch.cat(rows))
+            return self._problem.prepared(self._problem.batch(rows[0])), None
+        flat = self._problem.prepared(self._problem.batch(torch.cat(rows)))
         return _unflatten(flat, self._width), 0
 
     def _losses_and_gradients(self, step: int) -> NDArray[np.float32]:
@@ -173,7 +173,7 @@ class StackedChains:
             parts = []
             for start in range(0, observable.rows, observable.batch_size):
                 for part in self._pieces.split(torch.arange(start, start + observable.batch_size)):
-                    batch = take(observable.data, slice(int(part[0]), int(part[-1]) + 1))
+                    batch = self._problem.prepared(take(observable.data, slice(int(part[0]), int(part[-1]) + 1)))
                     parts.append(run(self._problem.space.views(self._flat), batch))
             found[f"loss_{observable.name}"] = torch.cat(parts, dim=1).cpu().numpy()
         return found

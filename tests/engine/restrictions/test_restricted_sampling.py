@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +25,8 @@ from interp_tui_engine.samplers.executor import Executor
 from interp_tui_engine.samplers.initial import initial_loss, share_initial_loss
 from interp_tui_engine.samplers.parameters import ChainWeights
 from interp_tui_engine.samplers.pieces import Pieces
-from interp_tui_engine.samplers.prefix import Prefixes
+from interp_tui_engine.samplers.prefix import Cut, Prefixes
 from interp_tui_engine.samplers.problem import ModuleProblem, take
-from interp_tui_engine.samplers.restricted import HIDDEN
 from interp_tui_engine.samplers.settings import SamplerConfig
 from interp_tui_engine.samplers.slabs import Slab, slab_of
 from interp_tui_engine.samplers.store import ObservableSpec, SampleStore, open_samples
@@ -112,7 +114,7 @@ def check_against_the_whole_model(model: nn.Module, masks: Mapping[str, Tensor |
     observed = problem.observables[0]
     with torch.no_grad():
         np.testing.assert_allclose(loss(take(observed.data, slice(0, BATCH))), token_losses(model, observed.input_ids[:BATCH]), **SAME)
-        np.testing.assert_allclose(problem.functional(weights.leaves, problem.batch(index)), want, **SAME)
+        np.testing.assert_allclose(problem.functional(weights.leaves, problem.prepared(problem.batch(index))), want, **SAME)
     return problem
 
 
@@ -136,53 +138,100 @@ def test_other_architectures(model_type: str, restriction: str) -> None:
     check_against_the_whole_model(model, create_param_masks(model, restriction))
 
 
+class Calls:
+    """The layers that compute while this is open, one entry a pass."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._block, self.layers = type(model.model.layers[0]), []
+
+    def __enter__(self) -> list[int]:
+        self._forward = forward = self._block.forward
+        self._block.forward = lambda block, *a, **k: self.layers.append(block.self_attn.layer_idx) or forward(block, *a, **k)
+        return self.layers
+
+    def __exit__(self, *_: object) -> None:
+        self._block.forward = self._forward
+
+
 @pytest.mark.parametrize(
-    ("restriction", "depth"), [("l0h1", None), ("l1h0", 1), ("l1", 1), (["l0h1", "l1h1"], None), ("embed", None), ("unembed", 2)]
+    ("restriction", "depth"), [("l0h1", None), ("l1h0", 1), ("l1", 1), (["l0h1", "l1h1"], None), ("embed", None), ("unembed", 2)], ids=str
 )
 def test_layers_below_the_restriction_are_not_computed_again(restriction: str | list[str], depth: int | None) -> None:
     model = model_of("llama")
     problem = ModuleProblem(model, rows_of(12), {"seen": (rows_of(8), 1)}, BATCH, masks=create_param_masks(model, restriction))
     assert (problem._model.cut and problem._model.cut.depth) == depth
-    block, calls = type(model.model.layers[0]), []
-    forward = block.forward
-    block.forward = lambda self, *a, **k: calls.append(self.self_attn.layer_idx) or forward(self, *a, **k)
-    try:
-        loss = problem.bind(ChainWeights(problem.space).leaves)
-        loss(problem.batch(torch.arange(BATCH))).sum().backward() if depth != LAYERS or restriction == "unembed" else None
-        loss(take(problem.observables[0].data, slice(0, BATCH)))
-    finally:
-        block.forward = forward
-    assert sorted(calls) == sorted(2 * list(range(depth or 0, LAYERS)))
+    loss = problem.bind(ChainWeights(problem.space).leaves)
+    seen = take(problem.observables[0].data, slice(0, BATCH))
+    with Calls(model) as first:
+        loss(problem.batch(torch.arange(BATCH))).sum().backward()
+        loss(seen)
+    assert sorted(first) == sorted(2 * list(range(LAYERS)))
+    with Calls(model) as again:
+        loss(problem.batch(torch.arange(BATCH))).sum().backward()
+        loss(seen)
+        problem.bind(ChainWeights(problem.space).leaves)(seen)
+    assert sorted(again) == sorted(3 * list(range(depth or 0, LAYERS)))
 
 
 def test_what_does_not_fit_in_the_budget_is_computed_each_time() -> None:
     model = model_of("llama")
     masks = create_param_masks(model, "l1h0")
-    kept = ModuleProblem(model, rows_of(12), {"seen": (rows_of(8), 1)}, BATCH, masks=masks)
-    one_row = 8 * 32 * 4
-    tight = ModuleProblem(model, rows_of(12), {"seen": (rows_of(8), 1)}, BATCH, masks=masks, prefixes=Prefixes(4 * one_row))
-    assert isinstance(kept.batch(torch.arange(2)), Mapping)
-    assert isinstance(tight.observables[0].data, Mapping) and isinstance(tight.batch(torch.arange(2)), Tensor)
-    leaves = ChainWeights(kept.space).leaves
-    got, want = (p.bind(leaves)(p.batch(torch.arange(4))) for p in (tight, kept))
-    np.testing.assert_allclose(got.detach(), want.detach(), **SAME)
+    batch_bytes = BATCH * 8 * 32 * 4
+    kept, tight = (
+        ModuleProblem(model, rows_of(12), {}, BATCH, masks=masks, prefixes=Prefixes(budget)) for budget in (10 * batch_bytes, batch_bytes)
+    )
+    loss = {p: p.bind(ChainWeights(p.space).leaves) for p in (kept, tight)}
+    batches = [torch.arange(4), torch.arange(4, 8)]
+    with Calls(model) as calls:
+        losses = {p: [loss[p](p.batch(rows)) for rows in (*batches, *batches)] for p in (tight,)}
+    assert calls.count(0) == 3, "the first batch is kept, the second computed each time"
+    for rows, again, want in zip(batches, losses[tight][2:], losses[tight], strict=False):
+        assert torch.equal(again, want) and torch.equal(want, loss[kept](kept.batch(rows)))
 
 
 def test_restrictions_share_what_lies_below_them() -> None:
-    model, shared, made = model_of("llama", num_hidden_layers=3), Prefixes(1 << 20), []
-    forward = type(model.model.layers[0]).forward
-    type(model.model.layers[0]).forward = lambda self, *a, **k: made.append(self.self_attn.layer_idx) or forward(self, *a, **k)
-    try:
-        problems = {}
-        for name in ("l1h0", "l1h1", "l2h0"):
-            made.clear()
-            problems[name] = ModuleProblem(model, rows_of(12), {}, 12, masks=create_param_masks(model, name), prefixes=shared)
-            problems[name, "layers"] = list(made)
-    finally:
-        type(model.model.layers[0]).forward = forward
-    alone = ModuleProblem(model, rows_of(12), {}, 12, masks=create_param_masks(model, "l2h0"))
-    assert len(problems["l1h1", "layers"]) < len(problems["l1h0", "layers"])
-    assert torch.equal(problems["l2h0"].batch(torch.arange(12))[HIDDEN], alone.batch(torch.arange(12))[HIDDEN])
+    model, shared, rows = model_of("llama", num_hidden_layers=3), Prefixes(1 << 20), torch.arange(4)
+
+    def losses(name: str, prefixes: Prefixes) -> tuple[Tensor, list[int]]:
+        problem = ModuleProblem(model, rows_of(12), {}, BATCH, masks=create_param_masks(model, name), prefixes=prefixes)
+        loss = problem.bind(ChainWeights(problem.space).leaves)
+        with Calls(model) as calls:
+            return loss(problem.batch(rows)).detach(), calls
+
+    assert losses("l1h0", shared)[1] == [0, 1, 2]
+    assert losses("l1h1", shared)[1] == [1, 2]
+    deeper, calls = losses("l2h0", shared)
+    assert calls == [1, 2], "layer 2 goes on from what entered layer 1"
+    assert losses("l2 mlp", shared)[1] == [2]
+    assert torch.equal(deeper, losses("l2h0", Prefixes(0))[0]), "what was kept shows in the numbers"
+
+
+def test_chains_that_ask_at_once_compute_once() -> None:
+    prefixes, rows, begun, made = Prefixes(1 << 20), rows_of(4), threading.Barrier(4), []
+
+    def compute(lower: Cut | None, known: Tensor | None) -> Tensor:
+        made.append(lower)
+        time.sleep(0.05)
+        return torch.ones(4, 2)
+
+    def ask(_: int) -> Tensor:
+        begun.wait()
+        return prefixes.get(Cut("blocks", 1), rows, compute)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, range(4)))
+    assert made == [None] and all(each is found[0] for each in found)
+
+
+def test_a_batch_that_could_not_be_computed_is_tried_again() -> None:
+    prefixes, rows = Prefixes(1 << 20), rows_of(4)
+
+    def fail(lower: Cut | None, known: Tensor | None) -> Tensor:
+        raise RuntimeError("not enough memory")
+
+    with pytest.raises(RuntimeError):
+        prefixes.get(Cut("blocks", 1), rows, fail)
+    assert prefixes.get(Cut("blocks", 1), rows, lambda lower, known: torch.ones(4)).sum() == 4
 
 
 def test_a_model_that_shares_keys_between_layers_is_not_cut() -> None:
