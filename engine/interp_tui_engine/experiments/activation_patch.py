@@ -1,0 +1,51 @@
+"""Activation patching: what each head and each MLP is worth, exactly, over pairs of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..catalog import Group, Result
+from ..errors import Problem
+from ..events import Event, Phase
+from ..manifest import Manifest
+from . import _effects_run, _pairs, circuit
+from .context import Context
+
+TITLE = "Activation patching"
+QUESTION = "How much of a behaviour goes when one head or MLP acts as if the prompt were the other?"
+GROUP: Group = "One forward pass"
+NEEDS = frozenset({"model"})
+EXAMPLE: dict[str, Any] = {"model": {"source": "builtin:tiny", "revision": "final"}, "params": dict(_pairs.FACTS)}
+
+
+class Params(_pairs.PairParams):
+    """Which pairs, and what an ablated part becomes."""
+
+    ablation: Literal["interchange", "mean", "zero"] = Field("interchange", description="what takes a patched part's place")
+    parts: Literal["all", "heads", "mlps"] = Field("all", description="which parts to patch")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """Prompts missing, and answers that cannot be scored here."""
+    return circuit.check(manifest)
+
+
+estimate = circuit.estimate
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Patch part by part; a part that is done is not done again after a kill."""
+    params = context.manifest.params
+    assert isinstance(params, Params)
+    found = yield from _effects_run.ready(context, params.ablation)
+    from ..circuits.nodes import node_name
+
+    behaviour = found.behaviour
+    wanted = {"all": ("z", "mlp_out"), "heads": ("z",), "mlps": ("mlp_out",)}[params.parts]
+    nodes = [node for node in behaviour.nodes if node.name in wanted]
+    yield Phase("patching", f"{len(nodes)} parts")
+    effects = yield from _effects_run.scored(context, found, nodes, lambda node: behaviour.whole - behaviour.value([node]), node_name)
+    return (yield from _effects_run.finished(context, found, [{"name": node_name(n), "effect": e} for n, e in effects.items()], {}))

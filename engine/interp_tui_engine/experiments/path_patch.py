@@ -1,0 +1,82 @@
+"""Path patching: what one part tells another, all other paths held."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from ..catalog import Group, Result
+from ..errors import Problem, UserError
+from ..events import Event, Phase
+from ..manifest import Manifest
+from ..sites.site import parse
+from . import _effects_run, _pairs, circuit
+from .context import Context
+
+if TYPE_CHECKING:
+    from ..circuits.edges import Edge
+    from ..sites.anatomy import Anatomy
+    from ..sites.site import Site
+
+TITLE = "Path patching"
+QUESTION = "What does one head tell another, and by its queries, keys or values?"
+GROUP: Group = "One forward pass"
+NEEDS = frozenset({"model"})
+EXAMPLE: dict[str, Any] = {
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "params": {**_pairs.FACTS, "nodes": ["L0H1", "L1H0", "L1H3", "L1.mlp", "L2.mlp", "L3.mlp"]},
+}
+
+
+class Params(_pairs.PairParams):
+    """Which pairs, and between which parts."""
+
+    nodes: list[str] = Field(min_length=1, description="heads and MLPs, such as L0H1 and L2.mlp: every edge between them is patched")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """Prompts missing, and parts that are neither heads nor MLPs."""
+    problems = circuit.check(manifest)
+    for index, text in enumerate(manifest.params.nodes):
+        try:
+            site = parse(text)
+        except UserError as error:
+            problems.append(Problem(f"params.nodes.{index}", f"{error.what}; {error.hint}", value=text))
+            continue
+        if (site.name, site.head is None, site.layer is None) not in {("z", False, False), ("mlp_out", True, False)}:
+            problems.append(Problem(f"params.nodes.{index}", f"{text!r} is neither a head (L0H1) nor an MLP (L0.mlp)", value=text))
+    return problems
+
+
+estimate = circuit.estimate
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Patch edge by edge; an edge that is done is not done again after a kill."""
+    params = context.manifest.params
+    assert isinstance(params, Params)
+    found = yield from _effects_run.ready(context, "interchange")
+    from ..circuits.edges import can_be_split, edge_effects, edges_between
+
+    behaviour = found.behaviour
+    if not can_be_split(behaviour.anatomy):
+        said = f"{behaviour.anatomy.family} norms what attention adds, so single heads have no share of the residual stream of their own"
+        raise UserError(said, "use kind = 'activation_patch'")
+    nodes = _nodes(behaviour.anatomy, params.nodes)
+    edges = edges_between(behaviour.anatomy, nodes)
+    yield Phase("patching", f"{len(edges)} edges")
+
+    def score(edge: Edge) -> float:
+        return edge_effects(behaviour, [edge])[edge]
+
+    effects = yield from _effects_run.scored(context, found, edges, score, lambda edge: edge.name)
+    return (yield from _effects_run.finished(context, found, [{"name": edge.name, "effect": e} for edge, e in effects.items()], {}))
+
+
+def _nodes(anatomy: Anatomy, texts: list[str]) -> list[Site]:
+    nodes = list(dict.fromkeys(map(parse, texts)))
+    for node in nodes:
+        anatomy.check(node)
+    return sorted(nodes, key=lambda node: (node.layer, node.name == "mlp_out", node.head))

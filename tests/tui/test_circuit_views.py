@@ -1,0 +1,70 @@
+"""The views of circuits and of part-by-part patching: strongest first, edges on a key, hostile names as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from interp_tui.app import InterpApp
+from interp_tui_engine.events import Metrics, Progress, RunFinished, RunStarted
+
+TABLES = {"seed": 100, "model": {"source": "builtin:tiny"}, "params": {"threshold": 0.02}}
+
+
+def circuit(make_run: Any, done: bool) -> InterpApp:
+    names = [("L3 MLP", 0.45), ("L3H1", 0.001), ("L1H0", 0.40), ("L0H2", -0.07), ("L0H1", 0.91)]
+    events: list[Any] = [RunStarted("circuit", "capitals", device="cpu")]
+    for step, (name, loss) in enumerate(names):
+        told = {"node": name, "loss": loss, "kept": abs(loss) > 0.02, "faithfulness": 1.0, "clean_metric": 16.2, "empty_metric": -17.3}
+        events.append(Metrics("cells", step, told))
+    events.append(Progress(5, 5 if done else 9, "nodes"))
+    if done:
+        nodes = [{"name": name, "effect": loss} for name, loss in names if abs(loss) > 0.02]
+        edges = [{"edge": "L0H1 → L1KV0.v", "effect": 0.87}, {"edge": "[/b]\x1b]52;c;aGk=\x07 → logits", "effect": -0.2}]
+        events += [Metrics("cells", 5, {"circuit": nodes, "edges": edges}), RunFinished("done", 3.0, {"nodes": 4})]
+    folder = make_run(
+        "capitals", kind="circuit", state="done" if done else "running", tables=TABLES, events=events, unit="nodes", total=5, done=5
+    )
+    return InterpApp(folder.path.parent, folder.path)
+
+
+async def shown(pilot: Any, *keys: str) -> str:
+    await pilot.pause(0)
+    await pilot.app.screen.settle()
+    for key in keys:
+        await pilot.press(key)
+        await pilot.app.screen.settle()
+    await pilot.pause(0)
+    return "\n".join("".join(segment.text for segment in line) for line in pilot.app.screen._compositor.render_strips())
+
+
+def test_look(make_run, snap_compare):
+    async def before(pilot: Any) -> None:
+        await shown(pilot)
+
+    assert snap_compare(circuit(make_run, True), terminal_size=(80, 24), run_before=before)
+
+
+async def test_nodes_by_strength_then_edges(make_run):
+    app = circuit(make_run, True)
+    async with app.run_test(size=(140, 40)) as pilot:
+        text = await shown(pilot)
+        assert text.index("L0H1") < text.index("L3 MLP") < text.index("L1H0") and "L3H1" not in text
+        text = await shown(pilot, "s")
+        assert "L0H1 → L1KV0.v" in text and "+0.870" in text and "[/b]" in text and "\x1b" not in text
+
+
+async def test_while_it_runs_the_newest_decision_is_on_top(make_run):
+    app = circuit(make_run, False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        text = await shown(pilot)
+        assert text.index("L0H1") < text.index("L3 MLP") and "cut" in text and "kept" in text
+
+
+async def test_effects_stand_beside_their_estimates(make_run):
+    parts = [{"part": "L0H1", "effect": 0.9, "guess": 0.8}, {"part": "[red]L1H0", "effect": -0.95, "guess": None}]
+    events: list[Any] = [RunStarted("attribution_patch", "x", device="cpu")]
+    events += [*(Metrics("cells", i, part) for i, part in enumerate(parts)), RunFinished("done", 3.0, {"top": "L0H1"})]
+    folder = make_run("x", kind="attribution_patch", tables=TABLES, events=events)
+    async with InterpApp(folder.path.parent, folder.path).run_test(size=(140, 40)) as pilot:
+        text = await shown(pilot)
+        assert text.index("[red]L1H0") < text.index("L0H1 ") and "+0.800" in text and "-0.950" in text

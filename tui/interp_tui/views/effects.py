@@ -1,0 +1,89 @@
+"""Patching that scores parts one by one: a table, strongest first, with an estimate beside the exact effect where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from interp_tui.numbers import number
+from interp_tui.runstate import RunState
+from interp_tui.runstate import number as finite
+from interp_tui.sanitise import clean
+from interp_tui.widgets.axisbar import on_axis
+from interp_tui.widgets.facts import Fact, Facts, column
+from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+
+from .base import QuietTable, RunView, scalars
+
+AXIS = 21
+COLUMNS = (
+    Column("part", 22, grow=2, most=40),
+    Column("effect", 9, right=True),
+    Column(" −1       0       +1 ", AXIS),
+    Column("estimate", 9, right=True, drop=1),
+)
+
+
+class EffectsView(RunView):
+    """The effect is the share of the behaviour that goes when the part alone is patched."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("activation_patch", "attribution_patch", "path_patch")
+    DEFAULT_CSS = """
+    EffectsView #parts { height: 1fr; }
+    EffectsView #facts { height: auto; margin-bottom: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[Mapping[str, Any]] = []
+        self.waiting = ""
+
+    def compose(self) -> ComposeResult:
+        yield Facts(id="facts")
+        yield QuietTable(COLUMNS, id="parts")
+        yield Static(id="waiting")
+
+    def on_focus(self) -> None:
+        self.query_one(ListTable).focus()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        found = [batch for batch in state.cells.values() if "part" in batch]
+        self.parts = sorted(found, key=lambda batch: -abs(finite(batch.get("effect")) or 0.0))
+        self.waiting = "" if self.parts else waiting
+
+    async def draw_plots(self) -> None:
+        """There are none: the rows are drawn with the tables."""
+
+    def draw_tables(self) -> None:
+        facts = [Fact("patched", number(len(self.parts))), Fact("", "share of the behaviour lost when the part alone is patched", "muted")]
+        self.query_one(Facts).show(facts if self.parts else [], flat=True)
+        table, waiting = self.query_one(ListTable), self.query_one("#waiting", Static)
+        table.display, waiting.display = bool(self.parts), bool(self.waiting)
+        waiting.update(self.waiting)
+        table.set_rows([part_row(batch) for batch in self.parts])
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        top = result.get("top")
+        if not isinstance(top, list):
+            return scalars(result, colours, ascii=ascii)
+        names = ("pairs", "clean_metric", "empty_metric", "correlation")
+        facts = [Fact(name.replace("_", " "), number(result.get(name), 4)) for name in names if name in result]
+        for row in top:
+            if isinstance(row, Mapping):
+                facts.append(Fact(clean(str(row.get("name")), limit=30), number(finite(row.get("effect")), 3)))
+        return column(facts, colours)
+
+
+def part_row(batch: Mapping[str, Any]) -> Row:
+    """One part as a table row."""
+    value, guess = finite(batch.get("effect")), finite(batch.get("guess"))
+    name = clean(str(batch.get("part")), limit=40)
+    colour = "good" if (value or 0.0) >= 0 else "bad"
+    axis = on_axis(value, AXIS, limit=1.1, mark=1.0)
+    said = [f"{one:+.3f}" if one is not None else "—" for one in (value, guess)]
+    return Row(name, (Cell(name), Cell(said[0], colour), Cell(axis, colour), Cell(said[1] if guess is not None else "", "muted")))
