@@ -131,7 +131,8 @@ class _EncoderGradient(torch.autograd.Function):
         centred_BD, encoder_MD = ctx.saved_tensors
         pattern: Pattern = ctx.pattern
         encoder = scatter_sum(gradient_N, pattern, centred_BD)
-        b_enc = torch.bincount(pattern.latents, weights=gradient_N, minlength=pattern.width).to(gradient_N.dtype)
+        # unlike bincount's, this sum has one order on every device: a resumed run must not differ in a bit
+        b_enc = scatter_sum(gradient_N, pattern, centred_BD.new_ones(pattern.rows, 1)).squeeze(1)
         # b_dec enters every pre-activation of latent j alike, so its gradient needs only their sum
         return None, None, encoder, b_enc, -(b_enc @ encoder_MD), None
 

@@ -32,6 +32,8 @@ FORWARD_TOKENS = 8192
 HELD_OUT_ROWS = 128
 """Most rows of text on which the loss is measured at the end; LIVE_ROWS of them on the way."""
 LIVE_ROWS = 16
+LOGITS = 1 << 25
+"""Most logits of one forward pass: 128 MiB, of which a measurement holds a few copies."""
 HELD_OUT_TOKENS = 65_536
 """Most activations that are kept to measure on."""
 
@@ -235,7 +237,7 @@ class _ModelLosses(Losses):
 
         loss = divergence = 0.0
         tokens = 0
-        for part in torch.split(ids, max(1, self._reader.rows(ids.shape[1] - 1) // 4)):
+        for part in torch.split(ids, max(1, LOGITS // self._model.vocab_size // ids.shape[1])):
             part = part.to(self._model.device)
             with edited(self._reader.anatomy, [] if change is None else [Edit(site, changed)]):
                 logits = self._model.module(part[:, :-1]).logits[:, places].float().flatten(0, 1)
