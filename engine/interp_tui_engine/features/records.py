@@ -144,14 +144,14 @@ class RecordReader:
             values = [item["activation"] for item in features]
         except (KeyError, TypeError, IndexError):
             names, values = self._listed_slowly(path, line, features)
-        if len(set(map(str, names))) != len(names):
+        if set(map(type, names)) - {str}:
+            names = [jsonl.text(path, line, item, "feature_id") for item in features]
+        if len(set(names)) != len(names):
             double = next(name for name in names if names.count(name) > 1)
             raise RowError(path, line, "features", f"names {double!r:.60} twice")
         for name, item in zip(names, features, strict=True):
             if len(item) > 2 and name not in self.about:
                 self._describe(path, line, {name: {key: value for key, value in item.items() if key not in OWN}})
-        if set(map(type, names)) - {str}:
-            names = [name if type(name) is str else str(name) for name in names]
         return names, values
 
     def _listed_slowly(self, path: Path, line: int, features: list[Any]) -> tuple[list[str], list[Any]]:
@@ -184,6 +184,10 @@ class RecordReader:
             raise RowError(path, line, "feature_metadata", "must be an object of objects, one for each feature id")
         for name, item in said.items():
             if item:
+                jsonl.whole(path, line, item, "layer")
+                jsonl.numbers(path, line, item, "decoder_signature")
+                if item.get("side_effect") is not None:
+                    jsonl.real(path, line, item, "side_effect")
                 self.about[name] = self.about.get(name, {}) | item
 
     def layer(self, name: str) -> int | None:
@@ -216,7 +220,11 @@ class _Building:
             features = np.fromiter(chain.from_iterable(self.patterns), dtype=np.int32, count=int(starts[-1]))
         kinds = set(map(type, self.values))
         numeric = kinds <= {float, int}
-        values = np.array(self.values, dtype=np.float64) if numeric else np.zeros(0)
+        values = np.zeros(0)
+        try:
+            values = np.array(self.values, dtype=np.float64) if numeric else values
+        except OverflowError:  # a whole number beyond all floats
+            numeric = False
         if not numeric or not np.isfinite(values).all():
             self._complain(path, names, starts, features)
         return RowBlock(

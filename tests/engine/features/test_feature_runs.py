@@ -235,9 +235,7 @@ def test_ablating_a_direction_takes_its_component_away(run_kind: Any, model: Loa
 
 
 def test_log_odds_are_against_everything_else(run_kind: Any, model: LoadedModel, file: str) -> None:
-    _, _, folder = run_kind(
-        "interventions", tables=TINY, criterion="c", prompts=file, targets=["L1:D3"], controls=[], metric="log_odds"
-    )
+    _, _, folder = run_kind("interventions", tables=TINY, criterion="c", prompts=file, targets=["L1:D3"], controls=[], metric="log_odds")
     row = interventions.read(folder.path / "interventions.jsonl")[0]
     ids = torch.tensor([model.tokenizer(CAPITALS[0].text, add_special_tokens=False)["input_ids"]])
     with torch.no_grad():

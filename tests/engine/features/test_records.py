@@ -28,7 +28,9 @@ LISTED: dict[str, Any] = {
 
 
 def lines(path: Path, *rows: Any) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8")
+    path.write_bytes(
+        b"\n".join(row if isinstance(row, bytes) else (row if isinstance(row, str) else json.dumps(row)).encode() for row in rows)
+    )
     return path
 
 
@@ -85,6 +87,17 @@ def test_writing_gives_equal_bytes_for_equal_rows_and_no_file_when_it_fails(tmp_
         (ROW | {"model": "gpt2"}, "line 2: model is 'gpt2', but rows before are of 'm'"),
         (ROW | {"feature_metadata": {"a": 3}}, "line 2: feature_metadata must be"),
         (ROW | {"text": ["x"]}, "line 2: text is a list"),
+        (ROW | {"features": {"a": 10**400}}, r"line 2: features\['a'\] is 1000000"),
+        (ROW | {"criterion_score": 10**400}, "line 2: criterion_score is 1000000"),
+        (ROW | {"features": [{"feature_id": ["x"], "activation": 1}]}, "line 2: feature_id is a list"),
+        (
+            ROW | {"features": [{"feature_id": 3, "activation": 1}, {"feature_id": "3", "activation": 1}]},
+            "line 2: features names '3' twice",
+        ),
+        (ROW | {"feature_metadata": {"a": {"decoder_signature": "no"}}}, "line 2: decoder_signature is text, not a list"),
+        (ROW | {"feature_metadata": {"a": {"layer": "x"}}}, "line 2: layer is text 'x'"),
+        (b"\xff\xfe" + json.dumps(ROW).encode("utf-16-le"), "line 2: not JSON"),
+        ("[" * 5000, "line 2: not JSON"),
     ],
     ids=lambda value: value if isinstance(value, str) and "line" in value else "",
 )
