@@ -112,7 +112,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
     model, rows = yield from _sampling_run.load(manifest)
     todo: dict[str, str | list[str]] = {FULL: FULL, **spelt_out(restrictions, model)}
     # what the model does not have is said before hours of sampling, and one executor serves all: numbers must not depend on the part
-    moving = {name: selection_of(model.module, restriction).selected for name, restriction in todo.items()}
+    chosen = {name: selection_of(model.module, restriction) for name, restriction in todo.items()}
     executor = _sampling_run.executor_of(context, _sampling_run.problem_of(manifest, model, rows, FULL), config)
     yield RunStarted(
         manifest.kind,
@@ -121,6 +121,8 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
         resumed=context.resumed,
         provenance=_sampling_run.provenance_of(model, rows, executor),
     )
+    for note in dict.fromkeys(note for selection in chosen.values() for note in selection.notes):
+        yield Warned(note)
     context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     parts: list[Part] = []
     prefixes = _sampling_run.prefixes_of(manifest)
@@ -131,7 +133,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
         if isinstance(known, dict):
             part = Part(**known)
         else:
-            yield Phase("sampling", f"{name}, {index + 1} of {len(todo)}: {moving[name]:,} parameters")
+            yield Phase("sampling", f"{name}, {index + 1} of {len(todo)}: {chosen[name].selected:,} parameters")
             work = _Work(context, config, model, rows, executor, name, restriction, clock, index, prefixes)
             part = yield from stream(work.sample)
             atomic.write_json(ended, asdict(part))
