@@ -1,6 +1,6 @@
 """A sweep: what its runs found, as a curve over one axis or a map over two, above a row for each run; enter opens that run.
 
-A calibration is shown the same way: its settings are points, and a verdict stands above them.
+A calibration is shown the same way, its settings as points below a verdict; so are the checkpoints of a development.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui.widgets.trace import Line, Plot, TracePlot
 from interp_tui_engine.runfolder import RunFolder
 
-from .base import RunView
+from .base import RunView, scalars
 
 COLUMNS = (
     Column("point", 6),
@@ -57,7 +57,7 @@ class Result:
 class SweepView(RunView):
     """The chosen number over the axes, and a table of the points so far."""
 
-    KINDS: ClassVar[tuple[str, ...]] = ("sweep", "calibrate")
+    KINDS: ClassVar[tuple[str, ...]] = ("sweep", "calibrate", "development")
     DEFAULT_CSS = """
     SweepView #figure { height: 1fr; min-height: 6; }
     SweepView #conclusion { height: auto; max-height: 8; margin-bottom: 1; }
@@ -176,6 +176,8 @@ class SweepView(RunView):
         if "cells" in result:
             told = {"text": result.get("verdict"), "usable": result.get("usable"), "reasons": result.get("reasons")}
             return verdict_text(told, colours)
+        if "points" not in result:
+            return scalars(result, colours, ascii=ascii)
         found = result.get("points")
         results = [
             result_of(index, point) for index, point in enumerate(found if isinstance(found, list) else []) if isinstance(point, Mapping)
