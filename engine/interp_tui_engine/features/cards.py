@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import atomic
+from ..errors import UserError
 from .effects import Effect
 from .fingerprint import fingerprint
 from .ranking import Ranking
 from .spool import Column
 
 BINS = 12
+FIELDS = ("text_vector", "activation_signature", "decoder_signature", "causal_vector")
 SCHEMA_VERSION = "interp-lab.inspection_report.v1"
 """What interp-lab's own commands ask of a report they read."""
 
@@ -137,6 +141,35 @@ def report(
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "metadata": {"feature_count": len(ranking.order), "kept_feature_count": len(cards), **ranking.summary},
     }
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report.json, of ours or of interp-lab, with a card at least. Raises UserError, naming the card, where one is of no use."""
+    found = atomic.read_json(path)
+    cards = found.get("cards") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(cards, list) or not cards:
+        raise UserError(f"{path} is no report with cards", "give an inspect run that is done, or its report.json")
+    for number, card in enumerate(cards, 1):
+        what = _wrong_with(card)
+        if what:
+            raise UserError(f"{path}: card {number} {what}", "was it written by inspect?")
+    return found
+
+
+def _wrong_with(card: Any) -> str:
+    """What makes a card useless; empty for a good one."""
+    if not isinstance(card, dict) or not isinstance(card.get("feature_id"), str):
+        return "has no feature_id"
+    said = card.get("fingerprint")
+    if not isinstance(said, dict):
+        return "has no fingerprint"
+    for name in FIELDS:
+        values = said.get(name) or []
+        if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+            return f"has a fingerprint whose {name} is no list of numbers"
+    if not isinstance(card.get("causal_effects") or {}, dict):
+        return "has causal_effects that are no table"
+    return ""
 
 
 def rendered(example: Example) -> str:

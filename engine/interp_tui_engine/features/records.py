@@ -20,6 +20,8 @@ from . import ids, jsonl
 from .jsonl import RowError
 
 BLOCK_ROWS = 16_384
+LARGEST = 1e30
+"""Values beyond this are a mistake: their squares and sums could not be held."""
 OWN = frozenset({"feature_id", "activation", "value"})
 POSITION = ("position", "token_position", "token_index")
 """Keys of `metadata` that tell two rows of one prompt apart."""
@@ -102,8 +104,8 @@ class RecordReader:
         score = row.get("criterion_score")
         if self.scorer is not None:
             score = self.scorer(text)
-        elif type(score) is not float or score - score != 0.0:  # the common case needs no call
-            score = jsonl.real(path, line, row, "criterion_score")
+        elif type(score) is not float or not -LARGEST <= score <= LARGEST:  # the common case needs no call
+            score = _bounded(path, line, "criterion_score", jsonl.real(path, line, row, "criterion_score"))
         said = row.get("feature_metadata")
         if said:
             self._describe(path, line, said)
@@ -225,7 +227,7 @@ class _Building:
             values = np.array(self.values, dtype=np.float64) if numeric else values
         except OverflowError:  # a whole number beyond all floats
             numeric = False
-        if not numeric or not np.isfinite(values).all():
+        if not numeric or not (np.abs(values) <= LARGEST).all():  # NaN is not less than anything
             self._complain(path, names, starts, features)
         return RowBlock(
             np.array(self.lines, dtype=np.int64),
@@ -245,8 +247,15 @@ class _Building:
     ) -> None:
         for at, value in enumerate(self.values):
             row = int(np.searchsorted(starts, at, side="right")) - 1
-            jsonl.finite_number(path, self.lines[row], f"features[{names[features[at]]!r}]", value)
+            field = f"features[{names[features[at]]!r}]"
+            _bounded(path, self.lines[row], field, jsonl.finite_number(path, self.lines[row], field, value))
         raise AssertionError("a value was refused, and then none was")
+
+
+def _bounded(path: Path, line: int, field: str, value: float) -> float:
+    if abs(value) > LARGEST:
+        raise RowError(path, line, field, f"is {value:.3g}: larger than {LARGEST:.0e} in size")
+    return value
 
 
 def record(

@@ -90,8 +90,16 @@ def test_the_kind_end_to_end(run_kind: Any, tmp_path: Any) -> None:
     with pytest.raises(UserError, match="no report with cards"):
         run_kind("match", left="empty.json", right="builtin:right")
     atomic.write_json(tmp_path / "bad.json", {"cards": [{"feature_id": "a"}]})
-    with pytest.raises(UserError, match="card 1 has no feature_id or no fingerprint"):
+    with pytest.raises(UserError, match="card 1 has no fingerprint"):
         run_kind("match", left="bad.json", right="builtin:right")
+    for card in (
+        {"fingerprint": {"text_vector": ["x"]}},
+        {"fingerprint": {"text_vector": {"a": 1}}},
+        {"fingerprint": {}, "causal_effects": "no"},
+    ):
+        atomic.write_json(tmp_path / "bad.json", {"cards": [{"feature_id": "a"} | card]})
+        with pytest.raises(UserError, match="card 1 has"):
+            run_kind("match", left="bad.json", right="builtin:right")
     with pytest.raises(UserError, match=r"params.weights.txt: is no axis"):
         run_kind("match", left="builtin:left", right="builtin:right", weights={"txt": 1.0})
     _, _, folder = run_kind("inspect", criterion="c", backend="toy", permutations=0, cards=8)

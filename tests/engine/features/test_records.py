@@ -88,6 +88,8 @@ def test_writing_gives_equal_bytes_for_equal_rows_and_no_file_when_it_fails(tmp_
         (ROW | {"feature_metadata": {"a": 3}}, "line 2: feature_metadata must be"),
         (ROW | {"text": ["x"]}, "line 2: text is a list"),
         (ROW | {"features": {"a": 10**400}}, r"line 2: features\['a'\] is 1000000"),
+        (ROW | {"features": {"a": 1e300}}, r"line 2: features\['a'\] is 1e\+300: larger than 1e\+30"),
+        (ROW | {"criterion_score": -1e40}, r"line 2: criterion_score is -1e\+40: larger than 1e\+30"),
         (ROW | {"criterion_score": 10**400}, "line 2: criterion_score is 1000000"),
         (ROW | {"features": [{"feature_id": ["x"], "activation": 1}]}, "line 2: feature_id is a list"),
         (
