@@ -10,16 +10,16 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, final
 
 import tomli
 
-from . import atomic, supervisor
+from . import atomic, catalog, supervisor
 from .atomic import disk_is_full
+from .catalog import Estimate
 from .ending import RESUME, disk_full
 from .errors import UserError
 from .events import Metrics, Progress, RunStarted, Warned
@@ -218,6 +218,21 @@ def _digests(children: Sequence[Child]) -> Iterator[tuple[str, str]]:
             yield f"points/{child.point.name}/{name}", digest
 
 
-def point_folders(path: Path) -> list[RunFolder]:
-    """The run folders of a sweep's points that there are so far, in order."""
-    return [RunFolder(found) for found in sorted((path / "points").glob("*")) if (found / "manifest.toml").is_file()]
+def estimate(request: Manifest) -> Estimate:
+    """What a run will take: its kind's own estimate, or for a sweep those of its points, as many at once as there are devices."""
+    points = request.points()
+    if not points:
+        return catalog.get(request.kind).estimate(request)
+    found = [catalog.get(one.kind).estimate(one) for _, one in points]
+    slots = _slots(request)
+
+    def of(pick: Callable[[Estimate], float | None], join: Callable[[list[float]], float]) -> float | None:
+        values = [value for one in found if (value := pick(one)) is not None]
+        return join(values) if len(values) == len(found) else None
+
+    seconds = of(lambda one: one.seconds, lambda values: sum(values) / slots)
+    memory = of(lambda one: one.memory_bytes, lambda values: max(values) * slots)
+    disk = of(lambda one: one.disk_bytes, sum)
+    notes = tuple(dict.fromkeys(note for one in found for note in one.notes))
+    whole = [None if value is None else int(value) for value in (memory, disk)]
+    return Estimate(seconds, whole[0], whole[1], (f"{len(points)} runs" + (f", {slots} at a time" if slots > 1 else ""), *notes))

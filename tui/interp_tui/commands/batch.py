@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp_tui_engine import catalog, manifest, supervisor
+from interp_tui_engine import manifest, supervisor, sweeping
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RESUMABLE, RunFolder, Status, new_run_path, runs_root
@@ -132,7 +132,7 @@ def resume(folder: RunFolder, options: Options) -> int:
 
 def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
     """Print what the run would take, and create nothing."""
-    estimate = catalog.get(request.kind).estimate(request)
+    estimate = sweeping.estimate(request)
     free = shutil.disk_usage(_existing(path)).free
     if as_json:
         event(
@@ -146,7 +146,8 @@ def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
             digest=request.digest(),
         )
         return 0
-    out(f"{request.kind} {request.name}: the manifest is valid; nothing has been created")
+    what = f"a sweep of {request.kind}" if request.sweep else request.kind
+    out(f"{what} {request.name}: the manifest is valid; nothing has been created")
     out(f"  time    {host.duration(estimate.seconds)}")
     out(f"  memory  {host.size(estimate.memory_bytes)}")
     out(f"  disk    {host.size(estimate.disk_bytes)} of {host.size(free)} free")

@@ -97,10 +97,10 @@ def plan(
 
 def of_manifest(path: Path) -> dict[str, Any]:
     """A manifest's own estimate, as `--dry-run` has it."""
-    from interp_tui_engine import catalog, manifest
+    from interp_tui_engine import manifest, sweeping
 
     request = manifest.load(path)
-    estimate = catalog.get(request.kind).estimate(request)
+    estimate = sweeping.estimate(request)
     return {
         "schema_version": 1,
         "manifest": str(path),

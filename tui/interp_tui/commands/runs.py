@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from ..runstate import RunState
 
+RESULT_ROWS = 60
+"""Lines of a result that `show` prints."""
+
 
 def list_(
     runs: RunsOption = None,
@@ -112,7 +115,9 @@ def show(run: RunArgument, runs: RunsOption = None, json: JsonOption = False) ->
         facts.append(("manifest", damage))
     facts += [(key, str(status.exit[key])) for key in ("reason", "advice") if status.exit.get(key)]
     _section("", facts)
-    _section("result", _result(folder))
+    found = _result(folder)
+    rest = [("…", f"{len(found) - RESULT_ROWS:,} more in result.json; --json prints them")] if len(found) > RESULT_ROWS else []
+    _section("result", [*found[:RESULT_ROWS], *rest])
     _chains(state)
     _section("sha256", digests.items())
     return 0

@@ -23,7 +23,7 @@ from interp_tui.sanitise import clean
 from interp_tui.screens.base import WorkScreen
 from interp_tui.widgets.form import Edited, FieldRow, Form, SectionTitle
 from interp_tui.widgets.kind_list import KindList
-from interp_tui_engine import atomic, catalog, manifest
+from interp_tui_engine import atomic, catalog, manifest, sweeping
 from interp_tui_engine.catalog import Estimate, Kind
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.manifest import Manifest
@@ -185,7 +185,7 @@ class NewRunScreen(WorkScreen):
         estimate: Estimate | None = None
         try:
             checked = manifest.parse(text, source="manifest.toml", base=Path.cwd())
-            estimate = catalog.get(checked.kind).estimate(checked)
+            estimate = sweeping.estimate(checked)
         except ManifestError as error:
             problems = error
         except Exception as error:  # an estimate that fails must not keep the run from starting
