@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 pytestmark = pytest.mark.usefixtures("read_once")
 ROWS, CONTEXT = 16, 16
-HEADS = ["l0h1", "l0h5", "l2h0", "l3h3"]
+HEADS = ["l0h1", "l2h0", "l3h3"]
 
 TABLES: dict[str, Any] = {
     "kind": "susceptibilities",
@@ -32,8 +32,8 @@ TABLES: dict[str, Any] = {
         "n_beta": 30.0,
         "localization": 1000.0,
         "num_chains": 2,
-        "num_draws": 12,
-        "num_burnin_steps": 4,
+        "num_draws": 10,
+        "num_burnin_steps": 3,
         "num_steps_bw_draws": 1,
         "batch_size": ROWS,
         "num_init_loss_batches": 2,

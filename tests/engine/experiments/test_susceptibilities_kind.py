@@ -110,7 +110,7 @@ def test_stopped_at_any_part_and_resumed_is_the_same_and_what_is_done_is_not_don
 @pytest.mark.timeout(300)
 def test_killed_and_resumed_gives_equal_digests(tmp_path: Path) -> None:
     """The worker and its supervisor are killed once a part is done and another under way."""
-    tables = TABLES | {"params": TABLES["params"] | {"num_draws": 20}}
+    tables = TABLES | {"params": TABLES["params"] | {"restrictions": ["l0h1"], "num_draws": 12}}
     request = manifest.resolve(tables)
 
     def digests(folder: RunFolder) -> dict[str, str]:
