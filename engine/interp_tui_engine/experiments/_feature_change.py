@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import RunFailed, UserError
 from ..features.prompts import Prompt
 from ..models.loaded import LoadedModel
 from ..sites.anatomy import Anatomy
-from ..sites.answers import Answer, log_prob, logit_diff
+from ..sites.answers import Answer, log_prob, logit_diff, set_logit
 from ..sites.hooks import Edit, activations
 from ..sites.site import Site
 from ._feature_space import Tokens, tokens_of
@@ -43,7 +43,12 @@ class Bench:
         """The metric of the chosen prompts with `change_PD` added after `layer` at their last token."""
         final = Site("resid_post", self.anatomy.num_layers - 1)
         logits = self._logits(self._run(final, layer, change_PD, chosen))
-        return torch.stack([self._metric(row, self.answers[i]) for row, i in zip(logits, chosen, strict=True)])
+        found = torch.stack([self._metric(row, self.answers[i]) for row, i in zip(logits, chosen, strict=True)])
+        if not torch.isfinite(found).all():
+            place = self.prompts[chosen[int((~torch.isfinite(found)).nonzero()[0])]].id
+            advice = "lower params.strengths" if change_PD is not None else "load the model with dtype = 'float32'"
+            raise RunFailed(f"the score of prompt {place!r:.40} is not finite", advice)
+        return found
 
     def _run(self, site: Site, layer: int, change_PD: Tensor | None, chosen: Sequence[int]) -> Float[Tensor, "chosen D"]:
         found = []
@@ -73,6 +78,11 @@ class Bench:
         if self.metric == "logit_diff":
             return logit_diff(logits, answer)
         found = log_prob(logits, answer.right)
+        if self.metric == "log_odds":
+            # log(1 − p) from the other tokens' logits: 1 − exp(log p) would lose all digits where p is near 1
+            others = logits.clone()
+            others[list(answer.right)] = -torch.inf
+            return set_logit(logits, answer.right) - others.logsumexp(-1)
         return found.exp() if self.metric == "prob" else found
 
 

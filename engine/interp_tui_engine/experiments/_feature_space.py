@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..dictionaries import sae_lens
@@ -20,16 +22,17 @@ from ..features.prompts import Prompt
 from ..models.loaded import LoadedModel
 from ..sites.anatomy import Anatomy
 from ..sites.site import Site
-from ._features import FeatureParams, sae_folder
+from ._features import FeatureParams, direction_file, sae_folder
 
 
 @dataclass(frozen=True)
 class Space:
-    """The features of one layer: hidden dimensions, or an SAE's latents."""
+    """The features of one layer: hidden dimensions, an SAE's latents, or unit directions."""
 
     layer: int
     names: list[str]
-    dictionary: Dictionary | None
+    dictionary: Dictionary | None = None
+    unit_FD: Float[Tensor, "F D"] | None = None
 
     @property
     def site(self) -> Site:
@@ -37,10 +40,15 @@ class Space:
 
     def read(self, x_BD: Float[Tensor, "B D"]) -> Float[Tensor, "B F"]:
         """The features' values."""
+        if self.unit_FD is not None:
+            projected: Tensor = x_BD.float() @ self.unit_FD.T
+            return projected
         return x_BD.float() if self.dictionary is None else self.dictionary.encode(x_BD)
 
     def direction(self, index: int, width: int, device: torch.device) -> Float[Tensor, " D"]:
         """What adding 1 to the feature adds to the residual stream. An SAE's error stays as it is: x + (a′−a)·d."""
+        if self.unit_FD is not None:
+            return self.unit_FD[index]
         if self.dictionary is not None:
             return self.dictionary.weights.decoder[index].to(device)
         vector = torch.zeros(width, device=device)
@@ -53,7 +61,9 @@ def spaces_of(params: FeatureParams, layers: Sequence[int], anatomy: Anatomy, de
     for layer in layers:
         anatomy.check(Site("resid_post", layer))
     if params.features == "hidden":
-        return [Space(layer, [ids.hidden(layer, i) for i in range(anatomy.d_model)], None) for layer in layers]
+        return [Space(layer, [ids.hidden(layer, i) for i in range(anatomy.d_model)]) for layer in layers]
+    if params.features == "direction":
+        return _directions(params, anatomy, device)
     assert params.sae is not None
     folder = sae_folder(params.sae)
     dictionary = sae_lens.load(folder, device=device)
@@ -70,6 +80,26 @@ def spaces_of(params: FeatureParams, layers: Sequence[int], anatomy: Anatomy, de
     if found is not None and found != layer:
         raise UserError(f"{folder} was trained at layer {found} ({trained}), but the features are of layer {layer}")
     return [Space(layer, [ids.latent(layer, i) for i in range(latents)], dictionary)]
+
+
+def _directions(params: FeatureParams, anatomy: Anatomy, device: torch.device) -> list[Space]:
+    """The directions of a file, by layer; each is scaled to unit length. Raises UserError for one that does not fit the model."""
+    assert params.directions is not None
+    path = direction_file(params.directions)
+    try:
+        vectors = load_file(path, device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is no file of directions: {error}", "give a contrast run, or a .safetensors of vectors by id") from None
+    by_layer: dict[int, dict[str, Tensor]] = {}
+    for name, vector in vectors.items():
+        layer = ids.layer_of(name)
+        if layer is None or vector.shape != (anatomy.d_model,) or not float(vector.norm()) > 0:
+            what = f"{path}: {name!r:.60} has shape {tuple(vector.shape)}"
+            raise UserError(what, f"a direction is a vector of {anatomy.d_model} numbers, and its id names its layer")
+        by_layer.setdefault(layer, {})[name] = vector.float() / vector.float().norm()
+    for layer in by_layer:
+        anatomy.check(Site("resid_post", layer))
+    return [Space(layer, list(found), unit_FD=torch.stack(list(found.values()))) for layer, found in sorted(by_layer.items())]
 
 
 @dataclass(frozen=True)

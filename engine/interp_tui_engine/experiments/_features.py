@@ -27,8 +27,11 @@ class FeatureParams(Table):
     prompts: str = Field(
         min_length=1, json_schema_extra=FILE, description="a .jsonl of {text, criterion_score, answer}, or builtin:capital and the like"
     )
-    features: Literal["hidden", "sae"] = Field("hidden", description="what is read there: its dimensions, or the latents of an SAE")
+    features: Literal["hidden", "sae", "direction"] = Field("hidden", description="hidden dimensions, an SAE's latents, or directions")
     sae: str | None = Field(None, json_schema_extra=FILE, description="an SAE's folder, or a train_sae run, for features = 'sae'")
+    directions: str | None = Field(
+        None, json_schema_extra=FILE, description="a contrast run, or a .safetensors of vectors by id, for features = 'direction'"
+    )
     batch_size: int = Field(64, ge=1, description="prompts in one forward pass")
 
 
@@ -40,10 +43,12 @@ def check(manifest: Manifest) -> list[Problem]:
         relation_of(params.prompts)
     except UserError as error:
         problems.append(Problem("params.prompts", f"{error.what}; {error.hint}", value=params.prompts))
-    if params.features == "sae" and params.sae is None:
-        problems.append(Problem("params.sae", "is missing; features = 'sae' reads its latents"))
-    if params.features != "sae" and params.sae is not None:
-        problems.append(Problem("params.sae", f"is given, but features = {params.features!r}", value=params.sae))
+    for name, kind in (("sae", "sae"), ("directions", "direction")):
+        given = getattr(params, name)
+        if params.features == kind and given is None:
+            problems.append(Problem(f"params.{name}", f"is missing; features = {kind!r} reads it"))
+        if params.features != kind and given is not None:
+            problems.append(Problem(f"params.{name}", f"is given, but features = {params.features!r}", value=given))
     return problems
 
 
@@ -82,6 +87,16 @@ def prompts_of(source: str) -> list[Prompt]:
         )
         for fact in facts.facts()
     ]
+
+
+def direction_file(given: str) -> Path:
+    """The file itself, or the one that a contrast run keeps. Raises UserError where the folder has none."""
+    path = Path(given)
+    if path.is_dir():
+        path = path / "direction.safetensors"
+        if not path.is_file():
+            raise UserError(f"{given} holds no direction.safetensors", "give a contrast run that is done, or a .safetensors file")
+    return path
 
 
 def sae_folder(given: str) -> Path:

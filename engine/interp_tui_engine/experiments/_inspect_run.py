@@ -15,9 +15,24 @@ from .. import atomic
 from ..catalog import Result
 from ..errors import UserError
 from ..events import Artifact, Event, Metrics, Phase, Progress, RunStarted, Warned
-from ..features import cards, criteria, dump_ranking, effects, evidence, interventions, jsonl, planted, ranking, records, split, table_file
+from ..features import (
+    cards,
+    criteria,
+    dump_ranking,
+    effects,
+    evidence,
+    interventions,
+    jsonl,
+    neuronpedia,
+    planted,
+    ranking,
+    records,
+    split,
+    table_file,
+)
 from ..features.effects import Effect
 from ..features.fingerprint import fingerprint
+from ..features.judge import Judge
 from ..features.ranking import Ranking
 from ..features.records import RecordReader
 from ..features.spool import Spool
@@ -53,7 +68,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        if params.backend == "features":
+        if params.backend in ("features", "neuronpedia"):
             return (yield from _from_dump(context, params))
         paths, moved = _sources(params, manifest.seed, scratch)
         return (yield from _from_records(context, params, paths, moved, scratch))
@@ -72,9 +87,13 @@ def _sources(params: Params, seed: int, scratch: Path) -> tuple[list[Path], Path
 
 
 def _from_dump(context: Context, params: Params) -> Generator[Event, None, Result]:
-    assert params.features is not None
-    yield Phase("reading features", Path(params.features).name)
-    features = evidence.read(file_of(params.features, "features"), params.model)
+    if params.backend == "neuronpedia":
+        yield Phase("asking Neuronpedia", f"{len(params.neuronpedia)} features")
+        features = list(neuronpedia.fetch(params.neuronpedia, neuronpedia.service(), lambda: _obey(context)))
+    else:
+        assert params.features is not None
+        yield Phase("reading features", Path(params.features).name)
+        features = evidence.read(file_of(params.features, "features"), params.model)
     moved = file_of(params.interventions, "interventions") if params.interventions else None
     found, warnings = _effects(params, features[0].model, moved, {item.feature_id for item in features})
     for message in warnings:
@@ -142,7 +161,7 @@ def _from_records(
 
 
 def _read(context: Context, params: Params, paths: Sequence[Path], scratch: Path) -> Generator[Event, None, Evidence]:
-    reader = RecordReader(paths, model=params.model, scorer=criteria.rule(params.rule) if params.rule else None)
+    reader = RecordReader(paths, model=params.model, scorer=_scorer(context, params))
     spool, texts = Spool(scratch / "activations", BUDGET), Texts(scratch / "texts")
     rules = {name: criteria.rule(text) for name, text in params.other_criteria.items()}
     parts: dict[str, list[np.ndarray[Any, Any]]] = {
@@ -169,6 +188,19 @@ def _read(context: Context, params: Params, paths: Sequence[Path], scratch: Path
     everyone = np.ones(len(joined["scores"]), dtype=bool)
     others = [ranking.Other(name, everyone, joined[f"other {name}"] > 0.5) for name in rules]
     return Evidence(reader, spool, texts, joined["scores"], joined["groups"], others)
+
+
+def _scorer(context: Context, params: Params) -> criteria.Scorer | None:
+    """How texts are scored anew: by a rule or a judge; None keeps the file's scores."""
+    if params.judge is None:
+        return criteria.rule(params.rule) if params.rule else None
+    judge = Judge(params.judge, params.judge_model, params.criterion, context.checkpoint_path / "judged.jsonl", most=params.judge_calls)
+
+    def score(text: str) -> float:
+        _obey(context)
+        return judge(text)
+
+    return score
 
 
 def _effects(params: Params, model: str, moved: Path | None, names: set[str]) -> tuple[dict[str, Effect], list[str]]:

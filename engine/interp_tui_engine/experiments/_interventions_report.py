@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-UNITS = {"logit_diff": "nats of log-odds", "logprob": "nats", "prob": "probability"}
+UNITS = {
+    "logit_diff": "nats of log-odds against the wrong answers",
+    "log_odds": "nats of log-odds against all else",
+    "logprob": "nats",
+    "prob": "probability",
+}
 
 
 def markdown(name: str, values: Mapping[str, Any]) -> str:

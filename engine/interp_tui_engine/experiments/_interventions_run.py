@@ -66,7 +66,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     bench, warnings = bench_of(model, anatomy, positives + negatives, params.metric, params.answers, params.batch_size)
     provenance = {"weights_sha256": model.weights_hash, "tokenizer_sha256": model.tokenizer_hash, "parameters": model.num_parameters}
     device = str(model.device)
-    yield RunStarted("interventions", context.manifest.name, device=device, resumed=context.resumed, provenance=provenance)
+    yield RunStarted(context.manifest.kind, context.manifest.name, device=device, resumed=context.resumed, provenance=provenance)
     for warning in warnings:
         yield Warned(warning)
     yield Phase("reading features", f"{len(prompts)} prompts")
@@ -111,7 +111,7 @@ def _targets(params: Params) -> list[str]:
 
 def _layer(name: str) -> int:
     known = ids.parse(name)
-    if known is None or known.number is None:
+    if known is None:
         raise UserError(f"{name!r:.60} is no feature that can be changed", "write a hidden dimension as L2:D95, a latent as SAE:L2:F417")
     return known.layer
 
@@ -122,7 +122,7 @@ def _trials(params: Params, targets: Sequence[str], spaces: Sequence[Space], val
     chosen = []
     for name in targets:
         if name not in places:
-            kinds = "SAE latents" if params.features == "sae" else "hidden dimensions"
+            kinds = {"sae": "SAE latents", "direction": "directions"}.get(params.features, "hidden dimensions")
             guess = nearest(name, list(places)[:5000])
             hint = f"{f'did you mean {guess!r}? ' if guess else ''}there are {len(places):,} {kinds}, from {next(iter(places))!r}"
             raise UserError(f"the model has no feature {name!r:.60}", hint)
@@ -138,9 +138,11 @@ def _trials(params: Params, targets: Sequence[str], spaces: Sequence[Space], val
             for kind in params.controls:
                 for draw in range(params.draws if kind in ("random", "matched_norm") else 1):
                     changed = feature
-                    if kind == "random" and others:
+                    if kind in ("random", "matched_frequency") and not others:
+                        continue  # there is no other feature of this kind to change
+                    if kind == "random":
                         changed = int(rng.choice(others))
-                    elif kind == "matched_frequency" and others:
+                    elif kind == "matched_frequency":
                         changed = min(others, key=lambda f: (abs(float(fires[f]) - float(fires[feature])), f))
                     trials.append(Trial(space, feature, strength, kind, draw, changed))
     return trials
@@ -248,4 +250,9 @@ def _result(context: Context, params: Params, table: Table, trials: Sequence[Tri
     }
     headline = {"top": best["feature_id"], "effect": best["effect"], "clear": sum(line["clear"] for line in lines)}
     digest = hashlib.sha256(np.asarray(numbers, np.float32).tobytes()).hexdigest()
-    return Result(values, headline, markdown(context.manifest.name, values), {"scores": digest})
+    return Result(
+        values,
+        headline,
+        markdown(context.manifest.name, values).replace("# interventions", f"# {context.manifest.kind}", 1),
+        {"scores": digest},
+    )

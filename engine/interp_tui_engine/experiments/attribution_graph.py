@@ -11,7 +11,7 @@ from pydantic import Field
 
 from .. import atomic
 from ..catalog import Group, Result
-from ..errors import Problem, UserError
+from ..errors import Problem
 from ..events import Artifact, Event, Metrics, Phase, Progress, RunStarted
 from ..manifest import Manifest
 from ..specs import FILE, Table
@@ -81,11 +81,6 @@ def _report(source: str, seed: int) -> dict[str, Any]:
 
         planted, _, _ = twins(seed, features=24, shared=16, noise=0.5)
         return {"model": MODEL, "criterion": {"text": CRITERION}, "cards": planted}
-    path = file_of(source, "report")
-    report = atomic.read_json(path)
-    cards = report.get("cards") if isinstance(report, dict) else None
-    if not isinstance(report, dict) or not isinstance(cards, list) or not cards:
-        raise UserError(f"{path} is no report with cards", "give an inspect run that is done, or its report.json")
-    if not all(isinstance(card, dict) and isinstance(card.get("feature_id"), str) for card in cards):
-        raise UserError(f"{path}: a card has no feature_id", "was it written by inspect?")
-    return report
+    from ..features.cards import read_report
+
+    return read_report(file_of(source, "report"))

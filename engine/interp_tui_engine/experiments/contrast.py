@@ -37,7 +37,7 @@ class Params(Table):
     strengths: list[Annotated[float, Field(gt=0)]] = Field(
         [1.0, 2.0, 4.0, 8.0], min_length=1, description="in units of the distance between the means of positives and negatives"
     )
-    metric: Literal["logit_diff", "prob", "logprob"] = Field("logprob", description="score of the answer at the last token")
+    metric: Literal["logit_diff", "log_odds", "prob", "logprob"] = Field("logprob", description="score of the answer at the last token")
     answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
     shared_answers: bool = Field(
         False, description="score every prompt by the set of all positives' answers: does steering make any prompt end so?"

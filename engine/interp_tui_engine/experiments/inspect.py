@@ -31,13 +31,21 @@ class Params(Table):
     """Where the evidence is, and how it is weighed."""
 
     criterion: str = Field(min_length=1, description="the criterion in one sentence")
-    backend: Literal["records", "features", "toy"] = Field("records", description="where features come from; toy has a known truth")
+    backend: Literal["records", "features", "neuronpedia", "toy"] = Field(
+        "records", description="where features come from; toy has a known truth"
+    )
     records: list[str] = Field(default_factory=list, json_schema_extra=FILE, description="activation records: files or run folders")
     features: str | None = Field(None, json_schema_extra=FILE, description="features described without activations: a JSONL file")
+    neuronpedia: list[str] = Field(
+        default_factory=list, description="features such as 'gpt2-small@6-res_scefr-ajt:650'; NEURONPEDIA_BASE_URL and _API_KEY are heeded"
+    )
     interventions: str | None = Field(None, json_schema_extra=FILE, description="intervention rows: a file or a run folder")
     any_criterion: bool = Field(False, description="use intervention rows that were made for another criterion too")
     model: str | None = Field(None, description="the model whose rows count, where a file has several")
     rule: str | None = Field(None, description="score texts by 'words: a, b' or 'regex: …' in place of the file's scores")
+    judge: str | None = Field(None, description="score texts by a model behind this OpenAI-compatible URL; its key from INTERP_TUI_API_KEY")
+    judge_model: str = Field("", description="the judge's model, as its endpoint names it")
+    judge_calls: int = Field(500, ge=1, description="texts the judge is asked about at most; each text is asked about once")
     other_criteria: dict[str, str] = Field(default_factory=dict, description="name = rule: criteria a feature should be told apart from")
     ranking: Literal["evidence", "interp-lab"] = Field("evidence", description="held-out evidence, or the score of interp-lab 3.1")
     positive_above: float = Field(0.5, description="rows that score above this are positives")
@@ -56,12 +64,16 @@ def check(manifest: Manifest) -> list[Problem]:
 
     params: Params = manifest.params
     problems = []
-    wanted = {"records": params.records, "features": params.features}
+    wanted = {"records": params.records, "features": params.features, "neuronpedia": params.neuronpedia}
     if params.backend in wanted and not wanted[params.backend]:
         problems.append(Problem(f"params.{params.backend}", f"is missing; backend {params.backend!r} reads it (backend 'toy' needs none)"))
     for name, given in wanted.items():
         if given and name != params.backend:
             problems.append(Problem(f"params.{name}", f"is given, but backend is {params.backend!r}", suggestion=None))
+    if params.judge is not None and params.rule is not None:
+        problems.append(Problem("params.judge", "is given beside rule; give one or the other", value=params.judge))
+    if params.judge is not None and not params.judge_model:
+        problems.append(Problem("params.judge_model", "is missing; the judge needs the name of its model"))
     for key, text in [("rule", params.rule), *((f"other_criteria.{name}", text) for name, text in params.other_criteria.items())]:
         if text is None:
             continue

@@ -40,7 +40,9 @@ class Params(_features.FeatureParams):
     strengths: list[float] = Field([1.0], min_length=1, description="amplify: times its value; clamp: times its maximum; steer: in its std")
     to: Literal["auto", "zero", "mean"] = Field("auto", description="what ablate leaves: 0, or the mean on negatives; auto: 0 for latents")
     model_name: str | None = Field(None, description="what the rows call the model; its source when left out")
-    metric: Literal["logit_diff", "prob", "logprob"] = Field("logit_diff", description="score of the answer at the last token")
+    metric: Literal["logit_diff", "log_odds", "prob", "logprob"] = Field(
+        "logit_diff", description="of the answer at the last token; log_odds: against all else, logit_diff: against the wrong ones"
+    )
     answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
     controls: list[Literal["random", "matched_frequency", "matched_norm", "placebo"]] = Field(
         ["random", "matched_frequency", "matched_norm"], description="changes of the same kind where no effect is expected"

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from .. import atomic
 from ..catalog import Group, Result
-from ..errors import Problem, UserError
+from ..errors import Problem
 from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
 from ..specs import FILE, Table
@@ -105,15 +104,9 @@ def _cards(source: str, seed: int) -> list[dict[str, Any]]:
 
         left, right, _ = twins(seed, features=24, shared=16, noise=0.5)
         return left if source == TOY[0] else right
-    path = file_of(source, "report")
-    report = atomic.read_json(path)
-    cards = report.get("cards") if isinstance(report, dict) else None
-    if not isinstance(cards, list) or not cards:
-        raise UserError(f"{path} is no report with cards", "give an inspect run that is done, or its report.json")
-    for number, card in enumerate(cards):
-        if not isinstance(card, dict) or not isinstance(card.get("feature_id"), str) or not isinstance(card.get("fingerprint"), dict):
-            raise UserError(f"{path}: card {number + 1} has no feature_id or no fingerprint", "was it written by inspect?")
-    return cards
+    from ..features.cards import read_report
+
+    return list(read_report(file_of(source, "report"))["cards"])
 
 
 def _shown(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class GraphView(RunView):
     KINDS: ClassVar[tuple[str, ...]] = ("attribution_graph",)
     DEFAULT_CSS = """
     GraphView #summary { height: auto; }
+    GraphView Tree:focus { background-tint: transparent; }
     GraphView Tree { height: 1fr; background: $background; padding: 0; scrollbar-size-vertical: 1; }
     """
 
@@ -48,10 +49,11 @@ class GraphView(RunView):
         cases = [state.cases[index] for index in sorted(state.cases)]
         self.nodes = {str(node.get("id")): case for case in cases if isinstance(node := case.get("node"), Mapping)}
         kinds = [edge.get("type") for case in cases for edge in edges_of(case)]
-        counts = [(sign, kinds.count(kind) // (1 if kind == "causal_effect" else 2)) for kind, sign in SIGNS.items()]
+        # an edge between two features stands with both
+        pairs = {"fire together": kinds.count("coactivation") // 2, "are alike": kinds.count("fingerprint_similarity") // 2}
         causal = sum(edge.get("type") == "causal_effect" for edge in edges_of(self.nodes.get("criterion", {})))
         self.facts = [Fact("features", str(max(0, len(self.nodes) - 1))), Fact("move the criterion", str(causal), "good" if causal else "")]
-        self.facts += [Fact(f"pairs that {sign.replace('fires', 'fire').replace('is ', 'are ')}", str(n)) for sign, n in counts[1:] if n]
+        self.facts += [Fact(f"pairs that {what}", str(count)) for what, count in pairs.items() if count]
         self.facts = self.facts if self.nodes else []
         self.waiting = "" if self.nodes else clean(state.phase or waiting, limit=100)
 
