@@ -1,0 +1,156 @@
+"""Activations of a data set at chosen sites, batch by batch into a Zarr store that may be larger than memory."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Generator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .. import atomic
+from ..catalog import Estimate, Group, Result
+from ..errors import Problem, UserError
+from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress, RunStarted
+from ..manifest import Manifest
+from ..sites.site import HEADED, Site, parse
+from ..specs import Table
+from . import _cost, _pairs
+from .context import Context, Interrupted
+
+TITLE = "Activations"
+QUESTION = "What stands at these sites while the model reads this text?"
+GROUP: Group = "One forward pass"
+NEEDS = frozenset({"model", "data"})
+EXAMPLE: dict[str, Any] = {
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "data": {"train": {"source": "builtin:prose", "context": 64, "rows": 64}},
+    "params": {"sites": ["L2.resid_post", "L1.mlp_out"]},
+}
+STORE = "activations.zarr"
+
+
+class Params(Table):
+    """Which sites of which text, and how they are kept."""
+
+    sites: list[str] = Field(["resid_post"], min_length=1, description="such as L2.resid_post, L1.z, or mlp_out for every layer")
+    data: str = Field("train", description="which [data.NAME] to read")
+    batch_size: int = Field(16, ge=1, description="rows in one forward pass, and in one chunk of the store")
+    dtype: Literal["float32", "float16"] = Field("float32", description="precision of the store")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """Sites that are none, data that is not there."""
+    params: Params = manifest.params
+    problems = []
+    for index, text in enumerate(params.sites):
+        try:
+            parse(text)
+        except UserError as error:
+            problems.append(Problem(f"params.sites.{index}", f"{error.what}; {error.hint}", value=text))
+    if params.data not in manifest.data:
+        message = f"{params.data!r} is none of the manifest's data: {', '.join(manifest.data)}"
+        problems.append(Problem("params.data", message, value=params.data))
+    return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """A forward pass of the rows; the store's size is known once the model is."""
+    size, spec = _cost.parameters_of(manifest), manifest.data.get(manifest.params.data)
+    if size is None or spec is None or spec.rows is None:
+        return Estimate(None, None, None, ("known once model and data are read",))
+    tokens = spec.rows * (spec.context + 1)
+    return Estimate(_cost.seconds(2 * size.parameters * tokens), _cost.BASE_BYTES + 6 * size.parameters, None, size.notes)
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Read batch by batch; a batch that is on disk is not read again after a kill."""
+    started = time.monotonic()
+    manifest, params = context.manifest, context.manifest.params
+    assert isinstance(params, Params)
+    model, anatomy = yield from _pairs.loaded(manifest)
+    import zarr
+
+    from ..data.rows import load_rows
+    from ..sites.hooks import activations
+
+    yield Phase("reading data", manifest.data[params.data].source)
+    rows = load_rows(manifest.data[params.data], model.tokenizer, name=params.data)
+    ids = rows.ids.long()
+    if anatomy.context is not None and ids.shape[1] > anatomy.context:
+        raise UserError(
+            f"rows of {ids.shape[1]} tokens, but the model reads at most {anatomy.context}", f"use context = {anatomy.context - 1}"
+        )
+    sites = _pairs.sites_of(params.sites, anatomy.num_layers)
+    if placed := [site for site in sites if site.position is not None]:
+        raise UserError(f"params.sites: {placed[0]} names a position, but every position is kept", "leave the @ out")
+    for site in sites:
+        anatomy.check(site)
+    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    path = context.folder.path / STORE
+    ledger = context.checkpoint_path / "batches.json"
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    held = atomic.read_json(ledger)
+    done: list[dict[str, str]] = held if isinstance(held, list) and path.is_dir() else []
+    probe = activations(anatomy, ids[:1].to(model.device), sites)
+    group = zarr.open_group(path, mode="a" if done else "w")
+    arrays: dict[str, Any] = {}
+    for site in sites:
+        shape = (len(ids), *probe[site].shape[1:])
+        chunks = (params.batch_size, *probe[site].shape[1:])
+        if done:
+            arrays[str(site)] = group[str(site)]
+        else:
+            arrays[str(site)] = group.create_array(
+                str(site), shape=shape, chunks=chunks, dtype=params.dtype, dimension_names=_dims(site, len(shape)), fill_value=float("nan")
+            )
+    if not done:
+        tokens = group.create_array("input_ids", shape=tuple(ids.shape), dtype="int32", dimension_names=("row", "position"))
+        tokens[:] = ids.numpy().astype("int32")
+        group.attrs.update({"kind": "activations", "sites": [str(site) for site in sites], "source": manifest.data[params.data].source})
+    for name, array in arrays.items():
+        yield ArrayWritten(f"{STORE}/{name}", (), tuple(array.shape), len(done) * params.batch_size)
+    starts = range(0, len(ids), params.batch_size)
+    yield Phase("reading activations", f"{len(ids):,} rows")
+    began, before = time.monotonic(), len(done)
+    for index in range(before, len(starts)):
+        while (order := context.poll()) == "pause":
+            time.sleep(0.05)
+        if order == "stop":
+            raise Interrupted
+        start = starts[index]
+        batch = ids[start : start + params.batch_size]
+        seen = activations(anatomy, batch.to(model.device), sites)
+        hashes = {}
+        for site in sites:
+            block = seen[site].float().cpu().numpy().astype(params.dtype)
+            arrays[str(site)][start : start + len(batch)] = block
+            hashes[str(site)] = hashlib.sha256(block.tobytes()).hexdigest()
+        done.append(hashes)
+        atomic.write_json(ledger, done)
+        read = min(start + params.batch_size, len(ids))
+        rate = (time.monotonic() - began) / (index + 1 - before)
+        yield Checkpoint("checkpoint", index + 1)
+        yield Progress(read, len(ids), "rows", rate * (len(starts) - index - 1))
+        norms = {str(site): float(seen[site].float().pow(2).mean().sqrt()) for site in sites}
+        yield Metrics("rms", index, norms)
+    digests = {f"{STORE}/{site}": hashlib.sha256("".join(part[str(site)] for part in done).encode()).hexdigest() for site in sites}
+    values: dict[str, Any] = {
+        "arrays": [{"name": f"{STORE}/{name}", "shape": list(array.shape), "dtype": params.dtype} for name, array in arrays.items()],
+        "rows": len(ids),
+        "tokens": int(ids.numel()),
+        "seconds": time.monotonic() - started,
+    }
+    report = "\n".join(["# Activations", "", *(f"- `{row['name']}` {row['shape']} {row['dtype']}" for row in values["arrays"]), ""])
+    return Result(values, {"rows": len(ids), "sites": len(sites)}, report, digests)
+
+
+def _dims(site: Site, count: int) -> tuple[str, ...]:
+    """Names of a store's dimensions: the same name never has two sizes in one store."""
+    if site.name == "attn_pattern":
+        return ("row", "head", "position", "key") if count == 4 else ("row", "position", "key")
+    if site.name in HEADED:
+        head = "kv_head" if site.name in ("k", "v") else "head"
+        return ("row", "position", head, "head_dim") if count == 4 else ("row", "position", "head_dim")
+    return ("row", "position", "neuron" if site.name == "mlp_post" else "d_model")

@@ -1,0 +1,49 @@
+"""The kind activations: the store holds what the model says, opens with xarray, and is the same after a kill."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from inside import run_inside
+
+from interp_tui_engine.errors import ManifestError, UserError
+from interp_tui_engine.models.load import load_model
+from interp_tui_engine.sites.anatomy import anatomy_of
+from interp_tui_engine.sites.hooks import activations
+from interp_tui_engine.sites.site import parse
+
+DATA = {"train": {"source": "builtin:facts", "context": 12, "rows": 10}}
+PARAMS = {"sites": ["L2.resid_post", "L1.z", "L0.k.H1", "L1.attn_pattern"], "batch_size": 4}
+
+
+def test_the_store_is_what_the_model_says_and_the_same_after_a_kill(tmp_path):
+    done = run_inside("activations", PARAMS, tmp_path / "run", data=DATA)
+    tree = xr.open_datatree(done.folder.path / "activations.zarr", engine="zarr", consolidated=False)
+    ids = torch.tensor(tree["input_ids"].to_numpy()).long()
+    assert ids.shape == (10, 13)
+    anatomy = anatomy_of(load_model("builtin:tiny", device="cpu"))
+    for text in PARAMS["sites"]:
+        stored = tree[text]
+        np.testing.assert_allclose(stored.to_numpy(), activations(anatomy, ids, [parse(text)])[parse(text)].numpy(), rtol=1e-5, atol=1e-5)
+    assert tree["L1.z"].dims == ("row", "position", "head", "head_dim") and tree["L0.k.H1"].dims == ("row", "position", "head_dim")
+    assert run_inside("activations", PARAMS, tmp_path / "cut", data=DATA, cut=13) is None
+    again = run_inside("activations", PARAMS, tmp_path / "cut", data=DATA)
+    assert again.result.digests == done.result.digests
+    stored = xr.open_datatree(again.folder.path / "activations.zarr", engine="zarr", consolidated=False)["L2.resid_post"].to_numpy()
+    assert np.array_equal(stored, tree["L2.resid_post"].to_numpy())
+
+
+@pytest.mark.parametrize(
+    "changes, error, said",
+    [
+        ({"sites": ["L2.resid_pots"]}, ManifestError, "did you mean 'resid_post'"),
+        ({"sites": ["L9.resid_post"]}, UserError, "layers 0 to 3"),
+        ({"sites": ["L1.z@3"]}, UserError, "every position is kept"),
+        ({"data": "test"}, ManifestError, "none of the manifest's data"),
+    ],
+)
+def test_what_cannot_be_kept(tmp_path, changes, error, said):
+    with pytest.raises(error, match=said):
+        run_inside("activations", PARAMS | changes, tmp_path / "run", data=DATA)
