@@ -9,6 +9,9 @@ Baker, Wang, Hoogland & Murfet (2025), "Structural inference: interpreting small
 expectations over draws and healthy chains of the restricted (C) or the unrestricted run (full). L at a draw is its mean over the
 observable of the sampling data, L(w0) the unrestricted run's init_loss. Units: nats². Negative where the token's loss moves
 with L more than L itself does. All sums in float64.
+
+chi is a covariance and a shift: Cov_C(phi, L - l) + E_C[phi] (E_C[L - l] - E_full[L - l]). The shift tells parts apart by their size only;
+it prevails where the unrestricted samples lie much farther out than the restricted ones, and shrinks faster with localization.
 """
 
 from __future__ import annotations
@@ -41,29 +44,35 @@ class Baseline:
 
 class Response(NamedTuple):
     """One restriction: chi per token by observable; its mean over tokens and chains, and that mean's standard error over chains
-    (NaN for a single chain)."""
+    (NaN for a single chain). shift_share: of the sum of both parts' sizes, the shift's (NaN where both are 0)."""
 
     per_token: dict[str, PerToken]
     mean: dict[str, float]
     std_error: dict[str, float]
     healthy_chains: list[int]
+    shift_share: float
 
 
 def baseline(full: xr.Dataset, sampling: str, probes: Sequence[str]) -> Baseline:
     """From the store of the unrestricted run; `sampling` and `probes` are identifiers of observables in it."""
     chains = healthy_chains(full, sorted({sampling, *probes}))
     init = float(full["init_loss"].values[chains].mean(dtype=np.float64))
-    means = {obs: _token_means(losses_of(full, obs), chains) for obs in probes}
+    means = {obs: _token_means(losses_of(full, obs), chains)[0] for obs in probes}
     return Baseline(sampling, init, float(draw_means(losses_of(full, sampling), chains).mean()), means)
 
 
-def _token_means(losses: xr.DataArray, chains: Sequence[int], weights: Float[NDArray[np.float64], "chain draw"] | None = None) -> PerToken:
-    """Mean over chains and draws of the losses, or of their product with `weights`."""
-    total = np.zeros(losses.shape[2:])
+def _token_means(
+    losses: xr.DataArray, chains: Sequence[int], phi: Float[NDArray[np.float64], "chain draw"] | None = None
+) -> tuple[PerToken, PerToken]:
+    """Means over chains and draws of the losses, and of their products with phi (zeros without it), in one pass."""
+    total, product = np.zeros(losses.shape[2:]), np.zeros(losses.shape[2:])
     for chain, start, values in pieces(losses, chains):
-        part = np.ones(values.shape[0]) if weights is None else weights[chain, start : start + values.shape[0]]
-        total += np.tensordot(part, values.astype(np.float64), axes=1)
-    return total / (len(chains) * losses.shape[1])
+        part = values.astype(np.float64)
+        total += part.sum(0)
+        if phi is not None:
+            product += np.tensordot(phi[chain, start : start + values.shape[0]], part, axes=1)
+    count = len(chains) * losses.shape[1]
+    return total / count, product / count
 
 
 def response(restricted: xr.Dataset, base: Baseline) -> Response:
@@ -72,17 +81,20 @@ def response(restricted: xr.Dataset, base: Baseline) -> Response:
     chains = healthy_chains(restricted, sorted({base.sampling, *probes}))
     sampling = draw_means(losses_of(restricted, base.sampling), chains)
     phi = sampling - base.init_loss
-    per_token, mean, error = {}, {}, {}
+    per_token, mean, error, sizes = {}, {}, {}, np.zeros(2)
     for obs in probes:
         losses, elsewhere = losses_of(restricted, obs), base.sampling_mean - base.probes[obs]
         if losses.shape[2:] != elsewhere.shape:
             raise UserError(f"loss_{obs} has {losses.shape[2:]} rows and positions, {elsewhere.shape} in the unrestricted run")
-        per_token[obs] = (phi * sampling).mean() - _token_means(losses, chains, phi) - phi.mean() * elsewhere
+        here, with_phi = _token_means(losses, chains, phi)
+        per_token[obs] = (phi * sampling).mean() - with_phi - phi.mean() * elsewhere
+        shift = phi.mean() * (sampling.mean() - here - elsewhere)
+        sizes += np.abs(shift).sum(), np.abs(per_token[obs] - shift).sum()
         # a chain's own chi, mean over tokens: equally long chains average to the pooled one
         own = (phi * (sampling - draw_means(losses, chains))).mean(1) - phi.mean(1) * elsewhere.mean()
         mean[obs] = float(own.mean())
         error[obs] = float(own.std(ddof=1)) / math.sqrt(len(chains)) if len(chains) > 1 else math.nan
-    return Response(per_token, mean, error, chains)
+    return Response(per_token, mean, error, chains, float(sizes[0] / sizes.sum()) if sizes.sum() else math.nan)
 
 
 def probes_of(full: xr.Dataset, sampling: str, names: Sequence[str] | None, include_sampling: bool) -> list[str]:

@@ -23,6 +23,8 @@ from .context import Context
 from .susceptibilities import Params
 
 TREE = "susceptibilities.zarr"
+MOSTLY_SHIFT = 0.9
+"""Share of the shift (see the estimator) from which parts differ in size more than in kind."""
 TOP = 8
 """Tokens named for each part: those that respond most, whichever way."""
 
@@ -83,6 +85,7 @@ def result(context: Context, sampled: Sampled, responses: Responses) -> Generato
         "mean": {part.name: responses.by_name(by_part.get(part.name), "mean") for part in parts},
         "std_error": {part.name: responses.by_name(by_part.get(part.name), "std_error") for part in parts},
         "parameters": {part.name: part.parameters for part in sampled.parts},
+        "shift_share": {name: found.shift_share if math.isfinite(found.shift_share) else None for name, found in by_part.items()},
         "rhat": {part.name: part.rhat for part in sampled.parts},
         "failed_chains": {part.name: part.failed for part in sampled.parts if part.failed},
         "top_tokens": {name: _top(found, names, context_ids, texts) for name, found in by_part.items()},
@@ -159,6 +162,10 @@ def _report(context: Context, values: Mapping[str, Any]) -> str:
     for part, tokens in list(values["top_tokens"].items())[:40]:
         said = ", ".join(f"{quoted(token['token'], 40)} {token['value']:+.2g}" for token in tokens[:5])
         lines.append(f"- {part}: {said}")
+    shifted = [part for part, share in values["shift_share"].items() if share is not None and share > MOSTLY_SHIFT]
+    if shifted:
+        said = f"- {len(shifted)} of {len(values['restrictions'])} parts respond almost as one"
+        lines += ["", f"{said}: the whole model's samples lie farther out than theirs; raise localization to see them apart"]
     unmixed = [part for part, rhat in values["rhat"].items() if rhat is not None and rhat > 1.1]
     lines += ["", f"- R̂ above 1.1 in {', '.join(unmixed[:12])}: more draws or burn-in would settle them"] if unmixed else []
     lines += [

@@ -66,6 +66,16 @@ def test_means_are_those_of_the_tokens_and_errors_those_of_the_chains():
     assert np.isnan(response(store({k: v[[0]] for k, v in data.items()}).dataset, base).std_error["code"])
 
 
+def test_the_shift_is_what_a_part_that_does_not_covary_responds_by():
+    """A loss of its own that never varies within a chain or between them has no covariance with anything: all of chi is shift."""
+    data = noisy(1)
+    base = baseline(store(noisy(0)).dataset, "pile", ["code"])
+    still = {obs: np.broadcast_to(v[:1, :1], v.shape) for obs, v in data.items()}
+    assert response(store(still).dataset, base).shift_share == pytest.approx(1.0, abs=1e-6)
+    alike = baseline(store(data).dataset, "pile", ["code"])
+    assert response(store(data).dataset, alike).shift_share == pytest.approx(0.0, abs=1e-9), "nothing shifts against itself"
+
+
 @pytest.mark.parametrize("keep", [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
 def test_a_linear_gaussian_case_solved_by_hand(keep):
     """K = sum h w^2 / 2 is sampled, w ~ N(0, Sigma) with the Sigma of the discretised process; the probes are g.w + c. phi = K, and
