@@ -91,13 +91,20 @@ async def ready(pilot: Any) -> InspectView:
     return pilot.app.screen.query_one(InspectView)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what a key brings about: keys are handled one after another, but not before `press` returns."""
+    for _ in range(1000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came about")
+
+
 async def type_filter(pilot: Any, text: str) -> None:
     await pilot.press("slash")
-    while not isinstance(pilot.app.focused, Input):
-        await asyncio.sleep(0.01)
+    await until(lambda: isinstance(pilot.app.focused, Input))
     await pilot.press(*text)
-    while pilot.app.screen.query_one(InspectView).filter != text:
-        await asyncio.sleep(0.01)
+    await until(lambda: pilot.app.screen.query_one(InspectView).filter == text)
 
 
 @pytest.mark.parametrize(
@@ -158,17 +165,16 @@ async def test_keys_filter_sort_and_show_the_card(make_run: Callable[..., RunFol
         table = view.query_one(ListTable)
         await type_filter(pilot, "layer=3")
         await pilot.press("enter")
-        await pilot.pause(0.05)
+        await until(lambda: app.focused is table)
         assert [row.key for row in table.rows] == ["L3:D12", "L3:D99"]
         await pilot.press("o", "o")  # by effect: the one that has one comes first
-        assert [row.key for row in table.rows] == ["L3:D99", "L3:D12"]
+        await until(lambda: [row.key for row in table.rows] == ["L3:D99", "L3:D12"])
         assert table.key == "L3:D12", "the cursor stays on its feature"
         await pilot.press("escape")
-        await pilot.pause(0.05)
-        assert len(table.rows) == 5 and isinstance(app.screen, RunScreen)
+        await until(lambda: len(table.rows) == 5)
+        assert isinstance(app.screen, RunScreen)
         await pilot.press("escape")
-        await pilot.pause(0.2)
-        assert not isinstance(app.screen, RunScreen)
+        await until(lambda: not isinstance(app.screen, RunScreen))
 
 
 async def test_a_run_without_a_readable_table_says_so(make_run: Callable[..., RunFolder]) -> None:
@@ -198,10 +204,7 @@ async def test_fifty_thousand_features_are_made_as_they_are_looked_at(make_run: 
         table = view.query_one(ListTable)
         await pilot.press("end", "o")
         await type_filter(pilot, "auroc>.5")
-        for _ in range(500):
-            if view._shown == ("auroc>.5", 1):
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: view._shown == ("auroc>.5", 1))
         assert len(table.rows) == sum(value > 0.5 for value in big["auroc"])
         assert len(set(made)) < 600, "only rows that were on the screen"
 
