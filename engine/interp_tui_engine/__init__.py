@@ -34,6 +34,8 @@ _HOMES = {
     "activation_patch": "one_pass",
     "causal_trace": "one_pass",
     "logit_lens": "one_pass",
+    "plot_attention": "plots",
+    "plot_circuit": "plots",
 }
 
 __all__ = [
@@ -54,6 +56,8 @@ __all__ = [
     "load_rows",
     "logit_lens",
     "match",
+    "plot_attention",
+    "plot_circuit",
     "preview_weight_restriction",
     "run",
     "sample",
@@ -74,6 +78,7 @@ if TYPE_CHECKING:
     from .models.load import load_model
     from .models.restrictions.masks import create_param_masks, preview_weight_restriction
     from .one_pass import activation_patch, causal_trace, logit_lens
+    from .plots import plot_attention, plot_circuit
     from .probes.linear import LinearProbe
     from .sae_training import train_sae
     from .samplers.settings import SamplerConfig

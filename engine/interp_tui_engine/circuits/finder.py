@@ -44,6 +44,8 @@ class Circuit:
     clean_metric: float
     empty_metric: float
     scores: dict[Node, float] = field(default_factory=dict)
+    heads_per_kv: int = 1
+    """Heads that share one head of keys and values."""
 
     def summary(self) -> str:
         """The circuit in a few lines, strongest nodes first."""
@@ -104,6 +106,7 @@ def describe(behaviour: Behaviour, nodes: Sequence[Node], threshold: float, scor
         behaviour.whole,
         behaviour.empty,
         scores,
+        behaviour.anatomy.heads("z") // behaviour.anatomy.heads("v"),
     )
 
 

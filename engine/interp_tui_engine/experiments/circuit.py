@@ -11,8 +11,9 @@ from pydantic import Field
 
 from ..catalog import Estimate, Group, Result
 from ..errors import Problem
-from ..events import Event, Metrics, Phase, RunStarted
+from ..events import Artifact, Event, Metrics, Phase, RunStarted
 from ..manifest import Manifest
+from ..plots import plot_circuit
 from . import _cost, _pairs
 from ._steps import Numbers, Steps, digest, write_arrays
 from .context import Context
@@ -115,6 +116,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     arrays["edge_effect"] = (("edge",), np.array([row["effect"] for row in values["edges"]], np.float32))
     attrs = {"nodes": [row["name"] for row in values["nodes"]], "edges": [row["name"] for row in values["edges"]]}
     yield from write_arrays(context.folder.path, STORE, arrays, attrs)
+    (context.folder.path / "figures").mkdir(exist_ok=True)
+    plot_circuit(values, context.folder.path / "figures" / "circuit.svg", f"circuit: {manifest.name}")
+    yield Artifact("figures/circuit.svg", "the circuit")
     values["seconds"] = time.monotonic() - started
     headline = {"nodes": len(nodes), "faithfulness": found.faithfulness, "completeness": found.completeness}
     return Result(values, headline, _report(params, found, values), {f"{STORE}/{name}": digest(a) for name, (_, a) in arrays.items()})
@@ -141,6 +145,7 @@ def _values(found: Circuit, stable: float | None, reach: float) -> dict[str, Any
         "stability": stable,
         "clean_metric": found.clean_metric,
         "empty_metric": found.empty_metric,
+        "heads_per_kv": found.heads_per_kv,
     }
 
 
@@ -159,6 +164,8 @@ def _report(params: Params, found: Circuit, values: dict[str, Any]) -> str:
         "",
         f"{params.metric} {found.clean_metric:.4g} with all nodes, {found.empty_metric:.4g} with none ({params.ablation} ablation); "
         f"a node stays if the circuit changes by {params.threshold:.0%} of that without it.",
+        "",
+        "![the circuit](figures/circuit.svg)",
         "",
         "| node | lost without it |",
         "|---|---:|",
