@@ -48,5 +48,12 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def _megabytes(value: Any) -> int:
-    tensors = [v for v in value.values() if isinstance(v, torch.Tensor)]
-    return 1 + sum(t.numel() * t.element_size() for t in tensors) // (1 << 20)
+    """What the tensors in it take, in MiB, rounded up."""
+    return 1 + _bytes(value) // (1 << 20)
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return sum(_bytes(item) for item in inside)
