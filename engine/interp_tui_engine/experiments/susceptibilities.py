@@ -41,9 +41,9 @@ EXAMPLE: dict[str, Any] = {
     },
     "params": {
         "restrictions": ["l0h0", "l1h2", "l2h5", "l3h7", "l3 mlp"],
-        "lr": 3e-4,
+        "lr": 3e-5,
         "n_beta": 30.0,
-        "localization": 1000.0,
+        "localization": 30000.0,
         "num_chains": 2,
         "num_draws": 20,
         "num_burnin_steps": 10,
