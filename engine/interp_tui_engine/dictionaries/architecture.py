@@ -63,7 +63,7 @@ def preactivations(weights: Weights, x_BD: Float[Tensor, "b d"]) -> Float[Tensor
 
 def squared_error(x_BD: Float[Tensor, "b d"], reconstruction_BD: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """Mean over the batch of ‖x − x̂‖², in float32."""
-    return (x_BD.float() - reconstruction_BD.float()).square().sum(1).mean()
+    return F.mse_loss(reconstruction_BD.float(), x_BD.float(), reduction="sum") / x_BD.shape[0]
 
 
 def reconstruct(weights: Weights, codes: Codes) -> Float[Tensor, "b d"]:

@@ -144,7 +144,7 @@ class _Sums:
         self.loss += loss
         self.error += error * count
         self.x += x_BD.sum(0)
-        self.x_squared += x_BD.square().sum()
+        self.x_squared += torch.linalg.vector_norm(x_BD).to(self.x_squared.dtype).square()
         self.fired += fired
 
     def running(self, dead_fraction: float) -> Running:
