@@ -10,6 +10,7 @@ Activations are standardised by the training rows' mean and standard deviation. 
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..errors import UserError
 Kind = Literal["logistic", "ridge", "mean_difference", "mlp"]
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]
+NETWORK_EPOCHS = 150
 LINEAR = ("logistic", "ridge", "mean_difference")
 
 
@@ -78,7 +80,10 @@ def fit(kind: Kind, x: Floats, y: Labels, *, strength: float, seed: int) -> Line
     if kind == "mlp":
         from sklearn.neural_network import MLPClassifier
 
-        return _Network(MLPClassifier((64,), alpha=strength, max_iter=400, random_state=seed).fit(scaled, y), mean, std)
+        network = MLPClassifier((64,), alpha=strength, max_iter=NETWORK_EPOCHS, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a network still improving on its training rows is no news: held-out rows judge it
+            return _Network(network.fit(scaled, y), mean, std)
     if kind == "mean_difference":
         if classes > 2:
             raise UserError(f"mean_difference tells two classes apart, and there are {classes}", "use probe = 'logistic'")
