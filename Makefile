@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # An exact version takes the CPU build where the registry has one; a range would pull several GB of CUDA packages.
 TORCH  ?= torch==2.13.0
+# Tests run side by side, a file at a time, each with one thread: two processes with two threads each would wait for each other.
+JOBS   ?= 2
 
 .PHONY: setup demo test test-real check bench smollm2 app snapshots clean
 
@@ -27,7 +29,7 @@ app: $(VENV)/.core                         ## open the workbench
 	$(BIN)/interp-tui
 
 test: $(VENV)/.dev                         ## the whole test suite
-	$(BIN)/python -m pytest -m "not real and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not real and not gpu" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-real: $(VENV)/.dev smollm2            ## the tests and manifests that need a real model
 	$(BIN)/python -m pytest -m real

@@ -1,6 +1,6 @@
 """A run killed at random moments and resumed ends with the same numbers, and its log is whole.
 
-Five kills here; `INTERP_TUI_KILLS=20 pytest tests/engine/test_kill.py` for more.
+Four kills here; `INTERP_TUI_KILLS=20 pytest tests/engine/test_kill.py` for more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.events import RunFinished
 from interp_tui_engine.runfolder import EventTail, RunFolder
 
-KILLS = int(os.environ.get("INTERP_TUI_KILLS", "5"))
+KILLS = int(os.environ.get("INTERP_TUI_KILLS", "4"))
 
 REQUEST = """
 kind = "llc"

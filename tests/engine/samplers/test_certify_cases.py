@@ -15,7 +15,7 @@ from interp_tui_engine.samplers.toy import LinearNetwork, Monomial, Quadratic
 @pytest.mark.parametrize(
     "loss",
     [Quadratic([1.0, 3.0]), Monomial([1, 2]), Monomial([0, 3, 1]), LinearNetwork((3, 2, 4), 1), LinearNetwork((3, 4, 3, 2), 2)],
-    ids=repr,
+    ids=["quadratic", "monomial", "monomial with a free weight", "reduced rank", "deep linear"],
 )
 def test_gradients_are_those_of_the_loss_and_vanish_at_the_anchor(loss):
     w = (loss.anchor + torch.randn(5, loss.anchor.numel())).requires_grad_(True)
