@@ -10,6 +10,7 @@ A model in bfloat16 or float16 computes with its own low-precision copy; the cha
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -138,12 +139,9 @@ class ChainWeights:
                 self.leaves[slot.name].grad = self._packed_gradient[slot.start : slot.stop].view(slot.shape)
             else:
                 blocks = tuple(block for block in space.blocks if block.slot is slot)
-                self.leaves[slot.name].register_post_accumulate_grad_hook(partial(self._gradient_is_whole, blocks))  # type: ignore[no-untyped-call]
-
-    def _gradient_is_whole(self, blocks: Sequence[Block], leaf: Tensor) -> None:
-        if self.on_gradient is not None:
-            self.on_gradient(blocks)
-            leaf.grad = None
+                # a weak reference: a leaf that held its chain would keep it in memory, in a cycle, after the chain has ended
+                hook = partial(_gradient_is_whole, weakref.ref(self), blocks)
+                self.leaves[slot.name].register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
 
     def zero_gradients(self) -> None:
         """Forget the gradients; those of large parameters give their memory back."""
@@ -179,6 +177,13 @@ class ChainWeights:
         self.flat.copy_(flat)
         for block in self.space.blocks:
             self.publish(block)
+
+
+def _gradient_is_whole(weights: weakref.ref[ChainWeights], blocks: Sequence[Block], leaf: Tensor) -> None:
+    chain = weights()
+    if chain is not None and chain.on_gradient is not None:
+        chain.on_gradient(blocks)
+        leaf.grad = None
 
 
 def named_parameters(module: nn.Module, masks: Masks | None) -> tuple[dict[str, Tensor], Masks | None]:

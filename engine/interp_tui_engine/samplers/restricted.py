@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .language_model import LossFn, find_head, functional_losses, fused_losses, plain_losses, tie_gradients, with_parameters
+from .language_model import Head, LossFn, find_head, functional_losses, fused_losses, plain_losses, tie_gradients, with_parameters
 from .losses import plain_cross_entropy
 from .parameters import Masks, ParameterSpace, named_parameters
 from .partial import install_slabs
@@ -41,10 +42,11 @@ class RestrictedModel:
         prefixes: Prefixes,
     ) -> None:
         self.space, self._slabs = moving(model, masks)
-        self._model, self._loss_fn, self._budget, self._prefixes = model, loss_fn, budget, prefixes
+        self._model, self._loss_fn, self._prefixes = model, loss_fn, prefixes
         self._stateless: dict[Cut | None, tuple[nn.Module, Injected | None]] = {}
-        self._below = _Below(model, self._losses)
         self.head = None if loss_fn is not None else find_head(with_parameters(model, {}), sample, budget)
+        self._losses = _Losses(loss_fn, self.head, budget)
+        self._below = _Below(model, self._losses)
         wanted = () if masks is None or loss_fn is not None else tuple(slot.name for slot in self.space.slots)
         self._rows_first = False
         self.cut = self._that_works(cut_of(model, wanted), sample)
@@ -95,11 +97,6 @@ class RestrictedModel:
         install_slabs(model, {name: slab for name, slab in self._slabs.items() if name in leaves}, leaves)
         return model, None if cut is None else cut.shorten(model)
 
-    def _losses(self, model: nn.Module, ids: Int[Tensor, "b t1"], tied: TiedGradient | None = None) -> Float[Tensor, "b t"]:
-        if self._loss_fn is not None:
-            return _checked(self._loss_fn(model, ids), ids)
-        return plain_losses(model, ids) if self.head is None else fused_losses(model, self.head, ids, self._budget, tied)
-
     def _that_works(self, cut: Cut | None, sample: Tensor) -> Cut | None:
         """The cut, if going on from it gives the losses of the whole model; a model that shares more between blocks does not."""
         if cut is None:
@@ -122,6 +119,20 @@ class RestrictedModel:
 
 
 @final
+@dataclass(frozen=True)
+class _Losses:
+    """Per-token losses of a copy of the model. A value, not a method: what holds it must not hold the chains' space."""
+
+    loss_fn: LossFn | None
+    head: Head | None
+    budget: int
+
+    def __call__(self, model: nn.Module, ids: Int[Tensor, "b t1"], tied: TiedGradient | None = None) -> Float[Tensor, "b t"]:
+        if self.loss_fn is not None:
+            return _checked(self.loss_fn(model, ids), ids)
+        return plain_losses(model, ids) if self.head is None else fused_losses(model, self.head, ids, self.budget, tied)
+
+
 class _Below:
     """The lower layers, for one chain: model copies that are run up to a cut, from the rows or from a lower cut."""
 

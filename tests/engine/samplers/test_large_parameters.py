@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -113,3 +115,14 @@ def test_memory_that_runs_out_after_some_weights_moved_ends_the_run(monkeypatch)
     with pytest.raises(RunFailed, match="in the middle of an update"):
         chain.step()
     assert calls == [1], "the step must not be tried again"
+
+
+def test_a_chain_that_has_ended_gives_its_memory_back_at_once():
+    chain = chain_after(2, eager=True)
+    weights, leaf = weakref.ref(chain.weights), weakref.ref(next(iter(chain.weights.leaves.values())))
+    gc.disable()
+    try:
+        del chain
+        assert weights() is None and leaf() is None, "a cycle keeps it until the next collection: a model's worth of memory"
+    finally:
+        gc.enable()
