@@ -7,37 +7,28 @@ from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
 from textual.widgets import Static
 
 from interp_tui.numbers import number
 from interp_tui.runstate import RunState
 from interp_tui.runstate import number as finite
 from interp_tui.sanitise import clean
-from interp_tui.widgets.facts import Fact, Facts, column, rich_style
+from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.heat import Scale
 from interp_tui.widgets.heatmap import Grid, Heatmap
 
-from .base import WIDE, RunView, scalars
+from .base import scalars
+from .grid import GridView
 from .recovery_cells import token_labels
 
 SCORES = ("induction", "previous_token", "duplicate_token", "copying")
 
 
-class AttentionView(RunView):
+class AttentionView(GridView):
     """Layer × head by one score; enter opens the head under the cursor, and goes back."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("attention",)
-    DEFAULT_CSS = """
-    AttentionView #head { height: 1; margin-bottom: 1; }
-    AttentionView #body { height: 1fr; layout: vertical; }
-    AttentionView Heatmap { height: 1fr; }
-    AttentionView #side { height: auto; width: 100%; margin-top: 1; }
-    AttentionView.-wide #body { layout: horizontal; }
-    AttentionView.-wide #side { width: 40; height: 100%; border-left: solid $rule; padding: 0 0 0 2; margin-top: 0; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "next(1)", "Score/head", id="attention.next", tooltip="the next score, or the next head's pattern"),
         Binding("S", "next(-1)", "Score or head before", show=False, id="attention.before"),
@@ -56,19 +47,6 @@ class AttentionView(RunView):
         self.opened: tuple[int, int] | None = None
         """Layer and head whose pattern is shown, or None for the overview."""
         self.waiting = ""
-
-    def compose(self) -> ComposeResult:
-        yield Static(id="head")
-        with Container(id="body"):
-            yield Heatmap(id="grid")
-            yield Facts(id="side")
-
-    def on_focus(self) -> None:
-        self.query_one(Heatmap).focus()
-
-    def on_resize(self) -> None:
-        self.set_class(self.app.size.width >= WIDE, "-wide")
-        super().on_resize()
 
     def take(self, state: RunState, waiting: str) -> None:
         for batch in state.cells.values():
@@ -104,11 +82,8 @@ class AttentionView(RunView):
         values = [[self._weight(query, key) for key in count] for query in count]
         heatmap.show(Grid(self.tokens, self.tokens, values, Scale(0.0, 1.0), least=3, decimals=2))
 
-    def draw_tables(self) -> None:
-        self.query_one(Facts).show(self._facts(), flat=not self.has_class("-wide"))
-
     def _head(self) -> Text:
-        muted, accent = (rich_style(self.app.theme_variables.get(name, "")) for name in ("muted", "accent"))
+        muted, accent = self.named_styles()
         text = Text(self.waiting, muted, end="", no_wrap=True, overflow="ellipsis")
         if not self.tokens:
             return text
@@ -139,7 +114,7 @@ class AttentionView(RunView):
         row = rows[query] if isinstance(rows, list) and query < len(rows) else None
         return finite(row[key]) if isinstance(row, list) and key < len(row) else None
 
-    def _facts(self) -> list[Fact]:
+    def facts(self) -> list[Fact]:
         heatmap = self.query_one(Heatmap)
         if not self.tokens:
             return []
@@ -160,10 +135,6 @@ class AttentionView(RunView):
             if value is not None:
                 facts.append(Fact(name.replace("_", " "), f"{value:.2f}", roomy=self.opened is not None))
         return facts
-
-    @on(Heatmap.Moved)
-    def _moved(self) -> None:
-        self.draw_tables()
 
     @on(Heatmap.Selected)
     def _selected(self) -> None:

@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import on
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
 from textual.widgets import Static
 
 from interp_tui.numbers import number
 from interp_tui.runstate import RunState
 from interp_tui.runstate import number as finite
-from interp_tui.widgets.facts import Fact, Facts, column, rich_style
+from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.heat import Scale
 from interp_tui.widgets.heatmap import Grid, Heatmap
 
-from .base import WIDE, RunView, scalars
+from .base import scalars
+from .grid import GridView
 from .recovery_cells import token_labels
 
 SHOWN = (
@@ -31,18 +29,10 @@ SHOWN = (
 )
 
 
-class LensView(RunView):
+class LensView(GridView):
     """A heatmap layer × token; the cursor's cell lists its likeliest tokens."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("logit_lens",)
-    DEFAULT_CSS = """
-    LensView #head { height: 1; margin-bottom: 1; }
-    LensView #body { height: 1fr; layout: vertical; }
-    LensView Heatmap { height: 1fr; }
-    LensView #side { height: auto; width: 100%; margin-top: 1; }
-    LensView.-wide #body { layout: horizontal; }
-    LensView.-wide #side { width: 40; height: 100%; border-left: solid $rule; padding: 0 0 0 2; margin-top: 0; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "quantity(1)", "Show", id="lens.quantity", tooltip="probability, likeliest token, rank, entropy or KL"),
         Binding("S", "quantity(-1)", "Show before", show=False, id="lens.quantity.before"),
@@ -58,19 +48,6 @@ class LensView(RunView):
         self.placed = False
         self.waiting = ""
 
-    def compose(self) -> ComposeResult:
-        yield Static(id="head")
-        with Container(id="body"):
-            yield Heatmap(corner="layer", id="grid")
-            yield Facts(id="side")
-
-    def on_focus(self) -> None:
-        self.query_one(Heatmap).focus()
-
-    def on_resize(self) -> None:
-        self.set_class(self.app.size.width >= WIDE, "-wide")
-        super().on_resize()
-
     def take(self, state: RunState, waiting: str) -> None:
         for batch in state.cells.values():
             layer = batch.get("layer")
@@ -84,8 +61,8 @@ class LensView(RunView):
     async def draw_plots(self) -> None:
         """The heatmap costs only what is seen of it."""
         heatmap = self.query_one(Heatmap)
-        heatmap.display = bool(self.tokens)
-        muted, accent = (rich_style(self.app.theme_variables.get(name, "")) for name in ("muted", "accent"))
+        heatmap.display, heatmap.corner = bool(self.tokens), "layer"
+        muted, accent = self.named_styles()
         head = Text(self.waiting, muted, end="", no_wrap=True, overflow="ellipsis")
         if self.tokens:
             head.append(SHOWN[self.shown][1], f"bold {accent}")
@@ -109,9 +86,6 @@ class LensView(RunView):
             self.placed = True
             heatmap.move_to(0, len(columns) - 1)
 
-    def draw_tables(self) -> None:
-        self.query_one(Facts).show(self._facts(), flat=not self.has_class("-wide"))
-
     def _value(self, layer: int, place: int, name: str) -> float | None:
         cells = self.rows.get(layer, {}).get(name)
         cell = cells[place] if isinstance(cells, list) and place < len(cells) else None
@@ -127,7 +101,7 @@ class LensView(RunView):
         shares = probs[place] if isinstance(probs[place], list) else []
         return [(word, finite(share)) for word, share in zip(token_labels(words[place]), shares, strict=False)]
 
-    def _facts(self) -> list[Fact]:
+    def facts(self) -> list[Fact]:
         heatmap = self.query_one(Heatmap)
         if not self.tokens or heatmap.column >= len(self.tokens):
             return []
@@ -144,10 +118,6 @@ class LensView(RunView):
         for index, (word, share) in enumerate(self._top(layer, place)):
             facts.append(Fact("likeliest" if not index else " ", f"{number(share, 3):>7}  {word}", roomy=index > 0))
         return facts
-
-    @on(Heatmap.Moved)
-    def _moved(self) -> None:
-        self.draw_tables()
 
     def action_quantity(self, by: int) -> None:
         self.shown = (self.shown + by) % len(SHOWN)

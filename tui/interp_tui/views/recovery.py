@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
+from textual.widget import Widget
 from textual.widgets import Static
 
 from interp_tui.numbers import number
 from interp_tui.runstate import RunState
-from interp_tui.widgets.facts import Fact, Facts, column, rich_style
+from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.heat import Scale
 from interp_tui.widgets.heatmap import Grid, Heatmap
 
-from .base import WIDE, RunView, scalars
+from .base import scalars
+from .grid import GridView
 from .recovery_cells import PairGrid, Recovered, token_labels
 
 STRIP = 24
 """Cells of the strip from the corrupt metric to the clean one."""
 
 
-class RecoveryView(RunView):
+class RecoveryView(GridView):
     """A heatmap of one kind of site; the cursor's cell is read out beside it, or below it where there is no room."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("causal_trace",)
     DEFAULT_CSS = """
-    RecoveryView #head { height: auto; max-height: 4; }
+    RecoveryView #head { height: auto; max-height: 4; margin-bottom: 0; }
     RecoveryView #sites { height: 1; margin-bottom: 1; }
-    RecoveryView #body { height: 1fr; layout: vertical; }
-    RecoveryView Heatmap { height: 1fr; }
-    RecoveryView #side { height: auto; width: 100%; margin-top: 1; }
-    RecoveryView.-wide #body { layout: horizontal; }
-    RecoveryView.-wide #side { width: 46; height: 100%; border-left: solid $rule; padding: 0 0 0 2; margin-top: 0; }
+    RecoveryView.-wide #side { width: 46; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "site(1)", "Site", id="recovery.site", tooltip="the next kind of site"),
@@ -60,19 +56,9 @@ class RecoveryView(RunView):
         self.done = 0.0
         self.waiting = ""
 
-    def compose(self) -> ComposeResult:
-        yield Static(id="head")
+    def above(self) -> Iterator[Widget]:
+        yield from super().above()
         yield Static(id="sites")
-        with Container(id="body"):
-            yield Heatmap(id="grid")
-            yield Facts(id="side")
-
-    def on_focus(self) -> None:
-        self.query_one(Heatmap).focus()
-
-    def on_resize(self) -> None:
-        self.set_class(self.app.size.width >= WIDE, "-wide")
-        super().on_resize()
 
     def take(self, state: RunState, waiting: str) -> None:
         fresh = not self.found.pairs
@@ -98,9 +84,6 @@ class RecoveryView(RunView):
         heatmap.corner = "head" if self.opened is not None else "layer"
         values = [[self.found.value(self.pair, place) for place in row] for row in places]
         heatmap.show(Grid(rows, columns, values, Scale(-1.0, 1.0), least=3, decimals=2))
-
-    def draw_tables(self) -> None:
-        self.query_one(Facts).show(self._facts(), flat=not self.has_class("-wide"))
 
     # -- what is shown
 
@@ -131,7 +114,7 @@ class RecoveryView(RunView):
         return row[min(heatmap.column, len(row) - 1)]
 
     def _head(self, shown: PairGrid | None) -> Text:
-        muted, accent = (rich_style(self.app.theme_variables.get(name, "")) for name in ("muted", "accent"))
+        muted, accent = self.named_styles()
         if shown is None:
             return Text(self.waiting, muted, end="")
         text = Text(end="", overflow="ellipsis", no_wrap=True)
@@ -151,7 +134,7 @@ class RecoveryView(RunView):
 
     def _sites(self) -> Text:
         """The kinds of site, the one shown marked; and which pair."""
-        muted, accent = (rich_style(self.app.theme_variables.get(name, "")) for name in ("muted", "accent"))
+        muted, accent = self.named_styles()
         names = [*self.found.sites, *(["heads"] if self.found.heads else [])]
         text = Text("site ", muted, end="", overflow="ellipsis", no_wrap=True)
         left, right = ("<", ">") if self.app.has_class("-ascii") else ("‹", "›")
@@ -169,7 +152,7 @@ class RecoveryView(RunView):
             text.append(f"   {which}", muted)
         return text
 
-    def _facts(self) -> list[Fact]:
+    def facts(self) -> list[Fact]:
         shown = self._shown
         if shown is None or not shown.tokens or not self.found.layers:
             return []
@@ -208,7 +191,6 @@ class RecoveryView(RunView):
     def _moved(self, event: Heatmap.Moved) -> None:
         if not self._all_heads:
             self.token = event.column
-        self.draw_tables()
 
     @on(Heatmap.Selected)
     def _selected(self) -> None:
