@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
@@ -16,12 +16,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import RunFailed
 from . import mala, metrics
 from .batches import BatchOrder
 from .noise import NoiseSource
 from .parameters import Block, ChainWeights
-from .pieces import Pieces, out_of_memory
+from .pieces import Pieces
 from .problem import Observable, Problem, RowLoss, take
 from .record import ChainRecord
 from .registry import METHODS, Kernel
@@ -59,11 +58,7 @@ class Chain:
         self._noise = [NoiseSource(config.init_seed, record.chain, blocks, "step", problem.space.device) for _ in range(stripes)]
         widest = max(b.stop - b.start for b in problem.space.blocks)
         self._scratch = [torch.empty(widest, device=problem.space.device) for _ in range(stripes)]
-        self.want_distance = self._measure = True
-        self._eager = problem.space.device.type == "cpu"  # elsewhere memory runs out in earnest, and a step must be one that can be redone
-        self._applied: set[int] = set()
-        """Blocks that have had this step's update."""
-        self._parts: list[tuple[float, float, Tensor | None]] = []
+        self.want_distance = True
         if config.init_noise:
             self._add_init_noise(config.init_noise, record.chain)
 
@@ -82,48 +77,31 @@ class Chain:
         """Gradient at the weights, update, record; observables if this step is a draw."""
         record = self.records[0]
         step = record.now.step
-        check = self._config.acceptance_at(step)  # it compares gradients before and after, so they must outlive the backward pass
-        self._measure, self.want_distance = self.want_distance or step + 1 == self._config.num_sgld_steps, False
-        losses = self._pieces.run(lambda: self._gradient(step, record.chain, eager=self._eager and check is None))
+        losses = self._pieces.run(lambda: self._gradient(step, record.chain))
+        if not math.isfinite(float(losses.mean(dtype=np.float64))):
+            raise NonFinite("the loss is not finite")
+        check = self._config.acceptance_at(step)
         start = None if check is None else (self.weights.flat.clone(), [g.clone() for _, g in self.weights.gradients()])
         measured = self._observe(record, step, lambda: self._update(step))
         if check is not None and start is not None:
             record.push("acceptance", check, self._acceptance(step, float(losses.mean(dtype=np.float64)), *start))
         record.stepped(step, losses, losses.size, *measured)
 
-    def _gradient(self, step: int, chain: int, *, eager: bool) -> NDArray[np.float32]:
-        """Gradients of the step's batch in the leaves, and its losses.
-
-        eager: update each large parameter as soon as its gradient is whole, while it is still in cache, and let the gradient go: a pass
-        over memory as large as the model less, and its gradients never stand in memory together.
-        """
+    def _gradient(self, step: int, chain: int) -> NDArray[np.float32]:
         batches = self._order.step(step, chain)
         total = sum(int(rows.shape[0]) for rows in batches) * self._problem.positions
         self.weights.zero_gradients()
-        parts = [part for rows in batches for part in self._pieces.split(rows)]
         found = []
-        for number, part in enumerate(parts, start=1):
-            losses = self._loss(self._problem.batch(part))
-            if not math.isfinite(float(losses.detach().sum(dtype=torch.float64))):
-                raise NonFinite("the loss is not finite")
-            if eager and number == len(parts):
-                self.weights.on_gradient = partial(self._apply, step)
-            try:
+        for rows in batches:
+            for part in self._pieces.split(rows):
+                losses = self._loss(self._problem.batch(part))
                 (losses.sum() / total).backward()  # type: ignore[no-untyped-call]
-            except (RuntimeError, MemoryError) as error:
-                if self._applied and out_of_memory(error):  # some weights have moved: this step cannot be tried again
-                    raise RunFailed(
-                        "out of memory in the middle of an update", "Lower batch_size; resume starts at the checkpoint."
-                    ) from error
-                raise
-            finally:
-                self.weights.on_gradient = None
-            found.append(losses.detach())
+                found.append(losses.detach())
         return torch.cat(found).cpu().numpy()
 
     def _acceptance(self, step: int, loss: float, start: Tensor, gradients: list[Tensor]) -> float:
         """MALA's acceptance of the update just made, from one more gradient on the same batch."""
-        after = self._pieces.run(lambda: self._gradient(step, self.records[0].chain, eager=False))
+        after = self._pieces.run(lambda: self._gradient(step, self.records[0].chain))
         log_ratio = self._config.n_beta * (loss - float(after.mean(dtype=np.float64)))
         for (block, gradient), before in zip(self.weights.gradients(), gradients, strict=True):
             here = slice(block.start, block.stop)
@@ -156,35 +134,29 @@ class Chain:
         return torch.cat(found).cpu().numpy()
 
     @torch.no_grad()
-    def _apply(self, step: int, blocks: Sequence[Block]) -> None:
-        """Noise and update of these blocks, by as many threads as there are scratch spaces."""
-        work = list(self.weights.gradients(blocks))
-        self._applied.update(block.index for block in blocks)
-        stripes = min(len(self._scratch), len(work))
-        if stripes == 1:
-            self._parts.append(self._stripe(0, work, step))
-        elif stripes:
-            assert self._helpers is not None
-            shares = [work[i::stripes] for i in range(stripes)]
-            self._parts += self._helpers.map(lambda i: self._stripe(i, shares[i], step), range(stripes))
-
-    @torch.no_grad()
     def _update(self, step: int) -> tuple[float, float | None, Tensor | None]:
-        """Finish the step's update; returns |g|, |w - w0| if it is to be measured, and the metrics if they are."""
-        self._apply(step, [block for block in self._problem.space.blocks if block.index not in self._applied])
-        results, self._parts, self._applied = self._parts, [], set()
+        want_distance = self.want_distance or step + 1 == self._config.num_sgld_steps
+        self.want_distance = False
+        work = list(self.weights.gradients())
+        stripes = len(self._scratch)
+        if stripes == 1:
+            results = [self._stripe(0, work, step, want_distance)]
+        else:
+            assert self._helpers is not None
+            parts = [work[i::stripes] for i in range(stripes)]
+            results = list(self._helpers.map(lambda i: self._stripe(i, parts[i], step, want_distance), range(stripes)))
         if (couple := getattr(self._kernel, "couple", None)) is not None:
             couple(self._kernel.State(self.weights.flat, **self._vectors), self._problem.space.numel, self._config)
         norm = math.sqrt(sum(r[0] for r in results)) if all(math.isfinite(r[0]) for r in results) else math.inf
         if not math.isfinite(norm):
             raise NonFinite("the gradient is not finite")
-        distance = math.sqrt(sum(r[1] for r in results)) if self._measure else None
+        distance = math.sqrt(sum(r[1] for r in results)) if want_distance else None
         if distance is not None and not math.isfinite(distance):
             raise NonFinite("the weights are not finite")
         sums = [r[2] for r in results if r[2] is not None]
         return norm, distance, torch.stack(sums).sum(0) if sums else None
 
-    def _stripe(self, stripe: int, work: list[tuple[Block, Tensor]], step: int) -> tuple[float, float, Tensor | None]:
+    def _stripe(self, stripe: int, work: list[tuple[Block, Tensor]], step: int, want_distance: bool) -> tuple[float, float, Tensor | None]:
         """Noise and update of some blocks; returns |g|², |w - w0|² and, if asked for, the sums behind the metrics."""
         # Results go to arrays made beforehand: a result allocated per block would split the freed temporaries of the block before it, and
         # the allocator would then take new memory for every block, as much as the weights in all.
@@ -201,7 +173,7 @@ class Chain:
                 sums.append(self._metrics(block, state, gradient, noise, anchor))
             self._kernel.step(state, gradient, noise, anchor, block.mask, self._config)
             self.weights.publish(block)
-            if self._measure:
+            if want_distance:
                 away = weights - anchor
                 torch.dot(away, away, out=distances[i])
         return float(squares.double().sum()), float(distances.double().sum()), torch.stack(sums).sum(0) if sums else None

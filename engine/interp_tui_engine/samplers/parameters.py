@@ -2,18 +2,15 @@
 
 Layout: small parameters first, packed one after another at 64-byte boundaries, then the large ones. The packed part has one flat
 gradient that autograd accumulates into; a large parameter's gradient is the tensor that autograd made, taken as it is, which saves a
-pass of zeroing and one of adding over memory. Updates run block by block, each block inside one part. A large parameter may be updated
-within the backward pass, as soon as its gradient is whole: autograd accumulates into a leaf only after every node that used it has run.
+pass of zeroing and one of adding over memory. Updates run block by block, each block inside one part.
 
 A model in bfloat16 or float16 computes with its own low-precision copy; the chain's vector is the float32 master.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import final
 
 import torch
@@ -130,18 +127,10 @@ class ChainWeights:
         self.flat = space.anchor.clone()
         self._model_flat = self.flat if space.dtype == torch.float32 else self.flat.to(space.dtype)
         self._packed_gradient = torch.zeros(space.packed, dtype=space.dtype, device=space.device)
-        # .data: each leaf counts its own changes, so that updating one of them in the backward pass does not void the others
-        self.leaves: dict[str, Tensor] = {name: nn.Parameter(view.data) for name, view in space.views(self._model_flat).items()}
-        self.on_gradient: Callable[[Sequence[Block]], None] | None = None
-        """Called in the backward pass with the blocks of a large parameter when its gradient is whole; then the gradient goes."""
+        self.leaves: dict[str, Tensor] = {name: nn.Parameter(view) for name, view in space.views(self._model_flat).items()}
         for slot in space.slots:
             if slot.start < space.packed:
                 self.leaves[slot.name].grad = self._packed_gradient[slot.start : slot.stop].view(slot.shape)
-            else:
-                blocks = tuple(block for block in space.blocks if block.slot is slot)
-                # a weak reference: a leaf that held its chain would keep it in memory, in a cycle, after the chain has ended
-                hook = partial(_gradient_is_whole, weakref.ref(self), blocks)
-                self.leaves[slot.name].register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
 
     def zero_gradients(self) -> None:
         """Forget the gradients; those of large parameters give their memory back."""
@@ -150,11 +139,11 @@ class ChainWeights:
             if slot.start >= self.space.packed:
                 self.leaves[slot.name].grad = None
 
-    def gradients(self, blocks: Sequence[Block] | None = None) -> Iterator[tuple[Block, Float[Tensor, " p"]]]:
-        """Each of these blocks, or of all, with its gradient in float32."""
+    def gradients(self) -> Iterator[tuple[Block, Float[Tensor, " p"]]]:
+        """Each block with its gradient in float32."""
         large: Tensor | None = None
         owner: Slot | None = None
-        for block in self.space.blocks if blocks is None else blocks:
+        for block in self.space.blocks:
             if block.slot is None:
                 gradient = self._packed_gradient[block.start : block.stop]
             else:
@@ -177,13 +166,6 @@ class ChainWeights:
         self.flat.copy_(flat)
         for block in self.space.blocks:
             self.publish(block)
-
-
-def _gradient_is_whole(weights: weakref.ref[ChainWeights], blocks: Sequence[Block], leaf: Tensor) -> None:
-    chain = weights()
-    if chain is not None and chain.on_gradient is not None:
-        chain.on_gradient(blocks)
-        leaf.grad = None
 
 
 def named_parameters(module: nn.Module, masks: Masks | None) -> tuple[dict[str, Tensor], Masks | None]:

@@ -1,7 +1,7 @@
 """The gradient of an embedding that is also the unembedding, made in one array.
 
-Autograd would make two arrays as large as the matrix, one per use, and add them: for a vocabulary of 50,000 that is a fifth of a step's
-traffic over memory, and the look-up's array is zero but for the rows of the batch. Here the unembedding's gradient is put by, and the
+Autograd would make two arrays as large as the matrix, one per use, and add them, though the look-up's array is zero but for the rows of
+the batch: two arrays at once where one is enough, and these are a small model's largest. Here the unembedding's gradient is put by, and the
 look-up, which comes last in the backward pass, adds its few rows to it and hands the sum to autograd.
 """
 
