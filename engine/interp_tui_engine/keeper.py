@@ -21,7 +21,7 @@ STATUS_EVERY = 0.5
 class Keeper:
     """The only writer of a run's events.jsonl and status.json, for as long as its supervisor holds the lock."""
 
-    def __init__(self, folder: RunFolder, listen: Listener, kind: str | None = None) -> None:
+    def __init__(self, folder: RunFolder, listen: Listener) -> None:
         self.folder = folder
         self.listen = listen
         self.request = manifest.load(folder.manifest_path)
@@ -33,7 +33,7 @@ class Keeper:
         self.status = replace(
             before,
             state="running",
-            kind=kind or self.request.kind,
+            kind=self.request.run_kind,
             name=self.request.name,
             owner=Owner.me(),
             worker_pid=None,

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import tomli_w
 from pydantic import Field, ValidationError, create_model
 
 from . import catalog
+from . import pipeline as pipelines
 from . import sweep as sweeps
 from .complaints import Source, explain, nearest
 from .errors import ManifestError, Problem, UserError
@@ -55,6 +57,13 @@ class Manifest(Table):
     compute: ComputeSpec
     sweep: dict[str, list[Any]] = Field(default_factory=dict)
     """Swept keys and their values. The keys themselves hold the first point's."""
+    step: list[pipelines.StepSpec] = Field(default_factory=list)
+    """The steps of a pipeline; those of another kind are none."""
+
+    @property
+    def run_kind(self) -> str:
+        """The kind that a run of this manifest is listed under: its own, or that of all sweeps."""
+        return sweeps.KIND if self.sweep else self.kind
 
     def points(self) -> list[tuple[sweeps.Point, Manifest]]:
         """The child runs of a sweep, in order; empty when this is none."""
@@ -74,6 +83,8 @@ class Manifest(Table):
         tables["compute"] = _without_none(self.compute.model_dump())
         if self.sweep:
             tables["sweep"] = {key: list(values) for key, values in self.sweep.items()}
+        if self.step:
+            tables["step"] = [{key: value for key, value in _without_none(step.model_dump()).items() if value != {}} for step in self.step]
         return tables
 
     def to_toml(self, **recorded: Mapping[str, Any]) -> str:
@@ -99,7 +110,8 @@ def _without_none(value: Any) -> Any:
 def request_model(kind: catalog.Kind) -> type[Table]:
     """The pydantic model of a manifest of this kind as a user writes it: for validation, JSON Schema and forms."""
     name: Any = Literal[kind.name]
-    return create_model(f"{kind.name}_manifest", __base__=_Request, kind=(name, ...), params=(kind.params, ...))
+    steps: dict[str, Any] = {"step": (list[pipelines.StepSpec], ...)} if kind.name == pipelines.KIND else {}
+    return create_model(f"{kind.name}_manifest", __base__=_Request, kind=(name, ...), params=(kind.params, ...), **steps)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Manifest:
@@ -183,6 +195,10 @@ def resolve(
         compute=request.compute,
     )
     found = [*_missing_files(manifest), *_not_yet(manifest), *kind.check(manifest)]
+    if kind.name == pipelines.KIND:
+        check = partial(resolve, base=where)
+        steps, wrong = pipelines.resolved(manifest.to_dict(), pipelines.named(request.step), check, given.lines)
+        manifest, found = manifest.model_copy(update={"step": steps}), [*found, *wrong]
     if found:
         raise ManifestError(source, sorted(map(given.located, found), key=lambda problem: problem.line or 0))
     return manifest

@@ -39,7 +39,7 @@ def prepare(request: manifest.Manifest, path: Path) -> RunFolder:
     folder = RunFolder.create(path)
     atomic.write_text(folder.manifest_path, request.to_toml(provenance=provenance.of_start(request)))
     model = request.model.source if request.model else ""
-    folder.write_status(Status(state="queued", kind=request.kind, name=request.name, model=short_source(model), updated=time.time()))
+    folder.write_status(Status(state="queued", kind=request.run_kind, name=request.name, model=short_source(model), updated=time.time()))
     return folder
 
 
@@ -98,11 +98,12 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
     except OSError as error:
         raise UserError(f"cannot lock {folder.path}: {error.strerror}", "is the folder writable?") from None
     try:
-        if manifest.load(folder.manifest_path).sweep:
+        keeper = Keeper(folder, listen)
+        if keeper.request.sweep:
             from .sweeping import Sweeper
 
-            return Sweeper(folder, listen).run()
-        return _Supervisor(folder, listen).run()
+            return Sweeper(keeper).run()
+        return _Supervisor(keeper).run()
     finally:
         lock.release()
 
@@ -117,9 +118,9 @@ def exit_code(status: Status) -> int:
 class _Supervisor:
     """One supervised run of one worker: the shard it tails, the orders it passes on."""
 
-    def __init__(self, folder: RunFolder, listen: Listener) -> None:
-        self.folder = folder
-        self.keeper = Keeper(folder, listen)
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self.folder = folder = keeper.folder
         self.shard = folder.shard(0)
         self.asked: list[str] = []
         self.interrupts: list[int] = []

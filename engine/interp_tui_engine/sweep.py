@@ -19,6 +19,8 @@ from .complaints import nearest
 from .errors import Problem
 from .tomllines import split_key
 
+KIND = "sweep"
+"""What the run of a sweep is called, whatever the kind of its points."""
 MAX_POINTS = 1000
 """More are most likely a mistake: a thousand runs of a minute take a night."""
 SWEPT = ("seed", "model", "data", "params", "compute")

@@ -23,13 +23,12 @@ from .catalog import Estimate
 from .ending import RESUME, disk_full
 from .errors import UserError
 from .events import Metrics, Progress, RunStarted, Warned
-from .keeper import Keeper, Listener
+from .keeper import Keeper
 from .manifest import Manifest, read_text
 from .runfolder import ACTIVE, Command, RunFolder, State, Status, take_commands
-from .sweep import Point
+from .sweep import KIND, Point
 from .sweep_report import markdown
 
-KIND = "sweep"
 TICK = 0.1
 UNRESULTS = ("kind", "name", "schema_version")
 
@@ -47,11 +46,13 @@ class Child:
 class Sweeper:
     """One supervised sweep."""
 
-    def __init__(self, folder: RunFolder, listen: Listener) -> None:
-        self.folder = folder
-        self.keeper = Keeper(folder, listen, KIND)
-        root = folder.path / "points"
-        self.children = [Child(p, request, RunFolder(root / p.name)) for p, request in self.keeper.request.points()]
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self.folder = keeper.folder
+        root = self.folder.path / "points"
+        self.children = [Child(p, request, RunFolder(root / p.name)) for p, request in keeper.request.points()]
+        self._known: list[Status] = []
+        """How each child stands: as it ended, as its file said last while it runs, as an earlier attempt left it."""
         self.asked: list[str] = []
         self.interrupts: list[int] = []
         self._ended: SimpleQueue[tuple[Child, Status | Exception]] = SimpleQueue()
@@ -64,10 +65,12 @@ class Sweeper:
         take_commands(self.folder.control)
         self.keeper.write_status(force=True)
         self.keeper.note(RunStarted(KIND, self.keeper.request.name, resumed=self.keeper.log.seq > 0))
-        done = [child for child in self.children if _status(child).state == "done"]
-        self._waiting = [child for child in self.children if child not in done]
-        for child in done:
-            self._tell(child, _status(child))
+        self._known = [_status(child) for child in self.children]
+        for child, status in zip(self.children, self._known, strict=True):
+            if status.state == "done":
+                self._tell(child, status)
+            else:
+                self._waiting.append(child)
         with supervisor.signals(self.interrupts):
             try:
                 self._loop()
@@ -129,6 +132,7 @@ class Sweeper:
 
     def _tell(self, child: Child, status: Status) -> None:
         """One point has ended: into the log, with its numbers."""
+        self._known[child.point.index] = status
         row = _row(child, status)
         self.keeper.note(Metrics("case", child.point.index, row))
         if status.state not in ("done", "interrupted"):
@@ -138,7 +142,9 @@ class Sweeper:
             )
 
     def _progress(self) -> None:
-        statuses = [_status(child) for child in self.children]
+        for child in self._busy.values():  # only theirs change: a thousand files read ten times a second would keep a core busy
+            self._known[child.point.index] = _status(child)
+        statuses = self._known
         done = sum(1.0 if s.state not in {*ACTIVE, "interrupted", "crashed"} else _fraction(s) for s in statuses)
         ended = sum(s.state not in ACTIVE for s in statuses)
         if (now := round(done, 2)) != self.keeper.status.done or not self.keeper.status.total:
@@ -149,7 +155,7 @@ class Sweeper:
             self.keeper.note(Metrics("headline", 0, {"points": len(statuses), "ended": ended}))
 
     def _finish(self) -> Status:
-        rows = [_row(child, _status(child)) for child in self.children]
+        rows = [_row(child, status) for child, status in zip(self.children, self._known, strict=True)]
         by_state = {state: [row for row in rows if row["state"] == state] for state in {row["state"] for row in rows}}
         done = by_state.get("done", [])
         headline = {"points": len(rows), "done": len(done)}

@@ -148,6 +148,7 @@ def test_an_empty_sweep_is_refused():
 
 def test_every_point_is_a_run_of_its_own_and_the_sweep_gathers_them(scripted: Script):
     folder = scripted("done()")
+    assert folder.status().kind == "sweep", "also while it waits"
     status = supervisor.supervise(folder)
     assert status.state == "done" and status.headline == {"points": 6, "done": 6} and (status.done, status.total) == (6, 6)
     points = [RunFolder(folder.path / f"points/{k:03d}") for k in range(6)]
@@ -181,6 +182,20 @@ def test_a_point_that_crashes_is_run_again_by_resume_and_the_others_are_not(scri
     folder = scripted("done()")
     assert supervisor.supervise(folder).state == "done"
     assert before == {k: (folder.path / f"points/{k:03d}/events.jsonl").stat().st_mtime_ns for k in (0, 2, 3, 5)}
+
+
+def test_points_that_have_ended_are_not_read_again(scripted: Script, monkeypatch: pytest.MonkeyPatch):
+    looks: list[str] = []
+    status = RunFolder.status
+    monkeypatch.setattr(RunFolder, "status", lambda self: (looks.append(self.path.name), status(self))[1])
+    folder = scripted("time.sleep(1.0 if (lr, revision) == (1e-4, 'final') else 0); done()")
+    assert supervisor.supervise(folder).state == "done"
+    last = looks.index("005")
+    assert looks.count("005") > 5, "the last point was waited for"
+    assert all(name == "005" for name in looks[last + 1 :]), "and only it was looked at meanwhile"
+    looks.clear()
+    assert supervisor.supervise(folder).state == "done"
+    assert looks == [f"{k:03d}" for k in range(6)]
 
 
 def test_all_points_failing_fails_the_sweep(scripted: Script):

@@ -60,7 +60,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
             shown = yield from stream(work.sample)
             atomic.write_json(ended, asdict(shown))
         found.append(shown)
-        for at in range(len(found)):  # a control that has just ended may speak against settings before it
+        for at in _spoken_of(found):
             yield Metrics("case", at, _told(found[at], _control_of(found[at], found)))
     choice, judged = verdict(found)
     yield Metrics("headline", len(found), _headline(choice, judged))
@@ -151,6 +151,12 @@ def _shown(path: Path, setting: Setting, failed: int, chains: int) -> Shown:
     llc, error = (None, None) if setting.n_beta == 0 else (_finite(float(found["llc_mean"])), _finite(float(found["llc_std_error"])))
     rhat, ess = _finite(float(found["rhat"])), _finite(float(found["ess"]))
     return Shown(setting, _finite(rise), llc, error, rhat, ess, acceptance, drift, drift_error, failed, chains)
+
+
+def _spoken_of(found: list[Shown]) -> list[int]:
+    """What is to be said after the last setting has ended: itself, and, if it is a control, the settings before it that it speaks of."""
+    last = found[-1]
+    return [at for at, shown in enumerate(found) if shown is last or (last.setting.n_beta == 0 and _control_of(shown, found) is last)]
 
 
 def _control_of(shown: Shown, found: list[Shown]) -> Shown | None:
