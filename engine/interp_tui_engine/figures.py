@@ -18,11 +18,13 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: its name and its points, None where there is no value."""
+    """One line: its name and its points, None where there is no value; `low` and `high` are the ends of an interval shaded around it."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float | None]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Level:
 def lines_svg(title: str, x_label: str, y_label: str, curves: Sequence[Curve], levels: Sequence[Level] = ()) -> str:
     """An SVG document of the curves over shared axes, with a legend. Points that are not finite interrupt their curve."""
     xs = [x for curve in curves for x in curve.x]
-    ys = [y for curve in curves for y in curve.y if y is not None and math.isfinite(y)] + [level.y for level in levels]
+    ys = [y for curve in curves for y in (*curve.y, *curve.low, *curve.high) if y is not None and math.isfinite(y)]
+    ys += [level.y for level in levels]
     x_low, x_high = _range(xs)
     y_low, y_high = _range(ys, margin=0.05)
 
@@ -63,6 +66,9 @@ def lines_svg(title: str, x_label: str, y_label: str, curves: Sequence[Curve], l
     legend = TOP + 8
     for index, curve in enumerate(curves):
         colour = COLOURS[index % len(COLOURS)]
+        if curve.low:
+            around = Curve("", [*curve.x, *reversed(curve.x)], [*curve.low, *reversed(curve.high)])
+            parts.append(f'<path d="{_path(around, place)}Z" fill="{colour}" fill-opacity="0.15"/>')
         parts.append(f'<path d="{_path(curve, place)}" stroke="{colour}" stroke-width="1.4" fill="none"/>')
         parts += _legend(curve.name, legend, colour, "")
         legend += 18

@@ -23,6 +23,8 @@ class Score(NamedTuple):
     auroc_low: float
     auroc_high: float
     control_accuracy: float
+    confusion: Labels
+    """Held-out rows by true class and by the class that was read, (classes, classes)."""
 
     @property
     def selectivity(self) -> float:
@@ -56,7 +58,9 @@ def cross_validate(kind: Kind, x: Floats, y: Labels, groups: Labels, *, folds: i
     guessed, _, seen = _held_out(kind, x, control, parts, strength, seed)
     low, high = _interval(scores[held], y[held], groups[held], resamples, seed)
     accuracy = float((predicted[held] == y[held]).mean())
-    return Score(accuracy, auroc(scores[held], y[held]), low, high, float((guessed[seen] == control[seen]).mean()))
+    confusion = np.zeros((len(np.unique(y)),) * 2, np.int64)
+    np.add.at(confusion, (y[held], predicted[held]), 1)
+    return Score(accuracy, auroc(scores[held], y[held]), low, high, float((guessed[seen] == control[seen]).mean()), confusion)
 
 
 def _held_out(

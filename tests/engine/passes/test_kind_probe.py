@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from inside import run_inside
 from safetensors.numpy import load_file
@@ -22,8 +23,20 @@ def test_every_layer_is_scored_and_its_probe_saved(tmp_path):
     assert values["best"]["auroc"] == max(values["auroc"]["resid_post"])
     assert load_file(done.folder.path / "probes.safetensors")["L2.resid_post.weight"].shape == (128, 1)
     json.dumps(values, allow_nan=False)
+    confusion = np.array(values["best"]["confusion"])
+    assert confusion.sum(1).tolist() == [6, 6] and np.trace(confusion) / 12 == pytest.approx(values["best"]["accuracy"])
     assert run_inside("probe", PARAMS, tmp_path / "cut", cut=9) is None
     assert run_inside("probe", PARAMS, tmp_path / "cut").result.digests == done.result.digests
+
+
+def test_positions_are_places_of_their_own_and_a_saved_direction_splits_the_classes(tmp_path):
+    done = run_inside("probe", PARAMS | {"positions": [-2, -1]}, tmp_path / "run")
+    assert list(done.result.values["auroc"]) == ["resid_post@-2", "resid_post@-1"]
+    held = load_file(done.folder.path / "probes.safetensors")
+    weight, bias, means = (held[f"L2.resid_post@-1.{part}"] for part in ("weight", "bias", "means"))
+    # where the two means lie along the unit direction, the probe of the difference of means changes sign half way
+    along = float(np.linalg.norm(weight)) * means + bias
+    assert along[0] < 0 < along[1] and along.sum() == pytest.approx(0, abs=1e-3 * abs(along).max())
 
 
 @pytest.mark.parametrize(
@@ -34,7 +47,8 @@ def test_every_layer_is_scored_and_its_probe_saved(tmp_path):
         ({"sites": ["resid_pots"]}, ManifestError, "Did you mean 'resid_post'"),
         ({"examples": [{"text": "a b", "label": 1}] * 9}, UserError, "labels are the same"),
         ({"folds": 9}, UserError, "fewer than folds = 9"),
-        ({"position": 40}, UserError, "a text has"),
+        ({"positions": [40]}, UserError, "names 40, but .* has 5 tokens"),
+        ({"positions": [-1, -1]}, ManifestError, "names a position twice"),
     ],
 )
 def test_what_cannot_be_probed(tmp_path, changes, error, said):
