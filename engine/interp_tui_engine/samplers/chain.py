@@ -107,7 +107,7 @@ class Chain:
             here = slice(block.start, block.stop)
             end = self.weights.flat[here]
             g_diag = self._kernel.conditioner(self._kernel.State(end, **{n: v[here] for n, v in self._vectors.items()}), self._config)
-            anchor = self._problem.space.anchor[here]
+            anchor = self._problem.space.anchor_at(block)
             log_ratio += float(mala.log_ratio_of_block(start[here], end, before, gradient, anchor, block.mask, g_diag, self._config))
         return mala.probability(log_ratio)
 
@@ -162,10 +162,10 @@ class Chain:
         # the allocator would then take new memory for every block, as much as the weights in all.
         squares, distances = torch.zeros(2, len(work), device=self._problem.space.device)
         sums = []
-        anchor_all, source, scratch = self._problem.space.anchor, self._noise[stripe], self._scratch[stripe]
+        source, scratch = self._noise[stripe], self._scratch[stripe]
         for i, (block, gradient) in enumerate(work):
             here = slice(block.start, block.stop)
-            anchor, weights = anchor_all[here], self.weights.flat[here]
+            anchor, weights = self._problem.space.anchor_at(block), self.weights.flat[here]
             noise = source.fill(scratch[: block.stop - block.start], step, block.index)
             state = self._kernel.State(weights, **{name: v[here] for name, v in self._vectors.items()})
             torch.dot(gradient, gradient, out=squares[i])

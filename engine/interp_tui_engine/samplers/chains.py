@@ -126,7 +126,7 @@ class _Run:
             stack.enter_context(intra_threads(ex.intra_threads))
             self.writer = stack.enter_context(BackgroundWriter(self.store)) if self.store is not None else None
             helpers = None
-            if ex.mode != "vmap" and ex.workers == 1 and ex.intra_threads > 1:
+            if ex.mode == "serial" and ex.intra_threads > 1:
                 pool = ThreadPoolExecutor(ex.intra_threads, "noise", initializer=torch.set_num_threads, initargs=(1,))
                 helpers = stack.enter_context(pool)
             lanes = Lanes(self.problem, self.config, ex, self.order, self.pieces, self.folder, self.writer, helpers)
@@ -166,6 +166,8 @@ class _Run:
                 return torch.cat([b for s in steps for b in self.order.step(s, chain)]).view(len(steps), batch).numpy()
 
             if self.config.match_sampling_input_ids_across_chains:
+                if 0 not in self.chains:  # whoever runs chain 0 writes what all chains share: one writer a file
+                    return
                 self.writer.put("sampling_rows_micro", (here, slice(None)), rows(0))
             else:
                 for chain in self.chains:

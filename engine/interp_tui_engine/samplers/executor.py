@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, final
 
 import psutil
@@ -46,6 +46,13 @@ class Executor:
     def record(self) -> dict[str, Any]:
         """As plain data, for a manifest."""
         return asdict(self)
+
+    def among(self, processes: int, chains: int) -> Executor:
+        """This executor in one of several processes that share the machine, with so many of the chains: the numbers stay the same."""
+        if self.mode == "vmap":
+            return self
+        workers = max(1, min(self.workers // processes, chains))
+        return replace(self, workers=workers, resident=max(workers, min(self.resident // processes, chains)))
 
 
 def chain_bytes(problem: Problem, config: SamplerConfig) -> int:

@@ -57,9 +57,8 @@ def share_initial_loss(known: Path, folder: Path) -> None:
 
 
 def _fixed_leaves(problem: Problem) -> dict[str, Tensor]:
-    anchor = problem.space.anchor
-    views = problem.space.views(anchor if problem.space.dtype == torch.float32 else anchor.to(problem.space.dtype))
-    return {name: nn.Parameter(view, requires_grad=False) for name, view in views.items()}
+    anchors = problem.space.anchors()
+    return {name: nn.Parameter(values.to(problem.space.dtype), requires_grad=False) for name, values in anchors.items()}
 
 
 @torch.no_grad()

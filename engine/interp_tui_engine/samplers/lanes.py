@@ -83,16 +83,19 @@ class Lanes:
                 self._waiting.append((tuple(group), states))
 
     def _checkpoint(self, group: Sequence[ChainRecord]) -> list[dict[str, Any]] | None:
-        saved = None if self._folder is None else checkpoint.load(checkpoint.chain_file(self._folder, group[0].chain))
-        if saved is None:
+        """The chains' states. A stack that several processes had parts of is put together, which can be done when all have ended."""
+        files = [] if self._folder is None else [checkpoint.chain_file(self._folder, record.chain) for record in group]
+        found = [saved for path in files if (saved := checkpoint.load(path)) is not None]
+        if not found:
             return None
-        if saved["of"] != self._identity(group):
+        chains, *how = self._identity(group)
+        if [chain for saved in found for chain in saved["of"][0]] != chains or any(saved["of"][1:] != how for saved in found):
             what = f"the checkpoint of chain {group[0].chain} is of another configuration"
             raise RunFailed(what, "Remove the checkpoint folder to start over.")
-        states: list[dict[str, Any]] = saved["chains"]
+        states: list[dict[str, Any]] = [state for saved in found for state in saved["chains"]]
         for record, state in zip(group, states, strict=True):
             record.restore(state)
-        self._pieces.count = max(self._pieces.count, int(saved["pieces"]))
+        self._pieces.count = max(self._pieces.count, *(int(saved["pieces"]) for saved in found))
         return states
 
     def _identity(self, group: Sequence[ChainRecord]) -> list[Any]:

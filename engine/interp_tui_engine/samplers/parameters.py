@@ -63,7 +63,10 @@ def _chosen(parameters: Mapping[str, Tensor], masks: Masks | None) -> dict[str, 
 
 @final
 class ParameterSpace:
-    """Names, layout, anchor w0 and masks of the sampled parameters; shared by all chains, never written after construction."""
+    """Names, layout, anchor w0 and masks of the sampled parameters; shared by all chains, never written after construction.
+
+    The anchor of a large float32 parameter is the tensor given, not a copy, so that one must stay as it is too.
+    """
 
     def __init__(self, parameters: Mapping[str, Tensor], masks: Masks | None) -> None:
         chosen = _chosen(parameters, masks)
@@ -81,9 +84,16 @@ class ParameterSpace:
             offset += -(-n // _ALIGN) * _ALIGN
             packed = offset if n < block else packed
         self.slots, self.size, self.packed = tuple(slots), offset, packed
-        self.anchor = torch.zeros(self.size, dtype=torch.float32, device=self.device)
+        self._packed_anchor = torch.zeros(packed, dtype=torch.float32, device=self.device)
+        self._anchors: dict[Slot, Tensor] = {}
         for slot in self.slots:
-            self.anchor[slot.start : slot.stop] = parameters[slot.name].detach().reshape(-1)
+            values = parameters[slot.name].detach().reshape(-1)
+            if slot.start < packed:
+                self._packed_anchor[slot.start : slot.stop] = values
+            else:
+                self._anchors[slot] = (
+                    values.float()
+                )  # in float32 it is the parameter itself: a second copy would be a model's worth of memory
         self.blocks = tuple(self._cut(block, chosen))
         counts = (parameters[name].numel() if mask is None else int(mask.count_nonzero()) for name, mask in chosen.items())
         self.numel = sum(counts)
@@ -113,6 +123,24 @@ class ParameterSpace:
             mask[slot.start - begin : slot.stop - begin] = value
         return mask
 
+    def anchor_at(self, block: Block) -> Float[Tensor, " p"]:
+        """w0 in one block. Not to be written to: it may be the model's own memory."""
+        if block.slot is None:
+            return self._packed_anchor[block.start : block.stop]
+        return self._anchors[block.slot][block.start - block.slot.start : block.stop - block.slot.start]
+
+    def anchors(self) -> dict[str, Tensor]:
+        """w0 by parameter, in float32. Not to be written to: a large one may be the model's own memory."""
+        return {s.name: self._anchors.get(s, self._packed_anchor[s.start : s.stop]).view(s.shape) for s in self.slots}
+
+    def anchor(self) -> Float[Tensor, " size"]:
+        """w0 as a flat vector of its own; 0 in the gaps between parameters."""
+        flat = torch.zeros(self.size, dtype=torch.float32, device=self.device)
+        flat[: self.packed] = self._packed_anchor
+        for slot, values in self._anchors.items():
+            flat[slot.start : slot.stop] = values
+        return flat
+
     def views(self, flat: Float[Tensor, "*chains size"]) -> dict[str, Tensor]:
         """The parameters inside a flat vector, or inside a stack of them."""
         return {s.name: flat[..., s.start : s.stop].view(*flat.shape[:-1], *s.shape) for s in self.slots}
@@ -124,7 +152,7 @@ class ChainWeights:
 
     def __init__(self, space: ParameterSpace) -> None:
         self.space = space
-        self.flat = space.anchor.clone()
+        self.flat = space.anchor()
         self._model_flat = self.flat if space.dtype == torch.float32 else self.flat.to(space.dtype)
         self._packed_gradient = torch.zeros(space.packed, dtype=space.dtype, device=space.device)
         self.leaves: dict[str, Tensor] = {name: nn.Parameter(view) for name, view in space.views(self._model_flat).items()}

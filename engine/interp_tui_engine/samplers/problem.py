@@ -183,7 +183,7 @@ class FunctionProblem:
             for name, (rows, n) in observables.items()
         )
         with torch.no_grad():
-            trial = self.functional(self.space.views(self.space.anchor), take(data, slice(0, 1)))
+            trial = self.functional(self.space.anchors(), take(data, slice(0, 1)))
         self.positions = int(trial.shape[1])
 
     def batch(self, rows: Int[Tensor, " b"]) -> Batch:

@@ -37,7 +37,8 @@ class StackedChains:
         self.records = tuple(records)
         self._slots = {r.chain % width: r for r in records}
         space = problem.space
-        self._flat = space.anchor.repeat(width, 1)
+        self._anchor = space.anchor()
+        self._flat = self._anchor.repeat(width, 1)
         self._kernel = METHODS[config.sampling_method].kernel()
         start = self._kernel.init(self._flat, config)
         self._vectors = {name: getattr(start, name) for name in METHODS[config.sampling_method].vectors()}
@@ -45,7 +46,9 @@ class StackedChains:
         self._noise = {slot: NoiseSource(config.init_seed, r.chain, blocks, "step", space.device) for slot, r in self._slots.items()}
         self._scratch = torch.zeros_like(self._flat)
         self._gradient = torch.zeros_like(self._flat)
-        self._mask = torch.cat([torch.ones(b.stop - b.start, device=space.device) if b.mask is None else b.mask for b in space.blocks])
+        self._mask = torch.zeros(space.size, device=space.device)
+        for b in space.blocks:
+            self._mask[b.start : b.stop] = 1.0 if b.mask is None else b.mask
         self.want_distance = True
         if config.init_noise:
             for slot, record in self._slots.items():
@@ -90,7 +93,7 @@ class StackedChains:
     def _fail(self, slot: int, record: ChainRecord, step: int, reason: str) -> None:
         record.fail(step, reason)
         # Back to w0, so that the slot's arithmetic stays finite and cheap.
-        self._flat[slot] = self._problem.space.anchor
+        self._flat[slot] = self._anchor
 
     def _stacked_batch(self, per_slot: Mapping[int, Tensor]) -> tuple[Batch, int | None]:
         rows = [per_slot.get(slot, next(iter(per_slot.values()))) for slot in range(self._width)]
@@ -131,7 +134,7 @@ class StackedChains:
             self._flat,
             gradient,
             self._gradient,
-            self._problem.space.anchor,
+            self._anchor,
             self._mask,
             self._kernel.conditioner(state, self._config),
             self._config,
@@ -147,7 +150,7 @@ class StackedChains:
                 self._noise[slot].fill(self._scratch[slot, b.start : b.stop], step, b.index)
         before = (self._flat.clone(), self._scratch.clone()) if self._config.save_metrics else None
         state = self._kernel.State(self._flat, **self._vectors)
-        state = self._kernel.step(state, self._gradient, self._scratch, space.anchor, self._mask, self._config)
+        state = self._kernel.step(state, self._gradient, self._scratch, self._anchor, self._mask, self._config)
         if (couple := getattr(self._kernel, "couple", None)) is not None:
             couple(state, space.numel, self._config)
         if before is not None:
@@ -155,13 +158,13 @@ class StackedChains:
             for slot, record in live.items():
                 g_diag = None if conditioner is None else conditioner[slot]
                 parts = metrics.parts_of_step(
-                    before[0][slot], self._gradient[slot], before[1][slot], space.anchor, self._mask, g_diag, self._config
+                    before[0][slot], self._gradient[slot], before[1][slot], self._anchor, self._mask, g_diag, self._config
                 )
                 for name, value in zip(metrics.NAMES, metrics.finish(parts).tolist(), strict=True):
                     record.push(f"metrics_{name}", step, value)
         for slot in set(range(self._width)) - set(live):
-            self._flat[slot] = space.anchor
-        return self._gradient.norm(dim=1).tolist(), (self._flat - space.anchor).norm(dim=1).tolist()
+            self._flat[slot] = self._anchor
+        return self._gradient.norm(dim=1).tolist(), (self._flat - self._anchor).norm(dim=1).tolist()
 
     @torch.no_grad()
     def _observables(self, step: int) -> dict[str, NDArray[np.float32]]:

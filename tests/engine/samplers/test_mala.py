@@ -104,7 +104,7 @@ def test_the_first_step_of_a_chain_against_autograd(tmp_path: Path):
         gradient = torch.zeros_like(flat)
         for slot in p.space.slots:
             gradient[slot.start : slot.stop] = leaves[slot.name].grad.reshape(-1)
-        away = flat - p.space.anchor
+        away = flat - p.space.anchor()
         potential = 50 * float(loss.detach()) + 2.5 * float(away.square().sum())
         ends.append((flat, 50 * gradient + 5 * away, potential))
     want = mala.acceptance(ends[0][0], ends[0][1], ends[0][2], ends[1][0], ends[1][1], ends[1][2], 2e-2)
