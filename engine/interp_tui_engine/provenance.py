@@ -20,12 +20,15 @@ def of_start(request: Manifest) -> dict[str, Any]:
     """Provenance known before the worker starts; the worker adds the hashes of weights, tokenizer and data, and its device."""
     return {
         "request_sha256": request.digest(),
-        "code_sha256": code_digest(),
+        **made_with(),
         "git_commit": git_commit(),
-        "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
     }
+
+
+def made_with() -> dict[str, Any]:
+    """What the same request must be made with to give the same numbers: code, versions, and Python, whose library the builtin data are."""
+    return {"code_sha256": code_digest(), "python": platform.python_version(), "versions": {name: _version(name) for name in PACKAGES}}
 
 
 def times(started: float) -> dict[str, Any]:

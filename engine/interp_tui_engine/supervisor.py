@@ -1,9 +1,10 @@
-"""One per run, without torch: holds the lock, runs the worker, keeps status and events, and records how it ended.
+"""One per run, without torch: holds the lock, runs the workers, keeps status and events, and records how it ended.
 
     python -P -m interp_tui_engine.supervisor RUN_FOLDER
 
-It survives a worker's crash or kill and always writes the last event and status. If it is killed itself, its worker notices, checkpoints
-and ends; the next supervisor takes over the folder and goes on from there.
+It survives a worker's crash or kill and always writes the last event and status. If it is killed itself, its workers notice, checkpoint
+and end; the next supervisor takes over the folder and goes on from there. Of a run that several workers share, the death of one costs its
+share only: the others end theirs, and the next supervisor starts that one again.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import filelock
 
 from . import atomic, manifest, provenance
 from .atomic import disk_is_full
-from .ending import disk_full, ending_of
+from .crew import Crew
+from .ending import RESUME, disk_full
 from .errors import UserError
-from .events import (
-    RunFinished,
-)
 from .keeper import Keeper, Listener
-from .runfolder import Command, EventTail, RunFolder, State, Status, take_commands
+from .runfolder import Command, RunFolder, State, Status, take_commands
+from .shardworker import Ended, ShardWorker
 
 TICK = 0.1
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -103,6 +104,10 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
             from .sweeping import Sweeper
 
             return Sweeper(keeper).run()
+        if keeper.request.step:
+            from .pipelining import Pipeliner
+
+            return Pipeliner(keeper).run()
         return _Supervisor(keeper).run()
     finally:
         lock.release()
@@ -115,94 +120,94 @@ def exit_code(status: Status) -> int:
     return {"done": 0, "interrupted": 130}.get(status.state, 1)
 
 
+@final
 class _Supervisor:
-    """One supervised run of one worker: the shard it tails, the orders it passes on."""
+    """One supervised run: its workers, the log and status it keeps of them, the orders it passes on."""
 
     def __init__(self, keeper: Keeper) -> None:
         self.keeper = keeper
-        self.folder = folder = keeper.folder
-        self.shard = folder.shard(0)
+        self.folder = keeper.folder
         self.asked: list[str] = []
         self.interrupts: list[int] = []
         """Signals that have come; a handler may interrupt any line, so it only notes them down."""
 
     def run(self) -> Status:
         take_commands(self.folder.control)
-        self.shard.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.shard / "exit.json").unlink(missing_ok=True)
-        take_commands(self.shard / "control")
         self.keeper.write_status(force=True)
-        tail = EventTail(self.shard / "events.jsonl")
-        with signals(self.interrupts):
-            worker = self.spawn()
-            self.keeper.status = replace(self.keeper.status, worker_pid=worker.pid)
-            while True:
-                ended = worker.poll() is not None
-                try:
-                    self.copy(tail, until_done=ended)
-                    self.keeper.write_status()
-                except OSError as error:
-                    if not disk_is_full(error):
-                        raise
-                    worker.terminate()  # it takes this for a stop; a command file would need space
-                if ended:
-                    break
-                for command in [*interrupted(self.interrupts, self.asked), *self.folder.take_commands()]:
-                    if command == "kill":
-                        self.asked.append(command)
-                        worker.kill()
-                    else:
-                        self.order(command)
-                time.sleep(TICK)
         try:
-            return self.finish(worker.pid, worker.returncode)
+            self.crew = Crew(self.folder, self.keeper.request)
+            with signals(self.interrupts):
+                end = self._work()
+            seconds = float(end.said.get("seconds") or 0.0) if not self.crew.of else 0.0
+            headline = end.said.get("headline") or self.keeper.status.headline
+            self.keeper.status = replace(self.keeper.status, shards=self.crew.rows())
+            self.keeper.finish(end.state, end.exit, headline, end.said.get("digests", {}), seconds or time.time() - self.keeper.started)
+            return self.keeper.status
         except OSError as error:
             if not disk_is_full(error):
                 raise
             # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
             return replace(self.keeper.status, state="failed", exit=disk_full(self.folder.path))
 
-    def spawn(self) -> subprocess.Popen[bytes]:
-        with (self.shard / "engine.log").open("ab") as log:
-            return subprocess.Popen(
-                worker_command(self.folder, 0),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=environment(),
+    def _work(self) -> Ended:
+        """The shares, then what joins them; or the one worker that does it all."""
+        crew = self.crew
+        for event in crew.before:
+            self.keeper.note(event)
+        self._attend(crew.todo)
+        if crew.joiner is None:
+            return crew.end_of(crew.workers[0])
+        if (missing := crew.missing()) is not None:
+            return missing
+        while self.keeper.status.state == "paused":
+            self._take_orders([])
+            time.sleep(TICK)
+        if "stop" in self.asked or "kill" in self.asked:
+            return Ended(
+                "interrupted", {"code": 130, "signal": None, "reason": "stopped before the shares were joined", "advice": RESUME}, {}
             )
+        self._attend([crew.joiner])
+        return crew.end_of(crew.joiner)
 
-    def order(self, command: str) -> None:
-        """Pass a command on to the worker."""
-        self.asked.append(command)
-        control = self.shard / "control"
-        control.mkdir(exist_ok=True)
-        atomic.write_text(control / command, "", durable=False)
-        states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
-        if command in states:
-            self.keeper.state(states[command])
-
-    def copy(self, tail: EventTail, *, until_done: bool = False) -> None:
-        """Copy the worker's new events into the run's log, each once, also over restarts."""
+    def _attend(self, workers: Sequence[ShardWorker]) -> None:
+        """Start the workers and stay with them until the last has ended."""
+        for worker in workers:
+            worker.start(worker_command(self.folder, worker.shard), environment())
         while True:
-            before = tail.offset
-            for stamped in tail.read(seconds=0.2):
-                # a shard's end is not the run's: finish() writes that one
-                if stamped.seq > self.keeper.log.copied.get(0, 0) and not isinstance(stamped.event, RunFinished):
-                    self.keeper.note(stamped.event, t=stamped.t, shard=0, shard_seq=stamped.seq)
-            if not until_done or tail.offset == before:  # what is left, if anything, is a line torn by a kill
+            running = [worker for worker in workers if worker.running]
+            pid = running[0].process.pid if running and running[0].process else self.keeper.status.worker_pid
+            self.keeper.status = replace(self.keeper.status, worker_pid=pid, shards=self.crew.rows())
+            try:
+                for worker in workers:
+                    self._copy(worker, ended=worker not in running)
+                self.keeper.write_status()
+            except OSError as error:
+                if not disk_is_full(error):
+                    raise
+                for worker in running:
+                    worker.terminate()  # it takes this for a stop; a command file would need space
+            if not running:
                 return
+            if any(worker not in running and self.crew.end_of(worker).exit.get("bad_input") for worker in workers):
+                for worker in running:  # what one cannot use no resume will mend: the others need not go on for hours
+                    worker.order_once("stop")
+            self._take_orders(running)
+            time.sleep(TICK)
 
-    def finish(self, pid: int, code: int) -> Status:
-        """Find out how the worker ended, and say so."""
-        said = atomic.read_json(self.shard / "exit.json") or {}
-        if said.get("pid") != pid:  # left by an earlier worker, whose supervisor was killed
-            said = {}
-        state, exit_info = ending_of(code, said, self.asked, self.shard / "engine.log")
-        seconds = float(said.get("seconds") or time.time() - self.keeper.started)
-        self.keeper.finish(state, exit_info, said.get("headline") or self.keeper.status.headline, said.get("digests", {}), seconds)
-        return self.keeper.status
+    def _take_orders(self, workers: Sequence[ShardWorker]) -> None:
+        """Pass on to the workers what clients and signals have asked for."""
+        states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
+        for command in [*interrupted(self.interrupts, self.asked), *self.folder.take_commands()]:
+            self.asked.append(command)
+            for worker in workers:
+                worker.order(command)
+            if command in states:
+                self.keeper.state(states[command])
+
+    def _copy(self, worker: ShardWorker, *, ended: bool) -> None:
+        """Copy a worker's new events into the run's log, each once, also over restarts."""
+        for stamped, event in self.crew.news(worker, self.keeper.log.copied.get(worker.shard, 0), ended=ended):
+            self.keeper.note(event, t=stamped.t, shard=worker.shard, shard_seq=stamped.seq)
 
 
 def interrupted(seen: list[int], asked: list[str]) -> list[Command]:

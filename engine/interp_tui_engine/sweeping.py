@@ -7,29 +7,24 @@ A point that fails costs only itself. A sweep that was stopped or killed goes on
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import Any, final
-
-import tomli
 
 from . import atomic, catalog, supervisor
 from .atomic import disk_is_full
 from .catalog import Estimate
-from .ending import RESUME, disk_full
-from .errors import UserError
+from .children import Children, digests_of, fraction_of, interrupted_with, status_of
+from .ending import disk_full
 from .events import Metrics, Progress, RunStarted, Warned
 from .keeper import Keeper
-from .manifest import Manifest, read_text
-from .runfolder import ACTIVE, Command, RunFolder, State, Status, take_commands
+from .manifest import Manifest
+from .runfolder import ACTIVE, RunFolder, State, Status, take_commands
 from .sweep import KIND, Point
 from .sweep_report import markdown
 
-TICK = 0.1
 UNRESULTS = ("kind", "name", "schema_version")
 
 
@@ -50,85 +45,56 @@ class Sweeper:
         self.keeper = keeper
         self.folder = keeper.folder
         root = self.folder.path / "points"
-        self.children = [Child(p, request, RunFolder(root / p.name)) for p, request in keeper.request.points()]
+        self.points = [Child(p, request, RunFolder(root / p.name)) for p, request in keeper.request.points()]
         self._known: list[Status] = []
-        """How each child stands: as it ended, as its file said last while it runs, as an earlier attempt left it."""
-        self.asked: list[str] = []
-        self.interrupts: list[int] = []
-        self._ended: SimpleQueue[tuple[Child, Status | Exception]] = SimpleQueue()
+        """How each point stands: as it ended, as its file said last while it runs, as an earlier attempt left it."""
         self._waiting: list[Child] = []
         self._slots = _slots(self.keeper.request)
         self._busy: dict[int, Child] = {}
         """What runs in each slot; a slot is a device, or the machine."""
+        self.children: Children[int] = Children(keeper)
+        """Those that run, by slot."""
 
     def run(self) -> Status:
         take_commands(self.folder.control)
         self.keeper.write_status(force=True)
         self.keeper.note(RunStarted(KIND, self.keeper.request.name, resumed=self.keeper.log.seq > 0))
-        self._known = [_status(child) for child in self.children]
-        for child, status in zip(self.children, self._known, strict=True):
+        self._known = [status_of(child.folder) for child in self.points]
+        for child, status in zip(self.points, self._known, strict=True):
             if status.state == "done":
                 self._tell(child, status)
             else:
                 self._waiting.append(child)
-        with supervisor.signals(self.interrupts):
+        with supervisor.signals(self.children.interrupts):
             try:
                 self._loop()
             except OSError as error:
                 if not disk_is_full(error):
                     raise
-                self._order("stop")
-                self._drain()
+                self.children.order("stop")
+                self.children.drain()
                 return replace(self.keeper.status, state="failed", exit=disk_full(self.folder.path))
         return self._finish()
 
     def _loop(self) -> None:
         self._progress()
-        while self._busy or (self._waiting and not self._stopping):
+        while self._busy or (self._waiting and not self.children.stopping):
             self._start_more()
-            with contextlib.suppress(Empty):
-                child, ended = self._ended.get(timeout=TICK)
-                self._busy = {slot: busy for slot, busy in self._busy.items() if busy is not child}
-                self._tell(child, ended if isinstance(ended, Status) else Status(state="failed", exit={"reason": str(ended)}))
+            if (ended := self.children.ended()) is not None:
+                slot, status = ended
+                self._tell(self._busy.pop(slot), status)
             self._progress()
             self.keeper.write_status()
-            for command in [*supervisor.interrupted(self.interrupts, self.asked), *self.folder.take_commands()]:
-                self._order(command)
-
-    @property
-    def _stopping(self) -> bool:
-        return "stop" in self.asked or "kill" in self.asked
+            self.children.obey()
 
     def _start_more(self) -> None:
-        paused = self.keeper.status.state == "paused"
         for slot in range(self._slots):
             # a point keeps to its slot's device, so that what it computes does not depend on which of them was free first
             next_one = next((child for child in self._waiting if child.point.index % self._slots == slot), None)
-            if slot not in self._busy and next_one is not None and not self._stopping and not paused:
+            if slot not in self._busy and next_one is not None and not self.children.stopping and not self.children.paused:
                 self._waiting.remove(next_one)
                 self._busy[slot] = next_one
-                threading.Thread(target=self._supervise, args=(next_one,), name=f"point-{next_one.point.name}", daemon=True).start()
-
-    def _supervise(self, child: Child) -> None:
-        """Run one point to its end, in a thread of its own: its worker dies with this process, and is resumed with it."""
-        try:
-            if not child.folder.manifest_path.exists():
-                supervisor.prepare(child.request, child.folder.path)
-            self._ended.put((child, supervisor.supervise(child.folder)))
-        except Exception as error:  # what it was is said where the point is
-            self._ended.put((child, error))
-
-    def _order(self, command: Command) -> None:
-        self.asked.append(command)
-        for child in self._busy.values():
-            child.folder.send(command)
-        states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
-        if command in states:
-            self.keeper.state(states[command])
-
-    def _drain(self) -> None:
-        for _ in range(len(self._busy)):
-            self._ended.get()
+                self.children.start(slot, next_one.folder, partial(_request_of, next_one))
 
     def _tell(self, child: Child, status: Status) -> None:
         """One point has ended: into the log, with its numbers."""
@@ -143,9 +109,9 @@ class Sweeper:
 
     def _progress(self) -> None:
         for child in self._busy.values():  # only theirs change: a thousand files read ten times a second would keep a core busy
-            self._known[child.point.index] = _status(child)
+            self._known[child.point.index] = status_of(child.folder)
         statuses = self._known
-        done = sum(1.0 if s.state not in {*ACTIVE, "interrupted", "crashed"} else _fraction(s) for s in statuses)
+        done = sum(1.0 if s.state not in {*ACTIVE, "interrupted", "crashed"} else fraction_of(s) for s in statuses)
         ended = sum(s.state not in ACTIVE for s in statuses)
         if (now := round(done, 2)) != self.keeper.status.done or not self.keeper.status.total:
             passed = time.time() - self.keeper.started
@@ -155,7 +121,7 @@ class Sweeper:
             self.keeper.note(Metrics("headline", 0, {"points": len(statuses), "ended": ended}))
 
     def _finish(self) -> Status:
-        rows = [_row(child, status) for child, status in zip(self.children, self._known, strict=True)]
+        rows = [_row(child, status) for child, status in zip(self.points, self._known, strict=True)]
         by_state = {state: [row for row in rows if row["state"] == state] for state in {row["state"] for row in rows}}
         done = by_state.get("done", [])
         headline = {"points": len(rows), "done": len(done)}
@@ -164,8 +130,8 @@ class Sweeper:
         axes = self.keeper.request.sweep
         atomic.write_json(self.folder.result_path, {**values, "axes": axes, "points": rows, "seconds": seconds})
         atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.keeper.request, rows))
-        state, exit_info = _ending(by_state, stopped=self._stopping)
-        self.keeper.finish(state, exit_info, headline, dict(_digests(self.children)), seconds)
+        state, exit_info = _ending(by_state, stopped=self.children.stopping)
+        self.keeper.finish(state, exit_info, headline, dict(digests_of(self.folder, [child.folder for child in self.points])), seconds)
         return self.keeper.status
 
 
@@ -173,12 +139,8 @@ def _slots(request: Manifest) -> int:
     return len(request.compute.devices) if isinstance(request.compute.devices, list) else 1
 
 
-def _status(child: Child) -> Status:
-    return child.folder.status() if child.folder.manifest_path.exists() else Status(state="queued")
-
-
-def _fraction(status: Status) -> float:
-    return min(0.99, status.done / status.total) if status.total else 0.0
+def _request_of(child: Child) -> Manifest:
+    return child.request
 
 
 def _row(child: Child, status: Status) -> dict[str, Any]:
@@ -201,7 +163,7 @@ def _ending(by_state: Mapping[str, Sequence[Mapping[str, Any]]], *, stopped: boo
     done, failed = len(by_state.get("done", [])), by_state.get("failed", [])
     unfinished = sum(len(rows) for state, rows in by_state.items() if state not in ("done", "failed"))
     if stopped and unfinished:
-        return "interrupted", {"code": 130, "reason": f"stopped with {unfinished} points to go", "advice": RESUME}
+        return interrupted_with(unfinished, "points")
     if unfinished:
         reason = f"{unfinished} of {done + len(failed) + unfinished} points crashed"
         return "failed", {"code": 1, "reason": reason, "advice": "resume runs them again; the other points are kept"}
@@ -212,16 +174,6 @@ def _ending(by_state: Mapping[str, Sequence[Mapping[str, Any]]], *, stopped: boo
             "advice": "open a point to see its log",
         }
     return "done", {"code": 0}
-
-
-def _digests(children: Sequence[Child]) -> Iterator[tuple[str, str]]:
-    for child in children:
-        try:
-            recorded = tomli.loads(read_text(child.folder.manifest_path)).get("result", {})
-        except (UserError, tomli.TOMLDecodeError):
-            continue
-        for name, digest in recorded.get("sha256", {}).items():
-            yield f"points/{child.point.name}/{name}", digest
 
 
 def estimate(request: Manifest) -> Estimate:

@@ -1,0 +1,77 @@
+"""Kinds run as steps of one run: records, a dictionary, a ranking, interventions, a match, each cached and resumable.
+
+Its steps are child runs, started by its supervisor (`pipelining`), which never starts a worker for the pipeline itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from pydantic import Field
+
+from .. import catalog, pipeline
+from ..catalog import Estimate, Group, Result
+from ..errors import ManifestError, Problem, RunFailed
+from ..events import Event
+from ..manifest import Manifest, resolve
+from ..specs import Table
+from .context import Context
+
+TITLE = "Run a pipeline"
+QUESTION = "What do several kinds find together, each step on what the ones before it made?"
+GROUP: Group = "Tools"
+NEEDS: frozenset[str] = frozenset()
+EXAMPLE: dict[str, Any] = {
+    "name": "capitals",
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "params": {"criterion": "the next token is a capital city", "prompts": "builtin:capital"},
+    "step": [
+        {"id": "records", "kind": "records", "params": {"features": "hidden", "layers": [2]}},
+        {"id": "screen", "kind": "inspect", "params": {"records": ["${records}"]}},
+        {"id": "interventions", "kind": "interventions", "params": {"report": "${screen}", "top": 3}},
+        {"id": "inspect", "kind": "inspect", "params": {"records": ["${records}"], "interventions": "${interventions}"}},
+    ],
+}
+
+
+class Params(Table):
+    """What the steps share, and how many run at a time."""
+
+    criterion: str = Field("", description="the criterion of every step that has one and names none")
+    prompts: str = Field("", description="the prompts of every feature step that names none: a .jsonl, or builtin:capital and the like")
+    side_by_side: int = Field(1, ge=1, le=16, description="steps at a time, where they do not wait for each other")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """Steps are checked as the manifests they are, when the pipeline's is resolved."""
+    return []
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """The sum of the steps that can be estimated before the others have run."""
+    found = [_estimate(manifest, step) for step in manifest.step]
+    seconds = [one.seconds for one in found if one.seconds is not None]
+    memory = [one.memory_bytes for one in found if one.memory_bytes is not None]
+    disk = [one.disk_bytes for one in found if one.disk_bytes is not None]
+    unknown = [step.id for step, one in zip(manifest.step, found, strict=True) if one.seconds is None]
+    notes = (f"{len(found)} steps",) + ((f"not known before they run: {', '.join(unknown)}",) if unknown else ())
+    at_once = sorted(memory, reverse=True)[: manifest.params.side_by_side]
+    return Estimate(sum(seconds) if seconds else None, sum(at_once) if memory else None, sum(disk) if disk else None, notes)
+
+
+def _estimate(manifest: Manifest, step: pipeline.StepSpec) -> Estimate:
+    try:
+        return catalog.get(step.kind).estimate(resolve(pipeline.tables_of(manifest.to_dict(), step)))
+    except ManifestError:
+        return Estimate(None, None, None)
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Never called by a supervisor. Raises RunFailed."""
+    yield from _nothing()
+    raise RunFailed("a pipeline has no worker: its supervisor runs its steps", "interp-tui --batch runs it")
+
+
+def _nothing() -> Iterator[Event]:
+    return iter(())
