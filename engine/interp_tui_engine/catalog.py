@@ -1,7 +1,8 @@
 """Which kinds of run there are. A kind is one file in experiments/; its module name is the kind's name. Torch-free.
 
 An experiment module holds TITLE, QUESTION (one sentence), GROUP, NEEDS (which of 'model' and 'data' it must be given), EXAMPLE (the tables
-of a manifest that runs as it is), Params (pydantic) and run(context) -> events; optionally check(manifest) and estimate(manifest).
+of a manifest that runs as it is), Params (pydantic) and run(context) -> events; optionally check(manifest), estimate(manifest), and
+SHARING where several workers can do it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .specs import Table
 if TYPE_CHECKING:
     from .experiments.context import Context
     from .manifest import Manifest
+    from .shares import Portion
 
 Group = Literal["Learning theory", "One forward pass", "Features", "Tools"]
 GROUPS: tuple[Group, ...] = ("Learning theory", "One forward pass", "Features", "Tools")
@@ -50,6 +52,20 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Sharing:
+    """How a kind is done by several workers, one a device. After them `run` finds all their checkpoints as its own, and goes on from there.
+
+    deal: the manifest and how many workers there are at most -> what each is to do, for people and for `work`.
+    work: one worker's share; returns what it has to tell `run` (`Context.joined`).
+    merger: makes of what one worker says of itself (a running estimate) what is known of the run, for events(shard, event).
+    """
+
+    deal: Callable[[Manifest, int], list[Portion]]
+    work: Callable[[Context], Generator[Event, None, Mapping[str, Any]]]
+    merger: Callable[[Manifest], Callable[[int, Event], Event]]
+
+
+@dataclass(frozen=True)
 class Kind:
     """One kind of run, as its experiment module describes it."""
 
@@ -63,6 +79,7 @@ class Kind:
     run: Callable[[Context], Generator[Event, None, Result]]
     check: Callable[[Manifest], list[Problem]]
     estimate: Callable[[Manifest], Estimate]
+    sharing: Sharing | None = None
 
 
 @cache
@@ -89,6 +106,7 @@ def get(name: str) -> Kind:
         run=module.run,
         check=getattr(module, "check", lambda manifest: []),
         estimate=getattr(module, "estimate", lambda manifest: Estimate(None, None, None)),
+        sharing=getattr(module, "SHARING", None),
     )
 
 

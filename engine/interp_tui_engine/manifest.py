@@ -19,7 +19,7 @@ from . import pipeline as pipelines
 from . import sweep as sweeps
 from .complaints import Source, explain, nearest
 from .errors import ManifestError, Problem, UserError
-from .specs import FILE, ComputeSpec, DataSpec, ModelSpec, Table
+from .specs import FILE, ComputeSpec, DataSpec, ModelSpec, Table, devices_problem
 from .tomllines import KeyPath, key_lines, split_key
 
 LOCAL_SUFFIXES = (".gguf", ".jsonl", ".txt", ".csv", ".parquet", ".safetensors", ".json", ".toml")
@@ -194,7 +194,7 @@ def resolve(
         params=_with_located_files(request.params, where),
         compute=request.compute,
     )
-    found = [*_missing_files(manifest), *_not_yet(manifest), *kind.check(manifest)]
+    found = [*_missing_files(manifest), *_not_yet(manifest), *_device_problems(manifest), *kind.check(manifest)]
     if kind.name == pipelines.KIND:
         check = partial(resolve, base=where)
         steps, wrong = pipelines.resolved(manifest.to_dict(), pipelines.named(request.step), check, given.lines)
@@ -209,6 +209,8 @@ def _resolve_sweep(
 ) -> Manifest:
     """Check every point of a sweep. The manifest is that of the first, with the axes beside it, their values resolved as a point's are."""
     axes, problems = sweeps.axes_of(tables["sweep"])
+    if (devices := sweeps.devices_of(tables)) and (message := devices_problem(devices)):
+        problems.append(Problem("compute.devices", message, value=devices))  # the points have it as their model.device
     if problems:
         raise ManifestError(source, [Source(lines, origins).located(problem) for problem in problems])
     placed = lines | {axis.path: lines[("sweep", axis.key)] for axis in axes if ("sweep", axis.key) in lines}
@@ -300,10 +302,23 @@ def _not_yet(manifest: Manifest) -> list[Problem]:
     if manifest.compute.executor != "local":
         message = f"{manifest.compute.executor!r} is not there yet; 'local' is"
         problems.append(Problem("compute.executor", message, value=manifest.compute.executor))
-    if manifest.compute.devices != "auto":  # a sweep has given each of its points one of them
-        message = "is for sweeps, whose runs are dealt out to them; model.device names the one device"
-        problems.append(Problem("compute.devices", message, value=manifest.compute.devices))
     return problems
+
+
+def _device_problems(manifest: Manifest) -> list[Problem]:
+    """What does not go with compute.devices. A sweep has given each of its points one of them, and the points have none."""
+    devices, kind = manifest.compute.devices, catalog.get(manifest.kind)
+    if devices == "auto":
+        return []
+    found = []
+    if len(devices) > 1 and kind.sharing is None:
+        shared = ", ".join(one.name for one in catalog.kinds() if one.sharing)
+        found.append(f"{kind.name} runs on one device; {shared} are shared out to several, and so are the runs of a sweep")
+    if len({device.partition(":")[0] for device in devices}) > 1:
+        found.append("are of different kinds, on which the same chain gives different numbers; name devices of one kind")
+    if manifest.model is not None and manifest.model.device != "auto":
+        found.append(f"and model.device = {manifest.model.device!r} both say where to compute; leave one of them out")
+    return [Problem("compute.devices", message, value=devices) for message in found]
 
 
 def _missing_files(manifest: Manifest) -> list[Problem]:

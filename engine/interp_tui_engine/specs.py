@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 
 class Table(BaseModel):
@@ -20,13 +22,16 @@ Relative paths in it are resolved from the manifest's folder, and it is an error
 """
 
 
+DEVICE = r"cpu|mps|cuda(:\d+)?"
+
+
 class ModelSpec(Table):
     """Which model, at which point of its training, in which precision and where."""
 
     source: str = Field("builtin:tiny", min_length=1, description="builtin:tiny, a Hugging Face id, a folder, or a .gguf file")
     revision: str | None = Field(None, description="a checkpoint of builtin:tiny, or a hub model's git revision")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="precision of the weights")
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps")
+    device: str = Field("auto", pattern=rf"^(auto|{DEVICE})$", description="auto, cpu, cuda, cuda:1, mps")
     backend: Literal["transformers", "transformer_lens", "nnsight"] = Field("transformers", description="who runs the forward pass")
 
 
@@ -47,7 +52,9 @@ class DataSpec(Table):
 class ComputeSpec(Table):
     """How the work is laid out on the machine. Recorded in the resolved manifest, since numbers may depend on it."""
 
-    devices: Literal["auto"] | list[str] = Field("auto", description="'auto' or a list such as ['cuda:0', 'cuda:1']")
+    devices: Literal["auto"] | list[str] = Field(
+        "auto", description="'auto' is model.device alone; a list such as ['cuda:0', 'cuda:1'] has a worker, or a run of a sweep, on each"
+    )
     executor: Literal["local", "slurm"] = Field("local", description="where workers run")
     checkpoint_every: str = Field(
         "auto", pattern=r"^(auto|\d+(\.\d+)?\s*(s|min|h))$", description="'auto', or a time such as '30s', '5min', '1h'"
@@ -59,3 +66,18 @@ class ComputeSpec(Table):
     memory_budget: str = Field(
         "auto", pattern=r"^(auto|\d+(\.\d+)?\s*(MB|MiB|GB|GiB))$", description="bound on one chunk of logits, such as '256MiB'"
     )
+
+    @field_validator("devices")
+    @classmethod
+    def _are_devices(cls, devices: str | list[str]) -> str | list[str]:
+        if isinstance(devices, list) and (message := devices_problem(devices)):
+            raise ValueError(message)
+        return devices
+
+
+def devices_problem(devices: Sequence[str]) -> str | None:
+    """What is wrong with a list of devices, before anyone looks whether this machine has them."""
+    if not devices:
+        return "is empty; name devices, such as ['cuda:0', 'cuda:1'], or leave it out"
+    odd = next((device for device in devices if not re.fullmatch(DEVICE, device)), None)
+    return None if odd is None else f"{odd!r} is no device; a device is cpu, cuda, cuda:1 or mps"

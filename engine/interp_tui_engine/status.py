@@ -67,6 +67,8 @@ class Status:
     started: float = 0.0
     updated: float = 0.0
     exit: dict[str, Any] = field(default_factory=dict)
+    shards: tuple[dict[str, Any], ...] = ()
+    """How each worker's share stands (shard, what, device, state, pid, done, total), where several share the run."""
 
     @property
     def fraction(self) -> float:
@@ -91,6 +93,7 @@ class Status:
             "started": self.started,
             "updated": self.updated,
             "exit": self.exit,
+            **({"shards": list(self.shards)} if self.shards else {}),
         }
 
     @staticmethod
@@ -119,6 +122,7 @@ class Status:
             started=_number(record.get("started")),
             updated=_number(record.get("updated")),
             exit=_table(record.get("exit")),
+            shards=tuple(row for row in shards if isinstance(row, dict)) if isinstance(shards := record.get("shards"), list) else (),
         )
 
 

@@ -14,17 +14,20 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 
-from . import atomic, catalog, manifest
+from . import atomic, catalog, manifest, shares
 from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
 from .events import Event, Metrics, RunFinished, RunStarted
 from .experiments.context import Context, Interrupted, Order
 from .runfolder import EventLog, RunFolder, take_commands
+
+T = TypeVar("T")
 
 LOCK_PATIENCE = 120.0
 """Seconds to wait for the last worker of this shard: one whose supervisor was killed needs a moment to write its checkpoint."""
@@ -89,22 +92,33 @@ def work(folder: RunFolder, shard: int) -> int:
 def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: bool) -> dict[str, Any]:
     request = manifest.load(folder.manifest_path)
     kind = catalog.get(request.kind)
+    share = shares.read(folder, shard)
+    if request.model and isinstance(devices := request.compute.devices, list):
+        device = shares.device_of(devices, shard, share.of if share else 1)
+        request = request.model_copy(update={"model": request.model.model_copy(update={"device": device})})
     log.append(RunStarted(request.kind, request.name, resumed=resumed))
-    context = Context(request, folder, shard, orders.poll, resumed)
-    events = kind.run(context)
-    while True:
-        try:
-            event: Event = next(events)
-        except StopIteration as end:
-            result: catalog.Result = end.value
-            break
-        log.append(event)
+    joined = tuple(shares.gather(folder, shard)) if share and share.joins else ()
+    context = Context(request, folder, shard, orders.poll, resumed, share, joined)
+    if share and not share.joins:
+        assert kind.sharing is not None, "only such runs are dealt out"
+        return {"state": "done", "told": dict(_logged(kind.sharing.work(context), log))}
+    result: catalog.Result = _logged(kind.run(context), log)
     log.append(Metrics("headline", 0, result.headline))
     values = {"kind": request.kind, "name": request.name, "schema_version": 1, **result.values}
     atomic.write_json(folder.result_path, values)
     if result.report:
         atomic.write_text(folder.report_path, result.report)
     return {"state": "done", "headline": dict(result.headline), "digests": dict(result.digests)}
+
+
+def _logged(events: Generator[Event, None, T], log: EventLog) -> T:
+    """Log what the generator yields; returns its value."""
+    while True:
+        try:
+            log.append(next(events))
+        except StopIteration as end:
+            value: T = end.value
+            return value
 
 
 def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:

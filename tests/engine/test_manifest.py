@@ -325,7 +325,25 @@ def test_no_value_anywhere_gets_past_the_explanation(value: Any, key: str) -> No
         assert math.isfinite(request.params.lr)
 
 
-@pytest.mark.parametrize("override", ["compute.executor=slurm", 'compute.devices=["cuda:0", "cuda:1"]'])
-def test_what_is_not_there_yet_is_refused_not_ignored(override: str) -> None:
-    problem = only(GOOD, override)
-    assert problem.path == override.partition("=")[0] and ("not there yet" in problem.message or "is for sweeps" in problem.message)
+def test_what_is_not_there_yet_is_refused_not_ignored() -> None:
+    problem = only(GOOD, "compute.executor=slurm")
+    assert problem.path == "compute.executor" and "'slurm' is not there yet; 'local' is" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("devices", "said"),
+    [
+        ('["cuda:0", "cuda:1"]', "fake runs on one device; llc are shared out"),
+        ("[]", "is empty; name devices"),
+        ('["gpu0"]', "'gpu0' is no device; a device is cpu, cuda, cuda:1 or mps"),
+        ('["cuda:0", "cpu"]', "are of different kinds"),
+    ],
+)
+def test_devices_that_cannot_be_used_are_refused_with_what_can(devices: str, said: str) -> None:
+    found = problems_of(GOOD, f"compute.devices={devices}")
+    assert {problem.path for problem in found} == {"compute.devices"} and said in " ".join(problem.message for problem in found)
+
+
+def test_one_device_is_for_any_kind_but_not_beside_another() -> None:
+    assert manifest.parse(GOOD, overrides=['compute.devices=["cuda:1"]']).compute.devices == ["cuda:1"]
+    assert "both say where to compute" in only(GOOD, 'compute.devices=["cpu"]', "model.device=cpu").message

@@ -1,6 +1,7 @@
 """One sampling after another: of the whole model, then of each restriction, every one with a store of its own. Imports torch.
 
-What is done stays done: a part that has ended leaves a file behind that says how, and a resumed run passes over it.
+What is done stays done: a part that has ended leaves a file behind that says how, and a resumed run passes over it. Several workers each
+take every n-th part; the one that joins them finds all parts done.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..models.loaded import LoadedModel
 from ..models.restrictions.masks import anatomy_of, selection_of
 from ..samplers.chains import ChainsResult, ChainsSnapshot, Command, run_chains
 from ..samplers.executor import Executor
-from ..samplers.initial import share_initial_loss
+from ..samplers.initial import know_initial_loss, share_initial_loss
 from ..samplers.prefix import Prefixes
 from ..samplers.settings import SamplerConfig
 from . import _sampling_run
@@ -53,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Sampled:
-    """All parts, the unrestricted one first, and what they were sampled from."""
+    """All parts that this worker sampled or found, the unrestricted one first, and what they were sampled from."""
 
     parts: list[Part]
     model: LoadedModel
@@ -102,9 +103,10 @@ After = Callable[[int, Part], Iterable[Event]]
 
 
 def run(context: Context, restrictions: list[str | list[str]], after: After) -> Generator[Event, None, Sampled]:
-    """Load, then sample the whole model and each restriction; events on the way. Raises Interrupted after a stop.
+    """Load, then sample the whole model and each restriction, or this worker's share of them; events on the way.
 
-    A restriction all of whose chains fail is warned of and left out; if that is the whole model, RunFailed.
+    A restriction all of whose chains fail is warned of and left out; if that is the whole model, RunFailed is raised; after a stop,
+    Interrupted.
     """
     started = time.monotonic()
     manifest = context.manifest
@@ -113,28 +115,34 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
     todo: dict[str, str | list[str]] = {FULL: FULL, **spelt_out(restrictions, model)}
     # what the model does not have is said before hours of sampling, and one executor serves all: numbers must not depend on the part
     chosen = {name: selection_of(model.module, restriction) for name, restriction in todo.items()}
-    executor = _sampling_run.executor_of(context, _sampling_run.problem_of(manifest, model, rows, FULL), config)
+    problem = _sampling_run.problem_of(manifest, model, rows, FULL)
+    whole = _sampling_run.executor_of(context, problem, config)
+    executor = _sampling_run.executor_here(context, whole, config.num_chains)
     yield RunStarted(
         manifest.kind,
         manifest.name,
         device=str(model.device),
         resumed=context.resumed,
-        provenance=_sampling_run.provenance_of(model, rows, executor),
+        provenance=_sampling_run.provenance_of(model, rows, whole),
     )
-    for note in dict.fromkeys(note for selection in chosen.values() for note in selection.notes):
+    for note in dict.fromkeys(note for selection in chosen.values() for note in selection.notes) if context.speaks else ():
         yield Warned(note)
     context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mine = _share_of(context, list(todo))
+    if mine and FULL not in mine:  # the initial loss is the whole model's: computed below a restriction, its sums would round otherwise
+        know_initial_loss(problem, config, executor, context.checkpoint_path / slug(FULL))
     parts: list[Part] = []
     prefixes = _sampling_run.prefixes_of(manifest)
-    clock = Clock(len(todo), config.num_sgld_steps * config.num_chains)
-    for index, (name, restriction) in enumerate(todo.items()):
+    clock = Clock(len(mine), config.num_sgld_steps * config.num_chains)
+    for place, name in enumerate(mine):
+        index, restriction = list(todo).index(name), todo[name]
         ended = context.checkpoint_path / f"{slug(name)}.json"
         known = atomic.read_json(ended)
         if isinstance(known, dict):
             part = Part(**known)
         else:
             yield Phase("sampling", f"{name}, {index + 1} of {len(todo)}: {chosen[name].selected:,} parameters")
-            work = _Work(context, config, model, rows, executor, name, restriction, clock, index, prefixes)
+            work = _Work(context, config, model, rows, executor, name, restriction, clock, index, place, prefixes)
             part = yield from stream(work.sample)
             atomic.write_json(ended, asdict(part))
         if not part.healthy:
@@ -143,13 +151,27 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
                 raise RunFailed(
                     f"all {part.chains} chains of the whole model failed: {why}", "lower lr, raise localization, or lower n_beta"
                 )
-            yield Warned(f"restriction {name}: all chains failed ({why}); it is left out")
+            if not context.joined:  # else whoever sampled it has said so
+                yield Warned(f"restriction {name}: all chains failed ({why}); it is left out")
         parts.append(part)
         told = {"restriction": name, "parameters": part.parameters, "failed": len(part.failed), "seconds": part.seconds}
         yield Metrics("part", index, told)
         if part.healthy:
             yield from after(index, part)
-    return Sampled(parts, model, rows, time.monotonic() - started)
+    seconds = time.monotonic() - started + max((told["seconds"] for told in context.joined), default=0.0)
+    return Sampled(parts, model, rows, seconds)
+
+
+def _share_of(context: Context, names: list[str]) -> list[str]:
+    """The parts that this worker samples: every n-th from its own place on, as they were dealt out, or all."""
+    share = context.share
+    return names if share is None or share.work is None else names[share.work["from"] :: share.work["every"]]
+
+
+def whole_is_sampled(context: Context) -> bool:
+    """Whether the unrestricted model's samples are there; the first worker makes them."""
+    known = atomic.read_json(context.folder.shard(0) / "checkpoint" / f"{slug(FULL)}.json")
+    return isinstance(known, dict) and Part(**known).healthy
 
 
 class Clock:
@@ -181,6 +203,8 @@ class _Work:
     restriction: str | list[str]
     clock: Clock
     index: int
+    place: int
+    """Which of this worker's parts it is; `index` is its number among all."""
     prefixes: Prefixes
 
     def sample(self, emit: Callable[[Event], None]) -> Part:
@@ -216,7 +240,7 @@ class _Work:
             if chain.failed_reason is not None and chain.chain not in told:
                 told.add(chain.chain)
                 emit(ChainFailed(chain.chain, chain.failed_step or 0, f"{self.name}: {chain.failed_reason}"))
-        emit(self.clock.at(self.index, snapshot.steps_done))
+        emit(self.clock.at(self.place, snapshot.steps_done))
         losses = [c.mean_loss for c in snapshot.chains if c.mean_loss is not None]
         rise = float(np.mean(losses)) - snapshot.init_loss if losses else None
         draws = min((c.draws for c in snapshot.chains if c.healthy), default=0)

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
 
-from ..estimators.diagnostics import LiveDiagnostics
+from ..estimators.diagnostics import LiveDiagnostics, healthy_block
 from ..events import ChainFailed, Event, Metrics, Progress
 from ..samplers.chains import ChainsSnapshot
 from ..samplers.settings import SamplerConfig
+from ._sharing import shown
 from .context import Ticker
 
 ESTIMATE_EVERY = 1.0
@@ -68,7 +71,7 @@ class Reporter:
         if self._estimate.due() or done == total:
             estimates = self._estimates(snapshot)
             self._emit(Metrics("estimate", max(c.step for c in chains), estimates))
-            self._emit(Metrics("headline", max(c.step for c in chains), headline(estimates)))
+            self._emit(Metrics("headline", max(c.step for c in chains), shown(estimates)))
 
     def _new_points(self, snapshot: ChainsSnapshot, row: int) -> list[list[float]]:
         """Draw and loss of a chain's draws since the last report, thinned to means of equal buckets."""
@@ -100,6 +103,7 @@ class Reporter:
             "tokens_per_second": snapshot.tokens_per_second,
             "memory_bytes": memory,
             "device_memory_bytes": device,
+            **({"halves": halves(snapshot.trace)} if len(snapshot.chains) < self._config.num_chains else {}),
         }
 
 
@@ -112,6 +116,10 @@ def step_parts(metrics: Mapping[str, float]) -> dict[str, float] | None:
     return {"gradient": metrics["scaled_grad"], "pull": pull, "noise": metrics["noise"], "drift": drift, "distance": metrics["distance"]}
 
 
-def headline(estimates: dict[str, Any]) -> dict[str, Any]:
-    """The few numbers that a listing shows."""
-    return {key: estimates[key] for key in ("llc_mean", "llc_std_error", "rhat") if estimates.get(key) is not None}
+def halves(trace: Float[NDArray[np.float64], "chain draw"]) -> list[list[float]]:
+    """Draws, mean and variance of the first half of each healthy chain's trace and of its second: what R-hat over several workers needs."""
+    block = healthy_block(trace)
+    size = block.shape[1] // 2 if block.size else 0
+    if size < 2:
+        return []
+    return [[size, float(half.mean()), float(half.var(ddof=1))] for row in block for half in (row[:size], row[-size:])]

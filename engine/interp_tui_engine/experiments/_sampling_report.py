@@ -30,7 +30,7 @@ def result(done: Sampled, *, with_llc: bool) -> Result:
         "loss_mean": float(trace[healthy, done.config.num_burnin_steps :].mean()),
         "healthy_chains": healthy,
         "failed_chains": {str(chain): why for chain, why in failed.items()},
-        "tokens_per_second": done.chains.snapshot.tokens_per_second,
+        "tokens_per_second": done.tokens_per_second,
         "rhat": float(estimate["rhat"]),
         "ess": float(estimate["ess"]),
         "seconds": done.seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,14 @@ class Sampled:
     chains: ChainsResult
     model: LoadedModel
     seconds: float
+    tokens_per_second: float
 
 
 def run(context: Context) -> Generator[Event, None, Sampled]:
-    """Load, sample, store; events on the way. Raises Interrupted after a stop, RunFailed when no chain is left."""
+    """Load, sample, store; events on the way. Of a run that several workers share, this one's chains, or at the end what all sampled.
+
+    Raises Interrupted after a stop, RunFailed when no chain is left.
+    """
     started = time.monotonic()
     manifest, params = context.manifest, context.manifest.params
     assert isinstance(params, SamplingParams)
@@ -59,26 +63,41 @@ def run(context: Context) -> Generator[Event, None, Sampled]:
     model, rows = yield from load(manifest)
     problem = problem_of(manifest, model, rows, params.restriction)
     notes = () if params.restriction == "full" else selection_of(model.module, params.restriction).notes
-    executor = executor_of(context, problem, config)
+    whole = executor_of(context, problem, config)
     yield RunStarted(
-        manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance_of(model, rows, executor)
+        manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance_of(model, rows, whole)
     )
-    for note in notes:
+    for note in notes if context.speaks else ():
         yield Warned(note)
-    store = create_store(context.folder.path / STORE, manifest, config, problem)
+    with context.alone():
+        store = create_store(context.folder.path / STORE, manifest, config, problem)
     yield ArrayWritten(STORE, ("chain", "step", "batch_sampling", "token_pos"), store.arrays["sampling_loss_micro"].shape, 0)
 
-    yield Phase("sampling", f"{config.num_chains} chains, {executor.mode}")
-    done = yield from stream(lambda emit: _sample(context, problem, config, store, executor, model, emit))
+    share = context.share
+    chains: Sequence[int] = share.work["chains"] if share and share.work is not None else range(config.num_chains)
+    executor = executor_here(context, whole, len(chains))
+    if share and share.joins:
+        yield Phase("joining", f"{config.num_chains} chains of {share.of} workers")
+    else:
+        yield Phase("sampling", f"{len(chains)} {'chain' if len(chains) == 1 else 'chains'}, {executor.mode}")
+    done = yield from stream(lambda emit: _sample(context, problem, config, chains, store, executor, model, emit))
     if done.interrupted:
         raise Interrupted
-    if not any(chain.healthy for chain in done.snapshot.chains):
+    if len(chains) == config.num_chains and not any(chain.healthy for chain in done.snapshot.chains):
         first = done.snapshot.chains[0]
         raise RunFailed(
             f"all {config.num_chains} chains failed; chain {first.chain} at step {first.failed_step}: {first.failed_reason}",
             "lower lr, raise localization, or lower n_beta",
         )
-    return Sampled(manifest, config, context, done, model, time.monotonic() - started)
+    seconds = time.monotonic() - started + max((told["seconds"] for told in context.joined), default=0.0)
+    speed = done.snapshot.tokens_per_second + sum(told["tokens_per_second"] for told in context.joined)
+    return Sampled(manifest, config, context, done, model, seconds, speed)
+
+
+def work(context: Context) -> Generator[Event, None, dict[str, Any]]:
+    """One worker's chains; the estimates are for the worker that joins them."""
+    done = yield from run(context)
+    return {"seconds": done.seconds, "tokens_per_second": done.tokens_per_second}
 
 
 def load(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, dict[str, TokenRows]]]:
@@ -162,15 +181,25 @@ def problem_of(
 
 
 def executor_of(context: Context, problem: ModuleProblem, config: SamplerConfig) -> Executor:
-    """How the chains run: as this shard chose when it first started, else as the manifest says, else by estimate."""
-    path = context.shard_path / "executor.json"
-    known = atomic.read_json(path)
-    if isinstance(known, dict):
-        return Executor(**known)
-    compute = context.manifest.compute
-    executor = choose_executor(problem, config, range(config.num_chains), compute.chains, compute.threads)
-    atomic.write_json(path, executor.record())
-    return executor
+    """How the run's chains run: as was chosen when it first started, else as the manifest says, else by estimate.
+
+    One choice for all workers, as a single one would make it: a chain's numbers must not depend on how many there are.
+    """
+    path = context.common_path / "executor.json"
+    with context.alone():
+        known = atomic.read_json(path)
+        if isinstance(known, dict):
+            return Executor(**known)
+        compute = context.manifest.compute
+        executor = choose_executor(problem, config, range(config.num_chains), compute.chains, compute.threads)
+        atomic.write_json(path, executor.record())
+        return executor
+
+
+def executor_here(context: Context, whole: Executor, chains: int) -> Executor:
+    """The run's executor as this worker uses it: with its part of the machine, or all of it when it is the only one."""
+    share = context.share
+    return whole if share is None or share.joins else whole.among(share.of, chains)
 
 
 def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Executor) -> dict[str, Any]:
@@ -191,6 +220,7 @@ def _sample(
     context: Context,
     problem: ModuleProblem,
     config: SamplerConfig,
+    chains: Sequence[int],
     store: SampleStore,
     executor: Executor,
     model: LoadedModel,
@@ -200,7 +230,7 @@ def _sample(
     return run_chains(
         problem,
         config,
-        chains=range(config.num_chains),
+        chains=chains,
         store=store,
         executor=executor,
         checkpoint_dir=context.checkpoint_path,

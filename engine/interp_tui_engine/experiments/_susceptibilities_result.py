@@ -17,7 +17,7 @@ from ..estimators.susceptibilities import Baseline, Response, assemble, baseline
 from ..events import ArrayWritten, Event, Metrics, Phase
 from ..heat_figure import heatmap_svg
 from ..samplers.store import digests, open_samples
-from ._restrictions_run import FULL, Part, Sampled, slug, store_path
+from ._restrictions_run import FULL, Part, Sampled, slug, store_path, whole_is_sampled
 from ._tokens import quoted, write_tokens
 from .context import Context
 from .susceptibilities import Params
@@ -38,18 +38,21 @@ class Responses:
         self.names = {obs_id(name): name for name in self._params.observables}
         self.by_part: dict[str, Response] = {}
         self.base: Baseline | None = None
+        self._waiting: list[tuple[int, Part]] = []
+        """Parts sampled while another worker was still sampling the whole model."""
 
     def take(self, index: int, part: Part) -> Iterator[Event]:
-        """Read the part's samples. The whole model comes first: the others are compared with it."""
-        samples = open_samples(store_path(self._context, part.name)).dataset
-        sampling = obs_id(self._params.sampling_data)
-        if part.name == FULL:
+        """Read the part's samples, once the whole model's are there: the others are compared with it."""
+        if part.name != FULL:
+            self._waiting.append((index, part))
+        if self.base is None and (part.name == FULL or whole_is_sampled(self._context)):
+            samples, sampling = open_samples(store_path(self._context, FULL)).dataset, obs_id(self._params.sampling_data)
             self.base = baseline(samples, sampling, sorted(probes_of(samples, sampling, None, self._params.include_sampling_data)))
-            return
-        assert self.base is not None
-        found = self.by_part[part.name] = response(samples, self.base)
-        said = {what: self.by_name(found, what) for what in ("mean", "std_error")}
-        yield Metrics("case", index - 1, {"restriction": part.name, "parameters": part.parameters, **said})
+        while self.base is not None and self._waiting:
+            at, one = self._waiting.pop(0)
+            found = self.by_part[one.name] = response(open_samples(store_path(self._context, one.name)).dataset, self.base)
+            said = {what: self.by_name(found, what) for what in ("mean", "std_error")}
+            yield Metrics("case", at - 1, {"restriction": one.name, "parameters": one.parameters, **said})
 
     def by_name(self, found: Response | None, what: str) -> dict[str, float | None]:
         """A part's numbers by data set. The sampling data's mean is 0 whatever was sampled: what is left of it is rounding."""

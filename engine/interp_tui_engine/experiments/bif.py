@@ -11,13 +11,14 @@ from ..catalog import Estimate, Group, Result
 from ..errors import Problem
 from ..events import Event
 from ..manifest import Manifest
-from . import _sampling
+from . import _sampling, _sharing
 from .context import Context
 
 TITLE = "Influence"
 QUESTION = "Which text moves with which?"
 GROUP: Group = "Learning theory"
 NEEDS = frozenset({"model", "data"})
+SHARING = _sharing.BY_CHAINS
 
 
 class Params(_sampling.SamplingParams):

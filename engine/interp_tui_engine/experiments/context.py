@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import filelock
 
 from ..manifest import Manifest
 from ..runfolder import RunFolder
+from ..shares import Share
 
 Order = Literal["go", "pause", "checkpoint", "stop"]
 
@@ -28,6 +32,24 @@ class Context:
     poll: Callable[[], Order]
     """What to do next; asked between steps. 'pause' blocks nothing by itself: ask again until it is no longer said."""
     resumed: bool = False
+    share: Share | None = None
+    """What this worker does of a run that several share; None where it does all."""
+    joined: tuple[Mapping[str, Any], ...] = ()
+    """For the worker that joins the others' shares: what each of them had to tell."""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether what concerns the whole run is for this worker to say: the others would only repeat it."""
+        return self.share is None or self.shard == 0
+
+    @property
+    def common_path(self) -> Path:
+        """A folder for what all workers of the run must agree on."""
+        return self.shard_path if self.share is None else self.shard_path.parent
+
+    def alone(self) -> contextlib.AbstractContextManager[Any]:
+        """While held, no other worker of this run is inside the same."""
+        return contextlib.nullcontext() if self.share is None else filelock.FileLock(self.common_path / "workers.lock")
 
     @property
     def shard_path(self) -> Path:

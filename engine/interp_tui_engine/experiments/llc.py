@@ -6,13 +6,14 @@ from collections.abc import Generator
 
 from ..catalog import Group, Result
 from ..events import Event
-from . import _sampling
+from . import _sampling, _sharing
 from .context import Context
 
 TITLE = "Local learning coefficient"
 QUESTION = "How degenerate is the loss around these weights?"
 GROUP: Group = "Learning theory"
 NEEDS = frozenset({"model", "data"})
+SHARING = _sharing.BY_CHAINS
 EXAMPLE = _sampling.EXAMPLE
 Params = _sampling.SamplingParams
 check = _sampling.check

@@ -6,13 +6,14 @@ from collections.abc import Generator
 
 from ..catalog import Group, Result
 from ..events import Event
-from . import _sampling
+from . import _sampling, _sharing
 from .context import Context
 
 TITLE = "Posterior samples"
 QUESTION = "What do models near these weights look like, and how does their loss move?"
 GROUP: Group = "Learning theory"
 NEEDS = frozenset({"model", "data"})
+SHARING = _sharing.BY_CHAINS
 EXAMPLE = _sampling.EXAMPLE
 Params = _sampling.SamplingParams
 check = _sampling.check

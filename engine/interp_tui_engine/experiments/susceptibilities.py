@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import Field
 
-from ..catalog import Estimate, Group, Result
+from ..catalog import Estimate, Group, Result, Sharing
 from ..errors import Problem
 from ..events import Event
 from ..manifest import Manifest
-from . import _restriction, _sampling
+from . import _restriction, _sampling, _sharing
 from .context import Context
 
 TITLE = "Susceptibilities"
@@ -104,3 +104,15 @@ def run(context: Context) -> Generator[Event, None, Result]:
     responses = _susceptibilities_result.Responses(context)
     sampled = yield from _restrictions_run.run(context, context.manifest.params.restrictions, responses.take)
     return (yield from _susceptibilities_result.result(context, sampled, responses))
+
+
+def work(context: Context) -> Generator[Event, None, dict[str, Any]]:
+    """Sample one worker's parts; each is compared with the whole model as soon as that is sampled, by whichever worker."""
+    from . import _restrictions_run, _susceptibilities_result
+
+    responses = _susceptibilities_result.Responses(context)
+    sampled = yield from _restrictions_run.run(context, context.manifest.params.restrictions, responses.take)
+    return {"seconds": sampled.seconds}
+
+
+SHARING = Sharing(_sharing.parts_to, work, _sharing.as_it_is)

@@ -16,6 +16,7 @@ from .batches import BatchOrder
 from .executor import Executor
 from .pieces import Pieces
 from .problem import Problem, RowLoss
+from .settings import SamplerConfig
 
 _FILE = "init_loss.pt"
 
@@ -47,6 +48,11 @@ def initial_loss(problem: Problem, order: BatchOrder, executor: Executor, folder
     if path is not None:
         checkpoint.save(path, {"init_loss": torch.from_numpy(mean)})
     return np.asarray(mean)
+
+
+def know_initial_loss(problem: Problem, config: SamplerConfig, executor: Executor, folder: Path) -> None:
+    """Compute the initial loss ahead of any chain, for `share_initial_loss` to take from `folder`."""
+    initial_loss(problem, BatchOrder(problem.rows, config), executor, folder, Pieces(config.batch_size, lambda message: None))
 
 
 def share_initial_loss(known: Path, folder: Path) -> None:

@@ -1,0 +1,127 @@
+"""The workers of one run, and what they say taken together: one worker, or one for each share of it and one that joins them. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, final
+
+from . import catalog, shares
+from .ending import RESUME
+from .eventlog import last_events
+from .events import Event, Progress, RunFinished, RunStarted, Stamped, Warned
+from .manifest import Manifest
+from .runfolder import RunFolder, State
+from .shardworker import Ended, ShardWorker
+from .shares import Portion
+
+
+def portions_of(request: Manifest) -> list[Portion]:
+    """What each of several workers is to do; none where one worker does it all."""
+    devices, sharing = request.compute.devices, catalog.get(request.kind).sharing
+    portions = sharing.deal(request, len(devices)) if sharing and isinstance(devices, list) else []
+    return portions if len(portions) > 1 else []
+
+
+@final
+class Crew:
+    """The workers of a run. `before` holds what is to be said first."""
+
+    def __init__(self, folder: RunFolder, request: Manifest) -> None:
+        self._request = request
+        portions = portions_of(request)
+        first = shares.of_run(folder) is None
+        self.shares = shares.deal(folder, portions) if portions or not first else []
+        self.of = max(0, len(self.shares) - 1)
+        """How many workers share the run; 0 where one does all."""
+        self.workers = [ShardWorker(folder, shard) for shard in range(max(1, self.of))]
+        self.joiner = ShardWorker(folder, self.of) if self.of else None
+        self.before = [Warned(text)] if first and (text := self._idle()) else []
+        sharing = catalog.get(request.kind).sharing
+        self._merge = sharing.merger(request) if sharing and self.of else None
+        self._progress: dict[int, Progress] = {}
+        self._ends: dict[int, Ended] = {}
+        self.todo = [worker for worker in self.workers if not (self.of and worker.done_before)]
+        for worker in self.workers if self.of else ():  # what earlier attempts have done counts from the start
+            for stamped in last_events(worker.path / "events.jsonl"):
+                self.together(worker.shard, stamped.event)
+
+    @property
+    def devices(self) -> list[str]:
+        """The device of each worker that shares the run."""
+        devices = self._request.compute.devices
+        return [shares.device_of(devices if isinstance(devices, list) else ["auto"], shard, self.of) for shard in range(self.of)]
+
+    def _idle(self) -> str:
+        devices = self._request.compute.devices
+        count = max(1, self.of)
+        if not isinstance(devices, list) or len(devices) <= count:
+            return ""
+        idle = shares.listed(devices[count:])
+        return f"there is work for {count} of the {len(devices)} devices: {idle} {'stays' if len(devices) == count + 1 else 'stay'} idle"
+
+    def together(self, shard: int, event: Event) -> Event:
+        """What a worker's event means for the run: progress adds up, estimates are merged, the devices are named together."""
+        if not self.of:
+            return event
+        if isinstance(event, RunStarted):
+            return replace(event, device=shares.listed(self.devices))
+        if shard >= self.of:
+            return event
+        if isinstance(event, Progress):
+            self._progress[shard] = event
+            done, total = (sum(values) for values in zip(*((p.done, p.total) for p in self._progress.values()), strict=True))
+            left = [p.eta_seconds for p in self._progress.values() if p.eta_seconds is not None and p.done < p.total]
+            return Progress(done, total, event.unit, max(left, default=None))
+        return event if self._merge is None else self._merge(shard, event)
+
+    def news(self, worker: ShardWorker, copied: int, *, ended: bool) -> Iterator[tuple[Stamped, Event]]:
+        """A worker's events after the line `copied`, each with what it means for the run. A shard's end is not the run's."""
+        for stamped in worker.news(ended=ended):
+            if stamped.seq > copied and not isinstance(stamped.event, RunFinished):
+                yield stamped, self.together(worker.shard, stamped.event)
+
+    def rows(self) -> tuple[dict[str, Any], ...]:
+        """How each share stands, for the status; none where there is one worker."""
+        found = []
+        for worker, share, device in zip(self.workers, self.shares, self.devices, strict=False):
+            progress = self._progress.get(worker.shard, Progress(0, 0, ""))
+            row = {"shard": worker.shard, "what": share.what, "device": device, "state": self._state(worker)}
+            pid = worker.process.pid if worker.process is not None and worker.running else None
+            found.append({**row, "pid": pid, "done": progress.done, "total": progress.total})
+        return tuple(found)
+
+    def _state(self, worker: ShardWorker) -> State:
+        if worker not in self.todo:
+            return "done"
+        if worker.process is None:
+            return "queued"
+        return "running" if worker.running else self.end_of(worker).state
+
+    def end_of(self, worker: ShardWorker) -> Ended:
+        """How a worker that has ended ended."""
+        if worker.shard not in self._ends:
+            self._ends[worker.shard] = worker.ended()
+        return self._ends[worker.shard]
+
+    def missing(self) -> Ended | None:
+        """How the run ends for want of shares; None when none is missing. The gravest of their ends is the run's."""
+        ends = [(worker, end) for worker in self.todo if (end := self.end_of(worker)).state != "done"]
+        if not ends:
+            return None
+        grave: tuple[State, ...] = ("failed", "crashed", "interrupted")
+        refused = [(worker, end) for worker, end in ends if end.exit.get("bad_input")]
+        state = "failed" if refused else min((end.state for _, end in ends), key=lambda s: grave.index(s) if s in grave else len(grave))
+        those = refused[:1] or [(worker, end) for worker, end in ends if end.state == state]
+        _, worst = those[0]
+        if state == "interrupted" or refused:  # the same is true of all
+            return Ended(state, worst.exit, {})
+        devices = self.devices
+        said = "; ".join(
+            f"shard {worker.shard} ({self.shares[worker.shard].what} on {devices[worker.shard]}): {end.exit['reason']}"
+            for worker, end in those
+        )
+        count = f"{len(those)} of {self.of} workers {'failed' if state == 'failed' else 'died'}"
+        advice = f"{worst.exit['advice']}; " if state == "failed" and worst.exit.get("advice") else ""
+        advice += "resume does what is missing, from its last checkpoint; what the others did is kept" if state == "crashed" else RESUME
+        return Ended(state, {**worst.exit, "reason": f"{count}: {said}", "advice": advice}, {})
