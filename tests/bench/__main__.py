@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import agreement, figures, light, machine, modes, posterior, sae, sampling, update
+from . import agreement, evidence, figures, light, machine, modes, passes, posterior, sae, sampling, update
 
 BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "tiny": partial(sampling.run, "tiny"),
@@ -22,6 +22,11 @@ BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "influence": posterior.influence,
     "susceptibilities": posterior.susceptibilities,
     "sae": sae.run,
+    "patching": passes.patching,
+    "caching": passes.caching,
+    "backends": passes.backends,
+    "records": evidence.records,
+    "ranking": evidence.ranking,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

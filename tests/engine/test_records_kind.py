@@ -21,6 +21,7 @@ from interp_tui_engine.dictionaries.weights import tied
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.events import Event, Warned
 from interp_tui_engine.experiments import _records_run
+from interp_tui_engine.experiments._features import prompts_of
 from interp_tui_engine.experiments.context import Context, Interrupted, Order
 from interp_tui_engine.features.records import RecordReader
 from interp_tui_engine.models.load import load_model
@@ -140,7 +141,7 @@ def test_a_contrast_is_fitted_on_some_prompts_and_recorded_on_the_others(model: 
     assert result.values["fitted_on"] + result.values["rows"] == 396
     name = "direction:contrast:L2:next-is-a-capital"
     texts = {row["text"] for row in rows}
-    fit = [text for text in _records_run._prompts("builtin:capital") if text.text not in texts]
+    fit = [text for text in prompts_of("builtin:capital", every_wording=True) if text.text not in texts]
     assert len(fit) == result.values["fitted_on"]
     means = [torch.stack([hidden(model, p.text, 2)[-1] for p in fit if p.score == score]).double().mean(0) for score in (1.0, 0.0)]
     direction = (means[0] - means[1]) / (means[0] - means[1]).norm()

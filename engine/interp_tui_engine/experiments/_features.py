@@ -66,27 +66,26 @@ def relation_of(source: str) -> str | None:
     return name
 
 
-def prompts_of(source: str) -> list[Prompt]:
-    """The prompts of the file, or those of all facts, the relation's scored 1; facts carry their answer and the wrong ones."""
+def prompts_of(source: str, *, every_wording: bool = False) -> list[Prompt]:
+    """The prompts of the file, or those of all facts, the relation's scored 1; facts carry their answer and the wrong ones.
+
+    A fact is one prompt, or with `every_wording` one for each of the sentences that state it, up to the answer.
+    """
     relation = relation_of(source)
     if relation is None:
         return read_prompts(Path(source))
-    from ..data import facts
+    from ..data.facts import RELATIONS
 
-    answers: dict[str, list[str]] = {}
-    for fact in facts.facts():
-        known = answers.setdefault(fact.relation, [])
-        if fact.answer not in known:
-            known.append(fact.answer)
-    return [
-        Prompt(
-            fact.prompt,
-            float(fact.relation == relation),
-            f"{fact.relation}-{fact.subject}",
-            {"answer": fact.answer, "wrong": [answer for answer in answers[fact.relation] if answer != fact.answer]},
-        )
-        for fact in facts.facts()
-    ]
+    found = []
+    for known in RELATIONS:
+        answers = [f" {answer}" for answer in dict.fromkeys(known.answers.values())]
+        wordings = [template.removesuffix(" {a}.") for template in known.templates] if every_wording else [known.prompt]
+        for subject, answer in known.answers.items():
+            extra = {"answer": f" {answer}", "wrong": [other for other in answers if other != f" {answer}"]}
+            for number, wording in enumerate(wordings):
+                name = f"{known.name}-{subject}" + (f"-{number}" if every_wording else "")
+                found.append(Prompt(wording.format(s=subject), float(known.name == relation), name, extra))
+    return found
 
 
 def direction_file(given: str) -> Path:

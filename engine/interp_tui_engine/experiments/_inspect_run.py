@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -138,7 +139,8 @@ def _from_records(
     found, warnings = _effects(params, str(reader.model), moved, set(reader.names))
     for message in warnings:
         yield Warned(message)
-    settings = ranking.Settings(params.alpha, params.permutations, params.min_rows, seed, params.ranking == "interp-lab")
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    settings = ranking.Settings(params.alpha, params.permutations, params.min_rows, seed, params.ranking == "interp-lab", threads)
     yield Phase("ranking", f"{len(reader.names):,} features on {int(design.held_out.sum()):,} held-out rows")
     steps = ranking.rank(
         reader.names,

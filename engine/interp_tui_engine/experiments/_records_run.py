@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import to_json
 from torch import Tensor
 
 from .. import atomic
 from ..catalog import Result
-from ..complaints import nearest
-from ..data.facts import RELATIONS
 from ..data.prompts import encode, need_tokenizer, texts_of
 from ..errors import UserError
 from ..events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, RunStarted, Warned
-from ..features import prompts
 from ..features.prompts import Prompt
 from ..features.records import record
 from ..models.load import load_model
@@ -30,6 +27,7 @@ from ..models.loaded import LoadedModel
 from ..sites.anatomy import Anatomy, anatomy_of
 from ..sites.hooks import activations
 from ..sites.site import Site
+from ._features import prompts_of
 from ._records_features import Recorded, features_of
 from .context import Context, Interrupted, Ticker
 from .records import Params
@@ -130,28 +128,10 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
     return Result(values, headline, _report(values, manifest.name), {path.name: digest})
 
 
-def _prompts(source: str) -> list[Prompt]:
-    """The prompts of a file, or, for builtin:RELATION, statements of facts up to the answer: 1 for the relation's, 0 for others."""
-    if not source.startswith("builtin:"):
-        return prompts.read(Path(source))
-    relation = source.removeprefix("builtin:")
-    if relation not in (known := [r.name for r in RELATIONS]):
-        guess = nearest(relation, known)
-        raise UserError(
-            f"there are no prompts called {source!r}", f"{f'did you mean builtin:{guess}? ' if guess else ''}{', '.join(known)}"
-        )
-    return [
-        Prompt(template.format(s=subject, a="").rstrip(" ."), float(r.name == relation), f"{r.name}-{subject}-{number}", {"answer": answer})
-        for r in RELATIONS
-        for subject, answer in r.answers.items()
-        for number, template in enumerate(r.templates)
-    ]
-
-
 def _texts(params: Params, model: LoadedModel, anatomy: Anatomy) -> tuple[list[Text], int]:
     tokenizer = need_tokenizer(model.tokenizer, model.source)
     found, cut = [], 0
-    for prompt in _prompts(params.prompts):
+    for prompt in prompts_of(params.prompts, every_wording=True):
         limit = anatomy.context if params.max_length is None else None
         tokens = encode(tokenizer, prompt.text, context=limit, name=f"prompt {prompt.id!r:.60}")
         cut += params.max_length is not None and len(tokens) > params.max_length
@@ -169,9 +149,13 @@ def _lines(params: Params, model: LoadedModel, passes: Passes, recorded: Recorde
     for places, values in passes.batches(window, recorded.sites):
         rows: dict[int, list[dict[str, float]]] = {place: [] for place in places}
         for site, value in values.items():
-            for row, place in enumerate(places):
-                found = recorded.values(site, pooled(value[row], len(window[place].ids), params.pool))
-                features = _named(recorded.names[site], found, params.top_features, sparse=recorded.sparse)
+            parts = [pooled(value[row], len(window[place].ids), params.pool) for row, place in enumerate(places)]
+            found = recorded.values(site, torch.cat(parts))  # a dictionary encodes the whole batch at once
+            if not bool(torch.isfinite(found).all()):
+                raise UserError(f"activations at {site} are not finite", "load the model with dtype = 'float32'")
+            named = iter(_named(recorded.names[site], found, params.top_features, sparse=recorded.sparse))
+            for part, place in zip(parts, places, strict=True):
+                features = [next(named) for _ in part]
                 if rows[place]:
                     for features_here, more in zip(rows[place], features, strict=True):
                         features_here |= more
@@ -208,7 +192,7 @@ def _records(params: Params, model: LoadedModel, name: str, text: Text, rows: li
     for position, features in enumerate(rows):
         metadata = {"position": position, "token": tokens[position]} if tokens else None
         row = record(name, prompt.id, prompt.text, prompt.score, features, metadata=metadata)
-        found.append(json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+        found.append(to_json(row, inf_nan_mode="constants").decode())
     return found
 
 

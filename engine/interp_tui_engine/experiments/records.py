@@ -31,7 +31,9 @@ class Params(Table):
     """Which prompts, and which features of which layers."""
 
     prompts: str = Field(
-        min_length=1, description="a .jsonl of {text, criterion_score, prompt_id}, or builtin:capital and the like", json_schema_extra=FILE
+        min_length=1,
+        description="a .jsonl of {text, criterion_score, prompt_id}, or builtin:capital and the like, in every wording",
+        json_schema_extra=FILE,
     )
     features: Literal["hidden", "sae", "direction"] = Field("hidden", description="hidden dimensions, SAE latents, or directions")
     site: str = Field("resid_post", description="where hidden dimensions and directions are read")

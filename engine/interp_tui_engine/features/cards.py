@@ -34,17 +34,24 @@ class Example(NamedTuple):
 def top_rows(column: Column, count: int) -> list[tuple[int, float]]:
     """The rows on which a feature is largest in size, with its true value there; of equal ones the earlier."""
     values = column.values.astype(np.float64) + column.offset
-    order = np.lexsort((column.rows, -np.abs(values)))[:count]
+    sizes, places = np.abs(values), np.arange(len(values))
+    if 0 < count < len(values):  # only what can be among them is put in order
+        places = np.flatnonzero(sizes >= np.partition(sizes, len(sizes) - count)[len(sizes) - count])
+    order = places[np.lexsort((column.rows[places], -sizes[places]))][:count]
     return [(int(column.rows[i]), float(values[i])) for i in order]
 
 
 def quantile_rows(column: Column, shares: Sequence[float] = (0.9, 0.5, 0.1)) -> list[tuple[int, float]]:
-    """Rows at quantiles of the values a feature has where it fires: what it means when it fires less."""
+    """Rows at quantiles of the values a feature has where it fires: what it means when it fires less; of equal ones in their order."""
     values = column.values.astype(np.float64) + column.offset
-    firing = np.flatnonzero(values != 0)
-    order = firing[np.argsort(values[firing], kind="stable")]
-    places = [order[round(share * (len(order) - 1))] for share in shares] if len(order) else []
-    return [(int(column.rows[i]), float(values[i])) for i in places]
+    rows = column.rows[values != 0]
+    values = values[values != 0]
+    ranks = [round(share * (len(values) - 1)) for share in shares] if len(values) else []
+    found = []
+    for rank, level in zip(ranks, np.partition(values, ranks)[ranks] if ranks else (), strict=True):
+        at = np.flatnonzero(values == level)[rank - int((values < level).sum())]
+        found.append((int(rows[at]), float(level)))
+    return found
 
 
 def histogram(column: Column, rows: int) -> dict[str, Any]:

@@ -35,8 +35,13 @@ class PermutationNull:
         self.shuffled: Float32[np.ndarray, "rows shuffles"] = rng.permuted(np.repeat(labels[:, None], count, axis=1), axis=0)
         self.largest: Float64[np.ndarray, " shuffles"] = np.full(count, -np.inf)
 
-    def add(self, column: Column, direction: int) -> None:
-        """Take one feature into the maximum, in the direction it was given on the other rows."""
+    def add(self, found: Float64[np.ndarray, " shuffles"] | None) -> None:
+        """Take one feature's z into the maxima."""
+        if found is not None:
+            np.maximum(self.largest, found, out=self.largest)
+
+    def of(self, column: Column, direction: int) -> Float64[np.ndarray, " shuffles"] | None:
+        """One feature's z in each shuffle, in the direction it was given on the other rows; None for one that is constant."""
         place = self.place[column.rows]
         here = place >= 0
         place, values = place[here], column.values[here]
@@ -44,9 +49,10 @@ class PermutationNull:
         variance = ((ranks**2).sum() + (self.rows - len(values)) * implicit**2) / (self.rows - 1)
         variance *= self.positives * (self.rows - self.positives) / self.rows
         if variance <= 0:
-            return
+            return None
         sums = (ranks - implicit).astype(np.float32) @ self.shuffled[place] + implicit * self.positives
-        np.maximum(self.largest, direction * sums / math.sqrt(variance), out=self.largest)
+        z: Float64[np.ndarray, " shuffles"] = direction * sums / math.sqrt(variance)
+        return z
 
     def p_values(self, z: Float64[np.ndarray, " features"]) -> Float64[np.ndarray, " features"]:
         """Family-wise p-values of the features' own z."""

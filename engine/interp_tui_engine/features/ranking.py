@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -28,6 +29,8 @@ COLUMNS = (
     *("effect", "effect_low", "effect_high", "effect_q", "clear", "side_effect", "control", "strong", "effect_rows"),
 )
 """Columns of a ranking's table, in this order."""
+LONG = 50_000
+"""Rows from which on columns are ranked side by side, on `Settings.threads` threads."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Settings:
     minimum: int
     seed: int
     seed_ranking: bool
+    threads: int
 
 
 @dataclass
@@ -50,6 +54,16 @@ class Ranking:
     """The feature's number in the spool, by rank."""
     seed_scores: dict[str, SeedScore]
     summary: dict[str, Any] = field(default_factory=dict)
+
+
+class _Weighed(NamedTuple):
+    """What one feature's column says."""
+
+    association: Association
+    sums: Float64[np.ndarray, "3 folds"]
+    specificity: float
+    shuffled: Float64[np.ndarray, " shuffles"] | None
+    seed: SeedScore | None
 
 
 @dataclass(frozen=True)
@@ -78,19 +92,34 @@ def rank(
     sums = np.zeros((len(names), 3, 10))
     specific = np.full(len(names), np.nan)
     seed_scores: dict[str, SeedScore] = {}
-    for index, name in enumerate(names):
-        one = column(index)
+
+    def weigh(index: int) -> _Weighed:
+        one, name = column(index), names[index]
         result = associate(one, design)
-        found.append(result)
-        sums[index] = fold_sums(one, design)
-        if null is not None and result.fires >= settings.minimum:
-            null.add(one, result.direction)
-        if others:
-            specific[index] = specificity(one, result, design, others)
-        if settings.seed_ranking:
-            said = about.get(name, {}).get("side_effect", 0.0)
-            seed_scores[name] = seed_score(one, design, effects.get(name), float(said) if isinstance(said, (int, float)) else 0.0)
-        yield index + 1
+        said = about.get(name, {}).get("side_effect", 0.0) if settings.seed_ranking else None
+        return _Weighed(
+            result,
+            fold_sums(one, design),
+            specificity(one, result, design, others) if others else math.nan,
+            null.of(one, result.direction) if null is not None and result.fires >= settings.minimum else None,
+            seed_score(one, design, effects.get(name), float(said) if isinstance(said, (int, float)) else 0.0)
+            if settings.seed_ranking
+            else None,
+        )
+
+    # numpy works beside itself on long columns; short ones cost only Python's time, which threads cannot share
+    with ThreadPoolExecutor(settings.threads if len(design.score) >= LONG else 1) as pool:
+        try:
+            for index, weighed in enumerate(pool.map(weigh, range(len(names)))):
+                found.append(weighed.association)
+                sums[index], specific[index] = weighed.sums, weighed.specificity
+                if null is not None:
+                    null.add(weighed.shuffled)
+                if weighed.seed is not None:
+                    seed_scores[names[index]] = weighed.seed
+                yield index + 1
+        finally:
+            pool.shutdown(cancel_futures=True)
     yield _assemble(names, found, sums, specific, seed_scores, null, design, settings, effects, layer, about)
 
 

@@ -9,42 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64
+from jaxtyping import Int64
+from pydantic_core import from_json
 
 from ..complaints import nearest
 from ..errors import UserError
-from . import ids, jsonl
+from . import columns, ids, jsonl
+from .block import LARGEST, Building, RowBlock, bounded
 from .jsonl import RowError
 
 BLOCK_ROWS = 16_384
-LARGEST = 1e30
-"""Values beyond this are a mistake: their squares and sums could not be held."""
 OWN = frozenset({"feature_id", "activation", "value"})
 POSITION = ("position", "token_position", "token_index")
 """Keys of `metadata` that tell two rows of one prompt apart."""
 
 Scorer = Callable[[str], float]
-
-
-class RowBlock(NamedTuple):
-    """Some rows, sparse: row i has `features[starts[i]:starts[i+1]]` with `values` there; features are numbered as the reader met them."""
-
-    lines: Int64[np.ndarray, " rows"]
-    scores: Float64[np.ndarray, " rows"]
-    starts: Int64[np.ndarray, " rows_1"]
-    features: Int32[np.ndarray, " entries"]
-    values: Float64[np.ndarray, " entries"]
-    prompt_ids: list[str]
-    texts: list[str]
-    uniform: bool
-    """Every row names the same features in the same order."""
-    keys: Int64[np.ndarray, " rows"]
-    """Equal for rows that say the same prompt, text and position: such a pair is a mistake."""
-    groups: Int64[np.ndarray, " rows"]
-    """Equal for rows of one text (of one prompt, where there is no text): they belong on one side of a split."""
 
 
 class RecordReader:
@@ -71,14 +53,10 @@ class RecordReader:
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[RowBlock]:
         """The files' rows, at most `rows` of one file at a time."""
         for path in self.paths:
-            block = _Building()
-            for line, row in jsonl.rows(path):
-                self._take(path, line, row, block)
-                if len(block.lines) >= rows:
-                    yield block.done(path, self.names)
-                    block = _Building()
-            if block.lines:
-                yield block.done(path, self.names)
+            for lines in jsonl.lines(path, rows):
+                block = self._plain(lines) or self._carefully(path, lines)
+                if block is not None:
+                    yield block
         if not self.rows:
             seen = list(self.other_models)
             if seen:
@@ -86,7 +64,45 @@ class RecordReader:
                 raise UserError(f"no record is of model {self.model!r}", f"did you mean {guess!r}? there are: {', '.join(seen[:6])}")
             raise UserError(f"{', '.join(map(str, self.paths))}: no records")
 
-    def _take(self, path: Path, line: int, row: dict[str, Any], block: _Building) -> None:
+    def _plain(self, lines: Sequence[tuple[int, bytes]]) -> RowBlock | None:
+        """The lines' block where their rows are plain, as nearly all are; None for those that the careful way must look at."""
+        try:
+            found = columns.plain([from_json(line, cache_strings="keys") for _, line in lines], LARGEST, scored=self.scorer is None)
+            if found is None or found.model != (self.model if self.model is not None else found.model):
+                return None
+            for said in found.said:
+                self._describe(self.paths[0], 0, said)
+        except ValueError:  # not JSON
+            return None
+        except RowError:  # the careful way says on which line
+            return None
+        self.model = found.model
+        count = len(lines)
+        if found.uniform:
+            pattern = self._numbers(list(found.features[0]))
+            starts = np.arange(count + 1, dtype=np.int64) * len(pattern)
+            features = np.tile(np.array(pattern, dtype=np.int32), count)
+        else:
+            starts = np.concatenate(([0], np.cumsum([len(row) for row in found.features]))).astype(np.int64)
+            features = np.array(self._numbers(chain.from_iterable(found.features)), dtype=np.int32)
+        scores = found.scores
+        if self.scorer is not None:
+            scores = np.array([self.scorer(text) for text in found.texts], dtype=np.float64)
+        assert scores is not None
+        rows = zip(found.prompt_ids, found.texts, found.metadata, range(self.rows, self.rows + count), strict=True)
+        keys, groups = np.array([_same(*row) for row in rows], dtype=np.int64).T
+        self.rows += count
+        numbers = np.array([number for number, _ in lines], dtype=np.int64)
+        return RowBlock(numbers, scores, starts, features, found.values, found.prompt_ids, found.texts, found.uniform, keys, groups)
+
+    def _carefully(self, path: Path, lines: Sequence[tuple[int, bytes]]) -> RowBlock | None:
+        """The lines' block, row by row; None where none is of this reader's model. Raises RowError for a row that cannot be used."""
+        block = Building()
+        for line, text in lines:
+            self._take(path, line, jsonl.parsed(path, line, text), block)
+        return block.done(path, self.names) if block.lines else None
+
+    def _take(self, path: Path, line: int, row: dict[str, Any], block: Building) -> None:
         model = row.get("model")
         if model != self.model and not self._is_ours(path, line, row):
             return
@@ -105,7 +121,7 @@ class RecordReader:
         if self.scorer is not None:
             score = self.scorer(text)
         elif type(score) is not float or not -LARGEST <= score <= LARGEST:  # the common case needs no call
-            score = _bounded(path, line, "criterion_score", jsonl.real(path, line, row, "criterion_score"))
+            score = bounded(path, line, "criterion_score", jsonl.real(path, line, row, "criterion_score"))
         said = row.get("feature_metadata")
         if said:
             self._describe(path, line, said)
@@ -116,16 +132,15 @@ class RecordReader:
         prompt = row.get("prompt_id", row.get("id"))
         prompt = prompt if type(prompt) is str else jsonl.text(path, line, {"prompt_id": prompt}, "prompt_id", default="")
         metadata = row.get("metadata")
-        place = next((metadata[key] for key in POSITION if key in metadata), None) if type(metadata) is dict else None
         block.lines.append(line)
         block.scores.append(score)
         block.patterns.append(numbers)
         block.values += values
         block.prompt_ids.append(prompt)
         block.texts.append(text)
-        # rows without an id are never taken for each other
-        block.keys.append(hash((prompt, text, place if place.__hash__ else repr(place))) if prompt else hash((self.rows, "no id")))
-        block.groups.append(hash(text) if text else hash(prompt) if prompt else hash((self.rows, "alone")))
+        key, group = _same(prompt, text, metadata, self.rows)
+        block.keys.append(key)
+        block.groups.append(group)
         self.rows += 1
 
     def _is_ours(self, path: Path, line: int, row: dict[str, Any]) -> bool:
@@ -170,7 +185,7 @@ class RecordReader:
             values.append(value)
         return names, values
 
-    def _numbers(self, names: list[str]) -> list[int]:
+    def _numbers(self, names: Iterable[str]) -> list[int]:
         number = self._number
         found = []
         for name in names:
@@ -198,64 +213,14 @@ class RecordReader:
         return said if type(said) is int else ids.layer_of(name)
 
 
-class _Building:
-    """A block as it fills: plain lists, which are quicker to append to than arrays."""
-
-    def __init__(self) -> None:
-        self.lines: list[int] = []
-        self.scores: list[float] = []
-        self.patterns: list[list[int]] = []
-        self.values: list[Any] = []
-        self.prompt_ids: list[str] = []
-        self.texts: list[str] = []
-        self.keys: list[int] = []
-        self.groups: list[int] = []
-
-    def done(self, path: Path, names: Sequence[str]) -> RowBlock:
-        first = self.patterns[0]
-        uniform = all(pattern is first for pattern in self.patterns)
-        starts = np.zeros(len(self.lines) + 1, dtype=np.int64)
-        starts[1:] = np.cumsum([len(pattern) for pattern in self.patterns])
-        if uniform:
-            features = np.tile(np.array(first, dtype=np.int32), len(self.lines))
-        else:
-            features = np.fromiter(chain.from_iterable(self.patterns), dtype=np.int32, count=int(starts[-1]))
-        kinds = set(map(type, self.values))
-        numeric = kinds <= {float, int}
-        values = np.zeros(0)
-        try:
-            values = np.array(self.values, dtype=np.float64) if numeric else values
-        except OverflowError:  # a whole number beyond all floats
-            numeric = False
-        if not numeric or not (np.abs(values) <= LARGEST).all():  # NaN is not less than anything
-            self._complain(path, names, starts, features)
-        return RowBlock(
-            np.array(self.lines, dtype=np.int64),
-            np.array(self.scores, dtype=np.float64),
-            starts,
-            features,
-            values,
-            self.prompt_ids,
-            self.texts,
-            uniform,
-            np.array(self.keys, dtype=np.int64),
-            np.array(self.groups, dtype=np.int64),
-        )
-
-    def _complain(
-        self, path: Path, names: Sequence[str], starts: Int64[np.ndarray, " rows_1"], features: Int32[np.ndarray, " entries"]
-    ) -> None:
-        for at, value in enumerate(self.values):
-            row = int(np.searchsorted(starts, at, side="right")) - 1
-            field = f"features[{names[features[at]]!r}]"
-            _bounded(path, self.lines[row], field, jsonl.finite_number(path, self.lines[row], field, value))
-        raise AssertionError("a value was refused, and then none was")
-
-
-def _bounded(path: Path, line: int, field: str, value: float) -> float:
-    if abs(value) > LARGEST:
-        raise RowError(path, line, field, f"is {value:.3g}: larger than {LARGEST:.0e} in size")
-    return value
+def _same(prompt: str, text: str, metadata: Any, row: int) -> tuple[int, int]:
+    """A row's key and group; see RowBlock. Rows without an id are never taken for each other."""
+    place = None
+    if metadata and type(metadata) is dict:
+        place = next((metadata[key] for key in POSITION if key in metadata), None)
+        place = place if place.__hash__ else repr(place)
+    key = hash((prompt, text, place)) if prompt else hash((row, "no id"))
+    return key, hash(text) if text else hash(prompt) if prompt else hash((row, "alone"))
 
 
 def record(

@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from .records import RowBlock
+from .block import RowBlock
 
 LARGE_OFFSET = 8.0
 """Means of so many standard deviations are taken off before rounding to float32."""

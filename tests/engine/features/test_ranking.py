@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,13 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.features import association, effects, planted, ranking, split
+from interp_tui_engine.features import association, cards, effects, planted, ranking, split
 from interp_tui_engine.features.interventions import Intervention
 from interp_tui_engine.features.null import PermutationNull, centred_ranks
 from interp_tui_engine.features.spool import Column
 from references import association as reference
 
-SETTINGS = ranking.Settings(alpha=0.05, permutations=100, minimum=5, seed=0, seed_ranking=False)
+SETTINGS = ranking.Settings(alpha=0.05, permutations=100, minimum=5, seed=0, seed_ranking=False, threads=1)
 
 
 def sparse(dense: np.ndarray, implicit: float = 0.0) -> Column:  # type: ignore[type-arg]
@@ -121,7 +123,7 @@ def test_the_null_holds_its_level() -> None:
         for _ in range(20):
             column = sparse(rng.normal(size=80))
             found = association.associate(column, design)
-            null.add(column, found.direction)
+            null.add(null.of(column, found.direction))
             z.append(found.z)
         hits += bool((null.p_values(np.array(z)) <= 0.05).any())
     assert abs(hits / 150 - 0.05) <= 3 * np.sqrt(0.05 * 0.95 / 150)
@@ -138,7 +140,7 @@ def test_planted_truth_is_found() -> None:
             names,
             lambda j, draw=draw: sparse(draw.activations[:, j]),  # type: ignore[misc]
             design,
-            ranking.Settings(0.05, 0, 5, seed, False),
+            ranking.Settings(0.05, 0, 5, seed, False, 1),
             effects=effects.effects_of(draw.interventions),
             others=[],
             layer=lambda name: 0,
@@ -217,3 +219,38 @@ def test_one_row_has_no_interval_and_a_strong_control_spoils_an_effect() -> None
     assert single.directed.low is None and single.p is None and not single.clear
     (matched,) = effects.effects_of(rows([0.5, 0.6, 0.55]) + rows([0.5, 0.6, 0.5], control_type="placebo")).values()
     assert matched.directed.clear_of(0) and not matched.clear
+
+
+def test_threads_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "LONG", 10)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 12))
+    design = split.design((rng.random(200) < 0.5).astype(float), np.arange(200), threshold=0.5, held_out=0.5, seed=0)
+    tables = []
+    for threads in (1, 4):
+        steps = ranking.rank(
+            [f"f{i}" for i in range(12)],
+            lambda j: sparse(x[:, j]),
+            design,
+            replace(SETTINGS, threads=threads),
+            effects={},
+            others=[],
+            layer=lambda name: None,
+            about={},
+        )
+        *counts, found = steps
+        assert counts == list(range(1, 13)) and isinstance(found, ranking.Ranking)
+        tables.append(found.table)
+    assert tables[0] == tables[1]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, -0.5, 1.0, 2.0, -3.0]), min_size=1, max_size=40), st.integers(0, 6))
+def test_rows_on_cards_are_those_of_a_full_sort(values: list[float], count: int) -> None:
+    x = np.array(values)
+    column = sparse(x)
+    firing = np.flatnonzero(x)
+    by_size = sorted(column.rows.tolist(), key=lambda row: (-abs(x[row]), row))[:count]
+    assert cards.top_rows(column, count) == [(row, x[row]) for row in by_size]
+    rising = sorted(firing.tolist(), key=lambda row: (x[row], row))
+    places = [rising[round(share * (len(rising) - 1))] for share in (0.9, 0.5, 0.1)] if rising else []
+    assert cards.quantile_rows(column) == [(row, x[row]) for row in places]

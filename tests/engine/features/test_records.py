@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.features import evidence, ids, interventions, jsonl, prompts, records
+from interp_tui_engine.features.block import RowBlock
 from interp_tui_engine.features.records import RecordReader
 from interp_tui_engine.features.spool import Spool
 
@@ -34,7 +35,7 @@ def lines(path: Path, *rows: Any) -> Path:
     return path
 
 
-def read(path: Path, **options: Any) -> tuple[RecordReader, list[records.RowBlock]]:
+def read(path: Path, **options: Any) -> tuple[RecordReader, list[RowBlock]]:
     reader = RecordReader([path], **options)
     return reader, list(reader.blocks())
 
@@ -107,6 +108,44 @@ def test_a_bad_row_is_named_with_file_line_and_field(tmp_path: Path, row: Any, s
     with pytest.raises(UserError, match=said) as caught:
         read(lines(tmp_path / "bad.jsonl", ROW, row))
     assert "bad.jsonl" in caught.value.what
+
+
+_FIELDS = {
+    "model": st.sampled_from(["m", "m", "m", "n", 3]),
+    "text": st.sampled_from(["a", "b", "ünï", "", None, 4]),
+    "criterion_score": st.sampled_from([0, 1.0, 0.25]),
+    "prompt_id": st.sampled_from(["p", "q", None, 7]),
+    "id": st.sampled_from(["i", None]),
+    "features": st.one_of(
+        st.dictionaries(st.sampled_from("abcd"), st.one_of(st.integers(-3, 3), st.floats(-9, 9)), max_size=4),
+        st.just([{"feature_id": "a", "activation": 1.5, "layer": 3}]),
+    ),
+    "feature_metadata": st.sampled_from([None, {}, {"a": {"layer": 2}}, {"b": {"label": "x"}}]),
+    "metadata": st.sampled_from([None, {}, {"position": 1}, {"token_index": [2]}, "x"]),
+}
+_USUAL = st.fixed_dictionaries({key: _FIELDS[key] for key in ("text", "criterion_score", "features")} | {"model": st.just("m")})
+_ODD = st.fixed_dictionaries({}, optional=_FIELDS)
+
+
+@given(st.lists(st.one_of(_USUAL, _USUAL, _ODD), min_size=1, max_size=8), st.sampled_from([None, "m"]), st.booleans())
+def test_plain_rows_read_by_column_are_what_the_careful_way_makes_of_them(
+    tmp_path_factory: pytest.TempPathFactory, rows: Any, model: str | None, ruled: bool
+) -> None:
+    path = lines(tmp_path_factory.mktemp("plain") / "r.jsonl", *rows)
+    found: list[Any] = []
+    for careful in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if careful:
+                patch.setattr(records.columns, "plain", lambda *_, **__: None)
+            reader = RecordReader([path], model=model, scorer=len if ruled else None)
+            try:
+                blocks = list(reader.blocks(3))
+            except UserError as error:
+                found.append((error.what, error.hint))
+                continue
+        told = [[part.tolist() if isinstance(part, np.ndarray) else part for part in block] for block in blocks]
+        found.append((told, reader.names, reader.about, reader.rows, reader.model, reader.other_models))
+    assert found[0] == found[1]
 
 
 def test_a_file_that_is_no_such_file(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""`python -m tests.bench.one_run REQUEST FOLDER`: one run in a process of its own, as a worker runs it: seconds, peak memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from interp_tui_engine import catalog, manifest
+from interp_tui_engine.experiments.context import Context
+from interp_tui_engine.runfolder import RunFolder
+
+from .side import ROOT, peak_mib
+
+
+def measure(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Run these manifest tables in a fresh process: {seconds, peak_mib, result}. Raises RuntimeError with what it said if it fails."""
+    folder.mkdir(parents=True)
+    given = folder / "request.json"
+    given.write_text(json.dumps(tables))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.one_run", str(given), str(folder / "run")], cwd=ROOT, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def main(given: Path, folder: Path) -> None:
+    """The child's side."""
+    request = manifest.resolve(json.loads(given.read_text()))
+    run = RunFolder.create(folder)
+    run.shard(0).mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    steps = catalog.get(request.kind).run(Context(request, run, 0, lambda: "go"))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            values = {key: value for key, value in end.value.values.items() if isinstance(value, (int, float, str))}
+            print(json.dumps({"seconds": time.monotonic() - started, "peak_mib": peak_mib(), "result": values}))
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
