@@ -34,6 +34,8 @@ from .records import Params
 
 WINDOW = 256
 """Prompts that are sorted by length together, and written together."""
+BATCH_TOKENS = {"cpu": 1024}
+"""What caches hold: on a CPU twice as many tokens a second as 8,192 at a time."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
     texts, cut = _texts(params, model, anatomy)
     if cut:
         yield Warned(f"{cut} of {len(texts)} prompts are cut to params.max_length = {params.max_length} tokens")
-    passes = Passes(model, anatomy, params.batch_tokens)
+    passes = Passes(model, anatomy, params.batch_tokens or BATCH_TOKENS.get(model.device.type, 16_384))
     recorded, texts = features_of(params, manifest.seed, passes, texts)
     provenance = {"weights_sha256": model.weights_hash, "tokenizer_sha256": model.tokenizer_hash, "parameters": model.num_parameters}
     yield RunStarted("records", manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance)
