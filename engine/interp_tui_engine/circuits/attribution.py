@@ -2,14 +2,16 @@
 
     effect(n) ≈ Σ (clean_n − corrupt_n) · ∂m/∂n
 
-with the gradient of the clean run (eap), or averaged along the straight line between the corrupt and the clean embeddings (eap_ig:
-integrated gradients on inputs, Hanna et al. 2024, arXiv 2403.17806). One backward pass in place of one forward pass a node; exact where
+with the gradient of the clean run (eap), or averaged along a straight line (integrated gradients, Hanna et al. 2024, arXiv 2403.17806):
+between the corrupt and the clean embeddings (eap_ig), or between the ablated and the clean outputs of one kind of node in one layer, all
+before it as in the clean run (eap_ig_activations). One backward pass in place of one forward pass a node; exact where
 the model is linear between the two runs, and to be checked against exact patching where it is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,12 +20,17 @@ from ..sites.hooks import Edit, edited
 from ..sites.site import Site
 from .nodes import Behaviour, Node, Prepared, output_of
 
+Estimate = Literal["eap", "eap_ig", "eap_ig_activations"]
 
-def attribution(behaviour: Behaviour, *, steps: int) -> dict[Node, float]:
-    """The estimated loss of the metric when each node is ablated, averaged over examples; steps = 0 is eap, more is eap_ig."""
+
+def attribution(behaviour: Behaviour, method: Estimate, *, steps: int) -> dict[Node, float]:
+    """The estimated loss of the metric when each node is ablated, averaged over examples."""
     totals = dict.fromkeys(behaviour.nodes, 0.0)
     for run in behaviour.runs:
-        gradients = _gradients(run, steps)
+        if method == "eap_ig_activations":
+            gradients = _along_activations(behaviour, run, steps)
+        else:
+            gradients = _along_inputs(run, steps if method == "eap_ig" else 0)
         for node in behaviour.nodes:
             gradient = gradients[node.whole] if node.head is None else gradients[node.whole][:, node.head]
             away = output_of(run.clean, node) - behaviour.instead(run, node)
@@ -45,10 +52,8 @@ def correlation(left: dict[Node, float], right: dict[Node, float]) -> float | No
     return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
 
 
-def _gradients(run: Prepared, steps: int) -> dict[Site, Tensor]:
+def _along_inputs(run: Prepared, steps: int) -> dict[Site, Tensor]:
     """∂m/∂ every head's and MLP's output, without batch axis, averaged over the points of the path."""
-    anatomy = run.fork.anatomy
-    ids = torch.tensor([run.example.clean], device=run.corrupt_stream.device)
     shares = torch.ones(1) if steps == 0 else (torch.arange(steps) + 0.5) / steps
     clean = run.fork.resid_pre[0]
     path = run.corrupt_stream + shares.to(clean)[:, None, None] * (clean - run.corrupt_stream)
@@ -58,8 +63,28 @@ def _gradients(run: Prepared, steps: int) -> dict[Site, Tensor]:
     }
     edits = [Edit(Site("resid_pre", 0), lambda value: path.to(value))]
     edits += [Edit(site, lambda value, leaf=leaf: value + leaf) for site, leaf in leaves.items()]  # type: ignore[misc]
-    with torch.enable_grad(), edited(anatomy, edits):
-        hidden = anatomy.body(input_ids=ids.expand(len(shares), -1), use_cache=False).last_hidden_state[:, -1]
-        total = run.score(anatomy.finish(anatomy.head(hidden))).sum()
-    found = torch.autograd.grad(total, list(leaves.values()))
+    found = torch.autograd.grad(_total(run, edits, len(shares)), list(leaves.values()))
     return {site: gradient.mean(0) for site, gradient in zip(leaves, found, strict=True)}
+
+
+def _along_activations(behaviour: Behaviour, run: Prepared, steps: int) -> dict[Site, Tensor]:
+    """As `_along_inputs`, every site along its own path."""
+    found = {}
+    for site in dict.fromkeys(node.whole for node in behaviour.nodes):
+        nodes = [node for node in behaviour.nodes if node.whole == site]
+        ablated = [behaviour.instead(run, node) for node in nodes]
+        away = (torch.stack(ablated, dim=1) if site.name == "z" else ablated[0])[None] - run.clean[site]
+        shares = (torch.arange(steps) + 0.5) / steps
+        leaf = (1 - shares.to(away)).view(-1, *[1] * (away.dim() - 1)).mul(away).requires_grad_(True)
+        total = _total(run, [Edit(site, lambda value, leaf=leaf: value + leaf)], steps)  # type: ignore[misc]
+        found[site] = torch.autograd.grad(total, leaf)[0].mean(0)
+    return found
+
+
+def _total(run: Prepared, edits: Sequence[Edit], rows: int) -> Tensor:
+    """The metric summed over copies of the clean run under edits, to be differentiated."""
+    anatomy = run.fork.anatomy
+    ids = torch.tensor([run.example.clean], device=run.corrupt_stream.device)
+    with torch.enable_grad(), edited(anatomy, edits):
+        hidden = anatomy.body(input_ids=ids.expand(rows, -1), use_cache=False).last_hidden_state[:, -1]
+        return run.score(anatomy.finish(anatomy.head(hidden))).sum()

@@ -1,133 +1,59 @@
-"""Which heads and MLPs a behaviour needs: found by ablation, checked by ablation.
+"""Which heads, MLPs and edges a behaviour needs: found by cutting, checked by cutting.
 
     finder = CircuitFinder(model, threshold=0.01)
     circuit = finder.find_circuit(clean_inputs, corrupt_inputs, target_metric="logit_diff", answers=answers, counterfactuals=others)
     print(circuit.summary())
 
-ACDC over nodes (Conmy et al. 2023, arXiv 2304.14997): from the last layer to the first, a node goes if the circuit's faithfulness
-changes by less than `threshold` without it; a node that works against the behaviour stays. 'eap_ig' first drops, all at once, the
-nodes that integrated gradients hold for a tenth of that, and then checks the others exactly in the same way.
+'acdc' tries every part exactly, one after another. The gradient methods estimate what every part is worth from a few backward passes, leave
+out at once what they hold for a tenth of the threshold, and try the rest exactly in the same way. Edges are looked for among the nodes that
+a search over nodes keeps (scope = 'nodes', which bounds the work on large models) or in the whole graph ('all').
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
-import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..errors import UserError
 from ..sites.anatomy import Anatomy
+from .acdc import EdgeSearch, without_orphans
+from .acdc_nodes import NodeSearch
 from .attribution import attribution
-from .edges import Edge, can_be_split, edge_effects, edges_between
-from .nodes import Ablation, Behaviour, Example, Node, node_name
+from .circuit import Circuit, circuit_of_edges, circuit_of_nodes
+from .edge_attribution import edge_attribution
+from .edges import EdgeBehaviour, can_be_split
+from .graph import Mask
+from .nodes import Ablation, Behaviour, Example, Node
 
-Method = Literal["acdc", "eap_ig"]
+Method = Literal["acdc", "eap", "eap_ig", "eap_ig_activations"]
+Scope = Literal["nodes", "all"]
+BENEATH = 0.1
+"""Share of the threshold below which an estimate is believed: what is missed here is never looked at again."""
 STEPS = 5
-"""Points of the path of integrated gradients: what Hanna et al. found to suffice."""
-MOST_EDGES = 4000
+"""Points of a path of integrated gradients: what Hanna et al. found to suffice."""
+MOST_EDGES = 1000
 
 
-@dataclass(frozen=True)
-class Circuit:
-    """The nodes a behaviour needs, what they are worth, and which of their connections carry it."""
-
-    nodes: tuple[Node, ...]
-    node_effects: dict[Node, float]
-    """Share of the behaviour that the circuit loses without the node."""
-    edges: dict[Edge, float]
-    """Share of the behaviour that is lost when the edge alone is cut."""
-    faithfulness: float
-    completeness: float
-    minimality: float
-    clean_metric: float
-    empty_metric: float
-    scores: dict[Node, float] = field(default_factory=dict)
-    heads_per_kv: int = 1
-    """Heads that share one head of keys and values."""
-
-    def summary(self) -> str:
-        """The circuit in a few lines, strongest nodes first."""
-        heads = sum(node.name == "z" for node in self.nodes)
-        lines = [
-            f"Circuit: {heads} attention heads, {len(self.nodes) - heads} MLP layers",
-            f"faithfulness {self.faithfulness:.3f}, completeness {self.completeness:.3f}, minimality {self.minimality:.3f}",
-        ]
-        strongest = sorted(self.nodes, key=lambda node: -abs(self.node_effects[node]))
-        lines += [f"  {node_name(node):<8} {self.node_effects[node]:+.3f}" for node in strongest]
-        told = sorted(self.edges, key=lambda edge: -abs(self.edges[edge]))
-        lines += [f"  {edge.name:<24} {self.edges[edge]:+.3f}" for edge in told]
-        return "\n".join(lines)
-
-
-def worth_checking(behaviour: Behaviour, scores: dict[Node, float], threshold: float) -> list[Node]:
-    """The nodes whose attribution is at least a tenth of the threshold: one that is missed here is never looked at again."""
+def nodes_worth_trying(behaviour: Behaviour, scores: Mapping[Node, float], threshold: float) -> list[Node]:
+    """The nodes whose estimate is not beneath notice."""
     reach = abs(behaviour.whole - behaviour.empty)
-    return [node for node in behaviour.nodes if abs(scores[node]) >= 0.1 * threshold * reach]
+    return [node for node in behaviour.nodes if abs(scores[node]) >= BENEATH * threshold * reach]
 
 
-def prune(
-    behaviour: Behaviour, threshold: float, method: Method, on_step: Callable[[int, Node, bool], None] = lambda done, node, kept: None
-) -> tuple[tuple[Node, ...], dict[Node, float]]:
-    """The nodes that stay, in forward order, and the attributions that went before (empty for acdc)."""
-    kept, scores = list(behaviour.nodes), {}
-    if method == "eap_ig":
-        scores = attribution(behaviour, steps=STEPS)
-        kept = worth_checking(behaviour, scores, threshold)
-    faith = behaviour.faithfulness(kept)
-    for done, node in enumerate(reversed(list(kept)), 1):
-        without = [other for other in kept if other != node]
-        loss = behaviour.faithfulness(without)
-        stays = abs(faith - loss) >= threshold
-        if not stays:
-            kept, faith = without, loss
-        on_step(done, node, stays)
-    return tuple(kept), scores
+def edges_worth_trying(edges: EdgeBehaviour, scores: Float[Tensor, "receivers senders"], threshold: float, most: int) -> Mask:
+    """The edges whose estimate is not beneath notice, the `most` strongest of them."""
+    strength = scores.abs() * edges.graph.valid
+    floor = BENEATH * threshold * abs(edges.reach)
+    least = strength.flatten().topk(min(most, strength.numel())).values[-1]
+    return edges.graph.valid & (strength >= max(floor, float(least)))
 
 
-def describe(behaviour: Behaviour, nodes: Sequence[Node], threshold: float, scores: dict[Node, float], *, with_edges: bool) -> Circuit:
-    """Measure a set of nodes, and the edges among them that carry at least the threshold."""
-    effects = behaviour.minimality(nodes)
-    reach = behaviour.whole - behaviour.empty
-    edges: dict[Edge, float] = {}
-    if with_edges and nodes and can_be_split(behaviour.anatomy):
-        wanted = edges_between(behaviour.anatomy, nodes)
-        if len(wanted) <= MOST_EDGES:
-            found = {edge: loss / reach for edge, loss in edge_effects(behaviour, wanted).items()}
-            edges = {edge: share for edge, share in found.items() if abs(share) >= threshold}
-    return Circuit(
-        tuple(nodes),
-        effects,
-        edges,
-        behaviour.faithfulness(nodes),
-        behaviour.completeness(nodes),
-        min(map(abs, effects.values()), default=0.0),
-        behaviour.whole,
-        behaviour.empty,
-        scores,
-        behaviour.anatomy.heads("z") // behaviour.anatomy.heads("v"),
-    )
-
-
-def stability(behaviour: Behaviour, nodes: Sequence[Node], threshold: float, *, resamples: int, seed: int) -> float | None:
-    """Mean Jaccard overlap of the circuit with the nodes whose loss reaches the threshold on resampled pairs; None for a single pair."""
-    count = len(behaviour.runs)
-    if count < 2 or not nodes:
-        return None
-    outside = set(behaviour.nodes) - set(nodes)
-    kept = behaviour.per_example(outside).numpy()
-    without = np.stack([behaviour.per_example(outside | {node}).numpy() for node in nodes])
-    reach = behaviour.per_example(()).numpy() - behaviour.per_example(behaviour.nodes).numpy()
-    found = []
-    for draw in np.random.default_rng(seed).integers(0, count, (resamples, count)):
-        loss = (kept[draw].mean() - without[:, draw].mean(1)) / reach[draw].mean()
-        found.append(float((np.abs(loss) >= threshold).mean()))
-    return float(np.mean(found))
-
-
-def check_behaviour(behaviour: Behaviour) -> None:
-    """Raise UserError where ablating everything changes nothing, so that no node can matter."""
+def check_behaviour(behaviour: Behaviour | EdgeBehaviour) -> None:
+    """Raise UserError where ablating everything changes nothing, so that no part can matter."""
     if not abs(behaviour.whole - behaviour.empty) >= 1e-6:
         raise UserError(
             f"the metric is {behaviour.whole:.6g} with all nodes and {behaviour.empty:.6g} with none: no circuit can be found",
@@ -140,14 +66,21 @@ class CircuitFinder:
     """Finds circuits in a model: a LoadedModel, or a transformers model with its `tokenizer`."""
 
     def __init__(
-        self, model: Any, threshold: float = 0.01, *, method: Method = "acdc", ablation: Ablation = "interchange", tokenizer: Any = None
+        self,
+        model: Any,
+        threshold: float = 0.01,
+        *,
+        method: Method = "acdc",
+        ablation: Ablation = "interchange",
+        scope: Scope = "nodes",
+        tokenizer: Any = None,
     ) -> None:
         from ..sites.cache import ActivationCache
 
         cache = ActivationCache(model, tokenizer)
         self.anatomy: Anatomy = cache.anatomy
         self.tokenizer = cache.tokenizer
-        self.threshold, self.method, self.ablation = threshold, method, ablation
+        self.threshold, self.method, self.ablation, self.scope = threshold, method, ablation, scope
 
     def find_circuit(
         self,
@@ -161,15 +94,46 @@ class CircuitFinder:
     ) -> Circuit:
         """The circuit by which the model tells clean from corrupt prompts.
 
-        Without answers, they are the model's own likeliest tokens after the clean and after the corrupt prompts.
+        Without answers, they are the model's own likeliest tokens after the clean and after the corrupt prompts. Where a norm stands
+        between a model's heads and its residual stream, the circuit is one of nodes.
         """
         if len(clean_inputs) != len(corrupt_inputs) or not clean_inputs:
             raise UserError(f"{len(clean_inputs)} clean and {len(corrupt_inputs)} corrupt inputs", "give as many of both, at least one")
         examples = [self._example(i, clean_inputs, corrupt_inputs, answers, counterfactuals) for i in range(len(clean_inputs))]
-        behaviour = Behaviour(self.anatomy, examples, target_metric, self.ablation)
+        return self.find(Behaviour(self.anatomy, examples, target_metric, self.ablation), with_edges=with_edges)
+
+    def find(self, behaviour: Behaviour, *, with_edges: bool) -> Circuit:
+        """The circuit of a behaviour that is prepared already."""
         check_behaviour(behaviour)
-        nodes, scores = prune(behaviour, self.threshold, self.method)
-        return describe(behaviour, nodes, self.threshold, scores, with_edges=with_edges)
+        if with_edges and can_be_split(self.anatomy):
+            return self._of_edges(behaviour)
+        scores: dict[Node, float] = {}
+        if self.method != "acdc":
+            scores = attribution(behaviour, self.method, steps=STEPS)
+        nodes = self._nodes(behaviour, nodes_worth_trying(behaviour, scores, self.threshold) if scores else behaviour.nodes)
+        return circuit_of_nodes(behaviour, nodes, scores)
+
+    def _nodes(self, behaviour: Behaviour, candidates: Sequence[Node]) -> list[Node]:
+        search = NodeSearch(behaviour, candidates, self.threshold)
+        for _ in search.order:
+            search.decide(search.try_next())
+        return search.nodes
+
+    def _of_edges(self, behaviour: Behaviour) -> Circuit:
+        edges = EdgeBehaviour(behaviour)
+        check_behaviour(edges)
+        scores: Tensor | None = None
+        if self.method != "acdc":
+            scores = edge_attribution(edges, self.method, steps=STEPS)
+            candidates = edges_worth_trying(edges, scores, self.threshold, MOST_EDGES)
+        elif self.scope == "nodes":
+            candidates = edges.graph.between(self._nodes(behaviour, behaviour.nodes))
+        else:
+            candidates = edges.graph.valid
+        search = EdgeSearch(edges, candidates, self.threshold)
+        for _ in search.order:
+            search.decide(search.try_next())
+        return circuit_of_edges(edges, without_orphans(edges, search.kept), scores)
 
     def _example(
         self,
@@ -195,8 +159,6 @@ class CircuitFinder:
         return Example(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual))
 
     def _likeliest(self, ids: Sequence[int]) -> int:
-        import torch
-
         from ..sites.fork import record
 
         device = next(self.anatomy.embed.parameters()).device

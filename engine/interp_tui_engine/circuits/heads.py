@@ -13,6 +13,7 @@ output-value circuit on bare embeddings, W_U W_O W_V norm(W_E), through the bloc
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -45,21 +46,27 @@ class HeadScores(NamedTuple):
         return best.replace("_", " ") if found[best] >= NAMED_FROM else None
 
 
-def head_scores(anatomy: Anatomy, vocab: int, *, length: int, rows: int, seed: int) -> HeadScores:
-    """Scores of every head on `rows` random sequences of `length` tokens, said twice."""
+def head_scores(
+    anatomy: Anatomy, vocab: int, *, length: int, rows: int, seed: int, copies_of: Collection[tuple[int, int]] | None = None
+) -> HeadScores:
+    """Scores of every head on `rows` random sequences of `length` tokens, said twice.
+
+    Copying is the dear one, an unembedding for each head: `copies_of` names the (layer, head) to have it, the others' is NaN.
+    """
     draw = torch.Generator().manual_seed(seed)
     half = torch.randint(0, vocab, (rows, length), generator=draw)
     ids = torch.cat([half, half], dim=1).to(next(anatomy.embed.parameters()).device)
-    layers = range(anatomy.num_layers)
+    sites = [Site("attn_pattern", layer) for layer in range(anatomy.num_layers)]
+    patterns = activations(anatomy, ids, sites)
     found: dict[str, list[Tensor]] = {"previous": [], "duplicate": [], "induction": []}
-    for layer in layers:
-        site = Site("attn_pattern", layer)
-        pattern = activations(anatomy, ids, [site])[site].float()
+    for site in sites:
+        pattern = patterns[site].float()
         found["previous"].append(_stripe(pattern, 1, 1))
         found["duplicate"].append(_stripe(pattern, length, length))
         found["induction"].append(_stripe(pattern, length - 1, length))
     previous, duplicate, induction = (torch.stack(found[name]).cpu() for name in ("previous", "duplicate", "induction"))
-    return HeadScores(previous, duplicate, induction, copying(anatomy, torch.tensor(sorted(set(half.flatten().tolist())))).cpu())
+    tokens = torch.tensor(sorted(set(half.flatten().tolist())))
+    return HeadScores(previous, duplicate, induction, copying(anatomy, tokens, copies_of).cpu())
 
 
 def _stripe(pattern: Float[Tensor, "batch heads query key"], back: int, first: int) -> Float[Tensor, " heads"]:
@@ -68,8 +75,8 @@ def _stripe(pattern: Float[Tensor, "batch heads query key"], back: int, first: i
 
 
 @torch.no_grad()
-def copying(anatomy: Anatomy, tokens: Tensor) -> Float[Tensor, "layers heads"]:
-    """Share of tokens that a head attending to them alone puts among its ten most promoted.
+def copying(anatomy: Anatomy, tokens: Tensor, only: Collection[tuple[int, int]] | None = None) -> Float[Tensor, "layers heads"]:
+    """Share of tokens that a head attending to them alone puts among its ten most promoted; NaN for heads that are not asked for.
 
     A sequence of one token leaves a head nothing else to attend to, so that z there is its value of the token.
     """
@@ -83,7 +90,9 @@ def copying(anatomy: Anatomy, tokens: Tensor) -> Float[Tensor, "layers heads"]:
         with capture(anatomy, [site]) as seen:
             fork.block(layer, embedded)
         z = seen[site][:, 0]
-        found.append(torch.stack([_own(anatomy, layer, z, head, tokens) for head in range(anatomy.heads("z"))]))
+        none = torch.tensor(torch.nan, device=device)
+        asked = [only is None or (layer, head) in only for head in range(anatomy.heads("z"))]
+        found.append(torch.stack([_own(anatomy, layer, z, head, tokens) if asked[head] else none for head in range(len(asked))]))
     return torch.stack(found)
 
 

@@ -94,18 +94,19 @@ class Behaviour:
 
     def faithfulness(self, circuit: Collection[Node]) -> float:
         """How much of the behaviour the circuit keeps when all else is ablated."""
-        return self._share(self.value(set(self.nodes) - set(circuit)))
+        return self.share(self.value(set(self.nodes) - set(circuit)))
 
     def completeness(self, circuit: Collection[Node]) -> float:
         """How much of the behaviour goes when the circuit is ablated."""
-        return 1.0 - self._share(self.value(circuit))
+        return 1.0 - self.share(self.value(circuit))
 
     def minimality(self, circuit: Collection[Node]) -> dict[Node, float]:
         """By node, how much faithfulness the circuit loses without it."""
         kept = self.faithfulness(circuit)
         return {node: kept - self.faithfulness(set(circuit) - {node}) for node in sorted(circuit, key=self.nodes.index)}
 
-    def _share(self, value: float) -> float:
+    def share(self, value: float) -> float:
+        """A value of the metric as a share of the behaviour."""
         return (value - self.empty) / (self.whole - self.empty)
 
     @torch.no_grad()

@@ -24,12 +24,12 @@ class Steps(Generic[Step]):
     """The steps of a run, in an order that follows from its manifest, and the numbers of those done.
 
     do(step) gives the step's numbers, a one-dimensional float32 array; say(index, step, numbers) the events that tell of it, which must be
-    the same when a resumed run tells them again.
+    the same when a resumed run tells them again. Stages of one run keep their steps under different names.
     """
 
-    def __init__(self, context: Context, steps: Sequence[Step], *, unit: str, size: Callable[[Step], int]) -> None:
+    def __init__(self, context: Context, steps: Sequence[Step], *, unit: str, size: Callable[[Step], int], name: str = "steps") -> None:
         self._context, self._steps, self._unit, self._size = context, steps, unit, size
-        self._path = context.checkpoint_path / "steps.npz"
+        self._path = context.checkpoint_path / f"{name}.npz"
         self.done: list[Numbers] = self._read()
 
     def run(

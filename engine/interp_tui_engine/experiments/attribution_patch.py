@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Literal
 
 import numpy as np
@@ -20,15 +20,18 @@ QUESTION = "Which parts matter, by gradients, and how far can the gradients be t
 GROUP: Group = "One forward pass"
 NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {"model": {"source": "builtin:tiny", "revision": "final"}, "params": {**_pairs.FACTS, "method": "eap_ig"}}
+SHOWN = 500
+"""Estimates in result.json, the strongest first."""
 
 
 class Params(_pairs.PairParams):
-    """Which pairs, which estimate, and how many parts to check it on."""
+    """Which pairs, which estimate, of which parts, and how many to check it on."""
 
-    method: Literal["eap", "eap_ig"] = Field(
-        "eap_ig", description="the clean run's gradient, or its mean along the way from the corrupt one"
+    method: Literal["eap", "eap_ig", "eap_ig_activations"] = Field(
+        "eap_ig", description="the clean run's gradient, or its mean on the way from corrupt inputs, or from each part's corrupt output"
     )
-    steps: int = Field(5, ge=1, le=200, description="points along the way, for eap_ig")
+    level: Literal["node", "edge"] = Field("node", description="estimate heads and MLPs, or every edge between them")
+    steps: int = Field(5, ge=1, le=200, description="points along the way, for integrated gradients")
     sample: int = Field(64, ge=3, description="parts to patch exactly as well: half of them the largest estimates, half at random")
 
 
@@ -50,20 +53,41 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     behaviour = found.behaviour
     yield Phase("attributing", params.method)
-    guesses = attribution(behaviour, steps=params.steps if params.method == "eap_ig" else 0)
-    ranked = sorted(behaviour.nodes, key=lambda node: -abs(guesses[node]))
+    parts: list[Any]
+    name: Callable[[Any], str]
+    guesses: dict[Any, float]
+    if params.level == "node":
+        parts, name = list(behaviour.nodes), node_name
+        guesses = attribution(behaviour, params.method, steps=params.steps)
+
+        def score(part: Any) -> float:
+            return behaviour.whole - behaviour.value([part])
+    else:
+        from ..circuits.edge_attribution import edge_attribution
+        from ..circuits.edges import EdgeBehaviour
+
+        edges = EdgeBehaviour(behaviour)
+        parts, name = edges.graph.edges(edges.graph.valid), lambda edge: str(edge.name)
+        estimates = edge_attribution(edges, params.method, steps=params.steps)
+        guesses = dict(zip(parts, estimates[edges.graph.valid].tolist(), strict=True))
+
+        def score(part: Any) -> float:
+            return edges.alone([part])[0]
+
+    ranked = sorted(parts, key=lambda part: -abs(guesses[part]))
     sure, rest = ranked[: params.sample // 2], ranked[params.sample // 2 :]
     drawn = np.random.default_rng(context.manifest.seed).permutation(len(rest))[: params.sample - len(sure)]
-    chosen = [node for node in behaviour.nodes if node in {*sure, *(rest[i] for i in drawn)}]
-    yield Phase("patching", f"{len(chosen)} of {len(ranked)} parts, exactly")
-    exact = yield from _effects_run.scored(
-        context, found, chosen, lambda node: behaviour.whole - behaviour.value([node]), node_name, guesses
-    )
+    wanted = {*sure, *(rest[i] for i in drawn)}
+    chosen = [part for part in parts if part in wanted]
+    yield Phase("patching", f"{len(chosen)} of {len(ranked):,} {params.level}s, exactly")
+    exact = yield from _effects_run.scored(context, found, chosen, score, name, guesses)
     reach = behaviour.whole - behaviour.empty
-    rows = [{"name": node_name(node), "effect": effect, "guess": guesses[node] / reach} for node, effect in exact.items()]
+    rows = [{"name": name(part), "effect": effect, "guess": guesses[part] / reach} for part, effect in exact.items()]
     extra = {
         "method": params.method,
-        "correlation": correlation({node: guesses[node] for node in exact}, exact),
-        "estimates": {node_name(node): value / reach for node, value in guesses.items()},
+        "level": params.level,
+        "parts": len(parts),
+        "correlation": correlation({part: guesses[part] for part in exact}, exact),
+        "estimates": {name(part): guesses[part] / reach for part in ranked[:SHOWN]},
     }
     return (yield from _effects_run.finished(context, found, rows, extra))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,15 +12,17 @@ from pydantic import Field
 
 from ..catalog import Estimate, Group, Result
 from ..errors import Problem
-from ..events import Artifact, Event, Metrics, Phase, RunStarted
+from ..events import Artifact, Event, Metrics
 from ..manifest import Manifest
 from ..plots import plot_circuit
-from . import _cost, _pairs
-from ._steps import Numbers, Steps, digest, write_arrays
+from . import _circuit_run, _cost, _effects_run, _pairs
+from ._steps import digest, write_arrays
 from .context import Context
 
 if TYPE_CHECKING:
-    from ..circuits.finder import Circuit
+    from ..circuits.circuit import Circuit
+    from ..circuits.nodes import Node
+    from ..sites.anatomy import Anatomy
 
 TITLE = "Circuit"
 QUESTION = "Which heads and MLPs does a behaviour need, and what do they tell each other?"
@@ -30,17 +33,24 @@ EXAMPLE: dict[str, Any] = {
     "params": {**_pairs.FACTS, "threshold": 0.02},
 }
 STORE = "circuit.zarr"
+NODES_KEPT = 25
+"""Nodes of a circuit, for estimates."""
+ROLE_LENGTH = 24
+"""Random tokens that are said twice, to see what heads do."""
 
 
 class Params(_pairs.PairParams):
     """Which behaviour, how it is taken apart, and how much a part must matter to stay."""
 
-    method: Literal["acdc", "eap_ig"] = Field(
-        "acdc", description="ablate node by node, or drop what integrated gradients hold for nothing first"
+    method: Literal["acdc", "eap", "eap_ig", "eap_ig_activations"] = Field(
+        "acdc", description="cut part by part, or first leave out what gradients hold for nothing"
     )
-    ablation: Literal["interchange", "mean", "zero"] = Field("interchange", description="what takes an ablated node's place")
-    threshold: float = Field(0.02, gt=0, lt=1, description="share of the behaviour a node or edge must carry to stay")
-    level: Literal["node", "edge"] = Field("edge", description="stop at nodes, or measure the edges between them too")
+    level: Literal["node", "edge"] = Field("edge", description="a circuit of heads and MLPs, or of the edges between them")
+    scope: Literal["nodes", "all"] = Field("nodes", description="acdc looks for edges among the nodes it keeps first, or among all")
+    ablation: Literal["interchange", "mean", "zero"] = Field("interchange", description="what takes the place of what is cut")
+    threshold: float = Field(0.02, gt=0, lt=1, description="share of the behaviour a part must carry to stay")
+    steps: int = Field(5, ge=1, le=200, description="points along the way, for integrated gradients")
+    most_edges: int = Field(1000, ge=1, description="edges with the strongest estimates to try exactly")
     resamples: int = Field(200, ge=10, description="bootstrap resamples of the pairs for stability")
 
 
@@ -55,123 +65,135 @@ def check(manifest: Manifest) -> list[Problem]:
 
 
 def estimate(manifest: Manifest) -> Estimate:
-    """A forward pass for each node, several for what is kept."""
+    """A forward pass for each pair and part that is tried; blocks before a part, and those nobody listens to, are not run."""
+    params: Params = manifest.params
     size = _cost.parameters_of(manifest)
     if size is None:
         return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
     nodes = max(36, round((size.parameters / 1e5) ** 0.8))
-    notes = (*size.notes, "for one pair of short prompts")
-    return Estimate(_cost.seconds(6 * size.parameters * nodes * 6), _cost.BASE_BYTES + 6 * size.parameters, 1 << 20, notes)
+    pairs, tokens = _pairs_given(params)
+    edges = {"all": nodes * nodes, "nodes": 3 * NODES_KEPT * NODES_KEPT}[params.scope] if params.method == "acdc" else params.most_edges
+    passes = pairs * (nodes if params.level == "node" else min(edges, nodes * nodes) + (nodes if params.scope == "nodes" else 0))
+    kept = 4 * nodes * tokens * round((size.parameters / nodes) ** 0.5)
+    notes = (*size.notes, f"about {passes:,} passes of part of the model over {pairs} pairs")
+    memory = _cost.BASE_BYTES + 6 * size.parameters + 2 * pairs * kept + (512 << 20 if params.level == "edge" else 0)
+    return Estimate(_cost.seconds(size.parameters * tokens * passes), memory, 1 << 20, notes)
+
+
+def _pairs_given(params: _pairs.PairParams) -> tuple[int, int]:
+    """How many pairs there are, and about how many tokens each has."""
+    if not params.pairs:
+        return 1, len(params.clean or "") // 4 + 1
+    try:
+        lines = [line for line in Path(params.pairs).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        return 1, 10
+    return max(1, len(lines)), sum(map(len, lines)) // max(1, 9 * len(lines)) + 1
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
-    """Ablate node by node from the last layer on; a node that is decided is not decided again after a kill."""
-    started = time.monotonic()
-    manifest, params = context.manifest, context.manifest.params
+    """Cut part by part from the logits on; a part that is decided is not decided again after a kill."""
+    params = context.manifest.params
     assert isinstance(params, Params)
-    model, anatomy = yield from _pairs.loaded(manifest)
-    from ..circuits import finder
-    from ..circuits.attribution import attribution
-    from ..circuits.nodes import Behaviour, Example, Node, node_name
-    from ..sites.answers import Answer
-
-    pairs = _pairs.read_pairs(params, _pairs.records_of(params), model, anatomy)
-    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
-    yield Phase("running both prompts", f"{len(pairs)} pairs")
-    examples = [Example(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual)) for pair in pairs]
-    behaviour = Behaviour(anatomy, examples, params.metric, params.ablation)
-    finder.check_behaviour(behaviour)
-    reach = behaviour.whole - behaviour.empty
-    scores: dict[Node, float] = {}
-    candidates = list(behaviour.nodes)
-    if params.method == "eap_ig":
-        yield Phase("attributing", "integrated gradients")
-        scores = attribution(behaviour, steps=finder.STEPS)
-        candidates = finder.worth_checking(behaviour, scores, params.threshold)
-    yield Phase("ablating", f"{len(candidates)} nodes")
-    kept, faith = set(candidates), behaviour.faithfulness(candidates)
-
-    def do(node: Node) -> Numbers:
-        value = behaviour.faithfulness(kept - {node})
-        return np.array([faith - value, value], np.float32)
-
-    def say(index: int, node: Node, numbers: Numbers) -> list[Event]:
-        nonlocal kept, faith
-        stays = bool(abs(numbers[0]) >= params.threshold)
-        if not stays:
-            kept, faith = kept - {node}, float(numbers[1])
-        values = {"node": node_name(node), "layer": node.layer, "head": node.head, "loss": float(numbers[0]), "kept": stays}
-        told = {**values, "faithfulness": faith, "clean_metric": behaviour.whole, "empty_metric": behaviour.empty}
-        return [Metrics("cells", index, told), Metrics("headline", index, {"nodes": len(kept), "faithfulness": faith})]
-
-    yield from Steps(context, candidates[::-1], unit="nodes", size=lambda _: 1).run(do, say)
-    nodes = [node for node in behaviour.nodes if node in kept]
-    yield Phase("measuring", f"{len(nodes)} nodes{' and their edges' if params.level == 'edge' else ''}")
-    found = finder.describe(behaviour, nodes, params.threshold, scores, with_edges=params.level == "edge")
-    stable = finder.stability(behaviour, nodes, params.threshold, resamples=params.resamples, seed=manifest.seed)
-    values = _values(found, stable, reach)
+    ready = yield from _effects_run.ready(context, params.ablation)
+    behaviour = ready.behaviour
+    found = yield from _circuit_run.search(context, behaviour)
+    roles = _roles(context, found.circuit, behaviour.anatomy)
+    values = _values(params, found, roles)
     edges = [{"edge": row["name"], "effect": row["effect"]} for row in values["edges"]]
-    yield Metrics("cells", len(candidates), {"circuit": values["nodes"], "edges": edges})
-    arrays: dict[str, Any] = {"node_effect": (("node",), np.array([row["effect"] for row in values["nodes"]], np.float32))}
-    arrays["edge_effect"] = (("edge",), np.array([row["effect"] for row in values["edges"]], np.float32))
-    attrs = {"nodes": [row["name"] for row in values["nodes"]], "edges": [row["name"] for row in values["edges"]]}
+    yield Metrics("cells", 2 * _circuit_run.START, {"circuit": values["nodes"], "edges": edges})
+    arrays: dict[str, Any] = {
+        f"{part}_effect": ((part,), np.array([row["effect"] for row in values[f"{part}s"]], np.float32)) for part in ("node", "edge")
+    }
+    attrs = {part: [row["name"] for row in values[part]] for part in ("nodes", "edges")}
     yield from write_arrays(context.folder.path, STORE, arrays, attrs)
     (context.folder.path / "figures").mkdir(exist_ok=True)
-    plot_circuit(values, context.folder.path / "figures" / "circuit.svg", f"circuit: {manifest.name}")
+    plot_circuit(values, context.folder.path / "figures" / "circuit.svg", f"circuit: {context.manifest.name}")
     yield Artifact("figures/circuit.svg", "the circuit")
-    values["seconds"] = time.monotonic() - started
-    headline = {"nodes": len(nodes), "faithfulness": found.faithfulness, "completeness": found.completeness}
-    return Result(values, headline, _report(params, found, values), {f"{STORE}/{name}": digest(a) for name, (_, a) in arrays.items()})
+    values["seconds"] = time.monotonic() - ready.started
+    headline = {key: values[key] for key in ("faithfulness", "completeness")}
+    headline = {"nodes": len(values["nodes"]), **({"edges": len(edges)} if params.level == "edge" else {}), **headline}
+    return Result(values, headline, _report(params, values), {f"{STORE}/{name}": digest(a) for name, (_, a) in arrays.items()})
 
 
-def _values(found: Circuit, stable: float | None, reach: float) -> dict[str, Any]:
-    from ..circuits.nodes import node_name
+def _roles(context: Context, circuit: Circuit, anatomy: Anatomy) -> dict[Node, dict[str, Any]]:
+    """What the circuit's heads do on repeated random tokens: their scores, and their name where one is high."""
+    from ..circuits.heads import SCORES, head_scores
 
+    heads = [node for node in circuit.nodes if node.head is not None and node.layer is not None]
+    if not heads or "attn_pattern" not in anatomy.blocks[0].ports:
+        return {}
+    wanted = {(node.layer or 0, node.head or 0) for node in heads}
+    vocab = int(anatomy.embed.weight.shape[0])  # type: ignore[index]
+    scores = head_scores(anatomy, vocab, length=ROLE_LENGTH, rows=4, seed=context.manifest.seed, copies_of=wanted)
     return {
-        "nodes": [
-            {
-                "name": node_name(n),
-                "layer": n.layer,
-                "head": n.head,
-                "effect": found.node_effects[n],
-                "eap_ig": _over(found.scores.get(n), reach),
-            }
-            for n in found.nodes
-        ],
-        "edges": [{"name": edge.name, "effect": effect} for edge, effect in sorted(found.edges.items(), key=lambda item: -abs(item[1]))],
-        "faithfulness": found.faithfulness,
-        "completeness": found.completeness,
-        "minimality": found.minimality,
-        "stability": stable,
-        "clean_metric": found.clean_metric,
-        "empty_metric": found.empty_metric,
-        "heads_per_kv": found.heads_per_kv,
+        node: {
+            "role": scores.name_of(node.layer or 0, node.head or 0),
+            "scores": {name: float(getattr(scores, name)[node.layer, node.head]) for name in SCORES},
+        }
+        for node in heads
     }
 
 
-def _over(score: float | None, reach: float) -> float | None:
-    return None if score is None else score / reach
+def _values(params: Params, found: _circuit_run.Found, roles: dict[Node, dict[str, Any]]) -> dict[str, Any]:
+    from ..circuits.nodes import node_name
+
+    circuit = found.circuit
+    nodes = [
+        {
+            "name": node_name(node),
+            "layer": node.layer,
+            "head": node.head,
+            "effect": circuit.node_effects[node],
+            "estimate": circuit.scores.get(node),
+            **roles.get(node, {}),
+        }
+        for node in circuit.nodes
+    ]
+    ordered = sorted(circuit.edges.items(), key=lambda item: -abs(item[1]))
+    edges = [{"name": edge.name, "effect": effect, "estimate": circuit.edge_scores.get(edge)} for edge, effect in ordered]
+    return {
+        "level": circuit.level,
+        "method": params.method,
+        "nodes": nodes,
+        "edges": edges,
+        "faithfulness": circuit.faithfulness,
+        "completeness": circuit.completeness,
+        "minimality": circuit.minimality,
+        "stability": found.stability,
+        "clean_metric": circuit.clean_metric,
+        "empty_metric": circuit.empty_metric,
+        "parts": found.considered,
+        "tried": found.tried,
+        "heads_per_kv": circuit.heads_per_kv,
+    }
 
 
-def _report(params: Params, found: Circuit, values: dict[str, Any]) -> str:
+def _report(params: Params, values: dict[str, Any]) -> str:
     stable = values["stability"]
     said = f", stability over pairs {stable:.2f}" if stable is not None else ""
+    edges = f" and {len(values['edges'])} edges" if params.level == "edge" else ""
     lines = [
         "# Circuit",
         "",
-        f"**{len(found.nodes)} nodes**: faithfulness {found.faithfulness:.3f}, completeness {found.completeness:.3f}, "
-        f"minimality {found.minimality:.3f}{said}.",
+        f"**{len(values['nodes'])} nodes{edges}**: faithfulness {values['faithfulness']:.3f}, completeness {values['completeness']:.3f}, "
+        f"minimality {values['minimality']:.3f}{said}.",
         "",
-        f"{params.metric} {found.clean_metric:.4g} with all nodes, {found.empty_metric:.4g} with none ({params.ablation} ablation); "
-        f"a node stays if the circuit changes by {params.threshold:.0%} of that without it.",
+        f"{params.metric} {values['clean_metric']:.4g} with everything, {values['empty_metric']:.4g} with nothing ({params.ablation} "
+        f"ablation); of {values['parts']:,} {params.level}s {values['tried']:,} were tried, and one stays if the circuit changes by "
+        f"{params.threshold:.0%} of the difference without it.",
         "",
         "![the circuit](figures/circuit.svg)",
         "",
-        "| node | lost without it |",
-        "|---|---:|",
-        *(f"| {row['name']} | {row['effect']:+.3f} |" for row in sorted(values["nodes"], key=lambda row: -abs(row["effect"]))),
+        "| node | lost without it | is a | previous | duplicate | induction | copying |",
+        "|---|---:|---|---:|---:|---:|---:|",
     ]
+    for row in sorted(values["nodes"], key=lambda row: -abs(row["effect"])):
+        cells = " | ".join(f"{score:.2f}" for score in row["scores"].values()) if "scores" in row else " |  |  | "
+        lines.append(f"| {row['name']} | {row['effect']:+.3f} | {row.get('role') or ''} | {cells} |")
     if values["edges"]:
-        lines += ["", "| edge | lost when it alone is cut |", "|---|---:|"]
-        lines += [f"| {row['name']} | {row['effect']:+.3f} |" for row in values["edges"]]
+        lines += ["", "| edge | lost without it | estimate |", "|---|---:|---:|"]
+        for row in values["edges"]:
+            guess = "" if row["estimate"] is None else f"{row['estimate']:+.3f}"
+            lines.append(f"| {row['name']} | {row['effect']:+.3f} | {guess} |")
     return "\n".join([*lines, ""])

@@ -58,18 +58,16 @@ def run(context: Context) -> Generator[Event, None, Result]:
     params = context.manifest.params
     assert isinstance(params, Params)
     found = yield from _effects_run.ready(context, "interchange")
-    from ..circuits.edges import can_be_split, edge_effects, edges_between
+    from ..circuits.edges import EdgeBehaviour
 
     behaviour = found.behaviour
-    if not can_be_split(behaviour.anatomy):
-        said = f"{behaviour.anatomy.family} norms what attention adds, so single heads have no share of the residual stream of their own"
-        raise UserError(said, "use kind = 'activation_patch'")
+    cuts = EdgeBehaviour(behaviour)
     nodes = _nodes(behaviour.anatomy, params.nodes)
-    edges = edges_between(behaviour.anatomy, nodes)
+    edges = cuts.graph.edges(cuts.graph.between(nodes))
     yield Phase("patching", f"{len(edges)} edges")
 
     def score(edge: Edge) -> float:
-        return edge_effects(behaviour, [edge])[edge]
+        return cuts.alone([edge])[0]
 
     effects = yield from _effects_run.scored(context, found, edges, score, lambda edge: edge.name)
     return (yield from _effects_run.finished(context, found, [{"name": edge.name, "effect": e} for edge, e in effects.items()], {}))

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .anatomy import Anatomy
-from .hooks import Edit, eager_attention, edited
+from .hooks import Edit, eager_attention, edited, reading
 from .site import Site
 
 
@@ -69,7 +69,7 @@ class Fork:
         order = sorted(range(len(jobs)), key=entry.__getitem__)
         placed = [[p.site.position for p in job if p.site.position is not None] for job in jobs]
         start = min(min(at, default=first) for at in placed)
-        if not self._can_skip:
+        if not self.can_skip:
             start = 0
         assert start <= min(positions), "logits before every patch are the base run's"
         hidden = self.resid_pre[0].new_empty(0, self.length - start, self.anatomy.d_model)
@@ -90,13 +90,22 @@ class Fork:
         return logits[torch.argsort(torch.tensor(order, device=logits.device))]
 
     @property
-    def _can_skip(self) -> bool:
+    def can_skip(self) -> bool:
         """Whether blocks can be given the later positions only: their masks are there to be cut, and all else they are given can be."""
         given = [value for args, kwargs in self.calls for value in (*args, *kwargs.values())]
         tensors = [value for value in given if not _is_cache(value) and not _plain(value)]
         masks = sum(isinstance(value, Tensor) and value.dim() == 4 for value in tensors)
         cached = all(keys is not None and keys[0].shape[2] == self.length for keys in self.keys)
         return cached and masks == len(self.calls) and all(_later(value, self.length, 1) is not None for value in tensors)
+
+    def read(
+        self, layer: int, hidden: Float[Tensor, "rows pos d_model"], names: Sequence[str], start: int = 0
+    ) -> dict[str, Float[Tensor, "rows pos ..."]]:
+        """Kinds of site inside one block on other streams than the base run's; what comes after the last of them is not run."""
+        sites = [Site(name, layer) for name in names]
+        with reading(self.anatomy, sites) as seen:
+            self.block(layer, hidden, start)
+        return {site.name: seen[site] for site in sites}
 
     def block(self, layer: int, hidden: Float[Tensor, "rows pos d_model"], start: int = 0) -> Float[Tensor, "rows pos d_model"]:
         """One block on other streams than the base run's, at the positions from `start` on; sites inside can be captured and edited."""

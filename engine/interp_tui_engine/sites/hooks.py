@@ -72,6 +72,24 @@ def edited(anatomy: Anatomy, edits: Sequence[Edit]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def reading(anatomy: Anatomy, sites: Sequence[Site]) -> Iterator[dict[Site, Tensor]]:
+    """Read whole sites of one forward pass inside, which ends without a result as soon as all are read. Values keep their gradients."""
+    values: dict[Site, Tensor] = {}
+
+    def keep(site: Site, value: Tensor) -> None:
+        values[site] = value
+        if len(values) == len(sites):
+            raise _Enough
+
+    with ExitStack() as stack:
+        for site in sites:
+            anatomy.check(site)
+            stack.enter_context(_tap(anatomy, site.whole, partial(keep, site)))
+        with suppress(_Enough):
+            yield values
+
+
 def activations(anatomy: Anatomy, ids: Int[Tensor, "batch pos"], sites: Sequence[Site], edits: Sequence[Edit] = ()) -> dict[Site, Tensor]:
     """The values at `sites` for token ids, without running what comes after the last of them. No gradients.
 
@@ -193,7 +211,8 @@ def eager_attention(anatomy: Anatomy) -> Iterator[None]:
 
     Where an architecture's attention does not come by transformers' common interface, it stays as it is.
     """
-    if "attn_pattern" not in anatomy.blocks[0].ports:
+    port = anatomy.blocks[0].ports.get("attn_pattern")
+    if port is None or port.side != "pattern":
         yield
         return
     from transformers import AttentionInterface

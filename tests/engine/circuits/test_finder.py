@@ -10,8 +10,9 @@ import torch
 import interp_tui_engine as engine
 from interp_tui_engine.circuits.attribution import attribution, correlation, exact
 from interp_tui_engine.circuits.edges import EMBED, Edge, edge_effects, edges_between
-from interp_tui_engine.circuits.finder import CircuitFinder, describe, prune, stability
+from interp_tui_engine.circuits.finder import CircuitFinder
 from interp_tui_engine.circuits.nodes import Behaviour, Example
+from interp_tui_engine.circuits.trial import Trial, stability
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.answers import Answer
@@ -50,13 +51,12 @@ def behaviour(module, ablation="interchange", count=2):
 
 
 @pytest.mark.parametrize("ablation", ["interchange", "mean", "zero"])
-@pytest.mark.parametrize("method", ["acdc", "eap_ig"])
+@pytest.mark.parametrize("method", ["acdc", "eap_ig", "eap_ig_activations"])
 def test_the_nodes_that_write_are_the_circuit(method, ablation):
-    truth = (Site("z", 0, 1), Site("z", 1, 2), Site("mlp_out", 2))
-    found = behaviour(only((0, 1), (1, 2), mlps=(2,)), ablation)
-    nodes, _ = prune(found, 1e-4, method)
-    assert nodes == truth
-    circuit = describe(found, nodes, 1e-4, {}, with_edges=False)
+    module = only((0, 1), (1, 2), mlps=(2,))
+    found = behaviour(module, ablation)
+    circuit = CircuitFinder(module, 1e-4, method=method, ablation=ablation, tokenizer=object()).find(found, with_edges=False)
+    assert circuit.nodes == (Site("z", 0, 1), Site("z", 1, 2), Site("mlp_out", 2)) and circuit.level == "node"
     assert circuit.faithfulness == pytest.approx(1, abs=1e-5) and circuit.completeness == pytest.approx(1, abs=1e-5)
 
 
@@ -106,9 +106,9 @@ def test_an_edge_is_the_receiver_reading_a_changed_stream():
         assert edge_effects(found, [Edge(sender, receiver)])[Edge(sender, receiver)] == pytest.approx(spelt, abs=1e-4)
 
 
-@pytest.mark.parametrize("steps", [0, 8])
+@pytest.mark.parametrize("method", ["eap", "eap_ig", "eap_ig_activations"])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-def test_attribution_is_the_first_order_of_ablation(family, steps):
+def test_attribution_is_the_first_order_of_ablation(family, method):
     """Between prompts that hardly differ the two agree; on the way there, a gradient at the wrong place or run would show."""
     module = tiny_family(family)
     found = Behaviour(anatomy_of(module), examples(1), "logit_diff", "interchange")
@@ -117,8 +117,19 @@ def test_attribution_is_the_first_order_of_ablation(family, steps):
     run.corrupt.update(near)
     run.corrupt_stream.copy_(run.fork.resid_pre[0] + 1e-3 * (run.corrupt_stream - run.fork.resid_pre[0]))
     found._known.clear()
-    guessed, true = attribution(found, steps=steps), exact(found, found.nodes)
+    guessed, true = attribution(found, method, steps=8), exact(found, found.nodes)
     assert correlation(guessed, true) > 0.99
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_gradients_along_activations_add_up_to_ablating_a_layers_heads(family):
+    """Completeness of integrated gradients: along a path of all a layer's heads, their scores sum to what ablating them all does."""
+    found = behaviour(tiny_family(family), count=1)
+    guessed = attribution(found, "eap_ig_activations", steps=400)
+    for layer in range(3):
+        heads = [Site("z", layer, head) for head in range(4)]
+        total = found.whole - found.value(heads)
+        assert sum(guessed[head] for head in heads) == pytest.approx(total, abs=1e-3 * max(1.0, abs(total)))
 
 
 def test_correlation_needs_something_to_correlate():
@@ -128,16 +139,21 @@ def test_correlation_needs_something_to_correlate():
     assert correlation(values, {node: -2 * value for node, value in values.items()}) == pytest.approx(-1)
 
 
-def test_stability_is_1_where_every_pair_says_the_same():
-    found = behaviour(only((0, 1), (1, 2)), count=3)
-    nodes, _ = prune(found, 1e-4, "acdc")
-    assert stability(found, nodes, 1e-9, resamples=20, seed=0) is not None
-    assert stability(behaviour(only((0, 1)), count=1), nodes, 0.1, resamples=20, seed=0) is None
+def test_stability_is_the_mean_overlap_over_resampled_pairs():
+    before, reach = torch.ones(2), torch.ones(2)
+    trials = [Trial(0.5, before, torch.tensor([0.5, 0.5])), Trial(0.5, before, torch.tensor([0.0, 1.0]))]
+    # a resample holds each pair twice with a chance of 1/4: the second part's loss is then 1, 0, or one half as in the whole
+    always, seldom = (stability(trials, [True, True], reach, mark, resamples=4000, seed=0) for mark in (0.4, 0.6))
+    assert always == pytest.approx(0.75 * 1 + 0.25 * 0.5, abs=0.02)
+    assert seldom == pytest.approx(0.25 * 0.5, abs=0.02)
+    assert stability(trials, [True, False], reach, 0.4, resamples=4000, seed=0) == pytest.approx(0.25 * 1 + 0.75 * 0.5, abs=0.02)
+    assert stability(trials, [False, False], reach, 0.4, resamples=9, seed=0) is None
+    assert stability([Trial(0.5, before[:1], before[:1])], [True], reach[:1], 0.4, resamples=9, seed=0) is None
 
 
 def test_the_finder_speaks_of_heads_and_refuses_what_has_no_circuit():
     model = engine.load_model("builtin:tiny", device="cpu")
-    circuit = engine.CircuitFinder(model, threshold=0.1).find_circuit(
+    circuit = engine.CircuitFinder(model, threshold=0.02).find_circuit(
         ["The capital of France is"], ["The capital of Japan is"], target_metric="logit_diff"
     )
     assert "attention heads" in circuit.summary() and "→" in circuit.summary()

@@ -41,7 +41,7 @@ def test_a_circuit_is_drawn_from_its_result_or_its_finder(tmp_path):
     titles = [element.text for element in tree.iter("{http://www.w3.org/2000/svg}title")]
     assert "L0H1 → L1KV0.v: +0.800" in titles and "L1 MLP → logits: +0.300" in titles and len(titles) == 4
     assert (tmp_path / "c.html").read_text().startswith("<!doctype html>")
-    finder = engine.CircuitFinder(engine.load_model("builtin:tiny", device="cpu"), threshold=0.2)
+    finder = engine.CircuitFinder(engine.load_model("builtin:tiny", device="cpu"), threshold=0.02)
     circuit = finder.find_circuit(["The capital of France is"], ["The capital of Japan is"])
     assert all(name in engine.plot_circuit(circuit) for name in ("embed", "logits", "L0H1"))
 

@@ -31,6 +31,17 @@ def test_attributions_are_held_against_exact_patching(exact, tmp_path):
     assert len(few["effects"]) == 6 and "L0H1" in few["effects"]
 
 
+@pytest.mark.parametrize("method, least", [("eap_ig", 0.9), ("eap_ig_activations", 0.9)])
+def test_attributions_of_edges_are_held_against_cutting_them(tmp_path, method, least):
+    params = {**FACT, "method": method, "level": "edge", "sample": 40}
+    values = run_inside("attribution_patch", params, tmp_path / "run").result.values
+    assert values["correlation"] > least and values["parts"] == 823 and len(values["effects"]) == 40
+    few = ["L0H1", "L1H0", "L3.mlp"]
+    exact = run_inside("path_patch", {**FACT, "nodes": few}, tmp_path / "paths").result.values["effects"]
+    both = set(exact) & set(values["effects"])
+    assert both and {name: values["effects"][name] for name in both} == pytest.approx({name: exact[name] for name in both}, abs=1e-5)
+
+
 def test_paths_between_parts(exact, tmp_path):
     params = {**FACT, "nodes": ["L1H0", "L0H1", "L3.mlp"]}
     done = run_inside("path_patch", params, tmp_path / "run")

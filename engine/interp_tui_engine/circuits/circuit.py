@@ -1,0 +1,98 @@
+"""What a circuit is, and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from .edges import EdgeBehaviour
+from .graph import EMBED, Edge, Mask
+from .nodes import Behaviour, Node, node_name
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The nodes and edges that a behaviour needs, and how well they account for it."""
+
+    level: Literal["node", "edge"]
+    nodes: tuple[Node, ...]
+    node_effects: dict[Node, float]
+    """Share of the behaviour that the circuit loses without the node."""
+    edges: dict[Edge, float]
+    """Share of the behaviour that the circuit loses without the edge; none in a circuit of nodes, which keeps all edges between them."""
+    faithfulness: float
+    completeness: float
+    minimality: float
+    """The least that the circuit loses without one of its parts."""
+    clean_metric: float
+    empty_metric: float
+    scores: dict[Node, float] = field(default_factory=dict)
+    edge_scores: dict[Edge, float] = field(default_factory=dict)
+    """What attribution made of the parts, as shares of the behaviour; empty where it was not asked."""
+    heads_per_kv: int = 1
+    """Heads that share one head of keys and values."""
+
+    def summary(self) -> str:
+        """The circuit in a few lines, strongest parts first."""
+        heads = sum(node.name == "z" for node in self.nodes)
+        edges = f", {len(self.edges)} edges" if self.level == "edge" else ""
+        lines = [
+            f"Circuit: {heads} attention heads, {len(self.nodes) - heads} MLP layers{edges}",
+            f"faithfulness {self.faithfulness:.3f}, completeness {self.completeness:.3f}, minimality {self.minimality:.3f}",
+        ]
+        strongest = sorted(self.nodes, key=lambda node: -abs(self.node_effects[node]))
+        lines += [f"  {node_name(node):<8} {self.node_effects[node]:+.3f}" for node in strongest]
+        told = sorted(self.edges, key=lambda edge: -abs(self.edges[edge]))
+        lines += [f"  {edge.name:<24} {self.edges[edge]:+.3f}" for edge in told]
+        return "\n".join(lines)
+
+
+def circuit_of_nodes(behaviour: Behaviour, nodes: Sequence[Node], scores: dict[Node, float]) -> Circuit:
+    """Measure a circuit that keeps some nodes and everything between them."""
+    effects = behaviour.minimality(nodes)
+    reach = behaviour.whole - behaviour.empty
+    return Circuit(
+        "node",
+        tuple(nodes),
+        effects,
+        {},
+        behaviour.faithfulness(nodes),
+        behaviour.completeness(nodes),
+        min(map(abs, effects.values()), default=0.0),
+        behaviour.whole,
+        behaviour.empty,
+        scores={node: score / reach for node, score in scores.items()},
+        heads_per_kv=_shared(behaviour),
+    )
+
+
+def circuit_of_edges(found: EdgeBehaviour, kept: Mask, scores: Float[Tensor, "receivers senders"] | None) -> Circuit:
+    """Measure a circuit that keeps some edges."""
+    graph = found.graph
+    edges = graph.edges(kept)
+    nodes = [node for node in graph.senders if node != EMBED and bool(kept[:, graph.sender_at[node]].any())]
+    own = [graph.mask(edge for edge in edges if edge.sender == node) for node in nodes]
+    losses = found.losses(kept, [graph.mask([edge]) for edge in edges] + own)
+    effects = dict(zip(edges, losses, strict=False))
+    guesses = {} if scores is None else {e: float(scores[graph.receiver_at[e.receiver], graph.sender_at[e.sender]]) for e in edges}
+    return Circuit(
+        "edge",
+        tuple(nodes),
+        dict(zip(nodes, losses[len(edges) :], strict=True)),
+        effects,
+        found.faithfulness(kept),
+        found.completeness(kept),
+        min(map(abs, effects.values()), default=0.0),
+        found.whole,
+        found.empty,
+        edge_scores={edge: score / found.reach for edge, score in guesses.items()},
+        heads_per_kv=_shared(found.nodes),
+    )
+
+
+def _shared(behaviour: Behaviour) -> int:
+    return behaviour.anatomy.heads("z") // behaviour.anatomy.heads("v")

@@ -1,0 +1,137 @@
+"""Attribution patching of edges: what cutting each edge alone would do, to first order, for all edges from few backward passes.
+
+    loss(s → r) ≈ Σ (output_s − instead_s) · ∂m/∂input_r
+
+where input_r is the stream as r alone reads it. The gradient is that of the clean run (eap: Syed et al. 2023, arXiv 2310.10348), or its
+mean along a straight line to the ablated run (Hanna et al. 2024, arXiv 2403.17806): from the corrupt to the clean embeddings (eap_ig), or,
+sender after sender, from its ablated to its clean output with all before it as in the clean run (eap_ig_activations; the heads of a layer
+go together). Keys and values have one gradient a K/V head. Legend as in `edge_run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..sites.hooks import Edit, eager_attention
+from ..sites.site import Site
+from .attribution import Estimate
+from .edge_run import EdgeRun
+from .edges import EdgeBehaviour
+from .graph import EMBED, Graph
+from .nodes import output_of
+
+GRAPH_BYTES = 512 << 20
+"""Bound on what the points of a path that are differentiated together hold of their streams."""
+
+
+def edge_attribution(edges: EdgeBehaviour, method: Estimate, *, steps: int) -> Float[Tensor, "receivers senders"]:
+    """The estimated loss of the metric when each edge alone is cut, averaged over examples; 0 where there is no edge."""
+    total = torch.zeros(edges.graph.valid.shape)
+    for run in edges.runs:
+        total += _of_example(run, method, steps) / len(edges.runs)
+    return total * edges.graph.valid
+
+
+class _Path(NamedTuple):
+    """Points between ablated and clean, at which gradients are taken, and the senders whose edges they are for."""
+
+    senders: slice
+    entry: int
+    site: Site | None
+    """Where the points are put in block `entry`; None for points that are streams entering it."""
+    points: Float[Tensor, "points pos ..."]
+
+
+def _of_example(run: EdgeRun, method: Estimate, steps: int) -> Float[Tensor, "receivers senders"]:
+    shares = torch.ones(1) if method == "eap" else (torch.arange(steps) + 0.5) / steps
+    found = torch.zeros(run.graph.valid.shape)
+    for path in _by_sender(run, shares) if method == "eap_ig_activations" else [_of_embeddings(run, shares)]:
+        away = run.clean.away[path.senders].flatten(1)
+        for receivers, gradient in _gradients(run, path):
+            found[receivers, path.senders] = -(gradient.flatten(1) @ away.T).float().cpu()
+    return found
+
+
+def _of_embeddings(run: EdgeRun, shares: Tensor) -> _Path:
+    points = _between(run.run.corrupt_stream[0, run.start :], run.clean.streams[0], shares)
+    return _Path(slice(None), 0, None, points)
+
+
+def _by_sender(run: EdgeRun, shares: Tensor) -> Iterator[_Path]:
+    graph, start = run.graph, run.start
+    yield _Path(slice(0, 1), 0, None, _between(run.instead(run.run, EMBED)[start:], run.clean.streams[0], shares))
+    for layer in range(graph.anatomy.num_layers):
+        low = graph.senders_before(layer)
+        high = low + graph.layer_senders - 1
+        ablated = torch.stack([run.instead(run.run, node)[start:] for node in graph.senders[low:high]], dim=1)
+        heads, mlp = Site("z", layer), Site("mlp_out", layer)
+        yield _Path(slice(low, high), layer, heads, _between(ablated, run.run.clean[heads][0, start:], shares))
+        ablated = run.instead(run.run, mlp)[start:]
+        yield _Path(slice(high, high + 1), layer, mlp, _between(ablated, output_of(run.run.clean, mlp)[start:], shares))
+
+
+def _between(ablated: Tensor, clean: Tensor, shares: Tensor) -> Tensor:
+    return ablated + shares.to(clean).view(-1, *[1] * clean.dim()) * (clean - ablated)
+
+
+def _gradients(run: EdgeRun, path: _Path) -> list[tuple[slice, Float[Tensor, "receivers pos d_model"]]]:
+    """By run of receivers, ∂m/∂ what each reads, averaged over the points."""
+    graph, points = run.graph, path.points
+    per_point = 8 * points.element_size() * run.positions * graph.anatomy.d_model * len(graph.receivers)
+    size = max(1, GRAPH_BYTES // per_point)
+    sums: dict[int, Tensor] = {}
+    for some in torch.split(points, size):
+        leaves = _Leaves(graph, path, some)
+        hidden = some if path.site is None else run.clean.streams[path.entry].expand(len(some), -1, -1)
+        edits = [] if path.site is None else [Edit(path.site, lambda value, some=some: some.to(value))]  # type: ignore[misc]
+        with torch.enable_grad(), eager_attention(run.anatomy):
+            for layer in range(path.entry, graph.anatomy.num_layers):
+                hidden = run.block(layer, hidden, leaves, edits if layer == path.entry else ())
+            hidden = hidden + leaves.add(len(graph.receivers) - 1, 1)[:, 0]
+            total = run.run.score(graph.anatomy.unembed(hidden[:, -1])).sum()
+        gradients = torch.autograd.grad(total, list(leaves.held.values()), allow_unused=True)
+        for (low, leaf), gradient in zip(leaves.held.items(), gradients, strict=True):
+            mean = (torch.zeros_like(leaf) if gradient is None else gradient).sum(0) / len(points)
+            sums[low] = sums[low] + mean if low in sums else mean
+    return [(slice(low, low + len(value)), value) for low, value in sums.items()]
+
+
+@final
+class _Leaves:
+    """Shifts of 0 that ask for a gradient, for every receiver after the senders of a path."""
+
+    def __init__(self, graph: Graph, path: _Path, like: Tensor) -> None:
+        self.graph, self.path, self.like = graph, path, like
+        self.held: dict[int, Tensor] = {}
+
+    def attention(self, layer: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        if self.path.site is not None and layer == self.path.entry:
+            return None
+        count, rows = self.graph.layer_readers, len(self.like)
+        leaf = self.add(self.graph.first_reader(layer), count)
+        device = leaf.device
+        return (
+            torch.arange(rows, device=device).repeat_interleave(count),
+            torch.arange(count, device=device).repeat(rows),
+            leaf.flatten(0, 1),
+        )
+
+    def mlp(self, layer: int, z: Tensor | None) -> Tensor | None:
+        site = self.path.site
+        if site is not None and layer == self.path.entry and (z is None or site.name != "z"):
+            return None
+        return self.add(self.graph.first_reader(layer) + self.graph.layer_readers, 1)[:, 0]
+
+    def wrote(self, layer: int, z: Tensor, mlp: Tensor) -> None:
+        """Nothing follows from what was said."""
+
+    def add(self, low: int, count: int) -> Float[Tensor, "points receivers pos d_model"]:
+        """Leaves for `count` receivers from `low` on."""
+        shape = (len(self.like), count, self.like.shape[1], self.graph.anatomy.d_model)
+        self.held[low] = torch.zeros(shape, dtype=self.like.dtype, device=self.like.device, requires_grad=True)
+        return self.held[low]
