@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, final
 
 from . import catalog, shares
+from .catalog import Estimate
 from .ending import RESUME
 from .eventlog import last_events
 from .events import Event, Progress, RunFinished, RunStarted, Stamped, Warned
@@ -21,6 +22,21 @@ def portions_of(request: Manifest) -> list[Portion]:
     devices, sharing = request.compute.devices, catalog.get(request.kind).sharing
     portions = sharing.deal(request, len(devices)) if sharing and isinstance(devices, list) else []
     return portions if len(portions) > 1 else []
+
+
+def estimate(request: Manifest) -> Estimate:
+    """What a run of one kind will take: its kind's own estimate, shared by its workers. Those on the CPU share its cores too."""
+    one, portions = catalog.get(request.kind).estimate(request), portions_of(request)
+    if not portions:
+        return one
+    count, devices = len(portions), request.compute.devices
+    devices = [shares.device_of(devices, shard, count) for shard in range(count)]
+    at_once = 1 if set(devices) == {"cpu"} else count
+    said = ", ".join(f"{what} on {device}" for (what, _), device in zip(portions[:8], devices, strict=False))
+    note = f"{count} workers: {said}{', …' if count > 8 else ''}; one more joins them"
+    seconds = None if one.seconds is None else one.seconds / at_once
+    memory = None if one.memory_bytes is None else one.memory_bytes * count
+    return Estimate(seconds, memory, one.disk_bytes, (note, *one.notes))
 
 
 @final

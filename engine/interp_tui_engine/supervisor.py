@@ -154,6 +154,9 @@ class _Supervisor:
         crew = self.crew
         for event in crew.before:
             self.keeper.note(event)
+        for worker in crew.workers:
+            if worker not in crew.todo:
+                self._copy(worker, ended=True)  # what an earlier supervisor was killed before it copied
         self._attend(crew.todo)
         if crew.joiner is None:
             return crew.end_of(crew.workers[0])

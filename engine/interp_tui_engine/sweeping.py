@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
-from . import atomic, catalog, supervisor
+from . import atomic, catalog, crew, supervisor
 from .atomic import disk_is_full
 from .catalog import Estimate
 from .children import Children, digests_of, fraction_of, interrupted_with, status_of
@@ -180,7 +180,7 @@ def estimate(request: Manifest) -> Estimate:
     """What a run will take: its kind's own estimate, or for a sweep those of its points, as many at once as there are devices."""
     points = request.points()
     if not points:
-        return catalog.get(request.kind).estimate(request)
+        return crew.estimate(request)
     found = [catalog.get(one.kind).estimate(one) for _, one in points]
     slots = _slots(request)
 

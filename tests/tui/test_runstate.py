@@ -219,3 +219,34 @@ def test_torn_lines_wait_and_broken_ones_are_passed_over(tmp_path: Path) -> None
     folder.events_path.write_text(whole + "not an event\n\x00\xff\n" + lines[0])
     follower.read()
     assert follower.state.version == len(lines) + 1
+
+
+def test_what_several_workers_tell_of_their_chains_stands_together() -> None:
+    state = RunState()
+
+    def told(shard: int, chains: list[int], distance: float | None) -> Stamped:
+        parts = [None if distance is None else {"distance": distance + chain} for chain in chains]
+        values = {"chains": chains, "step": [5] * len(chains), "steps_total": 9, "draws": [1] * len(chains), "parts": parts}
+        return Stamped(1, 1.0, Metrics("chains", 5, values), shard, 1)
+
+    state.apply_all([told(1, [2, 3], 0.5), told(0, [0, 1], 0.25), told(1, [2, 3], 1.0)])
+    assert [row.chain for row in state.chains()] == [0, 1, 2, 3]
+    assert state.step_parts() == {"chains": [0, 1, 2, 3], "parts": [{"distance": d} for d in (0.25, 1.25, 3.0, 4.0)]}
+    state.apply(told(2, [0, 1, 2, 3], None))  # who joins them has taken no step
+    assert len(state.step_parts()["parts"]) == 4
+    state.apply_all(Stamped(2, 1.0, Metrics("now", 3, {"restriction": name}), shard, 2) for shard, name in ((0, "l0h1"), (1, "embed")))
+    assert [now["restriction"] for now in state.now.values()] == ["l0h1", "embed"]
+
+
+def test_logs_of_several_workers_are_told_apart(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "logs")
+    follower = Follower(folder)
+    for shard, text in ((0, "a\n"), (1, "b\n")):
+        folder.shard(shard).mkdir(parents=True)
+        (folder.shard(shard) / "engine.log").write_text(text)
+        follower.read()
+    with (folder.shard(0) / "engine.log").open("a") as file:
+        file.write("c\n")
+    follower.read()
+    assert list(follower.log.lines) == ["a", "1: b", "0: c"]
+    assert follower.log.read_in_all == 3

@@ -49,33 +49,43 @@ class Documents:
 
 
 class LogTail:
-    """The last lines of a text file that grows, or is replaced by a shorter one."""
+    """The last lines of the workers' logs, files that grow, or are replaced by shorter ones; of several, each line with its worker."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: RunFolder) -> None:
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self.read_in_all = 0
         """How many lines were read in all; the last `len(lines)` of them are kept."""
-        self._offset = 0
+        self._folder = folder
+        self._offsets: dict[int, int] = {}
 
     def read(self) -> None:
-        """Take in what was written since, at most the last 64 KiB of it."""
+        """Take in what was written since, at most the last 64 KiB of each."""
+        shard = 0
+        while self._take(shard):
+            shard += 1
+
+    def _take(self, shard: int) -> bool:
+        """Read on in one worker's log; False if there is none."""
+        before = self._offsets.get(shard, 0)
         try:
-            with self.path.open("rb") as file:
+            with (self._folder.shard(shard) / "engine.log").open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                if size < self._offset:
-                    self._offset = 0
-                skipped = size - self._offset > LOG_BYTES
-                file.seek(size - LOG_BYTES if skipped else self._offset)
+                if size < before:
+                    before = 0
+                skipped = size - before > LOG_BYTES
+                file.seek(size - LOG_BYTES if skipped else before)
                 data = file.read(LOG_BYTES)
         except OSError:
-            return
+            return False
         whole = data.rfind(b"\n") + 1
-        self._offset = size - len(data) + whole
+        self._offsets[shard] = size - len(data) + whole
         lines = data[:whole].decode("utf-8", errors="replace").splitlines()
         found = lines[1:] if skipped else lines
+        if self._folder.shard(1).is_dir():
+            found = [f"{shard}: {line}" for line in found]
         self.lines.extend(found)
         self.read_in_all += len(found)
+        return True
 
 
 class Follower:
@@ -84,7 +94,7 @@ class Follower:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.state = RunState()
-        self.log = LogTail(folder.shard(0) / "engine.log")
+        self.log = LogTail(folder)
         self._tail = EventTail(folder.events_path)
 
     def read(self) -> Reading:

@@ -109,6 +109,8 @@ class RunState:
         self.notes: deque[Stamped] = deque(maxlen=NOTES)
         self.noted = 0
         """How many notes there were in all; the last `len(notes)` of them are kept."""
+        self.now: dict[int | None, Mapping[str, Any]] = {}
+        """What each worker is at, of those that tell: the newest values of the series of that name."""
         self._chains: dict[int | None, Mapping[str, Any]] = {}
         self._started: set[int | None] = set()
 
@@ -141,6 +143,15 @@ class RunState:
             row = rows.get(chain, ChainNow(chain))
             rows[chain] = ChainNow(chain, row.step, row.steps_total, row.draws, row.draws_total, failure=failure)
         return [rows[chain] for chain in sorted(rows)]
+
+    def step_parts(self) -> dict[str, list[Any]]:
+        """What moved each chain at its newest step, as the workers told: `chains` by number, and their `parts`."""
+        found: dict[int, Mapping[str, Any]] = {}
+        for values in self._chains.values():
+            chains, parts = values.get("chains"), values.get("parts")
+            if isinstance(chains, list) and isinstance(parts, list):
+                found |= {c: part for c, part in zip(chains, parts, strict=False) if type(c) is int and isinstance(part, Mapping)}
+        return {"chains": sorted(found), "parts": [found[chain] for chain in sorted(found)]}
 
     def value(self, series: str, name: str) -> float | None:
         """The newest value of a scalar, if it is a finite number."""
@@ -181,6 +192,9 @@ class RunState:
         if event.series == "chains":
             self._chains[stamped.shard] = values
             self._extend_traces(values)
+        elif event.series == "now":
+            if stamped.shard in self.now or len(self.now) < MAX_SERIES:
+                self.now[stamped.shard] = values
         elif event.series == "cells":
             if isinstance(event.step, int) and (event.step in self.cells or len(self.cells) < MAX_CASES):
                 self.cells[event.step] = values

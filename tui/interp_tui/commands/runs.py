@@ -118,6 +118,7 @@ def show(run: RunArgument, runs: RunsOption = None, json: JsonOption = False) ->
     found = _result(folder)
     rest = [("…", f"{len(found) - RESULT_ROWS:,} more in result.json; --json prints them")] if len(found) > RESULT_ROWS else []
     _section("result", [*found[:RESULT_ROWS], *rest])
+    _workers(status)
     _chains(state)
     _section("sha256", digests.items())
     return 0
@@ -172,6 +173,20 @@ def _listed(values: list[Any]) -> str:
     from ..numbers import number
 
     return ", ".join(number(item) for item in values[:8]) + (", …" if len(values) > 8 else "")
+
+
+def _workers(status: Status) -> None:
+    """How each worker's share stands, of a run that several share."""
+    from ..numbers import number
+
+    if status.shards:
+        out()
+        rows = [("worker", "device", "state", "done", "what")]
+        for row in status.shards:
+            done = f"{number(row.get('done'))}/{number(row.get('total'))}"
+            rows.append((str(row.get("shard")), str(row.get("device")), str(row.get("state")), done, str(row.get("what"))))
+        for line in columns(rows, right=(0, 3)):
+            out(line)
 
 
 def _chains(state: RunState) -> None:

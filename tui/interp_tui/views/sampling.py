@@ -110,7 +110,7 @@ class SamplingView(RunView):
             burnin=state.burnin,
             last=last,
             stop=stop,
-            parts=state.latest.get("chains", {}),
+            parts=state.step_parts(),
         )
 
     async def draw_plots(self) -> None:

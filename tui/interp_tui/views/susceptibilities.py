@@ -91,10 +91,13 @@ class SusceptibilitiesView(RunView):
         self.data = list(found)
         self.done = state.ending is not None and state.ending.state == "done"
         self.waiting = "" if self.cases else waiting
-        now = state.latest.get("now", {})
-        if not self.done and now.get("restriction"):
-            part = clean(str(now["restriction"]), limit=40)
-            self.waiting = f"sampling {part}: draw {number(now.get('draws'))} of {number(now.get('draws_total'))}"
+        under_way = [now for now in state.now.values() if now.get("restriction")]
+        if not self.done and under_way:
+            said = (
+                f"{clean(str(n['restriction']), limit=40)}: draw {number(n.get('draws'))} of {number(n.get('draws_total'))}"
+                for n in under_way
+            )
+            self.waiting = f"sampling {', '.join(said)}"
 
     async def draw_plots(self) -> None:
         heatmap = self.query_one(Heatmap)
