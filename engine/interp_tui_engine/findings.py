@@ -76,10 +76,10 @@ def _match(step: tuple[str, Mapping[str, Any]], card: Mapping[str, Any] | None) 
 
 def _of_dictionary(sae: Mapping[str, Any]) -> str:
     recovered = sae.get("ce_loss_recovered")
-    tail = f", and keeps {recovered:.1%} of what the layer does for the model's loss" if isinstance(recovered, float) else ""
+    tail = f" It keeps {recovered:.1%} of what the layer does for the model's loss." if isinstance(recovered, float) else ""
     return (
         f"The dictionary ({sae['architecture']}, {sae['latents']:,} latents) leaves {sae['fvu']:.1%} of the variance unexplained with "
-        f"{sae['l0']:.1f} latents a token; {sae['dead_fraction']:.1%} of its latents are dead{tail}."
+        f"{sae['l0']:.1f} latents a token; {sae['dead_fraction']:.1%} of its latents are dead.{tail}"
     )
 
 
@@ -115,6 +115,8 @@ def _of_match(match: Mapping[str, Any]) -> str:
     if match.get("left") is None:
         return "Nothing could be matched."
     chance = match.get("null_quantile")
-    beyond = f", above {chance:.0%} of what chance matches" if isinstance(chance, float) else ""
-    others = f"; {match['beyond_chance']} of {match['pairs']} pairs are beyond chance" if match.get("beyond_chance") is not None else ""
-    return f"{match['left']} is {match['right']} of the other side (score {match['score']:.2f}{beyond}){others}."
+    share = "all" if chance == 1.0 else f"{chance:.1%} of" if isinstance(chance, float) else ""
+    beyond = f", above {share} that chance matches" if share else ""
+    decoder = (match.get("components") or {}).get("decoder")
+    alike = f"; their directions have cosine {2 * decoder - 1:.2f}" if isinstance(decoder, float) else ""
+    return f"Its match on the other side is {match['right']} (score {match['score']:.2f}{beyond}){alike}."

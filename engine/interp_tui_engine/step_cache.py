@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -19,11 +19,16 @@ from . import atomic, pipeline, provenance
 from .runfolder import RunFolder
 
 REUSE = "reuse.json"
-"""In a pipeline's folder: {"root": folder of runs to look in}. Where it is missing nothing is taken over."""
+"""In a pipeline's folder: {"roots": folders of runs to look in}. Where it is missing nothing is taken over."""
 KEYS = "keys.json"
 TAKEN = "reused.json"
 LEFT_BEHIND = ("checkpoint", "control", "run.lock", "worker.lock", "supervisor.log")
 BUILTIN = Path(__file__).resolve().parent / "models" / "tiny"
+
+
+def allow(folder: RunFolder, roots: Sequence[Path]) -> None:
+    """Let a pipeline that is still to start take steps over from earlier ones under the roots."""
+    atomic.write_json(folder.path / REUSE, {"roots": [str(root) for root in dict.fromkeys(roots)]})
 
 
 @final
@@ -34,8 +39,8 @@ class StepCache:
         self._folder = folder
         self._tables = tables
         said = atomic.read_json(folder / REUSE)
-        root = said.get("root") if isinstance(said, dict) else None
-        self._root = Path(root) if isinstance(root, str) else None
+        roots = said.get("roots") if isinstance(said, dict) else None
+        self._roots = [Path(root) for root in roots or () if isinstance(root, str)]
         self._keys: dict[str, str] = {}
 
     def key(self, name: str) -> str:
@@ -59,7 +64,7 @@ class StepCache:
         beside = target.path.with_name(f".{target.path.name}.{os.getpid()}.tmp")
         shutil.rmtree(beside, ignore_errors=True)
         shutil.copytree(source, beside, copy_function=_linked, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
-        place = source.relative_to(self._root).as_posix() if self._root else str(source)
+        place = source.relative_to(source.parent.parent.parent).as_posix()
         atomic.write_json(beside / TAKEN, {"from": place})
         for missing in ("control", "shards"):
             (beside / missing).mkdir(mode=0o700, exist_ok=True)
@@ -79,10 +84,10 @@ class StepCache:
             atomic.write_json(place, {name: self.key(name) for name in self._tables})
 
     def _find(self, name: str) -> Path | None:
-        if self._root is None:
+        if not self._roots:
             return None
         wanted = self.key(name)
-        for place in sorted(self._root.glob(f"*/steps/{KEYS}"), reverse=True):
+        for place in sorted((place for root in self._roots for place in root.glob(f"*/steps/{KEYS}")), reverse=True):
             if place.parent.parent == self._folder:
                 continue
             keys = atomic.read_json(place)

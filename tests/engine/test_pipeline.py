@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import tomli
 
-from interp_tui_engine import atomic, manifest, pipeline, provenance, supervisor
+from interp_tui_engine import manifest, pipeline, provenance, step_cache, supervisor
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.events import Metrics, Stamped
 from interp_tui_engine.findings import findings
@@ -263,7 +263,7 @@ def reusing(scripted: Script) -> Script:
 
     def make(body: str, request: str = REQUEST, name: str = "again") -> RunFolder:
         folder = scripted(body, request, name)
-        atomic.write_json(folder.path / "reuse.json", {"root": str(folder.path.parent)})
+        step_cache.allow(folder, [folder.path.parent])
         return folder
 
     return make
@@ -329,5 +329,5 @@ def test_findings_take_the_clear_feature_its_effect_and_its_match():
     assert found.values["match"]["right"] == "y" and found.values["match"]["of_found"]
     text = " ".join(found.sentences)
     assert "Taking it away lowers the right answer by 2.00 nats of log-odds [1.50, 2.50]; controls of the same kind by 0.20" in text
-    assert "clear of 0 and of the controls" in text and "b is y of the other side" in text
+    assert "clear of 0 and of the controls" in text and "Its match on the other side is y" in text
     assert findings([]).values == {} and findings([("m", "match", {"matches": []})]).sentences == ["Nothing could be matched."]

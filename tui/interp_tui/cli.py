@@ -10,7 +10,7 @@ import typer
 
 from interp_tui_engine.errors import UserError
 
-from .commands import compare, completion, control, doctor, export, locate, new, open_app, plan, replay, restrict, runs, validate
+from .commands import compare, completion, control, demo, doctor, export, locate, new, open_app, plan, replay, restrict, runs, validate
 from .commands.shared import RunsOption, SetOption
 
 PROGRAM = "interp-tui"
@@ -91,6 +91,7 @@ app.command("stop")(control.stop)
 app.command("replay")(replay.replay)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
+app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("restrict")(restrict.restrict)
 app.command("plan")(plan.plan)

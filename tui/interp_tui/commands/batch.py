@@ -8,12 +8,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp_tui_engine import manifest, supervisor, sweeping
+from interp_tui_engine import manifest, step_cache, supervisor, sweeping
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RESUMABLE, RunFolder, Status, new_run_path, runs_root
 
 from .. import batch, host
+from ..sanitise import clean
 from .output import event, out, out_path, say, warn
 
 
@@ -44,6 +45,8 @@ def run(source: Path, options: Options) -> int:
     if options.reuse and (found := _reusable(request, options)):
         return announce(found, as_json=options.as_json, reused=True)
     folder = supervisor.prepare(request, path)
+    if options.reuse and request.step:
+        step_cache.allow(folder, [runs_root(options.runs), path.parent])
     return start(folder, options)
 
 
@@ -83,9 +86,17 @@ def finish(folder: RunFolder, status: Status, *, as_json: bool) -> int:
         if advice:
             say(f"  {advice}")
     elif folder.report_path.exists():
+        for sentence in _sentences(folder):
+            say(f"· {sentence}")
         say(f"report {host.short_path(folder.report_path)}")
     out_path(folder.path)
     return code
+
+
+def _sentences(folder: RunFolder) -> list[str]:
+    """What the run found, in words, where its kind says so; sanitised."""
+    found = (folder.result() or {}).get("sentences")
+    return [clean(str(sentence), limit=600) for sentence in found] if isinstance(found, list) else []
 
 
 def announce(folder: RunFolder, *, as_json: bool, reused: bool = False) -> int:

@@ -1,0 +1,190 @@
+"""A pipeline: a row for each step, what the steps found together below them; enter opens the step's run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from interp_tui.host import duration
+from interp_tui.numbers import bar, headline
+from interp_tui.runstate import RunState
+from interp_tui.runstate import number as finite
+from interp_tui.sanitise import clean
+from interp_tui.themes import GLYPHS
+from interp_tui.widgets.facts import Fact, Facts, column, rich_style
+from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui_engine.pipeline import NAME
+from interp_tui_engine.runfolder import RunFolder
+
+from .base import RunView
+from .interventions import detail_text
+
+BAR = 8
+COLUMNS = (
+    Column("step", 14, grow=1, most=28),
+    Column("kind", 13, drop=2),
+    Column("state", 13),
+    Column("time", 8, right=True),
+    Column("", BAR, drop=1),
+    Column("result", 20, grow=4),
+)
+COLOURS = {
+    "done": "good",
+    "failed": "bad",
+    "crashed": "bad",
+    "running": "accent",
+    "queued": "muted",
+    "interrupted": "muted",
+    "paused": "warn",
+}
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step as the log last told of it."""
+
+    index: int
+    name: str
+    kind: str
+    state: str
+    seconds: float | None
+    fraction: float
+    headline: Mapping[str, Any]
+    reason: str
+    reused: str
+
+
+class PipelineView(RunView):
+    """The steps in their order, and what is known of the feature that they are about."""
+
+    KINDS: ClassVar[tuple[str, ...]] = ("pipeline",)
+    DEFAULT_CSS = """
+    PipelineView #summary { height: auto; margin-bottom: 1; }
+    PipelineView #steps { height: 1fr; min-height: 4; }
+    PipelineView #found { height: auto; max-height: 60%; border-top: solid $rule; }
+    .-ascii PipelineView #found { border-top: ascii $rule; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[StepRow] = []
+        self.found: Mapping[str, Any] = {}
+        self.waiting = ""
+
+    def compose(self) -> ComposeResult:
+        yield Facts(id="summary")
+        yield ListTable(COLUMNS, id="steps")
+        yield Static(id="waiting")
+        yield Static(id="found")
+
+    def on_focus(self) -> None:
+        self.query_one(ListTable).focus()
+
+    def take(self, state: RunState, waiting: str) -> None:
+        self.rows = [step_of(index, state.cases[index]) for index in sorted(state.cases)]
+        self.found = state.latest.get("found", {})
+        self.waiting = "" if self.rows else waiting
+
+    async def draw_plots(self) -> None:
+        """There are none: what was found is drawn with the rows."""
+
+    def draw_tables(self) -> None:
+        ascii = self.app.has_class("-ascii")
+        self.query_one(Facts).show(summary(self.rows), flat=True)
+        table, waiting, found = self.query_one(ListTable), self.query_one("#waiting", Static), self.query_one("#found", Static)
+        table.display, waiting.display, found.display = bool(self.rows), bool(self.waiting), bool(self.found)
+        waiting.update(Text(self.waiting, end=""))
+        table.set_rows([row_of(step, ascii=ascii) for step in self.rows])
+        found.update(found_text(self.found, self.app.theme_variables))
+
+    @on(ListTable.Selected)
+    def _open_step(self, event: ListTable.Selected) -> None:
+        step = next((step for step in self.rows if str(step.index) == event.key), None)
+        if step is None or self.folder is None or not NAME.fullmatch(step.name):  # never a path that a log could have been made to hold
+            return
+        folder = RunFolder(self.folder.path / "steps" / step.name)
+        if folder.manifest_path.is_file():
+            self.post_message(self.Open(folder))
+        else:
+            self.app.notify(f"step {step.name} has not begun")
+
+    @classmethod
+    def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
+        found = result.get("steps")
+        rows = [step_of(i, step) for i, step in enumerate(found if isinstance(found, list) else []) if isinstance(step, Mapping)]
+        text = column(summary(rows), colours)
+        for row in rows:
+            text.append(f"\n{row.name:<20.20} {row.state:<12} {duration(row.seconds):>8}  {headline(row.headline, ascii=ascii, most=4)}")
+        said = result.get("sentences")
+        for sentence in said if isinstance(said, list) else []:
+            text.append(f"\n\n{clean(str(sentence), limit=600)}")
+        return text
+
+
+def step_of(index: int, case: Mapping[str, Any]) -> StepRow:
+    """A step as an event or a result told of it; what is missing or malformed is left empty."""
+    numbers = case.get("headline")
+    return StepRow(
+        index,
+        clean(str(case.get("id") or "—"), limit=40),
+        clean(str(case.get("kind") or ""), limit=40),
+        clean(str(case.get("state") or ""), limit=20),
+        finite(case.get("seconds")),
+        min(1.0, max(0.0, finite(case.get("fraction")) or 0.0)),
+        numbers if isinstance(numbers, Mapping) else {},
+        clean(str(case.get("reason") or ""), limit=300),
+        clean(str(case.get("reused") or ""), limit=100),
+    )
+
+
+def summary(rows: list[StepRow]) -> list[Fact]:
+    """How many steps are done, how long they took, and which failed."""
+    if not rows:
+        return []
+    done = sum(row.state == "done" for row in rows)
+    facts = [Fact("steps", f"{done}/{len(rows)} done", "good" if done == len(rows) else "")]
+    facts += [Fact("taken over", str(reused))] if (reused := sum(bool(row.reused) for row in rows)) else []
+    if failed := [row.name for row in rows if row.state in ("failed", "crashed")]:
+        facts.append(Fact("failed", ", ".join(failed), "bad", loud=True))
+    return [*facts, Fact("", "enter opens a step", "muted")]
+
+
+def row_of(step: StepRow, *, ascii: bool) -> Row:
+    """A step's row: its numbers, or why there are none."""
+    numbers = headline(step.headline, ascii=ascii, most=4)
+    well = step.state not in ("failed", "crashed", "interrupted")
+    said = numbers if well else "  ".join(part for part in (step.reason, numbers) if part)
+    state = "reused" if step.reused and step.state == "done" else step.state
+    going = step.state in ("running", "paused", "stopping")
+    colour = COLOURS.get(step.state, "foreground")
+    return Row(
+        str(step.index),
+        (
+            Cell(step.name),
+            Cell(step.kind, "muted"),
+            Cell(f"{GLYPHS.get(step.state, '')} {state}".strip(), colour),
+            Cell("" if step.seconds is None or step.state == "queued" else duration(step.seconds), "muted"),
+            Cell(bar(step.fraction, BAR, ascii=ascii) if going else "", "accent"),
+            Cell(said, "foreground" if well else "bad"),
+        ),
+    )
+
+
+def found_text(found: Mapping[str, Any], colours: Mapping[str, str]) -> Text:
+    """What the steps found, in words, and the effect beside its controls on one axis."""
+    text = Text(end="")
+    said = found.get("sentences")
+    for index, sentence in enumerate(said if isinstance(said, list) else []):
+        text.append("\n" if index else "").append("· ", rich_style(colours.get("accent", ""))).append(clean(str(sentence), limit=600))
+    feature = found.get("found")
+    if isinstance(feature, Mapping) and finite(feature.get("effect")) is not None:
+        ends = {"low": feature.get("effect_low"), "high": feature.get("effect_high"), "q": feature.get("effect_q")}
+        line = {**feature, **ends}
+        text.append("\n\n" if text.plain else "").append_text(detail_text(line, [line], colours))
+    return text
