@@ -17,23 +17,25 @@ from .shared import RunArgument, RunsOption, find
 if TYPE_CHECKING:
     from interp_tui_engine.runfolder import RunFolder
 
-FORMATS = ("csv", "json", "parquet", "svg")
+FORMATS = ("csv", "json", "parquet", "svg", "hub")
 LATER = {
     "html": "an HTML report: no kind offers one yet; report.md in the run folder is the report there is",
-    "hub": "the hub: no kind offers an artifact to publish yet",
 }
 
 
 def export(
     run: RunArgument,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="csv, json, parquet or svg (html, hub: where a kind offers them).")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="csv, json, parquet, svg or hub (html: where a kind offers it).")],
     file: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this new file instead of stdout.")] = None,
     what: Annotated[
         str | None, typer.Option("--what", metavar="NAME", help="Which table (csv, parquet) or figure (svg) of the run; csv: all numbers.")
     ] = None,
+    repo: Annotated[str | None, typer.Option("--repo", metavar="OWNER/NAME", help="With --to hub: the repository.")] = None,
+    upload: Annotated[bool, typer.Option("--upload", help="With --to hub: send it. Without, only say what would be sent.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="With --to hub: a new repository is open to all.")] = False,
     runs: RunsOption = None,
 ) -> int:
-    """Write a run's result and traces as CSV or JSON, its tables as Parquet or CSV, its figures as SVG."""
+    """Write a run's result and traces as CSV or JSON, its tables as Parquet or CSV, its figures as SVG; or publish it on the hub."""
     from interp_tui_engine.complaints import nearest
     from interp_tui_engine.errors import UserError
 
@@ -42,7 +44,11 @@ def export(
     if to not in FORMATS:
         guess = nearest(to, [*FORMATS, *LATER])
         raise UserError(f"--to {to}: one of {', '.join([*FORMATS, *LATER])}", f"Did you mean {guess!r}?" if guess else "")
+    if to != "hub" and (repo is not None or upload or public):
+        raise UserError("--repo, --upload and --public: only with --to hub", f"interp-tui export {run} --to hub --repo OWNER/NAME")
     folder = find(run, runs)
+    if to == "hub":
+        return _to_hub(folder, repo, upload=upload, public=public)
     if to == "parquet":
         if file is None:
             raise UserError("Parquet is no text for a terminal or a pipe", f"name a file: -o {folder.path.name}.parquet")
@@ -57,6 +63,26 @@ def export(
             out_text(as_csv(folder))
         return 0
     return _written(as_csv(folder) if to == "csv" else as_json(folder), file)
+
+
+def _to_hub(folder: RunFolder, repo: str | None, *, upload: bool, public: bool) -> int:
+    """List what goes to the hub, and, where asked to, send it."""
+    from .. import host, hub_export
+    from .output import columns, out, say, warn
+
+    name, found = hub_export.checked(repo), hub_export.bundle(folder)
+    total = sum(map(found.size, found.files))
+    for line in columns((file, host.size(found.size(file))) for file in found.files):
+        out(line)
+    kind = "public" if public else "private"
+    say(f"{len(found.files)} files, {host.size(total)}, to the {kind} {found.repo_type} repository {name}")
+    if named := hub_export.local_paths(found):
+        warn(f"{', '.join(named)}: names places on this machine")
+    if not upload:
+        say("nothing was sent; --upload sends it")
+        return 0
+    out(hub_export.publish(name, found, private=not public, message=f"{folder.path.name} from interp-tui"))
+    return 0
 
 
 def _written(text: str, file: Path | None) -> int:
