@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .architecture import Architecture
+from .architecture import Architecture, Pass
 from .auxk import auxk_error
 from .schedule import Schedule
 from .weights import Weights, remove_parallel_, unit_rows_
@@ -63,15 +63,37 @@ class Learner:
 
     def step(self, x_BD: Float[Tensor, "b d"]) -> None:
         """Learn from one batch."""
-        weights, schedule = self.weights, self.schedule
-        with torch.autocast(x_BD.device.type, torch.bfloat16, enabled=x_BD.is_cuda):
-            done = self.architecture.train(weights, x_BD, schedule.pressure(self.step_count))
-            loss = done.loss
-            if self._auxk > 0:
-                revived = auxk_error(weights, x_BD, done.reconstruction, self.dead, self._k_aux)
-                loss = loss if revived is None else loss + self._auxk * revived
+        self.apply(x_BD, self.differentiate((x_BD,)))
+
+    def differentiate(self, parts: Sequence[Float[Tensor, "part d"]]) -> Pass:
+        """Leave the gradients of a batch's mean loss, made part by part for what fits in memory; returns what `apply` needs.
+
+        Nothing else changes, so that it can be tried again in smaller parts. Sums over inputs come out the same but for rounding; what
+        inputs share (BatchTopK's budget, JumpReLU's mean L0) they then share within a part.
+        """
         self._adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        rows = sum(part.shape[0] for part in parts)
+        found: Pass | None = None
+        for part in parts:
+            done, loss, share = *self._forward(part), part.shape[0] / rows
+            (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
+            done = replace(done, reconstruction=done.reconstruction[:0], loss=loss.detach() * share, error=done.error.detach() * share)
+            found = done if found is None else _joined(found, done)
+        assert found is not None, "a batch has a part"
+        return found
+
+    def _forward(self, x_BD: Tensor) -> tuple[Pass, Tensor]:
+        """The pass, and its loss with AuxK."""
+        with torch.autocast(x_BD.device.type, torch.bfloat16, enabled=x_BD.is_cuda):
+            done = self.architecture.train(self.weights, x_BD, self.schedule.pressure(self.step_count))
+            if self._auxk > 0:
+                revived = auxk_error(self.weights, x_BD, done.reconstruction, self.dead, self._k_aux)
+                return done, done.loss if revived is None else done.loss + self._auxk * revived
+        return done, done.loss
+
+    def apply(self, x_BD: Float[Tensor, "b d"], done: Pass) -> None:
+        """Move the weights by the gradients that `differentiate` left, and count what the batch did."""
+        weights, schedule = self.weights, self.schedule
         with torch.no_grad():
             assert weights.decoder.grad is not None
             remove_parallel_(weights.decoder.grad, weights.decoder)
@@ -81,7 +103,7 @@ class Learner:
             unit_rows_(weights.decoder)
             self.architecture.settle(weights, done)
             self._idle_M.add_(x_BD.shape[0]).masked_fill_(done.fired > 0, 0)
-            self._sums.add(x_BD, loss.detach(), done.error.detach(), done.fired)
+            self._sums.add(x_BD, done.loss, done.error, done.fired)
         self.step_count += 1
 
     def take_running(self) -> tuple[Running, Float[Tensor, " m"]]:
@@ -115,6 +137,13 @@ class Learner:
                 self._adam.state[tensor] = {key: value.to(device) for key, value in moments.items()}
         self.step_count = int(state["step_count"])
         self._sums = _Sums.load(state["sums"], device)
+
+
+def _joined(left: Pass, right: Pass) -> Pass:
+    """Two parts of a batch as one; their losses are shares of its already."""
+    known = [value for value in (left.smallest, right.smallest) if value is not None]
+    smallest = torch.stack(known).min() if known else None
+    return Pass(left.reconstruction, left.loss + right.loss, left.error + right.error, left.fired + right.fired, smallest)
 
 
 @dataclass

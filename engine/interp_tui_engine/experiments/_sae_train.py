@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from ..dictionaries.architecture import reconstruct
+from ..dictionaries.architecture import Pass, reconstruct
 from ..dictionaries.evaluation import loss_recovered, rate_histogram
 from ..dictionaries.health import complaint
 from ..dictionaries.learner import Learner, Running
@@ -24,6 +25,7 @@ from ..dictionaries.weights import tied
 from ..errors import RunFailed, UserError
 from ..events import Checkpoint, Event, Metrics, Progress, Warned
 from ..samplers.checkpoint import load, save
+from ..samplers.pieces import Pieces
 from ._sae_params import Params, Variant
 from ._sae_source import Source
 from .context import Context, Interrupted, Ticker, parse_interval
@@ -61,7 +63,9 @@ def train(context: Context, params: Params, source: Source, chosen: list[Variant
     scale = _scale(source) if params.normalise else 1.0
     learners = _learners(params, source, chosen, scale, steps, context.manifest.seed)
     file = context.checkpoint_path / "training.pt"
-    step, spent, history = _restore(file, source, learners)
+    said: list[str] = []
+    pieces = Pieces(params.batch_size, said.append)
+    step, spent, history = _restore(file, source, learners, pieces)
     every = parse_interval(context.manifest.compute.checkpoint_every) or _patience(learners)
     reporter = _Reporter(source, chosen, learners, scale, steps, params.batch_size, history)
     report, keep, last_saved = Ticker(REPORT_EVERY), Ticker(every), step
@@ -71,12 +75,14 @@ def train(context: Context, params: Params, source: Source, chosen: list[Variant
         begun = time.monotonic()
         x_BD = source.stream.take(params.batch_size) * scale
         for learner in learners:
-            learner.step(x_BD)
+            learner.apply(x_BD, pieces.run(partial(_differentiate, learner, pieces, x_BD)))
         step += 1
+        while said:
+            yield Warned(said.pop(0).replace("micro-batches", "batches"))
         spent += time.monotonic() - begun
         order = context.poll()
         if (keep.due() or order in ("checkpoint", "stop", "pause")) and step > last_saved:
-            save(file, _state(source, learners, step, spent, history))
+            save(file, _state(source, learners, step, spent, history, pieces))
             last_saved = step
             yield Checkpoint("checkpoint", step)
         if report.due() or step == steps or order != "go":
@@ -89,7 +95,7 @@ def train(context: Context, params: Params, source: Source, chosen: list[Variant
         if order == "stop":
             raise Interrupted
     if step > last_saved:
-        save(file, _state(source, learners, step, spent, history))
+        save(file, _state(source, learners, step, spent, history, pieces))
     return Trained(learners, scale, steps, spent, history)
 
 
@@ -128,12 +134,18 @@ def _patience(learners: list[Learner]) -> float:
     return 15.0 if size < 256 << 20 else 120.0
 
 
-def _state(source: Source, learners: list[Learner], step: int, spent: float, history: list[list[list[float]]]) -> dict[str, Any]:
-    said: dict[str, Any] = {"step": step, "spent": spent, "history": history}
+def _differentiate(learner: Learner, pieces: Pieces, x_BD: Tensor) -> Pass:
+    return learner.differentiate(pieces.split(x_BD))
+
+
+def _state(
+    source: Source, learners: list[Learner], step: int, spent: float, history: list[list[list[float]]], pieces: Pieces
+) -> dict[str, Any]:
+    said: dict[str, Any] = {"step": step, "spent": spent, "history": history, "parts": pieces.count}
     return said | {"stream": source.stream.state(), "learners": [learner.state() for learner in learners]}
 
 
-def _restore(file: Path, source: Source, learners: list[Learner]) -> tuple[int, float, list[list[list[float]]]]:
+def _restore(file: Path, source: Source, learners: list[Learner], pieces: Pieces) -> tuple[int, float, list[list[list[float]]]]:
     state = load(file)
     if state is None:
         return 0, 0.0, [[] for _ in learners]
@@ -141,6 +153,7 @@ def _restore(file: Path, source: Source, learners: list[Learner]) -> tuple[int, 
     source.stream.load_state(stream)
     for learner, kept in zip(learners, state["learners"], strict=True):
         learner.load_state(kept)
+    pieces.count = int(state.get("parts", 1))  # sums in other parts would round otherwise
     return int(state["step"]), float(state["spent"]), state["history"]
 
 

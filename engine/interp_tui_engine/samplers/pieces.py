@@ -45,7 +45,7 @@ class Pieces:
                 if not out_of_memory(error):
                     raise
                 if seen >= self._batch_size:
-                    advice = "Use a shorter context, a smaller model or fewer chains."
+                    advice = "Use a shorter context, a smaller model, or fewer chains or latents."
                     raise RunFailed("out of memory with one row at a time", advice) from error
                 self._halve(seen)
 
