@@ -52,6 +52,7 @@ def axes_of(cards: Sequence[Mapping[str, Any]]) -> dict[str, Axis]:
             size = float(np.linalg.norm(vector))
             said = card.get("fingerprint", {})
             mark = said.get("text_embedder", "hash-v1") if name == "text" else said.get("causal_provenance") if name == "causal" else ""
+            mark = said.get("decoder_basis", "") if name == "decoder" else mark
             known = len(vector) > 0 and np.isfinite(vector).all() and size > 0 and mark != "none"
             kinds.append((len(vector), mark) if known else None)
             if known:
