@@ -179,8 +179,7 @@ class _Run:
         last = reported = saved = time.perf_counter()
         asked = Command.GO
         while lanes.alive and lanes.error is None and not lanes.stopping:
-            with lanes.condition:
-                lanes.condition.wait(_LOOK_SECONDS)
+            lanes.look(_LOOK_SECONDS)
             now = time.perf_counter()
             if not lanes.paused:
                 self._seconds += now - last
