@@ -5,24 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from interp_tui.app import InterpApp
+from interp_tui.views.circuit_tree import Edge, edges_of, readers, tree
 from interp_tui_engine.events import Metrics, Progress, RunFinished, RunStarted
 
 TABLES = {"seed": 100, "model": {"source": "builtin:tiny"}, "params": {"threshold": 0.02}}
 
 
-def circuit(make_run: Any, done: bool) -> InterpApp:
+def circuit(make_run: Any, done: bool, name: str = "capitals") -> InterpApp:
     names = [("L3 MLP", 0.45), ("L3H1", 0.001), ("L1H0", 0.40), ("L0H2", -0.07), ("L0H1", 0.91)]
-    events: list[Any] = [RunStarted("circuit", "capitals", device="cpu")]
-    for step, (name, loss) in enumerate(names):
-        told = {"node": name, "loss": loss, "kept": abs(loss) > 0.02, "faithfulness": 1.0, "clean_metric": 16.2, "empty_metric": -17.3}
+    events: list[Any] = [RunStarted("circuit", name, device="cpu")]
+    for step, (node, loss) in enumerate(names):
+        told = {"node": node, "loss": loss, "kept": abs(loss) > 0.02, "faithfulness": 1.0, "clean_metric": 16.2, "empty_metric": -17.3}
         events.append(Metrics("cells", step, told))
     events.append(Progress(5, 5 if done else 9, "nodes"))
     if done:
-        nodes = [{"name": name, "effect": loss} for name, loss in names if abs(loss) > 0.02]
-        edges = [{"edge": "L0H1 → L1KV0.v", "effect": 0.87}, {"edge": "[/b]\x1b]52;c;aGk=\x07 → logits", "effect": -0.2}]
+        nodes = [{"name": node, "effect": loss} for node, loss in names if abs(loss) > 0.02]
+        edges = [
+            {"edge": "L0H1 → L1KV0.v", "effect": 0.87}, {"edge": "[/b]\x1b]52;c;aGk=\x07 → logits", "effect": -0.2},
+            {"edge": "L1H0 → logits", "effect": 0.41}, {"edge": "L1H0 → L3 MLP", "effect": 0.3},
+            {"edge": "L3 MLP → logits", "effect": 0.45},
+        ]  # fmt: skip
         events += [Metrics("cells", 5, {"circuit": nodes, "edges": edges}), RunFinished("done", 3.0, {"nodes": 4})]
     folder = make_run(
-        "capitals", kind="circuit", state="done" if done else "running", tables=TABLES, events=events, unit="nodes", total=5, done=5
+        name, kind="circuit", state="done" if done else "running", tables=TABLES, events=events, unit="nodes", total=5, done=5
     )
     return InterpApp(folder.path.parent, folder.path)
 
@@ -51,6 +56,48 @@ async def test_nodes_by_strength_then_edges(make_run):
         assert text.index("L0H1") < text.index("L3 MLP") < text.index("L1H0") and "L3H1" not in text
         text = await shown(pilot, "s")
         assert "L0H1 → L1KV0.v" in text and "+0.870" in text and "[/b]" in text and "\x1b" not in text
+
+
+async def test_the_tree_stands_beside_and_what_is_cut_is_told(make_run):
+    async with circuit(make_run, True).run_test(size=(140, 40)) as pilot:
+        text = await shown(pilot)
+        assert "cut L0H1 +0.910" in text and "metric 16.20 → -14.29" in text and "feeds L1KV0.v 0.87" in text
+        tree_lines = [line.partition("│ ")[2] for line in text.splitlines()]
+        order = [
+            next(i for i, line in enumerate(tree_lines) if part in line) for part in ("logits", "├ L3 MLP", "└ L1H0", "├ L1H0 (above)")
+        ]
+        assert order == sorted(order)
+        text = await shown(pilot, "s", "s", "down")
+        assert "cut L3 MLP → logits +0.450" in text
+    async with circuit(make_run, True, "narrow").run_test(size=(80, 24)) as pilot:
+        assert "├ L3 MLP" not in await shown(pilot)
+        text = await shown(pilot, "s", "s")
+        assert "├ L3 MLP" in text and "in circuit" not in text
+
+
+def test_a_tree_unrolls_each_part_once_where_its_strongest_edge_leads():
+    rows = [
+        {"edge": "a → logits", "effect": 0.2}, {"edge": "b → logits", "effect": -0.9}, {"edge": "a → b", "effect": 0.5},
+        {"edge": "embed → L1KV1.k", "effect": 0.1}, {"edge": "no arrow"}, {"edge": None}, {"edge": "L1H2 → a", "effect": None},
+    ]  # fmt: skip
+    edges = edges_of(rows)
+    assert [edge.effect for edge in edges] == [0.2, -0.9, 0.5, 0.1, None]
+    lines = tree(edges, ["a", "b", "L1H2"], heads_per_kv=2)
+    said = [(line.branch, line.part, line.into, line.again) for line in lines]
+    assert said == [
+        ("", "logits", "", False), ("├ ", "b", "", False), ("│ └ ", "a", "", False), ("│   └ ", "L1H2", "", False),
+        ("│     └ ", "embed", "k", False), ("└ ", "a", "", True),
+    ]  # fmt: skip
+
+
+def test_a_shared_key_is_read_by_every_head_of_its_group():
+    assert readers("L1KV0.v", ["L1H0", "L1H3", "L1H4", "L2H0", "L1 MLP"], 4) == [("L1H0", "v"), ("L1H3", "v")]
+    assert readers("L1H3.q", ["L1H3"], 4) == [("L1H3", "q")] and readers("L9H3.q", ["L1H3"], 4) == []
+
+
+def test_a_circle_ends():
+    edges = [Edge("x → y", "x", "y", 1.0), Edge("y → x", "y", "x", 1.0), Edge("x → logits", "x", "logits", 1.0)]
+    assert len(tree(edges, ["x", "y"])) == 4
 
 
 async def test_while_it_runs_the_newest_decision_is_on_top(make_run):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Generator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from ..specs import Table
 from . import _cost, _pairs
 from .context import Context, Interrupted
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 TITLE = "Activations"
 QUESTION = "What stands at these sites while the model reads this text?"
 GROUP: Group = "One forward pass"
@@ -29,6 +32,8 @@ EXAMPLE: dict[str, Any] = {
     "params": {"sites": ["L2.resid_post", "L1.mlp_out"]},
 }
 STORE = "activations.zarr"
+TOLD = 20_000
+"""Numbers of single tokens that events tell of; the store holds all."""
 
 
 class Params(Table):
@@ -111,6 +116,10 @@ def run(context: Context) -> Generator[Event, None, Result]:
         group.attrs.update({"kind": "activations", "sites": [str(site) for site in sites], "source": manifest.data[params.data].source})
     for name, array in arrays.items():
         yield ArrayWritten(f"{STORE}/{name}", (), tuple(array.shape), len(done) * params.batch_size)
+    names = [str(site) for site in sites]
+    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    yield Metrics("cells", 0, {"sites": names, "layers": anatomy.num_layers, "shapes": shapes, "dtype": params.dtype, "store": STORE})
+    told = TOLD // (len(sites) * ids.shape[1])
     starts = range(0, len(ids), params.batch_size)
     yield Phase("reading activations", f"{len(ids):,} rows")
     began, before = time.monotonic(), len(done)
@@ -133,8 +142,14 @@ def run(context: Context) -> Generator[Event, None, Result]:
         rate = (time.monotonic() - began) / (index + 1 - before)
         yield Checkpoint("checkpoint", index + 1)
         yield Progress(read, len(ids), "rows", rate * (len(starts) - index - 1))
-        norms = {str(site): float(seen[site].float().pow(2).mean().sqrt()) for site in sites}
-        yield Metrics("rms", index, norms)
+        rms = {str(site): float(seen[site].float().pow(2).mean().sqrt()) for site in sites}
+        yield Metrics("rms", index, rms)
+        batch_norms = {str(site): _token_norms(site, seen[site]) for site in sites} if start < told else {}
+        shown = [
+            {"row": start + i, "tokens": _texts(model, batch[i].tolist()), "norms": {name: norms[i] for name, norms in batch_norms.items()}}
+            for i in range(min(len(batch), max(0, told - start)))
+        ]
+        yield Metrics("cells", index + 1, {"rms": rms, "rows": read - start, "shown": shown})
     digests = {f"{STORE}/{site}": hashlib.sha256("".join(part[str(site)] for part in done).encode()).hexdigest() for site in sites}
     values: dict[str, Any] = {
         "arrays": [{"name": f"{STORE}/{name}", "shape": list(array.shape), "dtype": params.dtype} for name, array in arrays.items()],
@@ -142,8 +157,23 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "tokens": int(ids.numel()),
         "seconds": time.monotonic() - started,
     }
-    report = "\n".join(["# Activations", "", *(f"- `{row['name']}` {row['shape']} {row['dtype']}" for row in values["arrays"]), ""])
+    report = _report(values, manifest.data[params.data].source)
     return Result(values, {"rows": len(ids), "sites": len(sites)}, report, digests)
+
+
+def _report(values: dict[str, Any], source: str) -> str:
+    lines = [
+        "# Activations",
+        "",
+        f"{values['rows']:,} rows of {source}, {values['tokens']:,} tokens, in `{STORE}` beside their `input_ids`.",
+        "",
+        "| array | shape | type |",
+        "|---|---|---|",
+        *(f"| `{row['name']}` | {' × '.join(map(str, row['shape']))} | {row['dtype']} |" for row in values["arrays"]),
+        "",
+        f"`xr.open_datatree('{STORE}', engine='zarr', consolidated=False)` opens it without reading it.",
+    ]
+    return "\n".join([*lines, ""])
 
 
 def _dims(site: Site, count: int) -> tuple[str, ...]:
@@ -154,3 +184,19 @@ def _dims(site: Site, count: int) -> tuple[str, ...]:
         head = "kv_head" if site.name in ("k", "v") else "head"
         return ("row", "position", head, "head_dim") if count == 4 else ("row", "position", "head_dim")
     return ("row", "position", "neuron" if site.name == "mlp_post" else "d_model")
+
+
+def _token_norms(site: Site, value: Tensor) -> list[list[float]]:
+    """The L2 norm of what stands at each position, (rows, positions); of an attention pattern, over heads and keys of each query."""
+    if site.name == "attn_pattern" and site.head is None:
+        value = value.transpose(1, 2)
+    found: list[list[float]] = value.float().flatten(2).norm(dim=-1).cpu().tolist()
+    return [[round(norm, 4) for norm in row] for row in found]
+
+
+def _texts(model: Any, ids: list[int]) -> list[str]:
+    if model.tokenizer is None:
+        return [str(token) for token in ids]
+    from ..data.prompts import texts_of
+
+    return texts_of(model.tokenizer, ids)

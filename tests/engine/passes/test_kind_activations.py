@@ -9,6 +9,7 @@ import xarray as xr
 from inside import run_inside
 
 from interp_tui_engine.errors import ManifestError, UserError
+from interp_tui_engine.events import Metrics
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import activations
@@ -28,6 +29,11 @@ def test_the_store_is_what_the_model_says_and_the_same_after_a_kill(tmp_path):
         stored = tree[text]
         np.testing.assert_allclose(stored.to_numpy(), activations(anatomy, ids, [parse(text)])[parse(text)].numpy(), rtol=1e-5, atol=1e-5)
     assert tree["L1.z"].dims == ("row", "position", "head", "head_dim") and tree["L0.k.H1"].dims == ("row", "position", "head_dim")
+    told = [row for event in done.events if isinstance(event, Metrics) and event.series == "cells" for row in event.values.get("shown", [])]
+    assert [row["row"] for row in told] == list(range(10)) and len(told[0]["tokens"]) == 13
+    np.testing.assert_allclose(told[7]["norms"]["L1.z"], np.linalg.norm(tree["L1.z"][7].to_numpy().reshape(13, -1), axis=1), rtol=1e-3)
+    pattern = np.linalg.norm(tree["L1.attn_pattern"][7].to_numpy().swapaxes(0, 1).reshape(13, -1), axis=1)
+    np.testing.assert_allclose(told[7]["norms"]["L1.attn_pattern"], pattern, atol=1e-4)
     assert run_inside("activations", PARAMS, tmp_path / "cut", data=DATA, cut=13) is None
     again = run_inside("activations", PARAMS, tmp_path / "cut", data=DATA)
     assert again.result.digests == done.result.digests

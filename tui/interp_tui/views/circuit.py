@@ -1,13 +1,16 @@
-"""A circuit: each node as it is decided, then the nodes that stayed and the edges that carry the behaviour."""
+"""A circuit: each part as it is decided, then the parts that stayed, the edges that carry the behaviour, and the tree they make."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from rich.text import Text
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
 from textual.widgets import Static
 
 from interp_tui.numbers import number
@@ -18,7 +21,8 @@ from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import Fact, Facts, column
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 
-from .base import QuietTable, RunView, scalars
+from .base import WIDE, QuietTable, RunView, scalars
+from .circuit_tree import Edge, Line, edges_of, tree
 
 AXIS = 21
 COLUMNS = (
@@ -27,81 +31,178 @@ COLUMNS = (
     Column(" −1       0       +1 ", AXIS),
     Column("", 12, drop=1),
 )
+BRANCHES = (Column("what reads from what", 26, grow=3, most=60), Column("by", 3), Column("effect", 9, right=True))
+TABLES = ("nodes", "edges", "tree")
+STRONGEST = 3
 
 
 class CircuitView(RunView):
-    """A table of nodes, or of edges; the effect is the share of the behaviour that goes when the part is cut."""
+    """Nodes or edges, the tree beside them where there is room; an effect is the share of the behaviour that goes with a cut."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("circuit",)
     DEFAULT_CSS = """
-    CircuitView #parts { height: 1fr; }
     CircuitView #facts { height: auto; margin-bottom: 1; }
+    CircuitView #body { height: 1fr; layout: horizontal; }
+    CircuitView #parts { height: 1fr; width: 1fr; }
+    CircuitView #right { width: 1fr; height: 1fr; }
+    CircuitView.-wide #right { width: 54; border-left: solid $rule; padding: 0 0 0 2; }
+    CircuitView #cut { height: auto; margin-top: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "edges", "Nodes/edges", id="circuit.edges", tooltip="show the nodes, or the edges between them"),
+        Binding(
+            "s", "table(1)", "Nodes/edges/tree", id="circuit.edges", tooltip="the nodes, the edges between them, or the tree they make"
+        ),
+        Binding("S", "table(-1)", "Table before", show=False, id="circuit.edges.before"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self.decided: list[Mapping[str, Any]] = []
-        self.nodes: list[Mapping[str, Any]] = []
-        self.edges: list[Mapping[str, Any]] = []
-        self.with_edges = False
-        self.facts: list[Fact] = []
+        self.found: list[Mapping[str, Any]] = []
+        self.edges: list[Edge] = []
+        self.lines: list[Line] = []
+        self.heads_per_kv = 0
+        """0 until it is known."""
+        self.table = 0
+        self.summary: list[Fact] = []
+        self.metrics: tuple[float | None, float | None] = (None, None)
         self.waiting = ""
+        self.done = False
 
     def compose(self) -> ComposeResult:
         yield Facts(id="facts")
-        yield QuietTable(COLUMNS, id="parts")
+        with Container(id="body"):
+            yield QuietTable(COLUMNS, id="parts")
+            with Vertical(id="right"):
+                yield QuietTable(BRANCHES, id="tree")
+        yield Facts(id="cut")
         yield Static(id="waiting")
 
     def on_focus(self) -> None:
-        self.query_one(ListTable).focus()
+        self.query_one("#tree" if self._shown == "tree" else "#parts", ListTable).focus()
+
+    def on_resize(self) -> None:
+        self.set_class(self.app.size.width >= WIDE, "-wide")
+        super().on_resize()
 
     def take(self, state: RunState, waiting: str) -> None:
         batches = [state.cells[step] for step in sorted(state.cells)]
         self.decided = [batch for batch in batches if "kept" in batch]
         for batch in batches:
             if isinstance(batch.get("circuit"), list):
-                self.nodes, self.edges = _mappings(batch.get("circuit")), _mappings(batch.get("edges"))
+                self.found, self.edges = _mappings(batch.get("circuit")), edges_of(_mappings(batch.get("edges")))
+                self.heads_per_kv = max(self.heads_per_kv, int(finite(batch.get("heads_per_kv")) or 0))
+        self.done = state.ending is not None and state.ending.state == "done"
         self.waiting = "" if self.decided else waiting
         kept = sum(batch.get("kept") is True for batch in self.decided)
         newest = self.decided[-1] if self.decided else {}
-        self.facts = [
+        self.metrics = (finite(newest.get("clean_metric")), finite(newest.get("empty_metric")))
+        self.summary = [
             Fact("decided", number(len(self.decided))),
             Fact("kept", number(kept), "good"),
             Fact("faithfulness", number(finite(newest.get("faithfulness")), 3), loud=True),
-            Fact("with all nodes", number(finite(newest.get("clean_metric")))),
-            Fact("with none", number(finite(newest.get("empty_metric")))),
+            Fact("with all nodes", number(self.metrics[0])),
+            Fact("with none", number(self.metrics[1])),
         ]
-        if self.nodes:
-            self.facts.append(Fact("edges", number(len(self.edges))))
+        if self.found:
+            self.summary.append(Fact("edges", number(len(self.edges))))
 
     async def draw_plots(self) -> None:
-        """There are none: the rows are drawn with the tables."""
+        """Find out once how many heads share keys: a run says so in its result."""
+        if self.done and self.edges and not self.heads_per_kv:
+            result = await asyncio.to_thread(self.folder.result) if self.folder is not None else None
+            self.heads_per_kv = max(1, int(finite((result or {}).get("heads_per_kv")) or 1))
+        names = [clean(str(node.get("name")), limit=40) for node in self.found]
+        self.lines = tree(self.edges, names, max(1, self.heads_per_kv)) if self.edges else []
 
     def draw_tables(self) -> None:
-        self.query_one(Facts).show(self.facts if self.decided else [], flat=True)
-        table, waiting = self.query_one(ListTable), self.query_one("#waiting", Static)
-        rows = self._rows()
-        table.display, waiting.display = bool(rows), bool(self.waiting)
+        self.query_one("#facts", Facts).show(self.summary if self.decided else [], flat=True)
+        parts, branches, waiting = (
+            self.query_one("#parts", ListTable),
+            self.query_one("#tree", ListTable),
+            self.query_one("#waiting", Static),
+        )
+        rows, wide = self._rows(), self.has_class("-wide")
+        waiting.display, self.query_one("#body").display = bool(self.waiting), bool(self.decided)
         waiting.update(self.waiting)
-        table.set_rows(rows)
+        parts.display = wide or self._shown != "tree"
+        self.query_one("#right").display = bool(self.lines) and (wide or self._shown == "tree")
+        parts.set_rows(rows)
+        branches.set_rows([_branch(index, line, ascii=self.app.has_class("-ascii")) for index, line in enumerate(self.lines)])
+        self.query_one("#cut", Facts).show(self._cut(), flat=True)
+
+    @property
+    def _shown(self) -> str:
+        """Which table the keys move in; there are nodes only until the edges are known."""
+        return TABLES[self.table] if self.edges else "nodes"
 
     def _rows(self) -> list[Row]:
-        if self.with_edges and self.nodes:
-            return [_row(f"e{i}", edge.get("edge"), edge.get("effect"), "") for i, edge in enumerate(self.edges)]
-        if self.nodes:
-            strongest = sorted(self.nodes, key=lambda node: -abs(finite(node.get("effect")) or 0.0))
-            return [_row(f"n{i}", node.get("name"), node.get("effect"), "in circuit") for i, node in enumerate(strongest)]
+        if self._shown != "nodes" and self.found:
+            return [_row(f"e{i}", edge.name, edge.effect, "") for i, edge in enumerate(self.edges)]
+        if self.found:
+            return [_row(f"n{i}", node.get("name"), node.get("effect"), "in circuit") for i, node in enumerate(self._strongest)]
         said = {True: "kept", False: "cut"}
-        return [_row(f"d{i}", b.get("node"), b.get("loss"), said.get(b.get("kept") is True, "")) for i, b in enumerate(self.decided)][::-1]
+        return [
+            _row(f"d{i}", b.get("node", b.get("edge")), b.get("loss"), said.get(b.get("kept") is True, ""))
+            for i, b in enumerate(self.decided)
+        ][::-1]
+
+    @property
+    def _strongest(self) -> list[Mapping[str, Any]]:
+        return sorted(self.found, key=lambda node: -abs(finite(node.get("effect")) or 0.0))
+
+    # -- what cutting does
+
+    def _cut(self) -> list[Fact]:
+        """What goes when the part or edge under the cursor is cut."""
+        table = self.query_one("#tree" if self._shown == "tree" else "#parts", ListTable)
+        key = table.key
+        if key is None or not self.found:
+            return []
+        index = int(key[1:])
+        if key[0] == "n" and index < len(self.found):
+            node = self._strongest[index]
+            name, effect = clean(str(node.get("name")), limit=40), finite(node.get("effect"))
+            return [*self._lost(f"cut {name}", effect), *self._beside(name)]
+        edge = self.edges[index] if key[0] == "e" and index < len(self.edges) else None
+        if key[0] == "t" and index < len(self.lines):
+            edge = self.lines[index].edge
+        return self._lost(f"cut {edge.name}", edge.effect) if edge is not None else []
+
+    def _lost(self, label: str, effect: float | None) -> list[Fact]:
+        if effect is None:
+            return [Fact(label, "not measured", "muted")]
+        facts = [Fact(label, f"{effect:+.3f} of the behaviour", "good" if effect > 0 else "bad", loud=True)]
+        whole, empty = self.metrics
+        if whole is not None and empty is not None:
+            arrow = "->" if self.app.has_class("-ascii") else "→"
+            facts.append(Fact("metric", f"{number(whole, 4)} {arrow} {number(whole - effect * (whole - empty), 4)}"))
+        return facts
+
+    def _beside(self, name: str) -> list[Fact]:
+        """A part's strongest edges: what it reads from, and what reads from it."""
+        reads = [(line.edge, line.part) for parent, line in _pairs(self.lines) if parent == name and line.edge is not None]
+        feeds = [(edge, edge.receiver) for edge in self.edges if edge.sender == name]
+        facts = []
+        for label, found in (("reads from", reads), ("feeds", feeds)):
+            ordered = sorted(found, key=lambda item: -abs(item[0].effect or 0.0))
+            said = ", ".join(f"{other} {number(edge.effect, 2)}" for edge, other in ordered[:STRONGEST])
+            facts += [Fact(label, said)] if said else []
+        return facts
+
+    @on(ListTable.Highlighted)
+    def _other_part(self) -> None:
+        self.query_one("#cut", Facts).show(self._cut(), flat=True)
+
+    # -- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return not (action == "edges" and not self.edges)
+        return not (action == "table" and not self.edges)
 
-    def action_edges(self) -> None:
-        self.with_edges = not self.with_edges
+    def action_table(self, by: int) -> None:
+        self.table = (self.table + by) % len(TABLES)
+        self.draw_tables()
+        self.query_one("#tree" if self._shown == "tree" else "#parts", ListTable).focus()
         self.post_message(self.LookChanged())
 
     @classmethod
@@ -119,6 +220,27 @@ class CircuitView(RunView):
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+
+
+def _pairs(lines: Sequence[Line]) -> list[tuple[str, Line]]:
+    """Each line with the part it stands under."""
+    found, above = [], [""]
+    for line in lines:
+        depth = len(line.branch) // 2
+        del above[depth:]
+        found.append((above[-1] if above else "", line))
+        above.append(line.part)
+    return found
+
+
+def _branch(index: int, line: Line, *, ascii: bool) -> Row:
+    text = line.branch + line.part + (" (above)" if line.again else "")
+    if ascii:
+        text = text.replace("├", "|").replace("│", "|").replace("└", "`")
+    value = line.edge.effect if line.edge is not None else None
+    colour = "good" if (value or 0) > 0 else "bad"
+    said = f"{value:+.3f}" if value is not None else "" if line.edge is None else "—"
+    return Row(f"t{index}", (Cell(text, "accent" if line.edge is None else "foreground"), Cell(line.into, "muted"), Cell(said, colour)))
 
 
 def _row(key: str, name: Any, effect: Any, state: str) -> Row:
