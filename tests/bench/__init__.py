@@ -8,6 +8,7 @@ update                noise and update alone, against plain normal_ + foreach   
 light                 start-up, opening a long run, event-loop lag                   (light)
 agreement             LLC equal to devinterp's within the combined standard error    (agreement)
 influence, susceptibilities   token BIF; all heads of builtin:tiny, ours against devinterp     (posterior)
+patching, caching, backends   one forward pass of SmolLM2-135M, ours against nnsight and TransformerLens     (passes)
 
-devinterp lives in an environment of its own, .bench/devinterp, made on first use; nothing of it is imported here.
+devinterp lives in an environment of its own, .bench/devinterp, made on first use, and so does each other peer; none is imported here.
 """

@@ -142,8 +142,6 @@ def loaded(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, Anat
     from ..models.load import load_model
     from ..sites.verify import checked_anatomy
 
-    if spec.backend != "transformers":
-        raise UserError(f"model.backend = {spec.backend!r} cannot run this kind yet", "use backend = 'transformers'")
     model = load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
     return model, checked_anatomy(model)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.models import builtin, gguf, pretrained
+from interp_tui_engine.models import backends, builtin, gguf, pretrained
 from interp_tui_engine.models.device import resolve_device
 from interp_tui_engine.models.loaded import LoadedModel
 from interp_tui_engine.models.quiet import quiet
@@ -31,6 +31,7 @@ def load_model(
 ) -> LoadedModel:
     """Load a causal language model: `builtin:tiny`, a folder, a .gguf file, or a Hugging Face id.
 
+    `backend` runs the forward pass: transformers itself, or a TransformerBridge or nnsight model around it, found at `native`.
     `revision` is a checkpoint of a builtin model or a git revision of a hub one. `trust` allows pickled weights and a model's own code;
     without it nothing that is loaded can run anything. Says nothing on the terminal.
 
@@ -39,11 +40,14 @@ def load_model(
     source = str(source)
     if dtype not in _DTYPES:
         raise UserError(f"there is no dtype {dtype!r}", f"choose from {', '.join(_DTYPES)}")
+    if backend not in get_args(Backend):
+        raise UserError(f"there is no backend {backend!r}", f"choose from {', '.join(get_args(Backend))}")
     if backend != "transformers":
-        raise UserError(f"backend {backend!r} cannot load models yet", "leave backend out, or set it to 'transformers'")
+        backends.need(backend)
     where = resolve_device(device)
     with quiet():
-        return _load(source, revision, where, _DTYPES[dtype], trust=trust)
+        model = _load(source, revision, where, _DTYPES[dtype], trust=trust)
+        return model if backend == "transformers" else backends.drive(backend, model)
 
 
 def _load(source: str, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool) -> LoadedModel:

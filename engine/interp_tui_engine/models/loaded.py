@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -36,6 +36,8 @@ class LoadedModel:
     tokenizer_hash: str
     vocab_size: int
     num_parameters: int
+    native: Any = None
+    """The backend's own model where another than transformers runs it: a TransformerBridge, or nnsight's TransformersModel."""
 
 
 def finish(

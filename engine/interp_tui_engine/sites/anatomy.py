@@ -111,17 +111,21 @@ def anatomy_of(model: Any) -> Anatomy:
     """The anatomy of a LoadedModel or of a transformers module. Raises UserError for an architecture whose parts are not recognised."""
     module: nn.Module = model if isinstance(model, nn.Module) else model.module
     if module not in _KNOWN:
-        _KNOWN[module] = _dissect(module)
+        if (bridge := getattr(module, "hooked", None)) is not None:
+            from .transformer_lens import bridged
+
+            _KNOWN[module] = bridged(module, bridge)
+        else:
+            _KNOWN[module] = _dissect(module)
     return _KNOWN[module]
 
 
 def _dissect(module: Any) -> Anatomy:
-    config = module.config.get_text_config() if hasattr(module.config, "get_text_config") else module.config
+    config = text_config(module)
     family = str(config.model_type)
     body = _first(module.base_model, ("language_model", "decoder"), family, "body", default=module.base_model)
     layers = _first(body, ("layers", "h", "blocks"), family, "layers")
-    heads = int(_setting(config, ("num_attention_heads", "n_head", "num_heads", "n_heads")))
-    kv_heads = _kv_heads(config, heads)
+    heads, kv_heads = head_counts(config)
     blocks = tuple(_block(layer, family, config, heads, kv_heads) for layer in layers)
     norm = _first(body, ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f"), family, "final norm", default=None)
     head = module.get_output_embeddings()
@@ -136,14 +140,31 @@ def _dissect(module: Any) -> Anatomy:
         family=family,
         num_heads=heads,
         num_kv_heads=kv_heads,
-        d_model=int(_setting(config, ("hidden_size", "n_embd", "d_model"))),
+        d_model=width_of(config),
         context=getattr(config, "max_position_embeddings", None),
         residual_scale=float(getattr(config, "residual_multiplier", None) or 1.0),
-        finish=_finish(config),
+        finish=finish_of(config),
     )
 
 
-def _finish(config: Any) -> Callable[[Tensor], Tensor]:
+def text_config(module: Any) -> Any:
+    """The configuration of a transformers module's language model."""
+    return module.config.get_text_config() if hasattr(module.config, "get_text_config") else module.config
+
+
+def head_counts(config: Any) -> tuple[int, int]:
+    """How many heads, and how many K/V heads."""
+    heads = int(_setting(config, ("num_attention_heads", "n_head", "num_heads", "n_heads")))
+    return heads, _kv_heads(config, heads)
+
+
+def width_of(config: Any) -> int:
+    """The width of the residual stream."""
+    return int(_setting(config, ("hidden_size", "n_embd", "d_model")))
+
+
+def finish_of(config: Any) -> Callable[[Tensor], Tensor]:
+    """What a model of this configuration does to its logits at last."""
     cap = getattr(config, "final_logit_softcapping", None)
     scale = getattr(config, "logit_scale", None)
     divisor = getattr(config, "logits_scaling", None)
