@@ -34,6 +34,7 @@ _HOMES = {
     "activation_patch": "one_pass",
     "causal_trace": "one_pass",
     "logit_lens": "one_pass",
+    "tuned_lens": "one_pass",
     "plot_attention": "plots",
     "plot_circuit": "plots",
 }
@@ -64,6 +65,7 @@ __all__ = [
     "sample_function",
     "susceptibilities",
     "train_sae",
+    "tuned_lens",
 ]
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ if TYPE_CHECKING:
     from .estimators.susceptibilities import compute_susceptibilities
     from .models.load import load_model
     from .models.restrictions.masks import create_param_masks, preview_weight_restriction
-    from .one_pass import activation_patch, causal_trace, logit_lens
+    from .one_pass import activation_patch, causal_trace, logit_lens, tuned_lens
     from .plots import plot_attention, plot_circuit
     from .probes.linear import LinearProbe
     from .sae_training import train_sae

@@ -20,7 +20,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .data.prompts import answer_ids, encode, need_tokenizer, read_pair, texts_of
+from .errors import UserError
 from .lenses import logit_lens as lens
+from .lenses import tuned_lens as lenses
+from .lenses.tuned_lens import TunedLens
 from .patching.recovery import Cell, Prompts, grid, prepare
 from .patching.recovery import recovery as recovered
 from .sites.anatomy import Anatomy
@@ -139,8 +142,10 @@ def activation_patch(
     return PatchEffect(trace.clean_metric, trace.corrupt_metric, patched)
 
 
-def logit_lens(model: Any, prompt: str, answer: str | Sequence[str] | None = None, *, tokenizer: Any = None) -> LogitLens:
-    """Unembed the residual stream of every layer after the prompt (nostalgebraist 2020)."""
+def logit_lens(
+    model: Any, prompt: str, answer: str | Sequence[str] | None = None, *, tuned: TunedLens | None = None, tokenizer: Any = None
+) -> LogitLens:
+    """Unembed the residual stream of every layer after the prompt (nostalgebraist 2020), through a tuned lens where one is given."""
     cache = ActivationCache(model, tokenizer)
     anatomy: Anatomy = cache.anatomy
     tokens = need_tokenizer(cache.tokenizer, "this model")
@@ -148,7 +153,38 @@ def logit_lens(model: Any, prompt: str, answer: str | Sequence[str] | None = Non
     with torch.no_grad():
         stream = lens.streams(anatomy, torch.tensor([ids], device=next(anatomy.embed.parameters()).device))[:, -1]
         right = (int(anatomy.unembed(stream[-1]).argmax()),) if answer is None else answer_ids(tokens, prompt, answer, name="answer")
-        found = lens.read(anatomy, stream, stream[-1:].expand_as(stream), [right] * len(stream), 1)
+        end = stream[-1:].expand_as(stream)
+        if tuned is not None:
+            stream = torch.stack([tuned(layer, one) for layer, one in enumerate(stream)])
+        found = lens.read(anatomy, stream, end, [right] * len(stream), 1)
     top = [texts_of(tokens, [int(token)])[0] for token in found.top_token[:, 0]]
     said = "".join(texts_of(tokens, right[:1]))
     return LogitLens(said, found.answer_prob, found.answer_rank, top, lens.crossover(found.answer_rank.tolist()))
+
+
+def tuned_lens(
+    model: Any,
+    rows: Int[Tensor, "rows pos"],
+    *,
+    steps: int = 250,
+    lr: float = 1e-3,
+    batch_size: int = 8,
+    held_out: float = 0.1,
+    seed: int = 0,
+    on_step: Callable[[int, list[float]], None] = lambda step, losses: None,
+) -> TunedLens:
+    """Fit an affine map for each layer to token rows, the last of them held out (Belrose et al. 2023); `logit_lens` reads with it.
+
+    A layer whose map is no better than the logit lens on the held-out rows is left without one (`identity_layers`).
+    """
+    anatomy: Anatomy = ActivationCache(model).anatomy
+    if len(rows) < 2:
+        raise UserError(f"there is {len(rows)} row of tokens", "give at least two: some to fit the lens to, some held out")
+    held = max(1, round(len(rows) * held_out))
+    ids = rows.long().to(next(anatomy.embed.parameters()).device)
+    fitting = lenses.Fitting(anatomy, lr=lr, steps=steps)
+    for step in range(steps):
+        chosen = lenses.rows_of(seed, step, len(ids) - held, batch_size)
+        on_step(step, fitting.update(lens.streams(anatomy, ids[chosen])))
+    apart = (lens.streams(anatomy, part) for part in torch.split(ids[-held:], batch_size))
+    return lenses.no_worse(fitting.lens, lenses.divergences(anatomy, fitting.lens, apart))

@@ -43,11 +43,10 @@ def exact(behaviour: Behaviour, nodes: Sequence[Node]) -> dict[Node, float]:
     return {node: behaviour.whole - behaviour.value([node]) for node in nodes}
 
 
-def correlation(left: dict[Node, float], right: dict[Node, float]) -> float | None:
-    """Pearson's r over the nodes that both have; None where either does not vary."""
-    shared = [node for node in left if node in right]
-    a, b = (torch.tensor([side[node] for node in shared], dtype=torch.float64) for side in (left, right))
-    if len(shared) < 3 or float(a.std()) == 0 or float(b.std()) == 0:
+def correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
+    """Pearson's r; None for fewer than three values, or where either side does not vary."""
+    a, b = (torch.tensor(side, dtype=torch.float64) for side in (left, right))
+    if len(a) < 3 or float(a.std()) == 0 or float(b.std()) == 0:
         return None
     return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
 

@@ -31,10 +31,7 @@ GRAPH_BYTES = 512 << 20
 
 def edge_attribution(edges: EdgeBehaviour, method: Estimate, *, steps: int) -> Float[Tensor, "receivers senders"]:
     """The estimated loss of the metric when each edge alone is cut, averaged over examples; 0 where there is no edge."""
-    total = torch.zeros(edges.graph.valid.shape)
-    for run in edges.runs:
-        total += _of_example(run, method, steps) / len(edges.runs)
-    return total * edges.graph.valid
+    return torch.stack([attribution_of(run, method, steps=steps) for run in edges.runs]).mean(0)
 
 
 class _Path(NamedTuple):
@@ -47,14 +44,15 @@ class _Path(NamedTuple):
     points: Float[Tensor, "points pos ..."]
 
 
-def _of_example(run: EdgeRun, method: Estimate, steps: int) -> Float[Tensor, "receivers senders"]:
+def attribution_of(run: EdgeRun, method: Estimate, *, steps: int) -> Float[Tensor, "receivers senders"]:
+    """`edge_attribution` of one example."""
     shares = torch.ones(1) if method == "eap" else (torch.arange(steps) + 0.5) / steps
     found = torch.zeros(run.graph.valid.shape)
     for path in _by_sender(run, shares) if method == "eap_ig_activations" else [_of_embeddings(run, shares)]:
         away = run.clean.away[path.senders].flatten(1)
         for receivers, gradient in _gradients(run, path):
             found[receivers, path.senders] = -(gradient.flatten(1) @ away.T).float().cpu()
-    return found
+    return found * run.graph.valid
 
 
 def _of_embeddings(run: EdgeRun, shares: Tensor) -> _Path:

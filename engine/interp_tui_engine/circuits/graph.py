@@ -107,7 +107,7 @@ def graph_of(anatomy: Anatomy) -> Graph:
     if not can_be_split(anatomy):
         raise UserError(
             f"{anatomy.family} norms what attention adds, so single heads have no share of the residual stream of their own",
-            "circuits of edges cannot be found for it: use level = 'node', or kind = 'activation_patch'",
+            "what one tells another cannot be told apart: use level = 'node', or kind = 'activation_patch'",
         )
     for layer in range(anatomy.num_layers):
         for name in ("q", "k", "v", "z", "mlp_out"):

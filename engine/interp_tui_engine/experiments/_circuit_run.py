@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..events import Event, Metrics, Phase
+from ..events import Event, Metrics, Phase, Progress
 from ._steps import Numbers, Steps
-from .context import Context
+from .context import Context, Interrupted
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..circuits.circuit import Circuit
     from ..circuits.edges import EdgeBehaviour
     from ..circuits.graph import Mask
     from ..circuits.nodes import Behaviour, Node
     from ..circuits.trial import Trial
     from .circuit import Params
+
+
+Part = TypeVar("Part", bound=Hashable)
+SAMPLE = 32
+"""Parts cut alone to see how far estimates can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +39,18 @@ class Found:
     """Parts that might have been in it."""
     tried: int
     """Parts that were cut to see what happens."""
+    correlation: float | None
+    """Of estimates with what cutting the part alone does, over a sample of parts; None for acdc, which estimates nothing."""
 
 
 def search(context: Context, behaviour: Behaviour) -> Generator[Event, None, Found]:
     """Find the circuit of the level that is asked for."""
     params: Params = context.manifest.params
     from ..circuits import finder
+    from ..circuits.attribution import correlation
     from ..circuits.circuit import circuit_of_edges, circuit_of_nodes
+
+    agreement: float | None = None
 
     if params.level == "node":
         scores: dict[Node, float] = {}
@@ -48,10 +61,12 @@ def search(context: Context, behaviour: Behaviour) -> Generator[Event, None, Fou
             yield Phase("attributing", params.method)
             scores = attribution(behaviour, params.method, steps=params.steps)
             candidates = finder.nodes_worth_trying(behaviour, scores, params.threshold)
+            sample = sampled(behaviour.nodes, scores, SAMPLE, context.manifest.seed)
+            agreement = correlation([scores[node] for node in sample], [behaviour.whole - behaviour.value([node]) for node in sample])
         nodes, trials, stayed = yield from _nodes(context, behaviour, candidates, "steps")
         yield Phase("measuring", f"{len(nodes)} nodes")
         stable = _stability(context, trials, stayed, behaviour.per_example(()) - behaviour.per_example(behaviour.nodes))
-        return Found(circuit_of_nodes(behaviour, nodes, scores), stable, len(behaviour.nodes), len(trials))
+        return Found(circuit_of_nodes(behaviour, nodes, scores), stable, len(behaviour.nodes), len(trials), agreement)
     from ..circuits.acdc import without_orphans
     from ..circuits.edges import EdgeBehaviour
 
@@ -59,11 +74,12 @@ def search(context: Context, behaviour: Behaviour) -> Generator[Event, None, Fou
     finder.check_behaviour(edges)
     guesses = None
     if params.method != "acdc":
-        from ..circuits.edge_attribution import edge_attribution
-
-        yield Phase("attributing", f"{int(edges.graph.valid.sum()):,} edges by {params.method}")
-        guesses = edge_attribution(edges, params.method, steps=params.steps)
+        guesses = yield from attributed(context, edges)
         wanted = finder.edges_worth_trying(edges, guesses, params.threshold, params.most_edges)
+        scored = dict(zip(edges.graph.edges(edges.graph.valid), guesses[edges.graph.valid].tolist(), strict=True))
+        chosen = sampled(list(scored), scored, SAMPLE, context.manifest.seed)
+        yield Phase("holding estimates against cutting", f"{len(chosen)} edges alone")
+        agreement = correlation([scored[edge] for edge in chosen], edges.alone(chosen))
     elif params.scope == "nodes":
         nodes, _, _ = yield from _nodes(context, behaviour, behaviour.nodes, "nodes")
         wanted = edges.graph.between(nodes)
@@ -72,7 +88,33 @@ def search(context: Context, behaviour: Behaviour) -> Generator[Event, None, Fou
     kept, tried = yield from _edges(context, edges, wanted)
     circuit = circuit_of_edges(edges, without_orphans(edges, kept), guesses)
     stable = _stability(context, [t for t, _ in tried], [stays for _, stays in tried], behaviour.per_example(()) - edges.empties)
-    return Found(circuit, stable, int(edges.graph.valid.sum()), len(tried))
+    return Found(circuit, stable, int(edges.graph.valid.sum()), len(tried), agreement)
+
+
+def sampled(parts: Sequence[Part], guesses: Mapping[Part, float], size: int, seed: int) -> list[Part]:
+    """Parts to hold estimates against: half the largest estimates, half drawn from the others; in the order of `parts`."""
+    ranked = sorted(parts, key=lambda part: -abs(guesses[part]))
+    sure, rest = ranked[: size // 2], ranked[size // 2 :]
+    drawn = np.random.default_rng(seed).permutation(len(rest))[: size - len(sure)]
+    wanted = {*sure, *(rest[i] for i in drawn)}
+    return [part for part in parts if part in wanted]
+
+
+def attributed(context: Context, edges: EdgeBehaviour) -> Generator[Event, None, Tensor]:
+    """Every edge's estimate, pair by pair. A resumed run makes it anew: it takes less time than what follows."""
+    from ..circuits.edge_attribution import attribution_of
+
+    params, total = context.manifest.params, len(edges.runs)
+    yield Phase("attributing", f"{int(edges.graph.valid.sum()):,} edges by {params.method}")
+    found, began = [], time.monotonic()
+    for done, run in enumerate(edges.runs, 1):
+        while (order := context.poll()) == "pause":
+            time.sleep(0.05)
+        if order == "stop":
+            raise Interrupted
+        found.append(attribution_of(run, params.method, steps=params.steps))
+        yield Progress(done, total, "pairs", (time.monotonic() - began) / done * (total - done))
+    return sum(found[1:], found[0]) / total
 
 
 def _stability(context: Context, trials: Sequence[Trial], stayed: Sequence[bool], reach: Any) -> float | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from ..catalog import Group, Result
 from ..errors import Problem
 from ..events import Event, Phase
 from ..manifest import Manifest
-from . import _effects_run, _pairs, circuit
+from . import _circuit_run, _effects_run, _pairs, circuit
 from .context import Context
 
 TITLE = "Attribution patching"
@@ -52,34 +51,29 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from ..circuits.nodes import node_name
 
     behaviour = found.behaviour
-    yield Phase("attributing", params.method)
     parts: list[Any]
     name: Callable[[Any], str]
     guesses: dict[Any, float]
     if params.level == "node":
+        yield Phase("attributing", params.method)
         parts, name = list(behaviour.nodes), node_name
         guesses = attribution(behaviour, params.method, steps=params.steps)
 
         def score(part: Any) -> float:
             return behaviour.whole - behaviour.value([part])
     else:
-        from ..circuits.edge_attribution import edge_attribution
         from ..circuits.edges import EdgeBehaviour
 
         edges = EdgeBehaviour(behaviour)
         parts, name = edges.graph.edges(edges.graph.valid), lambda edge: str(edge.name)
-        estimates = edge_attribution(edges, params.method, steps=params.steps)
+        estimates = yield from _circuit_run.attributed(context, edges)
         guesses = dict(zip(parts, estimates[edges.graph.valid].tolist(), strict=True))
 
         def score(part: Any) -> float:
             return edges.alone([part])[0]
 
-    ranked = sorted(parts, key=lambda part: -abs(guesses[part]))
-    sure, rest = ranked[: params.sample // 2], ranked[params.sample // 2 :]
-    drawn = np.random.default_rng(context.manifest.seed).permutation(len(rest))[: params.sample - len(sure)]
-    wanted = {*sure, *(rest[i] for i in drawn)}
-    chosen = [part for part in parts if part in wanted]
-    yield Phase("patching", f"{len(chosen)} of {len(ranked):,} {params.level}s, exactly")
+    chosen = _circuit_run.sampled(parts, guesses, params.sample, context.manifest.seed)
+    yield Phase("patching", f"{len(chosen)} of {len(parts):,} {params.level}s, exactly")
     exact = yield from _effects_run.scored(context, found, chosen, score, name, guesses)
     reach = behaviour.whole - behaviour.empty
     rows = [{"name": name(part), "effect": effect, "guess": guesses[part] / reach} for part, effect in exact.items()]
@@ -87,7 +81,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "method": params.method,
         "level": params.level,
         "parts": len(parts),
-        "correlation": correlation({part: guesses[part] for part in exact}, exact),
-        "estimates": {name(part): guesses[part] / reach for part in ranked[:SHOWN]},
+        "correlation": correlation([guesses[part] for part in exact], list(exact.values())),
+        "estimates": {name(part): guesses[part] / reach for part in sorted(parts, key=lambda part: -abs(guesses[part]))[:SHOWN]},
     }
     return (yield from _effects_run.finished(context, found, rows, extra))

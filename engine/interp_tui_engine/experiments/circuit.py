@@ -61,6 +61,14 @@ def check(manifest: Manifest) -> list[Problem]:
         problems.append(
             Problem("params.long_answers", "a circuit is found for one next token; use 'first'", value="sequence", suggestion="first")
         )
+    method, metric = getattr(manifest.params, "method", "acdc"), manifest.params.metric
+    if method != "acdc" and metric == "rank":
+        problems.append(
+            Problem("params.metric", "'rank' has no gradient to estimate from; use 'logit_diff'", value="rank", suggestion="logit_diff")
+        )
+    if method == "eap" and metric == "kl":
+        said = "the gradient of 'kl' is 0 in the clean run, from which eap takes it; use method = 'eap_ig', or 'logit_diff'"
+        problems.append(Problem("params.metric", said, value="kl", suggestion="logit_diff"))
     return problems
 
 
@@ -101,15 +109,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     roles = _roles(context, found.circuit, behaviour.anatomy)
     values = _values(params, found, roles)
     edges = [{"edge": row["name"], "effect": row["effect"]} for row in values["edges"]]
-    yield Metrics("cells", 2 * _circuit_run.START, {"circuit": values["nodes"], "edges": edges})
+    yield Metrics(
+        "cells", 2 * _circuit_run.START, {"circuit": values["nodes"], "edges": edges, "heads_per_kv": values.get("heads_per_kv", 1)}
+    )
     arrays: dict[str, Any] = {
         f"{part}_effect": ((part,), np.array([row["effect"] for row in values[f"{part}s"]], np.float32)) for part in ("node", "edge")
     }
     attrs = {part: [row["name"] for row in values[part]] for part in ("nodes", "edges")}
     yield from write_arrays(context.folder.path, STORE, arrays, attrs)
     (context.folder.path / "figures").mkdir(exist_ok=True)
-    plot_circuit(values, context.folder.path / "figures" / "circuit.svg", f"circuit: {context.manifest.name}")
-    yield Artifact("figures/circuit.svg", "the circuit")
+    for name, said in (("circuit.svg", "the circuit"), ("circuit.html", "the circuit, as a page that names each edge under the pointer")):
+        plot_circuit(values, context.folder.path / "figures" / name, f"circuit: {context.manifest.name}")
+        yield Artifact(f"figures/{name}", said)
     values["seconds"] = time.monotonic() - ready.started
     headline = {key: values[key] for key in ("faithfulness", "completeness")}
     headline = {"nodes": len(values["nodes"]), **({"edges": len(edges)} if params.level == "edge" else {}), **headline}
@@ -165,6 +176,7 @@ def _values(params: Params, found: _circuit_run.Found, roles: dict[Node, dict[st
         "empty_metric": circuit.empty_metric,
         "parts": found.considered,
         "tried": found.tried,
+        "correlation": found.correlation,
         "heads_per_kv": circuit.heads_per_kv,
     }
 
@@ -172,6 +184,8 @@ def _values(params: Params, found: _circuit_run.Found, roles: dict[Node, dict[st
 def _report(params: Params, values: dict[str, Any]) -> str:
     stable = values["stability"]
     said = f", stability over pairs {stable:.2f}" if stable is not None else ""
+    trust = values["correlation"]
+    guessed = f" Estimates correlate with cutting single {params.level}s at r = {trust:.2f}." if trust is not None else ""
     edges = f" and {len(values['edges'])} edges" if params.level == "edge" else ""
     lines = [
         "# Circuit",
@@ -181,9 +195,11 @@ def _report(params: Params, values: dict[str, Any]) -> str:
         "",
         f"{params.metric} {values['clean_metric']:.4g} with everything, {values['empty_metric']:.4g} with nothing ({params.ablation} "
         f"ablation); of {values['parts']:,} {params.level}s {values['tried']:,} were tried, and one stays if the circuit changes by "
-        f"{params.threshold:.0%} of the difference without it.",
+        f"{params.threshold:.1%} of the difference without it.{guessed}",
         "",
         "![the circuit](figures/circuit.svg)",
+        "",
+        "[The same as a page](figures/circuit.html), where pointing at an edge names it.",
         "",
         "| node | lost without it | is a | previous | duplicate | induction | copying |",
         "|---|---:|---|---:|---:|---:|---:|",

@@ -1,4 +1,4 @@
-"""The logit lens: what each layer would predict next, over the positions of a prompt."""
+"""The logit lens and the tuned lens: what each layer would predict next, over the positions of a prompt."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pydantic import Field
 
 from .. import atomic
 from ..catalog import Estimate, Group, Result
+from ..errors import Problem
 from ..events import Artifact, Event, Metrics, Phase, RunStarted
 from ..figures import Curve, lines_svg
 from ..manifest import Manifest
-from ..specs import Table
-from . import _cost, _pairs
+from ..specs import FILE, Table
+from . import _cost, _pairs, _tuned_lens
 from ._steps import Numbers, Steps, digest, write_arrays
 from .context import Context
 
@@ -31,17 +32,43 @@ EXAMPLE: dict[str, Any] = {
     "params": {"prompt": "The capital of France is", "answer": " Paris"},
 }
 STORE = "lens.zarr"
+LENSES = ("", "tuned_")
+"""What the names of each lens's numbers begin with."""
 PER_POSITION = ("answer_prob", "answer_rank", "entropy", "kl_to_end")
 
 
 class Params(Table):
-    """Which prompt, and what to ask each layer about."""
+    """Which prompt, what to ask each layer about, and through which lens."""
 
     prompt: str = Field(min_length=1, description="the text to read")
     answer: str | list[str] | None = Field(None, description="what should follow; the model's own likeliest token when left out")
     positions: Literal["all", "last"] | list[int] = Field("all", description="'all', 'last', or token positions; -1 is the last")
     top_k: int = Field(5, ge=1, le=50, description="likeliest tokens to keep for each layer and position")
     long_answers: Literal["error", "first"] = Field("error", description="for an answer of several tokens: refuse, or look at the first")
+    lens: Literal["logit", "tuned"] = Field(
+        "logit", description="'tuned' reads through a map fitted for each layer too, beside the logit lens"
+    )
+    tuned_from: str | None = Field(
+        None, json_schema_extra=FILE, description="a run folder or file with a tuned lens; fitted here when left out"
+    )
+    data: str = Field("train", description="which [data.NAME] a tuned lens is fitted to")
+    fit_steps: int = Field(250, ge=1, description="steps of fitting, Adam's rate falling to 0 over them")
+    fit_lr: float = Field(1e-3, gt=0, description="Adam's rate at the first step")
+    fit_batch: int = Field(8, ge=1, description="rows a step")
+    held_out: float = Field(0.1, gt=0, lt=1, description="share of the rows that the lens is measured on and not fitted to")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """A lens to be fitted without text, or one given that is not asked for."""
+    params: Params = manifest.params
+    problems = []
+    if params.lens == "logit" and params.tuned_from is not None:
+        problems.append(Problem("params.tuned_from", "is given, but lens = 'logit'; set lens = 'tuned'", value=params.tuned_from))
+    if params.lens == "tuned" and params.tuned_from is None and params.data not in manifest.data:
+        there = ", ".join(manifest.data)
+        said = f"is none of the manifest's data: {there}" if there else "is not there: a tuned lens is fitted to text"
+        problems.append(Problem("params.data", f"[data.{params.data}] {said}; add it, or give tuned_from", value=params.data))
+    return problems
 
 
 def estimate(manifest: Manifest) -> Estimate:
@@ -49,8 +76,16 @@ def estimate(manifest: Manifest) -> Estimate:
     size = _cost.parameters_of(manifest)
     if size is None:
         return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
-    tokens = len(manifest.params.prompt) // 3 + 1
-    return Estimate(_cost.seconds(8 * size.parameters * tokens), _cost.BASE_BYTES + 6 * size.parameters, 1 << 20, size.notes)
+    params: Params = manifest.params
+    flops, memory, notes = 8 * size.parameters * (len(params.prompt) // 3 + 1), _cost.BASE_BYTES + 6 * size.parameters, size.notes
+    spec = manifest.data.get(params.data)
+    if params.lens == "tuned" and params.tuned_from is None and spec is not None:
+        # a step runs the model once, and for every layer an unembedding forward and back, which in small models is half of all parameters
+        layers = max(4, round(size.parameters**0.18))
+        flops += params.fit_steps * params.fit_batch * (spec.context + 1) * size.parameters * (2 + 3 * layers)
+        memory += 8 * size.parameters + 12 * params.fit_batch * (spec.context + 1) * 50_000
+        notes = (*notes, "a tuned lens unembeds every layer at each step: fewer, shorter rows make it faster")
+    return Estimate(_cost.seconds(flops), memory, 1 << 20, notes)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -74,50 +109,65 @@ def run(context: Context) -> Generator[Event, None, Result]:
         right = answer_ids(tokenizer, params.prompt, given, name="answer", when_long=params.long_answers)
     answers = [right if place == len(ids) - 1 else (ids[place + 1],) for place in positions]
     yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    tuned = (yield from _tuned_lens.tuned(context, model, anatomy)) if params.lens == "tuned" else None
     yield Phase("reading layers")
     k = min(params.top_k, model.vocab_size)
     tokens = [texts_of(tokenizer, [ids[place]])[0] for place in positions]
     asked = ["".join(texts_of(tokenizer, answer[:1])) for answer in answers]
 
     def do(layer: int) -> Numbers:
-        return _packed(logit_lens.read(anatomy, stream[layer, positions], stream[-1, positions], answers, k))
+        seen = [stream[layer, positions]] + ([] if tuned is None else [tuned.lens(layer, stream[layer, positions])])
+        return np.concatenate([_packed(logit_lens.read(anatomy, one, stream[-1, positions], answers, k)) for one in seen])
+
+    def unpacked(numbers: Numbers) -> dict[str, Numbers]:
+        parts = np.split(numbers, 1 if tuned is None else 2)
+        return {f"{lens}{n}": v for lens, part in zip(LENSES, parts, strict=False) for n, v in _unpacked(part, len(positions), k).items()}
 
     def say(index: int, layer: int, numbers: Numbers) -> list[Event]:
-        found = _unpacked(numbers, len(positions), k)
-        values: dict[str, Any] = {
-            "layer": layer,
-            **{name: [round(float(v), 6) for v in found[name]] for name in PER_POSITION},
-            "top": [texts_of(tokenizer, [int(token) for token in row]) for row in found["top_token"]],
-            "top_prob": [[round(float(p), 4) for p in row] for row in found["top_prob"]],
-        }
+        found = unpacked(numbers)
+        values: dict[str, Any] = {"layer": layer}
+        for lens in LENSES[: 1 if tuned is None else 2]:
+            values |= {f"{lens}{name}": [round(float(v), 6) for v in found[f"{lens}{name}"]] for name in PER_POSITION}
+            values[f"{lens}top"] = [texts_of(tokenizer, [int(token) for token in row]) for row in found[f"{lens}top_token"]]
+            values[f"{lens}top_prob"] = [[round(float(p), 4) for p in row] for row in found[f"{lens}top_prob"]]
         if layer == 0:
             values |= {"tokens": tokens, "asked": asked, "layers": anatomy.num_layers, "positions": positions}
         return [Metrics("cells", index, values), Metrics("headline", index, {"answer_prob": float(found["answer_prob"][-1])})]
 
     steps = Steps(context, list(range(anatomy.num_layers)), unit="layers", size=lambda _: 1)
     done = yield from steps.run(do, say)
-    found = [_unpacked(numbers, len(positions), k) for numbers in done]
+    found = [unpacked(numbers) for numbers in done]
     arrays = {name: np.stack([row[name] for row in found]) for name in found[0]}
     written = {n: (("layer", "position", "k")[: a.ndim], a) for n, a in arrays.items()}
     yield from write_arrays(context.folder.path, STORE, written, {"kind": "logit_lens", "tokens": tokens, "positions": positions})
-    probs, ranks = arrays["answer_prob"][:, -1], arrays["answer_rank"][:, -1].astype(int)
-    first = logit_lens.crossover(ranks.tolist())
-    top = [texts_of(tokenizer, [int(token)])[0] for token in arrays["top_token"][:, -1, 0]]
-    yield from _figure(context, asked[-1], probs)
+
+    def at_the_end(lens: str) -> dict[str, Any]:
+        ranks = arrays[f"{lens}answer_rank"][:, -1].astype(int).tolist()
+        return {
+            "answer_prob": arrays[f"{lens}answer_prob"][:, -1].astype(float).tolist(),
+            "answer_rank": ranks,
+            "top_token": [texts_of(tokenizer, [int(token)])[0] for token in arrays[f"{lens}top_token"][:, -1, 0]],
+            "entropy": arrays[f"{lens}entropy"][:, -1].astype(float).tolist(),
+            "kl_to_end": arrays[f"{lens}kl_to_end"][:, -1].astype(float).tolist(),
+            "crossover_layer": logit_lens.crossover(ranks),
+        }
+
+    plain, other = at_the_end(""), None if tuned is None else at_the_end("tuned_")
+    yield from _figure(context, asked[-1], plain, other)
     values = {
         "tokens": tokens,
         "answer": asked[-1],
         "layers": list(range(anatomy.num_layers)),
-        "answer_prob": probs.astype(float).tolist(),
-        "answer_rank": ranks.tolist(),
-        "top_token": top,
-        "entropy": arrays["entropy"][:, -1].astype(float).tolist(),
-        "kl_to_end": arrays["kl_to_end"][:, -1].astype(float).tolist(),
-        "crossover_layer": first,
+        **plain,
+        "tuned": other,
+        "held_out": None if tuned is None else tuned.held_out,
         "seconds": time.monotonic() - started,
     }
-    headline = {"crossover_layer": first, "answer_prob": float(probs[-1])}
-    return Result(values, headline, _report(params.prompt, values), {f"{STORE}/{name}": digest(array) for name, array in arrays.items()})
+    headline = {"crossover_layer": plain["crossover_layer"], "answer_prob": plain["answer_prob"][-1]}
+    digests = {f"{STORE}/{name}": digest(array) for name, array in arrays.items()}
+    if tuned is not None:
+        headline["tuned_crossover"], digests[_tuned_lens.FILE] = other and other["crossover_layer"], tuned.digest
+    return Result(values, headline, _report(params.prompt, values), digests)
 
 
 def _positions(params: Params, length: int) -> list[int]:
@@ -145,26 +195,43 @@ def _unpacked(numbers: Numbers, positions: int, k: int) -> dict[str, Numbers]:
     return {**found, "top_prob": top_prob, "top_token": top_token}
 
 
-def _figure(context: Context, answer: str, probs: Numbers) -> Generator[Event, None, None]:
+def _figure(context: Context, answer: str, plain: dict[str, Any], tuned: dict[str, Any] | None) -> Generator[Event, None, None]:
     folder = context.folder.path / "figures"
     folder.mkdir(exist_ok=True)
-    curve = Curve("".join(c if c.isprintable() else "·" for c in answer), range(len(probs)), probs.astype(float).tolist())
-    atomic.write_text(folder / "answer.svg", lines_svg("probability of the answer by layer", "layer", "probability", [curve]))
+    name = "".join(c if c.isprintable() else "·" for c in answer)
+    curves = [Curve(name, range(len(plain["answer_prob"])), plain["answer_prob"])]
+    if tuned is not None:
+        curves.append(Curve(f"{name}, tuned lens", range(len(tuned["answer_prob"])), tuned["answer_prob"]))
+    atomic.write_text(folder / "answer.svg", lines_svg("probability of the answer by layer", "layer", "probability", curves))
     yield Artifact("figures/answer.svg", "probability of the answer by layer")
 
 
 def _report(prompt: str, values: dict[str, Any]) -> str:
+    lines = [
+        "# Logit lens",
+        "",
+        f"`{prompt}` → `{values['answer']}`: {_first(values)}.",
+        "",
+        "![probability of the answer](figures/answer.svg)",
+    ]
+    lines += ["", *_table(values["layers"], values)]
+    if (tuned := values["tuned"]) is not None:
+        lines += ["", "# Tuned lens", "", f"Through a map fitted for each layer, {_first(tuned)}.", "", *_table(values["layers"], tuned)]
+    if (held := values["held_out"]) is not None:
+        same = ", ".join(f"L{layer}" for layer in held["identity_layers"])
+        lines += ["", f"On {held['tokens']:,} held-out tokens, mean KL to the end in nats a token:", ""]
+        lines += ["| layer | logit lens | tuned lens |", "|---:|---:|---:|"]
+        lines += [f"| {i} | {a:.4f} | {b:.4f} |" for i, (a, b) in enumerate(zip(held["logit_kl"], held["tuned_kl"], strict=True))]
+        lines += ["", f"Fitting did not help {same}: read as by the logit lens."] if same else []
+    return "\n".join([*lines, ""])
+
+
+def _first(values: dict[str, Any]) -> str:
     first = values["crossover_layer"]
-    said = f"from layer **{first}** on" if first is not None else "at **no** layer"
-    rows = zip(values["layers"], values["answer_prob"], values["answer_rank"], values["top_token"], values["kl_to_end"], strict=True)
-    table = "\n".join(f"| {layer} | {p:.4f} | {r} | {token!r} | {far:.3f} |" for layer, p, r, token, far in rows)
-    return f"""# Logit lens
+    return "the answer is the likeliest token first " + (f"at layer **{first}**" if first is not None else "at **no** layer")
 
-`{prompt}` → `{values["answer"]}`: first the likeliest token {said}.
 
-![probability of the answer](figures/answer.svg)
-
-| layer | P(answer) | rank | likeliest | KL to the end, nats |
-|---:|---:|---:|---|---:|
-{table}
-"""
+def _table(layers: list[int], values: dict[str, Any]) -> list[str]:
+    rows = zip(layers, values["answer_prob"], values["answer_rank"], values["top_token"], values["kl_to_end"], strict=True)
+    head = ["| layer | P(answer) | rank | likeliest | KL to the end, nats |", "|---:|---:|---:|---|---:|"]
+    return [*head, *(f"| {layer} | {p:.4f} | {r} | {token!r} | {far:.3f} |" for layer, p, r, token, far in rows)]

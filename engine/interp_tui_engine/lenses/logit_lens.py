@@ -32,11 +32,11 @@ class Reading(NamedTuple):
     kl_to_end: Float[Tensor, " positions"]
 
 
-def streams(anatomy: Anatomy, ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "layers pos d_model"]:
-    """The residual stream that leaves each block."""
+def streams(anatomy: Anatomy, ids: Int[Tensor, "rows pos"]) -> Float[Tensor, "layers tokens d_model"]:
+    """The residual stream that leaves each block, at the positions of all rows one after another."""
     sites = [Site("resid_post", layer) for layer in range(anatomy.num_layers)]
     found = activations(anatomy, ids, sites)
-    return torch.cat([found[site] for site in sites])
+    return torch.stack([found[site].flatten(0, 1) for site in sites])
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ def test_a_circuit_of_edges_keeps_the_behaviour_and_a_killed_run_finds_the_same(
     senders = {row["name"].partition(" → ")[0] for row in values["edges"]} - {"embed"}
     assert senders == {row["name"] for row in values["nodes"]}
     assert all((row["estimate"] is None) == ("scope" in method) for row in values["edges"])
+    assert values["correlation"] is None if "scope" in method else values["correlation"] > 0.9
     heads = [row for row in values["nodes"] if row["head"] is not None]
     assert all(set(row["scores"]) == {"previous_token", "duplicate_token", "induction", "copying"} for row in heads)
     json.dumps(values, allow_nan=False)
@@ -36,6 +37,11 @@ def test_a_circuit_of_edges_keeps_the_behaviour_and_a_killed_run_finds_the_same(
         assert run_inside("circuit", FACT | method, tmp_path / f"cut{cut}", cut=cut) is None
         again = run_inside("circuit", FACT | method, tmp_path / f"cut{cut}")
         assert again.result.digests == done.result.digests and decided(again) == decided(done)
+
+
+def test_a_threshold_that_nothing_reaches_leaves_nothing(tmp_path):
+    values = run_inside("circuit", {**FACT, "threshold": 0.99, "method": "eap_ig"}, tmp_path / "run").result.values
+    assert values["nodes"] == values["edges"] == [] and values["faithfulness"] == pytest.approx(0, abs=1e-4) and values["minimality"] == 0
 
 
 def test_a_circuit_of_nodes_has_a_stability_over_pairs(tmp_path):
@@ -58,6 +64,8 @@ def test_a_circuit_of_nodes_has_a_stability_over_pairs(tmp_path):
         ({"method": "adcd"}, "did you mean 'acdc'|Did you mean 'acdc'"),
         ({"threshold": 1.5}, "params.threshold"),
         ({"level": "edges"}, "params.level"),
+        ({"method": "eap_ig", "metric": "rank"}, "'rank' has no gradient"),
+        ({"method": "eap", "metric": "kl"}, "gradient of 'kl' is 0 in the clean run"),
     ],
 )
 def test_what_a_circuit_cannot_be_found_for(tmp_path, changes, said):

@@ -9,6 +9,7 @@ import interp_tui_engine as engine
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
+from interp_tui_engine.specs import DataSpec
 
 CLEAN, CORRUPT = "The capital of France is", "The capital of Japan is"
 
@@ -66,3 +67,13 @@ def test_patches_that_cannot_be(model, changes, said):
     given = {"clean_input": CLEAN, "corrupt_input": CORRUPT, "target_token": "Paris", "patch_layer": 1, "patch_component": "mlp"}
     with pytest.raises(UserError, match=said):
         engine.activation_patch(model, **(given | changes))
+
+
+def test_a_tuned_lens_is_fitted_to_rows_and_read_with(model):
+    rows = engine.load_rows(DataSpec(source="builtin:facts", context=24, rows=40), model.tokenizer, name="train").ids
+    lens = engine.tuned_lens(model, rows, steps=20, lr=3e-3)
+    plain, tuned = (engine.logit_lens(model, "The capital of France is", " Paris", tuned=one) for one in (None, lens))
+    assert lens.identity_layers == [] and not torch.allclose(plain.answer_prob[:-1], tuned.answer_prob[:-1])
+    assert plain.answer_prob[-1] == tuned.answer_prob[-1]
+    with pytest.raises(UserError, match="at least two"):
+        engine.tuned_lens(model, rows[:1])

@@ -1,0 +1,175 @@
+"""The tuned lens (Belrose et al. 2023, arXiv 2303.08112): the logit lens with an affine map for each layer, fitted to the model's output.
+
+    logits_l = unembed(final_norm(h_l + W_l h_l + b_l))
+
+W and b start at 0, where it is the logit lens, and are fitted to the least KL(end ‖ layer) on text. A layer whose fit is no better than the
+logit lens on held-out text keeps W = 0, b = 0. The last layer needs none.
+
+Files are safetensors: `layers.<l>.weight` (d_model, d_model), `layers.<l>.bias` (d_model), and what the lens was fitted to as metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .. import atomic
+from ..errors import UserError
+from ..sites.anatomy import Anatomy
+from ..sites.answers import kl
+
+FORMAT = "interp-tui tuned lens 1"
+
+
+@final
+@dataclass(frozen=True)
+class TunedLens:
+    """An affine map for each layer but the last."""
+
+    weight: tuple[Float[Tensor, "d_model d_model"], ...]
+    bias: tuple[Float[Tensor, " d_model"], ...]
+    made_for: Mapping[str, str] = field(default_factory=dict)
+    """Hash and name of the model, as they were when it was fitted."""
+
+    def __call__(self, layer: int, stream: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """A layer's stream, translated into what the last layer would make of it."""
+        if layer >= len(self.weight):
+            return stream
+        return stream + stream @ self.weight[layer].T.to(stream) + self.bias[layer].to(stream)
+
+    @property
+    def identity_layers(self) -> list[int]:
+        """Layers that are read as by the logit lens."""
+        still = [not bool(w.any() or b.any()) for w, b in zip(self.weight, self.bias, strict=True)]
+        return [layer for layer, yes in enumerate(still) if yes]
+
+    def save(self, path: Path) -> None:
+        """Write the lens as safetensors, whole or not at all."""
+        from safetensors.torch import save
+
+        tensors = {f"layers.{i}.weight": w.contiguous().cpu() for i, w in enumerate(self.weight)}
+        tensors |= {f"layers.{i}.bias": b.contiguous().cpu() for i, b in enumerate(self.bias)}
+        atomic.write_bytes(path, save(tensors, metadata={"format": FORMAT, **self.made_for}))
+
+
+def identity(layers: int, d_model: int) -> TunedLens:
+    """The lens before training: the logit lens."""
+    return TunedLens(
+        tuple(torch.zeros(d_model, d_model) for _ in range(layers - 1)), tuple(torch.zeros(d_model) for _ in range(layers - 1))
+    )
+
+
+def load(path: Path, anatomy: Anatomy) -> TunedLens:
+    """A saved lens, for this model. Raises UserError for a file that is none, or one of another shape."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            made_for = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"cannot read a tuned lens from {path}: {error}", "give the folder of a run with lens = 'tuned', or its file"
+        ) from None
+    if made_for.get("format") != FORMAT:
+        raise UserError(f"{path} is no tuned lens of this program", "give the folder of a run with lens = 'tuned', or its lens.safetensors")
+    layers, d_model = anatomy.num_layers, anatomy.d_model
+    there = sum(name.endswith(".weight") for name in tensors)
+    width = tensors["layers.0.weight"].shape[0] if "layers.0.weight" in tensors else 0
+    if (there, width) != (layers - 1, d_model):
+        raise UserError(
+            f"{path} is a lens for {there + 1} layers of width {width}, and the model has {layers} of width {d_model}",
+            "it was fitted to another model: fit one to this",
+        )
+    parts = [[tensors[f"layers.{i}.{name}"] for i in range(layers - 1)] for name in ("weight", "bias")]
+    return TunedLens(tuple(parts[0]), tuple(parts[1]), made_for)
+
+
+@final
+class Fitting:
+    """Adam on every layer's map at once, from steps that give streams; its whole state can be saved and put back."""
+
+    def __init__(self, anatomy: Anatomy, *, lr: float, steps: int) -> None:
+        self.anatomy, self.lr, self.steps = anatomy, lr, steps
+        device = next(anatomy.embed.parameters()).device
+        start = identity(anatomy.num_layers, anatomy.d_model)
+        pairs = list(zip(start.weight, start.bias, strict=True))
+        self.maps = [[part.to(device).requires_grad_(True) for part in pair] for pair in pairs]
+        self.step = 0
+        self._adam = torch.optim.Adam([part for pair in self.maps for part in pair], lr=lr)
+
+    def update(self, streams: Float[Tensor, "layers tokens d_model"]) -> list[float]:
+        """One step on some tokens' streams; the KL of each layer before it, in nats."""
+        for group in self._adam.param_groups:
+            group["lr"] = self.lr * (1 - self.step / self.steps)
+        with torch.no_grad():
+            end = self.anatomy.unembed(streams[-1]).float()
+        losses = []
+        with torch.enable_grad():
+            for (weight, bias), stream in zip(self.maps, streams[:-1], strict=True):  # one layer's logits in memory at a time
+                stream = stream.detach()
+                loss = kl(end, self.anatomy.unembed(stream + stream @ weight.T + bias)).mean()
+                loss.backward()  # type: ignore[no-untyped-call]
+                losses.append(float(loss.detach()))
+        self._adam.step()
+        self._adam.zero_grad()
+        self.step += 1
+        return losses
+
+    @property
+    def lens(self) -> TunedLens:
+        """The maps as they are now."""
+        weight, bias = (tuple(pair[i].detach().clone().cpu() for pair in self.maps) for i in (0, 1))
+        return TunedLens(weight, bias)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything the next step depends on."""
+        found = {"step": torch.tensor(self.step)}
+        for index, part in enumerate(part for pair in self.maps for part in pair):
+            held = self._adam.state.get(part, {})
+            found |= {f"{index}.value": part.detach(), **{f"{index}.{name}": value for name, value in held.items()}}
+        return {name: value.contiguous().cpu() for name, value in found.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a saved state."""
+        self.step = int(state["step"])
+        with torch.no_grad():
+            for index, part in enumerate(part for pair in self.maps for part in pair):
+                part.copy_(state[f"{index}.value"])
+                names = [name.partition(".")[2] for name in state if name.startswith(f"{index}.") and not name.endswith(".value")]
+                if names:
+                    self._adam.state[part] = {n: state[f"{index}.{n}"].to(part.device if n != "step" else "cpu") for n in names}
+
+
+@torch.no_grad()
+def divergences(anatomy: Anatomy, lens: TunedLens, streams: Iterable[Float[Tensor, "layers tokens d_model"]]) -> Float[Tensor, "2 layers"]:
+    """Mean KL to the end of every layer, read by the logit lens and by the tuned one, in nats a token."""
+    total, tokens = torch.zeros(2, anatomy.num_layers, dtype=torch.float64), 0
+    for stream in streams:
+        end = anatomy.unembed(stream[-1]).float()
+        for layer in range(anatomy.num_layers):
+            total[0, layer] += float(kl(end, anatomy.unembed(stream[layer])).double().sum())
+            total[1, layer] += float(kl(end, anatomy.unembed(lens(layer, stream[layer]))).double().sum())
+        tokens += stream.shape[1]
+    return (total / tokens).float()
+
+
+def no_worse(lens: TunedLens, held_out: Float[Tensor, "2 layers"]) -> TunedLens:
+    """The lens with those layers put back to the identity whose KL on held-out text is not below the logit lens's."""
+    better = (held_out[1] < held_out[0]).tolist()[: len(lens.weight)]
+    kept = [
+        [part if yes else torch.zeros_like(part) for part, yes in zip(parts, better, strict=True)] for parts in (lens.weight, lens.bias)
+    ]
+    return TunedLens(tuple(kept[0]), tuple(kept[1]), lens.made_for)
+
+
+def rows_of(seed: int, step: int, rows: int, batch: int) -> Int[Tensor, " batch"]:
+    """The rows of one step: a draw that depends on nothing but these."""
+    state = torch.Generator().manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)
+    return torch.randint(0, rows, (batch,), generator=state)
