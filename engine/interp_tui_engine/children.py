@@ -6,6 +6,7 @@ process, and is resumed with the mother run.
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from queue import Empty, SimpleQueue
@@ -54,6 +55,7 @@ class Children(Generic[Key]):
     def _supervise(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener) -> None:
         try:
             if not folder.manifest_path.exists():
+                clear_skeleton(folder)
                 supervisor.prepare(request(), folder.path)
             self._ended.put((key, supervisor.supervise(folder, listen)))
         except UserError as error:
@@ -89,6 +91,12 @@ class Children(Generic[Key]):
         """Wait until every child has ended."""
         while self.running:
             self.ended()
+
+
+def clear_skeleton(folder: RunFolder) -> None:
+    """Remove the empty folders that a kill between making them and writing the manifest has left."""
+    if folder.path.is_dir() and not any(path.is_file() for path in folder.path.rglob("*")):
+        shutil.rmtree(folder.path)
 
 
 def status_of(folder: RunFolder) -> Status:

@@ -25,7 +25,7 @@ def findings(steps: Sequence[Done]) -> Findings:
     """Gather what the steps say of the feature that the last ranking puts first among those with clear causal evidence, else first."""
     values: dict[str, Any] = {}
     said: list[str] = []
-    if (sae := _last(steps, "train_sae")) is not None and "fvu" in sae[1]:
+    if (sae := _last(steps, "train_sae")) is not None and all(isinstance(sae[1].get(key), (int, float)) for key in OF_SAE[:3]):
         values["dictionary"] = {"step": sae[0], **{key: sae[1].get(key) for key in OF_SAE}}
         said.append(_of_dictionary(values["dictionary"]))
     card = None
@@ -78,7 +78,7 @@ def _of_dictionary(sae: Mapping[str, Any]) -> str:
     recovered = sae.get("ce_loss_recovered")
     tail = f" It keeps {recovered:.1%} of what the layer does for the model's loss." if isinstance(recovered, float) else ""
     return (
-        f"The dictionary ({sae['architecture']}, {sae['latents']:,} latents) leaves {sae['fvu']:.1%} of the variance unexplained with "
+        f"The dictionary ({sae['architecture']}, {sae['latents']} latents) leaves {sae['fvu']:.1%} of the variance unexplained with "
         f"{sae['l0']:.1f} latents a token; {sae['dead_fraction']:.1%} of its latents are dead.{tail}"
     )
 
@@ -112,7 +112,7 @@ def _of_feature(found: Mapping[str, Any]) -> list[str]:
 
 
 def _of_match(match: Mapping[str, Any]) -> str:
-    if match.get("left") is None:
+    if match.get("left") is None or match.get("score") is None:
         return "Nothing could be matched."
     chance = match.get("null_quantile")
     share = "all" if chance == 1.0 else f"{chance:.1%} of" if isinstance(chance, float) else ""

@@ -255,8 +255,11 @@ def override(tables: dict[str, Any], settings: Sequence[str]) -> tuple[list[Prob
         for end, part in enumerate(path[:-1], start=1):
             if isinstance(table, dict):
                 table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                problems.append(Problem(f"--set {text}", f"{'.'.join(path[:end])} is a value, not a table"))
+            elif isinstance(table, list):
+                table = pipelines.step_called(table, part)
+            if not (isinstance(table, dict) or (isinstance(table, list) and path[:end] == ("step",))):
+                message = f"{'.'.join(path[:end])} is {'no step' if path[: end - 1] == ('step',) else 'a value, not a table'}"
+                problems.append(Problem(f"--set {text}", message))
                 break
         else:
             table[path[-1]] = _value(value.strip())

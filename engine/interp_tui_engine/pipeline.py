@@ -35,7 +35,7 @@ MAX_STEPS = 100
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 SHARED = ("criterion", "prompts")
-"""Params of a pipeline that its steps take over where their kind has them and the step says nothing."""
+"""Params of a pipeline that its steps take over where their kind must be given them and the step says nothing."""
 
 
 class StepSpec(Table):
@@ -54,11 +54,20 @@ def named(steps: Sequence[StepSpec]) -> list[StepSpec]:
     return [step if step.id else step.model_copy(update={"id": step.kind}) for step in steps]
 
 
+def step_called(steps: Sequence[Any], name: str) -> Any:
+    """The table of the step with this id, kind or number, for a key such as `step.train.params.k`; None where there is none."""
+    for index, table in enumerate(steps):
+        if isinstance(table, dict) and name in (table.get("id") or table.get("kind"), str(index)):
+            return table
+    return None
+
+
 def tables_of(mother: Mapping[str, Any], step: StepSpec) -> dict[str, Any]:
     """The manifest of one step as tables, references still in it."""
     shared = mother.get("params") or {}
     fields = catalog.get(step.kind).params.model_fields if step.kind in catalog.kind_names() else {}
-    taken = {key: shared[key] for key in SHARED if shared.get(key) and key in fields and key not in step.params}
+    texts = [key for key in SHARED if key in fields and fields[key].is_required() and fields[key].annotation is str]
+    taken = {key: shared[key] for key in texts if shared.get(key) and key not in step.params}
     tables: dict[str, Any] = {"kind": step.kind, "name": step.id, "seed": mother["seed"] if step.seed is None else step.seed}
     if model := {**(mother.get("model") or {}), **step.model}:
         tables["model"] = model

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, final
 
 from . import atomic, pipeline, provenance
+from .children import clear_skeleton
 from .runfolder import RunFolder
 
 REUSE = "reuse.json"
@@ -68,6 +69,7 @@ class StepCache:
         atomic.write_json(beside / TAKEN, {"from": place})
         for missing in ("control", "shards"):
             (beside / missing).mkdir(mode=0o700, exist_ok=True)
+        clear_skeleton(target)
         beside.replace(target.path)
         return place
 

@@ -150,6 +150,14 @@ def test_what_is_wrong_with_a_step_is_placed_and_named(old, new, said):
         assert part in str(error.value)
 
 
+def test_a_setting_reaches_into_a_step_by_its_id_or_its_number():
+    found = manifest.parse(REQUEST, overrides=["step.second.params.layers=[3]", "step.2.params.alpha=0.1"])
+    assert found.step[1].params["layers"] == [3] and found.step[2].params["alpha"] == 0.1
+    for setting in ("step.third.params.layers=[3]", "step=1", "params.criterion.x=1"):
+        with pytest.raises(ManifestError):
+            manifest.parse(REQUEST, overrides=[setting])
+
+
 def test_a_pipeline_without_steps_and_steps_without_a_pipeline_are_refused():
     with pytest.raises(ManifestError, match="step: is missing"):
         manifest.parse(REQUEST.split("[[step]]")[0])
@@ -254,6 +262,13 @@ supervisor.supervise(RunFolder(Path({str(folder.path)!r})))
     assert digests[0] == digests[1]
 
 
+def test_a_step_that_was_killed_before_its_manifest_was_written_is_made_again(scripted: Script):
+    folder = scripted("done()")
+    for name in ("control", "shards"):
+        (folder.path / "steps/first" / name).mkdir(parents=True)
+    assert supervisor.supervise(folder).state == "done"
+
+
 # -- the cache
 
 
@@ -330,4 +345,5 @@ def test_findings_take_the_clear_feature_its_effect_and_its_match():
     text = " ".join(found.sentences)
     assert "Taking it away lowers the right answer by 2.00 nats of log-odds [1.50, 2.50]; controls of the same kind by 0.20" in text
     assert "clear of 0 and of the controls" in text and "Its match on the other side is y" in text
+    assert findings([("t", "train_sae", {"fvu": None, "latents": 4})]).sentences == [], "numbers that are not known are not told"
     assert findings([]).values == {} and findings([("m", "match", {"matches": []})]).sentences == ["Nothing could be matched."]

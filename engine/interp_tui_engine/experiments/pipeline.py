@@ -15,7 +15,7 @@ from ..catalog import Estimate, Group, Result
 from ..errors import ManifestError, Problem, RunFailed
 from ..events import Event
 from ..manifest import Manifest, resolve
-from ..specs import Table
+from ..specs import FILE, Table
 from .context import Context
 
 TITLE = "Run a pipeline"
@@ -38,8 +38,12 @@ EXAMPLE: dict[str, Any] = {
 class Params(Table):
     """What the steps share, and how many run at a time."""
 
-    criterion: str = Field("", description="the criterion of every step that has one and names none")
-    prompts: str = Field("", description="the prompts of every feature step that names none: a .jsonl, or builtin:capital and the like")
+    criterion: str = Field("", description="the criterion of every step that needs one and names none")
+    prompts: str = Field(
+        "",
+        json_schema_extra=FILE,
+        description="the prompts of every step that needs some and names none: a .jsonl, or builtin:capital and the like",
+    )
     side_by_side: int = Field(1, ge=1, le=16, description="steps at a time, where they do not wait for each other")
 
 

@@ -88,6 +88,14 @@ def _list_kinds() -> int:
     return 0
 
 
+def _step_table(name: str, table: Mapping[str, Any]) -> list[str]:
+    """A table of a step, and the tables in it, as `interp-tui new` of the step's own kind explains them."""
+    lines = [f"[{name}]", *(f"{key(inner)} = {toml(value)}" for inner, value in table.items() if not isinstance(value, Mapping))]
+    for inner, value in table.items():
+        lines += _step_table(f"{name}.{key(inner)}", value) if isinstance(value, Mapping) else []
+    return lines
+
+
 def commented(kind: Kind, tables: Mapping[str, Any], file: str) -> str:
     """The tables as TOML, each key beside what it means, and the keys that are left at their default as comments."""
     from interp_tui_engine.specs import ComputeSpec, DataSpec, ModelSpec
@@ -108,6 +116,10 @@ def commented(kind: Kind, tables: Mapping[str, Any], file: str) -> str:
         lines += ["", f"[data.{key(name)}]", *_table(DataSpec, data)]
     lines += ["", "[params]", *_table(kind.params, tables.get("params", {}))]
     lines += ["", "[compute]", *_table(ComputeSpec, tables.get("compute", {}))]
+    for step in tables.get("step", []):
+        lines += ["", "[[step]]", *(f"{key(name)} = {toml(value)}" for name, value in step.items() if not isinstance(value, Mapping))]
+        for name, table in step.items():
+            lines += _step_table(f"step.{key(name)}", table) if isinstance(table, Mapping) else []
     return "\n".join(lines) + "\n"
 
 
