@@ -62,3 +62,23 @@ async def test_layers_that_are_not_read_yet_say_so_and_tokens_are_text(make_run)
         await ready(pilot, "up", "s", "s")
         text = "\n".join("".join(segment.text for segment in line) for line in app.screen._compositor.render_strips())
         assert "rank of the next token" in text and "[red]x" in text and "0.4000" not in text
+
+
+async def test_a_key_reads_through_the_tuned_lens(make_run):
+    told = events(4)
+    for event in told:
+        if isinstance(event, Metrics):
+            event.values.update(
+                tuned_answer_prob=[0.625] * 5, tuned_answer_rank=[0] * 5, tuned_entropy=[1.0] * 5, tuned_kl_to_end=[0.5] * 5
+            )
+            event.values.update(tuned_top=[["[b]Rome"]] * 5, tuned_top_prob=[[0.625]] * 5)
+    folder = make_run("france", kind="logit_lens", state="done", tables={"seed": 100, "params": {"prompt": "x"}}, events=told)
+    async with InterpApp(folder.path.parent, folder.path).run_test(size=(140, 40)) as pilot:
+        texts = []
+        for keys in ((), ("l",), ("l",)):
+            await ready(pilot, *keys)
+            lines = pilot.app.screen._compositor.render_strips()
+            texts.append("\n".join("".join(segment.text for segment in line) for line in lines))
+        assert "through the logit lens" in texts[0] and "Paris" in texts[0] and "0.625" not in texts[0]
+        assert "through the logit lens" in texts[2] and "0.625" not in texts[2]
+        assert "through the tuned lens" in texts[1] and "0.625" in texts[1] and "[b]Rome" in texts[1]

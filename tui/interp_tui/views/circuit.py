@@ -29,7 +29,7 @@ COLUMNS = (
     Column("part", 22, grow=2, most=40),
     Column("effect", 9, right=True),
     Column(" −1       0       +1 ", AXIS),
-    Column("", 12, drop=1),
+    Column("", 15, drop=1),
 )
 BRANCHES = (Column("what reads from what", 26, grow=3, most=60), Column("by", 3), Column("effect", 9, right=True))
 TABLES = ("nodes", "edges", "tree")
@@ -140,7 +140,8 @@ class CircuitView(RunView):
         if self._shown != "nodes" and self.found:
             return [_row(f"e{i}", edge.name, edge.effect, "") for i, edge in enumerate(self.edges)]
         if self.found:
-            return [_row(f"n{i}", node.get("name"), node.get("effect"), "in circuit") for i, node in enumerate(self._strongest)]
+            roles = [clean(str(node.get("role") or "in circuit"), limit=15) for node in self._strongest]
+            return [_row(f"n{i}", node.get("name"), node.get("effect"), roles[i]) for i, node in enumerate(self._strongest)]
         said = {True: "kept", False: "cut"}
         return [
             _row(f"d{i}", b.get("node", b.get("edge")), b.get("loss"), said.get(b.get("kept") is True, ""))

@@ -1,4 +1,4 @@
-"""The logit lens: what each layer would say next after each token, how surely, and how far from the end it is."""
+"""The logit lens, and a tuned one beside it: what each layer would say next after each token, how surely, how far from the end it is."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from .base import scalars
 from .grid import GridView
 from .recovery_cells import token_labels
 
+TUNED = "tuned_"
+"""What the names of the tuned lens's numbers begin with."""
 SHOWN = (
     ("answer_prob", "probability of the next token"),
     ("top", "likeliest token"),
@@ -36,6 +38,7 @@ class LensView(GridView):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "quantity(1)", "Show", id="lens.quantity", tooltip="probability, likeliest token, rank, entropy or KL"),
         Binding("S", "quantity(-1)", "Show before", show=False, id="lens.quantity.before"),
+        Binding("l", "lens", "Lens", id="lens.lens", tooltip="read through the logit lens, or the tuned lens"),
     ]
 
     def __init__(self) -> None:
@@ -45,6 +48,7 @@ class LensView(GridView):
         self.asked: list[str] = []
         self.depth = 0
         self.shown = 0
+        self.lens = ""
         self.placed = False
         self.waiting = ""
 
@@ -66,7 +70,8 @@ class LensView(GridView):
         head = Text(self.waiting, muted, end="", no_wrap=True, overflow="ellipsis")
         if self.tokens:
             head.append(SHOWN[self.shown][1], f"bold {accent}")
-            head.append(" by layer and token", muted)
+            lens = ("through the tuned lens, " if self.lens else "through the logit lens, ") if self._has_tuned else ""
+            head.append(f" {lens}by layer and token", muted)
         self.query_one("#head", Static).update(head)
         if not self.tokens:
             return
@@ -87,7 +92,7 @@ class LensView(GridView):
             heatmap.move_to(0, len(columns) - 1)
 
     def _value(self, layer: int, place: int, name: str) -> float | None:
-        cells = self.rows.get(layer, {}).get(name)
+        cells = self.rows.get(layer, {}).get(f"{self.lens}{name}")
         cell = cells[place] if isinstance(cells, list) and place < len(cells) else None
         if name == "top_prob":
             cell = cell[0] if isinstance(cell, list) and cell else None
@@ -95,7 +100,7 @@ class LensView(GridView):
 
     def _top(self, layer: int, place: int) -> list[tuple[str, float | None]]:
         row = self.rows.get(layer, {})
-        words, probs = row.get("top"), row.get("top_prob")
+        words, probs = row.get(f"{self.lens}top"), row.get(f"{self.lens}top_prob")
         if not isinstance(words, list) or not isinstance(probs, list) or place >= min(len(words), len(probs)):
             return []
         shares = probs[place] if isinstance(probs[place], list) else []
@@ -119,6 +124,17 @@ class LensView(GridView):
             facts.append(Fact("likeliest" if not index else " ", f"{number(share, 3):>7}  {word}", roomy=index > 0))
         return facts
 
+    @property
+    def _has_tuned(self) -> bool:
+        return any("tuned_answer_prob" in row for row in self.rows.values())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not (action == "lens" and not self._has_tuned)
+
+    def action_lens(self) -> None:
+        self.lens = "" if self.lens else TUNED
+        self.post_message(self.LookChanged())
+
     def action_quantity(self, by: int) -> None:
         self.shown = (self.shown + by) % len(SHOWN)
         self.post_message(self.LookChanged())
@@ -130,6 +146,12 @@ class LensView(GridView):
             return scalars(result, colours, ascii=ascii)
         answer = "".join(token_labels([result.get("answer", "")]))
         facts = [Fact("answer", answer, "accent"), Fact("likeliest from layer", number(result.get("crossover_layer")))]
-        for layer, prob, word in zip(layers, probs, token_labels(top), strict=False):
-            facts.append(Fact(f"L{number(layer)}", f"{number(finite(prob), 3):>8}  {word}"))
+        tuned = result.get("tuned")
+        beside = tuned.get("answer_prob") if isinstance(tuned, Mapping) else None
+        if isinstance(tuned, Mapping):
+            facts.append(Fact("by the tuned lens", number(tuned.get("crossover_layer"))))
+        for place, (layer, prob, word) in enumerate(zip(layers, probs, token_labels(top), strict=False)):
+            other = finite(beside[place]) if isinstance(beside, list) and place < len(beside) else None
+            said = f"   tuned {number(other, 3):>8}" if isinstance(beside, list) else ""
+            facts.append(Fact(f"L{number(layer)}", f"{number(finite(prob), 3):>8}{said}  {word}"))
         return column(facts, colours)
