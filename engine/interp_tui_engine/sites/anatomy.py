@@ -1,6 +1,7 @@
 """A model taken apart: its blocks, norms and matrices by role, whatever its architecture calls them, and the port of every site.
 
-Parts are found by the names that transformers' architectures use for them; a block built otherwise is refused by name, never guessed at.
+Where a family keeps its parts stands in `models.families`; a model type that no family describes is taken for Llama's, whose names most
+have kept. A block built otherwise is refused by name, and sums that do not hold are (see `verify`), never guessed at.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
@@ -17,15 +17,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..models.families import Attention, Family, family_in
+from ..models.families.llama import LLAMA
 from .port import Port
 from .site import NAMES, Site
 
-PARALLEL = frozenset({"cohere", "cohere2", "phi", "gptj", "codegen"})
-"""Families whose every block feeds attention and MLP the same input; others say so in their configuration."""
-ADDS_INSIDE = frozenset({"bloom", "mpt"})
-"""Families whose MLP module adds the residual stream itself: what it adds is what its last matrix says."""
-CHANGES_IN_PLACE = frozenset({"falcon"})
-"""Families that add attention's output into the MLP's tensor."""
+DOWN = ("down_proj", "c_proj", "dense_4h_to_h", "fc_out", "fc2", "w2")
+"""Names of a feed-forward module's last matrix."""
 _ORDER = {name: index for index, name in enumerate(("resid_pre", "q", "k", "v", "attn_pattern", "z", "attn_out", "resid_mid"))}
 
 
@@ -122,22 +120,22 @@ def anatomy_of(model: Any) -> Anatomy:
 
 def _dissect(module: Any) -> Anatomy:
     config = text_config(module)
-    family = str(config.model_type)
-    body = _first(module.base_model, ("language_model", "decoder"), family, "body", default=module.base_model)
-    layers = _first(body, ("layers", "h", "blocks"), family, "layers")
+    name = str(config.model_type)
+    family = _family(module)
+    layers = _at(module, family.blocks)
+    if layers is None:
+        raise UserError(f"{name} keeps its layers elsewhere than {family.blocks}", "this architecture is not known here")
     heads, kv_heads = head_counts(config)
-    blocks = tuple(_block(layer, family, config, heads, kv_heads) for layer in layers)
-    norm = _first(body, ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f"), family, "final norm", default=None)
     head = module.get_output_embeddings()
     if head is None:
-        raise UserError(f"{family} has no unembedding", "give a causal language model")
+        raise UserError(f"{name} has no unembedding", "give a causal language model")
     return Anatomy(
         body=module.base_model,
         embed=module.get_input_embeddings(),
-        blocks=blocks,
-        final_norm=norm,
+        blocks=tuple(_block(layer, family, config, heads, kv_heads) for layer in layers),
+        final_norm=_at(module, family.final_norm) if family.final_norm else None,
         head=head,
-        family=family,
+        family=name,
         num_heads=heads,
         num_kv_heads=kv_heads,
         d_model=width_of(config),
@@ -145,6 +143,20 @@ def _dissect(module: Any) -> Anatomy:
         residual_scale=float(getattr(config, "residual_multiplier", None) or 1.0),
         finish=finish_of(config),
     )
+
+
+def _family(module: Any) -> Family:
+    try:
+        return family_in(module.config, (name for name, _ in module.named_parameters()))
+    except UserError:
+        return LLAMA
+
+
+def _at(parent: Any, path: str) -> Any:
+    """The module at a dotted path below another; None where there is none."""
+    for name in path.split("."):
+        parent = getattr(parent, name, None)
+    return parent
 
 
 def text_config(module: Any) -> Any:
@@ -179,25 +191,30 @@ def finish_of(config: Any) -> Callable[[Tensor], Tensor]:
     return finish
 
 
-def _block(layer: nn.Module, family: str, config: Any, heads: int, kv_heads: int) -> Block:
-    attention = _first(layer, ("self_attn", "attn", "attention", "self_attention"), family, "attention")
-    attention = getattr(attention, "attention", attention)  # GPT-Neo wraps its attention once more
-    out = _first(attention, ("o_proj", "out_proj", "c_proj", "dense", "wo"), family, "output projection")
-    mlp = _first(layer, ("mlp", "feed_forward", "block_sparse_moe", "ffn"), family, "mlp", default=layer)
-    down = _first(mlp, ("down_proj", "c_proj", "dense_4h_to_h", "fc_out", "fc2", "w2"), family, "down projection", default=None)
+def _block(layer: nn.Module, family: Family, config: Any, heads: int, kv_heads: int) -> Block:
+    name = str(config.model_type)
+    kind = next((kind for kind in family.attention if _at(layer, f"{kind.path}.{kind.o}") is not None), None)
+    if kind is None:
+        there = ", ".join(child for child, _ in layer.named_children())
+        known = " or ".join(f"{kind.path}.{kind.o}" for kind in family.attention) or "none"
+        raise UserError(f"{name}: no attention found in a {type(layer).__name__}", f"it holds {there}; expected {known}")
+    attention = _at(layer, kind.path)
+    out = _at(attention, kind.o)
+    mlp = next((found for path in family.mlp if (found := _at(layer, path)) is not None and any(found.children())), layer)
+    down = next((found for path in DOWN if (found := getattr(mlp, path, None)) is not None), None)
     after_attention, before_mlp, after_mlp = _norms(layer)
     parallel = _is_parallel(family, config)
     flat = layer if mlp is layer else None  # OPT folds positions into the batch for its MLP
-    added = after_mlp or (down if flat or family in ADDS_INSIDE else mlp)
+    added = after_mlp or (down if flat or family.adds_inside else mlp)
     ports = {
         "resid_pre": Port(layer, "input"),
         "resid_post": Port(layer, "output"),
         "attn_out": Port(after_attention or out, "output"),
         "z": Port(out, "input", heads=heads),
-        **_qkv(attention, config, heads, kv_heads),
+        **_qkv(attention, kind, heads, kv_heads),
     }
     if added is not None:
-        ports["mlp_out"] = Port(added, "output", owned=family not in CHANGES_IN_PLACE, rows=flat)
+        ports["mlp_out"] = Port(added, "output", owned=not family.in_place, rows=flat)
     if down is not None:
         ports["mlp_post"] = Port(down, "input", rows=flat)
     if not parallel:
@@ -222,39 +239,38 @@ def _norms(layer: Any) -> tuple[nn.Module | None, nn.Module | None, nn.Module | 
     return None, None, None
 
 
-def _is_parallel(family: str, config: Any) -> bool:
+def _is_parallel(family: Family, config: Any) -> bool:
     for key in ("use_parallel_residual", "parallel_attn"):
         if (said := getattr(config, key, None)) is not None:
             return bool(said) or bool(getattr(config, "new_decoder_architecture", False))
-    return family in PARALLEL
+    return str(config.model_type) in family.parallel
 
 
-def _qkv(attention: Any, config: Any, heads: int, kv_heads: int) -> dict[str, Port]:
+def _qkv(attention: Any, kind: Attention, heads: int, kv_heads: int) -> dict[str, Port]:
     """Ports of queries, keys and values: modules of their own, or columns of one fused projection."""
-    if hasattr(attention, "q_proj"):
-        return {
-            "q": Port(attention.q_proj, "output", heads=heads),
-            "k": Port(attention.k_proj, "output", heads=kv_heads),
-            "v": Port(attention.v_proj, "output", heads=kv_heads),
-        }
-    for name in ("qkv_proj", "c_attn", "Wqkv", "query_key_value"):
-        fused = getattr(attention, name, None)
-        if fused is None:
-            continue
-        width = int(fused.weight.shape[0] if isinstance(fused, nn.Linear) else fused.weight.shape[1])
-        dim = width // (heads + 2 * kv_heads)
-        if name == "query_key_value":
-            # every group's queries, then its key, then its value; a group is one head where heads and K/V heads are as many
-            if getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False):
-                spans = _spans(heads * dim, dim, dim)
-            else:
-                grid = torch.arange(width).view(kv_heads, heads // kv_heads + 2, dim)
-                spans = [grid[:, :-2].reshape(-1), grid[:, -2].reshape(-1), grid[:, -1].reshape(-1)]
-        else:
-            spans = _spans(heads * dim, kv_heads * dim, kv_heads * dim)
-        counts = (heads, kv_heads, kv_heads)
-        return {n: Port(fused, "output", columns=span, heads=c) for n, span, c in zip("qkv", spans, counts, strict=True)}
-    return {}
+    counts = {"q": heads, "k": kv_heads, "v": kv_heads}
+    if not kind.qkv:
+        found = {name: _at(attention, path) for name, path in (("q", kind.q), ("k", kind.k), ("v", kind.v)) if path}
+        return {name: Port(module, "output", heads=counts[name]) for name, module in found.items() if module is not None}
+    fused = _at(attention, kind.qkv)
+    width = int(fused.weight.shape[1 if kind.transposed else 0])
+    columns = _columns(kind, width, heads, kv_heads)
+    return {name: Port(fused, "output", columns=span, heads=counts[name]) for name, span in zip("qkv", columns, strict=True)}
+
+
+def _columns(kind: Attention, width: int, heads: int, kv_heads: int) -> list[slice | Tensor]:
+    """Where queries, keys and values stand among a fused projection's columns (see `models.families.family.Layout`)."""
+    dim = width // (heads + 2 * kv_heads)
+    every = torch.arange(width)
+    match kind.layout:
+        case "concatenated":
+            return _spans(heads * dim, kv_heads * dim, kv_heads * dim)
+        case "sharded":
+            grid = every.view(4, 3, -1)
+            return [grid[:, 0].reshape(-1), grid[:, 2].reshape(-1), grid[:, 1].reshape(-1)]
+        case _:  # interleaved: grouped, with one query head a group
+            grid = every.view(kv_heads, heads // kv_heads + 2, dim)
+            return [grid[:, :-2].reshape(-1), grid[:, -2].reshape(-1), grid[:, -1].reshape(-1)]
 
 
 def _spans(*widths: int) -> list[slice | Tensor]:
@@ -279,16 +295,3 @@ def _setting(config: Any, names: Sequence[str], default: Any = _REQUIRED) -> Any
     if default is _REQUIRED:
         raise UserError(f"the configuration of {config.model_type} names none of {', '.join(names)}", "this architecture is not known here")
     return default
-
-
-def _first(parent: Any, names: Sequence[str], family: str, role: str, default: Any = _REQUIRED) -> Any:
-    for name in names:
-        if (found := getattr(parent, name, None)) is not None:
-            return found
-    if default is not _REQUIRED:
-        return default
-    there = [name for name, _ in parent.named_children()]
-    guess = get_close_matches(names[0], there, 1)
-    raise UserError(
-        f"{family}: no {role} found in a {type(parent).__name__}", f"it holds {', '.join(there)}{f'; is it {guess[0]}?' if guess else ''}"
-    )

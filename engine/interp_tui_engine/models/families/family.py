@@ -78,3 +78,9 @@ class Family:
     """Further modules that belong to a layer although its block does not hold them; paths with `{layer}`."""
     when: Callable[[Any], bool] | None = None
     """Which configurations of these model types are meant, where a setting changes the layout."""
+    parallel: tuple[str, ...] = ()
+    """Those of the model types whose every block feeds attention and feed-forward the same input; others say so in their configuration."""
+    adds_inside: bool = False
+    """Feed-forward modules add the residual stream themselves: what they add to it is what their last matrix says."""
+    in_place: bool = False
+    """Blocks add attention's output into the feed-forward's tensor."""

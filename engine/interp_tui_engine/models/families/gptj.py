@@ -15,6 +15,7 @@ GPTJ = Family(
     final_norm="transformer.ln_f",
     attention=(Attention("attn", q="q_proj", k="k_proj", v="v_proj", o="out_proj"),),
     mlp=("mlp",),
+    parallel=("gptj", "codegen"),
 )
 
 CODEGEN = replace(
@@ -31,11 +32,13 @@ MPT = replace(
     final_norm="transformer.norm_f",
     attention=(Attention("attn", qkv="Wqkv", o="out_proj", layout="concatenated"),),
     mlp=("ffn",),
+    adds_inside=True,
 )
 
 DBRX = replace(
     MPT,
     name="dbrx",
+    adds_inside=False,
     model_types=("dbrx",),
     attention=(Attention("norm_attn_norm.attn", qkv="Wqkv", o="out_proj", layout="concatenated"),),
 )

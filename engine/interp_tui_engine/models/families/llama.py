@@ -28,6 +28,7 @@ LLAMA = Family(
     final_norm="model.norm",
     attention=(ATTENTION,),
     mlp=FEED_FORWARD,
+    parallel=("cohere", "cohere2"),
 )
 
 FAMILIES = (LLAMA,)

@@ -39,6 +39,7 @@ BLOOM = Family(
     final_norm="transformer.ln_f",
     attention=(replace(INTERLEAVED, path="self_attention"),),
     mlp=("mlp",),
+    adds_inside=True,
 )
 
 
@@ -59,6 +60,8 @@ FALCON = tuple(
     replace(
         BLOOM,
         name="falcon",
+        adds_inside=False,
+        in_place=True,
         model_types=("falcon",),
         attention=(replace(BLOOM.attention[0], layout=layout),),
         when=when,

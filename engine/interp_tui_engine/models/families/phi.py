@@ -8,7 +8,12 @@ from .family import Attention
 from .llama import ATTENTION, LLAMA
 
 PHI = replace(
-    LLAMA, name="phi", model_types=("phi",), final_norm="model.final_layernorm", attention=(replace(ATTENTION, o="dense", per_head=()),)
+    LLAMA,
+    name="phi",
+    model_types=("phi",),
+    final_norm="model.final_layernorm",
+    attention=(replace(ATTENTION, o="dense", per_head=()),),
+    parallel=("phi",),
 )
 PHI3 = replace(
     LLAMA,
