@@ -15,6 +15,7 @@ from ..errors import Problem, UserError
 from ..events import Artifact, Event, Metrics, Phase, RunStarted
 from ..heat_figure import heatmap_svg
 from ..manifest import Manifest
+from ..plots import plot_attention
 from ..specs import Table
 from . import _cost, _pairs
 from ._steps import Numbers, Steps, digest, write_arrays
@@ -29,6 +30,8 @@ EXAMPLE: dict[str, Any] = {
     "params": {"prompt": "The capital of France is Paris. The capital of France is"},
 }
 STORE = "attention.zarr"
+DRAWN, DRAWN_TOKENS = 4, 64
+"""Patterns of named heads that are drawn for the report, of prompts that are no longer."""
 
 
 class Params(Table):
@@ -118,10 +121,22 @@ def run(context: Context) -> Generator[Event, None, Result]:
         ]
         values |= {"scores": table, "named_heads": named}
         yield Metrics("cells", len(layers), {"scores": table, "named": named})
+        values["drawn"] = [row["head"] for row in named if _place(row["head"])[0] in layers][: DRAWN if len(tokens) <= DRAWN_TOKENS else 0]
+        for name in values["drawn"]:
+            layer, head = _place(name)
+            path = context.folder.path / "figures" / f"pattern-{name}.svg"
+            plot_attention(patterns[layers.index(layer), head], tokens, path, f"{name} on the prompt")
+            yield Artifact(f"figures/pattern-{name}.svg", f"attention pattern of {name}")
     yield from write_arrays(context.folder.path, STORE, arrays, {"kind": "attention", "tokens": tokens, "layers": layers})
     values["seconds"] = time.monotonic() - started
     headline = {"heads": heads * anatomy.num_layers, **({"named": len(values["named_heads"])} if params.scores else {})}
     return Result(values, headline, _report(params, values), {f"{STORE}/{name}": digest(a) for name, (_, a) in arrays.items()})
+
+
+def _place(name: str) -> tuple[int, int]:
+    """Layer and head of 'L3H1'."""
+    layer, _, head = name.removeprefix("L").partition("H")
+    return int(layer), int(head)
 
 
 def _figure(context: Context, name: str, found: Numbers) -> Generator[Event, None, None]:
@@ -146,4 +161,5 @@ def _report(params: Params, values: dict[str, Any]) -> str:
             said = " | ".join(f"{head[key]:.2f}" for key in ("previous_token", "duplicate_token", "induction", "copying"))
             lines.append(f"| {head['head']} | {head['name']} head | {said} |")
         lines += ["", *(f"![{name}](figures/{name}.svg)" for name in values["scores"])]
+        lines += ["", *(f"![{name}](figures/pattern-{name}.svg)" for name in values["drawn"])]
     return "\n".join([*lines, ""])

@@ -20,6 +20,9 @@ def test_patterns_are_kept_and_heads_are_named(tmp_path):
     assert abs(pattern.to_numpy().sum(-1) - 1).max() < 1e-5 and pattern.to_numpy()[:, :, 0, 1:].max() == 0
     assert {"previous token", "induction"} <= {row["name"] for row in done.result.values["named_heads"]}
     json.dumps(done.result.values, allow_nan=False)
+    drawn = done.result.values["drawn"]
+    figure = (done.folder.path / "figures" / f"pattern-{drawn[0]}.svg").read_text()
+    assert "capital" in figure and f"pattern-{drawn[0]}.svg" in done.result.report
     assert run_inside("attention", PARAMS, tmp_path / "cut", cut=6) is None
     assert run_inside("attention", PARAMS, tmp_path / "cut").result.digests == done.result.digests
 
