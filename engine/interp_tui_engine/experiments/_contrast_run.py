@@ -95,7 +95,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         part, strength, _ = step
         if part != "choose" or not strength:
             return []
-        return [Metrics("sweep", index, {"strength": strength, **_gain(scored[0], numbers, len(parts.choose[0]))})]
+        return [Metrics("cells", index, {"strength": strength, **_gain(scored[0], numbers, len(parts.choose[0]))})]
 
     done = yield from Steps(context, plan, unit="changes", size=lambda step: 1).run(do, say)
     strength = chosen()

@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..data.prompts import answer_ids
 from ..errors import RunFailed, UserError
 from ..features.prompts import Prompt
 from ..models.loaded import LoadedModel
 from ..sites.anatomy import Anatomy
-from ..sites.answers import Answer, log_prob, logit_diff, set_logit
+from ..sites.answers import Answer, kl, log_prob, logit_diff, set_logit
 from ..sites.hooks import Edit, activations
 from ..sites.site import Site
 from ._feature_space import Tokens, tokens_of
@@ -34,6 +35,8 @@ class Bench:
     answers: list[Answer]
     metric: str
     batch: int
+    continued: Tokens | None = None
+    """Prompts with their answers behind them, where answers are scored whole."""
 
     def clean(self, layer: int) -> Float[Tensor, "P D"]:
         """The residual stream after a layer at each prompt's last token."""
@@ -41,14 +44,48 @@ class Bench:
 
     def scores(self, layer: int, change_PD: Float[Tensor, "P D"] | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
         """The metric of the chosen prompts with `change_PD` added after `layer` at their last token."""
-        final = Site("resid_post", self.anatomy.num_layers - 1)
-        logits = self._logits(self._run(final, layer, change_PD, chosen))
-        found = torch.stack([self._metric(row, self.answers[i]) for row, i in zip(logits, chosen, strict=True)])
+        if self.metric == "sequence":
+            found = self._sequence(layer, change_PD, chosen)
+        else:
+            final = Site("resid_post", self.anatomy.num_layers - 1)
+            logits = self._logits(self._run(final, layer, change_PD, chosen))
+            if self.metric == "kl":
+                found = torch.zeros(len(chosen)) if change_PD is None else kl(self._logits(self._run(final, layer, None, chosen)), logits)
+            else:
+                found = torch.stack([self.score(row, self.answers[i]) for row, i in zip(logits, chosen, strict=True)])
         if not torch.isfinite(found).all():
             place = self.prompts[chosen[int((~torch.isfinite(found)).nonzero()[0])]].id
             advice = "lower params.strengths" if change_PD is not None else "load the model with dtype = 'float32'"
             raise RunFailed(f"the score of prompt {place!r:.40} is not finite", advice)
         return found
+
+    def _sequence(self, layer: int, change_PD: Tensor | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
+        """Σ log p of the answer's tokens, each given the prompt and those before it; the change is made at the prompt's last token."""
+        assert self.continued is not None
+        final, found = Site("resid_post", self.anatomy.num_layers - 1), []
+        for place in range(0, len(chosen), self.batch):
+            rows = torch.tensor(chosen[place : place + self.batch], device=self.model.device)
+            edits = self._edits(layer, change_PD, rows)
+            ends = self.continued.last[rows]
+            ids = self.continued.ids[rows][:, : int(ends.max()) + 1]
+            resid_BPD = activations(self.anatomy, ids, [final], edits)[final]
+            for row, start, end, tokens in zip(resid_BPD, self.tokens.last[rows].tolist(), ends.tolist(), ids, strict=True):
+                log_p = self._logits(row[start:end]).log_softmax(-1)
+                found.append(log_p.gather(1, tokens[start + 1 : end + 1, None]).sum())
+        return torch.stack(found)
+
+    def _edits(self, layer: int, change_PD: Tensor | None, rows: Tensor) -> list[Edit]:
+        if change_PD is None:
+            return []
+        delta_BD, last = change_PD[rows], self.tokens.last[rows]
+        count = torch.arange(len(rows), device=self.model.device)
+
+        def add(value: Tensor) -> Tensor:
+            new = value.clone()
+            new[count, last] += delta_BD.to(value.dtype)
+            return new
+
+        return [Edit(Site("resid_post", layer), add)]
 
     def _run(self, site: Site, layer: int, change_PD: Tensor | None, chosen: Sequence[int]) -> Float[Tensor, "chosen D"]:
         found = []
@@ -56,16 +93,7 @@ class Bench:
             rows = torch.tensor(chosen[start : start + self.batch], device=self.model.device)
             last = self.tokens.last[rows]
             count = torch.arange(len(rows), device=self.model.device)
-            edits = []
-            if change_PD is not None:
-                delta_BD = change_PD[rows]
-
-                def add(value: Tensor, delta_BD: Tensor = delta_BD, count: Tensor = count, last: Tensor = last) -> Tensor:
-                    new = value.clone()
-                    new[count, last] += delta_BD.to(value.dtype)
-                    return new
-
-                edits = [Edit(Site("resid_post", layer), add)]
+            edits = self._edits(layer, change_PD, rows)
             ids = self.tokens.ids[rows][:, : int(last.max()) + 1]
             found.append(activations(self.anatomy, ids, [site], edits)[site][count, last])
         return torch.cat(found)
@@ -74,7 +102,8 @@ class Bench:
         with torch.no_grad():
             return torch.cat([self.anatomy.unembed(part).float() for part in torch.split(final_PD, self.batch)])
 
-    def _metric(self, logits: Tensor, answer: Answer) -> Tensor:
+    def score(self, logits: Tensor, answer: Answer) -> Tensor:
+        """The metric of one prompt's logits (vocab,)."""
         if self.metric == "logit_diff":
             return logit_diff(logits, answer)
         found = log_prob(logits, answer.right)
@@ -94,6 +123,10 @@ def bench_of(
     Raises UserError for prompts without an answer, and for logit_diff without wrong answers.
     """
     tokens = tokens_of(model, anatomy, prompts)
+    if metric == "kl":  # of all answers there are
+        return Bench(model, anatomy, prompts, tokens, [Answer(())] * len(prompts), metric, batch), []
+    if metric == "sequence":
+        return _whole(model, anatomy, prompts, tokens, shared, batch), []
     cut: set[str] = set()
 
     def first(texts: Any) -> tuple[int, ...]:
@@ -118,3 +151,25 @@ def bench_of(
         answers.append(Answer(right, wrong))
     warnings = [f"{len(cut)} answers have several tokens; the first stands for them, such as {min(cut)!r:.40}"] if cut else []
     return Bench(model, anatomy, prompts, tokens, answers, metric, batch), warnings
+
+
+def _whole(model: LoadedModel, anatomy: Anatomy, prompts: list[Prompt], tokens: Tokens, shared: Sequence[str], batch: int) -> Bench:
+    """A bench that scores answers whole. Raises UserError for a prompt without one answer, and where the two together are too long."""
+    assert model.tokenizer is not None
+    rows, answers = [], []
+    for prompt, ids, last in zip(prompts, tokens.ids.tolist(), tokens.last.tolist(), strict=True):
+        given = prompt.extra.get("answer") or list(shared)
+        if not given:
+            raise UserError(f"prompt {prompt.id!r:.40} has no answer to score", 'give each prompt an "answer", or params.answers for all')
+        answer = answer_ids(model.tokenizer, prompt.text, given, name=f"the answer of prompt {prompt.id!r:.40}", when_long="sequence")
+        row = [*ids[: last + 1], *answer]
+        if anatomy.context is not None and len(row) > anatomy.context:
+            raise UserError(
+                f"prompt {prompt.id!r:.40} and its answer have {len(row)} tokens, but the model has {anatomy.context} positions"
+            )
+        rows.append(row)
+        answers.append(Answer(answer))
+    width = max(map(len, rows))
+    padded = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows], device=tokens.ids.device)
+    continued = Tokens(padded, torch.tensor([len(row) - 1 for row in rows], device=tokens.ids.device))
+    return Bench(model, anatomy, prompts, tokens, answers, "sequence", batch, continued)

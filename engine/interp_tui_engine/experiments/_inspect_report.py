@@ -37,12 +37,44 @@ def markdown(params: Params, model: str, ranked: Ranking, cards: Sequence[Mappin
     lines += ["", "◆ the interval is clear of 0 and of the controls.", ""]
     for card in cards[:CARDS]:
         lines += [f"## {_safe(card['feature_id'])} · {_safe(str(card['label'])[:80])}", "", _safe(card["explanation"]), ""]
-        lines += [f"- {_safe(example[:200])}" for example in card["examples"][:5]]
+        activating = (card.get("metadata") or {}).get("activating") or []
+        lines += [_example(example) for example in activating[:5]] or [f"- {_safe(example[:200])}" for example in card["examples"][:5]]
         lines.append("")
+        lines += _words(card.get("metadata") or {})
     null = summary.get("null_z_95")
     if null is not None:
         lines += [f"With shuffled labels the strongest of all features stays below z = {null:.2f} in 95 % of shuffles.", ""]
     return "\n".join(lines)
+
+
+def _example(example: Mapping[str, Any]) -> str:
+    """A text with its activation; tokens on which the feature has at least half of it are bold."""
+    tokens, values = example["tokens"], example["values"]
+    if not tokens:
+        return f"- {example['activation']:.3f} · {_safe(example['text'][:200])}"
+    least = max(map(abs, values)) / 2
+    said = "".join(
+        f"{' ' * (token[:1] == ' ')}**{_safe(token)}**" if token.strip() and abs(value) >= least > 0 else _spaced(token)
+        for token, value in zip(tokens, values, strict=True)
+    )
+    return f"- {example['activation']:.3f} · {said.strip()}"
+
+
+def _spaced(token: str) -> str:
+    """A token as plain words, with the white space at its ends that parts it from its neighbours."""
+    return f"{' ' * (token[:1].isspace())}{_safe(token)}{' ' * (token[-1:].isspace() and bool(token.strip()))}"
+
+
+def _words(metadata: Mapping[str, Any]) -> list[str]:
+    """What the feature promotes, suppresses and is near to, and how its label was tested."""
+    lines = []
+    for key in ("promotes", "suppresses", "nearest"):
+        words = metadata.get(key)
+        if isinstance(words, list) and words:
+            lines.append(f"{key.capitalize()}: {', '.join(_safe(str(word)) for word in words[:8])}.")
+    if metadata.get("detection") is not None:
+        lines.append(f"By its label alone it was told from silent texts with balanced accuracy {metadata['detection']:.2f} (chance: 0.5).")
+    return [*(f"{line}  " for line in lines), ""] if lines else []
 
 
 def _with(row: Mapping[str, Any], name: str) -> str:

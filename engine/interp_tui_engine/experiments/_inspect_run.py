@@ -24,7 +24,6 @@ from ..features import (
     evidence,
     interventions,
     jsonl,
-    neuronpedia,
     planted,
     ranking,
     records,
@@ -38,11 +37,15 @@ from ..features.ranking import Ranking
 from ..features.records import RecordReader
 from ..features.spool import Spool
 from ..features.texts import Texts
+from ._decoder_rows import rows_of
 from ._evidence import file_of
+from ._inspect_labels import labelled
 from ._inspect_report import markdown
+from ._inspect_sources import recorded, served
 from .context import Context, Interrupted, Ticker
 from .inspect import Params
 
+SERVICES = {"neuronpedia": "Neuronpedia", "goodfire": "Goodfire", "saelens": "the hub", "scope": "the hub"}
 TABLE, REPORT = "features.parquet", "report.json"
 BUDGET = 768 << 20
 """Bytes of activations held in memory; the rest goes to a scratch file."""
@@ -69,8 +72,11 @@ def run(context: Context) -> Generator[Event, None, Result]:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        if params.backend in ("features", "neuronpedia"):
+        if params.backend in ("features", *SERVICES):
             return (yield from _from_dump(context, params))
+        if params.backend in ("sae", "directions"):
+            given = yield from recorded(context, params)
+            params = params.model_copy(update={"records": [str(given)]})
         paths, moved = _sources(params, manifest.seed, scratch)
         return (yield from _from_records(context, params, paths, moved, scratch))
     finally:
@@ -88,9 +94,9 @@ def _sources(params: Params, seed: int, scratch: Path) -> tuple[list[Path], Path
 
 
 def _from_dump(context: Context, params: Params) -> Generator[Event, None, Result]:
-    if params.backend == "neuronpedia":
-        yield Phase("asking Neuronpedia", f"{len(params.neuronpedia)} features")
-        features = list(neuronpedia.fetch(params.neuronpedia, neuronpedia.service(), lambda: _obey(context)))
+    if params.backend in SERVICES:
+        yield Phase(f"asking {SERVICES[params.backend]}", params.criterion[:60])
+        features = served(params, lambda: obey(context))
     else:
         assert params.features is not None
         yield Phase("reading features", Path(params.features).name)
@@ -155,6 +161,9 @@ def _from_records(
     ranked = yield from _watched(context, steps, len(reader.names))
     yield Phase("writing cards")
     made = _cards(params, given, ranked, found)
+    if params.labeller is not None:
+        yield Phase("labelling", f"{len(made)} features by {params.labeller_model}")
+        yield from labelled(context, params, given, ranked, made)
     order = np.argsort(-given.scores, kind="stable")
     texts = [given.texts.get(int(row)).text for row in (*order[:3], *order[::-1][:3])]
     given.texts.close()
@@ -176,7 +185,7 @@ def _read(context: Context, params: Params, paths: Sequence[Path], scratch: Path
     started = time.monotonic()
     for block in reader.blocks():
         spool.add(block)
-        texts.add(block.prompt_ids, block.texts)
+        texts.add(block.prompt_ids, block.texts, block.tokens)
         for name in ("scores", "keys", "groups", "lines"):
             parts[name].append(getattr(block, name))
         for name, score in rules.items():
@@ -184,7 +193,7 @@ def _read(context: Context, params: Params, paths: Sequence[Path], scratch: Path
         seconds = time.monotonic() - started
         values = {"rows": reader.rows, "features": len(reader.names), "rows_per_second": reader.rows / max(seconds, 1e-9)}
         yield Metrics("records", reader.rows, values)
-        _obey(context)
+        obey(context)
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     records.check_repeats(paths, joined["keys"], joined["lines"])
     everyone = np.ones(len(joined["scores"]), dtype=bool)
@@ -199,7 +208,7 @@ def _scorer(context: Context, params: Params) -> criteria.Scorer | None:
     judge = Judge(params.judge, params.judge_model, params.criterion, context.checkpoint_path / "judged.jsonl", most=params.judge_calls)
 
     def score(text: str) -> float:
-        _obey(context)
+        obey(context)
         return judge(text)
 
     return score
@@ -232,23 +241,27 @@ def _watched(context: Context, steps: Iterator[int | Ranking], total: int) -> Ge
         if ticker.due():
             spent = time.monotonic() - started
             yield Progress(step, total, "features", spent / step * (total - step))
-            _obey(context)
+            obey(context)
     raise AssertionError("a ranking ends with its table")
 
 
 def _cards(params: Params, given: Evidence, ranked: Ranking, found: dict[str, Effect]) -> list[dict[str, Any]]:
-    made = []
+    made, decoder = [], rows_of(params.records)
     for place, feature in enumerate(ranked.order[: params.cards]):
         row = {key: values[place] for key, values in ranked.table.items()}
         column = given.spool.column(feature)
-        chosen, middling = cards.top_rows(column, params.examples), cards.quantile_rows(column)
+        chosen, middling = cards.top_rows(column, 8 * params.examples), cards.quantile_rows(column)  # several may be tokens of one text
         examples, quantiles = (
-            [cards.Example(value, float(given.scores[at]), *given.texts.get(at)) for at, value in rows] for rows in (chosen, middling)
+            cards.examples_of(column, rows, count, given.texts.get, given.scores)
+            for rows, count in ((chosen, params.examples), (middling, len(middling)))
         )
         name = row["feature_id"]
         about = given.reader.about.get(name, {})
         model = str(given.reader.model)
         made.append(cards.card(row, model, params.criterion, column, len(given.scores), found.get(name), examples, quantiles, about))
+        if made[-1]["label"] != name:
+            ranked.table["label"][place] = made[-1]["label"]
+        made[-1]["fingerprint"] |= decoder(name)
     return made
 
 
@@ -276,7 +289,8 @@ def _finish(
     return Result(values, shown, markdown(params, model, ranked, made), table_file.digests(ranked.table, "features"))
 
 
-def _obey(context: Context) -> None:
+def obey(context: Context) -> None:
+    """Wait while the run is paused. Raises Interrupted where it is to stop."""
     while (order := context.poll()) == "pause":
         time.sleep(0.1)
     if order == "stop":

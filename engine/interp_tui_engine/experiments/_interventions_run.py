@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from .. import atomic
@@ -27,6 +26,7 @@ from ._evidence import file_of
 from ._feature_change import Bench, bench_of
 from ._feature_space import Space, spaces_of
 from ._interventions_report import markdown
+from ._plain_text import Change, plain_text
 from ._sampling_run import model_of
 from ._steps import Steps
 from .context import Context
@@ -77,11 +77,15 @@ def run(context: Context) -> Generator[Event, None, Result]:
     identity = params.model_name or model.source
     everyone = range(len(bench.prompts))
     base = bench.scores(spaces[0].layer, None, everyone).cpu().numpy()
-    table = Table(params, identity, spaces, bench, len(positives), base)
+    text = plain_text(params.plain_text, params.plain_rows, model, anatomy) if params.plain_rows else None
+    plain_base = text.losses(spaces[0].layer, None) if text is not None else np.zeros(0, np.float32)
+    table = Table(params, identity, spaces, bench, len(positives), base, plain_base)
 
     def do(trial: Trial) -> Any:
-        change = _change(params, trial, spaces[trial.space], values[trial.space], len(positives), clean[trial.space], context.manifest.seed)
-        return bench.scores(spaces[trial.space].layer, change, everyone).cpu().numpy()
+        space = spaces[trial.space]
+        change = _change(params, trial, space, values[trial.space], len(positives), context.manifest.seed)
+        scores = bench.scores(space.layer, change(clean[trial.space]), everyone).cpu().numpy()
+        return np.concatenate([scores, text.losses(space.layer, change)]) if text is not None else scores
 
     def say(index: int, trial: Trial, numbers: Any) -> list[Event]:
         table.add(trial, numbers)
@@ -92,7 +96,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     done = yield from Steps(context, trials, unit="changes", size=lambda trial: 1).run(do, say)
     interventions.write(context.folder.path / ROWS, table.rows)
     yield Artifact(ROWS, "intervention rows")
-    result = _result(context, params, table, trials, np.concatenate([base, *done]))
+    result = _result(context, params, table, trials, np.concatenate([base, plain_base, *done]))
     for place, line in enumerate(result.values["effects"]):
         yield Metrics("case", place, line)
     return result
@@ -148,48 +152,64 @@ def _trials(params: Params, targets: Sequence[str], spaces: Sequence[Space], val
     return trials
 
 
-def _change(
-    params: Params, trial: Trial, space: Space, values_PF: Tensor, positives: int, clean_PD: Tensor, seed: int
-) -> Float[Tensor, "P D"]:
-    """What is added to the residual stream of each prompt: (a′ − a)·d, or a random direction of that length."""
-    if trial.control == "placebo":
-        return torch.zeros_like(clean_PD)
+def _change(params: Params, trial: Trial, space: Space, values_PF: Tensor, positives: int, seed: int) -> Change:
+    """What is added to a residual stream, at each of its positions: (a′ − a)·d, or a random direction of that length.
+
+    The constants in a′ (means, maxima, spreads) are of the prompts' last tokens, `values_PF`, wherever the change is made.
+    """
     index = trial.changed
-    a_P = values_PF[:, index].float()
-    match params.verb:
-        case "ablate":
-            to_zero = params.to == "zero" or (params.to == "auto" and space.dictionary is not None)
-            new_P = torch.zeros_like(a_P) if to_zero else a_P[positives:].mean().expand_as(a_P)
-        case "amplify":
-            new_P = trial.strength * a_P
-        case "clamp":
-            new_P = (trial.strength * a_P[:positives].abs().max()).expand_as(a_P)
-        case "patch":
-            new_P = a_P[:positives].mean().expand_as(a_P)
-        case _:
-            new_P = a_P + trial.strength * a_P.std()
-    direction_D = space.direction(index, clean_PD.shape[1], clean_PD.device).float()
-    change_PD = (new_P - a_P)[:, None] * direction_D
-    if trial.control == "matched_norm":
-        generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, trial.feature, trial.draw]).integers(2**62)))
-        random_D = torch.randn(clean_PD.shape[1], generator=generator).to(clean_PD.device)
-        change_PD = change_PD.norm(dim=1, keepdim=True) * (random_D / random_D.norm())
-    return change_PD
+    seen_P = values_PF[:, index].float()
+
+    def changed(a: Tensor) -> Tensor:
+        match params.verb:
+            case "ablate":
+                to_zero = params.to == "zero" or (params.to == "auto" and space.dictionary is not None)
+                return torch.zeros_like(a) if to_zero else seen_P[positives:].mean().expand_as(a)
+            case "amplify":
+                return trial.strength * a
+            case "clamp":
+                return (trial.strength * seen_P[:positives].abs().max()).expand_as(a)
+            case "patch":
+                return seen_P[:positives].mean().expand_as(a)
+        return a + trial.strength * seen_P.std()
+
+    def change(x: Tensor) -> Tensor:
+        if trial.control == "placebo":
+            return torch.zeros_like(x)
+        flat_ND = x.reshape(-1, x.shape[-1])
+        a_N = space.read(flat_ND)[:, index].float()
+        delta_ND = (changed(a_N) - a_N)[:, None] * space.direction(index, flat_ND.shape[1], flat_ND.device).float()
+        if trial.control == "matched_norm":
+            generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, trial.feature, trial.draw]).integers(2**62)))
+            random_D = torch.randn(flat_ND.shape[1], generator=generator).to(flat_ND.device)
+            delta_ND = delta_ND.norm(dim=1, keepdim=True) * (random_D / random_D.norm())
+        return delta_ND.reshape(x.shape)
+
+    return change
 
 
 class Table:
     """Rows as they come, and what they add up to."""
 
-    def __init__(self, params: Params, model: str, spaces: Sequence[Space], bench: Bench, positives: int, base: Any) -> None:
+    def __init__(self, params: Params, model: str, spaces: Sequence[Space], bench: Bench, positives: int, base: Any, plain: Any) -> None:
         self.params, self.model, self.spaces, self.bench, self.positives, self.base = params, model, spaces, bench, positives, base
+        self.plain = plain
+        self.loss: dict[tuple[str, float, str], list[float]] = {}
         self.rows: list[Intervention] = []
         self.by_trial: dict[tuple[str, float], list[Intervention]] = {}
 
     def add(self, trial: Trial, scores: Any) -> None:
         """The rows of one trial: one for each positive prompt, the side effect being the mean |Δ| of the negatives."""
         name = self.spaces[trial.space].names[trial.feature]
+        scores, losses = scores[: len(self.base)], scores[len(self.base) :]
         side = float(np.abs(scores[self.positives :] - self.base[self.positives :]).mean())
+        if self.params.metric == "kl" and self.params.verb in interventions.LOWERING:
+            scores = -scores  # a distance has no direction: it counts as the effect of every verb
         metadata: dict[str, Any] = {"strength": trial.strength, "metric": self.params.metric}
+        if len(losses):
+            change = losses.astype(np.float64) - self.plain
+            metadata["loss_change"] = float(change.mean())
+            self.loss.setdefault((name, trial.strength, trial.control or ""), []).extend(change.tolist())
         if trial.control is not None:
             metadata |= {"control_type": trial.control, "draw": trial.draw, "changed": self.spaces[trial.space].names[trial.changed]}
         own = [
@@ -217,7 +237,19 @@ class Table:
     def summary(self, trial: Trial, q: float | None) -> dict[str, Any]:
         """One line of the table."""
         name = self.spaces[trial.space].names[trial.feature]
-        return summary(self.effect(name, trial.strength), trial.strength, self.params.verb, q)
+        return summary(self.effect(name, trial.strength), trial.strength, self.params.verb, q) | self.cost(name, trial.strength)
+
+    def cost(self, name: str, strength: float) -> dict[str, Any]:
+        """What a change does to the loss on plain text, with its interval over rows, and its controls'; empty where none was read."""
+        own = self.loss.get((name, strength, ""))
+        if own is None:
+            return {}
+        found = effects.interval(own)
+        others = [value for key, values in self.loss.items() if key[:2] == (name, strength) and key[2] for value in values]
+        return {
+            **{"loss_change": found.mean, "loss_low": found.low, "loss_high": found.high},
+            "loss_control": float(np.mean(others)) if others else None,
+        }
 
 
 def summary(found: Effect, strength: float, verb: str, q: float | None) -> dict[str, Any]:
@@ -237,16 +269,20 @@ def _result(context: Context, params: Params, table: Table, trials: Sequence[Tri
     found = [table.effect(table.spaces[trial.space].names[trial.feature], trial.strength) for trial in own]
     p = np.array([1.0 if one.p is None else one.p for one in found])
     q = false_discovery(p).tolist()
-    lines = [summary(one, trial.strength, params.verb, value) for one, trial, value in zip(found, own, q, strict=True)]
+    lines = [
+        summary(one, trial.strength, params.verb, value) | table.cost(one.feature_id, trial.strength)
+        for one, trial, value in zip(found, own, q, strict=True)
+    ]
     for line in lines:
         line["clear"] = bool(line["clear"] and line["q"] <= params.alpha)
     pick: Callable[[dict[str, Any]], float] = lambda line: line["strong"]  # noqa: E731
     best = max(lines, key=pick)
-    values = {
+    values: dict[str, Any] = {
         **{"model": table.model, "criterion": params.criterion, "verb": params.verb, "metric": params.metric, "rows": len(table.rows)},
         **{"positives": table.positives, "negatives": len(table.bench.prompts) - table.positives, "baseline": float(table.base.mean())},
         **{"effects": lines, "chosen": best["feature_id"], "chosen_strength": best["strength"], "effect": best["effect"]},
         **{"effect_low": best["low"], "effect_high": best["high"], "side_effect": best["side_effect"], "path": ROWS},
+        **{key: best[key] for key in ("loss_change", "loss_low", "loss_high") if key in best},
     }
     headline = {"top": best["feature_id"], "effect": best["effect"], "clear": sum(line["clear"] for line in lines)}
     digest = hashlib.sha256(np.asarray(numbers, np.float32).tobytes()).hexdigest()

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ._records_run import Passes, Text
 
 
+WRITERS = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
+"""Sites that are in, or added to, the residual stream."""
+
+
 @dataclass(frozen=True)
 class Recorded:
     """The sites that are read; of each the names of its features, and their values from (rows, width) activations."""
@@ -33,6 +37,8 @@ class Recorded:
     sparse: bool = False
     """Zeros are left out of the records."""
     about: Mapping[str, Any] = field(default_factory=dict)
+    directions: Mapping[Site, Float[Tensor, "f d"]] = field(default_factory=dict)
+    """What each feature writes into the residual stream, at sites that write there."""
 
 
 def features_of(params: Params, seed: int, passes: Passes, texts: list[Text]) -> tuple[Recorded, list[Text]]:
@@ -47,7 +53,9 @@ def features_of(params: Params, seed: int, passes: Passes, texts: list[Text]) ->
         passes.anatomy.check(site)
     if params.features == "hidden":
         widths = {site: value.shape[2] for _, found in passes.batches(texts[:1], sites) for site, value in found.items()}
-        return Recorded(sites, {site: [hidden_name(site, d) for d in range(widths[site])] for site in sites}, lambda site, x: x), texts
+        named = {site: [hidden_name(site, d) for d in range(widths[site])] for site in sites}
+        writes = {site: torch.eye(widths[site], device=passes.model.device) for site in sites if site.name in WRITERS}
+        return Recorded(sites, named, lambda site, x: x, directions=writes), texts
     if params.directions is not None:
         return _given(params, passes, sites, texts), texts
     return _contrast(params, seed, passes, sites, texts)
@@ -80,7 +88,8 @@ def _latents(params: Params, passes: Passes) -> Recorded:
     assert site.layer is not None
     names = [ids.latent(site.layer, index) for index in range(sae.weights.latents)]
     about = {"sae": params.sae, "site": str(site), "latents": sae.weights.latents}
-    return Recorded((site,), {site: names}, lambda site, x: sae.encode(x), sparse=True, about=about)
+    writes = {site: sae.weights.decoder} if site.name in WRITERS else {}
+    return Recorded((site,), {site: names}, lambda site, x: sae.encode(x), sparse=True, about=about, directions=writes)
 
 
 def _width(passes: Passes, site: Site) -> int:
@@ -106,7 +115,8 @@ def _given(params: Params, passes: Passes, sites: tuple[Site, ...], texts: list[
             raise UserError(f"{params.directions}: {name} is zero or not finite", "a direction needs a length")
     matrix = torch.stack([vector.float() / vector.float().norm() for vector in vectors.values()]).to(passes.model.device)
     names = {site: [f"direction:given:L{site.layer}:{ids.slug(name)}" for name in vectors] for site in sites}
-    return Recorded(sites, names, lambda site, x: x @ matrix.T)
+    writes = {site: matrix for site in sites if site.name in WRITERS}
+    return Recorded(sites, names, lambda site, x: x @ matrix.T, directions=writes)
 
 
 def _contrast(params: Params, seed: int, passes: Passes, sites: tuple[Site, ...], texts: list[Text]) -> tuple[Recorded, list[Text]]:
@@ -145,4 +155,5 @@ def _contrast(params: Params, seed: int, passes: Passes, sites: tuple[Site, ...]
     slug = params.criterion or Path(params.prompts).stem
     names = {site: [ids.direction(site.layer or 0, slug)] for site in sites}
     about = {"fitted_on": len(fit), "positives": counts[True]}
-    return Recorded(sites, names, lambda site, x: x @ directions[site].unsqueeze(1), about=about), rest
+    writes = {site: directions[site].unsqueeze(0) for site in sites if site.name in WRITERS}
+    return Recorded(sites, names, lambda site, x: x @ directions[site].unsqueeze(1), about=about, directions=writes), rest

@@ -27,6 +27,7 @@ from ..models.loaded import LoadedModel
 from ..sites.anatomy import Anatomy, anatomy_of
 from ..sites.hooks import activations
 from ..sites.site import Site
+from ._feature_words import words_of
 from ._features import prompts_of
 from ._records_features import Recorded, features_of
 from .context import Context, Interrupted, Ticker
@@ -100,7 +101,8 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
     begun, first = time.monotonic(), out.done
     for start in range(out.done, len(texts), WINDOW):
         window = texts[start : start + WINDOW]
-        out.append(_lines(params, model, passes, recorded, window), start + len(window))
+        about = words_of(recorded, anatomy, model.tokenizer) if start == 0 else None
+        out.append(_lines(params, model, passes, recorded, window, about), start + len(window))
         rate = (out.done - first) / max(1e-9, time.monotonic() - begun)
         if report.due() or out.done == len(texts):
             yield Progress(out.done, len(texts), "prompts", (len(texts) - out.done) / rate)
@@ -144,8 +146,10 @@ def _texts(params: Params, model: LoadedModel, anatomy: Anatomy) -> tuple[list[T
     return found, cut
 
 
-def _lines(params: Params, model: LoadedModel, passes: Passes, recorded: Recorded, window: Sequence[Text]) -> list[str]:
-    """The window's records as JSON, in its order."""
+def _lines(
+    params: Params, model: LoadedModel, passes: Passes, recorded: Recorded, window: Sequence[Text], about: dict[str, Any] | None
+) -> list[str]:
+    """The window's records as JSON, in its order; the first of them with what is known of the features, if anything."""
     lines: list[list[str]] = [[] for _ in window]
     name = params.model_name or model.source
     for places, values in passes.batches(window, recorded.sites):
@@ -164,7 +168,7 @@ def _lines(params: Params, model: LoadedModel, passes: Passes, recorded: Recorde
                 else:
                     rows[place] = features
         for place, found_rows in rows.items():
-            lines[place] = _records(params, model, name, window[place], found_rows)
+            lines[place] = _records(params, model, name, window[place], found_rows, about if place == 0 else None)
     return [line for prompt_lines in lines for line in prompt_lines]
 
 
@@ -184,16 +188,19 @@ def _named(names: Sequence[str], values_RF: Tensor, top: int, *, sparse: bool) -
     return rows
 
 
-def _records(params: Params, model: LoadedModel, name: str, text: Text, rows: list[dict[str, float]]) -> list[str]:
+def _records(
+    params: Params, model: LoadedModel, name: str, text: Text, rows: list[dict[str, float]], about: dict[str, Any] | None
+) -> list[str]:
     prompt = text.prompt
-    tokens: list[str] = []
-    if params.pool == "tokens":
-        assert model.tokenizer is not None
-        tokens = texts_of(model.tokenizer, text.ids)
+    assert model.tokenizer is not None
+    said: list[dict[str, Any] | None] = [None]
+    if params.pool in ("tokens", "last"):
+        first = len(text.ids) - len(rows)
+        said = [{"position": first + place, "token": token} for place, token in enumerate(texts_of(model.tokenizer, text.ids)[first:])]
     found = []
-    for position, features in enumerate(rows):
-        metadata = {"position": position, "token": tokens[position]} if tokens else None
-        row = record(name, prompt.id, prompt.text, prompt.score, features, metadata=metadata)
+    for metadata, features in zip(said, rows, strict=True):
+        row = record(name, prompt.id, prompt.text, prompt.score, features, metadata=metadata, feature_metadata=about)
+        about = None
         found.append(to_json(row, inf_nan_mode="constants").decode())
     return found
 

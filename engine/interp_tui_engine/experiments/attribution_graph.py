@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from ..errors import Problem
 from ..events import Artifact, Event, Metrics, Phase, Progress, RunStarted
 from ..manifest import Manifest
 from ..specs import FILE, Table
+from . import _features
 from ._evidence import file_of
 from .context import Context
 
@@ -37,15 +38,36 @@ class Params(Table):
     coactivation: float = Field(COACTIVE, ge=0.0, le=1.0, description="least |correlation| of two features' activations for an edge")
     similarity_edges: bool = Field(True, description="edges between features whose fingerprints are alike")
     similarity: float = Field(ALIKE, ge=0.0, le=1.0, description="least similarity of two fingerprints for an edge")
+    prompts: str | None = Field(
+        None, json_schema_extra=FILE, description="scored prompts with answers, or builtin:capital: [model] is run for attribution edges"
+    )
+    features: Literal["hidden", "sae", "direction"] = Field("hidden", description="what the report's features are, for attribution")
+    sae: str | None = Field(None, json_schema_extra=FILE, description="an SAE's folder, or a train_sae run, for features = 'sae'")
+    directions: str | None = Field(
+        None, json_schema_extra=FILE, description="a contrast run, or a .safetensors of vectors by id, for features = 'direction'"
+    )
+    metric: Literal["logit_diff", "log_odds", "prob", "logprob"] = Field("logit_diff", description="of the answer, what edges end at")
+    answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
+    most_prompts: int = Field(32, ge=1, description="positives that are run, and negatives that say what an absent feature is like")
+    edges: int = Field(100, ge=1, description="attribution edges kept, the strongest")
+    exact: int = Field(20, ge=0, description="how many of them are checked by taking their source away")
     top: int = Field(30, ge=1, description="how many of the report's cards")
 
 
 def check(manifest: Manifest) -> list[Problem]:
     """A planted report that does not exist."""
-    source = manifest.params.report
-    if source.startswith("builtin:") and source != TOY:
-        return [Problem("params.report", f"{source!r} is not there; {TOY} is", value=source)]
-    return []
+    params: Params = manifest.params
+    problems = []
+    if params.report.startswith("builtin:") and params.report != TOY:
+        problems.append(Problem("params.report", f"{params.report!r} is not there; {TOY} is", value=params.report))
+    if params.prompts is None:
+        for name in ("sae", "directions", "answers"):
+            if getattr(params, name):
+                problems.append(Problem(f"params.{name}", "is given, but there are no params.prompts to run", value=getattr(params, name)))
+        return problems
+    if manifest.model is None:
+        problems.append(Problem("model", "is missing; params.prompts are run on it for attribution edges"))
+    return problems + _features.check(manifest)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -53,11 +75,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from ..features import graph
 
     params, manifest = context.manifest.params, context.manifest
-    yield RunStarted("attribution_graph", manifest.name, device="cpu", resumed=context.resumed)
+    device = manifest.model.device if manifest.model is not None and params.prompts is not None else "cpu"
+    yield RunStarted("attribution_graph", manifest.name, device=device, resumed=context.resumed)
     yield Phase("reading the report")
     report = _report(params.report, manifest.seed)
     report = {**report, "cards": report["cards"][: params.top]}
     found = graph.graph_of(report, coactivation=params.coactivation, similarity=params.similarity if params.similarity_edges else None)
+    if params.prompts is not None:
+        from ._graph_attribution import attributed
+
+        edges, about = yield from attributed(context, params, report["cards"])
+        found["edges"] += edges
+        found["metadata"] |= about
     folder = context.folder.path
     (folder / "figures").mkdir(exist_ok=True)
     atomic.write_json(folder / GRAPH, found)
@@ -71,8 +100,26 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Progress(len(found["nodes"]), len(found["nodes"]), "nodes", 0.0)
     values = {"nodes": len(found["nodes"]), "edges": len(found["edges"]), "graph": GRAPH, "picture": PICTURE, **found["metadata"]}
     digest = hashlib.sha256(json.dumps([found["nodes"], found["edges"]], sort_keys=True).encode()).hexdigest()
+    rows = [edge for edge in found["edges"] if edge["type"] == "attribution"]
     text = f"# attribution_graph · {manifest.name}\n\n{values['nodes']} nodes, {values['edges']} edges.\n\n![the graph]({PICTURE})\n"
+    text += _table(rows, values) if rows else ""
     return Result(values, {"nodes": values["nodes"], "edges": values["edges"]}, text, {"graph": digest})
+
+
+def _table(edges: list[dict[str, Any]], values: dict[str, Any]) -> str:
+    """The strongest attribution edges beside their exact effects."""
+    r = values.get("correlation_with_exact")
+    lines = ["", f"Attribution edges: gradient × activation, mean over {values['prompts']} prompts; exact: the source taken away."]
+    lines += [f"Over {values['checked']} edges checked the two correlate with r = {r:.3f}." if r is not None else "", ""]
+    lines += ["| from | to | gradient × activation | exact |", "|---|---|---:|---:|"]
+    for edge in edges[:40]:
+        exact = "–" if edge["exact"] is None else f"{edge['exact']:.4f}"
+        lines.append(f"| `{_plain(edge['source'])}` | `{_plain(edge['target'])}` | {edge['attribution']:.4f} | {exact} |")
+    return "\n".join([*lines, ""])
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() and c not in "`|" else " " for c in text)
 
 
 def _report(source: str, seed: int) -> dict[str, Any]:

@@ -37,7 +37,9 @@ class Params(Table):
     strengths: list[Annotated[float, Field(gt=0)]] = Field(
         [1.0, 2.0, 4.0, 8.0], min_length=1, description="in units of the distance between the means of positives and negatives"
     )
-    metric: Literal["logit_diff", "log_odds", "prob", "logprob"] = Field("logprob", description="score of the answer at the last token")
+    metric: Literal["logit_diff", "log_odds", "prob", "logprob", "sequence"] = Field(
+        "logprob", description="score of the answer at the last token; sequence: log-probability of the whole answer"
+    )
     answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
     shared_answers: bool = Field(
         False, description="score every prompt by the set of all positives' answers: does steering make any prompt end so?"
@@ -62,8 +64,10 @@ def check(manifest: Manifest) -> list[Problem]:
         problems.append(
             Problem("params.fit", f"fit + choose = {params.fit + params.choose:g} leave too little to report on", value=params.fit)
         )
-    if params.shared_answers and params.metric == "logit_diff":
-        problems.append(Problem("params.metric", "'logit_diff' has no wrong answers where all share one set; use 'prob' or 'logprob'"))
+    if params.shared_answers and params.metric in ("logit_diff", "sequence"):
+        problems.append(
+            Problem("params.metric", f"{params.metric!r} cannot score a set of answers that all share; use 'prob' or 'logprob'")
+        )
     if len(set(params.strengths)) < len(params.strengths):
         problems.append(Problem("params.strengths", "names a strength twice", value=params.strengths))
     return problems

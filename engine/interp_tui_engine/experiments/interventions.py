@@ -40,9 +40,13 @@ class Params(_features.FeatureParams):
     strengths: list[float] = Field([1.0], min_length=1, description="amplify: times its value; clamp: times its maximum; steer: in its std")
     to: Literal["auto", "zero", "mean"] = Field("auto", description="what ablate leaves: 0, or the mean on negatives; auto: 0 for latents")
     model_name: str | None = Field(None, description="what the rows call the model; its source when left out")
-    metric: Literal["logit_diff", "log_odds", "prob", "logprob"] = Field(
-        "logit_diff", description="of the answer at the last token; log_odds: against all else, logit_diff: against the wrong ones"
+    metric: Literal["logit_diff", "log_odds", "prob", "logprob", "sequence", "kl"] = Field(
+        "logit_diff",
+        description="of the answer at the last token; log_odds: against all else, logit_diff: against the wrong ones; sequence: the "
+        "log-probability of the whole answer; kl: how far the next token's distribution moves, never below 0: hold it against its controls",
     )
+    plain_text: str = Field("builtin:prose", description="text on which the loss must not change: builtin:prose|code, or a file")
+    plain_rows: int = Field(8, ge=0, description="rows of 64 tokens of it that each change is made on, at every token; 0: none")
     answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
     controls: list[Literal["random", "matched_frequency", "matched_norm", "placebo"]] = Field(
         ["random", "matched_frequency", "matched_norm"], description="changes of the same kind where no effect is expected"
@@ -76,9 +80,9 @@ def estimate(manifest: Manifest) -> Estimate:
     features = len(params.targets) or params.top
     each = 1 + sum(params.draws if name in ("random", "matched_norm") else 1 for name in params.controls)
     passes = features * len(params.strengths) * each * 2 * params.most_prompts
-    return Estimate(
-        _cost.seconds(2.0 * size.parameters * 16 * passes), _cost.memory(size.parameters, 16 * params.batch_size), 300 * passes, size.notes
-    )
+    plain = features * len(params.strengths) * each * params.plain_rows * 64
+    seconds = _cost.seconds(2.0 * size.parameters * (16 * passes + plain))
+    return Estimate(seconds, _cost.memory(size.parameters, 16 * params.batch_size), 300 * passes, size.notes)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

@@ -31,6 +31,8 @@ class RowBlock(NamedTuple):
     """Every row names the same features in the same order."""
     keys: Int64[np.ndarray, " rows"]
     """Equal for rows that say the same prompt, text and position: such a pair is a mistake."""
+    tokens: list[str]
+    """The token that each row is about, of rows that say it (`metadata.token`); empty of others."""
     groups: Int64[np.ndarray, " rows"]
     """Equal for rows of one text (of one prompt, where there is no text): they belong on one side of a split."""
 
@@ -47,6 +49,7 @@ class Building:
         self.texts: list[str] = []
         self.keys: list[int] = []
         self.groups: list[int] = []
+        self.tokens: list[str] = []
 
     def done(self, path: Path, names: Sequence[str]) -> RowBlock:
         first = self.patterns[0]
@@ -76,6 +79,7 @@ class Building:
             self.texts,
             uniform,
             np.array(self.keys, dtype=np.int64),
+            self.tokens,
             np.array(self.groups, dtype=np.int64),
         )
 

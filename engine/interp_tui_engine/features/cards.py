@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,22 +13,30 @@ from .. import atomic
 from ..errors import UserError
 from .effects import Effect
 from .fingerprint import fingerprint
+from .labels import own_label
 from .ranking import Ranking
 from .spool import Column
+from .texts import Text
 
 BINS = 12
+BEFORE, AFTER = 24, 8
+"""Tokens shown before and after the one that a feature fires on."""
 FIELDS = ("text_vector", "activation_signature", "decoder_signature", "causal_vector")
 SCHEMA_VERSION = "interp-lab.inspection_report.v1"
 """What interp-lab's own commands ask of a report they read."""
 
 
 class Example(NamedTuple):
-    """One text on which a feature fires: its activation there, its score, and (where records say) which token it was."""
+    """One text on which a feature fires: its activation there and its score; where records say it, on which tokens how strongly."""
 
     activation: float
     score: float
     prompt_id: str
     text: str
+    tokens: tuple[str, ...] = ()
+    """Consecutive pieces of the text, the token it fires on most among them; empty where the records name no tokens."""
+    values: tuple[float, ...] = ()
+    """The feature's value on each of `tokens`."""
 
 
 def top_rows(column: Column, count: int) -> list[tuple[int, float]]:
@@ -95,7 +103,7 @@ def card(
         "feature_id": row["feature_id"],
         "model": model,
         "layer": row["layer"],
-        "label": row["label"] or row["feature_id"],
+        "label": row["label"] or own_label(examples, about) or row["feature_id"],
         "explanation": explanation(row),
         "importance": row["importance"],
         "association": abs(row["correlation"] or 0.0),
@@ -177,6 +185,54 @@ def _wrong_with(card: Any) -> str:
     if not isinstance(card.get("causal_effects") or {}, dict):
         return "has causal_effects that are no table"
     return ""
+
+
+def examples_of(
+    column: Column, rows: Sequence[tuple[int, float]], count: int, text_of: Callable[[int], Text], scores: np.ndarray[Any, Any]
+) -> list[Example]:
+    """Examples at these rows, at most `count`, one a text: of several tokens of one text the first named speaks for it."""
+    found: list[Example] = []
+    seen: set[tuple[str, str]] = set()
+    for row, value in rows:
+        said = text_of(row)
+        if len(found) >= count:
+            break
+        if said.token and (said.prompt_id, said.text) in seen:
+            continue
+        seen.add((said.prompt_id, said.text))
+        tokens, values = around(column, row, value, said, text_of, len(scores))
+        found.append(Example(value, float(scores[row]), said.prompt_id, said.text, tuple(tokens), tuple(values)))
+    return found
+
+
+def around(column: Column, row: int, value: float, said: Text, text_of: Callable[[int], Text], total: int) -> tuple[list[str], list[float]]:
+    """The tokens about a row and the feature's values on them: those of rows beside it, or, of a text with one row, what comes before."""
+    if not said.token:
+        return [], []
+
+    def same(other: int) -> Text | None:
+        if not 0 <= other < total:
+            return None
+        found = text_of(other)
+        return found if found.token and found[:2] == said[:2] else None
+
+    tokens, values = [said.token], [value]
+    for step, most in ((-1, BEFORE), (1, AFTER)):
+        at = row + step
+        while abs(at - row) <= most and (beside := same(at)) is not None:
+            place = len(tokens) if step > 0 else 0
+            tokens.insert(place, beside.token)
+            values.insert(place, value_at(column, at))
+            at += step
+    if len(tokens) == 1 and said.text.endswith(said.token) and len(said.text) > len(said.token):
+        return [said.text.removesuffix(said.token), said.token], [0.0, value]
+    return tokens, values
+
+
+def value_at(column: Column, row: int) -> float:
+    """A feature's true value on a row; 0 where the row does not name it."""
+    at = int(np.searchsorted(column.rows, row))
+    return float(column.values[at]) + column.offset if at < len(column.rows) and column.rows[at] == row else 0.0
 
 
 def rendered(example: Example) -> str:

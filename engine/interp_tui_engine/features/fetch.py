@@ -9,12 +9,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import RunFailed, UserError
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 ANSWER_BYTES = 16 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,16 @@ class Service:
 
         Raises RunFailed with what the service last said.
         """
+        return self.with_retries(path, lambda url: read(self._once(url, body)))
+
+    def with_retries(self, path: str, once: Callable[[str], T]) -> T:
+        """What `once` makes of the URL of `path`, tried again where that can help. Raises RunFailed with what the service last said."""
         url, said = self.base.rstrip("/") + path, ""
         for attempt in range(self.tries):
             if attempt:
                 self.sleep(min(60.0, 2.0**attempt))
             try:
-                return read(self._once(url, body))
+                return once(url)
             except urllib.error.HTTPError as error:
                 said = f"HTTP {error.code}: {shown(error.read(2000))}"
                 if error.code not in RETRIED:

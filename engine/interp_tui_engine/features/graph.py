@@ -1,7 +1,8 @@
 """The attribution graph of a report: features, the criterion, what connects them; as JSON that interp-lab's users know, and as a picture.
 
 Edges: `causal_effect` from a feature to the criterion where interventions measured one; `coactivation` between features that fire on the
-same rows (correlation of their activation signatures); `fingerprint_similarity` between features that are alike.
+same rows (correlation of their activation signatures); `fingerprint_similarity` between features that are alike; `attribution` from
+feature to feature and to the criterion, where a model was run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from . import matching
 CRITERION = "criterion"
 SCHEMA = "interp-lab.attribution_graph.v1"
 WIDTH, ROW, TOP = 860, 30, 60
-COLOURS = {"causal_effect": "#009e73", "coactivation": "#0072b2", "fingerprint_similarity": "#999999"}
+COLOURS = {"causal_effect": "#009e73", "coactivation": "#0072b2", "fingerprint_similarity": "#999999", "attribution": "#d55e00"}
 
 
 def graph_of(report: Mapping[str, Any], *, coactivation: float, similarity: float | None) -> dict[str, Any]:
@@ -108,7 +109,9 @@ def _similarities(cards: Sequence[Mapping[str, Any]], least: float) -> list[dict
 
 def weight(edge: Mapping[str, Any]) -> float:
     """What an edge is drawn by: its effect, correlation or similarity."""
-    return float(next((edge[key] for key in ("signed_effect", "correlation", "similarity") if edge.get(key) is not None), 0.0))
+    return float(
+        next((edge[key] for key in ("signed_effect", "correlation", "similarity", "attribution") if edge.get(key) is not None), 0.0)
+    )
 
 
 def svg(graph: Mapping[str, Any]) -> str:

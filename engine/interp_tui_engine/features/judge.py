@@ -77,13 +77,21 @@ class Judge:
         return float(self.service.ask("/chat/completions", body, _score))
 
 
-def _score(answer: Any) -> float:
-    """The score in an answer. Raises ValueError, with its beginning, for anything else."""
+def content_of(answer: Any) -> str:
+    """The text of a chat completion. Raises ValueError, with its beginning, for any other answer."""
     try:
         content = answer["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError):
         raise ValueError(json.dumps(answer)[:200]) from None
-    found = re.search(r"\{[^{}]*\}", content) if isinstance(content, str) else None
+    if not isinstance(content, str):
+        raise ValueError(json.dumps(answer)[:200])
+    return content
+
+
+def _score(answer: Any) -> float:
+    """The score in an answer. Raises ValueError, with its beginning, for anything else."""
+    content = content_of(answer)
+    found = re.search(r"\{[^{}]*\}", content)
     value = json.loads(found[0]).get("score") if found else None
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or not 0 <= value <= 1:
         raise ValueError(str(content)[:200])

@@ -91,9 +91,10 @@ class RecordReader:
         assert scores is not None
         rows = zip(found.prompt_ids, found.texts, found.metadata, range(self.rows, self.rows + count), strict=True)
         keys, groups = np.array([_same(*row) for row in rows], dtype=np.int64).T
+        tokens = [_token(metadata) for metadata in found.metadata]
         self.rows += count
         numbers = np.array([number for number, _ in lines], dtype=np.int64)
-        return RowBlock(numbers, scores, starts, features, found.values, found.prompt_ids, found.texts, found.uniform, keys, groups)
+        return RowBlock(numbers, scores, starts, features, found.values, found.prompt_ids, found.texts, found.uniform, keys, tokens, groups)
 
     def _carefully(self, path: Path, lines: Sequence[tuple[int, bytes]]) -> RowBlock | None:
         """The lines' block, row by row; None where none is of this reader's model. Raises RowError for a row that cannot be used."""
@@ -141,6 +142,7 @@ class RecordReader:
         key, group = _same(prompt, text, metadata, self.rows)
         block.keys.append(key)
         block.groups.append(group)
+        block.tokens.append(_token(metadata))
         self.rows += 1
 
     def _is_ours(self, path: Path, line: int, row: dict[str, Any]) -> bool:
@@ -221,6 +223,11 @@ def _same(prompt: str, text: str, metadata: Any, row: int) -> tuple[int, int]:
         place = place if place.__hash__ else repr(place)
     key = hash((prompt, text, place)) if prompt else hash((row, "no id"))
     return key, hash(text) if text else hash(prompt) if prompt else hash((row, "alone"))
+
+
+def _token(metadata: Any) -> str:
+    token = metadata.get("token") if metadata and type(metadata) is dict else None
+    return token if type(token) is str else ""
 
 
 def record(

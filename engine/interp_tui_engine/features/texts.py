@@ -12,6 +12,8 @@ class Text(NamedTuple):
 
     prompt_id: str
     text: str
+    token: str = ""
+    """The token that the row is about, where its records say it."""
 
 
 class Texts:
@@ -23,10 +25,10 @@ class Texts:
         self._file = path.open("w+b")
         self._starts = array("q", [0])
 
-    def add(self, prompt_ids: list[str], texts: list[str]) -> None:
+    def add(self, prompt_ids: list[str], texts: list[str], tokens: list[str]) -> None:
         """Take in rows."""
-        for prompt_id, text in zip(prompt_ids, texts, strict=True):
-            data = f"{prompt_id}\x00{text}".encode("utf-8", errors="surrogatepass")
+        for prompt_id, text, token in zip(prompt_ids, texts, tokens, strict=True):
+            data = f"{prompt_id}\x00{token}\x00{text}".encode("utf-8", errors="surrogatepass")
             self._file.write(data)
             self._starts.append(self._starts[-1] + len(data))
 
@@ -34,8 +36,11 @@ class Texts:
         """One row's."""
         self._file.seek(self._starts[row])
         data = self._file.read(self._starts[row + 1] - self._starts[row]).decode("utf-8", errors="surrogatepass")
-        prompt_id, _, text = data.partition("\x00")
-        return Text(prompt_id, text)
+        prompt_id, token, text = data.split("\x00", 2)
+        return Text(prompt_id, text, token)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
 
     def close(self) -> None:
         """Remove the scratch file."""

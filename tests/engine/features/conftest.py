@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from interp_tui_engine.experiments.context import Context
 from interp_tui_engine.runfolder import RunFolder
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from references.local_server import Server, serving  # once it can be found
 
 Run = Callable[..., tuple[catalog.Result, list[Event], RunFolder]]
 
@@ -45,3 +47,9 @@ def run_kind(tmp_path: Path) -> Run:
                 return end.value, events, folder
 
     return run
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(Server()) as server:
+        yield server

@@ -50,7 +50,7 @@ def test_the_kind_end_to_end(run_kind: Any, tmp_path: Path) -> None:
     told = values["prompts"]["report"][0]
     assert len(rows) == told * 3 and {row.control for row in rows} == {None, "matched_norm"}
     assert values["effect"] == pytest.approx(np.mean([row.effect for row in rows if row.control is None]))
-    assert [event.values["strength"] for event in events if getattr(event, "series", "") == "sweep"] == [0.25, 0.5]
+    assert [event.values["strength"] for event in events if getattr(event, "series", "") == "cells"] == [0.25, 0.5]
     (direction,) = load_file(folder.path / "direction.safetensors").values()
     assert float(direction.norm()) == pytest.approx(1.0, abs=1e-6)
 

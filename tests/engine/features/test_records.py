@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.features import evidence, ids, interventions, jsonl, prompts, records
+from interp_tui_engine.features import columns, evidence, ids, interventions, jsonl, prompts, records
 from interp_tui_engine.features.block import RowBlock
 from interp_tui_engine.features.records import RecordReader
 from interp_tui_engine.features.spool import Spool
@@ -136,7 +136,7 @@ def test_plain_rows_read_by_column_are_what_the_careful_way_makes_of_them(
     for careful in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if careful:
-                patch.setattr(records.columns, "plain", lambda *_, **__: None)
+                patch.setattr(columns, "plain", lambda *_, **__: None)
             reader = RecordReader([path], model=model, scorer=len if ruled else None)
             try:
                 blocks = list(reader.blocks(3))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +14,7 @@ from interp_tui_engine.experiments.context import Interrupted
 from interp_tui_engine.features import jsonl, neuronpedia, records
 from interp_tui_engine.features.judge import KEY, Judge
 from interp_tui_engine.runfolder import RunFolder
-
-
-def said(content: str) -> tuple[int, str]:
-    return 200, json.dumps({"choices": [{"message": {"content": content}}]})
-
-
-class Server:
-    """Answers with what `answers` holds, the last for ever; keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, str]] = []
-        self.asked: list[tuple[dict[str, Any], str | None]] = []
-        self.paths: list[str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.asked.append((body, self.headers.get("Authorization")))
-                self._answer()
-
-            def _answer(self) -> None:
-                code, text = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
-                self.send_response(code)
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            def do_GET(self) -> None:
-                outer.paths.append(self.path)
-                self._answer()
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self.http = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
-    thread.join()
+from references.local_server import Server, said
 
 
 @pytest.fixture

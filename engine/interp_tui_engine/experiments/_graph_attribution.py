@@ -1,0 +1,123 @@
+"""Attribution edges between the features of a report, and from them to the criterion, on a running model. Imports torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..events import Event, Phase, Progress, Warned
+from ..features import attribution, graph, ids
+from ..features.attribution import Feature, Prompts
+from ..sites.anatomy import anatomy_of
+from . import _features
+from ._feature_change import Bench, bench_of
+from ._feature_space import Space, spaces_of
+from ._sampling_run import model_of
+from .attribution_graph import Params
+from .context import Context, Interrupted
+
+
+def attributed(
+    context: Context, params: Params, cards: Sequence[Mapping[str, Any]]
+) -> Generator[Event, None, tuple[list[dict[str, Any]], dict[str, Any]]]:
+    """The edges, strongest first, and what holds for all of them. Raises UserError for features or prompts that do not fit the model."""
+    model = model_of(context.manifest)
+    anatomy = anatomy_of(model)
+    known = [(card, said) for card in cards if (said := ids.parse(card["feature_id"])) is not None]
+    if not known:
+        raise UserError(
+            "none of the report's features can be found in a model", "hidden dimensions are written as L2:D95, latents as SAE:L2:F417"
+        )
+    given = {name: getattr(params, name) for name in ("prompts", "features", "sae", "directions")}
+    asked = _features.FeatureParams.model_validate({"criterion": "the report's", **given})
+    spaces = spaces_of(asked, sorted({said.layer for _, said in known}), anatomy, model.device)
+    places = {name: (space, index) for space in spaces for index, name in enumerate(space.names)}
+    kept = [card for card, _ in known if card["feature_id"] in places]
+    if not kept:
+        raise UserError(f"none of the report's features is among the model's, such as {next(iter(places))!r}", "is params.features right?")
+    if len(kept) < len(cards):
+        yield Warned(
+            f"{len(cards) - len(kept)} of {len(cards)} features are not among the model's {params.features} features: no attribution"
+        )
+    prompts = _features.prompts_of(str(params.prompts))
+    positives = [prompt for prompt in prompts if prompt.score > 0.5][: params.most_prompts]
+    negatives = [prompt for prompt in prompts if prompt.score <= 0.5]
+    negatives = negatives[:: max(1, len(negatives) // params.most_prompts)][: params.most_prompts]
+    if not positives or not negatives:
+        raise UserError(f"{len(positives)} positive and {len(negatives)} negative prompts", "one of each is the least")
+    bench, warnings = bench_of(model, anatomy, positives + negatives, params.metric, params.answers, 64)
+    for warning in warnings:
+        yield Warned(warning)
+    yield Phase("attributing", f"{len(kept)} features on {len(positives)} prompts")
+    features = [_feature(*places[card["feature_id"]], bench, len(positives)) for card in kept]
+    batches = [_batch(bench, range(start, min(start + 32, len(positives)))) for start in range(0, len(positives), 32)]
+    total = (len(features) + 1) * len(batches)
+    estimate = np.zeros((len(features), len(features) + 1))  # source, target
+    done = 0
+    for batch in batches:
+        for target, found in enumerate(attribution.weights(anatomy, features, batch)):
+            estimate[:, target] += found.double().numpy() / len(positives)
+            done += 1
+            yield Progress(done, total, "targets", None)
+            _obey(context)
+    pairs = sorted(zip(*np.nonzero(estimate), strict=True), key=lambda pair: -abs(estimate[pair]))[: params.edges]
+    checked = list(dict.fromkeys(int(source) for source, _ in pairs[: params.exact]))
+    yield Phase("taking features away", f"{len(checked)} sources of the {min(params.exact, len(pairs))} strongest edges")
+    clean, removed = torch.zeros(len(features) + 1), {source: torch.zeros(len(features) + 1) for source in checked}
+    for batch in batches:
+        clean += attribution.exact(anatomy, features, batch, None)
+        for number, source in enumerate(checked):
+            removed[source] += attribution.exact(anatomy, features, batch, source)
+            yield Progress(number + 1, len(checked), "sources", None)
+            _obey(context)
+    effect = {source: ((clean - values) / len(positives)).tolist() for source, values in removed.items()}
+    names = [graph.CRITERION, *(graph.node_id(card) for card in kept)]
+    edges = [
+        {
+            **{"source": names[1 + source], "target": names[target], "type": "attribution", "attribution": float(estimate[source, target])},
+            "exact": effect[source][target] if source in effect else None,
+        }
+        for source, target in pairs
+    ]
+    both = [(edge["attribution"], edge["exact"]) for edge in edges if edge["exact"] is not None]
+    return edges, {"attribution": len(edges), "checked": len(both), "correlation_with_exact": _correlation(both), "prompts": len(positives)}
+
+
+def _feature(space: Space, index: int, bench: Bench, positives: int) -> Feature:
+    """A feature as attribution takes it. Absent is 0 for a latent; for others, never 0, their mean on the negatives' last tokens."""
+    clean_PD = bench.clean(space.layer)
+    absent = 0.0 if space.dictionary is not None else float(space.read(clean_PD[positives:])[:, index].mean())
+
+    def read(x: Tensor) -> Tensor:
+        return space.read(x)[..., index].float()
+
+    return Feature(space.layer, read, space.direction(index, clean_PD.shape[1], clean_PD.device).float(), absent)
+
+
+def _batch(bench: Bench, rows: Sequence[int]) -> Prompts:
+    last = bench.tokens.last[list(rows)]
+
+    def metric(logits: Tensor) -> Tensor:
+        return torch.stack([bench.score(row, bench.answers[place]) for row, place in zip(logits, rows, strict=True)])
+
+    return Prompts(bench.tokens.ids[list(rows)][:, : int(last.max()) + 1], last, metric)
+
+
+def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    if len(pairs) < 3:
+        return None
+    found = float(np.corrcoef(np.array(pairs).T)[0, 1])
+    return found if np.isfinite(found) else None
+
+
+def _obey(context: Context) -> None:
+    while (order := context.poll()) == "pause":
+        time.sleep(0.1)
+    if order == "stop":
+        raise Interrupted

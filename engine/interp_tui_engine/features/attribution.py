@@ -1,0 +1,108 @@
+"""How much one feature brings about another, or a metric of the answer: gradient × activation, and exactly, by taking the feature away.
+
+    weight(f → t) = mean over prompts of Σ_p (a_f(x_p) − b_f) ⟨∂t/∂x_p, d_f⟩     first order, one backward pass a target
+    exact(f → t)  = mean over prompts of t(x) − t(x with a_f := b_f at every p)    one forward pass a source
+
+x_p is the residual stream after f's layer at position p, a_f reads f there, d_f is what f writes, b_f its value where it is absent. Targets
+are taken at the last token: the metric, or the value of a feature of a later layer. The error of a dictionary stays as it is. Cf. sparse
+feature circuits (Marks et al. 2024, arXiv 2403.19647).
+
+Legend: B prompts, P positions, D width, F features, T targets (the metric, then the features).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..sites.anatomy import Anatomy
+from ..sites.hooks import Edit, edited, reading
+from ..sites.site import Site
+
+Read = Callable[[Float[Tensor, "*rows D"]], Float[Tensor, "*rows"]]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature: the layer after which it stands, how it is read, what it writes, and its value where it is absent."""
+
+    layer: int
+    read: Read
+    writes: Float[Tensor, " D"]
+    absent: float
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts as one batch, padded on the right, and the metric of each one's logits."""
+
+    ids: Int[Tensor, "B P"]
+    last: Int[Tensor, " B"]
+    metric: Callable[[Float[Tensor, "B V"]], Float[Tensor, " B"]]
+
+    @property
+    def real(self) -> Bool[Tensor, "B P"]:
+        return torch.arange(self.ids.shape[1], device=self.ids.device) <= self.last[:, None]
+
+
+def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts) -> Iterator[Float[Tensor, " F"]]:
+    """For each target in turn, the weights of all features, summed over prompts; 0 where a feature does not come before the target."""
+    layers = sorted({feature.layer for feature in features})
+    leaves: dict[int, Tensor] = {}
+
+    def leaf(layer: int) -> Callable[[Tensor], Tensor]:
+        def add(value: Tensor) -> Tensor:
+            leaves[layer] = torch.zeros_like(value, requires_grad=True)
+            return value.detach() + leaves[layer] if layer == layers[0] else value + leaves[layer]
+
+        return add
+
+    with torch.enable_grad():
+        found, stream = _targets(anatomy, features, prompts, [Edit(Site("resid_post", layer), leaf(layer)) for layer in layers])
+    for place, target in enumerate(found):
+        before = [layer for layer in layers if place == 0 or layer < features[place - 1].layer]
+        result = torch.zeros(len(features))
+        if before and target.requires_grad:
+            gradients = torch.autograd.grad(target.sum(), [leaves[layer] for layer in before], retain_graph=True, allow_unused=True)
+            by_layer = dict(zip(before, gradients, strict=True))
+            for index, feature in enumerate(features):
+                gradient_BPD = by_layer.get(feature.layer)
+                if gradient_BPD is not None:
+                    with torch.no_grad():
+                        away_BP = (feature.read(stream[feature.layer]) - feature.absent) * prompts.real
+                        result[index] = float((away_BP * (gradient_BPD.float() @ feature.writes)).sum())
+        yield result
+
+
+def exact(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, source: int | None) -> Float[Tensor, " T"]:
+    """All targets summed over prompts, with the `source` taken away at every position, or with all as it is (None)."""
+    edits = []
+    if source is not None:
+        feature, real = features[source], prompts.real
+
+        def remove(value: Tensor) -> Tensor:
+            away_BP = (feature.absent - feature.read(value)) * real
+            return value + (away_BP[..., None] * feature.writes).to(value.dtype)
+
+        edits = [Edit(Site("resid_post", feature.layer), remove)]
+    with torch.no_grad():
+        found, _ = _targets(anatomy, features, prompts, edits)
+        return torch.stack([target.sum() for target in found]).float().cpu()
+
+
+def _targets(
+    anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, edits: Sequence[Edit]
+) -> tuple[list[Float[Tensor, " B"]], dict[int, Float[Tensor, "B P D"]]]:
+    layers = sorted({feature.layer for feature in features} | {anatomy.num_layers - 1})
+    sites = [Site("resid_post", layer) for layer in layers]
+    with edited(anatomy, edits), reading(anatomy, sites) as values:
+        anatomy.body(input_ids=prompts.ids, use_cache=False)
+    stream = {layer: values[site] for layer, site in zip(layers, sites, strict=True)}
+    rows = torch.arange(len(prompts.ids), device=prompts.ids.device)
+    at_last = {layer: value[rows, prompts.last] for layer, value in stream.items()}
+    logits = anatomy.unembed(at_last[anatomy.num_layers - 1]).float()
+    return [prompts.metric(logits), *(feature.read(at_last[feature.layer]) for feature in features)], stream

@@ -1,0 +1,126 @@
+"""Attribution: gradient × activation against differences by hand, the exact check against interventions done otherwise, and its edges."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from interp_tui_engine import atomic
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.features.attribution import Feature, Prompts, exact, weights
+from interp_tui_engine.models.load import load_model
+from interp_tui_engine.models.loaded import LoadedModel
+from interp_tui_engine.sites.anatomy import Anatomy, anatomy_of
+from interp_tui_engine.sites.hooks import Edit, activations
+from interp_tui_engine.sites.site import Site
+
+TINY = {"model": {"source": "builtin:tiny"}}
+IDS = torch.tensor([[5, 9, 200, 31, 7], [11, 90, 14, 14, 14]])
+LAST = torch.tensor([4, 2])
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return load_model("builtin:tiny")
+
+
+def features(width: int) -> list[Feature]:
+    generator = torch.Generator().manual_seed(1)
+
+    def one(layer: int) -> Feature:
+        direction = torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0)
+        return Feature(layer, lambda x: x.float() @ direction, direction, 0.1)
+
+    return [one(0), one(1), one(1), one(3)]
+
+
+def prompts() -> Prompts:
+    return Prompts(IDS, LAST, lambda logits: logits[:, 17] - logits[:, 40])
+
+
+def by_hand(anatomy: Anatomy, found: list[Feature], source: int, share: float) -> Tensor:
+    """Targets summed over prompts with a share of the source's value taken away at each real position."""
+    feature = found[source]
+    real = torch.arange(IDS.shape[1]) <= LAST[:, None]
+
+    def remove(value: Tensor) -> Tensor:
+        away = (feature.read(value) - 0.1) * real
+        return value - share * away[..., None] * feature.writes
+
+    layers = [Site("resid_post", layer) for layer in range(4)]
+    values = activations(anatomy, IDS, layers, [Edit(Site("resid_post", feature.layer), remove)] if share else [])
+    at_last = {site.layer: value[torch.arange(2), LAST] for site, value in values.items()}
+    logits = anatomy.unembed(at_last[3])
+    return torch.stack([(logits[:, 17] - logits[:, 40]).sum(), *(other.read(at_last[other.layer]).sum() for other in found)]).detach()
+
+
+def test_weights_are_slopes_and_exact_is_the_difference(model: LoadedModel) -> None:
+    anatomy = anatomy_of(model)
+    found = features(anatomy.d_model)
+    estimate = torch.stack(list(weights(anatomy, found, prompts())), dim=1)  # (source, target)
+    clean = exact(anatomy, found, prompts(), None)
+    torch.testing.assert_close(clean, by_hand(anatomy, found, 0, 0.0), rtol=1e-4, atol=1e-4)
+    for source, feature in enumerate(found):
+        torch.testing.assert_close(exact(anatomy, found, prompts(), source), by_hand(anatomy, found, source, 1.0), rtol=1e-4, atol=1e-4)
+        step = 0.02
+        slope = (by_hand(anatomy, found, source, -step) - by_hand(anatomy, found, source, step)) / (2 * step)
+        later = torch.tensor([True, *(other.layer > feature.layer for other in found)])
+        # a central difference is off by step²/6 of the third derivative, and by rounding of 1e-6 of the values over the step
+        torch.testing.assert_close(estimate[source][later], slope[later], rtol=0.02, atol=2e-3)
+        assert not estimate[source][~later].any(), "nothing acts on its own layer or an earlier one"
+    assert all(parameter.grad is None for parameter in model.module.parameters()), "gradients are of activations alone"
+
+
+def test_padding_plays_no_part(model: LoadedModel) -> None:
+    anatomy = anatomy_of(model)
+    found = features(anatomy.d_model)
+    alone = [Prompts(IDS[i : i + 1, : LAST[i] + 1], LAST[i : i + 1], prompts().metric) for i in range(2)]
+    together = torch.stack(list(weights(anatomy, found, prompts())))
+    apart = sum(torch.stack(list(weights(anatomy, found, one))) for one in alone)
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
+
+
+def report(folder: Path, names: list[str]) -> str:
+    fingerprint: dict[str, Any] = {"activation_signature": [], "decoder_signature": [], "text_vector": [], "causal_vector": []}
+    cards = [
+        {"feature_id": name, "model": "builtin:tiny", "layer": int(name[1]), "label": name, "fingerprint": fingerprint} for name in names
+    ]
+    atomic.write_json(folder / "report.json", {"model": "builtin:tiny", "criterion": {"text": "a capital"}, "cards": cards})
+    return str(folder / "report.json")
+
+
+def test_the_graph_has_checked_edges_to_features_and_to_the_criterion(run_kind: Any, tmp_path: Path) -> None:
+    given = {"report": report(tmp_path, ["L1:D95", "L2:D95", "L3:D30", "L2:D7"]), "prompts": "builtin:capital", "most_prompts": 8}
+    result, _, folder = run_kind("attribution_graph", tables=TINY, **given, exact=4)
+    graph = json.loads((folder.path / "graph.json").read_text())
+    edges = [edge for edge in graph["edges"] if edge["type"] == "attribution"]
+    assert {edge["target"] for edge in edges} >= {"criterion", "builtin:tiny:L3:D30"}
+    sizes = [abs(edge["attribution"]) for edge in edges]
+    assert sizes == sorted(sizes, reverse=True) and all(edge["exact"] is not None for edge in edges[:4])
+    assert result.values["prompts"] == 8 and "| gradient × activation | exact |" in result.report
+    assert "attribution" in (folder.path / "figures" / "graph.svg").read_text()
+    again, _, _ = run_kind("attribution_graph", tables=TINY, **given, exact=4)
+    assert again.digests == result.digests
+
+
+@pytest.mark.parametrize(
+    ("params", "tables", "said"),
+    [
+        ({"prompts": "builtin:capital"}, None, "model: is missing; params.prompts are run on it"),
+        ({"prompts": "builtin:capitol"}, TINY, "did you mean builtin:capital"),
+        ({"prompts": "builtin:capital", "features": "sae"}, TINY, "params.sae: is missing"),
+        ({"sae": "x"}, TINY, "params.sae: is given, but there are no params.prompts"),
+        ({"prompts": "builtin:capital", "names": ["L9:D1"]}, TINY, "L9"),
+        ({"prompts": "builtin:capital", "names": ["L2:D500"]}, TINY, "none of the report's features is among the model's"),
+    ],
+)
+def test_what_cannot_be_attributed_is_said(run_kind: Any, tmp_path: Path, params: dict[str, Any], tables: Any, said: str) -> None:
+    params = dict(params)
+    names = params.pop("names", ["L2:D95"])
+    with pytest.raises(UserError, match=said):
+        run_kind("attribution_graph", tables=tables, report=report(tmp_path, names), **params)
