@@ -132,12 +132,13 @@ class Crew:
         _, worst = those[0]
         if state == "interrupted" or refused:  # the same is true of all
             return Ended(state, worst.exit, {})
-        devices = self.devices
-        said = "; ".join(
-            f"shard {worker.shard} ({self.shares[worker.shard].what} on {devices[worker.shard]}): {end.exit['reason']}"
-            for worker, end in those
-        )
+        devices, by_reason = self.devices, dict[str, list[str]]()
+        for worker, end in those:
+            who = f"shard {worker.shard} ({self.shares[worker.shard].what} on {devices[worker.shard]})"
+            by_reason.setdefault(str(end.exit["reason"]), []).append(who)
+        said = "; ".join(f"{', '.join(who)}: {reason}" for reason, who in by_reason.items())
         count = f"{len(those)} of {self.of} workers {'failed' if state == 'failed' else 'died'}"
-        advice = f"{worst.exit['advice']}; " if state == "failed" and worst.exit.get("advice") else ""
-        advice += "resume does what is missing, from its last checkpoint; what the others did is kept" if state == "crashed" else RESUME
+        advice = "resume does what is missing, from its last checkpoint; what the others did is kept"
+        if state == "failed":  # it said itself what would help
+            advice = str(worst.exit.get("advice") or RESUME)
         return Ended(state, {**worst.exit, "reason": f"{count}: {said}", "advice": advice}, {})

@@ -136,6 +136,8 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
     clock = Clock(len(mine), config.num_sgld_steps * config.num_chains)
     for place, name in enumerate(mine):
         index, restriction = list(todo).index(name), todo[name]
+        if context.share and (full := whole_of(context)) and not full.healthy:
+            raise _hopeless(full)  # nothing to compare the parts with
         ended = context.checkpoint_path / f"{slug(name)}.json"
         known = atomic.read_json(ended)
         if isinstance(known, dict):
@@ -148,9 +150,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
         if not part.healthy:
             why = next(iter(part.failed.values()), "")
             if name == FULL:
-                raise RunFailed(
-                    f"all {part.chains} chains of the whole model failed: {why}", "lower lr, raise localization, or lower n_beta"
-                )
+                raise _hopeless(part)
             if not context.joined:  # else whoever sampled it has said so
                 yield Warned(f"restriction {name}: all chains failed ({why}); it is left out")
         parts.append(part)
@@ -168,10 +168,15 @@ def _share_of(context: Context, names: list[str]) -> list[str]:
     return names if share is None or share.work is None else names[share.work["from"] :: share.work["every"]]
 
 
-def whole_is_sampled(context: Context) -> bool:
-    """Whether the unrestricted model's samples are there; the first worker makes them."""
+def _hopeless(whole: Part) -> RunFailed:
+    why = next(iter(whole.failed.values()), "")
+    return RunFailed(f"all {whole.chains} chains of the whole model failed: {why}", "lower lr, raise localization, or lower n_beta")
+
+
+def whole_of(context: Context) -> Part | None:
+    """How the sampling of the unrestricted model ended, which is the first worker's to do; None before."""
     known = atomic.read_json(context.folder.shard(0) / "checkpoint" / f"{slug(FULL)}.json")
-    return isinstance(known, dict) and Part(**known).healthy
+    return Part(**known) if isinstance(known, dict) else None
 
 
 class Clock:

@@ -17,7 +17,7 @@ from ..estimators.susceptibilities import Baseline, Response, assemble, baseline
 from ..events import ArrayWritten, Event, Metrics, Phase
 from ..heat_figure import heatmap_svg
 from ..samplers.store import digests, open_samples
-from ._restrictions_run import FULL, Part, Sampled, slug, store_path, whole_is_sampled
+from ._restrictions_run import FULL, Part, Sampled, slug, store_path, whole_of
 from ._tokens import quoted, write_tokens
 from .context import Context
 from .susceptibilities import Params
@@ -45,7 +45,7 @@ class Responses:
         """Read the part's samples, once the whole model's are there: the others are compared with it."""
         if part.name != FULL:
             self._waiting.append((index, part))
-        if self.base is None and (part.name == FULL or whole_is_sampled(self._context)):
+        if self.base is None and (part.name == FULL or whole_of(self._context)):
             samples, sampling = open_samples(store_path(self._context, FULL)).dataset, obs_id(self._params.sampling_data)
             self.base = baseline(samples, sampling, sorted(probes_of(samples, sampling, None, self._params.include_sampling_data)))
         while self.base is not None and self._waiting:

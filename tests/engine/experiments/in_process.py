@@ -26,7 +26,7 @@ def shared_out(path: Path, tables: dict[str, Any], workers: int) -> tuple[catalo
     """Run the kind here as several workers on the CPU would, the last one first, and join them; events by worker, the joining one last."""
     compute = tables.get("compute", {}) | {"devices": ["cpu"] * workers}
     request = manifest.resolve(tables | {"compute": compute})
-    kind, folder = catalog.get(request.kind), RunFolder.create(path)
+    kind, folder = catalog.get(request.kind), RunFolder(path) if path.exists() else RunFolder.create(path)
     assert kind.sharing is not None
     *dealt, join = shares.deal(folder, portions_of(request))
     said: list[list[Any]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ import zarr
 from in_process import in_process, shared_out
 
 from interp_tui_engine import manifest, supervisor
+from interp_tui_engine.errors import RunFailed
 from interp_tui_engine.events import Metrics, Phase, Stamped, Warned, finite
 from interp_tui_engine.runfolder import RunFolder
 
@@ -117,6 +119,24 @@ def test_parts_of_two_workers_are_those_of_one_and_show_as_they_come(tmp_path: P
     assert cases == [["embed"], [], [], ["l0h1", "l3 mlp + l2h0", "embed"]], "what ended before the whole model did is told of at the join"
     warned = [e.message for e in before if isinstance(e, Warned)]
     assert warned and [e.message for said in events for e in said if isinstance(e, Warned)] == warned, "what concerns all is said once"
+
+
+def test_no_part_is_sampled_once_the_whole_model_has_failed(tmp_path: Path) -> None:
+    tables = PARTS | {"compute": {"chains": "serial", "threads": 1}}
+    folder = RunFolder.create(tmp_path / "run")
+    (folder.shard(0) / "checkpoint").mkdir(parents=True)
+    failed = {
+        "name": "full",
+        "parameters": 1,
+        "chains": 2,
+        "failed": {"0": "step 1: hot", "1": "step 2: hot"},
+        "rhat": None,
+        "seconds": 1.0,
+    }
+    (folder.shard(0) / "checkpoint" / "full.json").write_text(json.dumps(failed))
+    with pytest.raises(RunFailed, match="all 2 chains of the whole model failed: step 1: hot"):
+        shared_out(folder.path, tables, 2)
+    assert not (folder.path / "samples").exists()
 
 
 def test_influence_from_two_workers_is_that_of_one(tmp_path: Path) -> None:

@@ -177,13 +177,11 @@ def _listed(values: list[Any]) -> str:
 
 def _workers(status: Status) -> None:
     """How each worker's share stands, of a run that several share."""
-    from ..numbers import number
-
     if status.shards:
         out()
         rows = [("worker", "device", "state", "done", "what")]
         for row in status.shards:
-            done = f"{number(row.get('done'))}/{number(row.get('total'))}"
+            done = "/".join(f"{n:,.0f}" if isinstance(n := row.get(key), (int, float)) else "-" for key in ("done", "total"))
             rows.append((str(row.get("shard")), str(row.get("device")), str(row.get("state")), done, str(row.get("what"))))
         for line in columns(rows, right=(0, 3)):
             out(line)
