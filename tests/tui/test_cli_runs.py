@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,21 @@ def test_strangers_are_no_runs(cli: Cli, tmp_path: Path) -> None:
         assert answer.code == 2 and "holds no manifest.toml" in answer.err
         assert cli(command, "nothing-like-it").code == 2
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_show_says_how_each_workers_share_stands(cli: Cli, make_run: MakeRun) -> None:
+    run = make_run("a")
+    rows = [
+        {"shard": 0, "what": "chains 0-1", "device": "cuda:0", "state": "done", "pid": None, "done": 40.0, "total": 40.0},
+        {"shard": 1, "what": HOSTILE, "device": "cuda:1", "state": "crashed", "done": None},
+    ]
+    run.write_status(replace(run.status(), shards=tuple(rows)))
+    answer = cli("show", "a")
+    lines = answer.out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.split()[:2] == ["worker", "device"])
+    assert lines[at + 1].split() == ["0", "cuda:0", "done", "40/40", "chains", "0-1"]
+    assert "crashed" in lines[at + 2] and "\x1b" not in answer.out
+    assert json.loads(cli("show", "a", "--json").out)["status"]["shards"][0]["device"] == "cuda:0"
 
 
 def test_hostile_runs_are_shown_as_text(cli: Cli, make_run: MakeRun, runs_root: Path) -> None:
