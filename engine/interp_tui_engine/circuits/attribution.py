@@ -11,16 +11,14 @@ the model is linear between the two runs, and to be checked against exact patchi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..sites.hooks import Edit, edited
 from ..sites.site import Site
+from .methods import Estimate
 from .nodes import Behaviour, Node, Prepared, output_of
-
-Estimate = Literal["eap", "eap_ig", "eap_ig_activations"]
 
 
 def attribution(behaviour: Behaviour, method: Estimate, *, steps: int) -> dict[Node, float]:

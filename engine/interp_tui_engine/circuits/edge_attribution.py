@@ -19,10 +19,10 @@ from torch import Tensor
 
 from ..sites.hooks import Edit, eager_attention
 from ..sites.site import Site
-from .attribution import Estimate
 from .edge_run import EdgeRun
 from .edges import EdgeBehaviour
 from .graph import EMBED, Graph
+from .methods import Estimate
 from .nodes import output_of
 
 GRAPH_BYTES = 512 << 20

@@ -12,7 +12,8 @@ a search over nodes keeps (scope = 'nodes', which bounds the work on large model
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, final
+from difflib import get_close_matches
+from typing import Any, final, get_args
 
 import torch
 from jaxtyping import Float
@@ -27,10 +28,9 @@ from .circuit import Circuit, circuit_of_edges, circuit_of_nodes
 from .edge_attribution import edge_attribution
 from .edges import EdgeBehaviour, can_be_split
 from .graph import Mask
-from .nodes import Ablation, Behaviour, Example, Node
+from .methods import Ablation, Method, Scope, no_gradient
+from .nodes import Behaviour, Example, Node
 
-Method = Literal["acdc", "eap", "eap_ig", "eap_ig_activations"]
-Scope = Literal["nodes", "all"]
 BENEATH = 0.1
 """Share of the threshold below which an estimate is believed: what is missed here is never looked at again."""
 STEPS = 5
@@ -77,6 +77,13 @@ class CircuitFinder:
     ) -> None:
         from ..sites.cache import ActivationCache
 
+        for name, value, choices in (("method", method, Method), ("ablation", ablation, Ablation), ("scope", scope, Scope)):
+            if value not in get_args(choices):
+                guess = get_close_matches(str(value), get_args(choices), 1)
+                meant = f"did you mean {guess[0]!r}? " if guess else ""
+                raise UserError(f"there is no {name} {value!r}", f"{meant}choose from {', '.join(get_args(choices))}")
+        if not 0 < threshold < 1:
+            raise UserError(f"threshold is {threshold}", "give the share of the behaviour that a part must carry, between 0 and 1")
         cache = ActivationCache(model, tokenizer)
         self.anatomy: Anatomy = cache.anatomy
         self.tokenizer = cache.tokenizer
@@ -100,6 +107,8 @@ class CircuitFinder:
         if len(clean_inputs) != len(corrupt_inputs) or not clean_inputs:
             raise UserError(f"{len(clean_inputs)} clean and {len(corrupt_inputs)} corrupt inputs", "give as many of both, at least one")
         examples = [self._example(i, clean_inputs, corrupt_inputs, answers, counterfactuals) for i in range(len(clean_inputs))]
+        if said := no_gradient(self.method, target_metric):
+            raise UserError(said, "use target_metric = 'logit_diff', or method = 'acdc'")
         return self.find(Behaviour(self.anatomy, examples, target_metric, self.ablation), with_edges=with_edges)
 
     def find(self, behaviour: Behaviour, *, with_edges: bool) -> Circuit:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -23,8 +23,8 @@ from ..sites.answers import Answer, Metric, metric_of
 from ..sites.fork import Fork, Patch, record
 from ..sites.hooks import activations
 from ..sites.site import Site
+from .methods import Ablation
 
-Ablation = Literal["interchange", "mean", "zero"]
 Node = Site
 """A head, Site('z', layer, head), or an MLP, Site('mlp_out', layer)."""
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..catalog import Group, Result
+from ..circuits.methods import Estimate
 from ..errors import Problem
 from ..events import Event, Phase
 from ..manifest import Manifest
@@ -26,7 +27,7 @@ SHOWN = 500
 class Params(_pairs.PairParams):
     """Which pairs, which estimate, of which parts, and how many to check it on."""
 
-    method: Literal["eap", "eap_ig", "eap_ig_activations"] = Field(
+    method: Estimate = Field(
         "eap_ig", description="the clean run's gradient, or its mean on the way from corrupt inputs, or from each part's corrupt output"
     )
     level: Literal["node", "edge"] = Field("node", description="estimate heads and MLPs, or every edge between them")

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from ..catalog import Estimate, Group, Result
+from ..circuits.methods import Ablation, Method, Scope, no_gradient
 from ..errors import Problem
 from ..events import Artifact, Event, Metrics
 from ..manifest import Manifest
@@ -42,12 +43,10 @@ ROLE_LENGTH = 24
 class Params(_pairs.PairParams):
     """Which behaviour, how it is taken apart, and how much a part must matter to stay."""
 
-    method: Literal["acdc", "eap", "eap_ig", "eap_ig_activations"] = Field(
-        "acdc", description="cut part by part, or first leave out what gradients hold for nothing"
-    )
+    method: Method = Field("acdc", description="cut part by part, or first leave out what gradients hold for nothing")
     level: Literal["node", "edge"] = Field("edge", description="a circuit of heads and MLPs, or of the edges between them")
-    scope: Literal["nodes", "all"] = Field("nodes", description="acdc looks for edges among the nodes it keeps first, or among all")
-    ablation: Literal["interchange", "mean", "zero"] = Field("interchange", description="what takes the place of what is cut")
+    scope: Scope = Field("nodes", description="acdc looks for edges among the nodes it keeps first, or among all")
+    ablation: Ablation = Field("interchange", description="what takes the place of what is cut")
     threshold: float = Field(0.02, gt=0, lt=1, description="share of the behaviour a part must carry to stay")
     steps: int = Field(5, ge=1, le=200, description="points along the way, for integrated gradients")
     most_edges: int = Field(1000, ge=1, description="edges with the strongest estimates to try exactly")
@@ -61,14 +60,9 @@ def check(manifest: Manifest) -> list[Problem]:
         problems.append(
             Problem("params.long_answers", "a circuit is found for one next token; use 'first'", value="sequence", suggestion="first")
         )
-    method, metric = getattr(manifest.params, "method", "acdc"), manifest.params.metric
-    if method != "acdc" and metric == "rank":
-        problems.append(
-            Problem("params.metric", "'rank' has no gradient to estimate from; use 'logit_diff'", value="rank", suggestion="logit_diff")
-        )
-    if method == "eap" and metric == "kl":
-        said = "the gradient of 'kl' is 0 in the clean run, from which eap takes it; use method = 'eap_ig', or 'logit_diff'"
-        problems.append(Problem("params.metric", said, value="kl", suggestion="logit_diff"))
+    metric = manifest.params.metric
+    if said := no_gradient(getattr(manifest.params, "method", "acdc"), metric):
+        problems.append(Problem("params.metric", f"{said}; use 'logit_diff'", value=metric, suggestion="logit_diff"))
     return problems
 
 

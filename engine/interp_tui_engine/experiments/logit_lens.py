@@ -80,9 +80,9 @@ def estimate(manifest: Manifest) -> Estimate:
     flops, memory, notes = 8 * size.parameters * (len(params.prompt) // 3 + 1), _cost.BASE_BYTES + 6 * size.parameters, size.notes
     spec = manifest.data.get(params.data)
     if params.lens == "tuned" and params.tuned_from is None and spec is not None:
-        # a step runs the model once, and for every layer an unembedding forward and back, which in small models is half of all parameters
+        # a step runs the model once, and for every layer an unembedding forward and back, about a quarter of all parameters
         layers = max(4, round(size.parameters**0.18))
-        flops += params.fit_steps * params.fit_batch * (spec.context + 1) * size.parameters * (2 + 3 * layers)
+        flops += params.fit_steps * params.fit_batch * (spec.context + 1) * size.parameters * (2 + 1.5 * layers)
         memory += 8 * size.parameters + 12 * params.fit_batch * (spec.context + 1) * 50_000
         notes = (*notes, "a tuned lens unembeds every layer at each step: fewer, shorter rows make it faster")
     return Estimate(_cost.seconds(flops), memory, 1 << 20, notes)

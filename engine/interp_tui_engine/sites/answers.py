@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from ..errors import UserError
 
 MetricName = Literal["logit_diff", "logit", "prob", "logprob", "kl", "rank"]
 METRICS: tuple[str, ...] = get_args(MetricName)
@@ -30,7 +33,7 @@ Metric = Callable[[Float[Tensor, "*rows vocab"]], Float[Tensor, "*rows"]]
 
 
 def metric_of(name: str, answer: Answer, clean_logits: Float[Tensor, " vocab"]) -> Metric:
-    """The metric of that name for an answer; `clean_logits` are what KL divergences are measured from."""
+    """The metric of that name for an answer; `clean_logits` are what KL is measured from. Raises UserError for a name that is none."""
     match name:
         case "logit_diff":
             return lambda logits: logit_diff(logits, answer)
@@ -44,7 +47,8 @@ def metric_of(name: str, answer: Answer, clean_logits: Float[Tensor, " vocab"]) 
             return lambda logits: kl(clean_logits, logits)
         case "rank":
             return lambda logits: rank(logits, answer.right).float()
-    raise AssertionError(f"no metric {name!r}")
+    guess = get_close_matches(name, METRICS, 1)
+    raise UserError(f"there is no metric {name!r}", f"{f'did you mean {guess[0]!r}? ' if guess else ''}choose from {', '.join(METRICS)}")
 
 
 def set_logit(logits: Float[Tensor, "*rows vocab"], tokens: Sequence[int]) -> Float[Tensor, "*rows"]:

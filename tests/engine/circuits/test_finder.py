@@ -165,3 +165,16 @@ def test_the_finder_speaks_of_heads_and_refuses_what_has_no_circuit():
     assert circuit.faithfulness > 0.8 and 0 < len(circuit.nodes) < 12
     with pytest.raises(UserError, match="as many of both"):
         CircuitFinder(model).find_circuit(["a"], [])
+    with pytest.raises(UserError, match="no metric 'logit_dif'\n  did you mean 'logit_diff'"):
+        CircuitFinder(model).find_circuit(["The capital of France is"], ["The capital of Japan is"], target_metric="logit_dif")
+    with pytest.raises(UserError, match="'rank' has no gradient"):
+        CircuitFinder(model, method="eap_ig").find_circuit(["The capital of France is"], ["The capital of Japan is"], target_metric="rank")
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [({"method": "acd"}, "did you mean 'acdc'"), ({"ablation": "mad"}, "interchange, mean, zero"), ({"threshold": 2}, "between 0 and 1")],
+)
+def test_settings_that_are_none(settings, said):
+    with pytest.raises(UserError, match=said):
+        CircuitFinder(tiny_family("llama"), tokenizer=object(), **settings)
