@@ -20,6 +20,7 @@ import numpy as np
 
 from . import machine
 from .figures import Figure, of_rounds, ratio
+from .passes_work import FOLDER, MODEL
 from .side import ROOT, SCRATCH, Side
 
 PEERS = {"nnsight": ("nnsight==0.8.1", "gguf", "accelerate"), "transformer_lens": ("transformer-lens==4.3.0", "gguf", "accelerate")}
@@ -98,7 +99,20 @@ def _log_softmax(logits: list[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(x - np.log(np.exp(x).sum()))
 
 
+def _unpack() -> None:
+    """Write the model's weights and tokenizer as transformers saves them, unless they are there."""
+    if (FOLDER / "config.json").exists():
+        return
+    from interp_tui_engine.models.load import load_model
+
+    model = load_model(MODEL, device="cpu")
+    assert model.tokenizer is not None
+    model.tokenizer.save_pretrained(FOLDER)
+    model.module.save_pretrained(FOLDER)  # type: ignore[operator]
+
+
 def _sides(stack: ExitStack) -> tuple[Side, dict[str, Side]]:
+    _unpack()
     ours = stack.enter_context(Side("passes-ours", Path(sys.executable), "tests.bench.passes_ours"))
     peers = {name: stack.enter_context(Side(name, _python(name), f"tests.bench.passes_{name}")) for name in PEERS}
     for side in (ours, *peers.values()):

@@ -107,7 +107,7 @@ class SteerTextView(RunView):
         prompt = clean(str(told.get("prompt")), limit=2000)
         for name, title, tokens, other in (
             ("#before", "before", before_tokens, None),
-            ("#after", f"at {number(finite(after.get('strength')), 3)}", after_tokens, before_tokens),
+            ("#after", f"at {plain(after.get('strength'))}", after_tokens, before_tokens),
         ):
             text = Text(end="")
             text.append(f"{title}\n", muted)
@@ -129,7 +129,7 @@ class SteerTextView(RunView):
             if isinstance(point, Mapping):
                 effect = finite(point.get("effect"))
                 said = f"KL {number(finite(point.get('kl')), 3)} nats" + (f"   Δ log P {effect:+.3f}" if effect is not None else "")
-                facts.append(Fact(f"at {number(finite(point.get('strength')), 3)}", said))
+                facts.append(Fact(f"at {plain(point.get('strength'))}", said))
         return column(facts, colours)
 
 
@@ -146,15 +146,21 @@ def _tokens(told: Told, name: str) -> list[str]:
 def row(key: str, told: Told, after: Told) -> Row:
     """One prompt at one strength as a table row."""
     before, now = finite(told.get("before_logprob")), finite(after.get("after_logprob"))
-    gain = now - before if before is not None and now is not None else None
+    gain = round(now - before, 2) + 0.0 if before is not None and now is not None else None
     changed = _tokens(told, "before_tokens") != _tokens(after, "after_tokens")
     return Row(
         key,
         (
             Cell(clean(str(told.get("prompt")), limit=200)),
-            Cell(number(finite(after.get("strength")), 3)),
+            Cell(plain(after.get("strength"))),
             Cell(number(finite(after.get("kl")), 3)),
-            Cell("—" if gain is None else f"{gain:+.2f}", "muted" if gain is None else "good" if gain > 0 else "bad"),
+            Cell("—" if gain is None else f"{gain:+.2f}", "good" if (gain or 0) > 0 else "bad" if (gain or 0) < 0 else "muted"),
             Cell("".join(_tokens(after, "after_tokens")).strip() or "—", "accent" if changed else "muted"),
         ),
     )
+
+
+def plain(value: Any) -> str:
+    """A strength as it was written: 0.5, 2."""
+    found = finite(value)
+    return "—" if found is None else f"{found:g}"
