@@ -36,6 +36,7 @@ from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Command, RunFolder, S
 
 from .base import WorkScreen
 from .confirm import ConfirmScreen
+from .info import InfoScreen
 
 TICK = 0.2
 """Seconds between looks at the folder while nothing is behind."""
@@ -140,6 +141,10 @@ class RunScreen(WorkScreen):
     @on(RunView.Open)
     def _open_other(self, event: RunView.Open) -> None:
         self.workbench.open_run(event.folder, over=True)
+
+    @on(RunView.Told)
+    def _tell(self, event: RunView.Told) -> None:
+        self.app.push_screen(InfoScreen(event.title, event.text))
 
     @on(RunView.LookChanged)
     def _look_changed(self) -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.message import Message
 
 from interp_tui.numbers import headline_pairs, number
@@ -57,6 +58,13 @@ class RunView(Vertical, can_focus=True):
         def __init__(self, folder: RunFolder) -> None:
             super().__init__()
             self.folder = folder
+
+    class Told(Message):
+        """There is something to read over the screen, under a title."""
+
+        def __init__(self, title: str, text: Content) -> None:
+            super().__init__()
+            self.title, self.text = title, text
 
     def take(self, state: RunState, waiting: str) -> None:
         """Copy what is shown from `state`. `waiting` says, for a run that has nothing to show yet, what it is doing."""

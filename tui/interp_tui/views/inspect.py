@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from interp_tui.cross_links import links
 from interp_tui.feature_table import SORTS, FeatureTable, load
 from interp_tui.numbers import number
 from interp_tui.runstate import RunState
@@ -67,6 +69,7 @@ class InspectView(RunView):
         Binding("slash", "filter", "Filter", id="inspect.filter", key_display="/"),
         Binding("o", "sort(1)", "Sort", id="inspect.sort"),
         Binding("O", "sort(-1)", "Sort by the column before", show=False, id="inspect.sort.before", key_display="O"),
+        Binding("l", "links", "Links", id="inspect.links", tooltip="what other runs say of this feature's layer and texts"),
         Binding("escape", "clear", "Clear the filter", show=False, id="inspect.clear"),
     ]
 
@@ -169,6 +172,19 @@ class InspectView(RunView):
     def action_sort(self, by: int) -> None:
         self.sort = (self.sort + by) % len(SORTS)
         self.draw_tables()
+
+    @work(exclusive=True, group="links")
+    async def action_links(self) -> None:
+        """Show what other runs of the model say of the feature under the cursor."""
+        key = self.query_one(ListTable).key
+        card = self.table.cards.get(key) if self.table is not None and key is not None else None
+        if card is None or self.folder is None:
+            self.app.notify("this feature has no card" if self.table is not None else "its table is not there yet")
+            return
+        found = await asyncio.to_thread(links, self.folder, card)
+        lines = [Content("\n").join([Content.styled(one.title, "bold"), *(Content(f"  {line}") for line in one.lines)]) for one in found]
+        none = "No susceptibilities or bif run of this model is about its layer or its texts."
+        self.post_message(self.Told(clean(str(key), limit=60), Content("\n\n").join(lines) if lines else Content(none)))
 
     def on_resize(self) -> None:
         self.set_class(self.app.size.width >= WIDE, "-wide")
