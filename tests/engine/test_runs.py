@@ -12,9 +12,10 @@ import pytest
 import tomli
 import xarray as xr
 
-from interp_tui_engine import manifest, supervisor
+from interp_tui_engine import catalog, manifest, supervisor
 from interp_tui_engine.events import ChainFailed, Metrics, Stamped
-from interp_tui_engine.runfolder import EventTail, RunFolder
+from interp_tui_engine.experiments.context import Context
+from interp_tui_engine.runfolder import EventLog, EventTail, RunFolder
 
 REQUEST: dict[str, Any] = {
     "kind": "llc",
@@ -27,7 +28,7 @@ REQUEST: dict[str, Any] = {
         "n_beta": 10.0,
         "localization": 100.0,
         "num_chains": 2,
-        "num_draws": 12,
+        "num_draws": 250,
         "num_burnin_steps": 2,
         "batch_size": 4,
         "num_init_loss_batches": 2,
@@ -80,56 +81,41 @@ def test_a_finished_run_holds_all_it_promises(done: RunFolder) -> None:
         assert tables["provenance"][key]
 
 
-def test_its_manifest_runs_again_with_the_same_numbers(done: RunFolder, tmp_path: Path) -> None:
-    again = supervisor.prepare(manifest.load(done.manifest_path), tmp_path / "again")
-    assert supervisor.supervise(again).state == "done"
-    first, second = (tomli.loads(f.manifest_path.read_text())["result"]["sha256"] for f in (done, again))
-    assert first == second and "sampling_loss_micro" in first
-
-
-def test_stop_checkpoints_and_resume_gives_the_same_numbers(tmp_path: Path) -> None:
-    whole = supervisor.prepare(request(num_draws=150), tmp_path / "whole")
-    assert supervisor.supervise(whole).state == "done"
-    folder = supervisor.prepare(request(num_draws=150), tmp_path / "stopped")
-
-    def stop(stamped: Stamped) -> None:
-        if isinstance(stamped.event, Metrics) and stamped.event.series == "chains" and stamped.event.step > 0:
-            folder.send("stop")
-
-    status = supervisor.supervise(folder, stop)
-    assert status.state == "interrupted"
-    assert supervisor.supervise(folder).state == "done"
-    first, second = (tomli.loads(f.manifest_path.read_text())["result"]["sha256"] for f in (whole, folder))
-    assert first == second
-
-
-def test_pause_holds_the_run_until_resume(tmp_path: Path) -> None:
-    folder = supervisor.prepare(request(num_draws=200), tmp_path / "paused")
-    asked = threading.Event()
+def test_run_again_paused_and_stopped_and_resumed_it_has_the_same_numbers(done: RunFolder, tmp_path: Path) -> None:
+    """From the manifest that the first run left, through every order a run can be given that lets it live."""
+    folder = supervisor.prepare(manifest.load(done.manifest_path), tmp_path / "again")
+    asked, statuses = threading.Event(), []
 
     def pause(stamped: Stamped) -> None:
         if isinstance(stamped.event, Metrics) and stamped.event.series == "chains" and stamped.event.step > 0 and not asked.is_set():
             asked.set()
             folder.send("pause")
 
-    run = threading.Thread(target=supervisor.supervise, args=(folder, pause))
+    run = threading.Thread(target=lambda: statuses.append(supervisor.supervise(folder, pause)))
     run.start()
     try:
-        assert asked.wait(60)
-        deadline = time.monotonic() + 20
+        assert asked.wait(120)
+        deadline = time.monotonic() + 60
         while folder.status().state != "paused" and time.monotonic() < deadline:
             time.sleep(0.05)
         assert folder.status().state == "paused"
         held = -1.0  # steps under way when the pause came are finished first
-        while folder.status().done != held and time.monotonic() < deadline + 30:
+        while folder.status().done != held and time.monotonic() < deadline:
             held = folder.status().done
-            time.sleep(2.0)
+            time.sleep(1.5)
         assert folder.status().done == held < folder.status().total
         assert folder.status().state == "paused"
-    finally:
         folder.send("resume")
+        while folder.status().done == held and run.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert folder.status().done > held
+    finally:
+        folder.send("stop")
         run.join(120)
-    assert folder.status().state == "done"
+    assert statuses[0].state == "interrupted", "stopped before its end"
+    assert supervisor.supervise(folder).state == "done"
+    first, second = (tomli.loads(f.manifest_path.read_text())["result"]["sha256"] for f in (done, folder))
+    assert first == second and "sampling_loss_micro" in first
 
 
 def test_all_chains_failing_fails_the_run_with_advice(tmp_path: Path) -> None:
@@ -151,7 +137,13 @@ def test_a_missing_model_is_said_plainly(tmp_path: Path) -> None:
 def test_rows_with_control_characters_are_data_like_any_other(tmp_path: Path) -> None:
     text = "\x1b]52;c;aGk=\x07 [/b] \u202egnirts\u202c \x1b[31mred " * 40
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": text}) for _ in range(8)))
-    hostile = manifest.resolve(REQUEST | {"data": {"train": {"source": str(tmp_path / "rows.jsonl"), "context": 16, "rows": 16}}})
-    folder = supervisor.prepare(hostile, tmp_path / "hostile")
-    assert supervisor.supervise(folder).state == "done"
+    hostile = REQUEST | {"data": {"train": {"source": str(tmp_path / "rows.jsonl"), "context": 16, "rows": 16}}}
+    hostile["params"] = REQUEST["params"] | {"num_draws": 4}
+    folder = RunFolder.create(tmp_path / "hostile")
+    folder.shard(0).mkdir()
+    log = EventLog(folder.events_path)
+    for event in catalog.get("llc").run(Context(manifest.resolve(hostile), folder, 0, lambda: "go")):
+        log.append(event)
+    log.close()
     assert b"\x1b" not in folder.events_path.read_bytes(), "JSON escapes control characters"
+    assert events_of(folder)
