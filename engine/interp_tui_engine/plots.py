@@ -16,7 +16,7 @@ from .errors import UserError
 from .heat_figure import heatmap_svg
 
 if TYPE_CHECKING:
-    from .circuits.finder import Circuit
+    from .circuits.circuit import Circuit
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 96, 26, 22, 58
 SHOWN_EDGES = 60
