@@ -73,6 +73,7 @@ def test_the_wheel_holds_the_product_and_nothing_else(tmp_path: Path) -> None:
     for wanted in (
         "interp_tui/themes/dark.toml",
         "interp_tui/app.tcss",
+        "interp_tui/demo.toml",
         "interp_tui_engine/models/tiny/tokenizer.json",
         "interp_tui_engine/worker.py",
     ):
