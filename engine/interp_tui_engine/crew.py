@@ -88,6 +88,7 @@ class Crew:
             self._progress[shard] = event
             done, total = (sum(values) for values in zip(*((p.done, p.total) for p in self._progress.values()), strict=True))
             left = [p.eta_seconds for p in self._progress.values() if p.eta_seconds is not None and p.done < p.total]
+            total *= self.of / len(self._progress)  # who has not spoken yet has as much to do as the others
             return Progress(done, total, event.unit, max(left, default=None))
         return event if self._merge is None else self._merge(shard, event)
 

@@ -14,7 +14,7 @@ import pytest
 import tomli
 
 from interp_tui_engine import manifest, shares, supervisor
-from interp_tui_engine.crew import portions_of
+from interp_tui_engine.crew import Crew, portions_of
 from interp_tui_engine.events import Metrics, Progress, RunStarted, Stamped, Warned
 from interp_tui_engine.experiments._sharing import RunningEstimate
 from interp_tui_engine.runfolder import EventTail, RunFolder, Status
@@ -218,6 +218,16 @@ def test_a_deal_that_was_cut_short_is_dealt_again(scripted: Script) -> None:
     (folder.shard(1)).mkdir()
     (folder.shard(1) / shares.FILE).write_text('{"what": "chains 1-3", "work": {"chains": [1, 2, 3]}, "of": 2}')
     assert supervisor.supervise(folder).headline == {"chains": [0, 1, 2, 3]}
+
+
+def test_progress_adds_up_and_begins_with_a_fair_guess(tmp_path: Path) -> None:
+    request = manifest.parse(REQUEST)
+    folder = supervisor.prepare(request, tmp_path / "run")
+    crew = Crew(folder, request)
+    assert crew.together(1, Progress(5, 20, "steps", 30.0)) == Progress(5, 40, "steps", 30.0)
+    assert crew.together(0, Progress(10, 30, "steps", 8.0)) == Progress(15, 50, "steps", 30.0)
+    assert crew.together(1, Progress(20, 20, "steps", 0.0)) == Progress(30, 50, "steps", 8.0), "who is done has no time left to wait for"
+    assert crew.together(2, Progress(1, 4, "rows", 2.0)) == Progress(1, 4, "rows", 2.0), "who joins them speaks for the run"
 
 
 def test_estimates_of_two_workers_are_one(scripted: Script) -> None:

@@ -168,5 +168,6 @@ def test_one_of_two_workers_killed_costs_its_share_and_no_number(tmp_path: Path)
     assert supervisor.supervise(RunFolder(folder.path)).state == "done"
     assert (folder.shard(0) / "events.jsonl").stat().st_mtime_ns == log, "what was done was not done again"
     recorded = tomli.loads(folder.manifest_path.read_text())
-    assert recorded["result"]["sha256"] == in_process(tmp_path / "alone", tables)[0].digests
+    alone = tables | {"model": {"source": "builtin:tiny", "device": "cpu"}}
+    assert recorded["result"]["sha256"] == in_process(tmp_path / "alone", alone)[0].digests
     assert recorded["compute"]["devices"] == ["cpu", "cpu"] and recorded["provenance"]["executor"]["mode"] == "serial"
