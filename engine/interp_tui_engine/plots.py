@@ -42,8 +42,9 @@ def plot_circuit(circuit: Circuit | Mapping[str, Any], output: str | Path | None
     """
     nodes, edges = _parts(circuit)
     shared = int(circuit.get("heads_per_kv", 1)) if isinstance(circuit, Mapping) else circuit.heads_per_kv
-    layers = sorted({layer for _, layer, _ in nodes})
-    levels = {"embed": 0, **{name: 1 + layers.index(layer) for name, layer, _ in nodes}, "logits": len(layers) + 1}
+    # a layer's MLP above its heads, which it reads
+    layers = sorted({(layer, _is_mlp(name)) for name, layer, _ in nodes})
+    levels = {"embed": 0, **{name: 1 + layers.index((layer, _is_mlp(name))) for name, layer, _ in nodes}, "logits": len(layers) + 1}
     wide = max([1, *(sum(level == at for level in levels.values()) for at in set(levels.values()))])
     width, height = 60 + wide * (BOX_WIDTH + GAP_X), 80 + (len(layers) + 2) * (BOX_HEIGHT + GAP_Y)
     places: dict[str, tuple[float, float]] = {}
@@ -81,6 +82,10 @@ def _parts(circuit: Any) -> tuple[list[tuple[str, int, float]], list[tuple[str, 
         sender, _, receiver = name.partition(" → ")
         edges.append((sender, receiver, effect))
     return nodes, edges
+
+
+def _is_mlp(name: str) -> bool:
+    return name.endswith(" MLP")
 
 
 def _boxes_of(receiver: str, places: Mapping[str, Any], shared: int) -> list[str]:
