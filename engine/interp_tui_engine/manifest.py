@@ -371,7 +371,7 @@ def _exists(path: Path) -> bool:
 
 def _located(source: str, base: Path) -> str:
     """An absolute path where `source` means a file or folder beside the manifest; unchanged for builtin: and hub names."""
-    if source.startswith("builtin:"):
+    if source.startswith(("builtin:", "${")):  # a step's artifact has no place before the step has run
         return source
     looks_local = source.startswith((".", "/", "~")) or source.endswith(LOCAL_SUFFIXES)
     try:

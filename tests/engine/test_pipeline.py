@@ -125,6 +125,8 @@ def test_paths_of_steps_start_from_the_manifests_folder(tmp_path):
     text = REQUEST.replace("layers = [2]", 'layers = [2], prompts = "mine.jsonl"')
     (tmp_path / "m.toml").write_text(text)
     assert manifest.load(tmp_path / "m.toml").step[0].params["prompts"] == str(tmp_path / "mine.jsonl")
+    read = text.replace('kind = "inspect"', 'kind = "inspect"\ndata = { made = { source = "${first}/records.jsonl" } }')
+    assert manifest.parse(read, base=tmp_path).step[2].data["made"]["source"] == "${first}/records.jsonl", "it is not there yet"
 
 
 @pytest.mark.parametrize(
