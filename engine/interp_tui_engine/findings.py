@@ -56,7 +56,18 @@ def _effect(steps: Sequence[Done], feature: str) -> dict[str, Any]:
         lines = result.get("effects") if kind == "interventions" else None
         for line in lines if isinstance(lines, list) else ():
             if line.get("feature_id") == feature:
-                keys = ("verb", "effect", "side_effect", "control", "control_low", "control_high", "controls", "rows", "clear")
+                keys = (
+                    "verb",
+                    "effect",
+                    "side_effect",
+                    "control",
+                    "control_low",
+                    "control_high",
+                    "controls",
+                    "rows",
+                    "clear",
+                    "loss_change",
+                )
                 ends = {"effect_low": line.get("low"), "effect_high": line.get("high"), "effect_q": line.get("q")}
                 return {"interventions": name, "metric": result.get("metric"), **{key: line.get(key) for key in keys}, **ends}
     return {}
@@ -104,6 +115,8 @@ def _of_feature(found: Mapping[str, Any]) -> list[str]:
                 text += f" [{found['control_low']:.2f}, {found['control_high']:.2f}]"
         if found.get("side_effect") is not None:
             text += f"; other prompts by {found['side_effect']:.2f}"
+        if found.get("loss_change") is not None:
+            text += f"; the loss on plain text changes by {found['loss_change']:+.4f} nats a token"
         clear = "That is clear of 0 and of the controls." if found.get("clear") else "That is not clear of 0 and of the controls."
         said.append(f"{text}. {clear}")
     elif found.get("auroc") is not None:

@@ -331,6 +331,7 @@ def test_findings_take_the_clear_feature_its_effect_and_its_match():
         "low": 1.5,
         "high": 2.5,
         "side_effect": 0.1,
+        "loss_change": 8.7e-05,
         "control": 0.2,
         "control_low": 0.1,
     }
@@ -346,6 +347,7 @@ def test_findings_take_the_clear_feature_its_effect_and_its_match():
     assert found.values["match"]["right"] == "y" and found.values["match"]["of_found"]
     text = " ".join(found.sentences)
     assert "Taking it away lowers the right answer by 2.00 nats of log-odds [1.50, 2.50]; controls of the same kind by 0.20" in text
+    assert "the loss on plain text changes by +0.0001 nats a token" in text
     assert "clear of 0 and of the controls" in text and "Its match on the other side is y" in text
     assert findings([("t", "train_sae", {"fvu": None, "latents": 4})]).sentences == [], "numbers that are not known are not told"
     assert findings([]).values == {} and findings([("m", "match", {"matches": []})]).sentences == ["Nothing could be matched."]
