@@ -55,6 +55,7 @@ def deal(folder: RunFolder, portions: Sequence[Portion]) -> list[Share]:
     for index, share in reversed(list(enumerate(shares))):
         path = folder.shard(index)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (path / "exit.json").unlink(missing_ok=True)  # a run that one worker began may be shared when it is resumed
         atomic.write_json(path / FILE, {"what": share.what, "work": share.work, "of": share.of})
     return shares
 
@@ -90,13 +91,18 @@ def listed(devices: Sequence[str]) -> str:
 def gather(folder: RunFolder, into: int) -> list[dict[str, Any]]:
     """Put the checkpoints of the shares 0 … into - 1 under those of the shard `into`, which goes on from them; returns what each told.
 
-    Their names are told apart by what they hold (a chain, a restriction), except for what all shares know alike.
+    Their names are told apart by what they hold (a chain, a restriction), except for what all shares know alike. Of two by one name the
+    newer is taken: the other is from before the run was shared.
     """
     target = folder.shard(into) / "checkpoint"
+    newest: dict[Path, tuple[int, Path]] = {}
     for shard in range(into):
         source = folder.shard(shard) / "checkpoint"
         for path in sorted(path for path in source.rglob("*") if path.is_file() and ".tmp" not in path.suffix):
-            _link(path, target / path.relative_to(source))
+            name, when = path.relative_to(source), path.stat().st_mtime_ns
+            newest[name] = max(newest.get(name, (when, path)), (when, path))
+    for name, (_, path) in newest.items():
+        _link(path, target / name)
     ends = [atomic.read_json(folder.shard(shard) / "exit.json") for shard in range(into)]
     told = [end.get("told") if isinstance(end, dict) else None for end in ends]
     return [record if isinstance(record, dict) else {} for record in told]

@@ -16,6 +16,7 @@ from in_process import in_process, shared_out
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import RunFailed
 from interp_tui_engine.events import Metrics, Phase, Stamped, Warned, finite
+from interp_tui_engine.experiments.context import Interrupted, Order
 from interp_tui_engine.runfolder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("read_once")
@@ -88,6 +89,26 @@ def test_chains_of_two_workers_are_those_of_one(compute: dict[str, Any], tmp_pat
     assert chains == [{0}, {1, 2}, {0, 1, 2}]
     phases = [e.name for e in events[-1] if isinstance(e, Phase)]
     assert "joining" in phases and "sampling" not in phases
+
+
+def test_a_run_that_one_worker_began_can_be_shared_when_it_goes_on(tmp_path: Path) -> None:
+    tables = LLC | {"compute": {"chains": "serial", "threads": 1}}
+    alone, _ = in_process(tmp_path / "alone", tables)
+    looks = 0
+
+    def stop() -> Order:
+        nonlocal looks
+        looks += 1
+        return "stop" if looks > 2 else "go"
+
+    with pytest.raises(Interrupted):
+        in_process(tmp_path / "run", tables, stop)
+    assert list((tmp_path / "run" / "shards" / "0" / "checkpoint").glob("chain-*.pt")), "it had begun"
+    (tmp_path / "run" / "shards" / "0" / "exit.json").write_text('{"state": "done"}')
+    together, events = shared_out(tmp_path / "run", tables, 2)
+    same(alone, together)
+    begun = [next(e for e in said if isinstance(e, Metrics) and e.series == "chains").values["step"] for said in events]
+    assert begun[-1] == [4, 4, 4], "who joins them finds every chain at its end"
 
 
 def test_a_chain_that_fails_costs_only_itself_wherever_it_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
