@@ -250,6 +250,7 @@ def test_doctor_reports_and_tells_no_secret(cli: Cli, make_run: MakeRun, monkeyp
         "runs folder",
         "terminal",
         "hub credentials",
+        "service keys",
         "present",
         "builtin:tiny",
         "1 crashed",

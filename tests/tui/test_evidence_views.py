@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -24,7 +24,8 @@ CONTROLS = {"random": {"mean": -0.1, "low": -0.3, "high": 0.1}, "matched_norm": 
 def effect(name: str, strength: float, mean: float, half: float | None, *, clear: bool = False, **more: Any) -> dict[str, Any]:
     ends = {"low": None, "high": None} if half is None else {"low": mean - half, "high": mean + half}
     line = {"feature_id": name, "verb": "steer", "strength": strength, "effect": mean, "clear": clear, "rows": 24, "p": 0.001, "q": None}
-    return {**line, **ends, "side_effect": 0.12, "control": -0.05, "controls": CONTROLS, "strong": max(0.0, abs(mean) - 0.2)} | more
+    loss = {"loss_change": 0.021, "loss_low": 0.015, "loss_high": 0.027, "loss_control": 0.004} if strength > 4 else {}
+    return {**line, **ends, **loss, "side_effect": 0.12, "control": -0.05, "controls": CONTROLS, "strong": max(0.0, abs(mean) - 0.2)} | more
 
 
 EFFECTS = [
@@ -58,9 +59,12 @@ PAIRS = [
 ]
 
 
-def run_of(make_run: Callable[..., RunFolder], kind: str, cases: list[dict[str, Any]], *, done: bool = True) -> RunFolder:
+def run_of(
+    make_run: Callable[..., RunFolder], kind: str, cases: list[dict[str, Any]], *, done: bool = True, curve: Sequence[dict[str, Any]] = ()
+) -> RunFolder:
     events: list[Event] = [RunStarted(kind, "capitals", device="cpu"), Phase("working", "3 features")]
     events += [Metrics("case", index, case) for index, case in enumerate(cases)]
+    events += [Metrics("cells", index, point) for index, point in enumerate(curve)]
     events += [RunFinished("done", 3.0, {})] if done else []
     return make_run("capitals", kind=kind, state="done" if done else "running", events=events, tables={"params": {}}, done=3, total=3)
 
@@ -85,6 +89,14 @@ def test_interventions_look(snap_compare: Any, make_run: Callable[..., RunFolder
         await ready(pilot)
 
     assert snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=(80, 24), run_before=before)
+
+
+CURVE = [{"strength": s, "effect": e, "side_effect": b, "gain": e - b} for s, e, b in ((1.0, 0.8, 0.1), (2.0, 2.4, 0.3), (4.0, 2.9, 2.2))]
+
+
+def test_a_strength_curve_looks_like_one(snap_compare: Any, make_run: Callable[..., RunFolder]) -> None:
+    folder = run_of(make_run, "contrast", [effect("direction:contrast:L2:capitals", 2.0, 2.2, 0.4, clear=True)], curve=CURVE)
+    assert snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=(100, 28), run_before=ready)
 
 
 def test_matches_look(snap_compare: Any, make_run: Callable[..., RunFolder]) -> None:
@@ -123,6 +135,7 @@ NODES = [
 EDGES = [
     {"source": "m:a", "target": "criterion", "type": "causal_effect", "weight": 6.1, "confidence_interval": {"low": 5.6, "high": 6.6}},
     {"source": "m:b", "target": "m:a", "type": "coactivation", "weight": 0.81},
+    {"source": "m:c", "target": "m:a", "type": "attribution", "weight": -0.44, "exact": -0.39},
 ]
 for _case in NODES:
     _case["edges"] = [edge for edge in EDGES if _case["node"]["id"] in (edge["source"], edge["target"])]  # type: ignore[index]

@@ -66,7 +66,11 @@ def attributed(
             done += 1
             yield Progress(done, total, "targets", None)
             _obey(context)
-    pairs = sorted(zip(*np.nonzero(estimate), strict=True), key=lambda pair: -abs(estimate[pair]))[: params.edges]
+    # the metric and features' values are of different units: each kind of target is ordered by its own strongest edge
+    share = np.abs(estimate)
+    for kind in (slice(0, 1), slice(1, None)):
+        share[:, kind] /= share[:, kind].max() or 1.0
+    pairs = sorted(zip(*np.nonzero(estimate), strict=True), key=lambda pair: -share[pair])[: params.edges]
     checked = list(dict.fromkeys(int(source) for source, _ in pairs[: params.exact]))
     yield Phase("taking features away", f"{len(checked)} sources of the {min(params.exact, len(pairs))} strongest edges")
     clean, removed = torch.zeros(len(features) + 1), {source: torch.zeros(len(features) + 1) for source in checked}

@@ -100,8 +100,10 @@ def test_the_graph_has_checked_edges_to_features_and_to_the_criterion(run_kind: 
     graph = json.loads((folder.path / "graph.json").read_text())
     edges = [edge for edge in graph["edges"] if edge["type"] == "attribution"]
     assert {edge["target"] for edge in edges} >= {"criterion", "builtin:tiny:L3:D30"}
-    sizes = [abs(edge["attribution"]) for edge in edges]
-    assert sizes == sorted(sizes, reverse=True) and all(edge["exact"] is not None for edge in edges[:4])
+    for targets in (["criterion"], [f"builtin:tiny:{name}" for name in ("L2:D95", "L3:D30", "L2:D7")]):
+        sizes = [abs(edge["attribution"]) for edge in edges if edge["target"] in targets]
+        assert sizes == sorted(sizes, reverse=True) and len(sizes) > 1
+    assert all(edge["exact"] is not None for edge in edges[:4])
     assert result.values["prompts"] == 8 and "| gradient × activation | exact |" in result.report
     assert "attribution" in (folder.path / "figures" / "graph.svg").read_text()
     again, _, _ = run_kind("attribution_graph", tables=TINY, **given, exact=4)

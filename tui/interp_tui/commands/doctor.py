@@ -18,6 +18,7 @@ from .shared import JsonOption, RunsOption
 
 PACKAGES = ("interp-tui", "torch", "transformers", "datasets", "textual", "pydantic", "zarr", "xarray", "numpy")
 EXTRAS = {"gguf": "gguf", "transformer-lens": "transformer-lens", "nnsight": "nnsight", "sae-lens": "sae-lens", "slurm": "submitit"}
+KEYS = {"judge": "INTERP_TUI_API_KEY", "Neuronpedia": "NEURONPEDIA_API_KEY", "Goodfire": "GOODFIRE_API_KEY", "NDIF": "NDIF_API_KEY"}
 LOW_DISK = 5 * 10**9
 LOW_MEMORY = 2 * 2**30
 
@@ -60,6 +61,7 @@ def examine(runs: Path | None) -> Iterator[Finding]:
     yield _disk(runs)
     yield _terminal()
     yield _credentials()
+    yield _keys()
     yield _builtin_model()
     yield _themes()
     yield _runs(runs)
@@ -163,6 +165,13 @@ def _credentials() -> Finding:
     token_file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token")
     present = bool(os.environ.get("HF_TOKEN")) or token_file.is_file()
     return Finding("hub credentials", "present" if present else "none (public models need none)")
+
+
+def _keys() -> Finding:
+    """Which services' keys are in the environment; never what they are."""
+    present = [name for name, variable in KEYS.items() if os.environ.get(variable)]
+    missing = [f"{name} ({variable})" for name, variable in KEYS.items() if name not in present]
+    return Finding("service keys", "; ".join([*(f"{name} present" for name in present), *(f"no {name}" for name in missing)]))
 
 
 def _builtin_model() -> Finding:

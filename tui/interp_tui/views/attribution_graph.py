@@ -16,7 +16,7 @@ from interp_tui.widgets.facts import Fact, Facts, rich_style
 
 from .base import RunView
 
-SIGNS = {"causal_effect": "moves", "coactivation": "fires with", "fingerprint_similarity": "is like"}
+SIGNS = {"causal_effect": "moves", "coactivation": "fires with", "fingerprint_similarity": "is like", "attribution": "brings about"}
 Case = Mapping[str, Any]
 
 
@@ -53,6 +53,10 @@ class GraphView(RunView):
         pairs = {"fire together": kinds.count("coactivation") // 2, "are alike": kinds.count("fingerprint_similarity") // 2}
         causal = sum(edge.get("type") == "causal_effect" for edge in edges_of(self.nodes.get("criterion", {})))
         self.facts = [Fact("features", str(max(0, len(self.nodes) - 1))), Fact("move the criterion", str(causal), "good" if causal else "")]
+        attributed = sum(
+            edge.get("type") == "attribution" and edge.get("target") == name for name, case in self.nodes.items() for edge in edges_of(case)
+        )
+        self.facts += [Fact("attributions", str(attributed))] if attributed else []
         self.facts += [Fact(f"pairs that {what}", str(count)) for what, count in pairs.items() if count]
         self.facts = self.facts if self.nodes else []
         self.waiting = "" if self.nodes else clean(state.phase or waiting, limit=100)
@@ -114,7 +118,10 @@ def node_label(case: Case, edge: Case | None, colours: Mapping[str, str]) -> Tex
         ends = [finite(interval.get(key)) for key in ("low", "high")] if isinstance(interval, Mapping) else []
         if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
             text.append(f" [{ends[0]:.2f}, {ends[1]:.2f}]", muted)
-        text.append(f"  {sign if not causal else 'moves it'}  ", muted)
+        exact = finite(edge.get("exact"))
+        text.append(f" exact {exact:+.2f}" if exact is not None else "", muted)
+        inward = edge.get("type") == "attribution" and edge.get("source") == node.get("id")
+        text.append(f"  {'moves it' if causal else 'brings it about' if inward else sign}  ", muted)
     text.append(clean(str(node.get("feature_id") or node.get("id") or "—"), limit=50))
     label = clean(str(node.get("label") or ""), limit=70)
     text.append(f"  {label}" if label and label != node.get("feature_id") else "", muted)

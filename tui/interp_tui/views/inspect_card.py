@@ -47,9 +47,14 @@ def card_text(
         tokens = metadata.get(key)
         if isinstance(tokens, Sequence) and not isinstance(tokens, str) and tokens:
             text.append(f"\n{sign:<9}", muted)
-            text.append("  ".join(clean(str(token), limit=16) for token in tokens[:8]))
+            blank, limit = ("_" if ascii else "␣"), 28 if key == "nearest" else 16
+            text.append("  ".join(clean(str(token).strip(), limit=limit) or blank for token in tokens[:8]))
+    detection = finite(metadata.get("detection"))
+    if detection is not None:
+        text.append(f"\n{'label':<9}", muted)
+        text.append(f"told from silent texts {detection:.0%} of the time".replace("%", " %"))
     room = height - text.plain.count("\n") - 1
-    _examples(text, metadata.get("activating"), width, room, muted, accent)
+    _examples(text, metadata.get("activating"), width, room, muted, accent, ascii=ascii)
     return text
 
 
@@ -88,7 +93,7 @@ def _distribution(metadata: Mapping[str, Any], width: int, *, ascii: bool) -> li
     return [("values", f"{spark(counts, 12, ascii=ascii)}  {_plain(ends, ascii)}   fires on {share:.0%}".replace("%", " %"))]
 
 
-def _examples(text: Text, found: Any, width: int, room: int, muted: str, accent: str) -> None:
+def _examples(text: Text, found: Any, width: int, room: int, muted: str, accent: str, *, ascii: bool) -> None:
     """The texts it fires on most, cut to one line each; the end of a text is what it fired at, so that is what is kept."""
     if not isinstance(found, list) or room < 2:
         return
@@ -97,13 +102,46 @@ def _examples(text: Text, found: Any, width: int, room: int, muted: str, accent:
         if not isinstance(example, Mapping):
             continue
         value = number(finite(example.get("activation")), 3).rjust(NUMBER_WIDTH)
-        said = clean(" ".join(str(example.get("text", "")).split()), limit=2000)
         space = max(8, width - NUMBER_WIDTH - 3)
-        if cell_len(said) > space:
-            said = "…" + said[-(space - 1) :]
-            said = set_cell_size(said, space) if cell_len(said) > space else said
         text.append(f"\n{value}  ", accent)
-        text.append(said)
+        for said, style in _marked(example, space, muted, accent, ascii=ascii):
+            text.append(said, style)
+
+
+def _marked(example: Mapping[str, Any], space: int, muted: str, accent: str, *, ascii: bool) -> list[tuple[str, str]]:
+    """An example in `space` cells: the token it fires on most between bars, others by how strongly it fires on them, the end kept."""
+    tokens, values = example.get("tokens"), example.get("values")
+    if not isinstance(tokens, list) or not isinstance(values, list) or not tokens or len(tokens) != len(values):
+        said = clean(" ".join(str(example.get("text", "")).split()), limit=2000)
+        return [(_last(said, space), "")]
+    sizes = [abs(finite(value) or 0.0) for value in values]
+    peak = max(range(len(sizes)), key=sizes.__getitem__)
+    left, right = ("[", "]") if ascii else ("▐", "▌")
+    pieces = []
+    for place, token in enumerate(tokens):
+        word = clean(" ".join(str(token).split()), limit=200)
+        before = " " if str(token)[:1].isspace() and place else ""
+        if place == peak:
+            pieces.append((f"{before}{left}{word}{right}", f"bold {accent}"))
+        else:
+            pieces.append((before + word, accent if sizes[place] >= sizes[peak] / 2 > 0 else "" if sizes[place] else muted))
+    while len(pieces) > peak + 1 and sum(cell_len(said) for said, _ in pieces[peak:]) > max(space // 2, cell_len(pieces[peak][0])):
+        pieces.pop()
+    room, shown = space, []
+    for said, style in reversed(pieces):
+        shown.append((_last(said, room), style))
+        room -= cell_len(shown[-1][0])
+        if room <= 0 or shown[-1][0] != said:
+            break
+    return shown[::-1]
+
+
+def _last(said: str, space: int) -> str:
+    """The end of a text, in at most `space` cells."""
+    if cell_len(said) <= space:
+        return said
+    said = "…" + said[-max(0, space - 1) :] if space > 1 else "…"[:space]
+    return set_cell_size(said, space) if cell_len(said) > space else said
 
 
 def _plain(text: str, ascii: bool) -> str:

@@ -21,6 +21,7 @@ from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from .base import QuietTable, RunView, scalars
 
 AXIS = 21
+BAR = 16
 COLUMNS = (
     Column("feature", 11, grow=2, most=34),
     Column("verb", 7, drop=4),
@@ -28,6 +29,7 @@ COLUMNS = (
     Column("effect (95 %)", 21, right=True),
     Column("0".center(AXIS), AXIS),
     Column("side", 6, right=True, drop=1),
+    Column("Δ loss", 7, right=True, drop=2),
     Column("controls", 8, right=True, drop=3),
     Column("", 2),
 )
@@ -41,13 +43,15 @@ class InterventionsView(RunView):
     DEFAULT_CSS = """
     InterventionsView #summary { height: auto; }
     InterventionsView #effects { height: 1fr; min-height: 5; }
-    InterventionsView #detail { height: 9; border-top: solid $rule; text-wrap: nowrap; text-overflow: ellipsis; }
+    InterventionsView #detail.-tall { height: 60%; }
+    InterventionsView #detail { height: 10; border-top: solid $rule; text-wrap: nowrap; text-overflow: ellipsis; }
     .-ascii InterventionsView #detail { border-top: ascii $rule; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[Mapping[str, Any]] = []
+        self.curve: list[Mapping[str, Any]] = []
         self.facts: list[Fact] = []
         self.waiting = ""
 
@@ -62,11 +66,12 @@ class InterventionsView(RunView):
 
     def take(self, state: RunState, waiting: str) -> None:
         self.lines = [state.cases[index] for index in sorted(state.cases)]
+        self.curve = [point for index in sorted(state.cells) if "strength" in (point := state.cells[index])]
         clear = sum(line.get("clear") is True for line in self.lines)
         self.facts = [Fact("effects", str(len(self.lines))), Fact("clear", str(clear), "good" if clear else ""), Fact("", CLEAR, "muted")]
         self.facts = self.facts if self.lines else []
         said = f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase or waiting
-        self.waiting = "" if self.lines else "no effect was measured" if state.ending is not None else clean(said, limit=100)
+        self.waiting = "" if self.lines or self.curve else "no effect was measured" if state.ending is not None else clean(said, limit=100)
 
     async def draw_plots(self) -> None:
         """There are none: intervals are drawn with the rows."""
@@ -74,7 +79,8 @@ class InterventionsView(RunView):
     def draw_tables(self) -> None:
         self.query_one(Facts).show(self.facts, flat=True)
         table, waiting, detail = self.query_one(ListTable), self.query_one("#waiting", Static), self.query_one("#detail", Static)
-        table.display = detail.display = bool(self.lines)
+        table.display, detail.display = bool(self.lines), bool(self.lines or self.curve)
+        detail.set_class(bool(self.curve), "-tall")
         waiting.display = bool(self.waiting)
         waiting.update(Text(self.waiting, end=""))
         limit = axis_limit(self.lines)
@@ -86,6 +92,13 @@ class InterventionsView(RunView):
         key = self.query_one(ListTable).key
         line = self.lines[int(key)] if key is not None and int(key) < len(self.lines) else None
         text = detail_text(line, self.lines, self.app.theme_variables) if line is not None else Text("", end="")
+        if self.curve:
+            chosen = finite(line.get("strength")) if line is not None else None
+            text = (
+                curve_text(self.curve, chosen, self.app.theme_variables, ascii=self.app.has_class("-ascii"))
+                + Text("\n\n" if line is not None else "", end="")
+                + text
+            )
         self.query_one("#detail", Static).update(text)
 
     @classmethod
@@ -115,6 +128,7 @@ def effect_row(index: int, line: Mapping[str, Any], limit: float) -> Row:
             Cell("—" if effect is None else f"{short(effect)}{ends}", colour),
             Cell(on_axis(effect, AXIS, limit=limit, mark=0.0, error=half), colour),
             Cell(short(finite(line.get("side_effect"))), "muted"),
+            Cell(loss_text(line), "bad" if _costs(line) else "muted"),
             Cell(short(finite(line.get("control"))), "muted"),
             Cell("◆" if clear else "", "good"),
         ),
@@ -146,6 +160,12 @@ def detail_text(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], col
         )
         ends = f" [{short(low)}, {short(high)}]" if low is not None and high is not None else ""
         text.append(f"  {short(mean)}{ends}")
+    loss, low, high = (finite(line.get(key)) for key in ("loss_change", "loss_low", "loss_high"))
+    if loss is not None:
+        text.append(f"\n{'loss, plain text':<19}", muted)
+        text.append(f"{loss:+.4f}" + (f" [{low:+.4f}, {high:+.4f}]" if low is not None and high is not None else ""))
+        beside = finite(line.get("loss_control"))
+        text.append(f"   controls {beside:+.4f}" if beside is not None else "", muted)
     same = [other for other in lines if other.get("feature_id") == line.get("feature_id")]
     if len(same) > 1:
         text.append("\nstrength", muted)
@@ -153,6 +173,36 @@ def detail_text(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], col
             text.append(f"   {number(finite(other.get('strength')), 3)}: {short(finite(other.get('effect')))}")
             text.append(f" side {short(finite(other.get('side_effect')))}", muted)
     return text
+
+
+def curve_text(points: Sequence[Mapping[str, Any]], chosen: float | None, colours: Mapping[str, str], *, ascii: bool) -> Text:
+    """What each strength does, one a line: effect on positives and side effect on negatives as bars of one scale, and the gain."""
+    muted, accent = (rich_style(colours.get(name, "")) for name in ("muted", "accent"))
+    limit = max([abs(value) for point in points for name in ("effect", "side_effect") if (value := finite(point.get(name)))] or [1.0])
+    text = Text(end="", no_wrap=True, overflow="ellipsis")
+    text.append(f"{'strength':>9}  {'mean Δ, positives'.center(BAR + 7)}  {'mean |Δ|, negatives'.center(BAR + 7)}    gain", muted)
+    for point in points:
+        effect, side, gain, strength = (finite(point.get(name)) for name in ("effect", "side_effect", "gain", "strength"))
+        best = chosen is not None and strength == chosen
+        text.append(f"\n{number(strength, 3):>9}", accent if best else "")
+        for value, colour in ((effect, "good" if (effect or 0.0) > 0 else "bad"), (side, "muted")):
+            bar = ("=" if ascii else "█") * round(BAR * abs(value or 0.0) / limit)
+            text.append(f"  {bar:<{BAR}} ", rich_style(colours.get(colour, "")))
+            text.append(f"{short(value):>6}")
+        text.append(f"  {short(gain):>6}", accent if best else "")
+        text.append(("  < chosen" if ascii else "  ◀ chosen") if best else "", accent)
+    return text
+
+
+def loss_text(line: Mapping[str, Any]) -> str:
+    """The change of the loss on plain text, in nats a token."""
+    value = finite(line.get("loss_change"))
+    return "—" if value is None else f"{value:+.3f}"
+
+
+def _costs(line: Mapping[str, Any]) -> bool:
+    low = finite(line.get("loss_low"))
+    return low is not None and low > 0.01
 
 
 def short(value: float | None) -> str:
