@@ -21,8 +21,7 @@ class Nnsight(Work):
 
     def patch(self, way: str) -> Tensor:
         native, layers, positions = self.native, self.layers, self.clean.shape[1]
-        with native.trace(self.clean):
-            clean = [native.model.layers[layer].output.save() for layer in range(layers)]
+        clean = self._clean_streams()
         grid = torch.zeros(layers, positions)
         for layer in range(layers):
             if way == "invokes":
@@ -40,6 +39,14 @@ class Nnsight(Work):
                     logits = native.lm_head.output[0, -1].save()
                 grid[layer, position] = self.gap(logits)
         return grid
+
+    def _clean_streams(self) -> list[Tensor]:
+        native = self.native
+        with native.trace(self.clean):
+            kept = [].save()
+            for layer in range(self.layers):
+                kept.append(native.model.layers[layer].output)
+        return [value.clone() for value in kept]
 
     def cache(self) -> Mapping[str, Tensor]:
         native, found = self.native, {}
