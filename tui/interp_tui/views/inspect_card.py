@@ -48,7 +48,7 @@ def card_text(
         if isinstance(tokens, Sequence) and not isinstance(tokens, str) and tokens:
             text.append(f"\n{sign:<9}", muted)
             blank, limit = ("_" if ascii else "␣"), 28 if key == "nearest" else 16
-            text.append("  ".join(clean(str(token).strip(), limit=limit) or blank for token in tokens[:8]))
+            text.append("  ".join(clean(str(token).strip(" "), limit=limit) or blank for token in tokens[:8]))
     detection = finite(metadata.get("detection"))
     if detection is not None:
         text.append(f"\n{'label':<9}", muted)
