@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from ..catalog import Estimate
 from ..errors import Problem, UserError
 from ..events import Event, Phase
 from ..manifest import Manifest
 from ..sites.site import NAMES, Site, parse, site_name
 from ..specs import FILE, Table
+from . import _cost
 
 if TYPE_CHECKING:
     from ..data.prompts import Pair
@@ -81,6 +83,16 @@ def check_sites(manifest: Manifest, key: str, allowed: Sequence[str]) -> list[Pr
 def _meant(error: UserError) -> str | None:
     _, said, rest = error.hint.partition("did you mean '")
     return rest.partition("'")[0] if said else None
+
+
+def estimate_parts(manifest: Manifest) -> Estimate:
+    """Of kinds that patch every head and MLP once: a forward pass for each, several for what is found."""
+    size = _cost.parameters_of(manifest)
+    if size is None:
+        return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
+    nodes = max(36, round((size.parameters / 1e5) ** 0.8))
+    notes = (*size.notes, "for one pair of short prompts")
+    return Estimate(_cost.seconds(6 * size.parameters * nodes * 6), _cost.BASE_BYTES + 6 * size.parameters, 1 << 20, notes)
 
 
 def site_names(texts: Sequence[str]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def check(manifest: Manifest) -> list[Problem]:
     return circuit.check(manifest)
 
 
-estimate = circuit.estimate
+estimate = _pairs.estimate_parts
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

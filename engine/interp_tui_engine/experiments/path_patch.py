@@ -50,7 +50,7 @@ def check(manifest: Manifest) -> list[Problem]:
     return problems
 
 
-estimate = circuit.estimate
+estimate = _pairs.estimate_parts
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
