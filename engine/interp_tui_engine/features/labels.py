@@ -31,7 +31,9 @@ def own_label(examples: Sequence[Example], about: Mapping[str, Any]) -> str:
         words = shared_words([example.text for example in examples])
         parts += ["with " + ", ".join(words)] if words else []
     against = sum(example.activation for example in examples) < 0  # it fires below 0: what it then promotes is what it suppresses above
-    promoted = [text for token in about.get("suppresses" if against else "promotes") or () if (text := str(token).strip())]
+    promoted = [
+        text for token in about.get("suppresses" if against else "promotes") or () if (text := str(token).strip()) and "\ufffd" not in text
+    ]
     if promoted:
         parts.append("→ " + ", ".join(dict.fromkeys(promoted[:MOST_PROMOTED])))
     return " ".join(parts)
