@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import tomli_w
+from on_screen import ready as drawn
 
 from interp_tui import host
+from interp_tui.screens.run import RunScreen
 from interp_tui_engine import atomic
 from interp_tui_engine.events import Event, Stamped, to_line
 from interp_tui_engine.runfolder import Owner, RunFolder, Status
@@ -136,6 +138,9 @@ def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     async def wait(pilot: Any, quiet: float = 0.2) -> None:
         calm = 0.0
+        if isinstance(pilot.app.screen, RunScreen):  # it follows its run for as long as it is there
+            await drawn(pilot)
+            return
         for _ in range(1000):
             start = time.monotonic()
             await asyncio.sleep(0.02)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from on_screen import look
+
 from interp_tui.app import InterpApp
 from interp_tui.views.activations import place_of
 from interp_tui_engine.events import Metrics, Phase, Progress, RunFinished, RunStarted
@@ -30,38 +32,28 @@ def made(make_run: Any, read: int, name: str = "prose") -> InterpApp:
     return InterpApp(folder.path.parent, folder.path)
 
 
-async def ready(pilot: Any, *keys: str) -> str:
-    await pilot.pause(0)
-    await pilot.app.screen.settle()
-    for key in keys:
-        await pilot.press(key)
-        await pilot.app.screen.settle()
-    await pilot.pause(0)
-    return "\n".join("".join(segment.text for segment in line) for line in pilot.app.screen._compositor.render_strips())
-
-
 def test_look(make_run, snap_compare):
     async def before(pilot: Any) -> None:
-        await ready(pilot, "down", "down", "right")
+        await look(pilot, "down", "down", "right")
 
     assert snap_compare(made(make_run, 2), terminal_size=(80, 24), run_before=before)
 
 
 async def test_the_cursor_names_a_site_and_its_tokens_norms(make_run):
     async with made(make_run, 2).run_test(size=(140, 40)) as pilot:
-        text = await ready(pilot, "down", "down", "right")
+        text = await look(pilot, "down", "down", "right")
         # two batches of equal size, 6 and 5: their mean square is (36 + 25) / 2
         assert "L1.resid_post" in text and "5.523" in text and "8 × 5 × 128" in text and "over 8 rows" in text
         assert "[/b]" in text and "\x1b" not in text and "norm 3" in text
-        text = await ready(pilot, "enter", "right", "right")
+        text = await look(pilot, "enter", "right", "right")
         assert "“ of”" in text and "norm 5" in text
-        text = await ready(pilot, "enter", "n", "left")
+        text = await look(pilot, "enter", "n", "left")
         assert "row 2 of 2" in text and "not stored" in text
 
 
 async def test_before_anything_is_read_it_says_what_it_does(make_run):
     async with made(make_run, 0, "empty").run_test(size=(80, 24)) as pilot:
-        assert "reading data" in await ready(pilot)
+        assert "reading data" in await look(pilot)
 
 
 def test_places():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from on_screen import look
+
 from interp_tui.app import InterpApp
 from interp_tui.widgets.heatmap import Heatmap
 from interp_tui_engine.events import Metrics, Progress, RunFinished, RunStarted
@@ -31,20 +33,9 @@ def made(make_run: Any) -> InterpApp:
     return InterpApp(folder.path.parent, folder.path)
 
 
-async def ready(pilot: Any, *keys: str) -> str:
-    await pilot.pause(0)
-    await pilot.app.screen.settle()
-    for key in keys:
-        await pilot.press(key)
-        await pilot.pause(0.05)
-        await pilot.app.screen.settle()
-    await pilot.pause(0)
-    return "\n".join("".join(segment.text for segment in line) for line in pilot.app.screen._compositor.render_strips())
-
-
 def test_look(make_run, snap_compare):
     async def before(pilot: Any) -> None:
-        await ready(pilot, "down", "right", "enter")
+        await look(pilot, "down", "right", "enter")
 
     assert snap_compare(made(make_run), terminal_size=(80, 24), run_before=before)
 
@@ -52,13 +43,13 @@ def test_look(make_run, snap_compare):
 async def test_a_head_opens_from_the_overview_and_closes_to_it(make_run):
     app = made(make_run)
     async with app.run_test(size=(140, 40)) as pilot:
-        text = await ready(pilot, "down", "right")
+        text = await look(pilot, "down", "right")
         assert "induction head" in text and "L1H1" in text and "0.91" in text
-        text = await ready(pilot, "enter")
+        text = await look(pilot, "enter")
         assert "from the token of each row" in text and "[/b]" in text and "\x1b" not in text
-        assert "L1H2" in await ready(pilot, "s")
-        assert "L1H1" in await ready(pilot, "S")
-        await ready(pilot, "enter")
+        assert "L1H2" in await look(pilot, "s")
+        assert "L1H1" in await look(pilot, "S")
+        await look(pilot, "enter")
         heatmap = app.screen.query_one(Heatmap)
         assert (heatmap.row, heatmap.column) == (1, 1)
-        assert "previous token score" in await ready(pilot, "s")
+        assert "previous token score" in await look(pilot, "s")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from on_screen import look
+
 from interp_tui.app import InterpApp
 from interp_tui.views.circuit_tree import Edge, edges_of, readers, tree
 from interp_tui_engine.events import Metrics, Progress, RunFinished, RunStarted
@@ -32,19 +34,9 @@ def circuit(make_run: Any, done: bool, name: str = "capitals") -> InterpApp:
     return InterpApp(folder.path.parent, folder.path)
 
 
-async def shown(pilot: Any, *keys: str) -> str:
-    await pilot.pause(0)
-    await pilot.app.screen.settle()
-    for key in keys:
-        await pilot.press(key)
-        await pilot.app.screen.settle()
-    await pilot.pause(0)
-    return "\n".join("".join(segment.text for segment in line) for line in pilot.app.screen._compositor.render_strips())
-
-
 def test_look(make_run, snap_compare):
     async def before(pilot: Any) -> None:
-        await shown(pilot)
+        await look(pilot)
 
     assert snap_compare(circuit(make_run, True), terminal_size=(80, 24), run_before=before)
 
@@ -52,26 +44,26 @@ def test_look(make_run, snap_compare):
 async def test_nodes_by_strength_then_edges(make_run):
     app = circuit(make_run, True)
     async with app.run_test(size=(140, 40)) as pilot:
-        text = await shown(pilot)
+        text = await look(pilot)
         assert text.index("L0H1") < text.index("L3 MLP") < text.index("L1H0") and "L3H1" not in text
-        text = await shown(pilot, "s")
+        text = await look(pilot, "s")
         assert "L0H1 → L1KV0.v" in text and "+0.870" in text and "[/b]" in text and "\x1b" not in text
 
 
 async def test_the_tree_stands_beside_and_what_is_cut_is_told(make_run):
     async with circuit(make_run, True).run_test(size=(140, 40)) as pilot:
-        text = await shown(pilot)
+        text = await look(pilot)
         assert "cut L0H1 +0.910" in text and "metric 16.20 → -14.29" in text and "feeds L1KV0.v 0.87" in text
         tree_lines = [line.partition("│ ")[2] for line in text.splitlines()]
         order = [
             next(i for i, line in enumerate(tree_lines) if part in line) for part in ("logits", "├ L3 MLP", "└ L1H0", "├ L1H0 (above)")
         ]
         assert order == sorted(order)
-        text = await shown(pilot, "s", "s", "down")
+        text = await look(pilot, "s", "s", "down")
         assert "cut L3 MLP → logits +0.450" in text
     async with circuit(make_run, True, "narrow").run_test(size=(80, 24)) as pilot:
-        assert "├ L3 MLP" not in await shown(pilot)
-        text = await shown(pilot, "s", "s")
+        assert "├ L3 MLP" not in await look(pilot)
+        text = await look(pilot, "s", "s")
         assert "├ L3 MLP" in text and "in circuit" not in text
 
 
@@ -103,7 +95,7 @@ def test_a_circle_ends():
 async def test_while_it_runs_the_newest_decision_is_on_top(make_run):
     app = circuit(make_run, False)
     async with app.run_test(size=(80, 24)) as pilot:
-        text = await shown(pilot)
+        text = await look(pilot)
         assert text.index("L0H1") < text.index("L3 MLP") and "cut" in text and "kept" in text
 
 
@@ -113,5 +105,5 @@ async def test_effects_stand_beside_their_estimates(make_run):
     events += [*(Metrics("cells", i, part) for i, part in enumerate(parts)), RunFinished("done", 3.0, {"top": "L0H1"})]
     folder = make_run("x", kind="attribution_patch", tables=TABLES, events=events)
     async with InterpApp(folder.path.parent, folder.path).run_test(size=(140, 40)) as pilot:
-        text = await shown(pilot)
+        text = await look(pilot)
         assert text.index("[red]L1H0") < text.index("L0H1 ") and "+0.800" in text and "-0.950" in text

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from test_run_screen import ready
+from on_screen import ready
 
 from interp_tui.app import InterpApp
 from interp_tui.cross_links import links

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from on_screen import ready
 
 from interp_tui.app import InterpApp
-from interp_tui.screens.run import RunScreen
 from interp_tui.views.interventions import InterventionsView, axis_limit, effect_row
 from interp_tui.views.match import MatchView, pair_row
 from interp_tui.widgets.list_table import ListTable
@@ -67,17 +66,6 @@ def run_of(
     events += [Metrics("cells", index, point) for index, point in enumerate(curve)]
     events += [RunFinished("done", 3.0, {})] if done else []
     return make_run("capitals", kind=kind, state="done" if done else "running", events=events, tables={"params": {}}, done=3, total=3)
-
-
-async def ready(pilot: Any) -> Any:
-    for _ in range(1000):
-        if isinstance(pilot.app.screen, RunScreen):
-            break
-        await asyncio.sleep(0.01)
-    for _ in range(2):
-        await pilot.app.screen.settle()
-        await pilot.pause(0)
-    return pilot.app.screen
 
 
 def test_interventions_look(snap_compare: Any, make_run: Callable[..., RunFolder]) -> None:

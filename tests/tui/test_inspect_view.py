@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import on_screen
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -80,15 +81,7 @@ def finished(make_run: Callable[..., RunFolder], table: dict[str, list[Any]] = T
 
 
 async def ready(pilot: Any) -> InspectView:
-    for _ in range(1000):
-        if isinstance(pilot.app.screen, RunScreen):
-            break
-        await asyncio.sleep(0.01)
-    await pilot.app.screen.settle()
-    await pilot.pause(0)
-    await pilot.app.screen.settle()
-    await pilot.pause(0)
-    return pilot.app.screen.query_one(InspectView)
+    return (await on_screen.ready(pilot)).query_one(InspectView)
 
 
 async def until(holds: Callable[[], bool]) -> None:

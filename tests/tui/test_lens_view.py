@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from on_screen import look
 
 from interp_tui.app import InterpApp
 from interp_tui_engine.events import Metrics, Progress, RunFinished, RunStarted
@@ -35,19 +36,10 @@ def made(make_run: Any, read: int) -> InterpApp:
     return InterpApp(folder.path.parent, folder.path)
 
 
-async def ready(pilot: Any, *keys: str) -> None:
-    await pilot.pause(0)
-    await pilot.app.screen.settle()
-    for key in keys:
-        await pilot.press(key)
-        await pilot.app.screen.settle()
-    await pilot.pause(0)
-
-
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
 def test_look(make_run, snap_compare, size):
     async def before(pilot: Any) -> None:
-        await ready(pilot, "down", "s")
+        await look(pilot, "down", "s")
 
     assert snap_compare(made(make_run, 4), terminal_size=size, run_before=before)
 
@@ -55,11 +47,11 @@ def test_look(make_run, snap_compare, size):
 async def test_layers_that_are_not_read_yet_say_so_and_tokens_are_text(make_run):
     app = made(make_run, 2)
     async with app.run_test(size=(140, 40)) as pilot:
-        await ready(pilot, "down", "down")
+        await look(pilot, "down", "down")
         lines = app.screen._compositor.render_strips()
         text = "\n".join("".join(segment.text for segment in line) for line in lines)
         assert "not read yet" in text and "[/b]" in text and "\x1b" not in text
-        await ready(pilot, "up", "s", "s")
+        await look(pilot, "up", "s", "s")
         text = "\n".join("".join(segment.text for segment in line) for line in app.screen._compositor.render_strips())
         assert "rank of the next token" in text and "[red]x" in text and "0.4000" not in text
 
@@ -76,7 +68,7 @@ async def test_a_key_reads_through_the_tuned_lens(make_run):
     async with InterpApp(folder.path.parent, folder.path).run_test(size=(140, 40)) as pilot:
         texts = []
         for keys in ((), ("l",), ("l",)):
-            await ready(pilot, *keys)
+            await look(pilot, *keys)
             lines = pilot.app.screen._compositor.render_strips()
             texts.append("\n".join("".join(segment.text for segment in line) for line in lines))
         assert "through the logit lens" in texts[0] and "Paris" in texts[0] and "0.625" not in texts[0]

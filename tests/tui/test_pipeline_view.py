@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_run_screen import press, ready, shown
+from on_screen import press, ready, shown
 
 from interp_tui.app import InterpApp
 from interp_tui.screens.run import RunScreen

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from on_screen import press, ready
 from posterior_runs import PARTS, influence, susceptibilities
 
 from interp_tui.app import InterpApp
-from interp_tui.screens.run import RunScreen
 from interp_tui.views.bif import BifView
 from interp_tui.views.susceptibilities import SusceptibilitiesView
 from interp_tui.widgets.heatmap import Heatmap
@@ -20,25 +19,6 @@ from interp_tui_engine.runfolder import RunFolder
 
 MakeRun = Callable[..., RunFolder]
 pytestmark = pytest.mark.usefixtures("settle")
-
-
-async def ready(pilot: Any) -> RunScreen:
-    for _ in range(2000):
-        if isinstance(pilot.app.screen, RunScreen):
-            break
-        await asyncio.sleep(0.01)
-    screen = pilot.app.screen
-    for _ in range(3):
-        await screen.settle()
-        await pilot.pause(0)
-    return screen
-
-
-async def press(pilot: Any, *keys: str) -> None:
-    for key in keys:
-        await pilot.press(key)
-        await pilot.pause(0)
-        await ready(pilot)
 
 
 @pytest.fixture

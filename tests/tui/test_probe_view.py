@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from on_screen import look
 
 from interp_tui.app import InterpApp
 from interp_tui_engine.events import Metrics, Phase, Progress, RunFinished, RunStarted
@@ -38,47 +39,37 @@ def made(make_run: Any, probed: int, **kwargs: Any) -> InterpApp:
     return InterpApp(folder.path.parent, folder.path)
 
 
-async def ready(pilot: Any, *keys: str) -> str:
-    await pilot.pause(0)
-    await pilot.app.screen.settle()
-    for key in keys:
-        await pilot.press(key)
-        await pilot.app.screen.settle()
-    await pilot.pause(0)
-    return "\n".join("".join(segment.text for segment in line) for line in pilot.app.screen._compositor.render_strips())
-
-
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
 def test_look(make_run, snap_compare, size):
     async def before(pilot: Any) -> None:
-        await ready(pilot, "down", "down")
+        await look(pilot, "down", "down")
 
     assert snap_compare(made(make_run, 12), terminal_size=size, run_before=before)
 
 
 async def test_the_best_place_the_control_and_what_is_mistaken_for_what(make_run):
     async with made(make_run, 12).run_test(size=(140, 40)) as pilot:
-        text = await ready(pilot, "down")
+        text = await look(pilot, "down")
         assert "best         L4 attn_out" in text  # 0.80 there, 0.79 in the stream
         assert "L1 resid_post" in text and "[0.510, 0.760]" in text and "selectivity  +0.000" in text
         assert "Europe" in text and "[/b]" in text and "\x1b" not in text
         row = next(line for line in text.splitlines() if "│  Europe" in line and "Europe  " in line)
         assert row.split()[-2:] == ["9", "11"]
-        text = await ready(pilot, "s", "m")
+        text = await look(pilot, "s", "m")
         assert "‹attn_out›" in text and "the control's in grey" in text and "L1 attn_out" in text
 
 
 async def test_while_it_runs_the_layers_probed_so_far_and_before_that_what_it_does(make_run):
     async with made(make_run, 2).run_test(size=(80, 24)) as pilot:
-        text = await ready(pilot)
+        text = await look(pilot)
         assert "L1" in text and "L2" not in text and "best L1 resid_post" in text
     empty = made(make_run, 0, folder_name="20260921-000001-probe-empty")
     async with empty.run_test(size=(80, 24)) as pilot:
-        assert "reading activations" in await ready(pilot)
+        assert "reading activations" in await look(pilot)
 
 
 async def test_what_does_not_fit_is_left_out(make_run):
     broken = [Metrics("cells", 0, {"place": None, "layer": "x"}), Metrics("cells", 1, {"places": "no", "layer": -1})]
     broken += [Metrics("cells", 2, {"place": "z", "layer": 0, "places": ["z"], "layers": 1e400, "classes": [1, 2], "confusion": [[1]]})]
     async with made(make_run, 0, events=[RunStarted("probe", "x"), *broken]).run_test(size=(80, 24)) as pilot:
-        assert "L0" in await ready(pilot)
+        assert "L0" in await look(pilot)

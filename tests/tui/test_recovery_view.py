@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from on_screen import look
 
 from interp_tui.app import InterpApp
 from interp_tui.views.recovery import strip
@@ -61,26 +62,12 @@ def run(make_run: Callable[..., Any], told: list[dict[str, Any]], state: str = "
     )  # fmt: skip
 
 
-async def settled(pilot: Any, *keys: str) -> Any:
-    await pilot.pause(0)
-    await pilot.app.screen.settle()
-    for key in keys:
-        await pilot.press(key)
-        await pilot.app.screen.settle()
-    await pilot.pause(0)
-    return pilot.app.screen
-
-
-def shown(screen: Any) -> str:
-    return "\n".join("".join(segment.text for segment in line) for line in screen._compositor.render_strips())
-
-
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
 def test_look(make_run, snap_compare, size):
     folder = run(make_run, batches())
 
     async def ready(pilot: Any) -> None:
-        await settled(pilot, "down", "down")
+        await look(pilot, "down", "down")
 
     assert snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=size, run_before=ready)
 
@@ -89,7 +76,7 @@ def test_look_of_a_layers_heads(make_run, snap_compare):
     folder = run(make_run, batches(), "running")
 
     async def ready(pilot: Any) -> None:
-        await settled(pilot, "down", "enter", "g")
+        await look(pilot, "down", "enter", "g")
 
     assert snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=(80, 24), run_before=ready)
 
@@ -98,14 +85,14 @@ async def test_sites_heads_and_back_keep_the_cursor(make_run):
     folder = run(make_run, batches())
     app = InterpApp(folder.path.parent, folder.path)
     async with app.run_test(size=(140, 40)) as pilot:
-        screen = await settled(pilot, "down", "down")
-        assert "L2 · France" in shown(screen) and "‹resid_post›" in shown(screen)
-        screen = await settled(pilot, "enter")
-        assert "heads of layer 2" in shown(screen) and "L2H0 · France" in shown(screen)
-        screen = await settled(pilot, "enter")
-        assert "L2 · France" in shown(screen) and screen.query_one(Heatmap).row == 2
-        assert "‹attn_out›" in shown(await settled(pilot, "s"))
-        text = shown(await settled(pilot, "s"))
+        text = await look(pilot, "down", "down")
+        assert "L2 · France" in text and "‹resid_post›" in text
+        text = await look(pilot, "enter")
+        assert "heads of layer 2" in text and "L2H0 · France" in text
+        text = await look(pilot, "enter")
+        assert "L2 · France" in text and app.screen.query_one(Heatmap).row == 2
+        assert "‹attn_out›" in await look(pilot, "s")
+        text = await look(pilot, "s")
         assert "‹heads›" in text and "heads at ‘France’" in text and "H2" in text
 
 
@@ -113,11 +100,11 @@ async def test_pairs_are_stepped_through_from_their_mean(make_run):
     folder = run(make_run, batches(pairs=2))
     app = InterpApp(folder.path.parent, folder.path)
     async with app.run_test(size=(140, 40)) as pilot:
-        assert "mean of 2 pairs" in shown(await settled(pilot))
-        first = shown(await settled(pilot, "t"))
+        assert "mean of 2 pairs" in await look(pilot)
+        first = await look(pilot, "t")
         assert "pair 1 of 2" in first and "0.980" in first
-        assert "0.990" in shown(await settled(pilot, "t"))
-        assert "mean of 2 pairs" in shown(await settled(pilot, "t"))
+        assert "0.990" in await look(pilot, "t")
+        assert "mean of 2 pairs" in await look(pilot, "t")
 
 
 async def test_tokens_cannot_steer_the_terminal(make_run):
@@ -125,7 +112,7 @@ async def test_tokens_cannot_steer_the_terminal(make_run):
     folder = run(make_run, batches(tokens=hostile))
     app = InterpApp(folder.path.parent, folder.path)
     async with app.run_test(size=(140, 40)) as pilot:
-        text = shown(await settled(pilot))
+        text = await look(pilot)
         assert "[/b]" in text and "[red]France" in text and "\x1b" not in text and "\u202e" not in text
 
 

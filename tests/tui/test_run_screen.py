@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from fake_run import FINISHED, INIT_LOSS, REPORT, RESULT, WARNING, Chains, beginning, certification, sampling
+from on_screen import press, ready, shown
 
 from interp_tui import host
 from interp_tui.app import InterpApp
 from interp_tui.screens.confirm import ConfirmScreen
-from interp_tui.screens.run import RunScreen
 from interp_tui.views.sampling import SamplingView
 from interp_tui_engine import atomic
 from interp_tui_engine.events import ChainFailed, Event, Stamped, Warned, to_line
@@ -71,32 +71,6 @@ def run(make_run: MakeRun) -> MakeRun:
     return make
 
 
-async def ready(pilot: Any) -> RunScreen:
-    """The run screen, once it shows all there is."""
-    for _ in range(2000):
-        if isinstance(pilot.app.screen, RunScreen):
-            break
-        await asyncio.sleep(0.01)
-    screen = pilot.app.screen
-    assert isinstance(screen, RunScreen)
-    seen: list[str] = []
-    for _ in range(100):  # what is drawn may ask for a new layout, and that for new drawing
-        await screen.settle()
-        await pilot.pause(0)
-        seen.append(shown(screen))
-        if len(seen) > 3 and len(set(seen[-3:])) == 1 and not screen._layout_required:
-            break
-    return screen
-
-
-async def press(pilot: Any, *keys: str) -> None:
-    for key in keys:
-        await pilot.press(key)
-        await pilot.pause(0)
-        if isinstance(pilot.app.screen, RunScreen):
-            await ready(pilot)
-
-
 @pytest.fixture
 def picture(snap_compare: Any) -> Callable[..., bool]:
     """Compare the screen of a run with its stored picture, after some keys."""
@@ -113,11 +87,6 @@ def picture(snap_compare: Any) -> Callable[..., bool]:
         return bool(snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=size, run_before=before))
 
     return compare
-
-
-def shown(screen: RunScreen) -> str:
-    """Everything on the screen, as text."""
-    return "\n".join("".join(segment.text for segment in strip) for strip in screen._compositor.render_strips())
 
 
 # -- looks

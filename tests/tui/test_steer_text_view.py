@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from on_screen import look
+
 from interp_tui.app import InterpApp
 from interp_tui_engine.events import Metrics, Phase, Progress, RunFinished, RunStarted
 
@@ -34,33 +36,23 @@ def made(make_run: Any, written: int, name: str = "toward-asia") -> InterpApp:
     return InterpApp(folder.path.parent, folder.path)
 
 
-async def ready(pilot: Any, *keys: str) -> str:
-    await pilot.pause(0)
-    await pilot.app.screen.settle()
-    for key in keys:
-        await pilot.press(key)
-        await pilot.app.screen.settle()
-    await pilot.pause(0)
-    return "\n".join("".join(segment.text for segment in line) for line in pilot.app.screen._compositor.render_strips())
-
-
 def test_look(make_run, snap_compare):
     async def before(pilot: Any) -> None:
-        await ready(pilot, "down")
+        await look(pilot, "down")
 
     assert snap_compare(made(make_run, 2), terminal_size=(80, 24), run_before=before)
 
 
 async def test_before_and_after_stand_side_by_side(make_run):
     async with made(make_run, 2).run_test(size=(140, 40)) as pilot:
-        text = await ready(pilot, "down")
+        text = await look(pilot, "down")
         assert "the probe at L2.resid_post" in text and "added at L2.resid_post" in text and "-6.00" in text
         line = next(line for line in text.splitlines() if "The capital of France is Paris." in line)
         assert "The capital of France is Tokyo. [red]" in line
-        text = await ready(pilot, "down")
+        text = await look(pilot, "down")
         assert "[/b]" in text and "\x1b" not in text
 
 
 async def test_before_anything_is_written_it_says_what_it_does(make_run):
     async with made(make_run, 0, "empty").run_test(size=(80, 24)) as pilot:
-        assert "writing" in await ready(pilot)
+        assert "writing" in await look(pilot)

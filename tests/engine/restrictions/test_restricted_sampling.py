@@ -265,7 +265,7 @@ def test_sampling_a_restriction_equals_the_slow_loop(restriction: str | list[str
 @pytest.mark.parametrize("executor", [Executor("serial", 1, 1, 1, 8), Executor("threads", 2, 1, 1, 8)], ids=["serial", "threads"])
 def test_a_restricted_run_that_is_stopped_goes_on_with_the_same_numbers(tmp_path: Path, executor: Executor) -> None:
     model, rows = model_of("llama"), rows_of(16)
-    config = SamplerConfig(lr=1e-3, n_beta=20.0, num_chains=2, num_draws=12, batch_size=BATCH, num_init_loss_batches=2)
+    config = SamplerConfig(lr=1e-3, n_beta=20.0, num_chains=2, num_draws=100, batch_size=BATCH, num_init_loss_batches=2)
 
     def run(name: str, stop_after: int | None) -> bool:
         problem = ModuleProblem(model, rows, {"o": (rows_of(8), 1)}, BATCH, masks=create_param_masks(model, "l1h2"))

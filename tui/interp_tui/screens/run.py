@@ -88,6 +88,8 @@ class RunScreen(WorkScreen):
         self._noted = self._logged = 0
         self._overlaid = -1
         self._wake, self._settled = asyncio.Event(), asyncio.Event()
+        self._over = False
+        """Whether nothing follows the run any more: the screen has gone, or drawing it failed."""
 
     def body(self) -> ComposeResult:
         yield StatusStrip()
@@ -125,12 +127,14 @@ class RunScreen(WorkScreen):
             if self.is_attached and self.app.is_running:
                 raise
         finally:
+            self._over = True
             self._settled.set()
 
     def _touch(self) -> None:
         """Draw everything again soon."""
         self._dirty = True
-        self._settled.clear()
+        if not self._over:  # nobody would set it again
+            self._settled.clear()
         self._wake.set()
 
     async def settle(self) -> None:

@@ -16,6 +16,7 @@ from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.color import Color
+from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -94,6 +95,8 @@ class Heatmap(Widget, can_focus=True):
         self.row = self.column = 0
         self.look: Look = "colour"
         self._top = self._left = 0
+        self._followed = Size(0, 0)
+        """The size that the scrolling was last set for."""
         self._palette: Palette | None = None
 
     def show(self, grid: Grid) -> None:
@@ -147,6 +150,9 @@ class Heatmap(Widget, can_focus=True):
         return max(1, self.size.height - 1)
 
     def _follow(self) -> None:
+        if self._followed != self.size:  # where a smaller one had scrolled to says nothing about this one
+            self._top = self._left = 0
+        self._followed = self.size
         self._top = _scrolled(self._top, self.row, self._shown_rows, len(self.grid.rows))
         self._left = _scrolled(self._left, self.column, self._shown_columns, len(self.grid.columns))
 
@@ -179,9 +185,6 @@ class Heatmap(Widget, can_focus=True):
     def on_mouse_scroll_up(self) -> None:
         self.move_to(self.row - 3, self.column)
 
-    def on_resize(self) -> None:
-        self._follow()
-
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._palette = None
@@ -190,6 +193,8 @@ class Heatmap(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         base, width = self.rich_style, self.size.width
+        if self._followed != self.size:  # drawn before the event that tells of the new size
+            self._follow()
         if self._palette is None:
             self._palette = Palette(self.app.theme_variables)
         strong = base + Style(color=_named(self.app.theme_variables, "accent"), bold=True)

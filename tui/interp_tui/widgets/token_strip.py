@@ -63,6 +63,8 @@ class TokenStrip(Widget, can_focus=True):
         self.index = 0
         self.look: Look = "colour"
         self._lines: list[list[int]] = []
+        self._wrapped = 0
+        """The width that the lines are for."""
         self._top = 0
         self._palette: Palette | None = None
 
@@ -73,8 +75,7 @@ class TokenStrip(Widget, can_focus=True):
             return
         self.tokens, self.scale = shown, scale
         self.index = max(0, min(self.index, len(shown) - 1))
-        self._lines = wrap([token.text for token in shown], self.size.width)
-        self._follow()
+        self._wrap()
         self.refresh(layout=True)
 
     def move_to(self, index: int) -> None:
@@ -132,9 +133,18 @@ class TokenStrip(Widget, can_focus=True):
                 self.move_to(index)
                 return
 
-    def on_resize(self) -> None:
-        self._lines = wrap([token.text for token in self.tokens], self.size.width)
+    def _wrap(self) -> None:
+        self._wrapped = self.size.width
+        self._lines = wrap([token.text for token in self.tokens], self._wrapped)
+        self._top = 0
         self._follow()
+
+    def on_resize(self) -> None:
+        if self._wrapped == self.size.width:  # it was drawn before this event came
+            self._follow()
+        else:
+            self._wrap()
+        self.refresh()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -145,6 +155,8 @@ class TokenStrip(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         base, width = self.rich_style, self.size.width
+        if self._wrapped != width:  # drawn before the event that tells of the new size
+            self._wrap()
         line, under = divmod(y, self._tall)
         line += self._top
         if line >= len(self._lines):
