@@ -9,13 +9,15 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar, final
 
 import tomli
 
 from . import supervisor
-from .ending import RESUME
+from .atomic import disk_is_full
+from .ending import RESUME, disk_full
 from .errors import UserError
 from .keeper import Keeper, Listener
 from .manifest import Manifest, read_text
@@ -86,6 +88,19 @@ class Children(Generic[Key]):
         states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
         if command in states:
             self.keeper.state(states[command])
+
+    def attend(self, loop: Callable[[], None]) -> Status | None:
+        """Go through the mother's loop with signals noted down; a status only where it was cut short by a full disk."""
+        with supervisor.signals(self.interrupts):
+            try:
+                loop()
+            except OSError as error:
+                if not disk_is_full(error):
+                    raise
+                self.order("stop")
+                self.drain()
+                return replace(self.keeper.status, state="failed", exit=disk_full(self.keeper.folder.path))
+        return None
 
     def drain(self) -> None:
         """Wait until every child has ended."""

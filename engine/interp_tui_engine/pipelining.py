@@ -15,11 +15,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, final
 
-from . import atomic, manifest, pipeline, step_cache, supervisor
-from .atomic import disk_is_full
+from . import atomic, manifest, pipeline, step_cache
 from .children import Children, digests_of, fraction_of, interrupted_with, status_of
 from .complaints import nearest
-from .ending import RESUME, disk_full
+from .ending import RESUME
 from .errors import UserError
 from .events import ChainFailed, Metrics, Phase, Progress, RunStarted, Stamped, Warned
 from .findings import findings
@@ -91,16 +90,7 @@ class Pipeliner:
         for step in self.steps:
             step.status = status_of(step.folder)
             step.reused = self.cache.taken_from(step.folder)
-        with supervisor.signals(self.children.interrupts):
-            try:
-                self._loop()
-            except OSError as error:
-                if not disk_is_full(error):
-                    raise
-                self.children.order("stop")
-                self.children.drain()
-                return replace(self.keeper.status, state="failed", exit=disk_full(self.folder.path))
-        return self._finish()
+        return self.children.attend(self._loop) or self._finish()
 
     def _loop(self) -> None:
         waiting = [step for step in self.steps if step.status.state != "done"]

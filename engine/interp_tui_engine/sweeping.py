@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
-from . import atomic, catalog, crew, supervisor
-from .atomic import disk_is_full
+from . import atomic, catalog, crew
 from .catalog import Estimate
 from .children import Children, digests_of, fraction_of, interrupted_with, status_of
-from .ending import disk_full
 from .events import Metrics, Progress, RunStarted, Warned
 from .keeper import Keeper
 from .manifest import Manifest
@@ -65,16 +63,7 @@ class Sweeper:
                 self._tell(child, status)
             else:
                 self._waiting.append(child)
-        with supervisor.signals(self.children.interrupts):
-            try:
-                self._loop()
-            except OSError as error:
-                if not disk_is_full(error):
-                    raise
-                self.children.order("stop")
-                self.children.drain()
-                return replace(self.keeper.status, state="failed", exit=disk_full(self.folder.path))
-        return self._finish()
+        return self.children.attend(self._loop) or self._finish()
 
     def _loop(self) -> None:
         self._progress()
