@@ -11,15 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "sample": "api",
-    "sample_function": "api",
-    "llc": "api",
-    "run": "api",
-    "bif": "analyses",
-    "inspect": "discover",
-    "match": "discover",
-    "susceptibilities": "analyses",
-    "train_sae": "sae_training",
+    "sample": "api.sampling",
+    "sample_function": "api.sampling",
+    "llc": "api.sampling",
+    "run": "api.sampling",
+    "bif": "api.analyses",
+    "inspect": "api.discover",
+    "match": "api.discover",
+    "susceptibilities": "api.analyses",
+    "train_sae": "api.sae_training",
     "compute_bif": "estimators.bif",
     "compute_llc": "estimators.llc",
     "compute_susceptibilities": "estimators.susceptibilities",
@@ -31,12 +31,12 @@ _HOMES = {
     "ActivationCache": "sites.cache",
     "CircuitFinder": "circuits.finder",
     "LinearProbe": "probes.linear",
-    "activation_patch": "one_pass",
-    "causal_trace": "one_pass",
-    "logit_lens": "one_pass",
-    "tuned_lens": "one_pass",
-    "plot_attention": "plots",
-    "plot_circuit": "plots",
+    "activation_patch": "api.one_pass",
+    "causal_trace": "api.one_pass",
+    "logit_lens": "api.one_pass",
+    "tuned_lens": "api.one_pass",
+    "plot_attention": "figures.plots",
+    "plot_circuit": "figures.plots",
 }
 
 __all__ = [
@@ -69,20 +69,20 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .analyses import bif, susceptibilities
-    from .api import llc, run, sample, sample_function
+    from .api.analyses import bif, susceptibilities
+    from .api.discover import inspect, match
+    from .api.one_pass import activation_patch, causal_trace, logit_lens, tuned_lens
+    from .api.sae_training import train_sae
+    from .api.sampling import llc, run, sample, sample_function
     from .circuits.finder import CircuitFinder
     from .data.rows import load_rows
-    from .discover import inspect, match
     from .estimators.bif import compute_bif
     from .estimators.llc import compute_llc
     from .estimators.susceptibilities import compute_susceptibilities
+    from .figures.plots import plot_attention, plot_circuit
     from .models.load import load_model
     from .models.restrictions.masks import create_param_masks, preview_weight_restriction
-    from .one_pass import activation_patch, causal_trace, logit_lens, tuned_lens
-    from .plots import plot_attention, plot_circuit
     from .probes.linear import LinearProbe
-    from .sae_training import train_sae
     from .samplers.settings import SamplerConfig
     from .sites.cache import ActivationCache
 

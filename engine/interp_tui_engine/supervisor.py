@@ -24,12 +24,12 @@ import filelock
 
 from . import atomic, manifest, provenance
 from .atomic import disk_is_full
-from .crew import Crew
-from .ending import RESUME, disk_full
 from .errors import UserError
-from .keeper import Keeper, Listener
 from .runfolder import Command, RunFolder, State, Status, take_commands
-from .shardworker import Ended, ShardWorker
+from .supervision.crew import Crew
+from .supervision.ending import RESUME, disk_full
+from .supervision.keeper import Keeper, Listener
+from .supervision.shardworker import Ended, ShardWorker
 
 TICK = 0.1
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -101,11 +101,11 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
     try:
         keeper = Keeper(folder, listen)
         if keeper.request.sweep:
-            from .sweeping import Sweeper
+            from .supervision.sweeping import Sweeper
 
             return Sweeper(keeper).run()
         if keeper.request.step:
-            from .pipelining import Pipeliner
+            from .supervision.pipelining import Pipeliner
 
             return Pipeliner(keeper).run()
         return _Supervisor(keeper).run()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from interp_tui_engine.one_pass import causal_trace
+from interp_tui_engine.api.one_pass import causal_trace
 from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import activations
 from interp_tui_engine.sites.site import Site

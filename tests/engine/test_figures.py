@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp_tui_engine.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curve, Level, lines_svg, ticks
+from interp_tui_engine.figures.lines import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curve, Level, lines_svg, ticks
 
 
 def test_the_extremes_lie_on_the_axes_and_a_gap_lifts_the_pen() -> None:

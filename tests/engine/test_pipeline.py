@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 import tomli
 
-from interp_tui_engine import manifest, pipeline, provenance, step_cache, supervisor
+from interp_tui_engine import manifest, pipeline, provenance, supervisor
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.events import Metrics, Stamped
-from interp_tui_engine.findings import findings
 from interp_tui_engine.runfolder import EventTail, RunFolder
+from interp_tui_engine.supervision import step_cache
+from interp_tui_engine.supervision.findings import findings
 
 REQUEST = """
 kind = "pipeline"

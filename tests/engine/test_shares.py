@@ -14,10 +14,10 @@ import pytest
 import tomli
 
 from interp_tui_engine import manifest, shares, supervisor
-from interp_tui_engine.crew import Crew, portions_of
 from interp_tui_engine.events import Metrics, Progress, RunStarted, Stamped, Warned
 from interp_tui_engine.experiments._sharing import RunningEstimate
 from interp_tui_engine.runfolder import EventTail, RunFolder, Status
+from interp_tui_engine.supervision.crew import Crew, portions_of
 
 REQUEST = """
 kind = "llc"

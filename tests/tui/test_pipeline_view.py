@@ -10,8 +10,8 @@ from on_screen import press, ready, shown
 from interp_tui.app import InterpApp
 from interp_tui.screens.run import RunScreen
 from interp_tui_engine.events import Metrics, Phase, Progress, RunStarted
-from interp_tui_engine.findings import findings
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.supervision.findings import findings
 
 pytestmark = pytest.mark.usefixtures("settle")
 

@@ -19,7 +19,7 @@ from ..catalog import Result
 from ..estimators.bif import MEMORY_BUDGET, compute_bif
 from ..estimators.observed import obs_id
 from ..events import ArrayWritten, Event, Metrics, Phase, Progress, Warned
-from ..heat_figure import heatmap_svg
+from ..figures.heat import heatmap_svg
 from ..samplers.store import digests, open_samples
 from ._sampling_run import STORE, Sampled
 from ._stream import stream

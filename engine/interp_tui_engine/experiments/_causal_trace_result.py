@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import atomic
 from ..catalog import Result
 from ..events import Artifact, Event, finite
-from ..heat_figure import heatmap_svg
+from ..figures.heat import heatmap_svg
 from ..patching.pooling import ROLES, Pooled, by_role, pool, role
 from ..patching.recovery import Cell, recovery
 from ._steps import digest, write_arrays

@@ -19,7 +19,7 @@ from ..data.facts import facts
 from ..errors import RunFailed
 from ..estimators.llc import compute_llc
 from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
-from ..figures import Curve, lines_svg
+from ..figures.lines import Curve, lines_svg
 from ..manifest import Manifest
 from ..models.loaded import LoadedModel
 from ..runfolder import RunFolder

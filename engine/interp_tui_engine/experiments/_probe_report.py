@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import atomic
 from ..events import Artifact, Event
-from ..figures import Curve, Level, lines_svg
+from ..figures.lines import Curve, Level, lines_svg
 from ._steps import Numbers
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ..catalog import Result
 from ..dictionaries import sae_lens
 from ..dictionaries.dictionary import Dictionary
 from ..dictionaries.evaluation import HIGHEST, LOWEST, Quality, evaluate, loss_recovered, rate_histogram
-from ..figures import Curve, lines_svg
+from ..figures.lines import Curve, lines_svg
 from ._sae_params import Params, Variant
 from ._sae_source import Source
 from ._sae_train import Trained

@@ -12,7 +12,7 @@ import numpy as np
 from .. import atomic
 from ..catalog import Result
 from ..estimators.llc import compute_llc
-from ..figures import Curve, Level, lines_svg
+from ..figures.lines import Curve, Level, lines_svg
 from ..samplers.store import digests, open_samples
 from ._sampling_run import STORE, Sampled
 

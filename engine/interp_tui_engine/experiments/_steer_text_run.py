@@ -15,7 +15,7 @@ from .. import atomic
 from ..catalog import Result
 from ..data.prompts import answer_ids, encode, need_tokenizer, texts_of
 from ..events import Artifact, Event, Metrics, Phase, RunStarted
-from ..figures import Curve, lines_svg
+from ..figures.lines import Curve, lines_svg
 from ..probes.steering import Steering, continuation
 from ..sites.answers import log_prob
 from ..sites.cache import ActivationCache

@@ -15,7 +15,7 @@ from ..errors import RunFailed
 from ..estimators.observed import input_ids_of, obs_id
 from ..estimators.susceptibilities import Baseline, Response, assemble, baseline, probes_of, response
 from ..events import ArrayWritten, Event, Metrics, Phase
-from ..heat_figure import heatmap_svg
+from ..figures.heat import heatmap_svg
 from ..samplers.store import digests, open_samples
 from ._restrictions_run import FULL, Part, Sampled, slug, store_path, whole_of
 from ._tokens import quoted, write_tokens

@@ -13,9 +13,9 @@ from .. import atomic
 from ..catalog import Estimate, Group, Result
 from ..errors import Problem, UserError
 from ..events import Artifact, Event, Metrics, Phase, RunStarted
-from ..heat_figure import heatmap_svg
+from ..figures.heat import heatmap_svg
+from ..figures.plots import plot_attention
 from ..manifest import Manifest
-from ..plots import plot_attention
 from ..specs import Table
 from . import _cost, _pairs
 from ._steps import Numbers, Steps, digest, write_arrays

@@ -14,8 +14,8 @@ from ..catalog import Estimate, Group, Result
 from ..circuits.methods import Ablation, Method, Scope, no_gradient
 from ..errors import Problem
 from ..events import Artifact, Event, Metrics
+from ..figures.plots import plot_circuit
 from ..manifest import Manifest
-from ..plots import plot_circuit
 from . import _circuit_run, _cost, _effects_run, _pairs
 from ._steps import digest, write_arrays
 from .context import Context

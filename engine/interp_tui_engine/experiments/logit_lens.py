@@ -13,7 +13,7 @@ from .. import atomic
 from ..catalog import Estimate, Group, Result
 from ..errors import Problem
 from ..events import Artifact, Event, Metrics, Phase, RunStarted
-from ..figures import Curve, lines_svg
+from ..figures.lines import Curve, lines_svg
 from ..manifest import Manifest
 from ..specs import FILE, Table
 from . import _cost, _pairs, _tuned_lens

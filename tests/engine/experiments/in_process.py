@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from interp_tui_engine import atomic, catalog, manifest, shares
-from interp_tui_engine.crew import portions_of
 from interp_tui_engine.experiments.context import Context, Order
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.supervision.crew import portions_of
 
 T = TypeVar("T")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from interp_tui_engine import api, catalog, manifest
+from interp_tui_engine import catalog, manifest
+from interp_tui_engine.api import sampling as api
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.experiments import _restriction
 from interp_tui_engine.manifest import Manifest

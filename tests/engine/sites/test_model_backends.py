@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
+from interp_tui_engine.api.one_pass import causal_trace
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.models.load import load_model
-from interp_tui_engine.one_pass import causal_trace
 from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site

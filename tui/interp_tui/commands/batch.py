@@ -8,10 +8,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp_tui_engine import manifest, step_cache, supervisor, sweeping
+from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RESUMABLE, RunFolder, Status, new_run_path, runs_root
+from interp_tui_engine.supervision import step_cache, sweeping
 
 from .. import batch, host
 from ..sanitise import clean

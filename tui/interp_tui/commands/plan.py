@@ -97,7 +97,8 @@ def plan(
 
 def of_manifest(path: Path) -> dict[str, Any]:
     """A manifest's own estimate, as `--dry-run` has it."""
-    from interp_tui_engine import manifest, sweeping
+    from interp_tui_engine import manifest
+    from interp_tui_engine.supervision import sweeping
 
     request = manifest.load(path)
     estimate = sweeping.estimate(request)

@@ -23,11 +23,12 @@ from interp_tui.sanitise import clean
 from interp_tui.screens.base import WorkScreen
 from interp_tui.widgets.form import Edited, FieldRow, Form, SectionTitle
 from interp_tui.widgets.kind_list import KindList
-from interp_tui_engine import atomic, catalog, manifest, sweeping
+from interp_tui_engine import atomic, catalog, manifest
 from interp_tui_engine.catalog import Estimate, Kind
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.supervision import sweeping
 
 CHECK_AFTER = 0.12
 PANES = ("kinds", "settings", "manifest")

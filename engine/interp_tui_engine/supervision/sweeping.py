@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
-from . import atomic, catalog, crew
-from .catalog import Estimate
+from .. import atomic, catalog
+from ..catalog import Estimate
+from ..events import Metrics, Progress, RunStarted, Warned
+from ..manifest import Manifest
+from ..runfolder import ACTIVE, RunFolder, State, Status, take_commands
+from ..sweep import KIND, Point
+from . import crew
 from .children import Children, digests_of, fraction_of, interrupted_with, status_of
-from .events import Metrics, Progress, RunStarted, Warned
 from .keeper import Keeper
-from .manifest import Manifest
-from .runfolder import ACTIVE, RunFolder, State, Status, take_commands
-from .sweep import KIND, Point
 from .sweep_report import markdown
 
 UNRESULTS = ("kind", "name", "schema_version")

@@ -9,9 +9,9 @@ from typing import Any, final
 
 import tomli
 
-from . import atomic, manifest, provenance
-from .events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
-from .runfolder import EventLog, Owner, RunFolder, State, Status
+from .. import atomic, manifest, provenance
+from ..events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
+from ..runfolder import EventLog, Owner, RunFolder, State, Status
 
 Listener = Callable[[Stamped], None]
 STATUS_EVERY = 0.5

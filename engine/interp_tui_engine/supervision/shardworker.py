@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from . import atomic
+from .. import atomic
+from ..events import Stamped
+from ..runfolder import Command, EventTail, RunFolder, State, take_commands
 from .ending import ending_of
-from .events import Stamped
-from .runfolder import Command, EventTail, RunFolder, State, take_commands
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, final
 
-from . import catalog, shares
-from .catalog import Estimate
+from .. import catalog, shares
+from ..catalog import Estimate
+from ..eventlog import last_events
+from ..events import Event, Progress, RunFinished, RunStarted, Stamped, Warned
+from ..manifest import Manifest
+from ..runfolder import RunFolder, State
+from ..shares import Portion
 from .ending import RESUME
-from .eventlog import last_events
-from .events import Event, Progress, RunFinished, RunStarted, Stamped, Warned
-from .manifest import Manifest
-from .runfolder import RunFolder, State
 from .shardworker import Ended, ShardWorker
-from .shares import Portion
 
 
 def portions_of(request: Manifest) -> list[Portion]:

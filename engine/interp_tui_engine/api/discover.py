@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import atomic
-from .api import run
-from .events import Stamped
+from .. import atomic
+from ..events import Stamped
+from .sampling import run
 
 OnEvent = Callable[[Stamped], None]
 

@@ -6,8 +6,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from .atomic import DISK_FULL
-from .status import State
+from ..atomic import DISK_FULL
+from ..status import State
 
 RESUME = "resume goes on from the last checkpoint"
 

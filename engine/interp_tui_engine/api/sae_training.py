@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from . import atomic
-from .api import run
-from .errors import UserError
-from .events import Stamped
+from .. import atomic
+from ..errors import UserError
+from ..events import Stamped
+from .sampling import run
 
 OnEvent = Callable[[Stamped], None]
 SPARSITY = {"relu-l1": "relu", "topk": "topk", "jumprelu": "jumprelu"}

@@ -19,19 +19,19 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from . import manifest as manifests
-from . import supervisor
-from .data.rows import TokenRows, rows_from_dataset
-from .errors import RunFailed, UserError
-from .estimators.llc import compute_llc
-from .events import Stamped
-from .runfolder import RunFolder, new_run_path, runs_root
-from .samplers.chains import ChainsSnapshot, Command, run_chains
-from .samplers.executor import choose_executor
-from .samplers.prefix import Prefixes
-from .samplers.problem import Batch, FunctionProblem, Loss, ModuleProblem, Problem
-from .samplers.settings import SamplerConfig
-from .samplers.store import ObservableSpec, SampleStore, open_samples
+from .. import manifest as manifests
+from .. import supervisor
+from ..data.rows import TokenRows, rows_from_dataset
+from ..errors import RunFailed, UserError
+from ..estimators.llc import compute_llc
+from ..events import Stamped
+from ..runfolder import RunFolder, new_run_path, runs_root
+from ..samplers.chains import ChainsSnapshot, Command, run_chains
+from ..samplers.executor import choose_executor
+from ..samplers.prefix import Prefixes
+from ..samplers.problem import Batch, FunctionProblem, Loss, ModuleProblem, Problem
+from ..samplers.settings import SamplerConfig
+from ..samplers.store import ObservableSpec, SampleStore, open_samples
 
 if TYPE_CHECKING:
     from datasets import Dataset

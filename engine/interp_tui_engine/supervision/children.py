@@ -15,13 +15,13 @@ from typing import Generic, TypeVar, final
 
 import tomli
 
-from . import supervisor
-from .atomic import disk_is_full
+from .. import supervisor
+from ..atomic import disk_is_full
+from ..errors import UserError
+from ..manifest import Manifest, read_text
+from ..runfolder import Command, RunFolder, State, Status
 from .ending import RESUME, disk_full
-from .errors import UserError
 from .keeper import Keeper, Listener
-from .manifest import Manifest, read_text
-from .runfolder import Command, RunFolder, State, Status
 
 Key = TypeVar("Key", bound=Hashable)
 TICK = 0.1

@@ -19,17 +19,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .data.prompts import answer_ids, encode, need_tokenizer, read_pair, texts_of
-from .errors import UserError
-from .lenses import logit_lens as lens
-from .lenses import tuned_lens as lenses
-from .lenses.tuned_lens import TunedLens
-from .patching.recovery import Cell, Prompts, grid, prepare
-from .patching.recovery import recovery as recovered
-from .sites.anatomy import Anatomy
-from .sites.answers import Answer
-from .sites.cache import ActivationCache
-from .sites.site import site_name
+from ..data.prompts import answer_ids, encode, need_tokenizer, read_pair, texts_of
+from ..errors import UserError
+from ..lenses import logit_lens as lens
+from ..lenses import tuned_lens as lenses
+from ..lenses.tuned_lens import TunedLens
+from ..patching.recovery import Cell, Prompts, grid, prepare
+from ..patching.recovery import recovery as recovered
+from ..sites.anatomy import Anatomy
+from ..sites.answers import Answer
+from ..sites.cache import ActivationCache
+from ..sites.site import site_name
 
 ROWS = 256
 

@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from . import atomic
+from .. import atomic
+from ..manifest import Manifest
 from .findings import Findings
-from .manifest import Manifest
 
 FIGURES_A_STEP = 2
 EFFECTS = "figures/effects.svg"

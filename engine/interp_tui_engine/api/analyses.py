@@ -12,12 +12,12 @@ from typing import Any
 import xarray as xr
 from torch import nn
 
-from .api import LossFn, Masks, Rows, sample
-from .errors import UserError
-from .estimators.bif import compute_bif
-from .estimators.bif_traces import Method, Reduce
-from .estimators.susceptibilities import compute_susceptibilities
-from .samplers.prefix import Prefixes
+from ..errors import UserError
+from ..estimators.bif import compute_bif
+from ..estimators.bif_traces import Method, Reduce
+from ..estimators.susceptibilities import compute_susceptibilities
+from ..samplers.prefix import Prefixes
+from .sampling import LossFn, Masks, Rows, sample
 
 PREFIX_BYTES = 256 << 20
 

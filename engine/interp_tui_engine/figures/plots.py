@@ -11,12 +11,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import atomic
-from .errors import UserError
-from .heat_figure import heatmap_svg
+from .. import atomic
+from ..errors import UserError
+from .heat import heatmap_svg
 
 if TYPE_CHECKING:
-    from .circuits.circuit import Circuit
+    from ..circuits.circuit import Circuit
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 96, 26, 22, 58
 SHOWN_EDGES = 60
@@ -73,7 +73,7 @@ def _parts(circuit: Any) -> tuple[list[tuple[str, int, float]], list[tuple[str, 
         nodes = [(str(row["name"]), int(row["layer"]), float(row["effect"])) for row in circuit["nodes"]]
         named = [(str(row["name"]), float(row["effect"])) for row in circuit["edges"]]
     else:
-        from .circuits.nodes import node_name
+        from ..circuits.nodes import node_name
 
         nodes = [(node_name(node), node.layer or 0, circuit.node_effects[node]) for node in circuit.nodes]
         named = [(edge.name, effect) for edge, effect in circuit.edges.items()]

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from . import atomic, pipeline, provenance
+from .. import atomic, pipeline, provenance
+from ..runfolder import RunFolder
 from .children import clear_skeleton
-from .runfolder import RunFolder
 
 REUSE = "reuse.json"
 """In a pipeline's folder: {"roots": folders of runs to look in}. Where it is missing nothing is taken over."""

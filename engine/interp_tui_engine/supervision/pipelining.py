@@ -15,18 +15,19 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, final
 
-from . import atomic, manifest, pipeline, step_cache
+from .. import atomic, manifest, pipeline
+from ..complaints import nearest
+from ..errors import UserError
+from ..events import ChainFailed, Metrics, Phase, Progress, RunStarted, Stamped, Warned
+from ..manifest import Manifest
+from ..pipeline import KIND, StepSpec
+from ..runfolder import RunFolder, State, Status, take_commands
+from . import step_cache
 from .children import Children, digests_of, fraction_of, interrupted_with, status_of
-from .complaints import nearest
 from .ending import RESUME
-from .errors import UserError
-from .events import ChainFailed, Metrics, Phase, Progress, RunStarted, Stamped, Warned
 from .findings import findings
 from .keeper import Keeper
-from .manifest import Manifest
-from .pipeline import KIND, StepSpec
 from .pipeline_report import markdown
-from .runfolder import RunFolder, State, Status, take_commands
 
 TOLD_EVERY = 0.5
 """Seconds between two events that tell how far the running steps are."""

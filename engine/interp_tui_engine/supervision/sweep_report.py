@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import atomic
-from .figures import Curve, lines_svg
-from .manifest import Manifest
+from .. import atomic
+from ..figures.lines import Curve, lines_svg
+from ..manifest import Manifest
 
 MAX_CURVES = 8
 

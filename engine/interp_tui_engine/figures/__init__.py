@@ -1,0 +1,1 @@
+"""Figures as self-contained SVG, for reports and exports. Torch-free."""
