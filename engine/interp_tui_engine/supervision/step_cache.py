@@ -24,7 +24,7 @@ REUSE = "reuse.json"
 KEYS = "keys.json"
 TAKEN = "reused.json"
 LEFT_BEHIND = ("checkpoint", "control", "run.lock", "worker.lock", "supervisor.log")
-BUILTIN = Path(__file__).resolve().parent / "models" / "tiny"
+BUILTIN = Path(__file__).resolve().parents[1] / "models" / "tiny"
 
 
 def allow(folder: RunFolder, roots: Sequence[Path]) -> None:
