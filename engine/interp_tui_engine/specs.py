@@ -53,7 +53,8 @@ class ComputeSpec(Table):
     """How the work is laid out on the machine. Recorded in the resolved manifest, since numbers may depend on it."""
 
     devices: Literal["auto"] | list[str] = Field(
-        "auto", description="'auto' is model.device alone; a list such as ['cuda:0', 'cuda:1'] has a worker, or a run of a sweep, on each"
+        "auto",
+        description="'auto': all GPUs, unless model.device names one; a list such as ['cuda:0', 'cuda:1'] has a worker, or a run of a sweep, on each",
     )
     executor: Literal["local", "slurm"] = Field("local", description="where workers run")
     checkpoint_every: str = Field(

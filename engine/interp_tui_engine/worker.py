@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import filelock
 
-from . import atomic, catalog, manifest, shares
+from . import accelerators, atomic, catalog, manifest, shares
 from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
 from .events import Event, Metrics, RunFinished, RunStarted
@@ -93,8 +93,7 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
     request = manifest.load(folder.manifest_path)
     kind = catalog.get(request.kind)
     share = shares.read(folder, shard)
-    if request.model and isinstance(devices := request.compute.devices, list):
-        device = shares.device_of(devices, shard, share.of if share else 1)
+    if request.model and (device := _device(request, shard, share)):
         request = request.model_copy(update={"model": request.model.model_copy(update={"device": device})})
     log.append(RunStarted(request.kind, request.name, resumed=resumed))
     joined = tuple(shares.gather(folder, shard)) if share and share.joins else ()
@@ -109,6 +108,20 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
     if result.report:
         atomic.write_text(folder.report_path, result.report)
     return {"state": "done", "headline": dict(result.headline), "digests": dict(result.digests)}
+
+
+def _device(request: manifest.Manifest, shard: int, share: shares.Share | None) -> str | None:
+    """Where this worker is to compute; None where [model] says it."""
+    devices = request.compute.devices
+    if isinstance(devices, list):
+        return shares.device_of(devices, shard, share.of if share else 1)
+    if share is None:
+        return None
+    from .models.device import available
+
+    # nobody has named these: where the driver lists a GPU that torch cannot use, the run must go on without it
+    found = [device for device in accelerators.for_model(request.model, accelerators.visible()) if device in available()]
+    return shares.device_of(found, shard, share.of) if found else None
 
 
 def _logged(events: Generator[Event, None, T], log: EventLog) -> T:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tomli
+from scripted_workers import Script, supervised_apart, told
 
 from interp_tui_engine import manifest, pipeline, provenance, supervisor
 from interp_tui_engine.errors import ManifestError
-from interp_tui_engine.events import Metrics, Stamped
-from interp_tui_engine.runfolder import EventTail, RunFolder
+from interp_tui_engine.events import Metrics
+from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.supervision import step_cache
 from interp_tui_engine.supervision.findings import findings
 
@@ -47,55 +44,14 @@ params = { records = ["${first}", "${second.path}"] }
 """
 
 PRELUDE = """
-import os, signal, sys, time
-from pathlib import Path
-import tomli
-from interp_tui_engine import atomic
-from interp_tui_engine.events import *
-from interp_tui_engine.runfolder import EventLog, take_commands
-folder = Path(sys.argv[1])
 step = folder.name
-shard = folder / "shards" / "0"
-log = EventLog(shard / "events.jsonl")
-asked = tomli.loads((folder / "manifest.toml").read_text())
-def end(state, **said):
-    atomic.write_json(shard / "exit.json", {"state": state, "pid": os.getpid(), **said})
 def done():
     log.append(RunStarted(asked["kind"], asked["name"]))
     log.append(Warned("mind the gap"))
     (folder / "made.jsonl").write_text("{}")
-    atomic.write_json(folder / "result.json", {"kind": asked["kind"], "path": "made.jsonl", "count": 3, "parts": [{"id": "L2:D4"}]})
+    atomic.write_json(folder / "result.json", {"kind": asked["kind"], "path": "made.jsonl", "rows": 3, "features": [{"id": "L2:D4"}]})
     end("done", headline={"rows": 3}, digests={"made": f"{step}-{asked['seed']}"})
-def wait():
-    log.append(RunStarted(asked["kind"], asked["name"]))
-    mother = os.getppid()
-    for _ in range(1200):
-        if "stop" in take_commands(shard / "control"):
-            end("interrupted", reason="stopped"); sys.exit(130)
-        if os.getppid() != mother:  # as a real worker does
-            sys.exit(1)
-        time.sleep(0.05)
 """
-
-Script = Callable[..., RunFolder]
-
-
-@pytest.fixture
-def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
-    """Makes the folder of a pipeline, or takes the one there is, whose steps' workers are the given script."""
-
-    def make(body: str, request: str = REQUEST, name: str = "run") -> RunFolder:
-        script = tmp_path / "worker.py"
-        script.write_text(PRELUDE + textwrap.dedent(body))
-        monkeypatch.setattr(supervisor, "worker_command", lambda folder, shard: [sys.executable, str(script), str(folder.path)])
-        path = tmp_path / "runs" / name
-        return RunFolder(path) if path.exists() else supervisor.prepare(manifest.parse(request), path)
-
-    return make
-
-
-def told(folder: RunFolder) -> list[Stamped]:
-    return list(EventTail(folder.events_path).read(seconds=5))
 
 
 def started(folder: RunFolder, name: str) -> Path:
@@ -189,15 +145,15 @@ def test_every_step_is_a_run_of_its_own_and_references_are_filled_in(scripted: S
 
 
 def test_a_value_or_an_entry_of_a_list_can_be_named_and_a_key_that_is_not_there_is_refused(scripted: Script):
-    text = REQUEST.replace('["${first}", "${second.path}"]', '["${first}"], criterion = "${second.count} of ${first.parts.0.id}"')
+    text = REQUEST.replace('["${first}", "${second.path}"]', '["${first}"], criterion = "${second.rows} of ${first.features.0.id}"')
     folder = scripted("done()", text)
     assert supervisor.supervise(folder).state == "done"
     assert manifest.load(folder.path / "steps/inspect").params.criterion == "3 of L2:D4"
-    folder = scripted("done()", REQUEST.replace("${second.path}", "${second.paht}"), name="odd")
+    folder = scripted("done()", REQUEST.replace("${second.path}", "${second.features.0.idd}"), name="odd")
     status = supervisor.supervise(folder)
     assert status.state == "failed" and supervisor.exit_code(status) == 2
-    assert "step inspect: ${second.paht}: the result of step 'second' has no 'paht'" in status.exit["reason"]
-    assert "did you mean 'path'" in status.exit["advice"]
+    assert "step inspect: ${second.features.0.idd}: the result of step 'second' has no 'idd'" in status.exit["reason"]
+    assert "did you mean 'id'" in status.exit["advice"]
 
 
 def test_a_step_that_fails_ends_the_pipeline_in_its_name_and_resume_runs_it_again(scripted: Script):
@@ -226,7 +182,7 @@ def test_steps_that_do_not_wait_for_each_other_run_side_by_side_where_asked(scri
 
 
 def test_stop_reaches_the_running_step_and_resume_goes_on(scripted: Script):
-    folder = scripted("wait() if step == 'second' else done()")
+    folder = scripted("(log.append(RunStarted(asked['kind'], asked['name'])), wait_for_stop()) if step == 'second' else done()")
     ended: list[object] = []
     thread = threading.Thread(target=lambda: ended.append(supervisor.supervise(folder)))
     thread.start()
@@ -246,16 +202,8 @@ def test_stop_reaches_the_running_step_and_resume_goes_on(scripted: Script):
 def test_a_killed_pipeline_reads_as_crashed_and_resumes_to_equal_digests(scripted: Script, tmp_path: Path):
     whole = scripted("done()", name="whole")
     supervisor.supervise(whole)
-    folder = scripted("wait() if step == 'second' else done()")
-    code = f"""
-import sys
-from pathlib import Path
-from interp_tui_engine import supervisor
-from interp_tui_engine.runfolder import RunFolder
-supervisor.worker_command = lambda folder, shard: [sys.executable, {str(tmp_path / "worker.py")!r}, str(folder.path)]
-supervisor.supervise(RunFolder(Path({str(folder.path)!r})))
-"""
-    process = subprocess.Popen([sys.executable, "-c", code], env=supervisor.environment())
+    folder = scripted("(log.append(RunStarted(asked['kind'], asked['name'])), wait_for_stop()) if step == 'second' else done()")
+    process = supervised_apart(tmp_path / "worker.py", folder)
     started(folder, "second")
     process.kill()
     process.wait()
@@ -297,7 +245,7 @@ def test_equal_steps_are_taken_over_and_those_that_read_a_changed_one_are_not(sc
     assert supervisor.supervise(folder).state == "done", "no worker was needed"
     assert states(folder) == {name: f"run/steps/{name}" for name in ("first", "second", "inspect")}
     shutil.rmtree(folder.path.parent / "run")
-    assert json.loads((folder.path / "steps/first/result.json").read_text())["count"] == 3, "it stands without the first run"
+    assert json.loads((folder.path / "steps/first/result.json").read_text())["rows"] == 3, "it stands without the first run"
     changed = reusing("done()", REQUEST.replace("layers = [1]", "layers = [3]"), "changed")
     assert supervisor.supervise(changed).state == "done"
     assert states(changed) == {"first": "again/steps/first", "second": "", "inspect": ""}

@@ -3,97 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tomli
+from scripted_workers import SAMPLE_OR_JOIN, SHARED, Script, starts, told
 
 from interp_tui_engine import manifest, shares, supervisor
-from interp_tui_engine.events import Metrics, Progress, RunStarted, Stamped, Warned
+from interp_tui_engine.events import Metrics, Progress, Warned
 from interp_tui_engine.experiments._sharing import RunningEstimate
-from interp_tui_engine.runfolder import EventTail, RunFolder, Status
+from interp_tui_engine.runfolder import Status
 from interp_tui_engine.supervision.crew import Crew, portions_of
 
-REQUEST = """
-kind = "llc"
-name = "shared"
-[model]
-source = "builtin:tiny"
-[data.train]
-source = "builtin:prose"
-[params]
-lr = 1e-4
-n_beta = 30.0
-num_chains = 4
-[compute]
-devices = ["cpu", "cpu"]
-"""
-
-PRELUDE = """
-import json, os, signal, sys, time
-from pathlib import Path
-from interp_tui_engine import atomic, shares
-from interp_tui_engine.events import *
-from interp_tui_engine.runfolder import EventLog, RunFolder, take_commands
-folder, me = Path(sys.argv[1]), int(sys.argv[2])
-shard = folder / "shards" / str(me)
-log = EventLog(shard / "events.jsonl")
-share = shares.read(RunFolder(folder), me)
-def end(state, code=0, **said):
-    atomic.write_json(shard / "exit.json", {"state": state, "pid": os.getpid(), **said})
-    sys.exit(code)
-def sample():
-    log.append(RunStarted("llc", "shared", device="cpu"))
-    log.append(Progress(len(share.work["chains"]) * 10, len(share.work["chains"]) * 10, "steps"))
-    end("done", told={"chains": share.work["chains"]})
-def join():
-    log.append(RunStarted("llc", "shared", device="cpu"))
-    told = [json.loads((folder / f"shards/{k}/exit.json").read_text())["told"] for k in range(share.of)]
-    end("done", headline={"chains": sum((one["chains"] for one in told), [])}, digests={"loss": "ab"})
-def wait_for(command, state, code):
-    for _ in range(3000):
-        if command in take_commands(shard / "control"):
-            end(state, code, reason="stopped with a checkpoint")
-        time.sleep(0.01)
-"""
-
-Script = Callable[..., RunFolder]
-
-
-@pytest.fixture
-def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
-    """Makes a run folder, or takes the one there is, whose workers are the given script."""
-
-    def make(body: str, request: str = REQUEST) -> RunFolder:
-        script = tmp_path / "worker.py"
-        script.write_text(PRELUDE + textwrap.dedent(body))
-        command = lambda folder, shard: [sys.executable, str(script), str(folder.path), str(shard)]  # noqa: E731
-        monkeypatch.setattr(supervisor, "worker_command", command)
-        path = tmp_path / "run"
-        return RunFolder(path) if path.exists() else supervisor.prepare(manifest.parse(request), path)
-
-    return make
-
-
-def told(folder: RunFolder) -> list[Stamped]:
-    return list(EventTail(folder.events_path).read(seconds=5))
-
-
-def starts(folder: RunFolder) -> list[int | None]:
-    """Which shards' workers have begun, in order of number."""
-    return sorted(stamped.shard for stamped in told(folder) if isinstance(stamped.event, RunStarted) and stamped.shard is not None)
-
-
-DO = "join() if share.joins else sample()"
+REQUEST = SHARED
 
 
 def test_each_worker_has_its_share_and_the_last_joins_them(scripted: Script) -> None:
-    folder = scripted(DO)
+    folder = scripted(SAMPLE_OR_JOIN)
     status = supervisor.supervise(folder)
     assert status.state == "done" and status.headline == {"chains": [0, 1, 2, 3]} and status.device == "2×cpu"
     assert (status.done, status.total, status.unit) == (40, 40, "steps")
@@ -109,20 +37,20 @@ def test_each_worker_has_its_share_and_the_last_joins_them(scripted: Script) -> 
 
 
 def test_a_death_costs_one_share_and_resume_does_that_one_only(scripted: Script) -> None:
-    folder = scripted("os.kill(os.getpid(), signal.SIGKILL) if me == 1 else (time.sleep(0.5), " + DO + ")")
+    folder = scripted("os.kill(os.getpid(), signal.SIGKILL) if me == 1 else (time.sleep(0.5), " + SAMPLE_OR_JOIN + ")")
     status = supervisor.supervise(folder)
     assert status.state == "crashed" and supervisor.exit_code(status) == 1
     assert status.exit["reason"].startswith("1 of 2 workers died: shard 1 (chains 2-3 on cpu): the worker was ended by SIGKILL")
     assert "resume does what is missing" in status.exit["advice"]
     assert [row["state"] for row in status.shards] == ["done", "crashed"], "the other worker ended its share"
     assert not folder.shard(2).joinpath("events.jsonl").exists(), "nothing to join yet"
-    again = supervisor.supervise(scripted(DO))
+    again = supervisor.supervise(scripted(SAMPLE_OR_JOIN))
     assert again.state == "done" and again.headline == {"chains": [0, 1, 2, 3]} and (again.done, again.total) == (40, 40)
     assert starts(folder) == [0, 1, 2], "the worker whose share was done was not started again"
 
 
 def test_orders_reach_every_worker(scripted: Script) -> None:
-    folder = scripted("wait_for('stop', 'interrupted', 130)")
+    folder = scripted("wait_for_stop()")
     ended: list[Status] = []
     thread = threading.Thread(target=lambda: ended.append(supervisor.supervise(folder)))
     thread.start()
@@ -156,7 +84,7 @@ def test_what_one_worker_cannot_use_stops_the_others(scripted: Script) -> None:
     folder = scripted("""
         if me == 1:
             end("failed", 1, reason="there is no device 'cuda:7' on this machine", advice="available: auto, cpu", bad_input=True)
-        wait_for("stop", "interrupted", 130)
+        wait_for_stop()
     """)
     status = supervisor.supervise(folder)
     assert status.state == "failed" and supervisor.exit_code(status) == 2
@@ -177,16 +105,16 @@ def test_one_reason_for_several_failures_is_said_once(scripted: Script) -> None:
 
 
 def test_shares_stay_as_they_were_dealt_and_devices_may_change(scripted: Script) -> None:
-    folder = scripted("os.kill(os.getpid(), signal.SIGKILL)", REQUEST.replace('"cpu", "cpu"', '"cuda:0", "cuda:1"'))
+    folder = scripted("os.kill(os.getpid(), signal.SIGKILL)", SHARED.replace('"cpu", "cpu"', '"cuda:0", "cuda:1"'))
     supervisor.supervise(folder)
     folder.manifest_path.write_text(folder.manifest_path.read_text().replace('"cuda:1",', ""))
     assert tomli.loads(folder.manifest_path.read_text())["compute"]["devices"] == ["cuda:0"]
-    status = supervisor.supervise(scripted(DO))
+    status = supervisor.supervise(scripted(SAMPLE_OR_JOIN))
     assert status.state == "done" and [row["device"] for row in status.shards] == ["cuda:0", "cuda:0"]
 
 
 def test_devices_without_work_stay_idle_and_it_is_said(scripted: Script) -> None:
-    folder = scripted(DO, REQUEST.replace('"cpu", "cpu"', '"cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4"'))
+    folder = scripted(SAMPLE_OR_JOIN, SHARED.replace('"cpu", "cpu"', '"cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4"'))
     status = supervisor.supervise(folder)
     assert [row["device"] for row in status.shards] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
     warned = [stamped.event.message for stamped in told(folder) if isinstance(stamped.event, Warned)]
@@ -207,21 +135,21 @@ def test_devices_without_work_stay_idle_and_it_is_said(scripted: Script) -> None
 )
 def test_chains_are_dealt_out_whole_and_once(devices: list[str], chains: int, dealt: list[int]) -> None:
     """Stacks of four stay together on a GPU where there are enough of them; what one worker can do is not dealt out."""
-    text = REQUEST.replace('["cpu", "cpu"]', json.dumps(devices)).replace("num_chains = 4", f"num_chains = {chains}")
+    text = SHARED.replace('["cpu", "cpu"]', json.dumps(devices)).replace("num_chains = 4", f"num_chains = {chains}")
     portions = [work["chains"] for _, work in portions_of(manifest.parse(text))]
     assert [len(portion) for portion in portions] == dealt
     assert [chain for portion in portions for chain in portion] == (list(range(chains)) if dealt else [])
 
 
 def test_a_deal_that_was_cut_short_is_dealt_again(scripted: Script) -> None:
-    folder = scripted(DO)
+    folder = scripted(SAMPLE_OR_JOIN)
     (folder.shard(1)).mkdir()
     (folder.shard(1) / shares.FILE).write_text('{"what": "chains 1-3", "work": {"chains": [1, 2, 3]}, "of": 2}')
     assert supervisor.supervise(folder).headline == {"chains": [0, 1, 2, 3]}
 
 
 def test_progress_adds_up_and_begins_with_a_fair_guess(tmp_path: Path) -> None:
-    request = manifest.parse(REQUEST)
+    request = manifest.parse(SHARED)
     folder = supervisor.prepare(request, tmp_path / "run")
     crew = Crew(folder, request)
     assert crew.together(1, Progress(5, 20, "steps", 30.0)) == Progress(5, 40, "steps", 30.0)
@@ -232,7 +160,7 @@ def test_progress_adds_up_and_begins_with_a_fair_guess(tmp_path: Path) -> None:
 
 def test_estimates_of_two_workers_are_one(scripted: Script) -> None:
     """As if one worker had told of the four halves: the formulas on numbers small enough to do by hand."""
-    merge = RunningEstimate(manifest.parse(REQUEST))
+    merge = RunningEstimate(manifest.parse(SHARED))
 
     def said(chain: int, halves: list[list[float]]) -> Metrics:
         return Metrics("estimate", 9, {"init_loss": 2.0, "ess": 2.0, "tokens_per_second": 100.0 * (chain + 1), "halves": halves})

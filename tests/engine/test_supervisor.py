@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tomli
+from scripted_workers import PRELUDE, Script, command, supervised_apart, told
 
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import ChainFailed, Progress, RunFinished, Stamped
-from interp_tui_engine.runfolder import EventTail, RunFolder
 
 REQUEST = """
 kind = "llc"
@@ -31,39 +30,6 @@ source = "builtin:prose"
 lr = 1e-4
 n_beta = 30.0
 """
-
-PRELUDE = """
-import os, signal, sys, time
-from pathlib import Path
-from interp_tui_engine import atomic
-from interp_tui_engine.events import *
-from interp_tui_engine.runfolder import EventLog, take_commands
-folder = Path(sys.argv[1])
-shard = folder / "shards" / "0"
-log = EventLog(shard / "events.jsonl")
-def end(state, **said):
-    atomic.write_json(shard / "exit.json", {"state": state, "pid": os.getpid(), **said})
-"""
-
-Script = Callable[[str], RunFolder]
-
-
-@pytest.fixture
-def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
-    """Makes a run folder whose worker is the given script."""
-
-    def make(body: str) -> RunFolder:
-        script = tmp_path / "worker.py"
-        script.write_text(PRELUDE + textwrap.dedent(body))
-        monkeypatch.setattr(supervisor, "worker_command", lambda folder, shard: [sys.executable, str(script), str(folder.path)])
-        path = tmp_path / "run"
-        return RunFolder(path) if path.exists() else supervisor.prepare(manifest.parse(REQUEST), path)
-
-    return make
-
-
-def events_of(folder: RunFolder) -> list[Stamped]:
-    return list(EventTail(folder.events_path).read(seconds=5))
 
 
 def test_a_finished_worker_is_done_with_result_and_digests(scripted: Script) -> None:
@@ -79,7 +45,7 @@ def test_a_finished_worker_is_done_with_result_and_digests(scripted: Script) -> 
     assert tables["result"] == {"headline": {"llc_mean": 2.5}, "sha256": {"loss": "cd"}}
     assert tables["provenance"]["weights_sha256"] == "ab"
     assert tables["compute"]["chains"] == "serial", "the worker's choice belongs to the manifest"
-    logged = events_of(folder)
+    logged = told(folder)
     assert logged == heard
     assert isinstance(logged[-1].event, RunFinished) and logged[-1].event.state == "done"
     assert [s.seq for s in logged] == list(range(1, len(logged) + 1))
@@ -102,7 +68,7 @@ def test_every_end_is_recorded(scripted: Script, body: str, state: str, reason: 
     status = supervisor.supervise(folder)
     assert status.state == state
     assert reason in status.exit["reason"]
-    last = events_of(folder)[-1].event
+    last = told(folder)[-1].event
     assert isinstance(last, RunFinished) and last.state == state
     assert "result" not in tomli.loads(folder.manifest_path.read_text())
 
@@ -119,17 +85,13 @@ def test_a_resumed_run_copies_each_event_once(scripted: Script) -> None:
         end("done")
     """)
     assert supervisor.supervise(folder).state == "done"
-    kinds = [type(s.event) for s in events_of(folder)]
+    kinds = [type(s.event) for s in told(folder)]
     assert kinds.count(ChainFailed) == 1 and kinds.count(Progress) == 1 and kinds.count(RunFinished) == 2
-    assert [s.seq for s in events_of(folder)] == list(range(1, len(kinds) + 1))
+    assert [s.seq for s in told(folder)] == list(range(1, len(kinds) + 1))
 
 
 def test_stop_reaches_the_worker_and_a_second_supervisor_is_refused(scripted: Script) -> None:
-    folder = scripted("""
-        while "stop" not in take_commands(shard / "control"): time.sleep(0.01)
-        end("interrupted", reason="stopped with a checkpoint")
-        sys.exit(130)
-    """)
+    folder = scripted("wait_for_stop()")
     done = threading.Thread(target=supervisor.supervise, args=(folder,))
     done.start()
     try:
@@ -147,12 +109,7 @@ def test_stop_reaches_the_worker_and_a_second_supervisor_is_refused(scripted: Sc
 
 def test_a_killed_supervisor_reads_as_crashed(scripted: Script, tmp_path: Path) -> None:
     folder = scripted("time.sleep(60)")
-    code = (
-        "import sys; from pathlib import Path; from interp_tui_engine import supervisor; from interp_tui_engine.runfolder import RunFolder;"
-    )
-    code += f"supervisor.worker_command = lambda f, s: [sys.executable, {str(tmp_path / 'worker.py')!r}, str(f.path)];"
-    code += f"supervisor.supervise(RunFolder(Path({str(folder.path)!r})))"
-    process = subprocess.Popen([sys.executable, "-c", code])
+    process = supervised_apart(tmp_path / "worker.py", folder)
     try:
         deadline = time.monotonic() + 20
         while folder.status().worker_pid is None and time.monotonic() < deadline:
@@ -213,7 +170,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_fails_the_run_and_space_lets_it_resume(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "worker.py"
-    monkeypatch.setattr(supervisor, "worker_command", lambda folder, shard: [sys.executable, str(script), str(folder.path)])
+    monkeypatch.setattr(supervisor, "worker_command", command(script))
     script.write_text(
         PRELUDE
         + textwrap.dedent("""
@@ -230,5 +187,5 @@ def test_a_full_disk_fails_the_run_and_space_lets_it_resume(small_disk: Path, tm
     (small_disk / "filler").unlink()
     script.write_text(PRELUDE + "end('done')")
     assert supervisor.supervise(folder).state == "done"
-    seqs = [s.seq for s in EventTail(folder.events_path).read(seconds=5)]
+    seqs = [s.seq for s in told(folder)]
     assert seqs == list(range(1, len(seqs) + 1))

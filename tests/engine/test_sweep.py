@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tomli
+from scripted_workers import Script, supervised_apart, told
 
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import ManifestError
-from interp_tui_engine.events import Metrics, Stamped
-from interp_tui_engine.runfolder import EventTail, RunFolder
+from interp_tui_engine.events import Metrics
+from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.sweep import axes_of, points_of, with_values
 
 REQUEST = """
@@ -36,44 +33,12 @@ n_beta = 30.0
 """
 
 PRELUDE = """
-import os, signal, sys, time
-from pathlib import Path
-import tomli
-from interp_tui_engine import atomic
-from interp_tui_engine.events import *
-from interp_tui_engine.runfolder import EventLog, take_commands
-folder = Path(sys.argv[1])
-shard = folder / "shards" / "0"
-log = EventLog(shard / "events.jsonl")
-asked = tomli.loads((folder / "manifest.toml").read_text())
 lr, revision = asked["params"]["lr"], asked["model"]["revision"]
-def end(state, **said):
-    atomic.write_json(shard / "exit.json", {"state": state, "pid": os.getpid(), **said})
 def done():
     log.append(RunStarted("llc", asked["name"]))
     atomic.write_json(folder / "result.json", {"kind": "llc", "llc_mean": lr * 1e5, "ess": None, "llc_per_chain": [1.0, 2.0]})
     end("done", headline={"llc_mean": lr * 1e5}, digests={"loss": f"{lr}-{revision}"})
 """
-
-Script = Callable[..., RunFolder]
-
-
-@pytest.fixture
-def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
-    """Makes the folder of a sweep, or takes the one there is, whose points' workers are the given script."""
-
-    def make(body: str, request: str = REQUEST) -> RunFolder:
-        script = tmp_path / "worker.py"
-        script.write_text(PRELUDE + textwrap.dedent(body))
-        monkeypatch.setattr(supervisor, "worker_command", lambda folder, shard: [sys.executable, str(script), str(folder.path)])
-        path = tmp_path / "run"
-        return RunFolder(path) if path.exists() else supervisor.prepare(manifest.parse(request), path)
-
-    return make
-
-
-def told(folder: RunFolder) -> list[Stamped]:
-    return list(EventTail(folder.events_path).read(seconds=5))
 
 
 # -- the manifest
@@ -205,14 +170,7 @@ def test_all_points_failing_fails_the_sweep(scripted: Script):
 
 
 def test_stop_reaches_the_points_and_resume_goes_on(scripted: Script):
-    waiting = """
-        log.append(RunStarted("llc", "p"))
-        for _ in range(600):
-            if "stop" in take_commands(shard / "control"):
-                end("interrupted", reason="stopped"); sys.exit(130)
-            time.sleep(0.05)
-    """
-    folder = scripted(waiting, REQUEST + '[compute]\ndevices = ["cpu", "cpu"]\n')
+    folder = scripted("log.append(RunStarted('llc', 'p')); wait_for_stop()", REQUEST + '[compute]\ndevices = ["cpu", "cpu"]\n')
     ended: list[object] = []
     thread = threading.Thread(target=lambda: ended.append(supervisor.supervise(folder)))
     thread.start()
@@ -230,24 +188,8 @@ def test_stop_reaches_the_points_and_resume_goes_on(scripted: Script):
 
 
 def test_a_killed_sweep_reads_as_crashed_and_resumes(scripted: Script, tmp_path: Path):
-    folder = scripted("""
-        if revision == 'step-0':
-            done()
-        else:
-            log.append(RunStarted("llc", "p"))
-            mother = os.getppid()
-            while os.getppid() == mother:  # as a real worker does
-                time.sleep(0.05)
-    """)
-    code = f"""
-import sys
-from pathlib import Path
-from interp_tui_engine import supervisor
-from interp_tui_engine.runfolder import RunFolder
-supervisor.worker_command = lambda folder, shard: [sys.executable, {str(tmp_path / "worker.py")!r}, str(folder.path)]
-supervisor.supervise(RunFolder(Path({str(folder.path)!r})))
-"""
-    process = subprocess.Popen([sys.executable, "-c", code], env=supervisor.environment())
+    folder = scripted("done() if revision == 'step-0' else (log.append(RunStarted('llc', 'p')), wait_for_stop())")
+    process = supervised_apart(tmp_path / "worker.py", folder)
     second = folder.path / "points/001/shards/0"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (second / "events.jsonl").exists():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, final
 
-from .. import catalog, shares
+from .. import accelerators, catalog, shares
 from ..catalog import Estimate
 from ..eventlog import last_events
 from ..events import Event, Progress, RunFinished, RunStarted, Stamped, Warned
@@ -16,12 +16,28 @@ from ..shares import Portion
 from .ending import RESUME
 from .shardworker import Ended, ShardWorker
 
+SHARED_FROM = 120.0
+"""Seconds that a run must be expected to take on the CPU before 'auto' shares it out: starting workers and joining them costs some ten."""
+
 
 def portions_of(request: Manifest) -> list[Portion]:
     """What each of several workers is to do; none where one worker does it all."""
-    devices, sharing = request.compute.devices, catalog.get(request.kind).sharing
-    portions = sharing.deal(request, len(devices)) if sharing and isinstance(devices, list) else []
+    kind, devices = catalog.get(request.kind), devices_of(request)
+    if kind.sharing is None or len(devices) < 2:
+        return []
+    if request.compute.devices == "auto" and (kind.estimate(request).seconds or SHARED_FROM) < SHARED_FROM:
+        return []
+    named = request.compute.model_copy(update={"devices": devices})
+    portions = kind.sharing.deal(request.model_copy(update={"compute": named}), len(devices))
     return portions if len(portions) > 1 else []
+
+
+def devices_of(request: Manifest) -> list[str]:
+    """The devices that a run may be shared out to: those it names, or all that 'auto' means on this machine."""
+    devices = request.compute.devices
+    if isinstance(devices, list):
+        return devices
+    return accelerators.for_model(request.model, accelerators.visible()) if catalog.get(request.kind).sharing else []
 
 
 def estimate(request: Manifest) -> Estimate:
@@ -29,7 +45,7 @@ def estimate(request: Manifest) -> Estimate:
     one, portions = catalog.get(request.kind).estimate(request), portions_of(request)
     if not portions:
         return one
-    count, devices = len(portions), request.compute.devices
+    count, devices = len(portions), devices_of(request)
     devices = [shares.device_of(devices, shard, count) for shard in range(count)]
     at_once = 1 if set(devices) == {"cpu"} else count
     said = ", ".join(f"{what} on {device}" for (what, _), device in zip(portions[:8], devices, strict=False))
@@ -65,13 +81,13 @@ class Crew:
     @property
     def devices(self) -> list[str]:
         """The device of each worker that shares the run."""
-        devices = self._request.compute.devices
-        return [shares.device_of(devices if isinstance(devices, list) else ["auto"], shard, self.of) for shard in range(self.of)]
+        devices = devices_of(self._request) if self.of else []
+        return [shares.device_of(devices, shard, self.of) for shard in range(self.of)]
 
     def _idle(self) -> str:
         devices = self._request.compute.devices
         count = max(1, self.of)
-        if not isinstance(devices, list) or len(devices) <= count:
+        if not isinstance(devices, list) or len(devices) <= count:  # nobody has asked for those that 'auto' leaves idle
             return ""
         idle = shares.listed(devices[count:])
         return f"there is work for {count} of the {len(devices)} devices: {idle} {'stays' if len(devices) == count + 1 else 'stay'} idle"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
-from .. import atomic, catalog
+from .. import accelerators, atomic, catalog
 from ..catalog import Estimate
 from ..events import Metrics, Progress, RunStarted, Warned
 from ..manifest import Manifest
@@ -48,7 +48,8 @@ class Sweeper:
         self._known: list[Status] = []
         """How each point stands: as it ended, as its file said last while it runs, as an earlier attempt left it."""
         self._waiting: list[Child] = []
-        self._slots = _slots(self.keeper.request)
+        self._devices = _devices(self.keeper.request)
+        self._slots = max(1, len(self._devices))
         self._busy: dict[int, Child] = {}
         """What runs in each slot; a slot is a device, or the machine."""
         self.children: Children[int] = Children(keeper)
@@ -84,7 +85,7 @@ class Sweeper:
             if slot not in self._busy and next_one is not None and not self.children.stopping and not self.children.paused:
                 self._waiting.remove(next_one)
                 self._busy[slot] = next_one
-                self.children.start(slot, next_one.folder, partial(_request_of, next_one))
+                self.children.start(slot, next_one.folder, partial(_request_of, next_one, self._devices))
 
     def _tell(self, child: Child, status: Status) -> None:
         """One point has ended: into the log, with its numbers."""
@@ -125,12 +126,21 @@ class Sweeper:
         return self.keeper.status
 
 
-def _slots(request: Manifest) -> int:
-    return len(request.compute.devices) if isinstance(request.compute.devices, list) else 1
+def _devices(request: Manifest) -> list[str]:
+    """What the points are dealt out to: the devices named, or all GPUs where neither they nor the points name any; else the machine."""
+    if isinstance(request.compute.devices, list):
+        return request.compute.devices
+    placed = request.model is None or "model.device" in request.sweep
+    return [] if placed else accelerators.for_model(request.model, accelerators.visible())
 
 
-def _request_of(child: Child) -> Manifest:
-    return child.request
+def _request_of(child: Child, devices: Sequence[str]) -> Manifest:
+    """A point's manifest. With several devices it keeps to one: a device a point serves a sweep better than all for each point in turn."""
+    request = child.request
+    if len(devices) < 2 or request.model is None:
+        return request
+    device = devices[child.point.index % len(devices)]
+    return request.model_copy(update={"model": request.model.model_copy(update={"device": device})})
 
 
 def _row(child: Child, status: Status) -> dict[str, Any]:
@@ -172,7 +182,7 @@ def estimate(request: Manifest) -> Estimate:
     if not points:
         return crew.estimate(request)
     found = [catalog.get(one.kind).estimate(one) for _, one in points]
-    slots = _slots(request)
+    slots = max(1, len(_devices(request)))
 
     def of(pick: Callable[[Estimate], float | None], join: Callable[[list[float]], float]) -> float | None:
         values = [value for one in found if (value := pick(one)) is not None]

@@ -1,0 +1,75 @@
+"""Which GPUs a run may take when nobody has named any: found without torch, so that a supervisor can deal work out to them. Torch-free.
+
+A GPU counts if the driver lists it, CUDA_VISIBLE_DEVICES does not hide it, and the torch that is installed was built for CUDA.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from .specs import ModelSpec
+
+PATIENCE = 10.0
+"""Seconds for nvidia-smi: drivers that were asleep take a few."""
+
+
+@cache
+def visible() -> tuple[str, ...]:
+    """The GPUs that torch will find here, as torch numbers them; looked for once in a process, which may take a second."""
+    command = shutil.which("nvidia-smi")
+    if command is None or not torch_is_built_for_cuda():
+        return ()
+    try:
+        said = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return names(said, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def names(listing: str, mask: str | None) -> tuple[str, ...]:
+    """cuda:0, cuda:1, … of what `nvidia-smi -L` lists and CUDA_VISIBLE_DEVICES leaves of it.
+
+    The mask is a list of numbers or of (beginnings of) unique ids; it ends at the first that is none, and is void where one comes twice. Of
+    GPUs that are cut into MIG instances a process sees a single instance.
+    """
+    found = re.findall(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", listing, flags=re.MULTILINE)
+    taken: list[str] = []
+    for wanted in [number for number, _ in found] if mask is None else mask.split(","):
+        one = wanted.strip()
+        known = [uuid for number, uuid in found if one == number or (one.startswith("GPU-") and uuid.startswith(one))]
+        if one.startswith("MIG-") and one in listing:
+            known = [one]
+        if len(known) != 1:
+            break
+        if known[0] in taken:
+            return ()
+        taken += known
+    if re.search(r"^\s+MIG ", listing, flags=re.MULTILINE):
+        taken = taken[:1]
+    return tuple(f"cuda:{index}" for index in range(len(taken)))
+
+
+def torch_is_built_for_cuda() -> bool:
+    """What the installed torch says of itself in a file, without importing it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        said = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return re.search(r"^cuda\b.*=\s*['\"]", said, flags=re.MULTILINE) is not None
+
+
+def for_model(model: ModelSpec | None, found: Sequence[str]) -> list[str]:
+    """The devices that devices = 'auto' means, one worker each: all GPUs found, unless the model is told where to be."""
+    if model is None:
+        return []
+    return list(found) if found and model.device in ("auto", "cuda") else [model.device]
