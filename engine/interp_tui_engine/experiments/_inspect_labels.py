@@ -11,7 +11,7 @@ from ..errors import RunFailed
 from ..events import Event, Progress, Warned
 from ..features import cards
 from ..features.explain import Explainer
-from ..features.fingerprint import SIGNATURE, fingerprint
+from ..features.fingerprint import fingerprint
 from ..features.ranking import Ranking
 from .context import Context
 from .inspect import Params
@@ -55,7 +55,9 @@ def labelled(
         card["label"] = ranked.table["label"][place] = label.text
         card["metadata"]["detection"] = label.score
         kept = card["fingerprint"]
-        card["fingerprint"] = fingerprint(card, params.criterion, kept["activation_signature"][:SIGNATURE], kept["decoder_signature"])
+        card["fingerprint"] = kept | fingerprint(
+            card, params.criterion, kept["activation_signature"], kept["decoder_signature"], kept.get("activation_rows", "")
+        )
         yield Progress(place + 1, len(made), "labels", None)
 
 

@@ -31,7 +31,7 @@ from ..features import (
     table_file,
 )
 from ..features.effects import Effect
-from ..features.fingerprint import fingerprint
+from ..features.fingerprint import fingerprint, rows_mark, signature_rows
 from ..features.judge import Judge
 from ..features.ranking import Ranking
 from ..features.records import RecordReader
@@ -247,6 +247,9 @@ def _watched(context: Context, steps: Iterator[int | Ranking], total: int) -> Ge
 
 def _cards(params: Params, given: Evidence, ranked: Ranking, found: dict[str, Effect]) -> list[dict[str, Any]]:
     made, decoder = [], rows_of(params.records)
+    chosen_rows = signature_rows(given.scores > params.positive_above).tolist()
+    told = [given.texts.get(row) for row in chosen_rows]
+    signature = chosen_rows, rows_mark([part for said in told for part in (said.prompt_id, said.text)])
     for place, feature in enumerate(ranked.order[: params.cards]):
         row = {key: values[place] for key, values in ranked.table.items()}
         column = given.spool.column(feature)
@@ -258,7 +261,8 @@ def _cards(params: Params, given: Evidence, ranked: Ranking, found: dict[str, Ef
         name = row["feature_id"]
         about = given.reader.about.get(name, {})
         model = str(given.reader.model)
-        made.append(cards.card(row, model, params.criterion, column, len(given.scores), found.get(name), examples, quantiles, about))
+        effect, rows = found.get(name), len(given.scores)
+        made.append(cards.card(row, model, params.criterion, column, rows, effect, examples, quantiles, about, signature))
         if made[-1]["label"] != name:
             ranked.table["label"][place] = made[-1]["label"]
         made[-1]["fingerprint"] |= decoder(name)

@@ -37,7 +37,9 @@ class Params(Table):
         {"text": 0.35, "activation": 0.25, "decoder": 0.20, "causal": 0.20},
         description="weights of the axes text, activation, decoder, causal",
     )
-    shuffles: int = Field(100, ge=0, le=10_000, description="shuffles that say what chance would match")
+    shuffles: int = Field(
+        100, ge=0, le=10_000, description="draws of pairs that are not the same feature, which say what chance scores; 0: none"
+    )
 
 
 def check(manifest: Manifest) -> list[Problem]:
@@ -57,7 +59,7 @@ def check(manifest: Manifest) -> list[Problem]:
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
-    """Compare every pair, assign, shuffle. Takes seconds: begun anew after a kill."""
+    """Compare every pair, assign, and score strangers likewise. Takes seconds: begun anew after a kill."""
     from ..features import matching
 
     params, manifest = context.manifest.params, context.manifest
@@ -120,7 +122,11 @@ def _shown(card: Mapping[str, Any]) -> dict[str, Any]:
 def _report(name: str, values: Mapping[str, Any]) -> str:
     limit = values["null_score_95"]
     lines = [f"# match · {name}", "", f"**{values['beyond_chance']} of {len(values['matches'])} matches are beyond chance**"]
-    lines[-1] += f" (score above {limit:.3f}, where 95 % of shuffled ones stay below)." if limit is not None else "."
+    if limit is not None:
+        lines[-1] += f": their score is above {limit:.3f}, where 95 % of pairs stay that are matched likewise within one side, so that they"
+        lines[-1] += f" are not the same feature. Were no feature on both sides, about {0.05 * len(values['matches']):.0f} would be."
+    else:
+        lines[-1] += "."
     lines += ["", "| left | right | score | beyond chance's | axes | effects |", "|---|---|---:|---:|---|---|"]
     for one in values["matches"][:100]:
         axes = ", ".join(f"{key} {value:.2f}" for key, value in one["components"].items())
@@ -136,3 +142,7 @@ def _safe(text: str) -> str:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+RESULT = (*("matches", "left_features", "right_features", "null_score_95", "beyond_chance", "null_quantile"),)
+"""What stands at the top of its result.json."""

@@ -94,8 +94,12 @@ def card(
     examples: Sequence[Example],
     quantiles: Sequence[Example],
     about: Mapping[str, Any],
+    signature: tuple[Sequence[int], str],
 ) -> dict[str, Any]:
-    """One card from a row of the ranking's table, what the feature's column holds and what its records say of it."""
+    """One card from a row of the ranking's table, what the feature's column holds and what its records say of it.
+
+    `signature`: the rows whose activations its fingerprint holds, and what names them.
+    """
     effects: dict[str, float] = {"criterion": abs(row["correlation"] or 0.0), "signed_association": row["correlation"] or 0.0}
     if effect is not None:
         effects = causal_effects(effect)
@@ -122,8 +126,8 @@ def card(
         },
     }
     decoder = [float(value) for value in about.get("decoder_signature") or ()]
-    signature = (column.values[:128].astype(np.float64) + column.offset).tolist()
-    found["fingerprint"] = fingerprint(found, criterion, signature, decoder)
+    activations = [value_at(column, row) for row in signature[0]]
+    found["fingerprint"] = fingerprint(found, criterion, activations, decoder, signature[1])
     return found
 
 

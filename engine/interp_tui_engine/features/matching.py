@@ -1,9 +1,11 @@
-"""Which feature of one model is which of another: fingerprint similarity, a one-to-one assignment, and how much of it chance would give.
+"""Which feature of one model is which of another: fingerprint similarity, a one-to-one assignment, and what strangers would score.
 
 Each axis that both fingerprints have (text .35, activation .25, decoder .20, causal .20) gives (cos + 1)/2; axes that either lacks, or has
 in another length, embedder or provenance, are dropped and the weights made to add up to 1 again. With signed effects of one provenance
 
-    score = .85·similarity + .15·(1 − |e_left − e_right|/2),   at most .49 where their signs oppose.
+    score = .85·similarity + .15·(1 − |e_left − e_right|/2),   at most .49 where their signs oppose,
+
+e within [−1, 1]: effects in nats, which can be larger, as shares of their side's largest.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ def axes_of(cards: Sequence[Mapping[str, Any]]) -> dict[str, Axis]:
             said = card.get("fingerprint", {})
             mark = said.get("text_embedder", "hash-v1") if name == "text" else said.get("causal_provenance") if name == "causal" else ""
             mark = said.get("decoder_basis", "") if name == "decoder" else mark
+            mark = said.get("activation_rows", "") if name == "activation" else mark
             known = len(vector) > 0 and np.isfinite(vector).all() and size > 0 and mark != "none"
             kinds.append((len(vector), mark) if known else None)
             if known:
@@ -70,6 +73,15 @@ def effects_of(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, float] | N
         said = [(kind, float(effects[key])) for kind, key in keys if isinstance(effects.get(key), (int, float))]
         found.append(said[0] if said else None)
     return found
+
+
+def shares(effects: Sequence[tuple[str, float] | None]) -> list[tuple[str, float] | None]:
+    """Effects as shares of the largest of their provenance where that is more than 1, else as they are."""
+    largest: dict[str, float] = {}
+    for one in effects:
+        if one is not None:
+            largest[one[0]] = max(largest.get(one[0], 1.0), abs(one[1]))
+    return [None if one is None else (one[0], one[1] / largest[one[0]]) for one in effects]
 
 
 def similarity(left: Mapping[str, Axis], right: Mapping[str, Axis], weights: Mapping[str, float]) -> tuple[Matrix, dict[str, Matrix]]:
@@ -114,53 +126,48 @@ def match(
     shuffles: int,
     seed: int,
 ) -> tuple[list[Match], float]:
-    """The matches, best first, and the score that 95 % of chance's matches stay below (NaN without shuffles).
-
-    Chance: the coordinates of the right side's vectors are shuffled, each axis by one permutation for all its features, which breaks what
-    the coordinates have in common with the left's and nothing else; effects are dealt anew to the features. Then the same is done.
-    """
-    axes, effects = (axes_of(left), axes_of(right)), (effects_of(left), effects_of(right))
+    """The matches, best first, and the score that 95 % of chance's matches stay below (NaN without shuffles); see `decoys` for chance."""
+    axes, effects = (axes_of(left), axes_of(right)), (shares(effects_of(left)), shares(effects_of(right)))
     similar, parts = similarity(*axes, weights)
     score = scores(similar, *effects)
     pairs = assign(score, least)
-    chance = np.sort(np.concatenate([np.zeros(0), *_chance(axes, effects, weights, shuffles, seed)]))
+    used = {name: weights[name] for name, part in parts.items() if not np.isnan(part).all()}
+    larger = max(len(left), len(right))
+    sides = [place for place, cards in enumerate((left, right)) if len(cards) == larger]
+    within = [scores(similarity(axes[place], axes[place], used)[0], effects[place], effects[place]) for place in sides] if used else []
+    chance = np.sort(np.concatenate([np.zeros(0), *(decoys(own, min(len(left), len(right)), shuffles, seed) for own in within)]))
     found = []
     for i, j in pairs:
         components = {name: float(part[i, j]) for name, part in parts.items() if not np.isnan(part[i, j])}
         both = effects[0][i], effects[1][j]
         if both[0] is not None and both[1] is not None and both[0][0] == both[1][0]:
             components["signed_effect"] = float(np.clip(1 - abs(both[0][1] - both[1][1]) / 2, 0, 1))
-        quantile = float(np.searchsorted(chance, score[i, j]) / len(chance)) if len(chance) else math.nan
+        # of N strangers and the pair itself: 1 − quantile is a p-value (Phipson & Smyth 2010)
+        quantile = float(np.searchsorted(chance, score[i, j]) / (len(chance) + 1)) if len(chance) else math.nan
         found.append(Match(i, j, float(score[i, j]), components, quantile))
     return found, float(np.quantile(chance, 0.95)) if len(chance) else math.nan
 
 
-def _chance(
-    axes: tuple[dict[str, Axis], dict[str, Axis]],
-    effects: tuple[list[tuple[str, float] | None], list[tuple[str, float] | None]],
-    weights: Mapping[str, float],
-    shuffles: int,
-    seed: int,
-) -> list[Float64[np.ndarray, " pairs"]]:
+def decoys(own: Float64[np.ndarray, "features features"], rows: int, shuffles: int, seed: int) -> Float64[np.ndarray, " pairs"]:
+    """The scores of optimal assignments among the features of one side, none to itself: what two features that are not the same score.
+
+    All features of a report share its criterion, its texts and its way of speaking, so that vectors with those taken away are no measure of
+    chance: a stranger would beat them. Another feature of the same side has all of that and is still another one. `own` is the score of
+    each feature with each of the larger side; in each shuffle `rows` of them, as many as the smaller side has, are assigned to all the
+    others, so that the best of as many candidates is taken as between the sides. Where both sides come from one distribution and have
+    nothing to do with each other, their pairs and these are alike (cf. decoys in proteomics: Elias & Gygi 2007).
+    """
+    count = len(own)
+    if count < 2 or not shuffles:
+        return np.zeros(0)
+    strangers = own.copy()
+    np.fill_diagonal(strangers, np.nan)
     rng = np.random.default_rng([seed, 0x3A7C])
     found = []
-    for _ in range(shuffles):
-        moved = {}
-        for name, axis in axes[1].items():
-            if name == "causal":  # four named numbers: they go to other features together
-                place = rng.permutation(len(axis.kind))
-                moved[name] = Axis(axis.unit[place], [axis.kind[i] for i in place])
-                continue
-            unit = axis.unit.copy()
-            for length in {kind[0] for kind in axis.kind if kind is not None}:
-                rows = np.array([i for i, kind in enumerate(axis.kind) if kind is not None and kind[0] == length])
-                unit[rows, :length] = unit[rows][:, rng.permutation(length)]
-            moved[name] = Axis(unit, axis.kind)
-        dealt = [effects[1][i] for i in rng.permutation(len(effects[1]))]
-        score = scores(similarity(axes[0], moved, weights)[0], effects[0], dealt)
-        pairs = assign(score, 0.0)
-        found.append(np.array([score[pair] for pair in pairs]))
-    return found
+    for _ in range(shuffles if rows < count else 1):  # where all are taken every shuffle is the same
+        score = strangers[np.sort(rng.choice(count, rows, replace=False))]
+        found.append(np.array([score[pair] for pair in assign(score, 0.0)]))
+    return np.concatenate(found)
 
 
 def _padded(unit: Float64[np.ndarray, "features width"], width: int) -> Float64[np.ndarray, "features wider"]:

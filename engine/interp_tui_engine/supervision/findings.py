@@ -128,8 +128,7 @@ def _of_match(match: Mapping[str, Any]) -> str:
     if match.get("left") is None or match.get("score") is None:
         return "Nothing could be matched."
     chance = match.get("null_quantile")
-    share = "all" if chance == 1.0 else f"{chance:.1%} of" if isinstance(chance, float) else ""
-    beyond = f", above {share} that chance matches" if share else ""
+    beyond = f", above {chance:.0%} of pairs that are not the same feature" if isinstance(chance, float) else ""
     decoder = (match.get("components") or {}).get("decoder")
     alike = f"; their directions have cosine {2 * decoder - 1:.2f}" if isinstance(decoder, float) else ""
     return f"Its match on the other side is {match['right']} (score {match['score']:.2f}{beyond}){alike}."

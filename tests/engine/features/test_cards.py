@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from interp_tui_engine.events import Warned
 from interp_tui_engine.experiments._feature_words import nearest, promoted
 from interp_tui_engine.experiments._inspect_report import _example
 from interp_tui_engine.experiments.context import Interrupted
-from interp_tui_engine.features import cards, jsonl, records
+from interp_tui_engine.features import cards, fingerprint, jsonl, records
 from interp_tui_engine.features.explain import Explainer
 from interp_tui_engine.features.labels import own_label, shared_words
 from interp_tui_engine.models.load import load_model
@@ -146,3 +147,13 @@ def test_a_torn_cache_is_read_as_far_as_it_goes(server: Server, tmp_path: Path) 
     cache.write_text(cache.read_text() + '{"prompt": "to')
     again = Explainer(server.url, "m", cache, most=5)
     assert again.label(["t"], [], [], [], 0) is not None and again.calls == 0
+
+
+@pytest.mark.parametrize(("positives", "rows"), [(3, 20), (100, 400), (2, 5000), (400, 410), (128, 128)])
+def test_signatures_are_of_rows_that_are_the_same_for_all_features(positives: int, rows: int) -> None:
+    positive = np.random.default_rng(rows).permutation(rows) < positives
+    chosen = fingerprint.signature_rows(positive)
+    assert len(chosen) == min(rows, fingerprint.SIGNATURE) and (np.diff(chosen) > 0).all()
+    least = min(positives, 64) if positives < rows else len(chosen)
+    assert positive[chosen].sum() >= least and (~positive)[chosen].sum() >= min(rows - positives, len(chosen) // 2)
+    assert fingerprint.rows_mark(["a", "b"]) != fingerprint.rows_mark(["ab", ""])

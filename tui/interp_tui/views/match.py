@@ -68,7 +68,12 @@ class MatchView(RunView):
         self.pairs = [state.cases[index] for index in sorted(state.cases)]
         beyond = sum((finite(pair.get("null_quantile")) or 0.0) >= BEYOND for pair in self.pairs)
         self.facts = (
-            [Fact("matches", str(len(self.pairs))), Fact("beyond chance", str(beyond), "good" if beyond else "")] if self.pairs else []
+            [
+                *(Fact("matches", str(len(self.pairs))), Fact("beyond chance", str(beyond), "good" if beyond else "")),
+                Fact("by accident", f"≈ {(1 - BEYOND) * len(self.pairs):.0f}"),
+            ]
+            if self.pairs
+            else []
         )
         said = f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase or waiting
         self.waiting = "" if self.pairs else "no pair" if state.ending is not None else clean(said, limit=100)
