@@ -1,8 +1,8 @@
 """Which kinds of run there are. A kind is one file in experiments/; its module name is the kind's name. Torch-free.
 
 An experiment module holds TITLE, QUESTION (one sentence), GROUP, NEEDS (which of 'model' and 'data' it must be given), EXAMPLE (the tables
-of a manifest that runs as it is), Params (pydantic) and run(context) -> events; optionally check(manifest), estimate(manifest), and
-SHARING where several workers can do it.
+of a manifest that runs as it is), Params (pydantic) and run(context) -> events; optionally check(manifest), estimate(manifest), RESULT
+(the names at the top of its result.json) and SHARING where several workers can do it.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class Kind:
     check: Callable[[Manifest], list[Problem]]
     estimate: Callable[[Manifest], Estimate]
     sharing: Sharing | None = None
+    result: tuple[str, ...] = ()
+    """Every name that may stand at the top of its result.json, but for those that all kinds write; empty where the kind does not say."""
 
 
 @cache
@@ -107,6 +109,7 @@ def get(name: str) -> Kind:
         check=getattr(module, "check", lambda manifest: []),
         estimate=getattr(module, "estimate", lambda manifest: Estimate(None, None, None)),
         sharing=getattr(module, "SHARING", None),
+        result=getattr(module, "RESULT", ()),
     )
 
 

@@ -67,8 +67,8 @@ class Manifest(Table):
 
     def points(self) -> list[tuple[sweeps.Point, Manifest]]:
         """The child runs of a sweep, in order; empty when this is none."""
-        axes, _ = sweeps.axes_of(self.sweep) if self.sweep else ([], [])
         tables = self.to_dict()
+        axes, _ = sweeps.axes_of(self.sweep, tables.get("step", ())) if self.sweep else ([], [])
         found = (point for point in sweeps.points_of(axes)) if axes else ()
         return [(p, resolve({**sweeps.with_values(tables, axes, p), "name": f"{self.name[:70]}-{p.name}"})) for p in found]
 
@@ -208,7 +208,8 @@ def _resolve_sweep(
     tables: dict[str, Any], source: str, base: Path | None, lines: dict[KeyPath, int], origins: Mapping[KeyPath, str]
 ) -> Manifest:
     """Check every point of a sweep. The manifest is that of the first, with the axes beside it, their values resolved as a point's are."""
-    axes, problems = sweeps.axes_of(tables["sweep"])
+    steps = tables.get("step")
+    axes, problems = sweeps.axes_of(tables["sweep"], steps if isinstance(steps, list) else ())
     if (devices := sweeps.devices_of(tables)) and (message := devices_problem(devices)):
         problems.append(Problem("compute.devices", message, value=devices))  # the points have it as their model.device
     if problems:

@@ -38,6 +38,10 @@ SHARED = ("criterion", "prompts")
 """Params of a pipeline that its steps take over where their kind must be given them and the step says nothing."""
 
 
+ALWAYS = ("kind", "name", "schema_version", "seconds")
+"""What the result.json of every kind may hold."""
+
+
 class StepSpec(Table):
     """One step: a manifest of its kind, less what it shares with the pipeline."""
 
@@ -110,11 +114,12 @@ def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def problems_of(steps: Sequence[StepSpec]) -> list[Problem]:
-    """Names that cannot be used, and references to what is not there yet."""
+    """Names that cannot be used, and references to what is not there yet, or never will be."""
     problems = [] if steps else [Problem("step", "is missing; a pipeline is made of [[step]] tables, each with a kind and its params")]
     if len(steps) > MAX_STEPS:
         problems.append(Problem("step", f"makes {len(steps)} steps, more than {MAX_STEPS}"))
     seen: list[str] = []
+    kinds: dict[str, str] = {}
     for index, step in enumerate(steps):
         at = f"step.{index}"
         if not NAME.fullmatch(step.id):
@@ -131,8 +136,18 @@ def problems_of(steps: Sequence[StepSpec]) -> list[Problem]:
                     message = f"{shown(text)} names no earlier step; {before}"
                     key_path = ".".join((at, *map(str, path)))
                     problems.append(Problem(key_path, message, value=text, suggestion=nearest(name, seen)))
+                elif key and (known := result_keys(kinds[name])) and (head := key.partition(".")[0]) not in known:
+                    message = f"{shown(text)}: the result of a {kinds[name]} step has no {head!r}; there are {', '.join(sorted(known))}"
+                    problems.append(Problem(".".join((at, *map(str, path))), message, value=text, suggestion=nearest(head, sorted(known))))
         seen.append(step.id)
+        kinds[step.id] = step.kind
     return problems
+
+
+def result_keys(kind: str) -> frozenset[str]:
+    """The names at the top of the kind's result.json; empty where they are not known before it has run."""
+    listed = catalog.get(kind).result if kind in catalog.kind_names() else ()
+    return frozenset({*listed, *ALWAYS}) if listed else frozenset()
 
 
 def references(text: str) -> list[tuple[str, str | None]]:

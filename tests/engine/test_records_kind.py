@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from interp_tui_engine import catalog, manifest
+from interp_tui_engine import catalog, manifest, pipeline
 from interp_tui_engine.catalog import Result
 from interp_tui_engine.dictionaries import sae_lens
 from interp_tui_engine.dictionaries.dictionary import Dictionary
@@ -67,6 +67,7 @@ def run(params: dict[str, Any], folder: Path, poll: Callable[[], Order] = lambda
         while True:
             events.append(next(running))
     except StopIteration as end:
+        assert set(end.value.values) <= {*catalog.get("records").result, *pipeline.ALWAYS}, "the kind's RESULT names all that it writes"
         return end.value, events
 
 

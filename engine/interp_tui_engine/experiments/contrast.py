@@ -24,6 +24,11 @@ EXAMPLE: dict[str, Any] = {
     "model": _features.EXAMPLE["model"],
     "params": {**_features.EXAMPLE["params"], "layer": 2},
 }
+RESULT = (
+    *("model", "criterion", "verb", "metric", "rows", "positives", "negatives", "feature", "distance", "curve", "chosen_strength"),
+    *("effect", "effect_low", "effect_high", "side_effect", "effects", "path", "direction", "prompts"),
+)
+"""What stands at the top of its result.json."""
 
 
 class Params(Table):

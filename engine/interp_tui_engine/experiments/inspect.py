@@ -23,6 +23,11 @@ EXAMPLE: dict[str, Any] = {
     "name": "planted",
     "params": {"criterion": "the text is about the planted topic", "backend": "toy"},
 }
+RESULT = (
+    *("model", "criterion", "ranking", "rows", "held_out_rows", "held_out_positives", "groups", "features", "tested", "associated"),
+    *("causal", "null_z_95", "cards", "table", "report"),
+)
+"""What stands at the top of its result.json."""
 _READ_BY: dict[str, tuple[str, ...]] = {
     "records": ("records",),
     "features": ("features",),

@@ -24,6 +24,11 @@ EXAMPLE: dict[str, Any] = {
     "model": _features.EXAMPLE["model"],
     "params": {**_features.EXAMPLE["params"], "targets": ["L2:D95", "L2:D30", "L2:D90"]},
 }
+RESULT = (
+    *("model", "criterion", "verb", "metric", "rows", "positives", "negatives", "baseline", "effects", "chosen", "chosen_strength"),
+    *("effect", "effect_low", "effect_high", "side_effect", "path", "loss_change", "loss_low", "loss_high"),
+)
+"""What stands at the top of its result.json."""
 
 
 class Params(_features.FeatureParams):

@@ -25,6 +25,11 @@ EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {"prompts": "builtin:capital", "features": "hidden", "layers": [2]},
 }
+RESULT = (
+    *("rows", "prompts", "features", "path", "site", "pool", "model", "prompts_per_second"),
+    *("sae", "latents", "fitted_on", "positives"),
+)
+"""What stands at the top of its result.json."""
 
 
 class Params(Table):

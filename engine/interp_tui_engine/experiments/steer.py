@@ -21,6 +21,7 @@ EXAMPLE: dict[str, Any] = {
     "model": _features.EXAMPLE["model"],
     "params": {**_features.EXAMPLE["params"], "targets": ["L2:D95"]},
 }
+RESULT = interventions.RESULT
 check = interventions.check
 estimate = interventions.estimate
 

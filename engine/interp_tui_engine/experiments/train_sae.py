@@ -24,6 +24,12 @@ EXAMPLE: dict[str, Any] = {
     "data": {"train": {"source": "builtin:prose", "context": 64, "rows": 2048}},
     "params": {"site": "resid_post", "layer": 2, "architecture": "topk", "latents": 1024, "k": 32},
 }
+RESULT = (
+    *("architecture", "latents", "k", "sae", "saes", "fvu", "l0", "dead_fraction", "dead_among_tokens", "ce_loss_recovered"),
+    *("ce_loss_recovered_from_mean", "ce_clean", "ce_zero", "ce_mean", "ce_sae", "kl", "steps", "tokens", "tokens_per_second"),
+    *("distinct_tokens", "width", "norm_scale", "training_seconds"),
+)
+"""What stands at the top of its result.json."""
 Params = _sae_params.Params
 check = _sae_params.check
 SMALL_STEP, SMALL_MODEL = 1 << 28, 20_000_000

@@ -206,8 +206,8 @@ class Pipeliner:
             self.keeper.note(Metrics("found", 0, {**found.values, "sentences": found.sentences}))
         seconds = time.time() - self.keeper.started
         state, exit_info = self._ending()
-        values = {"kind": KIND, "name": self.request.name, "schema_version": 1, "steps": rows, **found.values, "sentences": found.sentences}
-        values["seconds"] = seconds
+        values = {"kind": KIND, "name": self.request.name, "schema_version": 1, **found.headline}
+        values |= {"steps": rows, **found.values, "sentences": found.sentences, "seconds": seconds}
         atomic.write_json(self.folder.result_path, values)
         atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.request, rows, found))
         headline = {**found.headline} if state == "done" and found.headline else {"steps": len(rows), "done": len(done)}

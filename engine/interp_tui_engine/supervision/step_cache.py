@@ -20,7 +20,9 @@ from ..runfolder import RunFolder
 from .children import clear_skeleton
 
 REUSE = "reuse.json"
-"""In a pipeline's folder: {"roots": folders of runs to look in}. Where it is missing nothing is taken over."""
+"""In a pipeline's folder: {"roots": folders of runs to look in}. Where it is missing only other points of the same sweep are looked at."""
+POINTS = "points"
+"""The folder that a sweep's runs stand in."""
 KEYS = "keys.json"
 TAKEN = "reused.json"
 LEFT_BEHIND = ("checkpoint", "control", "run.lock", "worker.lock", "supervisor.log")
@@ -42,6 +44,8 @@ class StepCache:
         said = atomic.read_json(folder / REUSE)
         roots = said.get("roots") if isinstance(said, dict) else None
         self._roots = [Path(root) for root in roots or () if isinstance(root, str)]
+        if folder.parent.name == POINTS:  # what the axes of a sweep leave as it is, is done once
+            self._roots.append(folder.parent)
         self._keys: dict[str, str] = {}
 
     def key(self, name: str) -> str:

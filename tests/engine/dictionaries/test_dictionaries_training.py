@@ -13,7 +13,7 @@ import pytest
 import torch
 import xarray as xr
 
-from interp_tui_engine import catalog, manifest
+from interp_tui_engine import catalog, manifest, pipeline
 from interp_tui_engine.catalog import Result
 from interp_tui_engine.dictionaries import sae_lens
 from interp_tui_engine.dictionaries.stream import Held, ShuffleBuffer
@@ -44,6 +44,7 @@ def run(wanted: manifest.Manifest, path: Path, poll: Callable[[], Order] = lambd
         while True:
             events.append(next(running))
     except StopIteration as end:
+        assert set(end.value.values) <= {*catalog.get("train_sae").result, *pipeline.ALWAYS}, "the kind's RESULT names all that it writes"
         return end.value, events
 
 

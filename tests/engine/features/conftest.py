@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from interp_tui_engine import atomic, catalog, manifest
+from interp_tui_engine import atomic, catalog, manifest, pipeline
 from interp_tui_engine.events import Event
 from interp_tui_engine.experiments.context import Context
 from interp_tui_engine.runfolder import RunFolder
@@ -43,6 +43,8 @@ def run_kind(tmp_path: Path) -> Run:
             try:
                 events.append(next(steps))
             except StopIteration as end:
+                listed = catalog.get(kind).result
+                assert not listed or set(end.value.values) <= {*listed, *pipeline.ALWAYS}, "the kind's RESULT names all that it writes"
                 atomic.write_json(folder.result_path, end.value.values)
                 return end.value, events, folder
 
