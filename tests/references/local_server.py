@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,6 +23,7 @@ class Server:
         self.answers: list[tuple[int, str]] | Callable[[dict[str, Any]], tuple[int, str]] = []
         self.asked: list[tuple[dict[str, Any], str | None]] = []
         self.paths: list[str] = []
+        self.keys: list[str | None] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,12 +43,54 @@ class Server:
 
             def do_GET(self) -> None:
                 outer.paths.append(self.path)
+                outer.keys.append(self.headers.get("Authorization"))
                 self._answer()
 
             def log_message(self, *_: Any) -> None: ...
 
         self.http = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+
+class Raw:
+    """Takes one connection after another and says on each the next of `parts`, byte for byte, with a pause after every piece of it."""
+
+    def __init__(self, *parts: list[bytes], pause: float = 0.0) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}/v1"
+        self.asked: list[bytes] = []
+        self.parts, self.pause = list(parts), pause
+        self.http = self
+
+    def serve_forever(self, poll_interval: float) -> None:
+        """As HTTPServer has it."""
+        with suppress(OSError):  # closed
+            while True:
+                caller, _ = self.listening.accept()
+                self.asked.append(_request(caller))
+                with suppress(OSError):
+                    for piece in self.parts.pop(0) if len(self.parts) > 1 else self.parts[0]:
+                        caller.sendall(piece)
+                        time.sleep(self.pause)
+                caller.close()
+
+    def shutdown(self) -> None:
+        self.listening.shutdown(socket.SHUT_RDWR)
+
+    def server_close(self) -> None:
+        self.listening.close()
+
+
+def _request(caller: socket.socket) -> bytes:
+    """All of a request: a connection closed before it is read would be reset, and the answer lost."""
+    found = b""
+    while b"\r\n\r\n" not in found and (part := caller.recv(1 << 16)):
+        found += part
+    head, _, body = found.partition(b"\r\n\r\n")
+    size = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
+    while len(body) < size and (part := caller.recv(1 << 16)):
+        body += part
+    return head + b"\r\n\r\n" + body
 
 
 class Files:

@@ -27,11 +27,11 @@ def labelled(
     context: Context, params: Params, given: Evidence, ranked: Ranking, made: Sequence[dict[str, Any]]
 ) -> Generator[Event, None, None]:
     """Give the cards their labels, and the ranking's table too; `metadata.detection` of a card is its label's score on held-out texts."""
-    from ._inspect_run import obey
+    from ._inspect_run import obey, waiting
 
     assert params.labeller is not None
     cache = context.checkpoint_path / "labels.jsonl"
-    explainer = Explainer(params.labeller, params.labeller_model, cache, most=params.labeller_calls)
+    explainer = Explainer(params.labeller, params.labeller_model, cache, most=params.labeller_calls, sleep=waiting(context))
     rng = np.random.default_rng([context.manifest.seed, 0x1ABE])
     for place, (card, feature) in enumerate(zip(made, ranked.order, strict=False)):
         obey(context)
@@ -49,7 +49,7 @@ def labelled(
             return
         if label is None:
             yield Warned(
-                f"the labeller was asked {explainer.calls} times, which is all it may be; {len(made) - place} features keep theirs"
+                f"the labeller was asked {explainer.chat.calls} times, which is all it may be; {len(made) - place} features keep theirs"
             )
             return
         card["label"] = ranked.table["label"][place] = label.text

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,8 @@ def _scorer(context: Context, params: Params) -> criteria.Scorer | None:
     """How texts are scored anew: by a rule or a judge; None keeps the file's scores."""
     if params.judge is None:
         return criteria.rule(params.rule) if params.rule else None
-    judge = Judge(params.judge, params.judge_model, params.criterion, context.checkpoint_path / "judged.jsonl", most=params.judge_calls)
+    cache = context.checkpoint_path / "judged.jsonl"
+    judge = Judge(params.judge, params.judge_model, params.criterion, cache, most=params.judge_calls, sleep=waiting(context))
 
     def score(text: str) -> float:
         obey(context)
@@ -291,6 +293,17 @@ def _finish(
     headline |= {"causal": ranked.summary["causal"]}
     shown = {key: value for key, value in headline.items() if value is not None}
     return Result(values, shown, markdown(params, model, ranked, made), table_file.digests(ranked.table, "features"))
+
+
+def waiting(context: Context) -> Callable[[float], None]:
+    """Waits for a busy server, and gives up when the run is to stop."""
+
+    def wait(seconds: float) -> None:
+        for _ in range(math.ceil(seconds / 0.2)):
+            obey(context)
+            time.sleep(0.2)
+
+    return wait
 
 
 def obey(context: Context) -> None:

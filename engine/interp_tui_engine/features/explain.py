@@ -7,19 +7,14 @@ do not, in an order fixed by the seed, and says which the label fits. score = ½
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .fetch import Service
-from .judge import KEY, content_of
+from .chat import Chat, object_in
 
 LABEL = (
     "A unit of a language model fires on the texts below; where known, the token on which it fires most stands between « and ». The texts "
@@ -42,45 +37,16 @@ class Label:
 
 
 class Explainer:
-    """Labels features. `cache` is a JSON Lines file of what was answered: a run that goes on asks nothing twice, and pays nothing twice.
+    """Labels features; `options` are those of Chat. `label` returns None when all calls are used up; raises what Chat raises."""
 
-    Asks at most `most` times; after that `left` is 0 and `label` returns None. Raises RunFailed, as Service does, for an endpoint that
-    cannot be used.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        cache: Path,
-        *,
-        most: int,
-        tries: int = 5,
-        timeout: float = 30.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        key = os.environ.get(KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.service = Service("the labeller", url, headers, KEY, tries, timeout, sleep)
-        self.model, self.cache, self.most, self.calls = model, cache, most, 0
-        self._known: dict[str, Any] = {}
-        for line in cache.read_text(encoding="utf-8").splitlines() if cache.exists() else ():
-            try:
-                row = json.loads(line)
-                self._known[row["prompt"]] = row["answer"]
-            except (ValueError, KeyError, TypeError):
-                continue  # the line that was being written when the run was killed
-
-    @property
-    def left(self) -> int:
-        """How many questions may still be asked."""
-        return self.most - self.calls
+    def __init__(self, url: str, model: str, cache: Path, *, most: int, **options: Any) -> None:
+        self.chat = Chat("the labeller", url, model, cache, most=most, **options)
 
     def label(self, shown: Sequence[str], held: Sequence[str], silent: Sequence[str], promotes: Sequence[str], seed: int) -> Label | None:
         """A label from the `shown` texts, tested on `held` ones, which fire too, and as many silent ones; None when all is asked."""
         listed = "\n".join(f"- {text[:LONGEST_TEXT]}" for text in shown)
         about = f"It raises the probability of: {', '.join(promotes)}.\n" if promotes else ""
-        text = self._ask(LABEL.format(texts=listed, promotes=about), _label)
+        text = self.chat.ask(LABEL.format(texts=listed, promotes=about), _label)
         if text is None:
             return None
         others = list(silent)[: len(held)]
@@ -89,47 +55,24 @@ class Explainer:
         order = np.random.default_rng([seed, 0x1AB]).permutation(len(held) + len(others)).tolist()
         texts, truth = [*held, *others], [True] * len(held) + [False] * len(others)
         numbered = "\n".join(f"{place}. {texts[i][:LONGEST_TEXT]}" for place, i in enumerate(order, 1))
-        said = self._ask(DETECT.format(label=text, texts=numbered), lambda answer: _numbers(answer, len(order)))
+        said = self.chat.ask(DETECT.format(label=text, texts=numbered), lambda content: _numbers(content, len(order)))
         if said is None:
             return Label(text, None)
         picked = [truth[order[number - 1]] for number in said]
         hits, false = sum(picked), len(picked) - sum(picked)
         return Label(text, 0.5 * (hits / len(held) + 1 - false / len(others)))
 
-    def _ask(self, prompt: str, read: Callable[[Any], Any]) -> Any:
-        prompt_key = f"{self.model}\n{prompt}"
-        if prompt_key not in self._known:
-            if self.left <= 0:
-                return None
-            self.calls += 1
-            body = {"model": self.model, "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
-            answer = self.service.ask("/chat/completions", body, read)
-            self._known[prompt_key] = answer
-            self.cache.parent.mkdir(parents=True, exist_ok=True)
-            with self.cache.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"prompt": prompt_key, "answer": answer}) + "\n")
-        return self._known[prompt_key]
 
-
-def _object(answer: Any) -> dict[str, Any]:
-    content = content_of(answer)
-    found = re.search(r"\{[^{}]*\}", content)
-    value = json.loads(found[0]) if found else None
-    if not isinstance(value, dict):
-        raise ValueError(content[:200])
-    return value
-
-
-def _label(answer: Any) -> str:
-    text = _object(answer).get("label")
+def _label(content: str) -> str:
+    text = object_in(content).get("label")
     flat = " ".join("".join(c if c.isprintable() else " " for c in text).split()) if isinstance(text, str) else ""
     if not flat:
-        raise ValueError(str(answer)[:200])
+        raise ValueError(content[:200])
     return flat[:LONGEST_LABEL]
 
 
-def _numbers(answer: Any, most: int) -> list[int]:
-    found = _object(answer).get("fires")
+def _numbers(content: str, most: int) -> list[int]:
+    found = object_in(content).get("fires")
     if not isinstance(found, list) or any(type(number) is not int or not 1 <= number <= most for number in found):
-        raise ValueError(str(answer)[:200])
+        raise ValueError(content[:200])
     return sorted(set(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import time
@@ -9,12 +10,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ..errors import RunFailed, UserError
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 ANSWER_BYTES = 16 << 20
+LONGEST_WAIT = 300.0
+"""Seconds waited at most when a server says for how long."""
+PATIENCE = 4
+"""Timeouts that a whole answer may take: one that comes a byte at a time is none."""
 T = TypeVar("T")
 
 
@@ -43,28 +50,67 @@ class Service:
 
     def with_retries(self, path: str, once: Callable[[str], T]) -> T:
         """What `once` makes of the URL of `path`, tried again where that can help. Raises RunFailed with what the service last said."""
-        url, said = self.base.rstrip("/") + path, ""
+        url, said, asked_to_wait = self.base.rstrip("/") + path, "", 0.0
         for attempt in range(self.tries):
             if attempt:
-                self.sleep(min(60.0, 2.0**attempt))
+                self.sleep(max(asked_to_wait, min(60.0, 2.0**attempt)))
+                asked_to_wait = 0.0
             try:
                 return once(url)
             except urllib.error.HTTPError as error:
-                said = f"HTTP {error.code}: {shown(error.read(2000))}"
+                said, asked_to_wait = f"HTTP {error.code}: {shown(_beginning(error))}", _retry_after(error.headers.get("Retry-After"))
                 if error.code not in RETRIED:
                     hint = f"is {self.key_name} set, and right?" if error.code in (401, 403) else "check its URL and the names given"
                     raise RunFailed(f"{self.name} at {url} refused: {said}", hint) from None
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 said = f"an answer that is no use: {shown(str(error).encode())}"
-            except (urllib.error.URLError, TimeoutError, OSError) as error:
-                said = str(getattr(error, "reason", error)) or type(error).__name__
+            except (http.client.HTTPException, OSError) as error:
+                said = shown(str(getattr(error, "reason", error)).encode()).strip() or type(error).__name__
         raise RunFailed(f"{self.name} at {url} could not be used after {self.tries} tries: {said}", "resume goes on where it stopped")
 
     def _once(self, url: str, body: Any) -> Any:
         headers = dict(self.headers) | ({"Content-Type": "application/json"} if body is not None else {})
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=self.timeout) as answer:
-            return json.loads(answer.read(ANSWER_BYTES))
+        until = time.monotonic() + PATIENCE * self.timeout
+        with OPENER.open(urllib.request.Request(url, data, headers), timeout=self.timeout) as answer:
+            parts, size = [], 0
+            while size < ANSWER_BYTES and (part := answer.read1(1 << 16)):
+                parts.append(part)
+                size += len(part)
+                if time.monotonic() > until:
+                    raise TimeoutError(f"no whole answer in {PATIENCE * self.timeout:g} s")
+        return json.loads(b"".join(parts))
+
+
+class SameHost(urllib.request.HTTPRedirectHandler):
+    """Follows a server that sends its readers elsewhere, but keys stay with the host that they are for."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
+            for name in ("Authorization", "X-api-key"):  # as urllib spells them
+                new.remove_header(name)
+        return new
+
+
+OPENER = urllib.request.build_opener(SameHost)
+
+
+def _retry_after(said: str | None) -> float:
+    """The seconds that a Retry-After header asks for, as a number or as a date, at most LONGEST_WAIT; 0 for none."""
+    text = (said or "").strip()
+    try:
+        seconds = float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else parsedate_to_datetime(text).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return min(LONGEST_WAIT, max(0.0, seconds))
+
+
+def _beginning(error: urllib.error.HTTPError) -> bytes:
+    try:
+        return error.read(2000)
+    except (http.client.HTTPException, OSError):
+        return b""
 
 
 def shown(data: bytes) -> str:

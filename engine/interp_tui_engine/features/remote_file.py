@@ -7,23 +7,13 @@ import os
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ..errors import RunFailed
-from .fetch import Service
+from .fetch import OPENER, Service
 
 ENDPOINT, TOKEN = "HF_ENDPOINT", "HF_TOKEN"
 PUBLIC = "https://huggingface.co"
-
-
-class _SameHost(urllib.request.HTTPRedirectHandler):
-    """A hub sends its readers on to where files are kept; the key is for the hub alone."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if new is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
-            new.remove_header("Authorization")
-        return new
 
 
 class HubFile(io.RawIOBase):
@@ -34,7 +24,6 @@ class HubFile(io.RawIOBase):
         headers: Mapping[str, str] = {"Authorization": f"Bearer {token}"} if token else {}
         self.service = Service("the hub", os.environ.get(ENDPOINT) or PUBLIC, headers, TOKEN, **options)
         self.url = f"/{quote(repo)}/resolve/{quote(revision, safe='')}/{quote(path)}"
-        self._opener = urllib.request.build_opener(_SameHost)
         self._at = 0
         _, self.size = self._ranged(0, 1)
 
@@ -67,7 +56,7 @@ class HubFile(io.RawIOBase):
     def _ranged(self, start: int, stop: int) -> tuple[bytes, int]:
         def once(url: str) -> tuple[bytes, int]:
             headers = {**self.service.headers, "Range": f"bytes={start}-{stop - 1}"}
-            with self._opener.open(urllib.request.Request(url, headers=headers), timeout=self.service.timeout) as answer:
+            with OPENER.open(urllib.request.Request(url, headers=headers), timeout=self.service.timeout) as answer:
                 if answer.status == 206:
                     data = answer.read(stop - start)
                     size = int(answer.headers["Content-Range"].rsplit("/", 1)[1])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import pytest
 from interp_tui_engine.errors import RunFailed, UserError
 from interp_tui_engine.experiments.context import Interrupted
 from interp_tui_engine.features import jsonl, neuronpedia, records
-from interp_tui_engine.features.judge import KEY, Judge
+from interp_tui_engine.features.chat import KEY
+from interp_tui_engine.features.judge import Judge
 from interp_tui_engine.runfolder import RunFolder
-from references.local_server import Server, said
+from references.local_server import Raw, Server, said, serving
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def test_it_scores_and_asks_nothing_twice(server: Server, judge: Callable[..., J
     assert judge()("please") == 0.75 and len(server.asked) == 2
     body, key = server.asked[0]
     assert key == "Bearer secret" and body["model"] == "m" and "please" in body["messages"][0]["content"]
-    assert "secret" not in first.cache.read_text()
+    assert "secret" not in first.chat.cache.read_text()
 
 
 def test_a_busy_server_is_asked_again(server: Server, judge: Callable[..., Judge]) -> None:
@@ -60,6 +63,67 @@ def test_a_server_that_is_no_use_fails_the_run_in_words(
     server.answers = [answer]
     with pytest.raises(RunFailed, match=reason):
         judge()("x")
+
+
+ANSWER = b'{"choices": [{"message": {"content": "{\\"score\\": 1}"}}]}'
+HEAD = b"HTTP/1.1 %s\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ([b"\x00\x01 this is no HTTP\r\n\r\n"], "\\.\\.\\.|HTTP|no"),
+        ([], "closed connection"),
+        ([HEAD % b"200 OK", b"Content-Length: 5000\r\n\r\n", b'{"choices": [{"mess'], "no use"),
+        ([HEAD % b"200 OK", b"Transfer-Encoding: chunked\r\n\r\n", b"fff\r\n{"], "IncompleteRead"),
+        ([HEAD % b"200 OK", b"\r\n", b"[" * 100_000], "no use"),
+        ([HEAD % b"503 Busy", b"Content-Length: 99\r\n\r\n", b"down"], "HTTP 503"),
+    ],
+)
+def test_answers_that_are_none_are_told_in_words(judge: Callable[..., Judge], parts: list[bytes], why: str) -> None:
+    with serving(Raw(parts)) as server:
+        with pytest.raises(RunFailed, match=f"could not be used after 2 tries: .*({why})"):
+            judge(server.url, tries=2)("x")
+        assert len(server.asked) == 2
+
+
+def test_a_server_that_says_when_to_come_back_is_heeded(judge: Callable[..., Judge]) -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(hours=9), usegmt=True).encode()
+    busy = [HEAD % b"429 Slow down" + b"Retry-After: " + said + b"\r\n\r\n" for said in (b"7", later, b"soon", b"-3")]
+    waited: list[float] = []
+    with serving(Raw(*([one] for one in busy), [HEAD % b"200 OK", b"\r\n", ANSWER])) as server:
+        assert judge(server.url, sleep=waited.append)("x") == 1.0
+    assert waited == [7.0, 300.0, 8.0, 16.0], "no longer than five minutes, no sooner than its own patience"
+
+
+def test_a_server_that_never_comes_to_an_end_is_left(judge: Callable[..., Judge]) -> None:
+    endless = Raw([HEAD % b"200 OK", b"\r\n", *([b" "] * 400)], pause=0.01)
+    with serving(endless) as server, pytest.raises(RunFailed, match=r"no whole answer in 0\.2 s"):
+        judge(server.url, tries=1, timeout=0.05)("x")
+
+
+def test_a_key_stays_with_the_host_it_is_for(server: Server, judge: Callable[..., Judge], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, "secret")
+    server.answers = [(200, "{}")]
+    away = HEAD % b"302 Found" + f"Location: {server.url}/elsewhere\r\n\r\n".encode()
+    with serving(Raw([away])) as sending, pytest.raises(RunFailed):
+        judge(sending.url, tries=1)("x")
+    assert b"secret" in sending.asked[0] and server.paths == ["/v1/elsewhere"] and server.keys == [None]
+
+
+def test_useless_answers_are_paid_for_and_a_cut_cache_is_read(server: Server, judge: Callable[..., Judge]) -> None:
+    server.answers = [said("hm"), said('{"score": 1}'), said("hm")]
+    capped = judge(most=4)
+    assert capped("a") == 1.0 and capped.chat.calls == 2
+    with pytest.raises(RunFailed, match="given all 4 answers that it may"):
+        capped("b")
+    assert len(server.asked) == 4
+    cache = capped.chat.cache
+    cache.write_bytes(cache.read_bytes() + b'{"prompt": "m\\nYou sc')
+    again = judge(most=1)
+    assert again("a") == 1.0 and len(server.asked) == 4
+    with pytest.raises(UserError, match="asked 1 times"):
+        again("b")
 
 
 def test_no_server_at_all(judge: Callable[..., Judge], server: Server) -> None:
