@@ -66,11 +66,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine has free, for `--from-env`: bytes of memory, disk, and of its largest accelerator (0 without one)."""
+    """What a machine has free: bytes of memory, disk, and of its largest accelerator (0 without one)."""
 
     memory: int
     disk: int
     accelerator: int
+    where: str = "here"
 
 
 def plan(job: Job, machine: Machine | None = None) -> dict[str, Any]:
@@ -126,6 +127,18 @@ def count(text: str) -> float:
 def size(text: str) -> int:
     """Bytes in '64GB', '512MB' or '1000'. Raises UserError."""
     return int(_scaled(text, SIZES, "a size such as 64GB, 512MB or 1000"))
+
+
+def machine_of(findings: Any, where: str) -> Machine:
+    """The machine that `doctor --json` described. Raises UserError where that says too little."""
+    free = {
+        one["name"]: one["free_bytes"]
+        for one in (findings if isinstance(findings, list) else ())
+        if isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("free_bytes"), int)
+    }
+    if "memory" not in free or "runs folder" not in free:
+        raise UserError(f"{where} does not say how much memory and disk a machine has free", "interp-tui doctor --json > machine.json does")
+    return Machine(free["memory"], free["runs folder"], free.get("accelerators", 0), where=f"where {where} is from")
 
 
 def human(value: float) -> str:
@@ -189,18 +202,16 @@ def _risks(job: Job, name: str, profile: Profile, weights: int, dense: int, spar
 
 
 def _shortages(machine: Machine, sizes: Mapping[str, int]) -> list[dict[str, str]]:
-    best = max(machine.memory, machine.accelerator)
+    best, where = max(machine.memory, machine.accelerator), machine.where
     rules = (
-        (sizes["dense_activations"] > machine.disk, "dense_activations", f"more than the {human(machine.disk)} free on disk here",
+        (sizes["dense_activations"] > machine.disk, "dense_activations", f"more than the {human(machine.disk)} free on disk {where}",
          "stream activations into training instead of storing them, or store elsewhere"),
-        (sizes["model_weights"] > best, "model_weights", f"more than the {human(best)} of memory free here", "run the model elsewhere"),
-        (sizes["sae_training_floor"] > best, "sae_training_floor", f"more than the {human(best)} of memory free here",
+        (sizes["model_weights"] > best, "model_weights", f"more than the {human(best)} of memory free {where}", "run the model elsewhere"),
+        (sizes["sae_training_floor"] > best, "sae_training_floor", f"more than the {human(best)} of memory free {where}",
          "train fewer latents, or on a larger machine"),
     )  # fmt: skip
     named = {key: key.replace("_", " ").replace("sae", "SAE") for key in sizes}
-    return [
-        {"level": "high", "what": f"{named[key]} need {human(sizes[key])}, {what}", "do": do} for holds, key, what, do in rules if holds
-    ]
+    return [{"level": "high", "what": f"{human(sizes[key])} of {named[key]}, {what}", "do": do} for holds, key, what, do in rules if holds]
 
 
 def _next(risks: list[dict[str, str]]) -> list[str]:

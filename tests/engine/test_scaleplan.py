@@ -98,3 +98,30 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     (tmp_path / "m.toml").write_text('kind = "inspect"\n[params]\ncriterion = "c"\nbackend = "toy"\n')
     assert main(["plan", str(tmp_path / "m.toml")]) == 0
     assert capsys.readouterr().out.startswith("kind    inspect")
+
+
+def test_a_plan_is_held_against_the_machine_that_doctor_described(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = [
+        {"name": "memory", "free_bytes": 64 * GB},
+        {"name": "runs folder", "free_bytes": TB},
+        {"name": "accelerators", "free_bytes": 141 * GB},
+    ]
+    (tmp_path / "there.json").write_text(json.dumps([{"ok": True, "name": "python", "found": "3.11"}, *found]))
+    arguments = ["plan", "--model-params", "70B", "--tokens", "1B", "--d-model", "8192", "--env-profile"]
+    assert main([*arguments, str(tmp_path / "there.json"), "--json", "--out", str(tmp_path / "new" / "plan.json")]) == 0
+    said = json.loads((tmp_path / "new" / "plan.json").read_text())
+    assert said["machine"] == {"memory": 64 * GB, "disk": TB, "accelerator": 141 * GB, "where": "where there.json is from"}
+    assert [risk["what"] for risk in said["risks"]] == [
+        "14.90 TB of dense activations, more than the 1.00 TB free on disk where there.json is from"
+    ]
+    capsys.readouterr()
+    for text, hint in (
+        ('[{"name": "memory"}]', "does not say how much memory"),
+        ("{", "does not say how much memory"),
+        (None, "no such file"),
+    ):
+        place = tmp_path / "odd.json"
+        place.unlink(missing_ok=True) if text is None else place.write_text(text)
+        assert main([*arguments, str(place)]) == 2
+        assert hint in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "there.json"), "--from-env"]) == 2

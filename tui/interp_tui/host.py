@@ -9,6 +9,7 @@ import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from .sanitise import clean
 
@@ -38,22 +39,39 @@ def cores() -> str:
     return "1 core" if count == 1 else f"{count} cores"
 
 
+class Gpu(NamedTuple):
+    """One accelerator as its driver has it; memory in bytes."""
+
+    name: str
+    used: int
+    total: int
+
+
 def gpus() -> str:
-    """NVIDIA GPUs by nvidia-smi, since asking torch would import it; empty where there are none."""
+    """NVIDIA GPUs, counted by name; empty where there are none."""
+    found = asked_gpus()
+    # a display server or an idle context holds a few hundred MiB; a card with less than that in use is free to take
+    free = sum(gpu.used < 600 << 20 for gpu in found)
+    names = [gpu.name for gpu in found]
+    counted = " + ".join(f"{names.count(gpu)}×{gpu}" for gpu in dict.fromkeys(names))
+    return f"{counted} ({free} free)" if found else ""
+
+
+def asked_gpus() -> list[Gpu]:
+    """NVIDIA GPUs by nvidia-smi, since asking torch would import it."""
     command = shutil.which("nvidia-smi")
     if command is None:
-        return ""
-    query = [command, "--query-gpu=name,memory.used", "--format=csv,noheader,nounits"]
+        return []
+    query = [command, "--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits"]
     try:
         lines = subprocess.run(query, capture_output=True, text=True, timeout=3, check=True).stdout.strip().splitlines()
     except (OSError, subprocess.SubprocessError):
-        return ""
-    found = [line.rsplit(",", 1) for line in lines if "," in line]
-    names = [clean(gpu.removeprefix("NVIDIA ").strip(), limit=20) for gpu, _ in found]
-    # a display server or an idle context holds a few hundred MiB; a card with less than that in use is free to take
-    free = sum(used.strip().isdigit() and int(used) < 600 for _, used in found)
-    counted = " + ".join(f"{names.count(gpu)}×{gpu}" for gpu in dict.fromkeys(names))
-    return f"{counted} ({free} free)" if found else ""
+        return []
+    rows = [[part.strip() for part in line.rsplit(",", 2)] for line in lines if line.count(",") >= 2]
+    return [
+        Gpu(clean(name.removeprefix("NVIDIA ").strip(), limit=20), *(int(n) << 20 if n.isdigit() else 0 for n in (used, total)))
+        for name, used, total in rows
+    ]
 
 
 def short_path(path: Path) -> str:

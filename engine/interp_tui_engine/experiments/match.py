@@ -24,6 +24,8 @@ GROUP: Group = "Features"
 NEEDS: frozenset[str] = frozenset()
 TOY = ("builtin:left", "builtin:right")
 EXAMPLE: dict[str, Any] = {"name": "planted", "params": {"left": TOY[0], "right": TOY[1]}}
+RESULT = ("matches", "left_features", "right_features", "null_score_95", "beyond_chance", "null_quantile")
+"""What stands at the top of its result.json."""
 AXES = ("text", "activation", "decoder", "causal")
 
 
@@ -142,7 +144,3 @@ def _safe(text: str) -> str:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-RESULT = (*("matches", "left_features", "right_features", "null_score_95", "beyond_chance", "null_quantile"),)
-"""What stands at the top of its result.json."""

@@ -45,19 +45,21 @@ def estimate(manifest: Manifest) -> Estimate:
     specs = [manifest.data[name] for name in _sae_params.listed(params.train_data) if name in manifest.data]
     if size is None or not specs:
         return Estimate(None, None, None, ("the activations' width is not known before they are read",))
-    if any(spec.rows is None for spec in specs):
+    rows = None if any(spec.rows is None for spec in specs) else sum(spec.rows or 0 for spec in specs)
+    if rows is None and params.tokens is None:
         return Estimate(None, None, None, ("how much data there is is not known before it is read",))
     # a model of that many parameters is about as wide as a tall stack of 12·width² blocks has it
     width = max(64, int((size.parameters / 60) ** 0.5))
-    read = sum((spec.rows or 0) * spec.context for spec in specs)
-    rows_tokens = sum(spec.rows or 0 for spec in specs) if params.positions == "last" else read
-    trained = params.tokens or int(params.epochs * rows_tokens)
+    each = 1 if params.positions == "last" else specs[0].context
+    held = params.buffer if rows is None else min(rows * each, params.buffer)
+    trained = params.tokens or int(params.epochs * (rows or 0) * each)
     chosen = _sae_params.variants(params, width)
     latents = sum(variant.latents for variant in chosen)
-    passes = 1 if rows_tokens <= params.buffer else max(1.0, trained / rows_tokens)
-    flops = 2.0 * size.parameters * read * passes + 6.0 * trained * width * latents
-    memory = _cost.memory(size.parameters, 8192) + HELD_ON_CPU * width * (min(rows_tokens, params.buffer) + 8 * latents)
-    notes = (*size.notes, "width guessed from the model's size")
+    # what fits the buffer is read once; a longer stream, or one of unknown length, as often as it is trained on
+    read = rows * each if rows is not None and rows * each <= params.buffer else max(trained, (rows or 0) * each)
+    flops = 2.0 * size.parameters * read * specs[0].context / each + 6.0 * trained * width * latents
+    memory = _cost.memory(size.parameters, 8192) + HELD_ON_CPU * width * (held + 8 * latents)
+    notes = (*size.notes, "width guessed from the model's size", *(("at most: how much data there is is not known",) if rows is None else ()))
     return Estimate(_cost.seconds(flops), memory, 8 * width * latents + (64 << 10), notes)
 
 

@@ -12,9 +12,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from .output import columns, out, out_json
 from .shared import JsonOption, RunsOption
+
+OutOption = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the report as JSON too: plan --env-profile reads it.")]
 
 PACKAGES = ("interp-tui", "torch", "transformers", "datasets", "textual", "pydantic", "zarr", "xarray", "numpy")
 EXTRAS = {"gguf": "gguf", "transformer-lens": "transformer-lens", "nnsight": "nnsight", "sae-lens": "sae-lens", "slurm": "submitit"}
@@ -30,13 +35,21 @@ class Finding:
     name: str
     found: str
     advice: str = ""
+    free_bytes: int | None = None
+    """Of memory, disk and the freest accelerator: what `plan --env-profile` reads on another machine."""
 
 
-def doctor(runs: RunsOption = None, json: JsonOption = False) -> int:
+def doctor(runs: RunsOption = None, json: JsonOption = False, out_file: OutOption = None) -> int:
     """Report what this machine offers and what is missing."""
     findings = list(examine(runs))
+    told = [{"ok": not finding.advice, **{k: v for k, v in asdict(finding).items() if v is not None}} for finding in findings]
+    if out_file is not None:
+        from interp_tui_engine import atomic
+
+        out_file.absolute().parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_json(out_file, told)
     if json:
-        out_json([{"ok": not finding.advice, **asdict(finding)} for finding in findings])
+        out_json(told)
         return 0
     mark = {True: "ok", False: "warn"}
     for line in columns((mark[not finding.advice], finding.name, finding.found) for finding in findings):
@@ -112,15 +125,15 @@ def _memory() -> Finding:
 
     memory = psutil.virtual_memory()
     low = "close something, or lower batch_size and compute.threads" if memory.available < LOW_MEMORY else ""
-    return Finding("memory", f"{host.size(memory.available)} available of {host.size(memory.total)}", low)
+    return Finding("memory", f"{host.size(memory.available)} available of {host.size(memory.total)}", low, memory.available)
 
 
 def _accelerators() -> Finding:
     from .. import host
 
-    gpus = host.gpus()
-    if gpus:
-        return Finding("accelerators", gpus)
+    if gpus := host.asked_gpus():
+        said = ", ".join(f"{gpu.name} {host.size(gpu.total - gpu.used)} free of {host.size(gpu.total)}" for gpu in gpus)
+        return Finding("accelerators", said, free_bytes=max(gpu.total - gpu.used for gpu in gpus))
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return Finding("accelerators", "Apple GPU (mps)")
     unseen = Path("/dev/nvidia0").exists()
@@ -140,7 +153,7 @@ def _disk(runs: Path | None) -> Finding:
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding("runs folder", f"{host.short_path(root)}: not writable", "choose another with --runs or INTERP_TUI_RUNS")
     low = "delete old runs, or choose another place with --runs or INTERP_TUI_RUNS" if free < LOW_DISK else ""
-    return Finding("runs folder", f"{host.short_path(root)}, {host.size(free)} free", low)
+    return Finding("runs folder", f"{host.short_path(root)}, {host.size(free)} free", low, free)
 
 
 def _terminal() -> Finding:

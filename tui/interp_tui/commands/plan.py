@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +31,9 @@ Each = Annotated[int, typer.Option("--interventions-per-feature", help="Interven
 Batch = Annotated[str, typer.Option("--train-batch-size", metavar="N", help="Activations in a step of SAE training.")]
 Weights = Annotated[str | None, typer.Option("--model-weight-size", metavar="SIZE", help="Size of the weights, where it is known.")]
 FromEnv = Annotated[bool, typer.Option("--from-env", help="Hold it against what is free on this machine.")]
+Profiled = Annotated[
+    Path | None, typer.Option("--env-profile", metavar="FILE", help="… or on the machine that doctor --json wrote FILE on.")
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the plan as JSON too.")]
 
 
@@ -53,6 +55,7 @@ def plan(
     train_batch_size: Batch = "4096",
     model_weight_size: Weights = None,
     from_env: FromEnv = False,
+    env_profile: Profiled = None,
     out_file: Out = None,
     json: JsonOption = False,
 ) -> int:
@@ -84,8 +87,11 @@ def plan(
             format=artifact_format,
             weights=scaleplan.size(model_weight_size) if model_weight_size else None,
         )
-        found = scaleplan.plan(job, this_machine() if from_env else None)
+        if from_env and env_profile is not None:
+            raise UserError("--from-env and --env-profile: give one or the other")
+        found = scaleplan.plan(job, described(env_profile) if env_profile is not None else this_machine() if from_env else None)
     if out_file is not None:
+        out_file.absolute().parent.mkdir(parents=True, exist_ok=True)
         atomic.write_json(out_file, found)
     if json:
         out_json(found)
@@ -117,17 +123,21 @@ def this_machine() -> Any:
     """What is free here: memory, disk under the working folder, and the largest accelerator's memory."""
     import psutil
 
-    from interp_tui_engine.scaleplan import MB, Machine
+    from interp_tui_engine.scaleplan import Machine
 
-    accelerator = 0
-    if command := shutil.which("nvidia-smi"):
-        query = [command, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-        try:
-            said = subprocess.run(query, capture_output=True, text=True, timeout=3, check=True).stdout.split()
-        except (OSError, subprocess.SubprocessError):
-            said = []
-        accelerator = max((int(value) * MB for value in said if value.isdigit()), default=0)
+    from .. import host
+
+    accelerator = max((gpu.total - gpu.used for gpu in host.asked_gpus()), default=0)
     return Machine(psutil.virtual_memory().available, shutil.disk_usage(os.curdir).free, accelerator)
+
+
+def described(path: Path) -> Any:
+    """The machine of a file that `doctor --json` wrote. Raises UserError where it is none."""
+    from interp_tui_engine import atomic, scaleplan
+
+    if not path.is_file():
+        raise UserError(f"no such file: {path}", "interp-tui doctor --json > machine.json writes one on that machine")
+    return scaleplan.machine_of(atomic.read_json(path), path.name)
 
 
 def lines(found: dict[str, Any]) -> list[str]:
