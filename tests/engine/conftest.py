@@ -1,15 +1,26 @@
-"""Runs whose workers are scripts."""
+"""Torch keeps to one thread, but for what a test sets itself; and runs whose workers are scripts."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import scripted_workers
+import torch
 
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.runfolder import RunFolder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """For a module, so that its shared runs have it too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
-"""Make `references` importable, and hand out what devinterp made of its own samples."""
+"""What devinterp made of its own samples."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 RECORDED = Path(__file__).parent / "recorded" / "devinterp.npz"
 
 

@@ -1,8 +1,7 @@
-"""Make `references` importable, and run a kind that reads only files in this process."""
+"""Run a kind that reads only files in this process; a server on this machine."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,7 @@ from interp_tui_engine import atomic, catalog, manifest, pipeline
 from interp_tui_engine.events import Event
 from interp_tui_engine.experiments.context import Context
 from interp_tui_engine.runfolder import RunFolder
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from references.local_server import Server, serving  # once it can be found
+from references.local_server import Server, serving
 
 Run = Callable[..., tuple[catalog.Result, list[Event], RunFolder]]
 
