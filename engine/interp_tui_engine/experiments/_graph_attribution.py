@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,21 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..events import Event, Phase, Progress, Warned
+from ..events import Event, Phase, Warned
 from ..features import attribution, graph, ids
 from ..features.attribution import Feature, Prompts
-from ..sites.anatomy import anatomy_of
+from ..sites.anatomy import Anatomy, anatomy_of
 from . import _features
 from ._feature_change import Bench, bench_of
 from ._feature_space import Space, spaces_of
 from ._sampling_run import model_of
+from ._steps import Numbers, Steps
 from .attribution_graph import Params
-from .context import Context, Interrupted
+from .context import Context
 
 
 def attributed(
-    context: Context, params: Params, cards: Sequence[Mapping[str, Any]]
+    context: Context, params: Params, metric: str, cards: Sequence[Mapping[str, Any]]
 ) -> Generator[Event, None, tuple[list[dict[str, Any]], dict[str, Any]]]:
     """The edges, strongest first, and what holds for all of them. Raises UserError for features or prompts that do not fit the model."""
     model = model_of(context.manifest)
@@ -51,21 +51,16 @@ def attributed(
     negatives = negatives[:: max(1, len(negatives) // params.most_prompts)][: params.most_prompts]
     if not positives or not negatives:
         raise UserError(f"{len(positives)} positive and {len(negatives)} negative prompts", "one of each is the least")
-    bench, warnings = bench_of(model, anatomy, positives + negatives, params.metric, params.answers, 64)
+    bench, warnings = bench_of(model, anatomy, positives + negatives, metric, params.answers, 64)
     for warning in warnings:
         yield Warned(warning)
     yield Phase("attributing", f"{len(kept)} features on {len(positives)} prompts")
     features = [_feature(*places[card["feature_id"]], bench, len(positives)) for card in kept]
     batches = [_batch(bench, range(start, min(start + 32, len(positives)))) for start in range(0, len(positives), 32)]
-    total = (len(features) + 1) * len(batches)
     estimate = np.zeros((len(features), len(features) + 1))  # source, target
-    done = 0
-    for batch in batches:
-        for target, found in enumerate(attribution.weights(anatomy, features, batch)):
-            estimate[:, target] += found.double().numpy() / len(positives)
-            done += 1
-            yield Progress(done, total, "targets", None)
-            _obey(context)
+    targets = [(batch, target) for batch in range(len(batches)) for target in range(len(features) + 1)]
+    for (_, target), numbers in zip(targets, (yield from _estimates(context, anatomy, features, batches, targets)), strict=True):
+        estimate[:, target] += numbers.astype(np.float64) / len(positives)
     # the metric and features' values are of different units: each kind of target is ordered by its own strongest edge
     share = np.abs(estimate)
     for kind in (slice(0, 1), slice(1, None)):
@@ -73,14 +68,16 @@ def attributed(
     pairs = sorted(zip(*np.nonzero(estimate), strict=True), key=lambda pair: -share[pair])[: params.edges]
     checked = list(dict.fromkeys(int(source) for source, _ in pairs[: params.exact]))
     yield Phase("taking features away", f"{len(checked)} sources of the {min(params.exact, len(pairs))} strongest edges")
-    clean, removed = torch.zeros(len(features) + 1), {source: torch.zeros(len(features) + 1) for source in checked}
-    for batch in batches:
-        clean += attribution.exact(anatomy, features, batch, None)
-        for number, source in enumerate(checked):
-            removed[source] += attribution.exact(anatomy, features, batch, source)
-            yield Progress(number + 1, len(checked), "sources", None)
-            _obey(context)
-    effect = {source: ((clean - values) / len(positives)).tolist() for source, values in removed.items()}
+    taken: list[tuple[int, int | None]] = [(batch, source) for batch in range(len(batches)) for source in (None, *checked)]
+
+    def without(step: tuple[int, int | None]) -> Numbers:
+        return attribution.exact(anatomy, features, batches[step[0]], step[1]).numpy()
+
+    steps = Steps(context, taken, unit="sources", size=lambda step: 1, name="exact")
+    values = {source: np.zeros(len(features) + 1) for source in (None, *checked)}
+    for (_, source), numbers in zip(taken, (yield from steps.run(without, lambda *_: [])), strict=True):
+        values[source] += numbers.astype(np.float64) / len(positives)
+    effect = {source: (values[None] - values[source]).tolist() for source in checked}
     names = [graph.CRITERION, *(graph.node_id(card) for card in kept)]
     edges = [
         {
@@ -90,7 +87,25 @@ def attributed(
         for source, target in pairs
     ]
     both = [(edge["attribution"], edge["exact"]) for edge in edges if edge["exact"] is not None]
-    return edges, {"attribution": len(edges), "checked": len(both), "correlation_with_exact": _correlation(both), "prompts": len(positives)}
+    opposed = sum(first * measured < 0 for first, measured in both)
+    about = {"attribution": len(edges), "checked": len(both), "correlation_with_exact": _correlation(both), "opposed": opposed}
+    return edges, about | {"metric": metric, "prompts": len(positives)}
+
+
+def _estimates(
+    context: Context, anatomy: Anatomy, features: Sequence[Feature], batches: Sequence[Prompts], targets: Sequence[tuple[int, int]]
+) -> Generator[Event, None, list[Numbers]]:
+    """The weights of all features for each batch and target; one forward pass a batch, from the first target that is not done."""
+    running: dict[int, Iterator[Tensor]] = {}
+
+    def weights(step: tuple[int, int]) -> Numbers:
+        batch, target = step
+        if batch not in running:
+            running.clear()
+            running[batch] = attribution.weights(anatomy, features, batches[batch], target)
+        return next(running[batch]).numpy()
+
+    return (yield from Steps(context, targets, unit="targets", size=lambda step: 1, name="attribution").run(weights, lambda *_: []))
 
 
 def _feature(space: Space, index: int, bench: Bench, positives: int) -> Feature:
@@ -118,10 +133,3 @@ def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
         return None
     found = float(np.corrcoef(np.array(pairs).T)[0, 1])
     return found if np.isfinite(found) else None
-
-
-def _obey(context: Context) -> None:
-    while (order := context.poll()) == "pause":
-        time.sleep(0.1)
-    if order == "stop":
-        raise Interrupted

@@ -25,8 +25,10 @@ GROUP: Group = "Features"
 NEEDS: frozenset[str] = frozenset()
 TOY = "builtin:left"
 EXAMPLE: dict[str, Any] = {"name": "planted", "params": {"report": TOY}}
+CRITERION = "criterion"
 GRAPH, PICTURE, PAGE = "graph.json", "figures/graph.svg", "graph.html"
 COACTIVE, ALIKE = 0.5, 0.9
+METRIC = "logit_diff"
 
 
 class Params(Table):
@@ -46,7 +48,9 @@ class Params(Table):
     directions: str | None = Field(
         None, json_schema_extra=FILE, description="a contrast run, or a .safetensors of vectors by id, for features = 'direction'"
     )
-    metric: Literal["logit_diff", "log_odds", "prob", "logprob"] = Field("logit_diff", description="of the answer, what edges end at")
+    metric: Literal["logit_diff", "log_odds", "prob", "logprob"] | None = Field(
+        None, description="of the answer, what edges end at; the one that the report's interventions were measured by when left out"
+    )
     answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
     most_prompts: int = Field(32, ge=1, description="positives that are run, and negatives that say what an absent feature is like")
     edges: int = Field(100, ge=1, description="attribution edges kept, the strongest")
@@ -71,7 +75,7 @@ def check(manifest: Manifest) -> list[Problem]:
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
-    """Read, connect, draw. Takes a moment: begun anew after a kill."""
+    """Read, connect, attribute, draw. What was attributed before a kill is not done again."""
     from ..features import graph
 
     params, manifest = context.manifest.params, context.manifest
@@ -84,7 +88,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     if params.prompts is not None:
         from ._graph_attribution import attributed
 
-        edges, about = yield from attributed(context, params, report["cards"])
+        edges, about = yield from attributed(context, params, params.metric or measured_by(report["cards"]), report["cards"])
         found["edges"] += edges
         found["metadata"] |= about
     folder = context.folder.path
@@ -106,11 +110,23 @@ def run(context: Context) -> Generator[Event, None, Result]:
     return Result(values, {"nodes": values["nodes"], "edges": values["edges"]}, text, {"graph": digest})
 
 
+def measured_by(cards: list[dict[str, Any]]) -> str:
+    """The metric of the cards' interventions, where they agree on one that attribution has; else the difference of logits."""
+    found = {(card.get("metadata") or {}).get("metric") for card in cards} - {None}
+    metric = found.pop() if len(found) == 1 else None
+    return metric if metric in ("logit_diff", "log_odds", "prob", "logprob") else METRIC
+
+
 def _table(edges: list[dict[str, Any]], values: dict[str, Any]) -> str:
     """The strongest attribution edges beside their exact effects."""
     r = values.get("correlation_with_exact")
-    lines = ["", f"Attribution edges: gradient × activation, mean over {values['prompts']} prompts; exact: the source taken away."]
-    lines += [f"Over {values['checked']} edges checked the two correlate with r = {r:.3f}." if r is not None else "", ""]
+    lines = ["", f"Attribution edges: gradient × activation, mean over {values['prompts']} prompts; exact: the source taken away. Those to"]
+    lines += [f"`{CRITERION}` are of the metric `{values['metric']}` of the answer, the others of the target's own activation.", ""]
+    if r is not None:
+        lines += [f"Over {values['checked']} edges checked the two correlate with r = {r:.3f}; {values['opposed']} have opposite signs."]
+    if values["opposed"]:
+        lines += ["A gradient speaks of small changes: where the two differ the exact effect holds, and edges are drawn by it."]
+    lines += [""]
     lines += ["| from | to | gradient × activation | exact |", "|---|---|---:|---:|"]
     for edge in edges[:40]:
         exact = "–" if edge["exact"] is None else f"{edge['exact']:.4f}"

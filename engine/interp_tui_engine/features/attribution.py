@@ -49,8 +49,8 @@ class Prompts:
         return torch.arange(self.ids.shape[1], device=self.ids.device) <= self.last[:, None]
 
 
-def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts) -> Iterator[Float[Tensor, " F"]]:
-    """For each target in turn, the weights of all features, summed over prompts; 0 where a feature does not come before the target."""
+def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, first: int) -> Iterator[Float[Tensor, " F"]]:
+    """For each target from the `first` on, the weights of all features, summed over prompts; 0 where one is not before the target."""
     layers = sorted({feature.layer for feature in features})
     leaves: dict[int, Tensor] = {}
 
@@ -63,7 +63,7 @@ def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts) -> 
 
     with torch.enable_grad():
         found, stream = _targets(anatomy, features, prompts, [Edit(Site("resid_post", layer), leaf(layer)) for layer in layers])
-    for place, target in enumerate(found):
+    for place, target in list(enumerate(found))[first:]:
         before = [layer for layer in layers if place == 0 or layer < features[place - 1].layer]
         result = torch.zeros(len(features))
         if before and target.requires_grad:

@@ -123,6 +123,7 @@ def card(
             "quantiles": [example._asdict() for example in quantiles],
             "histogram": histogram(column, rows),
             **{key: about[key] for key in ("promotes", "suppresses", "nearest") if key in about},
+            **({"metric": effect.metric} if effect is not None and effect.metric is not None else {}),
         },
     }
     decoder = [float(value) for value in about.get("decoder_signature") or ()]

@@ -46,6 +46,8 @@ class Effect:
     strong: float
     margin: Interval | None
     """|mean d| less the controls' mean d in the same direction, with Welch's interval: what another change of this size would not do."""
+    metric: str | None = None
+    """What the score is, where all rows say the same; it tells what the effect's unit is."""
 
     @property
     def clear(self) -> bool:
@@ -83,6 +85,8 @@ def effect(feature_id: str, rows: Sequence[Intervention], controls: Sequence[Int
     sizes = [abs(value) for value in everything]
     specificity = max(0.0, abs(directed.mean) - (side or 0.0))
     sign = 1.0 if directed.mean >= 0 else -1.0
+    metrics = {row.metadata.get("metric") for row in rows}
+    metric = metrics.pop() if len(metrics) == 1 else None
     return Effect(
         feature_id,
         directed,
@@ -93,6 +97,7 @@ def effect(feature_id: str, rows: Sequence[Intervention], controls: Sequence[Int
         specificity,
         max(0.0, specificity - (float(np.mean(sizes)) if sizes else 0.0)),
         welch([sign * row.effect for row in rows], [sign * value for value in everything]) if everything else None,
+        metric if isinstance(metric, str) else None,
     )
 
 

@@ -108,10 +108,9 @@ def _similarities(cards: Sequence[Mapping[str, Any]], least: float) -> list[dict
 
 
 def weight(edge: Mapping[str, Any]) -> float:
-    """What an edge is drawn by: its effect, correlation or similarity."""
-    return float(
-        next((edge[key] for key in ("signed_effect", "correlation", "similarity", "attribution") if edge.get(key) is not None), 0.0)
-    )
+    """What an edge is drawn by: its effect, correlation or similarity; of an attribution what was measured, where it was."""
+    keys = ("signed_effect", "correlation", "similarity", "exact", "attribution")
+    return float(next((edge[key] for key in keys if edge.get(key) is not None), 0.0))
 
 
 def svg(graph: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from torch import Tensor
 
 from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.events import Progress
+from interp_tui_engine.experiments.context import Interrupted
+from interp_tui_engine.features import jsonl, records
 from interp_tui_engine.features.attribution import Feature, Prompts, exact, weights
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.loaded import LoadedModel
+from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.sites.anatomy import Anatomy, anatomy_of
 from interp_tui_engine.sites.hooks import Edit, activations
 from interp_tui_engine.sites.site import Site
@@ -62,7 +67,7 @@ def by_hand(anatomy: Anatomy, found: list[Feature], source: int, share: float) -
 def test_weights_are_slopes_and_exact_is_the_difference(model: LoadedModel) -> None:
     anatomy = anatomy_of(model)
     found = features(anatomy.d_model)
-    estimate = torch.stack(list(weights(anatomy, found, prompts())), dim=1)  # (source, target)
+    estimate = torch.stack(list(weights(anatomy, found, prompts(), 0)), dim=1)  # (source, target)
     clean = exact(anatomy, found, prompts(), None)
     torch.testing.assert_close(clean, by_hand(anatomy, found, 0, 0.0), rtol=1e-4, atol=1e-4)
     for source, feature in enumerate(found):
@@ -80,8 +85,8 @@ def test_padding_plays_no_part(model: LoadedModel) -> None:
     anatomy = anatomy_of(model)
     found = features(anatomy.d_model)
     alone = [Prompts(IDS[i : i + 1, : LAST[i] + 1], LAST[i : i + 1], prompts().metric) for i in range(2)]
-    together = torch.stack(list(weights(anatomy, found, prompts())))
-    apart = sum(torch.stack(list(weights(anatomy, found, one))) for one in alone)
+    together = torch.stack(list(weights(anatomy, found, prompts(), 0)))
+    apart = sum(torch.stack(list(weights(anatomy, found, one, 0))) for one in alone)
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
 
 
@@ -96,7 +101,7 @@ def report(folder: Path, names: list[str]) -> str:
 
 def test_the_graph_has_checked_edges_to_features_and_to_the_criterion(run_kind: Any, tmp_path: Path) -> None:
     given = {"report": report(tmp_path, ["L1:D95", "L2:D95", "L3:D30", "L2:D7"]), "prompts": "builtin:capital", "most_prompts": 8}
-    result, _, folder = run_kind("attribution_graph", tables=TINY, **given, exact=4)
+    result, events, folder = run_kind("attribution_graph", tables=TINY, **given, exact=4)
     graph = json.loads((folder.path / "graph.json").read_text())
     edges = [edge for edge in graph["edges"] if edge["type"] == "attribution"]
     assert {edge["target"] for edge in edges} >= {"criterion", "builtin:tiny:L3:D30"}
@@ -106,8 +111,36 @@ def test_the_graph_has_checked_edges_to_features_and_to_the_criterion(run_kind: 
     assert all(edge["exact"] is not None for edge in edges[:4])
     assert result.values["prompts"] == 8 and "| gradient × activation | exact |" in result.report
     assert "attribution" in (folder.path / "figures" / "graph.svg").read_text()
-    again, _, _ = run_kind("attribution_graph", tables=TINY, **given, exact=4)
-    assert again.digests == result.digests
+    assert result.values["metric"] == "logit_diff", "no interventions, no metric of theirs"
+    whole = sum(isinstance(event, Progress) and event.done > 0 and event.unit != "nodes" for event in events)
+    assert whole == 5 + 4, "the criterion and four features; what is clean and three sources of the four strongest edges"
+    for most in (3, 6, 8):  # among the targets, at the first source, among the sources
+        polls, at = iter(["go"] * most), RunFolder.create(folder.path.parent / f"stopped-{most}")
+        with pytest.raises(Interrupted):
+            run_kind("attribution_graph", tables=TINY, again=at, orders=lambda polls=polls: next(polls, "stop"), **given, exact=4)
+        counted = itertools.count()
+        again, _, _ = run_kind(
+            "attribution_graph", tables=TINY, again=at, orders=lambda counted=counted: str(next(counted)), **given, exact=4
+        )
+        assert again.digests == result.digests and next(counted) == whole - most, "what is done is not done again"
+
+
+def test_edges_end_at_the_metric_that_the_effects_are_of(run_kind: Any, tmp_path: Path) -> None:
+    """A latent or dimension that raises all capitals moves the odds against all else up, and those against other capitals anywhere."""
+    given = {"criterion": "a capital", "prompts": "builtin:capital", "targets": ["L2:D95", "L2:D30"], "to": "mean", "metric": "log_odds"}
+    moved, _, at = run_kind("interventions", tables=TINY, **given, controls=[], plain_rows=0, most_prompts=8)
+    rows = [
+        records.record("builtin:tiny", f"p{i}", f"text {i}", float(i % 2), {"L2:D95": i % 2 + 0.1 * i, "L2:D30": i % 3}) for i in range(24)
+    ]
+    jsonl.write(tmp_path / "r.jsonl", rows)
+    _, _, ranked = run_kind("inspect", criterion="a capital", records=["r.jsonl"], interventions=str(at.path), permutations=0)
+    graph = run_kind("attribution_graph", tables=TINY, report=str(ranked.path), prompts="builtin:capital", most_prompts=8)
+    assert graph[0].values["metric"] == "log_odds"
+    written = json.loads((graph[2].path / "graph.json").read_text())
+    exact = {edge["source"]: edge["exact"] for edge in written["edges"] if edge["target"] == "criterion" and edge["type"] == "attribution"}
+    effects = {f"builtin:tiny:{line['feature_id']}": line["effect"] for line in moved.values["effects"]}
+    # taken away at every token here, at the last one there; of most features the last is what counts
+    assert exact.keys() == effects.keys() and all(exact[name] * effects[name] > 0 for name in exact)
 
 
 @pytest.mark.parametrize(
