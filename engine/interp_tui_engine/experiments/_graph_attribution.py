@@ -58,9 +58,10 @@ def attributed(
     features = [_feature(*places[card["feature_id"]], bench, len(positives)) for card in kept]
     batches = [_batch(bench, range(start, min(start + 32, len(positives)))) for start in range(0, len(positives), 32)]
     estimate = np.zeros((len(features), len(features) + 1))  # source, target
-    targets = [(batch, target) for batch in range(len(batches)) for target in range(len(features) + 1)]
-    for (_, target), numbers in zip(targets, (yield from _estimates(context, anatomy, features, batches, targets)), strict=True):
-        estimate[:, target] += numbers.astype(np.float64) / len(positives)
+    points = attribution.shares(params.steps)
+    targets = [(batch, share, target) for batch in range(len(batches)) for share in points for target in range(len(features) + 1)]
+    for (_, _, target), numbers in zip(targets, (yield from _estimates(context, anatomy, features, batches, targets)), strict=True):
+        estimate[:, target] += numbers.astype(np.float64) / (len(positives) * len(points))
     # the metric and features' values are of different units: each kind of target is ordered by its own strongest edge
     share = np.abs(estimate)
     for kind in (slice(0, 1), slice(1, None)):
@@ -93,17 +94,17 @@ def attributed(
 
 
 def _estimates(
-    context: Context, anatomy: Anatomy, features: Sequence[Feature], batches: Sequence[Prompts], targets: Sequence[tuple[int, int]]
+    context: Context, anatomy: Anatomy, features: Sequence[Feature], batches: Sequence[Prompts], targets: Sequence[tuple[int, float, int]]
 ) -> Generator[Event, None, list[Numbers]]:
-    """The weights of all features for each batch and target; one forward pass a batch, from the first target that is not done."""
-    running: dict[int, Iterator[Tensor]] = {}
+    """The weights of all features for each batch, share and target; a pass for each of the first two, from the first target not done."""
+    running: dict[tuple[int, float], Iterator[Tensor]] = {}
 
-    def weights(step: tuple[int, int]) -> Numbers:
-        batch, target = step
-        if batch not in running:
+    def weights(step: tuple[int, float, int]) -> Numbers:
+        batch, share, target = step
+        if (batch, share) not in running:
             running.clear()
-            running[batch] = attribution.weights(anatomy, features, batches[batch], target)
-        return next(running[batch]).numpy()
+            running[batch, share] = attribution.weights(anatomy, features, batches[batch], target, share)
+        return next(running[batch, share]).numpy()
 
     return (yield from Steps(context, targets, unit="targets", size=lambda step: 1, name="attribution").run(weights, lambda *_: []))
 

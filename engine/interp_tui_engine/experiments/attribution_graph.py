@@ -53,6 +53,9 @@ class Params(Table):
     )
     answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
     most_prompts: int = Field(32, ge=1, description="positives that are run, and negatives that say what an absent feature is like")
+    steps: int = Field(
+        3, ge=1, le=100, description="points between all features absent and all present that gradients are averaged over; 1: present only"
+    )
     edges: int = Field(100, ge=1, description="attribution edges kept, the strongest")
     exact: int = Field(20, ge=0, description="how many of them are checked by taking their source away")
     top: int = Field(30, ge=1, description="how many of the report's cards")
@@ -106,7 +109,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     digest = hashlib.sha256(json.dumps([found["nodes"], found["edges"]], sort_keys=True).encode()).hexdigest()
     rows = [edge for edge in found["edges"] if edge["type"] == "attribution"]
     text = f"# attribution_graph · {manifest.name}\n\n{values['nodes']} nodes, {values['edges']} edges.\n\n![the graph]({PICTURE})\n"
-    text += _table(rows, values) if rows else ""
+    text += _table(rows, values, params.steps) if rows else ""
     return Result(values, {"nodes": values["nodes"], "edges": values["edges"]}, text, {"graph": digest})
 
 
@@ -117,11 +120,12 @@ def measured_by(cards: list[dict[str, Any]]) -> str:
     return metric if metric in ("logit_diff", "log_odds", "prob", "logprob") else METRIC
 
 
-def _table(edges: list[dict[str, Any]], values: dict[str, Any]) -> str:
+def _table(edges: list[dict[str, Any]], values: dict[str, Any], steps: int) -> str:
     """The strongest attribution edges beside their exact effects."""
     r = values.get("correlation_with_exact")
-    lines = ["", f"Attribution edges: gradient × activation, mean over {values['prompts']} prompts; exact: the source taken away. Those to"]
-    lines += [f"`{CRITERION}` are of the metric `{values['metric']}` of the answer, the others of the target's own activation.", ""]
+    lines = ["", f"Attribution edges: gradient (mean over {steps} points of the way to absent) × activation, mean over"]
+    lines += [f"{values['prompts']} prompts; exact: the source taken away. Edges to `{CRITERION}` are of the answer's"]
+    lines += [f"`{values['metric']}`, the others of the target's own activation.", ""]
     if r is not None:
         lines += [f"Over {values['checked']} edges checked the two correlate with r = {r:.3f}; {values['opposed']} have opposite signs."]
     if values["opposed"]:

@@ -1,11 +1,15 @@
 """How much one feature brings about another, or a metric of the answer: gradient × activation, and exactly, by taking the feature away.
 
-    weight(f → t) = mean over prompts of Σ_p (a_f(x_p) − b_f) ⟨∂t/∂x_p, d_f⟩     first order, one backward pass a target
+    weight(f → t) = mean over prompts of Σ_p (a_f(x_p) − b_f) ⟨∂t/∂x_p, d_f⟩     first order, one backward pass a target and a step
     exact(f → t)  = mean over prompts of t(x) − t(x with a_f := b_f at every p)    one forward pass a source
 
 x_p is the residual stream after f's layer at position p, a_f reads f there, d_f is what f writes, b_f its value where it is absent. Targets
 are taken at the last token: the metric, or the value of a feature of a later layer. The error of a dictionary stays as it is. Cf. sparse
 feature circuits (Marks et al. 2024, arXiv 2403.19647).
+
+A gradient at x itself says little of what is lost with a feature where the metric is flat, as an answer's odds are once it is certain. The
+gradient is therefore averaged along the way from all features absent to all present (integrated gradients, Sundararajan et al. 2017, arXiv
+1703.01365), at the midpoints of `steps` parts of it.
 
 Legend: B prompts, P positions, D width, F features, T targets (the metric, then the features).
 """
@@ -49,20 +53,30 @@ class Prompts:
         return torch.arange(self.ids.shape[1], device=self.ids.device) <= self.last[:, None]
 
 
-def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, first: int) -> Iterator[Float[Tensor, " F"]]:
-    """For each target from the `first` on, the weights of all features, summed over prompts; 0 where one is not before the target."""
+def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, first: int, kept: float) -> Iterator[Float[Tensor, " F"]]:
+    """For each target from the `first` on, the weights of all features, summed over prompts; 0 where one is not before the target.
+
+    The gradients are taken where of each feature's (a_f − b_f), as it is unchanged, the share `kept` is there.
+    """
     layers = sorted({feature.layer for feature in features})
     leaves: dict[int, Tensor] = {}
+
+    with torch.no_grad():
+        _, clean = _targets(anatomy, features, prompts, [])
+        gone = {layer: torch.zeros_like(value) for layer, value in clean.items()}
+        away = [(feature.read(clean[feature.layer]) - feature.absent) * prompts.real for feature in features]
+        for feature, away_BP in zip(features, away, strict=True):
+            gone[feature.layer] += (1 - kept) * (away_BP[..., None] * feature.writes).to(gone[feature.layer].dtype)
 
     def leaf(layer: int) -> Callable[[Tensor], Tensor]:
         def add(value: Tensor) -> Tensor:
             leaves[layer] = torch.zeros_like(value, requires_grad=True)
-            return value.detach() + leaves[layer] if layer == layers[0] else value + leaves[layer]
+            return (value.detach() if layer == layers[0] else value) - gone[layer] + leaves[layer]
 
         return add
 
     with torch.enable_grad():
-        found, stream = _targets(anatomy, features, prompts, [Edit(Site("resid_post", layer), leaf(layer)) for layer in layers])
+        found, _ = _targets(anatomy, features, prompts, [Edit(Site("resid_post", layer), leaf(layer)) for layer in layers])
     for place, target in list(enumerate(found))[first:]:
         before = [layer for layer in layers if place == 0 or layer < features[place - 1].layer]
         result = torch.zeros(len(features))
@@ -72,10 +86,13 @@ def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, fir
             for index, feature in enumerate(features):
                 gradient_BPD = by_layer.get(feature.layer)
                 if gradient_BPD is not None:
-                    with torch.no_grad():
-                        away_BP = (feature.read(stream[feature.layer]) - feature.absent) * prompts.real
-                        result[index] = float((away_BP * (gradient_BPD.float() @ feature.writes)).sum())
+                    result[index] = float((away[index] * (gradient_BPD.float() @ feature.writes)).sum())
         yield result
+
+
+def shares(steps: int) -> list[float]:
+    """Where on the way the gradients are taken: the midpoints of its parts; with one step at its end, the model as it is."""
+    return [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
 
 
 def exact(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, source: int | None) -> Float[Tensor, " T"]:

@@ -16,7 +16,7 @@ from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import Progress
 from interp_tui_engine.experiments.context import Interrupted
 from interp_tui_engine.features import jsonl, records
-from interp_tui_engine.features.attribution import Feature, Prompts, exact, weights
+from interp_tui_engine.features.attribution import Feature, Prompts, exact, shares, weights
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.loaded import LoadedModel
 from interp_tui_engine.runfolder import RunFolder
@@ -67,7 +67,7 @@ def by_hand(anatomy: Anatomy, found: list[Feature], source: int, share: float) -
 def test_weights_are_slopes_and_exact_is_the_difference(model: LoadedModel) -> None:
     anatomy = anatomy_of(model)
     found = features(anatomy.d_model)
-    estimate = torch.stack(list(weights(anatomy, found, prompts(), 0)), dim=1)  # (source, target)
+    estimate = torch.stack(list(weights(anatomy, found, prompts(), 0, 1.0)), dim=1)  # (source, target)
     clean = exact(anatomy, found, prompts(), None)
     torch.testing.assert_close(clean, by_hand(anatomy, found, 0, 0.0), rtol=1e-4, atol=1e-4)
     for source, feature in enumerate(found):
@@ -81,12 +81,23 @@ def test_weights_are_slopes_and_exact_is_the_difference(model: LoadedModel) -> N
     assert all(parameter.grad is None for parameter in model.module.parameters()), "gradients are of activations alone"
 
 
+def test_the_way_to_absent_is_what_is_averaged_over(model: LoadedModel) -> None:
+    """With all features of the share 0 the model is at what `absent` says; along the way the average comes nearer to what is exact."""
+    anatomy = anatomy_of(model)
+    found = features(anatomy.d_model)[:1]
+    lost = exact(anatomy, found, prompts(), None) - exact(anatomy, found, prompts(), 0)
+    average = torch.stack([next(weights(anatomy, found, prompts(), 0, share)) for share in shares(64)]).mean(0)
+    # for one feature of which the path is its own, the gradient theorem: the integral is the difference; midpoints leave (1/64)²/24 of t''
+    torch.testing.assert_close(average, lost[:1], rtol=2e-3, atol=2e-4)
+    assert shares(1) == [1.0] and shares(2) == [0.25, 0.75]
+
+
 def test_padding_plays_no_part(model: LoadedModel) -> None:
     anatomy = anatomy_of(model)
     found = features(anatomy.d_model)
     alone = [Prompts(IDS[i : i + 1, : LAST[i] + 1], LAST[i : i + 1], prompts().metric) for i in range(2)]
-    together = torch.stack(list(weights(anatomy, found, prompts(), 0)))
-    apart = sum(torch.stack(list(weights(anatomy, found, one, 0))) for one in alone)
+    together = torch.stack(list(weights(anatomy, found, prompts(), 0, 1.0)))
+    apart = sum(torch.stack(list(weights(anatomy, found, one, 0, 1.0))) for one in alone)
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
 
 
@@ -113,8 +124,8 @@ def test_the_graph_has_checked_edges_to_features_and_to_the_criterion(run_kind: 
     assert "attribution" in (folder.path / "figures" / "graph.svg").read_text()
     assert result.values["metric"] == "logit_diff", "no interventions, no metric of theirs"
     whole = sum(isinstance(event, Progress) and event.done > 0 and event.unit != "nodes" for event in events)
-    assert whole == 5 + 4, "the criterion and four features; what is clean and three sources of the four strongest edges"
-    for most in (3, 6, 8):  # among the targets, at the first source, among the sources
+    assert whole == 3 * 5 + 4, "three shares of the criterion and four features; what is clean and three sources"
+    for most in (3, 15, 17):  # among the targets, at the first source, among the sources
         polls, at = iter(["go"] * most), RunFolder.create(folder.path.parent / f"stopped-{most}")
         with pytest.raises(Interrupted):
             run_kind("attribution_graph", tables=TINY, again=at, orders=lambda polls=polls: next(polls, "stop"), **given, exact=4)
