@@ -37,7 +37,6 @@ class EdgeSearch:
         self._pairs = pairs
         self._blocks = _blocks([self._stage(r) for r, _ in pairs], edges.rows)
         self.stayed: list[bool] = []
-        self._bases = None if self._starts_whole else [run.base(self._outside) for run in edges.runs]
         self.now = edges.per_example((self.graph.valid & ~self.kept)[None])[0]
         self.start = edges.share(float(self.now.mean()))
         self._trials: dict[int, Tensor] = {}
@@ -108,7 +107,7 @@ class EdgeSearch:
             cut[self._pairs[index][0], self._pairs[index][1]] = True
             cuts.append(cut)
         layer = min(self._pairs[at][0] // (self.graph.layer_readers + 1), self.graph.anatomy.num_layers)
-        values = self.edges.per_example(torch.stack(cuts), self._bases, layer)
+        values = self.edges.per_example(torch.stack(cuts), None if self._starts_whole else self._outside, layer)
         self._trials = dict(zip(live, values, strict=True))
 
 

@@ -16,10 +16,10 @@ class Shifts(Protocol):
     """What is added to what each receiver reads."""
 
     def attention(self, layer: int) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Rows (N), receivers within the layer (N), and shifts (N, P, D) of its projections; None where nothing is shifted."""
+        """Rows (N), receivers within the layer (N), and shifts (N, E, P, D) of its projections; None where nothing is shifted."""
 
     def mlp(self, layer: int, z: Tensor | None) -> Tensor | None:
-        """Shift (B, P, D) of the layer's MLP; `z` (B, P, heads, head_dim) are its own heads' outputs where the MLP reads them."""
+        """Shift (B, E, P, D) of the layer's MLP; `z` (B·E, P, heads, head_dim) are its own heads' outputs where the MLP reads them."""
 
     def wrote(self, layer: int, z: Tensor, mlp: Tensor) -> None:
         """Told what a layer wrote."""
@@ -29,7 +29,7 @@ class Shifts(Protocol):
 class Cut:
     """Shifts that put the ablated sender in the place of the present one: Σ (instead − output) over the cut edges of a receiver.
 
-    Rows do the same before layer `entry`, where `away` (S, P, D) says what instead − output is. A receiver that belongs to nodes nobody
+    Rows do the same before layer `entry`, where `away` (S, E, P, D) says what instead − output is. A receiver that belongs to nodes nobody
     listens to needs no shift, whatever of its edges is cut.
     """
 
@@ -37,8 +37,8 @@ class Cut:
         self,
         graph: Graph,
         cut: Bool[Tensor, "rows receivers senders"],
-        away: Float[Tensor, "senders pos d_model"],
-        instead: Float[Tensor, "senders pos d_model"],
+        away: Float[Tensor, "senders examples pos d_model"],
+        instead: Float[Tensor, "senders examples pos d_model"],
         entry: int,
         head_shares: Callable[[int, Tensor], Tensor],
     ) -> None:
@@ -53,7 +53,7 @@ class Cut:
         self.after = away.new_zeros(len(cut), len(graph.senders) - self.old, self.before.shape[1])
 
     @property
-    def away(self) -> Float[Tensor, "rows senders pos d_model"]:
+    def away(self) -> Float[Tensor, "rows senders examples pos d_model"]:
         """instead − output of every sender, once all have spoken."""
         whole = torch.cat([self.before.expand(len(self.cut), -1, -1), self.after], dim=1)
         return whole.reshape(*whole.shape[:-1], *self.shape)
@@ -81,14 +81,14 @@ class Cut:
             return None
         before = self.graph.senders_before(layer) + (0 if z is None else self.graph.layer_senders - 1)
         shift = self._sum(slice(at, at + 1), before)[:, 0]
-        return shift * active.to(shift)[:, None, None]
+        return shift * active.to(shift)[:, None, None, None]
 
     def wrote(self, layer: int, z: Tensor, mlp: Tensor) -> None:
         self._heads_wrote(layer, z)
         at = self.graph.senders_before(layer) + self.graph.layer_senders - 1
         self._say(at, mlp[None] * self.graph.anatomy.residual_scale)
 
-    def logits(self) -> Float[Tensor, "rows pos d_model"]:
+    def logits(self) -> Float[Tensor, "rows examples pos d_model"]:
         """The shift of what is unembedded."""
         last = len(self.graph.receivers) - 1
         return self._sum(slice(last, last + 1), len(self.graph.senders))[:, 0]
@@ -96,11 +96,11 @@ class Cut:
     def _heads_wrote(self, layer: int, z: Tensor) -> None:
         self._say(self.graph.senders_before(layer), self.head_shares(layer, z))
 
-    def _say(self, at: int, output: Float[Tensor, "some rows pos d_model"]) -> None:
-        away = self.instead[at : at + len(output), None] - output
+    def _say(self, at: int, output: Float[Tensor, "some rows_examples pos d_model"]) -> None:
+        away = self.instead[at : at + len(output), None] - output.reshape(len(output), len(self.cut), *self.shape)
         self.after[:, at - self.old : at - self.old + len(output)] = away.flatten(2).transpose(0, 1)
 
-    def _sum(self, receivers: slice, before: int) -> Float[Tensor, "rows some pos d_model"]:
+    def _sum(self, receivers: slice, before: int) -> Float[Tensor, "rows some examples pos d_model"]:
         """Σ away over the cut edges of some receivers, from the first `before` senders."""
         weights = self.cut[:, receivers, :before].to(self.before.dtype)
         total = weights[..., : self.old] @ self.before[:before]

@@ -31,7 +31,8 @@ GRAPH_BYTES = 512 << 20
 
 def edge_attribution(edges: EdgeBehaviour, method: Estimate, *, steps: int) -> Float[Tensor, "receivers senders"]:
     """The estimated loss of the metric when each edge alone is cut, averaged over examples; 0 where there is no edge."""
-    return torch.stack([attribution_of(run, method, steps=steps) for run in edges.runs]).mean(0)
+    found = [attribution_of(edges.single(index), method, steps=steps) for index in range(edges.examples)]
+    return torch.stack(found).mean(0)
 
 
 class _Path(NamedTuple):
@@ -45,7 +46,8 @@ class _Path(NamedTuple):
 
 
 def attribution_of(run: EdgeRun, method: Estimate, *, steps: int) -> Float[Tensor, "receivers senders"]:
-    """`edge_attribution` of one example."""
+    """`edge_attribution` of a run of one example."""
+    assert len(run.runs) == 1
     shares = torch.ones(1) if method == "eap" else (torch.arange(steps) + 0.5) / steps
     found = torch.zeros(run.graph.valid.shape)
     for path in _by_sender(run, shares) if method == "eap_ig_activations" else [_of_embeddings(run, shares)]:
@@ -56,21 +58,21 @@ def attribution_of(run: EdgeRun, method: Estimate, *, steps: int) -> Float[Tenso
 
 
 def _of_embeddings(run: EdgeRun, shares: Tensor) -> _Path:
-    points = _between(run.run.corrupt_stream[0, run.start :], run.clean.streams[0], shares)
+    points = _between(run.runs[0].corrupt_stream[0, run.start :], run.clean.streams[0][0], shares)
     return _Path(slice(None), 0, None, points)
 
 
 def _by_sender(run: EdgeRun, shares: Tensor) -> Iterator[_Path]:
-    graph, start = run.graph, run.start
-    yield _Path(slice(0, 1), 0, None, _between(run.instead(run.run, EMBED)[start:], run.clean.streams[0], shares))
+    graph, start, one = run.graph, run.start, run.runs[0]
+    yield _Path(slice(0, 1), 0, None, _between(run.instead(one, EMBED)[start:], run.clean.streams[0][0], shares))
     for layer in range(graph.anatomy.num_layers):
         low = graph.senders_before(layer)
         high = low + graph.layer_senders - 1
-        ablated = torch.stack([run.instead(run.run, node)[start:] for node in graph.senders[low:high]], dim=1)
+        ablated = torch.stack([run.instead(one, node)[start:] for node in graph.senders[low:high]], dim=1)
         heads, mlp = Site("z", layer), Site("mlp_out", layer)
-        yield _Path(slice(low, high), layer, heads, _between(ablated, run.run.clean[heads][0, start:], shares))
-        ablated = run.instead(run.run, mlp)[start:]
-        yield _Path(slice(high, high + 1), layer, mlp, _between(ablated, output_of(run.run.clean, mlp)[start:], shares))
+        yield _Path(slice(low, high), layer, heads, _between(ablated, one.clean[heads][0, start:], shares))
+        ablated = run.instead(one, mlp)[start:]
+        yield _Path(slice(high, high + 1), layer, mlp, _between(ablated, output_of(one.clean, mlp)[start:], shares))
 
 
 def _between(ablated: Tensor, clean: Tensor, shares: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ def _between(ablated: Tensor, clean: Tensor, shares: Tensor) -> Tensor:
 def _gradients(run: EdgeRun, path: _Path) -> list[tuple[slice, Float[Tensor, "receivers pos d_model"]]]:
     """By run of receivers, ∂m/∂ what each reads, averaged over the points."""
     graph, points = run.graph, path.points
-    per_point = 8 * points.element_size() * run.positions * graph.anatomy.d_model * len(graph.receivers)
+    per_point = 8 * points.element_size() * run.clean.streams[0][0].numel() * len(graph.receivers)
     size = max(1, GRAPH_BYTES // per_point)
     sums: dict[int, Tensor] = {}
     for some in torch.split(points, size):
@@ -91,7 +93,7 @@ def _gradients(run: EdgeRun, path: _Path) -> list[tuple[slice, Float[Tensor, "re
             for layer in range(path.entry, graph.anatomy.num_layers):
                 hidden = run.block(layer, hidden, leaves, edits if layer == path.entry else ())
             hidden = hidden + leaves.add(len(graph.receivers) - 1, 1)[:, 0]
-            total = run.run.score(graph.anatomy.unembed(hidden[:, -1])).sum()
+            total = run.runs[0].score(graph.anatomy.unembed(hidden[:, -1])).sum()
         gradients = torch.autograd.grad(total, list(leaves.held.values()), allow_unused=True)
         for (low, leaf), gradient in zip(leaves.held.items(), gradients, strict=True):
             mean = (torch.zeros_like(leaf) if gradient is None else gradient).sum(0) / len(points)
@@ -116,14 +118,14 @@ class _Leaves:
         return (
             torch.arange(rows, device=device).repeat_interleave(count),
             torch.arange(count, device=device).repeat(rows),
-            leaf.flatten(0, 1),
+            leaf.flatten(0, 1)[:, None],
         )
 
     def mlp(self, layer: int, z: Tensor | None) -> Tensor | None:
         site = self.path.site
         if site is not None and layer == self.path.entry and (z is None or site.name != "z"):
             return None
-        return self.add(self.graph.first_reader(layer) + self.graph.layer_readers, 1)[:, 0]
+        return self.add(self.graph.first_reader(layer) + self.graph.layer_readers, 1)
 
     def wrote(self, layer: int, z: Tensor, mlp: Tensor) -> None:
         """Nothing follows from what was said."""

@@ -1,4 +1,4 @@
-"""One example run with any edges cut: every receiver reads its own version of the residual stream.
+"""Examples run with any edges cut: every receiver reads its own version of the residual stream.
 
 A cut edge carries what it carries in the ablated run: the receiver reads the stream with that sender's output taken out and the ablated one
 put in; what comes over other edges follows from the run itself (Conmy et al. 2023, arXiv 2304.14997):
@@ -7,9 +7,10 @@ put in; what comes over other edges follows from the run itself (Conmy et al. 20
 
 A layer's queries, keys and values are read on as many streams as differ, stopping before attention; then the block runs once, with them in
 place. Blocks before the first cut receiver are those of a base run, blocks that nobody listens to are not run at all, and
-positions before the first at which the two prompts differ are never computed.
+positions before the first at which the two prompts differ are never computed. Examples of one length run as the rows of one batch: a block
+reads its weights once for all.
 
-Legend: B rows, P positions, R receivers, S senders, D d_model.
+Legend: B rows, E examples, P positions, R receivers, S senders, D d_model. What passes a block is (B·E, P, D).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..sites.fork import together
 from ..sites.hooks import Edit, capture, eager_attention, edited
 from ..sites.site import Site
 from .cut import Cut, Shifts
@@ -33,20 +35,26 @@ QKV = ("q", "k", "v")
 class Base(NamedTuple):
     """A run that others branch off: the streams that enter each block and leave the last, and instead − output of every sender."""
 
-    streams: tuple[Float[Tensor, "pos d_model"], ...]
-    away: Float[Tensor, "senders pos d_model"]
+    streams: tuple[Float[Tensor, "examples pos d_model"], ...]
+    away: Float[Tensor, "senders examples pos d_model"]
 
 
 @final
 class EdgeRun:
-    """One example's clean run, made ready for cutting edges; `instead` gives what an ablated sender says: (pos, ...)."""
+    """Clean runs that can stand together, made ready for cutting edges; `instead` gives what an ablated sender says: (pos, ...).
 
-    def __init__(self, graph: Graph, run: Prepared, instead: Callable[[Prepared, Node], Tensor], first: int) -> None:
-        self.graph, self.run, self.anatomy, self.instead = graph, run, graph.anatomy, instead
-        self.start = first if run.fork.can_skip else 0
-        self.told_instead = torch.stack([self._told(instead(run, node), node) for node in graph.senders])
-        clean = torch.stack([self._told(self._own(node), node) for node in graph.senders])
-        streams = tuple(stream[0, self.start :] for stream in run.fork.resid_pre)
+    first: the position before which prompts do not differ in any of them.
+    """
+
+    def __init__(self, graph: Graph, runs: Sequence[Prepared], instead: Callable[[Prepared, Node], Tensor], first: int) -> None:
+        self.graph, self.runs, self.anatomy, self.instead = graph, tuple(runs), graph.anatomy, instead
+        fork = runs[0].fork if len(runs) == 1 else together([run.fork for run in runs])
+        assert fork is not None, "runs that cannot stand together are given one by one"
+        self.fork = fork
+        self.start = first if fork.can_skip else 0
+        self.told_instead = self._told_by(instead)
+        clean = self._told_by(_own)
+        streams = tuple(stream[:, self.start :] for stream in fork.resid_pre)
         self.clean = Base(streams, self.told_instead - clean)
         # what a layer adds to the stream when all of it is ablated: its constants, such as biases, included
         ends = [graph.senders_before(layer) for layer in range(self.anatomy.num_layers + 1)]
@@ -54,40 +62,45 @@ class EdgeRun:
             streams[i + 1] - streams[i] + self.clean.away[ends[i] : ends[i + 1]].sum(0) for i in range(self.anatomy.num_layers)
         ]
 
-    @property
-    def positions(self) -> int:
-        return self.run.fork.length - self.start
-
     @torch.no_grad()
-    def score(self, cut: Bool[Tensor, "rows receivers senders"], base: Base | None = None, entry: int = 0) -> Float[Tensor, " rows"]:
+    def score(
+        self, cut: Bool[Tensor, "rows receivers senders"], base: Base | None = None, entry: int = 0
+    ) -> Float[Tensor, "rows examples"]:
         """The metric with these edges cut; `base` is a run that does the same as every row before layer `entry`."""
         base = base or self.clean
         shifts = Cut(self.graph, cut, base.away, self.told_instead, entry, self.head_shares)
-        hidden = self._walk(base.streams[entry].expand(len(cut), -1, -1), entry, shifts)[-1]
-        return self.run.score(self.anatomy.unembed((hidden + shifts.logits().to(hidden))[:, -1])).float().cpu()
+        hidden = self._walk(base.streams[entry].repeat(len(cut), 1, 1), entry, shifts)[-1]
+        logits = self.anatomy.unembed((hidden + shifts.logits().flatten(0, 1).to(hidden))[:, -1])
+        logits = logits.view(len(cut), len(self.runs), -1)
+        return torch.stack([run.score(logits[:, index]) for index, run in enumerate(self.runs)], dim=1).float().cpu()
 
     @torch.no_grad()
     def base(self, cut: Bool[Tensor, "receivers senders"]) -> Base:
         """The run with these edges cut, to branch off."""
         shifts = Cut(self.graph, cut[None], self.clean.away, self.told_instead, 0, self.head_shares)
-        streams = self._walk(self.clean.streams[0][None], 0, shifts)
-        return Base(tuple(stream[0] for stream in streams), shifts.away[0])
+        return Base(tuple(self._walk(self.clean.streams[0], 0, shifts)), shifts.away[0])
 
     def _walk(self, hidden: Tensor, entry: int, shifts: Cut) -> list[Tensor]:
         streams = [hidden]
         with eager_attention(self.anatomy):
             for layer in range(entry, self.anatomy.num_layers):
                 silent = shifts.silent(layer)
-                streams.append(streams[-1] + self.ablated_layer[layer] if silent else self.block(layer, streams[-1], shifts))
+                streams.append(self._ablated(layer, streams[-1]) if silent else self.block(layer, streams[-1], shifts))
         return streams
+
+    def _ablated(self, layer: int, hidden: Tensor) -> Tensor:
+        added = self.ablated_layer[layer]
+        return (hidden.view(-1, *added.shape) + added).flatten(0, 1)
 
     def block(self, layer: int, hidden: Tensor, shifts: Shifts, edits: Sequence[Edit] = ()) -> Tensor:
         """One block, each of its receivers on its own stream."""
-        fork, start, parallel = self.run.fork, self.start, self.anatomy.blocks[layer].parallel
+        fork, start, parallel = self.fork, self.start, self.anatomy.blocks[layer].parallel
+        each = torch.arange(len(self.runs), device=hidden.device)
         changes: list[Edit] = []
         if (found := shifts.attention(layer)) is not None:
-            rows, slots, by = found
-            read = fork.read(layer, hidden[rows] + by.to(hidden), QKV, start)
+            rows = (found[0][:, None].to(each) * len(each) + each).flatten()
+            slots = found[1].to(each).repeat_interleave(len(each))
+            read = fork.read(layer, hidden[rows] + found[2].flatten(0, 1).to(hidden), QKV, start)
             low = 0
             for name in QKV:
                 high = low + self.anatomy.heads(name)
@@ -97,7 +110,7 @@ class EdgeRun:
                 low = high
         added: list[Tensor] = []
         if parallel and (shift := shifts.mlp(layer, None)) is not None:
-            said = fork.read(layer, hidden + shift.to(hidden), ["mlp_out"], start)["mlp_out"]
+            said = fork.read(layer, hidden + shift.flatten(0, 1).to(hidden), ["mlp_out"], start)["mlp_out"]
             changes.append(Edit(Site("mlp_out", layer), lambda _: said))
         z, mlp, middle = Site("z", layer), Site("mlp_out", layer), Site("resid_mid", layer)
 
@@ -105,7 +118,7 @@ class EdgeRun:
             shift = shifts.mlp(layer, seen[z])
             if shift is None:
                 return value
-            added.append(shift.to(value))
+            added.append(shift.flatten(0, 1).to(value))
             return value + added[-1]
 
         if not parallel:
@@ -129,8 +142,12 @@ class EdgeRun:
         assert node.layer is not None
         return value @ self.graph.outputs[node.layer][node.head] * self.anatomy.residual_scale
 
-    def _own(self, node: Node) -> Tensor:
-        return self.run.fork.resid_pre[0][0] if node == EMBED else output_of(self.run.clean, node)
+    def _told_by(self, says: Callable[[Prepared, Node], Tensor]) -> Float[Tensor, "senders examples pos d_model"]:
+        return torch.stack([torch.stack([self._told(says(run, node), node) for run in self.runs]) for node in self.graph.senders])
+
+
+def _own(run: Prepared, node: Node) -> Tensor:
+    return run.fork.resid_pre[0][0] if node == EMBED else output_of(run.clean, node)
 
 
 def _putting(rows: Tensor, heads: Tensor, chosen: Tensor, read: Tensor) -> Callable[[Tensor], Tensor]:

@@ -14,14 +14,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..sites.anatomy import Anatomy
+from ..sites.fork import together
 from .edge_run import Base, EdgeRun
 from .graph import EMBED, Edge, Graph, Mask, can_be_split, graph_of
 from .nodes import Behaviour, Node, Prepared
 
 __all__ = ["EMBED", "Edge", "EdgeBehaviour", "can_be_split", "edge_effects", "edges_between"]
 MOST_ROWS = 64
-BATCH_BYTES = 256 << 20
+BATCH_BYTES = 512 << 20
 """Bound on what a batch of cut runs holds of its senders."""
+LEAST_ROWS = 12
+"""Sets of cut edges that run together if examples are to: about as many as a search tries before one stays."""
+KEPT_BYTES = 1 << 30
+"""Bound on what is kept of all examples' senders between batches; those of the others are computed again each time."""
 
 
 @final
@@ -32,10 +37,13 @@ class EdgeBehaviour:
         self.nodes = behaviour
         self.graph: Graph = graph_of(behaviour.anatomy)
         self.interchange = behaviour.ablation == "interchange"
+        self.examples = len(behaviour.runs)
         self._embeds = torch.cat([run.corrupt_stream[0] for run in behaviour.runs]).mean(0) if behaviour.ablation == "mean" else None
-        self.runs = [EdgeRun(self.graph, run, self._instead, run.first if self.interchange else 0) for run in behaviour.runs]
-        longest = max(run.positions for run in self.runs)
-        self.rows = max(1, min(MOST_ROWS, BATCH_BYTES // (4 * len(self.graph.senders) * longest * self.graph.anatomy.d_model)))
+        self._groups = self._grouped()
+        largest = max(self._bytes(group) for group in self._groups)
+        self.rows = max(1, min(MOST_ROWS, BATCH_BYTES // largest))
+        self._kept: dict[int, EdgeRun] = {}
+        self._bases: tuple[Mask, dict[int, Base]] | None = None
         self.none = torch.zeros_like(self.graph.valid)
         self.whole = behaviour.whole
         self.empties = self.per_example(self.graph.valid[None])[0]
@@ -46,16 +54,61 @@ class EdgeBehaviour:
         """The behaviour as a whole: what goes when everything is cut."""
         return self.whole - self.empty
 
+    def single(self, index: int) -> EdgeRun:
+        """One example by itself."""
+        if [index] in self._groups and (known := self._kept.get(self._groups.index([index]))):
+            return known
+        run = self.nodes.runs[index]
+        return EdgeRun(self.graph, [run], self._instead, self._first(run))
+
     def per_example(
-        self, cuts: Bool[Tensor, "rows receivers senders"], bases: Sequence[Base] | None = None, entry: int = 0
+        self, cuts: Bool[Tensor, "rows receivers senders"], outside: Mask | None = None, entry: int = 0
     ) -> Float[Tensor, "rows examples"]:
-        """The metric of each example under each set of cut edges."""
+        """The metric of each example under each set of cut edges; `outside` is what all of them cut before block `entry`."""
+        found = torch.zeros(len(cuts), self.examples)
+        spent = 0
+        for index, group in enumerate(self._groups):
+            spent += 3 * self._bytes(group)  # what senders say, what they would say, and that of a base
+            keep = spent <= KEPT_BYTES
+            run = self._kept.get(index) or EdgeRun(
+                self.graph, [self.nodes.runs[i] for i in group], self._instead, min(self._first(self.nodes.runs[i]) for i in group)
+            )
+            base = None if outside is None else self._base(index, run, outside, keep)
+            if keep:
+                self._kept[index] = run
+            found[:, group] = torch.cat([run.score(cuts[i : i + self.rows], base, entry) for i in range(0, len(cuts), self.rows)])
+        return found
+
+    def _base(self, index: int, run: EdgeRun, outside: Mask, keep: bool) -> Base:
+        if self._bases is None or not torch.equal(self._bases[0], outside):
+            self._bases = (outside, {})
+        known = self._bases[1]
+        base = known.get(index) or run.base(outside)
+        if keep:
+            known[index] = base
+        return base
+
+    def _grouped(self) -> list[list[int]]:
+        """Examples that run together: those of one length, as many as leave room for some sets of cut edges."""
+        by_length: dict[int, list[int]] = {}
+        for index, run in enumerate(self.nodes.runs):
+            by_length.setdefault(run.fork.length, []).append(index)
         found = []
-        for index, run in enumerate(self.runs):
-            base = bases[index] if bases else None
-            parts = [run.score(cuts[i : i + self.rows], base, entry) for i in range(0, len(cuts), self.rows)]
-            found.append(torch.cat(parts))
-        return torch.stack(found, dim=1)
+        for indices in by_length.values():
+            forks = [self.nodes.runs[index].fork for index in indices]
+            one = max(self._bytes([index]) for index in indices)
+            size = max(1, BATCH_BYTES // (LEAST_ROWS * one)) if together(forks) is not None else 1
+            found += [indices[i : i + size] for i in range(0, len(indices), size)]
+        return found
+
+    def _bytes(self, group: Sequence[int]) -> int:
+        """What all senders of a group say once."""
+        runs = [self.nodes.runs[index] for index in group]
+        first = min(map(self._first, runs)) if runs[0].fork.can_skip else 0
+        return 4 * len(self.graph.senders) * len(group) * (runs[0].fork.length - first) * self.graph.anatomy.d_model
+
+    def _first(self, run: Prepared) -> int:
+        return run.first if self.interchange else 0
 
     def share(self, value: float) -> float:
         """A value of the metric as a share of the behaviour."""

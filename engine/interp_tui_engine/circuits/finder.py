@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, final, get_args
+from typing import Any, Literal, final, get_args
 
 import torch
 from jaxtyping import Float
@@ -98,15 +98,22 @@ class CircuitFinder:
         answers: Sequence[str] | None = None,
         counterfactuals: Sequence[str] | None = None,
         with_edges: bool = True,
+        long_answers: Literal["error", "first"] = "error",
     ) -> Circuit:
         """The circuit by which the model tells clean from corrupt prompts.
 
-        Without answers, they are the model's own likeliest tokens after the clean and after the corrupt prompts. Where a norm stands
-        between a model's heads and its residual stream, the circuit is one of nodes.
+        Without answers, they are the model's own likeliest tokens after the clean and after the corrupt prompts; of an answer that is
+        several tokens, long_answers = 'first' takes the first. Where a norm stands between a model's heads and its residual stream, the
+        circuit is one of nodes.
         """
+        for name, given in (("answers", answers), ("counterfactuals", counterfactuals)):
+            if given is not None and (isinstance(given, str) or len(given) != len(clean_inputs)):
+                raise UserError(f"{name} is {given!r:.60} for {len(clean_inputs)} clean inputs", "give one for each clean input")
         if len(clean_inputs) != len(corrupt_inputs) or not clean_inputs:
             raise UserError(f"{len(clean_inputs)} clean and {len(corrupt_inputs)} corrupt inputs", "give as many of both, at least one")
-        examples = [self._example(i, clean_inputs, corrupt_inputs, answers, counterfactuals) for i in range(len(clean_inputs))]
+        examples = [
+            self._example(i, clean_inputs, corrupt_inputs, answers, counterfactuals, long_answers) for i in range(len(clean_inputs))
+        ]
         if said := no_gradient(self.method, target_metric):
             raise UserError(said, "use target_metric = 'logit_diff', or method = 'acdc'")
         return self.find(Behaviour(self.anatomy, examples, target_metric, self.ablation), with_edges=with_edges)
@@ -151,6 +158,7 @@ class CircuitFinder:
         corrupt: Sequence[str],
         answers: Sequence[str] | None,
         counterfactuals: Sequence[str] | None,
+        long_answers: Literal["error", "first"],
     ) -> Example:
         from ..data.prompts import need_tokenizer, read_pair, texts_of
 
@@ -162,7 +170,9 @@ class CircuitFinder:
             "answer": answers[index] if answers else own[0],
             "counterfactual": counterfactuals[index] if counterfactuals else own[1],
         }
-        pair = read_pair(tokenizer, record, context=self.anatomy.context, name=f"pair {index + 1}: ")
+        pair = read_pair(
+            tokenizer, record, context=self.anatomy.context, name=f"pair {index + 1}: ", when_long=long_answers, as_whole=False
+        )
         from ..sites.answers import Answer
 
         return Example(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..events import Event, Metrics, Phase, Progress
-from ._steps import Numbers, Steps
-from .context import Context, Interrupted
+from ..events import Event, Metrics, Phase, Progress, Warned
+from ._steps import Numbers, Steps, heed
+from .context import Context
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,15 +104,12 @@ def attributed(context: Context, edges: EdgeBehaviour) -> Generator[Event, None,
     """Every edge's estimate, pair by pair. A resumed run makes it anew: it takes less time than what follows."""
     from ..circuits.edge_attribution import attribution_of
 
-    params, total = context.manifest.params, len(edges.runs)
+    params, total = context.manifest.params, edges.examples
     yield Phase("attributing", f"{int(edges.graph.valid.sum()):,} edges by {params.method}")
     found, began = [], time.monotonic()
-    for done, run in enumerate(edges.runs, 1):
-        while (order := context.poll()) == "pause":
-            time.sleep(0.05)
-        if order == "stop":
-            raise Interrupted
-        found.append(attribution_of(run, params.method, steps=params.steps))
+    for done in range(1, total + 1):
+        heed(context)
+        found.append(attribution_of(edges.single(done - 1), params.method, steps=params.steps))
         yield Progress(done, total, "pairs", (time.monotonic() - began) / done * (total - done))
     return sum(found[1:], found[0]) / total
 
@@ -148,11 +145,15 @@ def _nodes(
 
 def _edges(context: Context, edges: EdgeBehaviour, candidates: Mask) -> Generator[Event, None, tuple[Mask, list[tuple[Trial, bool]]]]:
     from ..circuits.acdc import EdgeSearch
+    from .circuit import MANY_EDGES
 
     going = EdgeSearch(edges, candidates, context.manifest.params.threshold)
     yield Phase("cutting", f"{len(going.order):,} edges")
+    if len(going.order) > MANY_EDGES:
+        said = f"{len(going.order):,} edges are to be cut one after another, which may take hours"
+        yield Warned(f"{said}; method = 'eap_ig' would cut the most_edges strongest, scope = 'nodes' those between the nodes that matter")
     tried: list[tuple[Trial, bool]] = []
-    width = 1 + 2 * len(edges.runs)
+    width = 1 + 2 * edges.examples
 
     def do(block: range) -> Numbers:
         found = np.full((len(block), width), np.nan, np.float32)

@@ -17,7 +17,7 @@ from ..events import Artifact, Event, Metrics
 from ..figures.plots import plot_circuit
 from ..manifest import Manifest
 from . import _circuit_run, _cost, _effects_run, _pairs
-from ._steps import digest, write_arrays
+from ._steps import digests, write_arrays
 from .context import Context
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ EXAMPLE: dict[str, Any] = {
 STORE = "circuit.zarr"
 NODES_KEPT = 25
 """Nodes of a circuit, for estimates."""
+MANY_EDGES = 10_000
+"""Edges to be tried one by one from which a run says beforehand that there is a quicker way."""
 ROLE_LENGTH = 24
 """Random tokens that are said twice, to see what heads do."""
 
@@ -78,6 +80,8 @@ def estimate(manifest: Manifest) -> Estimate:
     passes = pairs * (nodes if params.level == "node" else min(edges, nodes * nodes) + (nodes if params.scope == "nodes" else 0))
     kept = 4 * nodes * tokens * round((size.parameters / nodes) ** 0.5)
     notes = (*size.notes, f"about {passes:,} passes of part of the model over {pairs} pairs")
+    if params.level == "edge" and edges > MANY_EDGES and params.method == "acdc":
+        notes = (*notes, f"acdc tries each of about {edges:,} edges; method = 'eap_ig' would try the {params.most_edges:,} strongest")
     memory = _cost.BASE_BYTES + 6 * size.parameters + 2 * pairs * kept + (512 << 20 if params.level == "edge" else 0)
     return Estimate(_cost.seconds(size.parameters * tokens * passes), memory, 1 << 20, notes)
 
@@ -118,7 +122,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     values["seconds"] = time.monotonic() - ready.started
     headline = {key: values[key] for key in ("faithfulness", "completeness")}
     headline = {"nodes": len(values["nodes"]), **({"edges": len(edges)} if params.level == "edge" else {}), **headline}
-    return Result(values, headline, _report(params, values), {f"{STORE}/{name}": digest(a) for name, (_, a) in arrays.items()})
+    return Result(values, headline, _report(params, values), digests(STORE, arrays))
 
 
 def _roles(context: Context, circuit: Circuit, anatomy: Anatomy) -> dict[Node, dict[str, Any]]:

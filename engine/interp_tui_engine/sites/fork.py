@@ -45,7 +45,7 @@ class Fork:
     """A finished base run, from which patched runs branch off."""
 
     anatomy: Anatomy
-    resid_pre: tuple[Float[Tensor, "1 pos d_model"], ...]
+    resid_pre: tuple[Float[Tensor, "batch pos d_model"], ...]
     """The stream that enters each block, and at the end the one that leaves the last."""
     calls: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
     """What each block was given besides."""
@@ -108,9 +108,12 @@ class Fork:
         return {site.name: seen[site] for site in sites}
 
     def block(self, layer: int, hidden: Float[Tensor, "rows pos d_model"], start: int = 0) -> Float[Tensor, "rows pos d_model"]:
-        """One block on other streams than the base run's, at the positions from `start` on; sites inside can be captured and edited."""
+        """One block on other streams than the base run's, at the positions from `start` on; sites inside can be captured and edited.
+
+        Of runs put together, the rows are so many of the first, second, … in turn, again and again.
+        """
         args, kwargs = self.calls[layer]
-        before = _Before(self.keys, start) if start else None
+        before = _Before(self.keys, start, hidden.shape[0] // self.resid_pre[0].shape[0]) if start else None
 
         def given(value: Any) -> Any:
             if _is_cache(value):
@@ -148,17 +151,42 @@ def record(anatomy: Anatomy, ids: Int[Tensor, "1 pos"], edits: Sequence[Edit] = 
     return Fork(anatomy, tuple(streams), tuple(calls), tuple(_keys_of(cache, layer) for layer in range(anatomy.num_layers)))
 
 
+def together(forks: Sequence[Fork]) -> Fork | None:
+    """Base runs as the rows of one, whose blocks then run on all of them at once; None where their blocks were not given the same."""
+    first = forks[0]
+    if any(fork.length != first.length or not fork.can_skip or not _same(fork.calls, first.calls) for fork in forks):
+        return None
+    keys = []
+    for held in zip(*(fork.keys for fork in forks), strict=True):
+        known = [one for one in held if one is not None]
+        keys.append((torch.cat([k for k, _ in known]), torch.cat([v for _, v in known])))
+    streams = tuple(torch.cat(rows) for rows in zip(*(fork.resid_pre for fork in forks), strict=True))
+    return Fork(first.anatomy, streams, first.calls, tuple(keys))
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether what blocks were given is equal, caches aside."""
+    if isinstance(left, (tuple, list)):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    if isinstance(left, Tensor):
+        return isinstance(right, Tensor) and torch.equal(left, right)
+    return _is_cache(left) or bool(left == right)
+
+
 class _Before:
     """Stands in for a cache: what attention computes for the later positions is put after the base run's earlier ones."""
 
-    def __init__(self, keys: Sequence[tuple[Tensor, Tensor] | None], start: int) -> None:
-        self._keys, self._start = keys, start
+    def __init__(self, keys: Sequence[tuple[Tensor, Tensor] | None], start: int, times: int) -> None:
+        self._keys, self._start, self._times = keys, start, times
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         before = self._keys[layer]
         assert before is not None
-        rows = (keys.shape[0], -1, -1, -1)
-        joined = [torch.cat([old[:, :, : self._start].expand(rows), new], dim=2) for old, new in zip(before, (keys, values), strict=True)]
+        olds = [old[:, :, : self._start] for old in before]
+        olds = [old.expand(self._times, -1, -1, -1) if len(old) == 1 else old.repeat(self._times, 1, 1, 1) for old in olds]
+        joined = [torch.cat([old, new], dim=2) for old, new in zip(olds, (keys, values), strict=True)]
         return joined[0], joined[1]
 
     def get_seq_length(self, *_: Any) -> int:

@@ -7,8 +7,10 @@ import copy
 import pytest
 import torch
 
+from interp_tui_engine.circuits import edges
 from interp_tui_engine.circuits.acdc import EdgeSearch, without_orphans
 from interp_tui_engine.circuits.edge_attribution import edge_attribution
+from interp_tui_engine.circuits.edge_run import EdgeRun
 from interp_tui_engine.circuits.edges import EMBED, Edge, EdgeBehaviour, edge_effects
 from interp_tui_engine.circuits.nodes import Behaviour, Example
 from interp_tui_engine.errors import UserError
@@ -23,10 +25,12 @@ SAME = 2
 
 
 def edges_of(family, ablation="interchange", count=1):
+    """The third of several is shorter, and the second differs from its first token on."""
     examples = []
     for seed in range(count):
-        clean, corrupt = some_ids(1, 6, seed)[0].tolist(), some_ids(1, 6, seed + 50)[0].tolist()
-        corrupt[:SAME] = clean[:SAME]
+        length, same = (5 if seed == 2 else 6), (0 if seed == 1 else SAME)
+        clean, corrupt = some_ids(1, length, seed)[0].tolist(), some_ids(1, length, seed + 50)[0].tolist()
+        corrupt[:same] = clean[:same]
         examples.append(Example(tuple(clean), tuple(corrupt), Answer((5,), (9,))))
     return EdgeBehaviour(Behaviour(anatomy_of(tiny_family(family)), examples, "logit_diff", ablation))
 
@@ -38,40 +42,58 @@ def masks(graph, *shares, seed=0):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "qwen3", "granite", "phi3", "opt", "falcon", "bloom"])
 def test_cut_edges_equal_full_passes(family):
-    found = edges_of(family)
-    run, graph = found.runs[0], found.graph
-    instead = {node: found._instead(run.run, node) for node in graph.senders}
-    ids = torch.tensor([run.run.example.clean])
+    found = edges_of(family, count=3)
+    run, graph = found.single(0), found.graph
     cuts = masks(graph, 0.05, 0.5, 0.95)
+    scores = found.per_example(cuts)
     assert run.start == SAME and len({round(float(v), 3) for v in run.score(cuts)}) == 3
-    for cut, value in zip(cuts, run.score(cuts), strict=True):
-        logits = cut_logits(tiny_family(family), graph, ids, instead, cut)
-        assert float(value) == pytest.approx(float(logits[5] - logits[9]), abs=1e-4)
+    torch.testing.assert_close(run.score(cuts), scores[:, :1], atol=1e-5, rtol=0)
+    assert sorted(map(len, found._groups)) == [1, 2]
+    for index, one in enumerate(found.nodes.runs):
+        instead = {node: found._instead(one, node) for node in graph.senders}
+        for cut, value in zip(cuts, scores[:, index], strict=True):
+            logits = cut_logits(tiny_family(family), graph, torch.tensor([one.example.clean]), instead, cut)
+            assert float(value) == pytest.approx(float(logits[5] - logits[9]), abs=1e-4)
+
+
+def test_what_is_not_kept_is_computed_again(monkeypatch):
+    cuts = masks(edges_of("llama").graph, 0.3, 0.7)
+    outside = cuts[0] & cuts[1]
+    kept = edges_of("llama", count=3)
+    expected = kept.per_example(cuts), kept.per_example(cuts, outside, 0)
+    monkeypatch.setattr(edges, "KEPT_BYTES", 0)
+    monkeypatch.setattr(edges, "LEAST_ROWS", edges.BATCH_BYTES)  # no room for two examples together
+    found = edges_of("llama", count=3)
+    again = found.per_example(cuts), found.per_example(cuts, outside, 0)
+    assert not found._kept and len(found._groups) == 3 and len(kept._kept) == 2
+    for left, right in zip(again, expected, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("ablation", ["mean", "zero"])
 def test_other_ablations_cut_the_same_way(ablation):
     found = edges_of("llama", ablation, count=2)
     (cut,) = masks(found.graph, 0.5)
-    for run in found.runs:
-        instead = {node: found._instead(run.run, node) for node in found.graph.senders}
-        logits = cut_logits(tiny_family("llama"), found.graph, torch.tensor([run.run.example.clean]), instead, cut)
-        assert float(run.score(cut[None])[0]) == pytest.approx(float(logits[5] - logits[9]), abs=1e-4)
-        assert run.start == 0
+    for one, value in zip(found.nodes.runs, found.per_example(cut[None])[0], strict=True):
+        instead = {node: found._instead(one, node) for node in found.graph.senders}
+        logits = cut_logits(tiny_family("llama"), found.graph, torch.tensor([one.example.clean]), instead, cut)
+        assert float(value) == pytest.approx(float(logits[5] - logits[9]), abs=1e-4)
+    assert found.single(0).start == 0
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox"])
 def test_all_cut_is_the_corrupt_run_and_none_the_clean_one(family):
     found = edges_of(family, count=2)
-    corrupt = torch.stack([run.run.score(tiny_family(family)(torch.tensor([run.run.example.corrupt])).logits[0, -1]) for run in found.runs])
+    corrupt = torch.stack([run.score(tiny_family(family)(torch.tensor([run.example.corrupt])).logits[0, -1]) for run in found.nodes.runs])
     torch.testing.assert_close(found.empties, corrupt, atol=1e-4, rtol=0)
     assert found.faithfulness(found.graph.valid) == pytest.approx(1, abs=1e-4)
-    assert found.completeness(found.graph.valid) == pytest.approx(1, abs=1e-4) and found.completeness(found.none) == 0
+    assert found.completeness(found.graph.valid) == pytest.approx(1, abs=1e-4)
+    assert found.completeness(found.none) == pytest.approx(0, abs=1e-6), "several examples travel in one batch: equal up to its rounding"
 
 
 def test_a_run_branches_off_a_base_run():
     found = edges_of("llama")
-    run, graph = found.runs[0], found.graph
+    run, graph = found.single(0), found.graph
     (low,) = masks(graph, 0.5)
     low[graph.first_reader(1) :] = False  # of the first block only
     base = run.base(low)
@@ -86,21 +108,22 @@ def test_layers_nobody_listens_to_are_not_run(monkeypatch):
     last = found.graph.receiver_at[None]
     cut[last, found.graph.sender_at[Site("mlp_out", 0)]] = False
     seen = []
-    real = type(found.runs[0]).block
-    monkeypatch.setattr(type(found.runs[0]), "block", lambda self, layer, *rest: seen.append(layer) or real(self, layer, *rest))
-    value = found.runs[0].score(cut[None])
+    one = found.nodes.runs[0]
+    real = EdgeRun.block
+    monkeypatch.setattr(EdgeRun, "block", lambda self, layer, *rest: seen.append(layer) or real(self, layer, *rest))
+    value = found.per_example(cut[None])[0]
     assert seen == [0]
-    instead = {node: found._instead(found.runs[0].run, node) for node in found.graph.senders}
-    logits = cut_logits(tiny_family("llama"), found.graph, torch.tensor([found.runs[0].run.example.clean]), instead, cut)
+    instead = {node: found._instead(one, node) for node in found.graph.senders}
+    logits = cut_logits(tiny_family("llama"), found.graph, torch.tensor([one.example.clean]), instead, cut)
     assert float(value[0]) == pytest.approx(float(logits[5] - logits[9]), abs=1e-4)
 
 
 def test_an_edge_alone_is_one_cut():
     found = edges_of("llama", count=2)
-    edges = [Edge(EMBED, Site("q", 0, 1)), Edge(Site("z", 0, 1), Site("v", 1, 0)), Edge(Site("mlp_out", 1), None)]
-    spelt = [found.whole - float(found.per_example(found.graph.mask([edge])[None]).mean()) for edge in edges]
-    assert list(edge_effects(found.nodes, edges).values()) == pytest.approx(spelt, abs=1e-5)
-    assert found.graph.edges(found.graph.mask(edges)) == edges
+    some = [Edge(EMBED, Site("q", 0, 1)), Edge(Site("z", 0, 1), Site("v", 1, 0)), Edge(Site("mlp_out", 1), None)]
+    spelt = [found.whole - float(found.per_example(found.graph.mask([edge])[None]).mean()) for edge in some]
+    assert list(edge_effects(found.nodes, some).values()) == pytest.approx(spelt, abs=1e-5)
+    assert found.graph.edges(found.graph.mask(some)) == some
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox"])
@@ -109,12 +132,12 @@ def test_estimates_are_the_first_order_of_cutting(family):
     module = copy.deepcopy(tiny_family(family)).double()
     example = Example((5, 9, 12, 30), (5, 41, 22, 30), Answer((5,), (9,)))
     found = EdgeBehaviour(Behaviour(anatomy_of(module), [example], "logit_diff", "interchange"))
-    (run,) = found.runs
+    run = found.single(0)
     run.told_instead = run.told_instead + (1e-3 - 1) * run.clean.away
     run.clean = run.clean._replace(away=1e-3 * run.clean.away)
-    edges = found.graph.edges(masks(found.graph, 0.1)[0])
+    some = found.graph.edges(masks(found.graph, 0.1)[0])
     guessed = edge_attribution(found, "eap", steps=1)
-    for edge, effect in zip(edges, found.alone(edges), strict=True):
+    for edge, effect in zip(some, found.alone(some), strict=True):
         guess = float(guessed[found.graph.receiver_at[edge.receiver], found.graph.sender_at[edge.sender]])
         assert guess == pytest.approx(effect, rel=1e-2, abs=2e-6)  # scores are float32
     assert (guessed[~found.graph.valid] == 0).all()
