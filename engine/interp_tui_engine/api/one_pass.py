@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..data.prompts import answer_ids, encode, need_tokenizer, read_pair, texts_of
+from ..data.prompts import WhenLong, answer_ids, encode, need_tokenizer, read_pair, texts_of
 from ..errors import UserError
 from ..lenses import logit_lens as lens
 from ..lenses import tuned_lens as lenses
@@ -83,22 +83,34 @@ def causal_trace(
     sites: Sequence[str] = ("resid_post", "attn_out", "mlp_out"),
     heads: bool = False,
     window: int = 1,
+    long_answers: WhenLong = "error",
     tokenizer: Any = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CausalTrace:
-    """Put each activation of the clean run into the corrupt one and measure how much of the metric comes back (Meng et al. 2022)."""
+    """Put each activation of the clean run into the corrupt one and measure how much of the metric comes back (Meng et al. 2022).
+
+    window: layers patched at once. long_answers: of an answer of several tokens, 'first' looks at the first alone, 'sequence' (with metric
+    'prob' or 'logprob') scores them all; the grid then has a column for each token but the answer's last.
+    """
+    if window < 1:
+        raise UserError(f"window is {window}", "give how many layers are patched at once, at least 1")
+    if not sites and not heads:
+        raise UserError("there are no sites to patch", "give sites, such as ('resid_post',), or heads=True")
+    if long_answers == "sequence" and metric not in ("prob", "logprob"):
+        raise UserError(f"{metric!r} cannot score a sequence", "use metric = 'logprob' or 'prob'")
     cache = ActivationCache(model, tokenizer)
     tokens = need_tokenizer(cache.tokenizer, "this model")
     record = {"clean": clean, "corrupt": corrupt, "answer": answer, "counterfactual": counterfactual}
-    pair = read_pair(tokens, record, context=cache.anatomy.context, name="", need_counterfactual=metric == "logit_diff")
+    needed = metric == "logit_diff"
+    pair = read_pair(tokens, record, context=cache.anatomy.context, name="", when_long=long_answers, need_counterfactual=needed)
     names = tuple(dict.fromkeys(map(site_name, sites)))
-    prompts = Prompts(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.changed[0])
+    prompts = Prompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)
     trace = prepare(cache.anatomy, prompts, [*names, *(["z"] if heads else [])], metric, window=window, freeze=())
     cells = grid(trace, names, heads=["z"] if heads else [])
     recovered(0.0, trace.clean_metric, trace.corrupt_metric)
-    found = {name: torch.zeros(cache.anatomy.num_layers, len(pair.clean)) for name in names}
+    found = {name: torch.zeros(cache.anatomy.num_layers, len(prompts.clean)) for name in names}
     if heads:
-        found["heads"] = torch.zeros(cache.anatomy.num_layers, len(pair.clean), cache.anatomy.heads("z"))
+        found["heads"] = torch.zeros(cache.anatomy.num_layers, len(prompts.clean), cache.anatomy.heads("z"))
     for start in range(0, len(cells), ROWS):
         chunk = cells[start : start + ROWS]
         for cell, value in zip(chunk, trace.patched(chunk).tolist(), strict=True):
@@ -108,7 +120,8 @@ def causal_trace(
             else:
                 found["heads"][cell.layer, cell.position, cell.head] = gain
         on_progress(min(start + ROWS, len(cells)), len(cells))
-    return CausalTrace(texts_of(tokens, pair.clean), texts_of(tokens, pair.corrupt), trace.clean_metric, trace.corrupt_metric, found)
+    texts = texts_of(tokens, prompts.clean), texts_of(tokens, prompts.corrupt)
+    return CausalTrace(*texts, trace.clean_metric, trace.corrupt_metric, found)
 
 
 def activation_patch(
@@ -122,37 +135,60 @@ def activation_patch(
     counterfactual_token: str | None = None,
     head: int | None = None,
     position: int | None = None,
+    long_answers: WhenLong = "error",
     tokenizer: Any = None,
 ) -> PatchEffect:
     """Put one component of the clean run into the corrupt one, at every position or at one, and measure the target's logit.
 
     patch_component: 'mlp', 'attn', 'resid', or any kind of site. With a counterfactual token the logits' difference is measured.
+    long_answers = 'first' looks at the first token of a target that is several.
     """
+    if long_answers == "sequence":
+        raise UserError("a patch is measured on one token's logit, not on a sequence", "use long_answers = 'first'")
     cache = ActivationCache(model, tokenizer)
     tokens = need_tokenizer(cache.tokenizer, "this model")
     record = {"clean": clean_input, "corrupt": corrupt_input, "answer": target_token, "counterfactual": counterfactual_token}
-    pair = read_pair(tokens, record, context=cache.anatomy.context, name="", need_counterfactual=False)
+    pair = read_pair(
+        tokens, record, context=cache.anatomy.context, name="", when_long=long_answers, need_counterfactual=False, as_whole=False
+    )
     name = site_name(patch_component)
     cache.anatomy.check(Cell(name, patch_layer, 0, head).site)
     metric = "logit_diff" if pair.counterfactual else "logit"
-    prompts = Prompts(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.changed[0])
+    length = len(pair.clean)
+    if position is not None and not -length <= position < length:
+        raise UserError(f"there is no position {position}", f"the prompts have tokens 0 to {length - 1}")
+    prompts = Prompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), sequence=False)
     trace = prepare(cache.anatomy, prompts, [name], metric, window=1, freeze=())
-    places = range(pair.changed[0], len(pair.clean)) if position is None else [position % len(pair.clean)]
+    places = range(prompts.first, length) if position is None else [position % length]
     patched = trace.together([Cell(name, patch_layer, place, head) for place in places])
     return PatchEffect(trace.clean_metric, trace.corrupt_metric, patched)
 
 
 def logit_lens(
-    model: Any, prompt: str, answer: str | Sequence[str] | None = None, *, tuned: TunedLens | None = None, tokenizer: Any = None
+    model: Any,
+    prompt: str,
+    answer: str | Sequence[str] | None = None,
+    *,
+    tuned: TunedLens | None = None,
+    long_answers: WhenLong = "error",
+    tokenizer: Any = None,
 ) -> LogitLens:
-    """Unembed the residual stream of every layer after the prompt (nostalgebraist 2020), through a tuned lens where one is given."""
+    """Unembed the residual stream of every layer after the prompt (nostalgebraist 2020), through a tuned lens where one is given.
+
+    long_answers = 'first' looks at the first token of an answer that is several.
+    """
+    if long_answers == "sequence":
+        raise UserError("a lens looks at one token, not at a sequence", "use long_answers = 'first'")
     cache = ActivationCache(model, tokenizer)
     anatomy: Anatomy = cache.anatomy
     tokens = need_tokenizer(cache.tokenizer, "this model")
     ids = encode(tokens, prompt, context=anatomy.context, name="prompt")
     with torch.no_grad():
         stream = lens.streams(anatomy, torch.tensor([ids], device=next(anatomy.embed.parameters()).device))[:, -1]
-        right = (int(anatomy.unembed(stream[-1]).argmax()),) if answer is None else answer_ids(tokens, prompt, answer, name="answer")
+        if answer is None:
+            right: tuple[int, ...] = (int(anatomy.unembed(stream[-1]).argmax()),)
+        else:
+            right = answer_ids(tokens, prompt, answer, name="answer", when_long=long_answers, as_whole=False)
         end = stream[-1:].expand_as(stream)
         if tuned is not None:
             stream = torch.stack([tuned(layer, one) for layer, one in enumerate(stream)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -46,7 +46,7 @@ def need_tokenizer(tokenizer: PreTrainedTokenizerBase | None, source: str) -> Pr
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, context: int | None, name: str) -> list[int]:
     """Token ids of a prompt. Raises UserError for one that is empty or longer than the model's context."""
-    ids = list(tokenizer(text).input_ids)
+    ids = list(tokenizer(_whole(text, name)).input_ids)
     if not ids:
         raise UserError(f"{name} is empty", "give a text of at least one token")
     if context is not None and len(ids) > context:
@@ -56,22 +56,41 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, context: int | None
     return ids
 
 
+def _whole(text: str, name: str) -> str:
+    """The text itself. Raises UserError for one with half a character, which JSON can hold but no tokenizer can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name} holds half a character at place {error.start}: {text!r}", "write the character as a whole") from None
+    return text
+
+
 def texts_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
     """Each token as text, spaces as they are."""
     return [str(tokenizer.decode([token])) for token in ids]
 
 
 def answer_ids(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str | Sequence[str], *, name: str, when_long: WhenLong = "error"
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    answer: str | Sequence[str],
+    *,
+    name: str,
+    when_long: WhenLong = "error",
+    as_whole: bool = True,
 ) -> tuple[int, ...]:
     """The token that follows the prompt for an answer, one for each of a set; all tokens of one answer under 'sequence'.
 
     An answer without a leading space gets one where the prompt ends in a word or a sentence mark. Raises UserError for an answer of several
-    tokens, unless told to take the first or the whole.
+    tokens, unless told to take the first or the whole; `as_whole` says whether that may be offered.
     """
     answers = [answer] if isinstance(answer, str) else list(answer)
     if not answers or not all(answers):
         raise UserError(f"{name} is empty", "give the text that should follow the prompt")
+    for text in answers:
+        unknown = tokenizer.unk_token_id
+        if unknown in _following(tokenizer, prompt, _whole(text, name)) and str(tokenizer.unk_token) not in text:
+            raise UserError(f"{name} {text!r} cannot be written in the model's vocabulary", "give a text that the model can write")
     if when_long == "sequence":
         if len(answers) > 1:
             raise UserError(f"{name} is a set of {len(answers)}, and only one answer can be scored as a sequence", "give one answer")
@@ -84,7 +103,8 @@ def answer_ids(
             first = texts_of(tokenizer, ids[:1])[0]
             raise UserError(
                 f"{name} {text!r} is {len(ids)} tokens: {pieces}",
-                f"set long_answers = 'first' to look at {first!r} alone, or 'sequence' to score all {len(ids)} together",
+                f"set long_answers = 'first' to look at {first!r} alone"
+                + (f", or 'sequence' (with metric = 'logprob' or 'prob') to score all {len(ids)} together" if as_whole else ""),
             )
         found.append(ids[0])
     return tuple(dict.fromkeys(found))
@@ -109,6 +129,7 @@ def read_pair(
     name: str,
     when_long: WhenLong = "error",
     need_counterfactual: bool = True,
+    as_whole: bool = True,
 ) -> Pair:
     """A pair from its texts; `name` comes before the names of its parts in errors.
 
@@ -121,10 +142,11 @@ def read_pair(
         raise _misaligned(tokenizer, left, right, name)
     if left == right:
         raise UserError(f"{name}clean and corrupt are the same {len(left)} tokens", "change what the answer depends on in one of them")
-    answer = answer_ids(tokenizer, clean, record["answer"], name=f"{name}answer", when_long=when_long)
+    answer = answer_ids(tokenizer, clean, record["answer"], name=f"{name}answer", when_long=when_long, as_whole=as_whole)
     wrong: tuple[int, ...] = ()
     if record.get("counterfactual"):
-        wrong = answer_ids(tokenizer, corrupt, record["counterfactual"], name=f"{name}counterfactual", when_long=when_long)
+        said = f"{name}counterfactual"
+        wrong = answer_ids(tokenizer, corrupt, record["counterfactual"], name=said, when_long=when_long, as_whole=as_whole)
     elif need_counterfactual:
         raise UserError(f"{name}counterfactual is missing", "give the answer to the corrupt prompt, or use metric = 'prob'")
     if set(answer) & set(wrong) and when_long != "sequence":
@@ -145,23 +167,35 @@ def _misaligned(tokenizer: PreTrainedTokenizerBase, left: list[int], right: list
     )
 
 
-def read_pairs_file(path: Path) -> list[dict[str, Any]]:
-    """The records of a pairs file: JSON Lines of {clean, corrupt, answer, counterfactual}. Raises UserError naming file and line."""
+def json_lines(path: Path, holds: str) -> Iterator[tuple[int, Any]]:
+    """Every value of a JSON Lines file, with the number of its line. Raises UserError; `holds` says there what belongs into it."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # other ends of line may stand inside a JSON text
     except FileNotFoundError:
-        raise UserError(f"no such pairs file: {path}", "JSON Lines, one {clean, corrupt, answer, counterfactual} a line") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read pairs file {path}: {error}") from None
-    records: list[dict[str, Any]] = []
+        raise UserError(f"no such file: {path}", f"JSON Lines, {holds}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {path}: it is not UTF-8 ({error})", "save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}", f"JSON Lines, {holds}") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            yield number, json.loads(line)
         except ValueError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error})") from None
+            raise UserError(f"{path}, line {number}: not JSON ({error})", f"JSON Lines, {holds}") from None
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(text, str) for text in value))
+
+
+def read_pairs_file(path: Path) -> list[dict[str, Any]]:
+    """The records of a pairs file: JSON Lines of {clean, corrupt, answer, counterfactual}. Raises UserError naming file and line."""
+    records: list[dict[str, Any]] = []
+    for number, record in json_lines(path, "one {clean, corrupt, answer, counterfactual} a line"):
         if not isinstance(record, dict):
+            line = json.dumps(record, ensure_ascii=False)
             raise UserError(f"{path}, line {number}: {line[:60]!r} is no object", "write {clean, corrupt, answer, counterfactual}")
         missing = [key for key in ("clean", "corrupt", "answer") if not record.get(key)]
         if missing:
@@ -171,6 +205,9 @@ def read_pairs_file(path: Path) -> list[dict[str, Any]]:
         for key in ("clean", "corrupt"):
             if not isinstance(record[key], str):
                 raise UserError(f"{path}, line {number}: {key} is {record[key]!r}", "it must be a text")
+        for key in ("answer", "counterfactual"):
+            if record.get(key) and not _is_answer(record[key]):
+                raise UserError(f"{path}, line {number}: {key} is {record[key]!r}", "it must be a text, or a list of texts")
         records.append(record)
     if not records:
         raise UserError(f"pairs file {path} holds no pairs", "JSON Lines, one {clean, corrupt, answer, counterfactual} a line")

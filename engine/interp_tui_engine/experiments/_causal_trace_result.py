@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import atomic
 from ..catalog import Result
-from ..events import Artifact, Event, finite
+from ..events import Event, finite
 from ..figures.heat import heatmap_svg
 from ..patching.pooling import ROLES, Pooled, by_role, pool, role
 from ..patching.recovery import Cell, recovery
-from ._steps import digest, write_arrays
+from ._steps import digests, write_arrays, write_figure
 from .causal_trace import Params
 from .context import Context
 
@@ -76,12 +75,9 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
     yield from write_arrays(context.folder.path, STORE, arrays, attrs)
 
     layers = [f"L{layer}" for layer in range(traced.layers)]
-    figures = context.folder.path / "figures"
-    figures.mkdir(exist_ok=True)
     for name in traced.names:
         svg = heatmap_svg(f"recovery by {name}", layers, [clean_name(c) for c in columns], finite(_lists(pooled[name].mean)), "recovery")
-        atomic.write_text(figures / f"{name}.svg", svg)
-        yield Artifact(f"figures/{name}.svg", f"recovery by {name}")
+        yield write_figure(context.folder.path, name, svg, f"recovery by {name}")
 
     peak = _peak(pooled, traced.names, columns)
     values: dict[str, Any] = {
@@ -106,9 +102,8 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
         "peak": f"{peak['site']} L{peak['layer']} {peak['token']!r}",
         "recovery": peak["recovery"],
     }
-    digests = {f"{STORE}/{name}": digest(array) for name, (_, array) in arrays.items()}
     values["seconds"] = traced.seconds
-    return Result(finite(values), headline, _report(traced, values, columns, layers), digests)
+    return Result(finite(values), headline, _report(traced, values, columns, layers), digests(STORE, arrays))
 
 
 def _columns(traced: Traced) -> tuple[bool, list[str]]:

@@ -14,7 +14,7 @@ import torch
 from ..catalog import Result
 from ..data.prompts import Pair, answer_ids, encode, texts_of
 from ..errors import UserError
-from ..events import Event, Metrics, Phase, RunStarted
+from ..events import Event, Metrics, Phase
 from ..models.loaded import LoadedModel
 from ..patching.recovery import Cell, Prompts, Trace, prepare, recovery
 from ..sites.anatomy import Anatomy
@@ -49,7 +49,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         anatomy.check(Site(site_name(name), 0))
     records = _pairs.records_of(params)
     prompts = [_prompts(params, record, model, anatomy, manifest.seed, index, len(records)) for index, record in enumerate(records)]
-    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    yield _pairs.started(context, model)
     yield Phase("patching", f"{len(records)} pairs" if len(records) > 1 else "")
 
     @lru_cache(maxsize=1)
@@ -162,15 +162,15 @@ def _prompts(
     """What is traced for one pair: one comparison, or one for each sample of noise."""
     if params.corruption == "noise":
         return _noisy(params, record, model, anatomy, seed, index, count)
-    (pair,) = _pairs.read_pairs(params, [record], model, anatomy) if count == 1 else _named(params, record, model, anatomy, index)
-    answer = Answer(pair.answer, () if pair.sequence else pair.counterfactual)
-    tail = pair.answer[:-1] if pair.sequence else ()
-    return [Prompts(pair.clean + tail, pair.corrupt + tail, answer, pair.changed[0], pair.sequence)]
+    (pair,) = (
+        _pairs.read_pairs(params, [record], model, anatomy, as_whole=True) if count == 1 else _named(params, record, model, anatomy, index)
+    )
+    return [Prompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)]
 
 
 def _named(params: Params, record: dict[str, Any], model: LoadedModel, anatomy: Anatomy, index: int) -> list[Pair]:
     try:
-        return _pairs.read_pairs(params, [record], model, anatomy)
+        return _pairs.read_pairs(params, [record], model, anatomy, as_whole=True)
     except UserError as error:
         raise UserError(f"pair {index + 1}: {error.what}", error.hint) from None
 

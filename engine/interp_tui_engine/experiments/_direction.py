@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -19,6 +20,7 @@ from ..complaints import nearest
 from ..errors import UserError
 from ..sites.anatomy import Anatomy
 from ..sites.cache import ActivationCache
+from ..sites.hooks import activations
 from ..sites.site import Site, parse
 from ._features import direction_file
 
@@ -100,8 +102,10 @@ def _of_vectors(path: Path, site: str | None, anatomy: Anatomy, result: Any) -> 
 def _fitting(site: Site, vector: Tensor, zero: float, step: float, said: str, anatomy: Anatomy) -> Direction:
     anatomy.check(site)
     length = float(vector.float().norm())
-    if site.name in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "embed") and vector.shape[0] != anatomy.d_model:
-        raise UserError(f"{said} has {vector.shape[0]} numbers, but {site} is {anatomy.d_model} wide", "was it fitted on another model?")
+    one = torch.zeros(1, 1, dtype=torch.long, device=next(anatomy.embed.parameters()).device)
+    width = activations(anatomy, one, [site])[site].numel()
+    if vector.shape[0] != width:
+        raise UserError(f"{said} has {vector.shape[0]} numbers, but {site} is {width} wide", "was it fitted on another model?")
     if not length > 0:
         raise UserError(f"{said} has length {length:g}", "give a direction that is finite and not zero")
     return Direction(site, vector.float() / length, zero, step, said)

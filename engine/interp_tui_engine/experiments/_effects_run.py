@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ..catalog import Result
-from ..events import Event, Metrics, Phase, RunStarted
+from ..events import Event, Metrics, Phase
 from . import _pairs
-from ._steps import Numbers, Steps, digest, write_arrays
+from ._steps import Numbers, Steps, digests, write_arrays
 from .context import Context
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def ready(context: Context, ablation: Any) -> Generator[Event, None, Ready]:
     from ..circuits.nodes import Behaviour, Example
     from ..sites.answers import Answer
 
-    pairs = _pairs.read_pairs(params, _pairs.records_of(params), model, anatomy)
-    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    pairs = _pairs.read_pairs(params, _pairs.records_of(params), model, anatomy, as_whole=False)
+    yield _pairs.started(context, model)
     yield Phase("running both prompts", f"{len(pairs)} pairs" if len(pairs) > 1 else "")
     examples = [Example(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual)) for pair in pairs]
     behaviour = Behaviour(anatomy, examples, params.metric, ablation)
@@ -93,4 +93,4 @@ def finished(context: Context, found: Ready, rows: list[dict[str, Any]], extra: 
     lines += ["Effects are shares of what goes when every head and MLP is ablated.", ""]
     lines += ["| part | effect |" + (" estimate |" if guessed else ""), "|---|---:|" + ("---:|" if guessed else "")]
     lines += [f"| {row['name']} | {row['effect']:+.3f} |" + (f" {row['guess']:+.3f} |" if guessed else "") for row in top]
-    return Result(values, headline, "\n".join([*lines, ""]), {f"{STORE}/effect": digest(effects)})
+    return Result(values, headline, "\n".join([*lines, ""]), digests(STORE, arrays))

@@ -10,11 +10,12 @@ from pydantic import Field
 
 from ..catalog import Estimate
 from ..errors import Problem, UserError
-from ..events import Event, Phase
+from ..events import Event, Phase, RunStarted
 from ..manifest import Manifest
 from ..sites.site import NAMES, Site, parse, site_name
 from ..specs import FILE, Table
 from . import _cost
+from .context import Context
 
 if TYPE_CHECKING:
     from ..data.prompts import Pair
@@ -122,8 +123,10 @@ def records_of(params: PairParams) -> list[dict[str, Any]]:
     return [{name: getattr(params, name) for name in ("clean", "corrupt", "answer", "counterfactual")}]
 
 
-def read_pairs(params: PairParams, records: Sequence[dict[str, Any]], model: LoadedModel, anatomy: Anatomy) -> list[Pair]:
-    """The pairs as token ids. Raises UserError naming the pair and what is wrong with it."""
+def read_pairs(
+    params: PairParams, records: Sequence[dict[str, Any]], model: LoadedModel, anatomy: Anatomy, *, as_whole: bool
+) -> list[Pair]:
+    """The pairs as token ids; `as_whole` where long answers can be scored. Raises UserError naming the pair and what is wrong with it."""
     from ..data.prompts import need_tokenizer, read_pair
 
     tokenizer = need_tokenizer(model.tokenizer, model.source)
@@ -136,6 +139,7 @@ def read_pairs(params: PairParams, records: Sequence[dict[str, Any]], model: Loa
             name=f"pair {index + 1}: " if many else "",
             when_long=params.long_answers,
             need_counterfactual=params.metric == "logit_diff",
+            as_whole=as_whole,
         )
         for index, record in enumerate(records)
     ]
@@ -156,6 +160,12 @@ def loaded(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, Anat
 
     model = load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
     return model, checked_anatomy(model)
+
+
+def started(context: Context, model: LoadedModel) -> RunStarted:
+    """The event that a run has its model and its input, and begins."""
+    manifest = context.manifest
+    return RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance(model))
 
 
 def provenance(model: LoadedModel) -> dict[str, Any]:

@@ -16,14 +16,14 @@ import numpy as np
 from ..catalog import Result
 from ..data.prompts import need_tokenizer
 from ..errors import UserError
-from ..events import Artifact, Event, Metrics, Phase, RunStarted
+from ..events import Artifact, Event, Metrics, Phase
 from ..probes.classifiers import Linear, fit
 from ..probes.evaluate import Score, cross_validate, folds_of
 from ..sites.cache import ActivationCache
 from ..sites.site import Site, site_name
 from . import _pairs
 from ._probe_report import MEASURES, figures, report, values_of
-from ._steps import Numbers, Steps, digest, write_arrays
+from ._steps import Numbers, Steps, digests, write_arrays
 from .context import Context
 from .probe import Params, read_rows
 
@@ -44,7 +44,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     names: dict[str, int] = {}
     groups = np.array([names.setdefault(str(row.get("group", f"row {i}")), len(names)) for i, row in enumerate(rows)], np.int64)
     folds_of(y, groups, params.folds, manifest.seed)
-    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    yield _pairs.started(context, model)
     kinds = list(dict.fromkeys(site_name(name) for name in params.sites))
     columns = [Site(kind, 0, position=position) for kind in kinds for position in params.positions]
     for column in columns:
@@ -90,8 +90,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     values = values_of(list(titles.values()), table, confusion, classes, y)
     values["seconds"] = time.monotonic() - started
     headline = {"best_layer": values["best_layer"], "accuracy": values["best"]["accuracy"], "auroc": values["best"]["auroc"]}
-    digests = {f"{STORE}/{name}": digest(array) for name, (_, array) in arrays.items()}
-    return Result(values, headline, report(params, values), digests)
+    return Result(values, headline, report(params, values), digests(STORE, arrays))
 
 
 def _title(column: Site, positions: Sequence[int]) -> str:

@@ -11,17 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import atomic
 from ..catalog import Result
 from ..data.prompts import answer_ids, encode, need_tokenizer, texts_of
-from ..events import Artifact, Event, Metrics, Phase, RunStarted
+from ..events import Event, Metrics, Phase
 from ..figures.lines import Curve, lines_svg
 from ..probes.steering import Steering, continuation
 from ..sites.answers import log_prob
 from ..sites.cache import ActivationCache
 from . import _pairs
 from ._direction import Direction, fit_direction, read_direction
-from ._steps import Numbers, Steps, digest, write_arrays
+from ._steps import Numbers, Steps, digests, write_arrays, write_figure
 from .context import Context
 from .steer_text import Params
 
@@ -55,13 +54,14 @@ def run(context: Context) -> Generator[Event, None, Result]:
     ids = [encode(tokenizer, text, context=anatomy.context, name=f"prompt {i + 1}") for i, text in enumerate(params.prompts)]
     right: list[tuple[int, ...]] = [()] * len(ids)
     if params.answer is not None:
-        right = [answer_ids(tokenizer, text, params.answer, name="answer", when_long=params.long_answers) for text in params.prompts]
+        said, when_long = params.answer, params.long_answers
+        right = [answer_ids(tokenizer, text, said, name="answer", when_long=when_long, as_whole=False) for text in params.prompts]
     if params.direction:
         direction = read_direction(params.direction, params.site, anatomy)
     else:
         assert params.site is not None
         direction = fit_direction(ActivationCache(model), params.site, params.toward, params.away)
-    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    yield _pairs.started(context, model)
     yield Phase("writing", f"{len(ids)} prompts, {len(params.strengths)} strengths")
     plans = [None, *(_steering(direction, params, strength) for strength in params.strengths)]
 
@@ -96,12 +96,11 @@ def run(context: Context) -> Generator[Event, None, Result]:
     }
     yield from write_arrays(context.folder.path, STORE, arrays, {"prompts": params.prompts, "strengths": [0.0, *params.strengths]})
     values = _values(params, direction, variants, tokenizer)
-    yield from _figure(context, values)
+    yield _figure(context, values)
     values["seconds"] = time.monotonic() - started
     changed = sum(row["after"] != row["before"] for row in values["rows"])
     headline = {"changed": changed, "of": len(values["rows"]), "kl": values["curve"][-1]["kl"]}
-    digests = {f"{STORE}/{name}": digest(array) for name, (_, array) in arrays.items()}
-    return Result(values, headline, _report(params, direction, values), digests)
+    return Result(values, headline, _report(params, direction, values), digests(STORE, arrays))
 
 
 def _steering(direction: Direction, params: Params, strength: float) -> Steering:
@@ -138,14 +137,13 @@ def _values(params: Params, direction: Direction, variants: Sequence[Sequence[Va
     return {**about, "rows": rows, "curve": curve, "arrays": [f"{STORE}/tokens"]}
 
 
-def _figure(context: Context, values: dict[str, Any]) -> Generator[Event, None, None]:
-    (context.folder.path / "figures").mkdir(exist_ok=True)
+def _figure(context: Context, values: dict[str, Any]) -> Event:
     xs = [point["strength"] for point in values["curve"]]
     curves = [Curve("KL from unsteered", xs, [point["kl"] for point in values["curve"]])]
     if values["curve"][0]["effect"] is not None:
         curves.append(Curve("Δ log P(answer)", xs, [point["effect"] for point in values["curve"]]))
-    atomic.write_text(context.folder.path / "figures" / "strengths.svg", lines_svg("effect on the next token", "strength", "nats", curves))
-    yield Artifact("figures/strengths.svg", "effect on the next token by strength")
+    svg = lines_svg("effect on the next token", "strength", "nats", curves)
+    return write_figure(context.folder.path, "strengths", svg, "effect on the next token by strength")
 
 
 def _report(params: Params, direction: Direction, values: dict[str, Any]) -> str:

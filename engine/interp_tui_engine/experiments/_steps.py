@@ -12,12 +12,23 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..events import ArrayWritten, Checkpoint, Event, Progress
-from .context import Context, Interrupted, Ticker
+from .. import atomic
+from ..events import ArrayWritten, Artifact, Checkpoint, Event, Progress
+from .context import Context, Interrupted, Order, Ticker
 
 Step = TypeVar("Step")
 Numbers = NDArray[np.float32]
 SAVE_EVERY = 1.0
+
+
+def heed(context: Context, save: Callable[[], None] = lambda: None) -> Order:
+    """What is to be done now, once a pause is over. Raises Interrupted, after saving, when that is to stop."""
+    while (order := context.poll()) == "pause":
+        time.sleep(0.05)
+    if order == "stop":
+        save()
+        raise Interrupted
+    return order
 
 
 class Steps(Generic[Step]):
@@ -43,11 +54,7 @@ class Steps(Generic[Step]):
         save.due()
         yield Progress(units, total, self._unit)
         for index in range(len(self.done), len(self._steps)):
-            while (order := self._context.poll()) == "pause":
-                time.sleep(0.05)
-            if order == "stop":
-                self._save()
-                raise Interrupted
+            order = heed(self._context, self._save)
             step = self._steps[index]
             self.done.append(np.asarray(do(step), np.float32))
             if order == "checkpoint" or save.due():
@@ -95,6 +102,19 @@ def write_arrays(
         ArrayWritten(f"{name}/{key}", dims, tuple(values.shape), values.shape[0] if values.ndim else None)
         for key, (dims, values) in arrays.items()
     ]
+
+
+def write_figure(folder: Path, name: str, svg: str, said: str) -> Artifact:
+    """Write a figure of a run, `name`.svg; the event that says so."""
+    path = folder / "figures" / f"{name}.svg"
+    path.parent.mkdir(exist_ok=True)
+    atomic.write_text(path, svg)
+    return Artifact(f"figures/{path.name}", said)
+
+
+def digests(store: str, arrays: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]) -> dict[str, str]:
+    """The digest of every array of a store, as results name them."""
+    return {f"{store}/{name}": digest(values) for name, (_, values) in arrays.items()}
 
 
 def digest(values: NDArray[Any]) -> str:

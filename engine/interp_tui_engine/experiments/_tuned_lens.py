@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..events import Artifact, Checkpoint, Event, Metrics, Phase, Progress
-from ._steps import digest
-from .context import Context, Interrupted, Ticker
+from ._steps import digest, heed
+from .context import Context, Ticker
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,11 +80,7 @@ def _fitted(context: Context, model: LoadedModel, anatomy: Anatomy) -> Generator
     save, began, before = Ticker(SAVE_EVERY), time.monotonic(), fitting.step
     save.due()
     while fitting.step < params.fit_steps:
-        while (order := context.poll()) == "pause":
-            time.sleep(0.05)
-        if order == "stop":
-            checkpoint.save(file, fitting.state())
-            raise Interrupted
+        order = heed(context, lambda: checkpoint.save(file, fitting.state()))
         step = fitting.step
         chosen = tuned_lens.rows_of(manifest.seed, step, len(ids), params.fit_batch).to(ids.device)
         losses = fitting.update(next(_streams(anatomy, ids[chosen], params.fit_batch)))

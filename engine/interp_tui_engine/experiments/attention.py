@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from .. import atomic
 from ..catalog import Estimate, Group, Result
 from ..errors import Problem, UserError
-from ..events import Artifact, Event, Metrics, Phase, RunStarted
+from ..events import Artifact, Event, Metrics, Phase
 from ..figures.heat import heatmap_svg
 from ..figures.plots import plot_attention
 from ..manifest import Manifest
 from ..specs import Table
 from . import _cost, _pairs
-from ._steps import Numbers, Steps, digest, write_arrays
+from ._steps import Numbers, Steps, digests, write_arrays, write_figure
 from .context import Context
 
 TITLE = "Attention"
@@ -30,6 +29,8 @@ EXAMPLE: dict[str, Any] = {
     "params": {"prompt": "The capital of France is Paris. The capital of France is"},
 }
 STORE = "attention.zarr"
+MOST_BYTES = 2 << 30
+"""Of patterns in one run: they are kept in memory and in the store."""
 DRAWN, DRAWN_TOKENS = 4, 64
 """Patterns of named heads that are drawn for the report, of prompts that are no longer."""
 
@@ -83,7 +84,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
         said = f"params.score_length = {params.score_length} is said twice, but the model reads at most {anatomy.context} tokens"
         raise UserError(said, f"use {anatomy.context // 2} or less")
     tokens, heads = texts_of(tokenizer, ids), anatomy.num_heads
-    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    each = 4 * heads * len(ids) ** 2
+    if each * len(layers) > MOST_BYTES:
+        size = each * len(layers) / 2**30
+        said = f"patterns of {len(layers)} layers × {heads} heads × {len(ids):,} × {len(ids):,} tokens are {size:.1f} GiB"
+        fits = f"name at most {MOST_BYTES // each} layers, or " if each <= MOST_BYTES else ""
+        raise UserError(said, f"{fits}shorten the prompt; {MOST_BYTES >> 30} GiB are allowed")
+    yield _pairs.started(context, model)
     yield Phase("reading attention")
     row = torch.tensor([ids], device=model.device)
 
@@ -111,7 +118,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         for name in SCORES:
             found = getattr(scores, name).float().numpy()
             arrays[f"score_{name}"] = (("all_layers", "head"), found)
-            yield from _figure(context, name, found)
+            yield _figure(context, name, found)
         table = {name: getattr(scores, name).tolist() for name in SCORES}
         named = [
             {"head": f"L{layer}H{head}", "name": called, **{key: table[key][layer][head] for key in SCORES}}
@@ -130,7 +137,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield from write_arrays(context.folder.path, STORE, arrays, {"kind": "attention", "tokens": tokens, "layers": layers})
     values["seconds"] = time.monotonic() - started
     headline = {"heads": heads * anatomy.num_layers, **({"named": len(values["named_heads"])} if params.scores else {})}
-    return Result(values, headline, _report(params, values), {f"{STORE}/{name}": digest(a) for name, (_, a) in arrays.items()})
+    return Result(values, headline, _report(params, values), digests(STORE, arrays))
 
 
 def _place(name: str) -> tuple[int, int]:
@@ -139,13 +146,10 @@ def _place(name: str) -> tuple[int, int]:
     return int(layer), int(head)
 
 
-def _figure(context: Context, name: str, found: Numbers) -> Generator[Event, None, None]:
-    folder = context.folder.path / "figures"
-    folder.mkdir(exist_ok=True)
+def _figure(context: Context, name: str, found: Numbers) -> Event:
     rows, columns = [f"L{i}" for i in range(found.shape[0])], [f"H{i}" for i in range(found.shape[1])]
     title = f"{name.replace('_', ' ')} score by head"
-    atomic.write_text(folder / f"{name}.svg", heatmap_svg(title, rows, columns, found.astype(float).tolist(), "score"))
-    yield Artifact(f"figures/{name}.svg", title)
+    return write_figure(context.folder.path, name, heatmap_svg(title, rows, columns, found.astype(float).tolist(), "score"), title)
 
 
 def _report(params: Params, values: dict[str, Any]) -> str:

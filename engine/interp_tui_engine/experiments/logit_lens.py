@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from .. import atomic
 from ..catalog import Estimate, Group, Result
 from ..errors import Problem
-from ..events import Artifact, Event, Metrics, Phase, RunStarted
+from ..events import Event, Metrics, Phase
 from ..figures.lines import Curve, lines_svg
 from ..manifest import Manifest
 from ..specs import FILE, Table
 from . import _cost, _pairs, _tuned_lens
-from ._steps import Numbers, Steps, digest, write_arrays
+from ._steps import Numbers, Steps, digests, write_arrays, write_figure
 from .context import Context
 
 if TYPE_CHECKING:
@@ -106,9 +105,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     if given is None:
         right: tuple[int, ...] = (int(anatomy.unembed(stream[-1, -1]).argmax()),)
     else:
-        right = answer_ids(tokenizer, params.prompt, given, name="answer", when_long=params.long_answers)
+        right = answer_ids(tokenizer, params.prompt, given, name="answer", when_long=params.long_answers, as_whole=False)
     answers = [right if place == len(ids) - 1 else (ids[place + 1],) for place in positions]
-    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    yield _pairs.started(context, model)
     tuned = (yield from _tuned_lens.tuned(context, model, anatomy)) if params.lens == "tuned" else None
     yield Phase("reading layers")
     k = min(params.top_k, model.vocab_size)
@@ -153,7 +152,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         }
 
     plain, other = at_the_end(""), None if tuned is None else at_the_end("tuned_")
-    yield from _figure(context, asked[-1], plain, other)
+    yield _figure(context, asked[-1], plain, other)
     values = {
         "tokens": tokens,
         "answer": asked[-1],
@@ -164,10 +163,10 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "seconds": time.monotonic() - started,
     }
     headline = {"crossover_layer": plain["crossover_layer"], "answer_prob": plain["answer_prob"][-1]}
-    digests = {f"{STORE}/{name}": digest(array) for name, array in arrays.items()}
+    hashes = digests(STORE, written)
     if tuned is not None:
-        headline["tuned_crossover"], digests[_tuned_lens.FILE] = other and other["crossover_layer"], tuned.digest
-    return Result(values, headline, _report(params.prompt, values), digests)
+        headline["tuned_crossover"], hashes[_tuned_lens.FILE] = other and other["crossover_layer"], tuned.digest
+    return Result(values, headline, _report(params.prompt, values), hashes)
 
 
 def _positions(params: Params, length: int) -> list[int]:
@@ -195,15 +194,13 @@ def _unpacked(numbers: Numbers, positions: int, k: int) -> dict[str, Numbers]:
     return {**found, "top_prob": top_prob, "top_token": top_token}
 
 
-def _figure(context: Context, answer: str, plain: dict[str, Any], tuned: dict[str, Any] | None) -> Generator[Event, None, None]:
-    folder = context.folder.path / "figures"
-    folder.mkdir(exist_ok=True)
+def _figure(context: Context, answer: str, plain: dict[str, Any], tuned: dict[str, Any] | None) -> Event:
     name = "".join(c if c.isprintable() else "·" for c in answer)
     curves = [Curve(name, range(len(plain["answer_prob"])), plain["answer_prob"])]
     if tuned is not None:
         curves.append(Curve(f"{name}, tuned lens", range(len(tuned["answer_prob"])), tuned["answer_prob"]))
-    atomic.write_text(folder / "answer.svg", lines_svg("probability of the answer by layer", "layer", "probability", curves))
-    yield Artifact("figures/answer.svg", "probability of the answer by layer")
+    said = "probability of the answer by layer"
+    return write_figure(context.folder.path, "answer", lines_svg(said, "layer", "probability", curves), said)
 
 
 def _report(prompt: str, values: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Literal
@@ -88,18 +87,10 @@ def _complaint(row: Any) -> str | None:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The labelled texts of a file. Raises UserError naming the line that is none."""
+    from ..data.prompts import json_lines
+
     rows = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}", "give a .jsonl of { text, label, group }") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error})") from None
+    for number, row in json_lines(path, "one { text, label, group } a line"):
         if (said := _complaint(row)) is not None:
             raise UserError(f"{path}, line {number}: {said}")
         rows.append(row)

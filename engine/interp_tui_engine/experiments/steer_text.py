@@ -70,6 +70,8 @@ def check(manifest: Manifest) -> list[Problem]:
     if params.site:
         try:
             site = parse(params.site)
+            if site.position is not None:
+                problems.append(Problem("params.site", "names a position, but is steered at every one; leave the @ out", value=params.site))
             if site.name == "attn_pattern" or (site.layer is None and site.name != "embed"):
                 problems.append(Problem("params.site", "names no layer, or what is no direction; write L2.resid_post", value=params.site))
         except UserError as error:

@@ -58,6 +58,15 @@ class Prompts:
     sequence: bool = False
     noise: Float[Tensor, "pos d_model"] | None = None
 
+    @classmethod
+    def of(cls, clean: tuple[int, ...], corrupt: tuple[int, ...], answer: Answer, sequence: bool) -> Prompts:
+        """A comparison of two prompts, their first difference found; an answer that is a sequence put behind both."""
+        first = next(i for i, (a, b) in enumerate(zip(clean, corrupt, strict=True)) if a != b)
+        if not sequence:
+            return cls(clean, corrupt, answer, first)
+        tail = answer.right[:-1]
+        return cls(clean + tail, corrupt + tail, Answer(answer.right), first, sequence=True)
+
 
 @dataclass(frozen=True)
 class Trace:

@@ -49,8 +49,8 @@ class Linear(NamedTuple):
 
     @property
     def direction(self) -> Floats:
-        """The unit vector along which a two-class probe reads, (d,): what to steer along or ablate."""
-        return np.asarray(self.weight[:, 0] / np.linalg.norm(self.weight[:, 0]))
+        """The unit vector along which a two-class probe reads, (d,): what to steer along or ablate; 0 of a probe that reads nothing."""
+        return np.asarray(self.weight[:, 0] / (np.linalg.norm(self.weight[:, 0]) or 1.0))
 
 
 class _Network(NamedTuple):

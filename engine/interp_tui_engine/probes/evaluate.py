@@ -40,8 +40,11 @@ def folds_of(y: Labels, groups: Labels, folds: int, seed: int) -> list[tuple[Lab
         raise UserError(f"all {len(y)} labels are the same, so there is nothing to tell apart", "give rows of at least two classes")
     many = len(np.unique(groups))
     if many < folds or int(counts.min()) < folds:
-        what = f"{many} groups" if many < folds else f"{int(counts.min())} rows of the rarest class"
-        raise UserError(f"{what}, fewer than folds = {folds}", f"use folds = {max(2, min(many, int(counts.min())))}, or give more rows")
+        least = min(many, int(counts.min()))
+        each = "row" if many == len(y) else "group"
+        what = f"{many} {each}{'s' * (many != 1)}" if many < folds else f"{int(counts.min())} rows of the rarest class"
+        hint = f"use folds = {least}, or give more {each}s" if least >= 2 else f"give more {each}s: at least two of each class"
+        raise UserError(f"{what}, fewer than folds = {folds}", hint)
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(y)), y, groups)
     return [(train, test) for train, test in split if len(np.unique(y[train])) == len(labels) and len(test)]
 

@@ -29,7 +29,10 @@ VERBS: tuple[str, ...] = get_args(Verb)
 @final
 @dataclass(frozen=True)
 class Steering:
-    """One change along one direction. `unit` has length 1 and as many numbers as the site has at a position, heads side by side."""
+    """One change along one direction.
+
+    `unit` has length 1 and as many numbers as the site has at a position: of the head that it names, else of all heads side by side.
+    """
 
     site: Site
     unit: Float[Tensor, " width"]
@@ -37,7 +40,14 @@ class Steering:
     amount: float = 0.0
 
     def change(self, value: Float[Tensor, "batch pos *rest"]) -> Float[Tensor, "batch pos *rest"]:
-        """The site's value as it shall be."""
+        """The site's value, with all its heads, as it shall be."""
+        if self.site.head is not None:
+            result = value.clone()
+            result[:, :, self.site.head] = self._moved(value[:, :, self.site.head])
+            return result
+        return self._moved(value)
+
+    def _moved(self, value: Tensor) -> Tensor:
         flat = value.flatten(2).float()
         unit = self.unit.to(flat)
         along = flat @ unit

@@ -22,7 +22,7 @@ from .hooks import activations, part
 from .site import Site, parse
 from .verify import checked_anatomy
 
-Inputs = str | Sequence[str] | Sequence[Sequence[int]] | Tensor
+Inputs = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | Tensor
 
 
 @final
@@ -46,6 +46,9 @@ class Activations:
     def __getitem__(self, site: Site | str) -> Tensor:
         site = parse(site) if isinstance(site, str) else site
         self.anatomy.check(site)
+        shortest = min(self.lengths)
+        if site.position is not None and not -shortest <= site.position < shortest:
+            raise UserError(f"{site}: there is no position {site.position}", f"the shortest text has tokens 0 to {shortest - 1}")
         if site.whole not in self._held:
             last = 0 if site.layer is None else site.layer
             wanted = [Site(site.name)] if site.layer is None else [Site(site.name, layer) for layer in range(last + 1)]
@@ -97,6 +100,9 @@ class ActivationCache:
         ids = torch.zeros(len(rows), max(lengths), dtype=torch.long)  # padding on the right is seen by no real token
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.as_tensor(row)
+        vocab = next(self.anatomy.embed.parameters()).shape[0]
+        if wrong := ids[(ids < 0) | (ids >= vocab)].tolist():
+            raise UserError(f"there is no token {wrong[0]}", f"the model has tokens 0 to {vocab - 1:,}")
         found = Activations(self.anatomy, ids.to(next(self._module.parameters()).device), lengths, single)
         for site in sites:
             found[site]
@@ -107,7 +113,9 @@ class ActivationCache:
             return inputs.dim() == 1, [inputs] if inputs.dim() == 1 else list(inputs)
         if isinstance(inputs, str):
             return True, [self._ids(inputs)]
-        return False, [self._ids(row) if isinstance(row, str) else list(row) for row in inputs]
+        if all(isinstance(one, int) for one in inputs):
+            return True, [list(inputs)]
+        return False, [self._ids(row) if isinstance(row, str) else list(row) for row in inputs]  # type: ignore[arg-type]
 
     def _ids(self, text: str) -> list[int]:
         if self.tokenizer is None:

@@ -9,6 +9,7 @@ import xarray as xr
 from inside import run_inside
 
 from interp_tui_engine.errors import ManifestError, UserError
+from interp_tui_engine.experiments import attention
 
 PARAMS = {"prompt": "The capital of France is Paris. The capital of France is", "score_length": 16, "score_rows": 4}
 
@@ -32,3 +33,10 @@ def test_layers_that_are_not_there(tmp_path):
         run_inside("attention", {**PARAMS, "layers": [7]}, tmp_path / "run")
     with pytest.raises(ManifestError, match="layers count from 0"):
         run_inside("attention", {**PARAMS, "layers": [-1]}, tmp_path / "two")
+
+
+def test_patterns_beyond_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(attention, "MOST_BYTES", 2 * 4 * 8 * 12 * 12)  # of two layers
+    with pytest.raises(UserError, match=r"(?s)patterns of 4 layers × 8 heads × 12 × 12 tokens.*name at most 2 layers"):
+        run_inside("attention", PARAMS, tmp_path / "run")
+    assert run_inside("attention", {**PARAMS, "layers": [0, 3], "scores": False}, tmp_path / "two") is not None

@@ -47,6 +47,11 @@ def test_along_a_probes_direction(tmp_path):
         run_inside("steer_text", given | {"site": "L9.resid_post"}, tmp_path / "none")
 
 
+def test_along_a_direction_of_one_head(tmp_path):
+    done = run_inside("steer_text", PARAMS | {"site": "L2.z.H3", "strengths": [4.0]}, tmp_path / "run")
+    assert done.result.values["site"] == "L2.z.H3" and done.result.values["curve"][0]["kl"] > 0
+
+
 def test_along_a_file_of_one_direction(tmp_path):
     save_file({"direction:contrast:L2:asia": torch.ones(128)}, tmp_path / "d.safetensors")
     given = PARAMS | NO_TEXTS | {"direction": str(tmp_path / "d.safetensors"), "strengths": [5.0]}

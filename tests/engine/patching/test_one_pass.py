@@ -61,12 +61,30 @@ def test_the_lens_says_where_the_answer_comes_first(model):
         ({"patch_component": "mpl"}, "did you mean 'mlp'"),
         ({"patch_component": "z", "head": 8}, "heads 0 to 7"),
         ({"corrupt_input": "Japan"}, "must be as many"),
+        ({"position": 5}, "tokens 0 to 4"),
+        ({"target_token": "Paris and Rome"}, r"is \d tokens.*long_answers = 'first' to look at ' Paris' alone$"),
+        ({"long_answers": "sequence"}, "use long_answers = 'first'"),
     ],
 )
 def test_patches_that_cannot_be(model, changes, said):
     given = {"clean_input": CLEAN, "corrupt_input": CORRUPT, "target_token": "Paris", "patch_layer": 1, "patch_component": "mlp"}
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=f"(?s){said}"):
         engine.activation_patch(model, **(given | changes))
+
+
+def test_answers_of_several_tokens_by_the_first_or_as_a_whole(model):
+    given = {"clean": CLEAN, "corrupt": CORRUPT, "answer": " Paris and", "sites": ("resid_post",)}
+    first = engine.causal_trace(model, **given, counterfactual=" Tokyo", long_answers="first")
+    plain = engine.causal_trace(model, **(given | {"answer": " Paris"}), counterfactual=" Tokyo")
+    assert torch.equal(first.recovery["resid_post"], plain.recovery["resid_post"])
+    whole = engine.causal_trace(model, **given, metric="logprob", long_answers="sequence")
+    assert whole.tokens == [*plain.tokens, " Paris"] and whole.recovery["resid_post"].shape == (4, 6)
+    ids = torch.tensor([model.tokenizer(CLEAN + " Paris and").input_ids])
+    logs = model.module(ids).logits[0].log_softmax(-1)
+    assert whole.clean_metric == pytest.approx(float(logs[4, ids[0, 5]] + logs[5, ids[0, 6]]), abs=1e-4)
+    assert engine.logit_lens(model, CLEAN, " Paris and", long_answers="first").answer == " Paris"
+    with pytest.raises(UserError, match="cannot score a sequence"):
+        engine.causal_trace(model, **given, counterfactual=" Tokyo", long_answers="sequence")
 
 
 def test_a_tuned_lens_is_fitted_to_rows_and_read_with(model):

@@ -33,6 +33,13 @@ def test_only_what_lies_along_the_direction_changes(verb, expected, shape):
     torch.testing.assert_close(after @ across, before @ across, atol=1e-5, rtol=1e-5)
 
 
+def test_of_a_head_only_that_head_changes():
+    value, direction = torch.randn(2, 5, 3, 4), unit(4)
+    changed = Steering(Site("z", 1, 2), direction, "ablate").change(value)
+    assert torch.equal(changed[:, :, :2], value[:, :, :2])
+    torch.testing.assert_close(changed[:, :, 2] @ direction, torch.zeros(2, 5), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("verb", ["add", "ablate", "clamp"])
 def test_a_continuation_with_cached_keys_is_that_of_full_passes(verb):
     model = load_model("builtin:tiny", device="cpu")

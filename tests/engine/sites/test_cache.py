@@ -53,10 +53,25 @@ def test_token_ids_and_a_plain_module_will_do():
     seen = ActivationCache(module).run(ids)
     assert torch.equal(seen["L1.resid_post"], ActivationCache(module).run([row.tolist() for row in ids])["L1.resid_post"])
     assert ActivationCache(module).run(ids[0])["embed"].shape == (6, 32)
+    assert torch.equal(ActivationCache(module).run(ids[0].tolist())["embed"], ActivationCache(module).run(ids[0])["embed"])
+
+
+def test_a_position_that_some_text_lacks_is_refused(cache):
+    seen = cache.run(["The capital of France is", "Water is"])
+    with pytest.raises(UserError, match="the shortest text has tokens 0 to"):
+        seen["L1.resid_post@4"]
 
 
 @pytest.mark.parametrize(
-    "inputs, said", [([], "nothing to run"), ([[]], "is empty"), ("x", "no tokenizer"), ([list(range(2, 60))], "at most 32")]
+    "inputs, said",
+    [
+        ([], "nothing to run"),
+        ([[]], "is empty"),
+        ("x", "no tokenizer"),
+        ([list(range(2, 60))], "at most 32"),
+        ([[3, 64]], "no token 64"),
+        ([3, -1], "no token -1"),
+    ],
 )
 def test_inputs_that_cannot_be_run(inputs, said):
     with pytest.raises(UserError, match=said):
