@@ -7,17 +7,19 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from .. import atomic
 from ..catalog import Estimate, Group, Result
 from ..errors import Problem, UserError
-from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress, RunStarted
+from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
 from ..manifest import Manifest
 from ..sites.site import HEADED, Site, parse
 from ..specs import Table
 from . import _cost, _pairs
-from .context import Context, Interrupted
+from ._steps import Numbers, heed
+from .context import Context
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +44,9 @@ class Params(Table):
     sites: list[str] = Field(["resid_post"], min_length=1, description="such as L2.resid_post, L1.z, or mlp_out for every layer")
     data: str = Field("train", description="which [data.NAME] to read")
     batch_size: int = Field(16, ge=1, description="rows in one forward pass, and in one chunk of the store")
-    dtype: Literal["float32", "float16"] = Field("float32", description="precision of the store")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32", description="precision of the store; bfloat16 is written as float32 whose last bytes are 0 and compress away"
+    )
 
 
 def check(manifest: Manifest) -> list[Problem]:
@@ -76,6 +80,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     assert isinstance(params, Params)
     model, anatomy = yield from _pairs.loaded(manifest)
     import zarr
+    from zarr.codecs import BloscCodec
 
     from ..data.rows import load_rows
     from ..sites.hooks import activations
@@ -92,7 +97,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         raise UserError(f"params.sites: {placed[0]} names a position, but every position is kept", "leave the @ out")
     for site in sites:
         anatomy.check(site)
-    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=_pairs.provenance(model))
+    yield _pairs.started(context, model)
     path = context.folder.path / STORE
     ledger = context.checkpoint_path / "batches.json"
     ledger.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +106,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     probe = activations(anatomy, ids[:1].to(model.device), sites)
     group = zarr.open_group(path, mode="a" if done else "w")
     arrays: dict[str, Any] = {}
+    kept = "float16" if params.dtype == "float16" else "float32"
     for site in sites:
         shape = (len(ids), *probe[site].shape[1:])
         chunks = (params.batch_size, *probe[site].shape[1:])
@@ -108,11 +114,19 @@ def run(context: Context) -> Generator[Event, None, Result]:
             arrays[str(site)] = group[str(site)]
         else:
             arrays[str(site)] = group.create_array(
-                str(site), shape=shape, chunks=chunks, dtype=params.dtype, dimension_names=_dims(site, len(shape)), fill_value=float("nan")
+                str(site),
+                shape=shape,
+                chunks=chunks,
+                dtype=kept,
+                dimension_names=_dims(site, len(shape)),
+                fill_value=float("nan"),
+                compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=2 if kept == "float16" else 4),
+                attributes={"coordinates": "input_ids text", "precision": params.dtype},
             )
     if not done:
         tokens = group.create_array("input_ids", shape=tuple(ids.shape), dtype="int32", dimension_names=("row", "position"))
         tokens[:] = ids.numpy().astype("int32")
+        group.create_array("text", shape=(len(ids),), chunks=(params.batch_size,), dtype="str", dimension_names=("row",))
         group.attrs.update({"kind": "activations", "sites": [str(site) for site in sites], "source": manifest.data[params.data].source})
     for name, array in arrays.items():
         yield ArrayWritten(f"{STORE}/{name}", (), tuple(array.shape), len(done) * params.batch_size)
@@ -124,18 +138,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Phase("reading activations", f"{len(ids):,} rows")
     began, before = time.monotonic(), len(done)
     for index in range(before, len(starts)):
-        while (order := context.poll()) == "pause":
-            time.sleep(0.05)
-        if order == "stop":
-            raise Interrupted
+        heed(context)
         start = starts[index]
         batch = ids[start : start + params.batch_size]
         seen = activations(anatomy, batch.to(model.device), sites)
         hashes = {}
         for site in sites:
-            block = seen[site].float().cpu().numpy().astype(params.dtype)
+            block = rounded(site, seen[site], params.dtype).astype(kept)
             arrays[str(site)][start : start + len(batch)] = block
             hashes[str(site)] = hashlib.sha256(block.tobytes()).hexdigest()
+        if model.tokenizer is not None:
+            texts: Any = group["text"]
+            texts[start : start + len(batch)] = np.array(model.tokenizer.batch_decode(batch.tolist()), dtype=object)
         done.append(hashes)
         atomic.write_json(ledger, done)
         read = min(start + params.batch_size, len(ids))
@@ -165,7 +179,7 @@ def _report(values: dict[str, Any], source: str) -> str:
     lines = [
         "# Activations",
         "",
-        f"{values['rows']:,} rows of {source}, {values['tokens']:,} tokens, in `{STORE}` beside their `input_ids`.",
+        f"{values['rows']:,} rows of {source}, {values['tokens']:,} tokens, in `{STORE}` beside their `input_ids` and `text`.",
         "",
         "| array | shape | type |",
         "|---|---|---|",
@@ -184,6 +198,19 @@ def _dims(site: Site, count: int) -> tuple[str, ...]:
         head = "kv_head" if site.name in ("k", "v") else "head"
         return ("row", "position", head, "head_dim") if count == 4 else ("row", "position", "head_dim")
     return ("row", "position", "neuron" if site.name == "mlp_post" else "d_model")
+
+
+def rounded(site: Site, value: Tensor, dtype: str) -> Numbers:
+    """A site's values rounded to a precision, as float32. Raises UserError for one that the precision cannot hold."""
+    import torch
+
+    found = value.to(getattr(torch, dtype))
+    if not bool(found.isfinite().all()) and bool(value.isfinite().all()):
+        raise UserError(
+            f"{site} reaches {float(value.abs().max()):.4g}, which {dtype} cannot hold", "use dtype = 'bfloat16', as small on disk"
+        )
+    numbers: Numbers = found.float().cpu().numpy()
+    return numbers
 
 
 def _token_norms(site: Site, value: Tensor) -> list[list[float]]:

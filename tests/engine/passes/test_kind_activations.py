@@ -10,6 +10,7 @@ from inside import run_inside
 
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.events import Metrics
+from interp_tui_engine.experiments.activations import rounded
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import activations
@@ -39,6 +40,26 @@ def test_the_store_is_what_the_model_says_and_the_same_after_a_kill(tmp_path):
     assert again.result.digests == done.result.digests
     stored = xr.open_datatree(again.folder.path / "activations.zarr", engine="zarr", consolidated=False)["L2.resid_post"].to_numpy()
     assert np.array_equal(stored, tree["L2.resid_post"].to_numpy())
+
+
+def test_half_the_precision_takes_half_the_disk_and_texts_stand_beside(tmp_path):
+    stores = {}
+    for dtype in ("float32", "bfloat16", "float16"):
+        done = run_inside("activations", {"sites": ["L2.resid_post"], "dtype": dtype}, tmp_path / dtype, data=DATA)
+        stores[dtype] = done.folder.path / "activations.zarr"
+    full, short, half = (xr.open_datatree(path, engine="zarr", consolidated=False)["L2.resid_post"].load() for path in stores.values())
+    assert np.array_equal(short.to_numpy(), torch.tensor(full.to_numpy()).bfloat16().float().numpy()) and half.dtype == np.float16
+    size = {name: sum(file.stat().st_size for file in (path / "L2.resid_post" / "c").rglob("*")) for name, path in stores.items()}
+    assert size["bfloat16"] < 0.6 * size["float32"]
+    tokenizer = load_model("builtin:tiny", device="cpu").tokenizer
+    assert set(full.coords) == {"input_ids", "text"}
+    assert full["text"].to_numpy().tolist() == [tokenizer.decode(row) for row in full["input_ids"].to_numpy()]
+
+
+def test_what_float16_cannot_hold_is_not_written_as_infinity():
+    with pytest.raises(UserError, match=r"L1.mlp_post reaches 7e\+04, which float16 cannot hold.*"):
+        rounded(parse("L1.mlp_post"), torch.tensor([1.0, 7e4]), "float16")
+    assert rounded(parse("L1.mlp_post"), torch.tensor([7e4]), "bfloat16")[0] == pytest.approx(7e4, rel=2**-8)
 
 
 @pytest.mark.parametrize(
