@@ -1,8 +1,10 @@
 """A contrast run: three parts of the prompts, one direction, one strength. Imports torch.
 
 direction = unit(mean of positives − mean of negatives) of the residual stream at the last token, on the first part
-strength  = argmax over strengths of (mean Δ on positives − mean |Δ| on negatives), on the second part
+strength  = argmax over strengths of (mean Δ where it is wanted − mean |Δ| elsewhere), on the second part
 effect    = with Student-t interval, on the third, beside random directions of the same length
+
+It is wanted on positives, whose own answers should become likelier; with shared answers on negatives, which should end as positives do.
 """
 
 from __future__ import annotations
@@ -37,6 +39,10 @@ from .contrast import Params
 ROWS, DIRECTION = "interventions.jsonl", "direction.safetensors"
 
 
+SURE = 0.9
+"""Mean probability of their answers from which on there is nothing to bring about in positives."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """Places of the prompts in each part, positives and negatives apart."""
@@ -44,6 +50,11 @@ class Parts:
     fit: tuple[list[int], list[int]]
     choose: tuple[list[int], list[int]]
     report: tuple[list[int], list[int]]
+
+    def ordered(self, part: str, *, shared: bool) -> tuple[list[int], list[int]]:
+        """Places of a part where an effect is wanted, and elsewhere."""
+        positives, negatives = getattr(self, part)
+        return (negatives, positives) if shared else (positives, negatives)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -72,15 +83,15 @@ def run(context: Context) -> Generator[Event, None, Result]:
     if not distance > 0:
         raise UserError("positives and negatives have the same mean activation", "give prompts that differ, or another layer")
     yield Phase("choosing a strength", f"{len(params.strengths)} on {sum(map(len, parts.choose))} prompts")
-    chosen_places = [*parts.choose[0], *parts.choose[1]]
-    told_places = [*parts.report[0], *parts.report[1]]
+    chosen_on, told_on = (parts.ordered(part, shared=params.shared_answers) for part in ("choose", "report"))
+    chosen_places, told_places = [*chosen_on[0], *chosen_on[1]], [*told_on[0], *told_on[1]]
     # steps: what the second part is like unchanged, then at each strength; then the third likewise, at the chosen strength and for controls
     plan: list[tuple[str, float, int]] = [("choose", 0.0, 0), *(("choose", s, 0) for s in params.strengths), ("report", 0.0, 0)]
     plan += [("report", 1.0, draw) for draw in range(params.draws + 1)]
     scored: list[np.ndarray[Any, Any]] = []
 
     def chosen() -> float:
-        return choose(params.strengths, scored[: len(params.strengths) + 1], len(parts.choose[0]))
+        return choose(params.strengths, scored[: len(params.strengths) + 1], len(chosen_on[0]))
 
     def do(step: tuple[str, float, int]) -> Any:
         part, strength, draw = step
@@ -95,12 +106,14 @@ def run(context: Context) -> Generator[Event, None, Result]:
         part, strength, _ = step
         if part != "choose" or not strength:
             return []
-        return [Metrics("cells", index, {"strength": strength, **_gain(scored[0], numbers, len(parts.choose[0]))})]
+        return [Metrics("cells", index, {"strength": strength, **_gain(scored[0], numbers, len(chosen_on[0]))})]
 
     done = yield from Steps(context, plan, unit="changes", size=lambda step: 1).run(do, say)
     strength = chosen()
+    if told := _certain(params, done[0][: len(chosen_on[0])]):
+        yield Warned(told)
     count = len(params.strengths)
-    rows = _rows(params, context, bench, parts, strength, done[count + 1], done[count + 2 :])
+    rows = _rows(params, context, bench, told_on, strength, done[count + 1], done[count + 2 :])
     interventions.write(context.folder.path / ROWS, rows)
     name = rows[0].feature_id
     save_file({name: (offset_D / distance).cpu()}, context.folder.path / DIRECTION)
@@ -110,19 +123,32 @@ def run(context: Context) -> Generator[Event, None, Result]:
     found = effects.effect(name, own, controls)
     line = summary(found, strength, "steer", found.p)
     yield Metrics("case", 0, line)
-    curve = [
-        {"strength": s, **_gain(done[0], numbers, len(parts.choose[0]))} for s, numbers in zip(params.strengths, done[1:], strict=False)
-    ]
+    curve = [{"strength": s, **_gain(done[0], numbers, len(chosen_on[0]))} for s, numbers in zip(params.strengths, done[1:], strict=False)]
     values: dict[str, Any] = {
         **{"model": model.source, "criterion": params.criterion, "verb": "steer", "metric": params.metric, "rows": len(rows)},
         **{"positives": len(parts.report[0]), "negatives": len(parts.report[1]), "feature": name, "distance": distance, "curve": curve},
         **{"chosen_strength": strength, "effect": line["effect"], "effect_low": line["low"], "effect_high": line["high"]},
         **{"side_effect": line["side_effect"], "effects": [line], "path": ROWS, "direction": DIRECTION},
+        "wanted_on": "negatives" if params.shared_answers else "positives",
         "prompts": {part: [len(side) for side in getattr(parts, part)] for part in ("fit", "choose", "report")},
     }
     digest = {"scores": hashlib.sha256(np.concatenate(done).tobytes()).hexdigest()}
     headline = {"strength": strength, "effect": line["effect"], "clear": found.clear}
     return Result(values, headline, _report(context.manifest.name, values), digest)
+
+
+def _certain(params: Params, base: np.ndarray[Any, Any]) -> str | None:
+    """What to say where the answers that steering should bring about are certain without it."""
+    if params.shared_answers or params.metric not in ("prob", "logprob", "log_odds"):
+        return None
+    odds = 1 / (1 + np.exp(-base.astype(np.float64)))
+    sure = float(np.mean(base if params.metric == "prob" else np.exp(base) if params.metric == "logprob" else odds))
+    if sure < SURE:
+        return None
+    return (
+        f"positives give their answers without it (mean probability {sure:.2f}): steering has little to bring about there; "
+        "shared_answers = true asks whether it makes other prompts end so"
+    )
 
 
 def split(params: Params, prompts: Sequence[Prompt], seed: int) -> Parts:
@@ -140,15 +166,15 @@ def split(params: Params, prompts: Sequence[Prompt], seed: int) -> Parts:
     return Parts(*((dealt[0][part], dealt[1][part]) for part in range(3)))
 
 
-def choose(strengths: Sequence[float], scored: Sequence[np.ndarray[Any, Any]], positives: int) -> float:
-    """The strength of the largest mean Δ on positives less mean |Δ| on negatives; the smallest of equals."""
-    gains = [_gain(scored[0], numbers, positives)["gain"] for numbers in scored[1:]]
+def choose(strengths: Sequence[float], scored: Sequence[np.ndarray[Any, Any]], wanted: int) -> float:
+    """The strength of the largest mean Δ on the first `wanted` prompts less mean |Δ| on the rest; the smallest of equals."""
+    gains = [_gain(scored[0], numbers, wanted)["gain"] for numbers in scored[1:]]
     return strengths[int(np.argmax(gains))]
 
 
-def _gain(base: Any, changed: Any, positives: int) -> dict[str, float]:
+def _gain(base: Any, changed: Any, wanted: int) -> dict[str, float]:
     delta = np.asarray(changed, dtype=np.float64) - base
-    effect, side = float(delta[:positives].mean()), float(np.abs(delta[positives:]).mean())
+    effect, side = float(delta[:wanted].mean()), float(np.abs(delta[wanted:]).mean())
     return {"effect": effect, "side_effect": side, "gain": effect - side}
 
 
@@ -160,15 +186,15 @@ def _random(offset_D: Tensor, seed: int, draw: int) -> Tensor:
 
 
 def _rows(
-    params: Params, context: Context, bench: Bench, parts: Parts, strength: float, base: Any, changed: Sequence[Any]
+    params: Params, context: Context, bench: Bench, told_on: tuple[list[int], list[int]], strength: float, base: Any, changed: Sequence[Any]
 ) -> list[Intervention]:
     name = ids.direction(params.layer, params.criterion)
     rows = []
     for draw, scores in enumerate(changed):
-        side = _gain(base, scores, len(parts.report[0]))["side_effect"]
+        side = _gain(base, scores, len(told_on[0]))["side_effect"]
         metadata: dict[str, Any] = {"strength": strength, "metric": params.metric}
         metadata |= {"control_type": "matched_norm", "draw": draw} if draw else {}
-        for place, prompt in enumerate(parts.report[0]):
+        for place, prompt in enumerate(told_on[0]):
             rows.append(
                 Intervention(
                     model=bench.model.source,
@@ -189,7 +215,13 @@ def _report(name: str, values: dict[str, Any]) -> str:
     parts = values["prompts"]
     lines = [markdown(name, values).replace("# interventions", "# contrast", 1), "## Strengths", ""]
     lines += [f"Fitted on {sum(parts['fit'])} prompts, chosen on {sum(parts['choose'])} others, told on {sum(parts['report'])} more.", ""]
-    lines += ["| strength | mean Δ, positives | mean abs Δ, negatives | gain |", "|---:|---:|---:|---:|"]
+    wanted, elsewhere = ("negatives", "positives") if values["wanted_on"] == "negatives" else ("positives", "negatives")
+    if wanted == "negatives":
+        lines += [
+            "Every prompt is scored by the set of all positives' answers: the effect is that on prompts that do not meet the criterion"
+        ]
+        lines += ["(do they end as if they did?), the side effect that on those that do.", ""]
+    lines += [f"| strength | mean Δ, {wanted} | mean abs Δ, {elsewhere} | gain |", "|---:|---:|---:|---:|"]
     for point in values["curve"]:
         mark = " ◀" if point["strength"] == values["chosen_strength"] else ""
         lines.append(f"| {point['strength']:g} | {point['effect']:.4f} | {point['side_effect']:.4f} | {point['gain']:.4f}{mark} |")

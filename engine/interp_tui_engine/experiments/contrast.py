@@ -22,11 +22,11 @@ NEEDS: frozenset[str] = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "name": "capitals",
     "model": _features.EXAMPLE["model"],
-    "params": {**_features.EXAMPLE["params"], "layer": 2},
+    "params": {**_features.EXAMPLE["params"], "layer": 2, "shared_answers": True},
 }
 RESULT = (
     *("model", "criterion", "verb", "metric", "rows", "positives", "negatives", "feature", "distance", "curve", "chosen_strength"),
-    *("effect", "effect_low", "effect_high", "side_effect", "effects", "path", "direction", "prompts"),
+    *("effect", "effect_low", "effect_high", "side_effect", "effects", "path", "direction", "wanted_on", "prompts"),
 )
 """What stands at the top of its result.json."""
 
@@ -40,14 +40,16 @@ class Params(Table):
     )
     layer: int = Field(0, ge=0, description="the residual stream after this layer")
     strengths: list[Annotated[float, Field(gt=0)]] = Field(
-        [1.0, 2.0, 4.0, 8.0], min_length=1, description="in units of the distance between the means of positives and negatives"
+        [0.25, 0.5, 1.0, 2.0, 4.0, 8.0], min_length=1, description="in units of the distance between the means of positives and negatives"
     )
     metric: Literal["logit_diff", "log_odds", "prob", "logprob", "sequence"] = Field(
         "logprob", description="score of the answer at the last token; sequence: log-probability of the whole answer"
     )
     answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
     shared_answers: bool = Field(
-        False, description="score every prompt by the set of all positives' answers: does steering make any prompt end so?"
+        False,
+        description="does it make other prompts end so? All are scored by the set of all positives' answers, and the effect is that on "
+        "negatives, the side effect that on positives; when false the effect is on positives' own answers",
     )
     fit: float = Field(0.4, gt=0.0, lt=1.0, description="share of the prompts that the direction is fitted on")
     choose: float = Field(0.3, gt=0.0, lt=1.0, description="share that the strength is chosen on; the rest are reported on")

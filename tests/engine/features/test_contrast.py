@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.events import Warned
 from interp_tui_engine.experiments import _contrast_run, _features
 from interp_tui_engine.experiments.contrast import Params
 from interp_tui_engine.features import interventions, prompts
@@ -73,6 +74,22 @@ def test_the_kind_end_to_end(run_kind: Any, tmp_path: Path) -> None:
     assert {row.prompt_id for row in rows} == reported, "no prompt that the direction or the strength has seen"
     again, _, _ = run_kind("contrast", **request)
     assert again.digests == result.digests
+
+
+def test_steering_makes_other_prompts_end_as_the_criterion_says(run_kind: Any) -> None:
+    """The embedded model knows its capitals for certain: what the direction brings about shows where something else was asked for."""
+    request = {"tables": TINY, "criterion": "A capital", "prompts": "builtin:capital", "layer": 2, "strengths": [0.5, 1.0], "draws": 3}
+    own, events, _ = run_kind("contrast", **request)
+    assert any(isinstance(event, Warned) and "give their answers without it" in event.message for event in events)
+    assert not own.headline["clear"]
+    shared, events, folder = run_kind("contrast", **request, shared_answers=True)
+    values = shared.values
+    assert shared.headline["clear"] and values["effect"] > 1.0 > values["side_effect"] and values["wanted_on"] == "negatives"
+    rows = interventions.read(folder.path / "interventions.jsonl")
+    everyone = _features.prompts_of("builtin:capital")
+    parts = _contrast_run.split(params(), everyone, 100)
+    assert {row.prompt_id for row in rows} == {everyone[i].id for i in parts.report[1]}, "told on held-out prompts that are no positives"
+    assert not any(isinstance(event, Warned) for event in events)
 
 
 def test_what_cannot_be_contrasted(run_kind: Any, tmp_path: Path) -> None:
