@@ -42,9 +42,14 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def with_error(value: float, error: float | None) -> str:
-    """`38.2 ± 0.9`: as many decimals as two figures of the error have."""
+    """`38.2 ± 0.9`: as many decimals as two figures of the error have; `(-4.8 ± 1.2)e-05` where both are small."""
     if not error or not math.isfinite(error) or not math.isfinite(value):
         return number(value, 3)
+    if 0 < error < 1e-4 and abs(value) < 1e-2:
+        power = math.floor(math.log10(max(abs(value), error)))
+        large, small = value / 10.0**power, error / 10.0**power
+        decimals = min(2, max(0, 1 - math.floor(math.log10(small))))
+        return f"({large:.{decimals}f} ± {small:.{decimals}f})e{power:03d}"
     decimals = 0 if error >= 10 else min(6, max(0, 1 - math.floor(math.log10(error)))) if error > 0 else 3
     return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
 
