@@ -109,7 +109,12 @@ def test_a_log_may_hold_anything() -> None:
         state = state_of(events[:stop])
         for sae in sae_facts.saes(state):
             assert "\x1b" not in sae.name and "\x07" not in sae.name
-            sae_facts.facts(state, sae, {}), sae_facts.row(sae, ascii=True), sae_facts.histogram(sae), sae_facts.histogram_title(sae)
+            (
+                sae_facts.facts(state, sae, {}),
+                sae_facts.row(sae, ascii=True, coloured=True),
+                sae_facts.histogram(sae),
+                sae_facts.histogram_title(sae),
+            )
 
 
 def test_histogram_bars_and_axis() -> None:

@@ -12,6 +12,10 @@ OF_CARD = ("feature_id", "label", "auroc", "auroc_low", "auroc_high", "q", "stab
 OF_SAE = ("fvu", "l0", "dead_fraction", "ce_loss_recovered", "latents", "architecture")
 
 
+BEYOND_CHANCE = 0.95
+"""Share of the null's scores that a match must lie above, as `match` counts it."""
+
+
 @dataclass(frozen=True)
 class Findings:
     """`values` go to result.json, `headline` to listings, `sentences` to the report and to whoever asked for the run."""
@@ -128,7 +132,8 @@ def _of_match(match: Mapping[str, Any]) -> str:
     if match.get("left") is None or match.get("score") is None:
         return "Nothing could be matched."
     chance = match.get("null_quantile")
-    beyond = f", above {chance:.0%} of pairs that are not the same feature" if isinstance(chance, float) else ""
+    beyond = f", above {chance:.1%} of the scores of pairs that are not the same feature" if isinstance(chance, float) else ""
+    beyond += ": no better than chance" if isinstance(chance, float) and chance < BEYOND_CHANCE else ""
     decoder = (match.get("components") or {}).get("decoder")
     alike = f"; their directions have cosine {2 * decoder - 1:.2f}" if isinstance(decoder, float) else ""
     return f"Its match on the other side is {match['right']} (score {match['score']:.2f}{beyond}){alike}."

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
+from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from interp_tui.host import duration
@@ -67,7 +68,7 @@ class PipelineView(RunView):
     DEFAULT_CSS = """
     PipelineView #summary { height: auto; margin-bottom: 1; }
     PipelineView #steps { height: 1fr; min-height: 4; }
-    PipelineView #found { height: auto; max-height: 60%; border-top: solid $rule; }
+    PipelineView #found { height: auto; max-height: 60%; border-top: solid $rule; scrollbar-size-vertical: 1; }
     .-ascii PipelineView #found { border-top: ascii $rule; }
     """
 
@@ -81,7 +82,8 @@ class PipelineView(RunView):
         yield Facts(id="summary")
         yield ListTable(COLUMNS, id="steps")
         yield Static(id="waiting")
-        yield Static(id="found")
+        with VerticalScroll(id="found"):
+            yield Static(id="findings")
 
     def on_focus(self) -> None:
         self.query_one(ListTable).focus()
@@ -97,11 +99,11 @@ class PipelineView(RunView):
     def draw_tables(self) -> None:
         ascii = self.app.has_class("-ascii")
         self.query_one(Facts).show(summary(self.rows), flat=True)
-        table, waiting, found = self.query_one(ListTable), self.query_one("#waiting", Static), self.query_one("#found", Static)
+        table, waiting, found = self.query_one(ListTable), self.query_one("#waiting", Static), self.query_one("#found")
         table.display, waiting.display, found.display = bool(self.rows), bool(self.waiting), bool(self.found)
         waiting.update(Text(self.waiting, end=""))
         table.set_rows([row_of(step, ascii=ascii) for step in self.rows])
-        found.update(found_text(self.found, self.app.theme_variables))
+        self.query_one("#findings", Static).update(found_text(self.found, self.app.theme_variables))
 
     @on(ListTable.Selected)
     def _open_step(self, event: ListTable.Selected) -> None:

@@ -148,8 +148,9 @@ class TrainSaeView(RunView):
         self.query_one(Facts).show(facts, flat=not wide)
         table = self.query_one(ListTable)
         table.display = bool(frame.saes)
-        table.styles.height = min(9, 1 + len(frame.saes))
-        table.set_rows([sae_facts.row(sae, ascii=self._ascii) for sae in frame.saes])
+        table.styles.height = min(9 if wide else 5, 1 + len(frame.saes))  # in a small terminal it scrolls: the curves need room
+        several = len(frame.saes) > 1
+        table.set_rows([sae_facts.row(sae, ascii=self._ascii, coloured=several) for sae in frame.saes])
         firing = self.query_one("#firing-title", Static)
         said = sae_facts.histogram_title(chosen)
         firing.display = self.query_one(HistogramPlot).display = bool(said)

@@ -115,12 +115,12 @@ def facts(state: RunState, sae: Sae | None, final: Mapping[str, Any]) -> list[Fa
     return found
 
 
-def row(sae: Sae, *, ascii: bool) -> Row:
-    """One dictionary as a table row."""
+def row(sae: Sae, *, ascii: bool, coloured: bool) -> Row:
+    """One dictionary as a table row; its name in the colour of its curve where there are several."""
     return Row(
         str(sae.index),
         (
-            Cell(sae.name),
+            Cell(sae.name, f"chain-{sae.index % 8}" if coloured else "foreground"),
             Cell(number(sae.latents)),
             Cell(number(sae.fvu, 3)),
             Cell(number(sae.l0, 3)),
