@@ -18,6 +18,7 @@ _HOMES = {
     "bif": "api.analyses",
     "inspect": "api.discover",
     "match": "api.discover",
+    "compare": "api.discover",
     "susceptibilities": "api.analyses",
     "train_sae": "api.sae_training",
     "compute_bif": "estimators.bif",
@@ -47,6 +48,7 @@ __all__ = [
     "activation_patch",
     "bif",
     "causal_trace",
+    "compare",
     "compute_bif",
     "compute_llc",
     "compute_susceptibilities",
@@ -70,7 +72,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .api.analyses import bif, susceptibilities
-    from .api.discover import inspect, match
+    from .api.discover import compare, inspect, match
     from .api.one_pass import activation_patch, causal_trace, logit_lens, tuned_lens
     from .api.sae_training import train_sae
     from .api.sampling import llc, run, sample, sample_function

@@ -60,7 +60,7 @@ def inspect(
     model: str | None,
     criterion: str,
     *,
-    backend: str = "records",
+    backend: str | None = None,
     records: str | Path | Sequence[str | Path] = (),
     features: str | Path | None = None,
     interventions: str | Path | None = None,
@@ -71,8 +71,11 @@ def inspect(
 ) -> Inspection:
     """Rank features by their evidence for a criterion; further keywords are the kind's params (`interp-tui schema inspect`).
 
+    Without a backend it is `features` where those are given, else `records`; interp-lab's `jsonl` is `features`.
+
     Raises UserError for evidence that cannot be used, RunFailed if the run ends otherwise than done.
     """
+    backend = {None: "records" if features is None else "features", "jsonl": "features"}.get(backend, backend)
     files = [records] if isinstance(records, (str, Path)) else list(records)
     given: dict[str, Any] = {"criterion": criterion, "backend": backend, "records": [str(Path(file).absolute()) for file in files]}
     given |= {} if model is None or backend == "toy" else {"model": model}
@@ -94,3 +97,12 @@ def match(
     sides = [side.folder if isinstance(side, Inspection) else Path(side) for side in (left, right)]
     given = {"left": str(sides[0].absolute()), "right": str(sides[1].absolute())}
     return Matching(run({"kind": "match", "seed": seed, "params": given | params}, out=out, on_event=on_event).path)
+
+
+def compare(left: Inspection | str | Path, right: Inspection | str | Path, *, out: str | Path | None = None, **params: Any) -> Matching:
+    """interp-lab's name for `match`; where `out` is a .json file it gets the matches, and the run stands in a folder beside it."""
+    if out is None or Path(out).suffix != ".json":
+        return match(left, right, out=out, **params)
+    found = match(left, right, out=Path(out).with_suffix(""), **params)
+    atomic.write_json(Path(out), {"matches": found.matches})
+    return found
