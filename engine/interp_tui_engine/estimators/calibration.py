@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 MOST_RHAT = 1.1
 MOST_OF_CONTROL = 0.5
 """Of the rise at n_beta = 0: above it, the loss is not what holds the chains."""
+_TOO_LARGE = "lr is too large"
 DRIFT_ERRORS = 3.0
 DRIFT_SHARE = 0.1
 
@@ -75,21 +76,28 @@ class Verdict:
 
 
 def drift_of(trace: Float[NDArray[np.float64], "chain draw"]) -> tuple[float | None, float | None]:
-    """How much the mean loss moved from the first half of the draws to the second, and the standard error of that; None where undefined."""
+    """How much the mean loss moved from the first half of the draws to the second, and the standard error of that; None where undefined.
+
+    The error is the larger of two: the spread between chains, and what the chains' mean varies by from draw to draw within a half. Chains
+    that see the same batches move together with them, which no spread between chains can show.
+    """
     chains, draws = trace.shape
     half = draws // 2
     if not chains or not half or not np.isfinite(trace).all():
         return None, None
-    moved = trace[:, half : 2 * half].mean(1) - trace[:, :half].mean(1)
-    error = float(moved.std(ddof=1)) / math.sqrt(chains) if chains > 1 else None
-    return float(moved.mean()), error
+    first, second = trace[:, :half], trace[:, half : 2 * half]
+    moved = second.mean(1) - first.mean(1)
+    errors = [float(moved.std(ddof=1)) / math.sqrt(chains)] if chains > 1 else []
+    if half > 1:
+        errors.append(math.sqrt(sum(float(part.mean(0).var(ddof=1)) for part in (first, second)) / half))
+    return float(moved.mean()), max(errors, default=None)
 
 
 def judge(shown: Shown, control: Shown | None) -> Judged:
     """What speaks against a setting. control: the same step size and localization at n_beta = 0."""
     against = []
     if shown.failed:
-        against.append(f"{shown.failed} of {shown.chains} chains went non-finite: lr is too large")
+        against.append(f"{shown.failed} of {shown.chains} chains went non-finite: {_TOO_LARGE}")
     if shown.rise is None:
         return Judged(shown, tuple(against or ["it gave no estimate"]))
     if shown.rise <= 0:
@@ -105,7 +113,7 @@ def judge(shown: Shown, control: Shown | None) -> Judged:
     if control is not None and control.rise is not None and control.rise > 0 and shown.rise > MOST_OF_CONTROL * control.rise:
         share = shown.rise / control.rise
         if share > 1:
-            against.append(f"the loss rises {share:.1f} times as far as without its pull: lr is too large for this n_beta")
+            against.append(f"the loss rises {share:.1f} times as far as without its pull: {_TOO_LARGE} for this n_beta")
         else:
             against.append(f"the loss rises {share:.0%} as far as without any pull of the loss: noise and localization hold the chains")
     return Judged(shown, tuple(against))
@@ -121,7 +129,7 @@ def verdict(cells: Sequence[Shown]) -> tuple[Verdict, list[Judged]]:
         return Verdict(best, True, f"use {said(best.shown.setting)}", _reasons(best, usable, controls)), judged
     if not judged:
         return Verdict(None, False, "nothing was tried", ()), judged
-    nearest = min(judged, key=lambda j: (j.shown.failed, len(j.against), j.shown.rhat or math.inf))
+    nearest = min(judged, key=lambda j: (j.shown.failed, len(j.against), _hot(j), j.shown.rhat or math.inf))
     text = f"no setting is usable; nearest: {said(nearest.shown.setting)}"
     return Verdict(nearest, False, text, (*nearest.against, _advice(judged))), judged
 
@@ -162,9 +170,14 @@ def _reasons(best: Judged, usable: Sequence[Judged], controls: dict[tuple[float,
     return tuple(reasons)
 
 
+def _hot(judged: Judged) -> bool:
+    """Whether its step size is too large: longer runs mend the rest, not that."""
+    return any(_TOO_LARGE in reason for reason in judged.against)
+
+
 def _advice(judged: Sequence[Judged]) -> str:
     said_all = " ".join(" ".join(j.against) for j in judged)
-    if all("lr is too large" in " ".join(j.against) for j in judged):
+    if all(_hot(j) for j in judged):
         return "try smaller lr, or a larger localization"
     if all("noise and localization" in " ".join(j.against) for j in judged):
         return "try a larger n_beta, or a smaller localization"
