@@ -55,15 +55,18 @@ def test_equals_one_forward_pass_a_patch(family):
     assert (expected - plain[-1]).abs().amax(-1).gt(1e-3).float().mean() > 0.5, "patches that change nothing would prove nothing"
 
 
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 @torch.no_grad()
-def test_patching_a_run_with_itself_changes_no_bit():
-    anatomy, (_, corrupt) = anatomy_of(tiny_family("gemma2")), pair()
+def test_patching_a_run_with_itself_changes_nothing(family):
+    """To a few roundings, as rows travel in batches of other shapes; `test_sites` holds single passes to the bit."""
+    anatomy, (_, corrupt) = anatomy_of(tiny_family(family)), pair()
     fork = record(anatomy, corrupt)
-    sites = [Site(name, 1, None, position) for name in ("resid_pre", "resid_post", "mlp_out", "z") for position in (0, 5)]
+    sites = [Site(name, 1, None, position) for name in anatomy.blocks[1].ports for position in (0, 5)]
     own = activations(anatomy, corrupt, [site.whole for site in sites])
-    untouched = fork.run([(Patch(Site("resid_pre", 0, None, 0), fork.resid_pre[0][0, 0]),)] * len(sites), [LENGTH - 1])
     found = fork.run([(Patch(site, part(site, own[site.whole])[0]),) for site in sites], [LENGTH - 1])
-    torch.testing.assert_close(found, untouched, atol=2e-6, rtol=0)
+    untouched = fork.logits([LENGTH - 1])
+    size = float(untouched.abs().max().clamp(min=1))
+    torch.testing.assert_close(found, untouched.expand_as(found), atol=64 * torch.finfo(torch.float32).eps * size, rtol=0)
 
 
 @torch.no_grad()

@@ -87,7 +87,7 @@ def test_all_of_a_layer_turns_corrupt_into_clean(family):
                 assert torch.equal(module(corrupt).logits, wanted), (layer, names)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox", "opt", "qwen3", "phi3", "falcon"])
+@families
 @torch.no_grad()
 def test_every_site_reaches_the_logits(family):
     """A site that is written but not read by the model would pass all identities above."""
