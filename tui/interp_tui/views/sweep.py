@@ -129,10 +129,10 @@ class SweepView(RunView):
             key = longest[0]
             points = [(float(axes[key].index(r.values[key])), v) for r in self.results if (v := finite(r.headline.get(name))) is not None]
             line = Line(name, points, colours.get("chain-0", ""))
-            labels = "  ".join(f"{i} = {shown(value)}" for i, value in enumerate(axes[key]))
             muted, accent = colours.get("muted", ""), colours.get("accent", "")
-            stop, ascii = float(max(1, len(axes[key]) - 1)), self.app.has_class("-ascii")
-            await trace.draw(Plot([line], stop=stop, x_label=labels[: trace.size.width], muted=muted, accent=accent, ascii=ascii))
+            ticks, last = ticks_of([shown(value) for value in axes[key]], trace.columns), len(axes[key]) - 1
+            ascii = self.app.has_class("-ascii")
+            await trace.draw(Plot([line], start=-0.5, stop=last + 0.5, x_ticks=ticks, muted=muted, accent=accent, ascii=ascii))
 
     def draw_tables(self) -> None:
         table = self.query_one(ListTable)
@@ -242,6 +242,13 @@ def grid_of(results: Sequence[Result], down: str, across: str, axes: Mapping[str
     means = {place: sum(found) / len(found) for place, found in cells.items()}
     values = [[means.get((i, j)) for j in range(len(axes[across]))] for i in range(len(axes[down]))]
     return Grid([shown(value) for value in axes[down]], [shown(value) for value in axes[across]], values, Scale.of(means.values()))
+
+
+def ticks_of(labels: Sequence[str], columns: int) -> dict[float, str]:
+    """The labels at 0, 1, 2, …, as many as `columns` have room for, the first always among them."""
+    widest = max(len(label) for label in labels) + 1
+    every = next((k for k in range(1, len(labels)) if k * columns // len(labels) >= widest), len(labels))
+    return {float(index): label for index, label in enumerate(labels) if index % every == 0}
 
 
 def said_values(values: Mapping[str, Any]) -> str:

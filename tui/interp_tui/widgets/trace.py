@@ -42,6 +42,8 @@ class Plot:
     start: float = 0.0
     stop: float = 1.0
     x_label: str = ""
+    x_ticks: Mapping[float, str] = field(default_factory=dict)
+    """What stands below the x axis and where; the ends and `x_label` when empty."""
     log: bool = False
     references: Mapping[str, float] = field(default_factory=dict)
     """Horizontal lines by label, such as the loss at the initial weights."""
@@ -123,7 +125,8 @@ def _build(plot: Plot, width: int, height: int, low: float, high: float, ticks: 
     figure.xlim(plot.start, max(plot.stop, plot.start + 1))
     figure.ylim(low, high)
     figure.yticks([y for y, _ in ticks], [label.rjust(LABEL_WIDTH - 1) for _, label in ticks])
-    figure.xticks([plot.start, plot.stop], [f"{plot.start:,.0f}", f"{plot.stop:,.0f} {plot.x_label}"])
+    below = plot.x_ticks or {plot.start: f"{plot.start:,.0f}", plot.stop: f"{plot.stop:,.0f} {plot.x_label}"}
+    figure.xticks(list(below), list(below.values()))
     cells = 2 * width  # more than there are columns, so that every cell gets its dot
     for y in plot.references.values():
         xs = [plot.start + i * (plot.stop - plot.start) / cells for i in range(cells + 1)]
