@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..features.ranking import Ranking
+from ._markdown import code, words
 from .inspect import Params
 
 ROWS, CARDS = 20, 10
@@ -14,8 +15,11 @@ ROWS, CARDS = 20, 10
 def markdown(params: Params, model: str, ranked: Ranking, cards: Sequence[Mapping[str, Any]]) -> str:
     """The answer, the table's head, the first cards, and how far to trust it."""
     summary = ranked.summary
-    lines = [f"# inspect · {_safe(params.criterion)}", ""]
-    lines += [f"Model `{model}`, {summary['features']:,} features" + (f" on {summary['rows']:,} rows" if summary["rows"] else "") + ".", ""]
+    lines = [f"# inspect · {words(params.criterion)}", ""]
+    lines += [
+        f"Model `{code(model)}`, {summary['features']:,} features" + (f" on {summary['rows']:,} rows" if summary["rows"] else "") + ".",
+        "",
+    ]
     if summary["rows"]:
         lines += [
             f"**{summary['associated']} features go with the criterion** "
@@ -31,14 +35,14 @@ def markdown(params: Params, model: str, ranked: Ranking, cards: Sequence[Mappin
     for i in range(min(ROWS, len(ranked.order))):
         row = {key: column[i] for key, column in table.items()}
         lines.append(
-            f"| {row['rank']} | {_safe(row['feature_id'])} | {_safe(row['label'][:60])} | {_with(row, 'auroc')} | {_number(row['q'])} "
+            f"| {row['rank']} | {words(row['feature_id'])} | {words(row['label'][:60])} | {_with(row, 'auroc')} | {_number(row['q'])} "
             f"| {_with(row, 'effect')}{' ◆' if row['clear'] else ''} | {_number(row['side_effect'])} | {_number(row['stability'])} |"
         )
     lines += ["", "◆ the interval is clear of 0 and of the controls.", ""]
     for card in cards[:CARDS]:
-        lines += [f"## {_safe(card['feature_id'])} · {_safe(str(card['label'])[:80])}", "", _safe(card["explanation"]), ""]
+        lines += [f"## {words(card['feature_id'])} · {words(str(card['label'])[:80])}", "", words(card["explanation"]), ""]
         activating = (card.get("metadata") or {}).get("activating") or []
-        lines += [_example(example) for example in activating[:5]] or [f"- {_safe(example[:200])}" for example in card["examples"][:5]]
+        lines += [_example(example) for example in activating[:5]] or [f"- {words(example[:200])}" for example in card["examples"][:5]]
         lines.append("")
         lines += _words(card.get("metadata") or {})
     null = summary.get("null_z_95")
@@ -51,10 +55,10 @@ def _example(example: Mapping[str, Any]) -> str:
     """A text with its activation; tokens on which the feature has at least half of it are bold."""
     tokens, values = example["tokens"], example["values"]
     if not tokens:
-        return f"- {example['activation']:.3f} · {_safe(example['text'][:200])}"
+        return f"- {example['activation']:.3f} · {words(example['text'][:200])}"
     least = max(map(abs, values)) / 2
     said = "".join(
-        f"{' ' * (token[:1] == ' ')}**{_safe(token)}**" if token.strip() and abs(value) >= least > 0 else _spaced(token)
+        f"{' ' * (token[:1] == ' ')}**{words(token)}**" if token.strip() and abs(value) >= least > 0 else _spaced(token)
         for token, value in zip(tokens, values, strict=True)
     )
     return f"- {example['activation']:.3f} · {said.strip()}"
@@ -62,16 +66,16 @@ def _example(example: Mapping[str, Any]) -> str:
 
 def _spaced(token: str) -> str:
     """A token as plain words, with the white space at its ends that parts it from its neighbours."""
-    return f"{' ' * (token[:1].isspace())}{_safe(token)}{' ' * (token[-1:].isspace() and bool(token.strip()))}"
+    return f"{' ' * (token[:1].isspace())}{words(token)}{' ' * (token[-1:].isspace() and bool(token.strip()))}"
 
 
 def _words(metadata: Mapping[str, Any]) -> list[str]:
     """What the feature promotes, suppresses and is near to, and how its label was tested."""
     lines = []
     for key in ("promotes", "suppresses", "nearest"):
-        words = metadata.get(key)
-        if isinstance(words, list) and words:
-            lines.append(f"{key.capitalize()}: {', '.join(_safe(str(word)) for word in words[:8])}.")
+        said = metadata.get(key)
+        if isinstance(said, list) and said:
+            lines.append(f"{key.capitalize()}: {', '.join(words(word) for word in said[:8])}.")
     if metadata.get("detection") is not None:
         lines.append(f"By its label alone it was told from silent texts with balanced accuracy {metadata['detection']:.2f} (chance: 0.5).")
     return [*(f"{line}  " for line in lines), ""] if lines else []
@@ -86,9 +90,3 @@ def _with(row: Mapping[str, Any], name: str) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2g}"
-
-
-def _safe(text: str) -> str:
-    """Text from models and data as plain words: no table cells, links, images or markup of its own."""
-    flat = " ".join(str(text).split())
-    return "".join("\\" + c if c in "\\`*_{}[]<>#|!" else c for c in flat)

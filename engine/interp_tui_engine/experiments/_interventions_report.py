@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ._markdown import code, words
+
 UNITS = {
     "logit_diff": "nats of log-odds against the wrong answers",
     "log_odds": "nats of log-odds against all else",
@@ -19,8 +21,8 @@ def markdown(name: str, values: Mapping[str, Any]) -> str:
     lines = [
         f"# interventions · {name}",
         "",
-        f"`{values['verb']}` at the last token of {values['positives']} prompts that meet “{values['criterion']}”, and of "
-        f"{values['negatives']} that do not, on `{values['model']}`. Effects are in {_unit(values['metric'])}",
+        f"`{values['verb']}` at the last token of {values['positives']} prompts that meet “{words(values['criterion'])}”, and of "
+        f"{values['negatives']} that do not, on `{code(values['model'])}`. Effects are in {_unit(values['metric'])}",
         "",
         "| feature | strength | effect (95 %) | q | side effect | Δ loss on plain text | controls (95 %) | strong | |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---|",
@@ -28,7 +30,7 @@ def markdown(name: str, values: Mapping[str, Any]) -> str:
     for line in values["effects"]:
         controls = _interval(line["control"], line["control_low"], line["control_high"])
         lines.append(
-            f"| {line['feature_id']} | {line['strength']:g} | {_interval(line['effect'], line['low'], line['high'])} "
+            f"| {words(line['feature_id'])} | {line['strength']:g} | {_interval(line['effect'], line['low'], line['high'])} "
             f"| {_number(line['q'])} | {_number(line['side_effect'])} "
             f"| {_interval(line.get('loss_change'), line.get('loss_low'), line.get('loss_high'))} | {controls} "
             f"| {line['strong']:.3f} | {'◆' if line['clear'] else ''} |"

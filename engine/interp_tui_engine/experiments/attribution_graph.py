@@ -17,6 +17,7 @@ from ..manifest import Manifest
 from ..specs import FILE, Table
 from . import _features
 from ._evidence import file_of
+from ._markdown import code
 from .context import Context
 
 TITLE = "Attribution graph"
@@ -134,12 +135,8 @@ def _table(edges: list[dict[str, Any]], values: dict[str, Any], steps: int) -> s
     lines += ["| from | to | gradient × activation | exact |", "|---|---|---:|---:|"]
     for edge in edges[:40]:
         exact = "–" if edge["exact"] is None else f"{edge['exact']:.4f}"
-        lines.append(f"| `{_plain(edge['source'])}` | `{_plain(edge['target'])}` | {edge['attribution']:.4f} | {exact} |")
+        lines.append(f"| `{code(edge['source'])}` | `{code(edge['target'])}` | {edge['attribution']:.4f} | {exact} |")
     return "\n".join([*lines, ""])
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() and c not in "`|" else " " for c in text)
 
 
 def _report(source: str, seed: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
 from ..specs import FILE, Table
 from ._evidence import file_of
+from ._markdown import words
 from .context import Context
 
 TITLE = "Match features"
@@ -134,12 +135,8 @@ def _report(name: str, values: Mapping[str, Any]) -> str:
         axes = ", ".join(f"{key} {value:.2f}" for key, value in one["components"].items())
         effects = " / ".join("–" if one[key] is None else f"{one[key]:+.2f}" for key in ("left_signed_effect", "right_signed_effect"))
         share = "–" if one["null_quantile"] is None else f"{one['null_quantile']:.1%}"
-        lines.append(f"| {_safe(one['left'])} | {_safe(one['right'])} | {one['score']:.3f} | {share} | {axes} | {effects} |")
+        lines.append(f"| {words(one['left'])} | {words(one['right'])} | {one['score']:.3f} | {share} | {axes} | {effects} |")
     return "\n".join([*lines, ""])
-
-
-def _safe(text: str) -> str:
-    return "".join("\\" + c if c in "\\`*_{}[]<>#|!" else c for c in " ".join(str(text).split()))
 
 
 def _finite(value: float) -> float | None:

@@ -6,6 +6,8 @@ from array import array
 from pathlib import Path
 from typing import NamedTuple
 
+SHOWN_NUL = "␀"
+
 
 class Text(NamedTuple):
     """What a row was about."""
@@ -28,7 +30,8 @@ class Texts:
     def add(self, prompt_ids: list[str], texts: list[str], tokens: list[str]) -> None:
         """Take in rows."""
         for prompt_id, text, token in zip(prompt_ids, texts, tokens, strict=True):
-            data = f"{prompt_id}\x00{token}\x00{text}".encode("utf-8", errors="surrogatepass")
+            said = (prompt_id.replace("\x00", SHOWN_NUL), token.replace("\x00", SHOWN_NUL), text)  # only a text may hold the separator
+            data = "\x00".join(said).encode("utf-8", errors="surrogatepass")
             self._file.write(data)
             self._starts.append(self._starts[-1] + len(data))
 

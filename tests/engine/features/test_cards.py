@@ -16,7 +16,7 @@ from interp_tui_engine.events import Warned
 from interp_tui_engine.experiments._feature_words import nearest, promoted
 from interp_tui_engine.experiments._inspect_report import _example
 from interp_tui_engine.experiments.context import Interrupted
-from interp_tui_engine.features import cards, fingerprint, jsonl, records
+from interp_tui_engine.features import cards, fingerprint, jsonl, records, texts
 from interp_tui_engine.features.explain import Explainer
 from interp_tui_engine.features.labels import own_label, shared_words
 from interp_tui_engine.models.load import load_model
@@ -149,6 +149,13 @@ def test_a_torn_cache_is_read_as_far_as_it_goes(server: Server, tmp_path: Path) 
     assert again.label(["t"], [], [], [], 0) is not None and again.chat.calls == 1 == len(server.asked)
 
 
+def test_texts_come_back_as_they_were(tmp_path: Path) -> None:
+    kept = texts.Texts(tmp_path / "texts")
+    kept.add(["a\x00b", ""], ["one\x00two\n", "\ud800"], ["\x00", "t"])
+    assert kept.get(0) == ("a␀b", "one\x00two\n", "␀") and kept.get(1) == ("", "\ud800", "t") and len(kept) == 2
+    kept.close()
+
+
 @pytest.mark.parametrize(("positives", "rows"), [(3, 20), (100, 400), (2, 5000), (400, 410), (128, 128)])
 def test_signatures_are_of_rows_that_are_the_same_for_all_features(positives: int, rows: int) -> None:
     positive = np.random.default_rng(rows).permutation(rows) < positives
@@ -157,3 +164,17 @@ def test_signatures_are_of_rows_that_are_the_same_for_all_features(positives: in
     least = min(positives, 64) if positives < rows else len(chosen)
     assert positive[chosen].sum() >= least and (~positive)[chosen].sum() >= min(rows - positives, len(chosen) // 2)
     assert fingerprint.rows_mark(["a", "b"]) != fingerprint.rows_mark(["ab", ""])
+
+
+def test_reports_do_nothing_to_a_terminal_or_to_markdown(run_kind: Any, tmp_path: Path) -> None:
+    evil = "\x1b]52;c;aGk=\x07[/b]\u202e|`<script>\x00\n# top"
+    rows = [records.record("m|`x", f"p{i}{evil}", f"{evil} {i}", float(i % 2), {f"f{evil}": i % 2 + 0.01 * i, "y": 1.0}) for i in range(24)]
+    jsonl.write(tmp_path / "r.jsonl", rows)
+    result, _, folder = run_kind("inspect", criterion=f"c {evil}", records=["r.jsonl"], permutations=0)
+    again, _, _ = run_kind("match", left=str(folder.path), right=str(folder.path))
+    graph, _, _ = run_kind("attribution_graph", report=str(folder.path))
+    for report in (result.report, again.report, graph.report):
+        assert report is not None and not [c for c in report if not c.isprintable() and c != "\n"]
+        assert "<script>" not in report and "\n# top" not in report and "[/b]" not in report.replace("\\[/b\\]", "")
+        cells = [line.replace("\\|", "").count("|") for line in report.splitlines() if line.startswith("|")]
+        assert len(set(cells)) <= 1, "no text makes a cell of its own"
