@@ -47,6 +47,9 @@ class DataSpec(Table):
     text_column: str | None = Field(None, description="column that holds the text; 'text' or the only one when left out")
     config_name: str | None = Field(None, description="configuration of a hub dataset")
     shuffle_seed: int | None = Field(None, description="shuffle documents with this seed before packing")
+    prepend_bos: Literal["auto"] | bool = Field(
+        "auto", description="begin every row with the token that starts a text; auto: where the model's tokenizer does so"
+    )
 
 
 class ComputeSpec(Table):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from interp_tui_engine.data import builtin
@@ -17,7 +17,7 @@ from interp_tui_engine.data.rows import load_rows, rows_from_dataset
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.specs import DataSpec
 
-EOS = 0
+EOS, BOS = 0, 102
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,16 @@ def tokenizer() -> PreTrainedTokenizerFast:
     words = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>", unk_token="<unk>")
+
+
+@pytest.fixture(scope="module")
+def starting() -> PreTrainedTokenizerFast:
+    """The same words, by a tokenizer that begins every text with BOS as Gemma's and Llama's do."""
+    vocab = {"<eos>": EOS, **{f"w{i}": i + 1 for i in range(100)}, "<unk>": 101, "<bos>": BOS}
+    words = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", BOS)])
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>", unk_token="<unk>", bos_token="<bos>")
 
 
 def words(start: int, count: int) -> str:
@@ -237,3 +247,19 @@ def test_facts_are_stated_in_sentences():
         assert f"{fact.prompt}{fact.answer}." in stated
     asked = [(fact.relation, fact.subject) for fact in facts()]
     assert len(set(asked)) == len(asked) and len(single_words()) == len(set(single_words()))
+
+
+@pytest.mark.parametrize(("asked", "begins"), [("auto", True), (True, True), (False, False)])
+def test_rows_begin_with_bos_where_the_tokenizer_begins_texts_so(
+    tmp_path: Path, starting: PreTrainedTokenizerFast, asked: object, begins: bool
+) -> None:
+    rows = load_rows(spec(write_jsonl(tmp_path / "d.jsonl", TEXTS), prepend_bos=asked), starting, name="d")
+    behind_bos = [[BOS, 1, 2, 3], [BOS, 0, 11, 12], [BOS, 13, 14, 0], [BOS, 21, 22, 23]]  # as PACKED, three words of text a row
+    assert (rows.ids.tolist(), rows.bos, rows.context) == (behind_bos if begins else PACKED, begins, 3)
+
+
+def test_no_bos_is_made_up(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    path = write_jsonl(tmp_path / "d.jsonl", TEXTS)
+    assert load_rows(spec(path), tokenizer, name="d").ids.tolist() == PACKED
+    with pytest.raises(UserError, match="the model's tokenizer has no BOS token"):
+        load_rows(spec(path, prepend_bos=True), tokenizer, name="d")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from interp_tui_engine.data import builtin, files, hub
 from interp_tui_engine.errors import UserError
@@ -37,6 +38,8 @@ class TokenRows:
     ids: torch.Tensor
     fingerprint: str
     source: str
+    bos: bool = False
+    """Whether every row begins with the token that starts a text."""
 
     @property
     def context(self) -> int:
@@ -51,7 +54,8 @@ def load_rows(spec: DataSpec, tokenizer: PreTrainedTokenizerBase | None, *, name
     """The rows a manifest's `[data.<name>]` asks for.
 
     Documents are tokenised without special tokens, joined with the tokenizer's EOS and cut into `context + 1` tokens; what is left at
-    the end is dropped. Reading stops once `rows` rows are there. A dataset with `input_ids` is taken as it is.
+    the end is dropped. With `prepend_bos` the first of a row's tokens is the tokenizer's BOS: models that have only seen text behind it
+    (Gemma, Llama) predict little without. Reading stops once `rows` rows are there. A dataset with `input_ids` is taken as it is.
 
     Raises UserError where there is nothing to read, no text in it, or less of it than asked for.
     """
@@ -61,8 +65,9 @@ def load_rows(spec: DataSpec, tokenizer: PreTrainedTokenizerBase | None, *, name
         return _as_asked(source, spec, tokenizer, name, where)
     if tokenizer is None:
         raise UserError(f"{where} is text, and the model has no tokenizer", "give data with an 'input_ids' column, or a model with one")
-    ids = _pack(source, tokenizer, spec, where)
-    return TokenRows(name, ids, fingerprint(ids), spec.source)
+    bos = _bos(tokenizer, spec, where)
+    ids = _pack(source, tokenizer, spec, bos, where)
+    return TokenRows(name, ids, fingerprint(ids), spec.source, bos is not None)
 
 
 def rows_from_dataset(dataset: Dataset, *, name: str) -> TokenRows:
@@ -124,8 +129,18 @@ def _shuffled(documents: Iterator[str], seed: int | None) -> Iterator[str]:
     return iter(order)
 
 
-def _pack(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, spec: DataSpec, where: str) -> torch.Tensor:
-    length = spec.context + 1
+def _bos(tokenizer: PreTrainedTokenizerBase, spec: DataSpec, where: str) -> int | None:
+    """The token to begin rows with, if any; `auto` asks what the tokenizer puts before a text."""
+    bos: int | None = tokenizer.bos_token_id
+    if spec.prepend_bos == "auto":
+        return bos if bos is not None and tokenizer("a")["input_ids"][0] == bos else None
+    if spec.prepend_bos and bos is None:
+        raise UserError(f"{where}: prepend_bos = true, but the model's tokenizer has no BOS token", "leave prepend_bos out")
+    return bos if spec.prepend_bos else None
+
+
+def _pack(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, spec: DataSpec, bos: int | None, where: str) -> torch.Tensor:
+    length = spec.context + (bos is None)  # of text
     needed = None if spec.rows is None else spec.rows * length
     stream = array("i")
     found = 0
@@ -152,7 +167,8 @@ def _pack(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, spec: Da
             f"set rows = {rows} or less, leave rows out, or lower context (now {spec.context})",
         )
     rows = spec.rows or rows
-    return torch.frombuffer(stream[: rows * length], dtype=torch.int32).view(rows, length)
+    ids = torch.frombuffer(stream[: rows * length], dtype=torch.int32).view(rows, length)
+    return ids if bos is None else F.pad(ids, (1, 0), value=bos)
 
 
 def _as_asked(ids: torch.Tensor, spec: DataSpec, tokenizer: PreTrainedTokenizerBase | None, name: str, where: str) -> TokenRows:

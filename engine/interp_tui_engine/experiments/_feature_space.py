@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..data.prompts import encode, need_tokenizer
 from ..dictionaries import sae_lens
 from ..dictionaries.dictionary import Dictionary
 from ..errors import UserError
@@ -112,14 +113,8 @@ class Tokens:
 
 def tokens_of(model: LoadedModel, anatomy: Anatomy, prompts: Sequence[Prompt]) -> Tokens:
     """Raises UserError for a prompt without tokens or longer than the model's context."""
-    if model.tokenizer is None:
-        raise UserError(f"{model.source} has no tokenizer, so that prompts cannot be read")
-    rows: list[list[int]] = model.tokenizer([p.text for p in prompts], add_special_tokens=False, verbose=False)["input_ids"]
-    for prompt, row in zip(prompts, rows, strict=True):
-        if not row:
-            raise UserError(f"prompt {prompt.id!r:.40} has no tokens: {prompt.text!r:.60}")
-        if anatomy.context is not None and len(row) > anatomy.context:
-            raise UserError(f"prompt {prompt.id!r:.40} has {len(row)} tokens, but the model has {anatomy.context} positions", "shorten it")
+    tokenizer = need_tokenizer(model.tokenizer, model.source)
+    rows = [encode(tokenizer, p.text, context=anatomy.context, name=f"prompt {p.id!r:.60}") for p in prompts]
     width = max(map(len, rows))
     padded = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows])
     return Tokens(padded.to(model.device), torch.tensor([len(row) - 1 for row in rows], device=model.device))

@@ -94,7 +94,7 @@ def from_model(params: Params, seed: int, model: LoadedModel, anatomy: Anatomy, 
         "hook_name": hook_name(site),
         "site": str(site),
         "context_size": context,
-        "prepend_bos": False,
+        "prepend_bos": all(rows.bos for rows in data),
         "dataset_path": ", ".join(rows.source for rows in data),
         "seqpos_slice": [places.start, None],
     }
