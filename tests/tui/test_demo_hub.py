@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cli_tools import Cli, cli
+from huggingface_hub.errors import HfHubHTTPError
 
 from interp_tui.commands import batch, demo
 from interp_tui_engine import manifest
@@ -88,6 +89,18 @@ def test_nothing_is_sent_unless_asked(cli: Cli, dictionary: Any, hub: Hub) -> No
     assert "warning: cfg.json: names places on this machine" in answer.err
 
 
+def test_what_would_be_sent_is_told_before_there_is_a_repository(cli: Cli, make_run: MakeRun, hub: Hub) -> None:
+    folder = make_run("chain", kind="pipeline", result={"kind": "pipeline", "steps": []})
+    for name in ("report.md", "result.json", "records.jsonl", "figures/fvu.svg"):
+        place = folder.path / "steps/train" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("x")
+    answer = cli("export", folder.path.name, "--to", "hub")
+    assert answer.code == 0 and hub.calls == [] and "OWNER/NAME (--repo names it)" in answer.err
+    told = [line.split()[0] for line in answer.out.splitlines()]
+    assert told == ["README.md", "result.json", "steps/train/figures/fvu.svg", "steps/train/report.md", "steps/train/result.json"]
+
+
 def test_a_dictionary_is_sent_in_its_own_layout(cli: Cli, dictionary: Any, hub: Hub) -> None:
     answer = cli("export", dictionary.path.name, "--to", "hub", "--repo", "me/tiny-l2", "--upload")
     assert answer.code == 0 and answer.last == "https://hub.test/me/tiny-l2/commit/1"
@@ -107,13 +120,14 @@ def test_another_run_is_sent_as_a_data_set_without_what_it_recorded(cli: Cli, ma
     assert set(hub.calls[1][1]["files"]) == {"README.md", "result.json", "features.parquet"}
 
 
-def test_what_cannot_be_sent_says_why(cli: Cli, make_run: MakeRun, dictionary: Any, hub: Hub) -> None:
+@pytest.mark.parametrize("error", [ConnectionError("no route to host"), HfHubHTTPError.__bases__[0]("no route to host")])
+def test_what_cannot_be_sent_says_why(cli: Cli, make_run: MakeRun, dictionary: Any, hub: Hub, error: Exception) -> None:
     name = dictionary.path.name
     asked = ("export", name, "--to", "hub")
-    hub.error = ConnectionError("no route to host")
+    hub.error = error
     failed = make_run("half", kind="train_sae", state="failed")
     for words, said in [
-        (asked, "--repo YOUR-NAME/REPOSITORY"),
+        ((*asked, "--upload"), "--repo YOUR-NAME/REPOSITORY"),
         ((*asked, "--repo", "tiny"), "OWNER/NAME"),
         ((*asked, "--repo", "me/tiny", "--upload"), "cannot be reached: no route to host"),
         (("export", failed.path.name, "--to", "hub", "--repo", "me/x"), "is failed"),

@@ -1,7 +1,7 @@
 """What of a run goes to the Hugging Face hub, and sending it there. Nothing leaves the machine unless `publish` is called.
 
-A train_sae run becomes a model repository in the layout of SAE Lens; any other run a data set of its result, report and figures. Logs,
-events, checkpoints and recorded texts stay here: they may hold what is not for others.
+A train_sae run becomes a model repository in the layout of SAE Lens; any other run a data set of its result, report and figures, with those
+of a pipeline's steps. Logs, events, checkpoints and recorded texts stay here: they may hold what is not for others.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.pipeline import KIND
 from interp_tui_engine.runfolder import RunFolder
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -46,6 +47,8 @@ def bundle(folder: RunFolder) -> Bundle:
             "model", {"README.md": _card(folder, result, ["library_name: saelens", "tags: [sparse-autoencoder, interp-tui]"]), **found}
         )
     kept = [folder.result_path, *sorted(folder.path.glob("figures/*.svg")), *sorted(folder.path.glob("*.parquet"))]
+    if result.get("kind") == KIND:
+        kept += sorted(path for what in ("report.md", "result.json", "figures/*.svg") for path in folder.path.glob(f"steps/*/{what}"))
     files: dict[str, Path | bytes] = {path.relative_to(folder.path).as_posix(): path for path in kept if path.is_file()}
     return Bundle("dataset", {"README.md": _card(folder, result, ["tags: [interpretability, interp-tui]"]), **files})
 
@@ -62,6 +65,8 @@ def publish(repo: str, found: Bundle, *, private: bool, message: str) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
+    # the errors of whichever HTTP library the hub's client is built on
+    unreachable: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
     api = HfApi(library_name="interp-tui")
     operations = [
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=file if isinstance(file, bytes) else str(file))
@@ -74,15 +79,17 @@ def publish(repo: str, found: Bundle, *, private: bool, message: str) -> str:
         raise UserError("no token for the hub", "set HF_TOKEN to one that may write, or log in with `hf auth login`") from None
     except HfHubHTTPError as error:
         raise UserError(f"the hub refused {repo}: {str(error).splitlines()[0]}", "may the token in HF_TOKEN write there?") from None
-    except OSError as error:
+    except unreachable as error:
         raise UserError(f"the hub cannot be reached: {error}", "nothing was changed there, or a part of it: try again") from None
     return str(done.commit_url)
 
 
-def checked(repo: str | None) -> str:
-    """The repository's name. Raises UserError for none, or for what cannot be one."""
+def checked(repo: str | None, *, upload: bool) -> str:
+    """The repository's name; a placeholder where nothing is sent. Raises UserError for none, or for what cannot be one."""
+    if repo is None and not upload:
+        return "OWNER/NAME (--repo names it)"
     if repo is None:
-        raise UserError("--to hub needs the name of a repository", "--repo YOUR-NAME/REPOSITORY")
+        raise UserError("--to hub --upload needs the name of a repository", "--repo YOUR-NAME/REPOSITORY")
     if not NAME.fullmatch(repo):
         raise UserError(f"--repo {repo}: a repository is called OWNER/NAME", "letters, digits, '.', '_' and '-'")
     return repo

@@ -70,7 +70,7 @@ def _to_hub(folder: RunFolder, repo: str | None, *, upload: bool, public: bool) 
     from .. import host, hub_export
     from .output import columns, out, say, warn
 
-    name, found = hub_export.checked(repo), hub_export.bundle(folder)
+    name, found = hub_export.checked(repo, upload=upload), hub_export.bundle(folder)
     total = sum(map(found.size, found.files))
     for line in columns((file, host.size(found.size(file))) for file in found.files):
         out(line)
