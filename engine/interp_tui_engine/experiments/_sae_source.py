@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,14 @@ class Source:
     losses: Losses | None
 
 
-def from_model(params: Params, seed: int, model: LoadedModel, anatomy: Anatomy, site: Site, data: Sequence[TokenRows]) -> Source:
-    """Activations at `site` of the rows; a random share of the rows is held out. Raises UserError where the site does not fit the model."""
+def from_model(
+    params: Params, seed: int, model: LoadedModel, anatomy: Anatomy, site: Site, data: Sequence[TokenRows], heed: Callable[[], None]
+) -> Generator[tuple[int, int], None, Source]:
+    """Activations at `site` of the rows; a random share of the rows is held out. Yields how many rows are read, of how many.
+
+    `heed` is called before each pass of the model, now and whenever the stream reads on: a place to obey orders at. Raises UserError where
+    the site does not fit the model.
+    """
     anatomy.check(site)
     context = data[0].context
     for rows in data:
@@ -78,10 +84,14 @@ def from_model(params: Params, seed: int, model: LoadedModel, anatomy: Anatomy, 
     order = torch.randperm(len(ids), generator=keyed_generator(seed, -1))
     held = max(1, min(round(params.validation * len(ids)), HELD_OUT_TOKENS // positions))
     held_ids, train_ids = ids[order[:held].sort().values], ids[order[held:].sort().values]
-    reader = _Reader(anatomy, model.device, site, places)
+    reader = _Reader(anatomy, model.device, site, places, heed)
     tokens = len(train_ids) * positions
     if tokens <= params.buffer:
-        everything = torch.cat([reader.read(part) for part in torch.split(train_ids, reader.rows(context))])
+        parts = []
+        for part in torch.split(train_ids, reader.rows(context)):
+            parts.append(reader.read(part))
+            yield sum(map(len, parts)) // positions, len(ids)
+        everything = torch.cat(parts)
         stream: Stream = Held(everything, seed)
         sample = everything[torch.randperm(len(everything), generator=keyed_generator(seed, -2))[:16_384].to(everything.device)]
     else:
@@ -182,13 +192,14 @@ def _stored(path: Path) -> Any:
 class _Reader:
     """The activations of token rows at one site, at some positions, float32, (tokens, width)."""
 
-    def __init__(self, anatomy: Anatomy, device: torch.device, site: Site, places: slice) -> None:
-        self.anatomy, self.device, self.site, self.places = anatomy, device, site, places
+    def __init__(self, anatomy: Anatomy, device: torch.device, site: Site, places: slice, heed: Callable[[], None]) -> None:
+        self.anatomy, self.device, self.site, self.places, self._heed = anatomy, device, site, places, heed
 
     def rows(self, context: int) -> int:
         return max(1, FORWARD_TOKENS // context)
 
     def read(self, ids: Tensor) -> Tensor:
+        self._heed()
         value = activations(self.anatomy, ids[:, :-1].to(self.device), [self.site])[self.site]
         flat = value[:, self.places].flatten(0, 1).flatten(1).float()
         if not bool(torch.isfinite(flat).all()):

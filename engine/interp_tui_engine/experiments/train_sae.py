@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import Estimate, Group, Result
 from ..events import ArrayWritten, Artifact, Event, Phase, RunStarted
 from ..manifest import Manifest
 from . import _cost, _sae_params
-from .context import Context
+from .context import Context, Interrupted, Order, Ticker
 
 if TYPE_CHECKING:
     from ._sae_source import Source
@@ -34,6 +36,8 @@ Params = _sae_params.Params
 check = _sae_params.check
 SMALL_STEP, SMALL_MODEL = 1 << 28, 20_000_000
 """Multiply-adds of an encoder's product, and parameters of a model, below which one thread does the work."""
+TOLD_EVERY = 5.0
+"""Seconds between two words on how far the reading is."""
 HELD_ON_CPU = 4
 """Bytes a held number takes: activations are float32."""
 
@@ -59,7 +63,11 @@ def estimate(manifest: Manifest) -> Estimate:
     read = rows * each if rows is not None and rows * each <= params.buffer else max(trained, (rows or 0) * each)
     flops = 2.0 * size.parameters * read * specs[0].context / each + 6.0 * trained * width * latents
     memory = _cost.memory(size.parameters, 8192) + HELD_ON_CPU * width * (held + 8 * latents)
-    notes = (*size.notes, "width guessed from the model's size", *(("at most: how much data there is is not known",) if rows is None else ()))
+    notes = (
+        *size.notes,
+        "width guessed from the model's size",
+        *(("at most: how much data there is is not known",) if rows is None else ()),
+    )
     return Estimate(_cost.seconds(flops), memory, 8 * width * latents + (64 << 10), notes)
 
 
@@ -71,7 +79,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import _sae_report, _sae_train
 
     params: _sae_params.Params = context.manifest.params
-    source = yield from _source(context, params)
+    orders, heed = _orders(context.poll)
+    context = replace(context, poll=orders)
+    source = yield from _source(context, params, heed)
     chosen = _sae_params.variants(params, source.width)
     provenance = {**source.provenance, "compute": {"threads": torch.get_num_threads()}}
     yield RunStarted("train_sae", context.manifest.name, device=str(source.device), resumed=context.resumed, provenance=provenance)
@@ -85,7 +95,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     return result
 
 
-def _source(context: Context, params: _sae_params.Params) -> Generator[Event, None, Source]:
+def _source(context: Context, params: _sae_params.Params, heed: Callable[[], None]) -> Generator[Event, None, Source]:
     import torch
 
     from ..data.rows import load_rows
@@ -116,7 +126,47 @@ def _source(context: Context, params: _sae_params.Params) -> Generator[Event, No
     if threads is None and model.num_parameters < SMALL_MODEL and is_small(params, anatomy.d_model):
         torch.set_num_threads(1)
     yield Phase("reading activations", str(site))
-    return _sae_source.from_model(params, seed, model, anatomy, site, rows)
+    return (yield from _told(str(site), _sae_source.from_model(params, seed, model, anatomy, site, rows, heed)))
+
+
+def _told(site: str, reading: Generator[tuple[int, int], None, Source]) -> Generator[Event, None, Source]:
+    """How far the reading is, every few seconds: of a large model it takes minutes."""
+    tell = Ticker(TOLD_EVERY)
+    tell.due()
+    while True:
+        try:
+            done, rows = next(reading)
+        except StopIteration as end:
+            source: Source = end.value
+            return source
+        if tell.due():
+            yield Phase("reading activations", f"{site}: {done:,} of {rows:,} rows")
+
+
+def _orders(poll: Callable[[], Order]) -> tuple[Callable[[], Order], Callable[[], None]]:
+    """The orders for the training loop, and what heeds them between passes of the model, where no checkpoint can be written.
+
+    There a pause waits, a stop raises Interrupted (what was trained since the last checkpoint is trained again), and a checkpoint is
+    handed on to the loop.
+    """
+    owed = False
+
+    def later() -> Order:
+        nonlocal owed
+        order = poll()
+        if order == "go" and owed:
+            owed, order = False, "checkpoint"
+        return order
+
+    def heed() -> None:
+        nonlocal owed
+        while (order := poll()) == "pause":
+            time.sleep(0.1)
+        if order == "stop":
+            raise Interrupted
+        owed |= order == "checkpoint"
+
+    return later, heed
 
 
 def is_small(params: _sae_params.Params, width: int) -> bool:

@@ -77,9 +77,19 @@ def test_stopped_twice_and_resumed_gives_the_same_bits(buffer: int, straight: tu
 
 
 def test_a_pause_writes_a_checkpoint_and_changes_nothing(straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:
-    orders: Iterator[Order] = iter(["go", "pause", "pause", "go", "checkpoint"])
+    reading: list[Order] = ["pause", "go", "go"]
+    orders: Iterator[Order] = iter([*reading, "go", "pause", "pause", "go", "checkpoint"])
     result, events = run(request(SMALL), tmp_path, lambda: next(orders, "go"))
     assert [event.step for event in events if isinstance(event, Checkpoint)] == [2, 3]
+    assert result.digests == straight[0].digests
+
+
+def test_orders_given_while_the_model_reads_are_heeded(straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(request(SMALL), tmp_path, lambda: "stop")
+    orders: Iterator[Order] = iter(["checkpoint", "go"])
+    result, events = run(request(SMALL), tmp_path, lambda: next(orders, "go"))
+    assert next(event.step for event in events if isinstance(event, Checkpoint)) == 1, "kept for the first step"
     assert result.digests == straight[0].digests
 
 
@@ -152,7 +162,13 @@ def test_the_model_as_a_whole_is_recovered_by_a_perfect_dictionary() -> None:
     wanted = request(SMALL)
     model = load_model("builtin:tiny")
     rows = load_rows(wanted.data["train"], model.tokenizer, name="train")
-    source = _sae_source.from_model(wanted.params, 3, model, anatomy_of(model), _sae_params.site_of(wanted.params), [rows])
+    looked: list[None] = []
+    site = _sae_params.site_of(wanted.params)
+    reading = _sae_source.from_model(wanted.params, 3, model, anatomy_of(model), site, [rows], lambda: looked.append(None))
+    assert next(reading) == (54, 60) and len(looked) == 1, "rows are told as they are read"
+    with pytest.raises(StopIteration) as end:
+        next(reading)
+    source = end.value.value
     assert source.losses is not None and source.tokens == 54 * 23 and source.width == 128
     same = source.losses.measure(lambda x: x, live=False)
     assert same["ce_sae"] == pytest.approx(same["ce_clean"], rel=1e-6) and same["kl"] == pytest.approx(0, abs=1e-6)
