@@ -1,4 +1,9 @@
-"""Heads' susceptibilities on builtin:tiny tell prose, code and facts apart, token by token, in rows that the classifier has not seen."""
+"""Heads' susceptibilities on builtin:tiny tell prose, code and facts apart, in rows that the classifier has not seen.
+
+A linear classifier is fitted to the vectors of single tokens, which have long tails (hence quantiles) and are mostly noise (hence much
+regularisation); the tokens of a row that it has not seen then vote. Its control is fitted to shuffled labels. A token alone says little: it
+is told right 45 times of 100, where controls come to 33, give or take 8, since all tokens near zero are given one label.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,12 @@ import xarray as xr
 from in_process import in_process
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import QuantileTransformer
 
 pytestmark = pytest.mark.usefixtures("read_once")
 ROWS, CONTEXT = 16, 16
+CONTROLS = 30
+"""So that chance alone would pass once in 31 tries."""
 HEADS = ["l0h1", "l2h0", "l3h3"]
 
 TABLES: dict[str, Any] = {
@@ -45,22 +52,26 @@ TABLES: dict[str, Any] = {
 }
 
 
-def accuracy(x: np.ndarray, y: np.ndarray, seen: np.ndarray, labels: np.ndarray) -> float:
-    """On tokens of rows not seen, of a linear classifier fitted to `labels` of those seen."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500, class_weight="balanced"))
-    model.fit(x[seen], labels[seen])
-    return float((model.predict(x[~seen]) == y[~seen]).mean())
+def rows_told(x: np.ndarray, y: np.ndarray, row: np.ndarray, labels: np.ndarray) -> float:
+    """Share of rows told right by their tokens' votes, each half of the rows by a classifier fitted to `labels` of the other half."""
+    right = []
+    for half in (0, 1):
+        seen, group = row % 2 == half, y * (row.max() + 1) + row
+        model = make_pipeline(QuantileTransformer(n_quantiles=50, output_distribution="normal"), LogisticRegression(C=0.01, max_iter=500))
+        votes = model.fit(x[seen], labels[seen]).predict_log_proba(x[~seen])
+        for one in np.unique(group[~seen]):
+            mine = group[~seen] == one
+            right.append(model.classes_[votes[mine].sum(0).argmax()] == y[~seen][mine][0])
+    return float(np.mean(right))
 
 
-def test_a_linear_classifier_beats_one_trained_on_shuffled_labels(tmp_path: Path) -> None:
+def test_a_linear_classifier_beats_those_trained_on_shuffled_labels(tmp_path: Path) -> None:
     in_process(tmp_path / "run", TABLES)
     found = xr.open_datatree(tmp_path / "run" / "susceptibilities.zarr", engine="zarr", consolidated=False)["susceptibilities"]
     kept = found["batch"].values < ROWS  # as many rows of each
     x, y, row = (found[name].values[kept] for name in ("sus", "dataset_id", "batch"))
     assert x.shape == (3 * ROWS * CONTEXT, len(HEADS))
-    seen, rng = row % 2 == 0, np.random.default_rng(0)
-    told = accuracy(x, y, seen, y)
-    shuffled = [accuracy(x, y, seen, rng.permutation(y)) for _ in range(12)]
-    tokens = int((~seen).sum())
-    # a guess of three is right in 1/3 of 384 tokens, give or take 2.4 %
-    assert told > np.mean(shuffled) + 4 * np.sqrt(2 / 9 / tokens), f"{told:.2f} against {np.mean(shuffled):.2f}"
+    rng = np.random.default_rng(0)
+    told, shuffled = rows_told(x, y, row, y), [rows_told(x, y, row, rng.permutation(y)) for _ in range(CONTROLS)]
+    assert told > max(shuffled), f"{told:.2f} against {np.mean(shuffled):.2f}, at most {max(shuffled):.2f}"
+    assert told > 0.6, "of three kinds of text"
