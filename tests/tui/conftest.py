@@ -38,6 +38,7 @@ def still(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(RunScreen, "forgiving", False)  # a view that cannot draw its run fails the test
     monkeypatch.delenv("LC_ALL", raising=False)
     monkeypatch.setenv("INTERP_TUI_CONFIG", str(tmp_path / "config"))
     monkeypatch.setattr(host, "now", lambda: NOW)

@@ -193,7 +193,7 @@ def test_export_json(cli: Cli, make_run: MakeRun, tmp_path: Path) -> None:
     assert record["manifest"]["params"]["num_draws"] == 100
 
 
-@pytest.mark.parametrize("target", ["html", "pdf", "jsn"])
+@pytest.mark.parametrize("target", ["pdf", "jsn"])
 def test_export_to_what_is_not_there_says_so(cli: Cli, make_run: MakeRun, target: str) -> None:
     make_run("a")
     answer = cli("export", "a", "--to", target)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from on_screen import press, ready, shown
+from on_screen import app_on, child_run, press, ready, showing, shown
 
-from interp_tui.app import InterpApp
-from interp_tui.screens.run import RunScreen
 from interp_tui_engine.events import Metrics, Phase, Progress, RunStarted
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.supervision.findings import findings
@@ -60,36 +58,25 @@ def finished(make_run: Any) -> RunFolder:
     ("make", "size"), [(running, (80, 24)), (finished, (80, 24)), (finished, (140, 40))], ids=["live", "small", "wide"]
 )
 def test_looks(make, size, make_run, snap_compare):
-    folder = make(make_run)
-
-    async def before(pilot: Any) -> None:
-        await ready(pilot)
-
-    assert snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=size, run_before=before)
+    assert snap_compare(app_on(make(make_run)), terminal_size=size, run_before=ready)
 
 
 async def test_enter_opens_a_step_that_has_begun_and_no_other_place(make_run):
     folder = running(make_run)
-    inner = make_run("inner", folder_name="inner")
-    (folder.path / "steps").mkdir()
-    inner.path.rename(folder.path / "steps" / "train")
-    app = InterpApp(folder.path.parent, folder.path)
+    inner = child_run(make_run, folder, "steps/train")
+    app = app_on(folder)
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
         assert "2/5 done" in shown(screen) and "✓ reused" in shown(screen)
         await press(pilot, "down", "enter")
         assert app.screen is screen, "the step has not begun"
         await press(pilot, "up", "enter")
-        for _ in range(200):
-            if isinstance(app.screen, RunScreen) and app.screen.folder.path.name == "train":
-                break
-            await pilot.pause(0.02)
-        assert app.screen.folder.path == folder.path / "steps" / "train"
+        await showing(pilot, inner)
 
 
 async def test_a_step_elsewhere_is_never_opened(make_run):
     folder = make_run("odd", kind="pipeline", events=[step(0, "done", id="../../elsewhere")])
-    app = InterpApp(folder.path.parent, folder.path)
+    app = app_on(folder)
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
         await press(pilot, "enter")

@@ -330,7 +330,7 @@ async def test_a_folder_that_goes_away_is_no_crash(run: MakeRun) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         folder.path.rename(folder.path.with_name("elsewhere"))
-        assert "its folder is gone" in shown(await ready(pilot))
+        assert "its folder was deleted or moved" in shown(await ready(pilot))
 
 
 async def test_keys_are_answered_while_a_long_log_is_read(run: MakeRun) -> None:

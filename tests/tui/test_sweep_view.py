@@ -6,10 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from on_screen import press, ready, shown
+from on_screen import app_on, child_run, press, ready, showing, shown
 
-from interp_tui.app import InterpApp
-from interp_tui.screens.run import RunScreen
 from interp_tui_engine.events import Metrics, Progress, RunStarted
 from interp_tui_engine.runfolder import RunFolder
 
@@ -44,20 +42,13 @@ def curve(make_run: Any) -> RunFolder:
 
 @pytest.mark.parametrize(("make", "size"), [(grid, (140, 40)), (curve, (80, 24))], ids=["grid", "curve"])
 def test_looks(make, size, make_run, snap_compare):
-    folder = make(make_run)
-
-    async def before(pilot: Any) -> None:
-        await ready(pilot)
-
-    assert snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=size, run_before=before)
+    assert snap_compare(app_on(make(make_run)), terminal_size=size, run_before=ready)
 
 
 async def test_a_key_changes_the_number_and_enter_opens_the_run(make_run):
     folder = grid(make_run)
-    inner = make_run("inner", folder_name="inner")
-    (folder.path / "points").mkdir()
-    inner.path.rename(folder.path / "points" / "000")
-    app = InterpApp(folder.path.parent, folder.path)
+    inner = child_run(make_run, folder, "points/000")
+    app = app_on(folder)
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
         assert "llc_mean over lr and revision" in shown(screen) and "1 failed" in shown(screen)
@@ -66,11 +57,7 @@ async def test_a_key_changes_the_number_and_enter_opens_the_run(make_run):
         assert "llc_std_error over" in shown(screen)
         await pilot.press("enter")
         await pilot.pause(0)
-        for _ in range(200):
-            if isinstance(app.screen, RunScreen) and app.screen.folder.path.name == "000":
-                break
-            await pilot.pause(0.02)
-        assert app.screen.folder.path == folder.path / "points" / "000"
+        await showing(pilot, inner)
         await pilot.press("escape")
         await pilot.pause(0)
         assert app.screen is screen
@@ -81,7 +68,7 @@ async def test_a_point_elsewhere_is_never_opened(make_run):
     folder = make_run(
         "odd", kind="sweep", events=[Metrics("case", 0, json.loads(json.dumps(dict(event.values))) | {"folder": "../../etc"})]
     )
-    app = InterpApp(folder.path.parent, folder.path)
+    app = app_on(folder)
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
         assert screen._view.results[0].folder == "points/000"

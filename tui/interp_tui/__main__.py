@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -36,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explain(problem: Exception, as_json: bool) -> int:
     from interp_tui_engine.errors import ManifestError, RunFailed, UserError
 
+    from . import faults
     from .commands.output import error
 
-    if os.environ.get("INTERP_TUI_DEBUG") == "1":
+    if faults.debugging():
         import traceback
 
         traceback.print_exception(problem)
@@ -56,28 +56,13 @@ def _explain(problem: Exception, as_json: bool) -> int:
         error(problem.format_message(), _usage_hint(problem), exit_code=BAD_INPUT, as_json=as_json)
         return BAD_INPUT
     what = f"{type(problem).__name__}: {problem}"
-    error(what[:500], f"this is a fault of interp-tui; details: {_log(problem)}", exit_code=FAILED, as_json=as_json)
+    error(what[:500], f"this is a fault of interp-tui; details: {faults.record(problem)}", exit_code=FAILED, as_json=as_json)
     return FAILED
 
 
 def _usage_hint(problem: Exception) -> str:
     context = getattr(problem, "ctx", None)
     return f"{context.command_path} --help shows what there is" if context is not None else "interp-tui --help shows what there is"
-
-
-def _log(problem: Exception) -> str:
-    """Where the traceback has been written."""
-    import traceback
-
-    from platformdirs import user_log_path
-
-    try:
-        folder = user_log_path("interp-tui", ensure_exists=True)
-        path = folder / "error.log"
-        path.write_text("".join(traceback.format_exception(problem)), encoding="utf-8", errors="backslashreplace")
-    except OSError:
-        return "INTERP_TUI_DEBUG=1 shows them"
-    return str(path)
 
 
 if __name__ == "__main__":

@@ -14,22 +14,28 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter, Monochrome
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
+from textual.theme import ThemeProvider
 
 from interp_tui_engine.errors import UserError
 
 from . import config, host, themes
 from .asciify import AsciiFilter
-from .palette import RunProvider
+from .endings import Endings, run_command, said
+from .palette import Palette, RunProvider
 from .sanitise import clean
 from .session import Run, RunIndex
+from .theme_watch import ThemeWatch
 from .widgets.header import HeaderLine
 
 if TYPE_CHECKING:
-    from interp_tui_engine.runfolder import RunFolder
+    from interp_tui_engine.runfolder import RunFolder, Status
 
 HEADER_EVERY = 1.0
 DEVICES_EVERY = 10.0
+LOOK_EVERY = 2.0
+"""Seconds between looks at runs that may have ended, and at the user's themes."""
 PRELOAD_AFTER = 0.5
 
 
@@ -45,6 +51,7 @@ class InterpApp(App[int]):
         Binding("escape", "back", "Back", id="app.back"),
         Binding("question_mark,f1", "help", "Help", id="app.help", key_display="?"),
         Binding("ctrl+t", "change_theme", "Theme", id="app.theme", show=False),
+        Binding("y", "copy", "Copy", id="app.copy", show=False),
         Binding("q,ctrl+q", "quit", "Quit", id="app.quit", show=False),
     ]
 
@@ -54,6 +61,7 @@ class InterpApp(App[int]):
         self.index = RunIndex(runs_root)
         self.listed: Sequence[Run] = ()
         """The runs as last listed, for the palette and for whoever wants them without waiting for a disk."""
+        self.endings = Endings()
         self._to_open = open_run
         self._devices = host.cores()
         self._loaded, self._theme_problems = themes.load_themes()
@@ -64,6 +72,7 @@ class InterpApp(App[int]):
         if self._loaded:  # Textual's own lack the colours that chains and heatmaps are drawn in
             for name in set(self.available_themes) - set(self._loaded):
                 self.unregister_theme(name)
+        self._theme_watch = ThemeWatch()
         self._ascii_filter = AsciiFilter()
 
     # -- looks
@@ -108,6 +117,7 @@ class InterpApp(App[int]):
         self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme.name))
         self.set_interval(HEADER_EVERY, self.refresh_header)
         self.set_interval(DEVICES_EVERY, self.look_for_devices)
+        self.set_interval(LOOK_EVERY, self.look_around)
         self.look_for_devices()
         self.set_timer(PRELOAD_AFTER, self.preload)
         if self._to_open is not None:
@@ -121,6 +131,38 @@ class InterpApp(App[int]):
     def look_for_devices(self) -> None:
         found = host.devices()
         self._devices = found  # the next look at the header shows it
+
+    @work(thread=True, group="look", exclusive=True)
+    def look_around(self) -> None:
+        """See which runs have ended, and whether the user has changed a theme."""
+        ended, changed = self.endings.look(), self._theme_watch.changed()
+        for folder, status in ended:
+            if self._config.command:
+                run_command(self._config.command, folder, status)
+        if self.is_running and (ended or changed):
+            with contextlib.suppress(RuntimeError):  # the loop may close between asking and calling
+                self.call_from_thread(self._seen, ended, changed)
+
+    def _seen(self, ended: list[tuple[RunFolder, Status]], themes_changed: bool) -> None:
+        for folder, status in ended:
+            if getattr(self.screen, "folder", None) == folder:
+                continue  # its own screen says it
+            title, text = said(status, ascii=self.ascii_mode)
+            severity: SeverityLevel = "information" if status.state == "done" else "warning"
+            self.notify(text, title=title, severity=severity, markup=False)
+        if ended and self._config.bell:
+            self.bell()
+        if themes_changed:
+            self.reload_themes()
+
+    def reload_themes(self) -> None:
+        """Read the themes again, and draw in the one that is chosen as it is now."""
+        self._loaded, problems = themes.load_themes()
+        for loaded in self._loaded.values():
+            self.register_theme(loaded.to_textual())
+        for problem in problems:
+            self.notify(clean(problem), severity="warning", markup=False)
+        self.mutate_reactive(InterpApp.theme)
 
     @work(thread=True, group="preload")
     def preload(self) -> None:
@@ -172,6 +214,26 @@ class InterpApp(App[int]):
     def complain(self, error: UserError) -> None:
         """Say what was wrong, and what to do about it."""
         self.notify(clean(error.hint) if error.hint else "", title=clean(error.what), severity="error", markup=False, timeout=8)
+
+    def action_copy(self) -> None:
+        """To the terminal's clipboard, which works over SSH (OSC 52) where the terminal allows it."""
+        from .screens.base import WorkScreen
+
+        text = self.screen.copied() if isinstance(self.screen, WorkScreen) else ""
+        if not text:
+            self.notify("There is nothing to copy here.", markup=False)
+            return
+        self.copy_to_clipboard(text)
+        lines = text.splitlines()
+        more = f" and {len(lines) - 1} more lines" if len(lines) > 1 else ""
+        self.notify(clean(lines[0], limit=200) + more, title="Copied", markup=False)
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
+    def search_themes(self) -> None:
+        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def action_help(self) -> None:
         from .screens.help import active_keys, help_text

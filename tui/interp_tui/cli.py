@@ -33,7 +33,7 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="With --batch: go o
 DetachOption = Annotated[bool, typer.Option("--detach", help="With --batch: start the run and return; it outlives this terminal.")]
 ReuseOption = Annotated[bool, typer.Option("--reuse", help="With --batch: if an equal run has finished, name it instead.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="With --batch: check, print the estimate, create nothing.")]
-VersionOption = Annotated[bool, typer.Option("--version", help="Print the version.")]
+VersionOption = Annotated[bool, typer.Option("--version", "-V", help="Print the version.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -115,8 +115,15 @@ def route(arguments: Sequence[str]) -> list[str]:
         return arguments
     word = arguments[at]
     rest = [*arguments[:at], *arguments[at + 1 :]]
+    if word == "help":
+        return [*route(rest), "--help"] if _first_word(rest) is not None else ["--help"]
+    if word == "version":
+        return ["--version"]
     if word in command_names() or word == "open":
         return [word, *rest]
+    if word == "run":
+        manifest = rest[0] if rest else "M.toml"
+        raise UserError("there is no command 'run'", f"{PROGRAM} --batch {manifest} runs a manifest; {PROGRAM} alone opens the app")
     if word.endswith(".toml") and not word.endswith("manifest.toml"):
         hint = f"{PROGRAM} --batch {word} runs it; {PROGRAM} validate {word} checks it"
         raise UserError(f"{word!r} is a manifest, not a run folder", hint)

@@ -2,10 +2,14 @@
 
 state.json     written by the app: the theme last chosen
 config.toml    written by the user: [keys] binding id = key, as in  runs.stop = "ctrl+x"  ('?' lists the ids)
+               [done] what happens when a run ends: bell = false keeps the terminal quiet, command = "…" is given to the shell with
+               INTERP_TUI_RUN (the folder), INTERP_TUI_KIND, INTERP_TUI_NAME, INTERP_TUI_STATE and INTERP_TUI_HEADLINE set
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +26,10 @@ class Config:
 
     theme: str | None = None
     keys: dict[str, str] = field(default_factory=dict)
+    bell: bool = True
+    """Whether the terminal rings when a run ends."""
+    command: str = ""
+    """What the shell is given when a run ends."""
     problems: tuple[str, ...] = ()
 
 
@@ -37,8 +45,30 @@ def load() -> Config:
         pass
     except (OSError, ValueError) as error:
         problems.append(f"config.toml: {error}")
-    keys = table.get("keys", {})
-    return Config(theme if isinstance(theme, str) else None, dict(_dotted(keys) if isinstance(keys, dict) else []), tuple(problems))
+    known: dict[str, dict[str, type]] = {"keys": {}, "done": {"bell": bool, "command": str}}
+    for name, value in table.items():
+        if name not in known or not isinstance(value, dict):
+            problems.append(f"config.toml: [{name}] is not one of {_listed(known)}" + _guess(name, known))
+    keys, written = (part if isinstance(part := table.get(name), dict) else {} for name in known)
+    done: dict[str, Any] = {}
+    for name, value in written.items():
+        wanted = known["done"].get(name)
+        if wanted is None:
+            problems.append(f"config.toml: done.{name}: no such key" + _guess(name, known["done"]))
+        elif not isinstance(value, wanted):
+            problems.append(f"config.toml: done.{name}: {value!r} is not {'text' if wanted is str else 'true or false'}")
+        else:
+            done[name] = value
+    return Config(theme if isinstance(theme, str) else None, dict(_dotted(keys)), problems=tuple(problems), **done)
+
+
+def _listed(known: Iterable[str]) -> str:
+    return ", ".join(f"[{name}]" for name in known)
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _dotted(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from .sanitise import clean
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from .app import InterpApp
 
 DISCOVER_RUNS = 5
+AT_MOST = 30
+"""Runs that one search offers."""
 
 
 class RunProvider(Provider):
@@ -40,11 +44,30 @@ class RunProvider(Provider):
             yield DiscoveryHit(_escaped(name), command, text=name, help=_escaped(help_text))
 
     async def search(self, query: str) -> Hits:
+        """Runs that hold every word that was typed, newest first; if there are none, those that hold its letters in order."""
+        words, letters = query.lower().split(), query.lower().replace(" ", "")
+        commands = list(self._commands())
+        found = [at for at in commands if all(word in f"{at[0]} {at[1]}".lower() for word in words)]
+        if not found:
+            found = [at for at in commands if _in_order(letters, f"{at[0]} {at[1]}".lower())]
         matcher = self.matcher(query)
-        for name, help_text, command in self._commands():
+        for name, help_text, command in found[:AT_MOST]:
             score = matcher.match(f"{name} {help_text}")
-            if score > 0:
-                yield Hit(score, _escaped(name), command, text=name, help=_escaped(help_text))
+            await asyncio.sleep(0)  # a fuzzy match takes a tenth of a millisecond, and there may be thousands of runs
+            yield Hit(score or 0.1, _escaped(name), command, text=name, help=_escaped(help_text))
+
+
+def _in_order(letters: str, text: str) -> bool:
+    rest = iter(text)
+    return all(letter in rest for letter in letters)
+
+
+class Palette(CommandPalette):
+    """Textual's palette, in which a page key that comes before the list has been drawn does nothing; there it ends the app."""
+
+    def _action_command_list(self, action: str) -> None:
+        with suppress(KeyError):
+            super()._action_command_list(action)
 
 
 def _escaped(text: str) -> str:

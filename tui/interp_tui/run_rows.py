@@ -145,8 +145,8 @@ def empty(root: Path) -> Content:
     """What to say where there are no runs: what this is, what to do first, and where runs will be."""
     first = (
         ("n", "choose an experiment"),
-        ("interp-tui --batch examples/manifests/llc.toml", "run one headless"),
-        ("interp-tui new llc > llc.toml", "a manifest to edit"),
+        ("interp-tui demo", "from a criterion to its cause, in a minute"),
+        ("interp-tui new llc > llc.toml", "a manifest to edit, and run with --batch"),
     )
     width = max(len(what) for what, _ in first)
     steps = [Content.assemble((f"{what:<{width}}", "$accent"), f"  {why}") for what, why in first]

@@ -19,6 +19,7 @@ BADGES = {
     "stopping": "stopping, with a checkpoint",
     "crashed": "crashed",
 }
+GONE = "its folder was deleted or moved; this is the last that was read"
 QUIET_PHASES = {"", "sampling"}
 """Phases that the numbers speak for."""
 
@@ -30,7 +31,7 @@ def strip_facts(state: RunState, status: Status, now: float, *, ascii: bool, gon
     stale = active and status.state != "queued" and silent > STALE_AFTER
     badge = f"no update for {duration(silent) if silent >= 60 else f'{silent:.0f} s'}" if stale else BADGES.get(status.state, status.state)
     if gone:
-        badge = "its folder is gone"
+        badge = "folder gone"
     fraction = min(1.0, state.done / state.total) if state.total > 0 else status.fraction if status.total else None
     healthy = [chain.fraction for chain in state.chains() if chain.failure is None]
     if healthy:  # a chain that failed never does the rest of its steps
@@ -44,7 +45,7 @@ def strip_facts(state: RunState, status: Status, now: float, *, ascii: bool, gon
         badge_loud=False,
         fraction=1.0 if status.state == "done" else fraction,
         parts=tuple(_parts(state, status, active=active)),
-        notice=clean(_notice(state, status), limit=400),
+        notice=GONE if gone else clean(_notice(state, status), limit=400),
         notice_colour="bad" if status.state in {"failed", "crashed"} else "warn",
     )
 

@@ -17,15 +17,12 @@ from .shared import RunArgument, RunsOption, find
 if TYPE_CHECKING:
     from interp_tui_engine.runfolder import RunFolder
 
-FORMATS = ("csv", "json", "parquet", "svg", "hub")
-LATER = {
-    "html": "an HTML report: no kind offers one yet; report.md in the run folder is the report there is",
-}
+FORMATS = ("html", "csv", "json", "parquet", "svg", "hub")
 
 
 def export(
     run: RunArgument,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="csv, json, parquet, svg or hub (html: where a kind offers it).")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="html, csv, json, parquet, svg or hub.")],
     file: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this new file instead of stdout.")] = None,
     what: Annotated[
         str | None, typer.Option("--what", metavar="NAME", help="Which table (csv, parquet) or figure (svg) of the run; csv: all numbers.")
@@ -35,15 +32,13 @@ def export(
     public: Annotated[bool, typer.Option("--public", help="With --to hub: a new repository is open to all.")] = False,
     runs: RunsOption = None,
 ) -> int:
-    """Write a run's result and traces as CSV or JSON, its tables as Parquet or CSV, its figures as SVG; or publish it on the hub."""
+    """Write a run's report as a page, or its numbers, tables and figures for other programs."""
     from interp_tui_engine.complaints import nearest
     from interp_tui_engine.errors import UserError
 
-    if to in LATER:
-        raise UserError(f"cannot export to {LATER[to]}", "--to csv, json and parquet work for every kind")
     if to not in FORMATS:
-        guess = nearest(to, [*FORMATS, *LATER])
-        raise UserError(f"--to {to}: one of {', '.join([*FORMATS, *LATER])}", f"Did you mean {guess!r}?" if guess else "")
+        guess = nearest(to, FORMATS)
+        raise UserError(f"--to {to}: one of {', '.join(FORMATS)}", f"Did you mean {guess!r}?" if guess else "")
     if to != "hub" and (repo is not None or upload or public):
         raise UserError("--repo, --upload and --public: only with --to hub", f"interp-tui export {run} --to hub --repo OWNER/NAME")
     folder = find(run, runs)
@@ -53,6 +48,10 @@ def export(
         if file is None:
             raise UserError("Parquet is no text for a terminal or a pipe", f"name a file: -o {folder.path.name}.parquet")
         return _parquet(folder, file, what)
+    if to == "html":
+        from ..page import page
+
+        return _written(page(folder), file)
     if to == "svg" or (to == "csv" and what is not None):
         text = _figure(folder, what) if to == "svg" else _table_csv(folder, str(what))
         return _written(text, file)

@@ -95,8 +95,18 @@ def _row(status: Status) -> tuple[str, ...]:
     )
 
 
-def show(run: RunArgument, runs: RunsOption = None, json: JsonOption = False) -> int:
+def show(
+    run: RunArgument,
+    runs: RunsOption = None,
+    json: JsonOption = False,
+    screen: Annotated[
+        str | None, typer.Option("--screen", metavar="TAB", help="As the app draws it: live, result, manifest or log.")
+    ] = None,
+    size: Annotated[str, typer.Option("--size", metavar="WxH", help="With --screen: its width and height.")] = "120x40",
+) -> int:
     """Show a run: state, results, chains, why it failed."""
+    if screen is not None:
+        return _mirror(find(run, runs), screen, size)
     from .. import session
     from ..batch import replayed
 
@@ -121,6 +131,25 @@ def show(run: RunArgument, runs: RunsOption = None, json: JsonOption = False) ->
     _workers(status)
     _chains(state)
     _section("sha256", digests.items())
+    return 0
+
+
+def _mirror(folder: RunFolder, tab: str, size: str) -> int:
+    """The app's screen as plain lines."""
+    import re
+
+    from interp_tui_engine.errors import UserError
+
+    from .. import mirror
+
+    if tab not in mirror.TABS:
+        raise UserError(f"--screen {tab}: one of {', '.join(mirror.TABS)}")
+    found = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size)
+    if found is None:
+        raise UserError(f"--size {size}: width and height in cells, such as 120x40")
+    ascii = "utf" not in (sys.stdout.encoding or "").lower()
+    for line in mirror.lines(folder.path, tab, (int(found[1]), int(found[2])), ascii=ascii):
+        out(line)
     return 0
 
 

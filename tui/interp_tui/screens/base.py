@@ -6,12 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from textual import work
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import Footer
 from textual.worker import get_current_worker
 
 from interp_tui.widgets.header import HeaderLine
+from interp_tui.widgets.key_line import KeyLine
+from interp_tui_engine.errors import UserError
 
 if TYPE_CHECKING:
     from interp_tui.app import InterpApp
@@ -30,7 +32,7 @@ class WorkScreen(Screen[None]):
         self.set_class(self.app.size.height >= 32, "-tall")
         yield HeaderLine()
         yield from self.body()
-        yield Footer(compact=True)
+        yield KeyLine(compact=True)
 
     def body(self) -> ComposeResult:
         yield from ()
@@ -46,6 +48,27 @@ class WorkScreen(Screen[None]):
     def action_back(self) -> None:
         if len(self.app.screen_stack) > 1:
             self.app.pop_screen()
+
+    def copied(self) -> str:
+        """What `y` puts on the clipboard here: of most worth is what stands under the cursor."""
+        return ""
+
+    @work(thread=True, group="action")
+    def do(self, action: Callable[[], Any], then: Callable[[Any], None] = lambda result: None) -> None:
+        """Do something in a thread; then say so, or say what was wrong; then look again."""
+        try:
+            result = action()
+        except UserError as error:
+            self.tell(self.workbench.complain, error)
+        except OSError as error:
+            place = f": {error.filename}" if error.filename else ""
+            self.tell(self.workbench.complain, UserError(f"{error.strerror or error}{place}", "nothing more was done"))
+        else:
+            self.tell(then, result)
+        self.tell(self.look_again)
+
+    def look_again(self) -> None:
+        """What was done may have changed what shows."""
 
     def tell(self, callback: Callable[..., Any], *args: Any) -> None:
         """From a worker's thread: call this on the event loop, unless the work is no longer wanted or the app is on its way out."""

@@ -98,6 +98,9 @@ class CompareScreen(WorkScreen):
         )
         return Row(f"{line.part}.{line.key}", cells)
 
+    def copied(self) -> str:
+        return self.query_one(ListTable).copied()
+
     def action_all(self) -> None:
         self.everything = not self.everything
         self.show()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,8 @@ from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.supervision import sweeping
 
 CHECK_AFTER = 0.12
+LOAD_AFTER = 0.08
+"""Seconds that the cursor rests on a kind before its form is made, so that going through the kinds is quick."""
 PANES = ("kinds", "settings", "manifest")
 
 
@@ -117,7 +120,7 @@ class NewRunScreen(WorkScreen):
         name = event.option_id
         if name is not None and (self.draft is None or self.draft.kind.name != name):
             self.draft = Draft.of_kind(name)
-            self._load_soon(self.draft)
+            self._load_soon(self.draft, after=LOAD_AFTER if name != self._asked_kind else 0.0)
 
     @on(OptionList.OptionSelected)
     def _kind_chosen(self) -> None:
@@ -125,7 +128,8 @@ class NewRunScreen(WorkScreen):
         self.query_one(Form).focus_field()
 
     @work(exclusive=True, group="form")
-    async def _load_soon(self, draft: Draft) -> None:
+    async def _load_soon(self, draft: Draft, after: float = 0.0) -> None:
+        await asyncio.sleep(after)
         await self._load(draft, focus=self._asked_kind == draft.kind.name)
 
     async def _load(self, draft: Draft, focus: bool = False) -> None:
@@ -256,6 +260,9 @@ class NewRunScreen(WorkScreen):
             self.query_one(KindList).focus()
 
     # -- actions
+
+    def copied(self) -> str:
+        return self._text
 
     @on(Input.Submitted)
     def _submitted(self) -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.widgets import TabbedContent, TabPane, Tabs
 
-from interp_tui import host, session
+from interp_tui import faults, host
 from interp_tui.follow import Documents, Follower, Reading, mean_trace
 from interp_tui.narrate import narrate
 from interp_tui.pace import Pace, backlog_of
@@ -27,16 +25,17 @@ from interp_tui.run_texts import result_texts, waiting_for
 from interp_tui.sanitise import clean, clean_lines
 from interp_tui.views import view_for
 from interp_tui.views.base import WIDE, RunView
+from interp_tui.views.generic import GenericView
 from interp_tui.views.sampling import SamplingView
 from interp_tui.widgets.facts import rich_style
+from interp_tui.widgets.heatmap import Heatmap
+from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.panes import LogPane, ResultPane, TomlPane
 from interp_tui.widgets.strip import StatusStrip, StripFacts
-from interp_tui_engine.errors import UserError
-from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Command, RunFolder, Status
+from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, RunFolder
 
-from .base import WorkScreen
-from .confirm import ConfirmScreen
 from .info import InfoScreen
+from .steering import SteeringScreen
 
 TICK = 0.2
 """Seconds between looks at the folder while nothing is behind."""
@@ -45,7 +44,7 @@ TABLES_EVERY = 1.0
 TABS = ("live", "result", "manifest", "log")
 
 
-class RunScreen(WorkScreen):
+class RunScreen(SteeringScreen):
     """Follows a run folder; closing it changes nothing about the run."""
 
     TITLE = "Run"
@@ -60,30 +59,25 @@ class RunScreen(WorkScreen):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "freeze", "Freeze", id="run.freeze"),
-        Binding("p", "pause", "Pause", id="run.pause"),
-        Binding("x", "stop", "Stop", id="run.stop"),
-        Binding("r", "resume", "Resume", id="run.resume"),
-        Binding("e", "export", "Export", id="run.export"),
-        Binding("t", "template", "Template", id="run.template", show=False),
         Binding("o", "overlay", "Lay another run's mean under this one's", id="run.overlay", show=False),
-        Binding("k", "checkpoint", "Checkpoint now", id="run.checkpoint", show=False),
-        Binding("K", "kill", "Kill", id="run.kill", show=False),
         Binding("tab", "tab(1)", "Next tab", id="run.tab.next", key_display="tab", show=False),
         Binding("shift+tab", "tab(-1)", "Tab before", id="run.tab.before", show=False),
     ]
 
+    forgiving: ClassVar[bool] = not faults.debugging()
+    """Whether a view that fails gives way to the plain one; tests want to hear of it."""
+
     def __init__(self, folder: RunFolder) -> None:
-        super().__init__()
-        self.folder = folder
+        super().__init__(folder)
         self.follower = Follower(folder)
         self.frozen_at: int | None = None
         """The state's version when the view was frozen."""
-        self.status = Status()
         self._documents: Documents | None = None
         self._view: RunView | None = None
         self._strip: StripFacts | None = None
         self._plots, self._tables = Pace(PLOTS_EVERY), Pace(TABLES_EVERY)
         self._dirty = True
+        self._gone = False
         self._taken = -1
         self._noted = self._logged = 0
         self._overlaid = -1
@@ -137,6 +131,9 @@ class RunScreen(WorkScreen):
             self._settled.clear()
         self._wake.set()
 
+    def look_again(self) -> None:
+        self._touch()
+
     async def settle(self) -> None:
         """Return once all that stands in the folder has been read and drawn."""
         self._touch()
@@ -162,15 +159,16 @@ class RunScreen(WorkScreen):
         self._touch()
 
     async def _show(self, reading: Reading) -> None:
-        changed = reading.status.state != self.status.state
-        self.status = reading.status
+        changed = reading.gone != self._gone or (not reading.gone and reading.status.state != self.status.state)
+        self._gone = reading.gone
+        if not reading.gone or not self.status.kind:
+            self.status = reading.status
         if self._view is None:
-            self._view = view_for(self.status.kind)()
-            self._view.folder = self.folder
-            await self.query_one("#live", TabPane).mount(self._view)
-            self._view.focus()
-        if changed or self._documents is None:
+            self._view = await self._mounted(view_for(self.status.kind)())
+        if (changed and not self._gone) or self._documents is None:
             self._documents = await asyncio.to_thread(self.follower.documents)
+            self.workbench.endings.expect([self.folder])
+        if changed:
             self.refresh_bindings()
         if not self.is_current:
             return
@@ -178,17 +176,41 @@ class RunScreen(WorkScreen):
         now, backlog = time.monotonic(), backlog_of(self.app._driver)
         plots, tables = (pace.due(now, backlog=backlog) or force for pace in (self._plots, self._tables))
         state = self.follower.state
-        if (plots or tables) and self.frozen_at is None and (force or state.version != self._taken):
-            self._taken = state.version
-            self._view.take(state, waiting_for(state, self.status))
-            await self._view.draw_plots()
-            await self._show_texts()
-        elif force:
-            await self._view.draw_plots()
+        try:
+            if (plots or tables) and self.frozen_at is None and (force or state.version != self._taken):
+                self._taken = state.version
+                self._view.take(state, waiting_for(state, self.status))
+                await self._view.draw_plots()
+                await self._show_texts()
+            elif force:
+                await self._view.draw_plots()
+            if tables or force:
+                self._view.draw_tables()
+        except NoMatches:
+            raise
+        except Exception as fault:  # a damaged result, or one from a newer version, must not take the app down
+            await self._show_plainly(fault)
         if tables or force:
-            self._view.draw_tables()
             self._show_log()
             self._show_strip(gone=reading.gone)
+
+    async def _show_plainly(self, fault: Exception) -> None:
+        """Put the view of all numbers in the place of one that cannot draw this run."""
+        if not self.forgiving or isinstance(self._view, GenericView) or self._view is None:
+            raise fault
+        said = f"{type(fault).__name__}: {fault}; details: {faults.record(fault)}"
+        self.notify(clean(said, limit=300), title="This run cannot be drawn as its kind is", severity="error", markup=False, timeout=10)
+        await self._view.remove()
+        self._view = await self._mounted(GenericView())
+        self._taken = -1
+        self._touch()
+
+    async def _mounted(self, view: RunView) -> RunView:
+        view.folder = self.folder
+        await self.query_one("#live", TabPane).mount(view)
+        if self.query_one(TabbedContent).active == "live":
+            view.focus()
+        return view
 
     def _show_strip(self, *, gone: bool) -> None:
         state = self.follower.state
@@ -242,8 +264,19 @@ class RunScreen(WorkScreen):
 
     # -- keys
 
+    def copied(self) -> str:
+        """The number or row under the cursor, else the tab's text, else the run's folder."""
+        focused = self.focused
+        if isinstance(focused, (Heatmap, ListTable)):
+            return focused.copied()
+        documents = self._documents
+        texts = {"manifest": documents.manifest, "result": documents.report} if documents is not None else {}
+        return texts.get(self.query_one(TabbedContent).active) or str(self.folder.path)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only keys that do something to the run as it stands are offered."""
+        if self._gone and action in {"pause", "stop", "kill", "checkpoint", "resume", "export", "template"}:
+            return False
         if action in {"pause", "stop", "kill", "checkpoint"}:
             return self.status.state in ACTIVE
         if action == "resume":
@@ -255,40 +288,6 @@ class RunScreen(WorkScreen):
     def action_freeze(self) -> None:
         self.frozen_at = self.follower.state.version if self.frozen_at is None else None
         self._touch()
-
-    def action_pause(self) -> None:
-        self.send("resume" if self.status.state == "paused" else "pause")
-
-    def action_checkpoint(self) -> None:
-        self.send("checkpoint")
-        self.notify("The run writes a checkpoint after its step.", markup=False)
-
-    def action_stop(self) -> None:
-        self._ask("stop", "It writes a checkpoint and ends; r goes on from there.")
-
-    def action_kill(self) -> None:
-        self._ask("kill", "Its worker ends at once; what came after the last checkpoint is lost.")
-
-    def _ask(self, command: Command, consequence: str) -> None:
-        run = clean(f"{self.status.kind} {self.status.name}, {self.status.state}", limit=70)
-        question = ConfirmScreen(f"{command.capitalize()} this run?", (run, consequence), command)
-        self.app.push_screen(question, partial(self._answered, command))
-
-    def _answered(self, command: Command, yes: bool | None) -> None:
-        if yes:
-            self.send(command)
-
-    def action_resume(self) -> None:
-        self.do(partial(session.resume, self.folder), lambda _: self.notify("The run goes on.", markup=False))
-
-    def action_export(self) -> None:
-        self.do(partial(session.export, self.folder), self._exported)
-
-    def _exported(self, paths: list[Path]) -> None:
-        self.notify("\n".join(map(host.short_path, paths)), title="Exported", markup=False)
-
-    def action_template(self) -> None:
-        self.workbench.new_run(template=self.folder)
 
     def action_overlay(self) -> None:
         """Lay the next other sampling run's mean trace under the plot; after the last one, none."""
@@ -308,17 +307,3 @@ class RunScreen(WorkScreen):
     def _overlay_read(self, view: SamplingView, name: str, points: list[tuple[float, float]]) -> None:
         view.overlay = (name, points)
         self._touch()
-
-    def send(self, command: Command) -> None:
-        self.do(partial(session.send, self.folder, command))
-
-    @work(thread=True, group="action")
-    def do(self, action: Callable[[], Any], then: Callable[[Any], None] = lambda result: None) -> None:
-        """Do something to the run in a thread; then say so, or say what was wrong."""
-        try:
-            result = action()
-        except UserError as error:
-            self.app.call_from_thread(self.workbench.complain, error)
-        else:
-            self.app.call_from_thread(then, result)
-        self.app.call_from_thread(self._touch)

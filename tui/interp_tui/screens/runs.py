@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -22,7 +21,6 @@ from interp_tui.sanitise import clean
 from interp_tui.session import Run
 from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.list_table import ListTable
-from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
 
 from .base import WorkScreen
@@ -107,6 +105,7 @@ class RunsScreen(WorkScreen):
         first = self.runs is None
         self.runs = {run.key: run for run in runs}
         self.workbench.listed = runs
+        self.workbench.endings.expect(run.folder for run in runs if run.active)
         self.show_rows()
         if first:
             active = next((run for run in runs if run.active), None)
@@ -213,6 +212,9 @@ class RunsScreen(WorkScreen):
 
     # -- actions
 
+    def copied(self) -> str:
+        return str(self.current.folder.path) if self.current is not None else ""
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that do nothing to the current run are greyed rather than gone, so that the footer stands still."""
         if action not in ON_A_RUN:
@@ -286,16 +288,5 @@ class RunsScreen(WorkScreen):
         if yes:
             self.do(partial(session.delete, run.folder), lambda _: self.notify(clean(run.status.name), title="Deleted", markup=False))
 
-    def do(self, action: Callable[[], Any], then: Callable[[Any], None] = lambda result: None) -> None:
-        """Do something to a run in a thread; then say so, or say what was wrong, and list again."""
-        self._do(action, then)
-
-    @work(thread=True, group="action")
-    def _do(self, action: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        try:
-            result = action()
-        except UserError as error:
-            self.tell(self.workbench.complain, error)
-        else:
-            self.tell(then, result)
-        self.tell(self.list_runs)
+    def look_again(self) -> None:
+        self.list_runs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -21,6 +22,8 @@ from textual.widgets import Input
 Path = tuple[str, ...]
 LABEL = 22
 BOX = 18
+AT_ONCE = 5
+"""Lines made before keys are looked at again: one costs about 4 ms."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,10 @@ class Form(VerticalScroll, can_focus=False):
         open_before = {title.section.title for title in self.query(SectionTitle) if title.section.folded and title.open}
         async with self.batch():
             await self.remove_children()
-            await self.mount_all(_widgets(sections))
+            made = _widgets(sections)
+            for start in range(0, len(made), AT_ONCE):
+                await self.mount_all(made[start : start + AT_ONCE])
+                await asyncio.sleep(0)
         for title in self.query(SectionTitle):
             if title.section.title in open_before and title.section.folded:
                 await title.action_fold()

@@ -127,6 +127,13 @@ class Heatmap(Widget, can_focus=True):
         values = self.grid.values
         return values[row][column] if row < len(values) and column < len(values[row]) else None
 
+    def copied(self) -> str:
+        """The cell under the cursor: its row, its column and its whole number."""
+        if self.row >= len(self.grid.rows) or self.column >= len(self.grid.columns):
+            return ""
+        value = self.value
+        return f"{self.grid.rows[self.row]}\t{self.grid.columns[self.column]}\t{'' if value is None else repr(value)}"
+
     # -- places
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from textwrap import wrap
 
 from textual.content import Content
@@ -36,6 +37,14 @@ class KindList(OptionList):
     def go_to(self, name: str) -> None:
         """Put the cursor on a kind."""
         self.highlighted = self.get_option_index(name)
+
+    def action_page_up(self) -> None:
+        with suppress(KeyError):  # Textual looks up lines that it makes when the list is drawn
+            super().action_page_up()  # type: ignore[no-untyped-call]
+
+    def action_page_down(self) -> None:
+        with suppress(KeyError):
+            super().action_page_down()  # type: ignore[no-untyped-call]
 
     def on_resize(self) -> None:
         highlighted = self.highlighted

@@ -21,6 +21,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from .legible import legible
+
 GAP = 2
 
 
@@ -158,6 +160,10 @@ class ListTable(ScrollView, can_focus=True):
         """The key of the row under the cursor."""
         return self.rows[self.cursor].key if self.rows else None
 
+    def copied(self) -> str:
+        """The row under the cursor, its cells between tabs."""
+        return "\t".join(cell.text.strip() for cell in self.rows[self.cursor].cells).strip() if self.rows else ""
+
     def set_rows(self, rows: list[Row]) -> None:
         """Show these rows. The cursor stays on the row it was on, and on the screen line it was on; only changed lines are drawn."""
         old, key, line = self.rows, self.key, self.cursor - round(self.scroll_y)
@@ -266,7 +272,7 @@ class ListTable(ScrollView, can_focus=True):
             if not room:
                 continue
             text = _fit(cell.text, room, right=column.right)
-            segments.append(Segment(text, style + Style(color=self._colour(cell.colour).rich_color)))
+            segments.append(Segment(text, style + Style(color=legible(self._colour(cell.colour), style).rich_color)))
             segments.append(Segment(" " * GAP, style))
         return Strip(segments).adjust_cell_length(width, style)
 
