@@ -102,9 +102,9 @@ class CircuitFinder:
     ) -> Circuit:
         """The circuit by which the model tells clean from corrupt prompts.
 
-        Without answers, they are the model's own likeliest tokens after the clean and after the corrupt prompts; of an answer that is
-        several tokens, long_answers = 'first' takes the first. Where a norm stands between a model's heads and its residual stream, the
-        circuit is one of nodes.
+        Without answers, they are the model's own likeliest tokens after the clean and after the corrupt prompts, or, where these are the
+        same, the two whose probability differs most between the prompts. Of an answer that is several tokens, long_answers = 'first' takes
+        the first. Where a norm stands between a model's heads and its residual stream, the circuit is one of nodes.
         """
         for name, given in (("answers", answers), ("counterfactuals", counterfactuals)):
             if given is not None and (isinstance(given, str) or len(given) != len(clean_inputs)):
@@ -160,26 +160,37 @@ class CircuitFinder:
         counterfactuals: Sequence[str] | None,
         long_answers: Literal["error", "first"],
     ) -> Example:
-        from ..data.prompts import need_tokenizer, read_pair, texts_of
-
-        tokenizer = need_tokenizer(self.tokenizer, "this model")
-        own = [texts_of(tokenizer, [self._likeliest(tokenizer(text).input_ids)])[0] for text in (clean[index], corrupt[index])]
-        record = {
-            "clean": clean[index],
-            "corrupt": corrupt[index],
-            "answer": answers[index] if answers else own[0],
-            "counterfactual": counterfactuals[index] if counterfactuals else own[1],
-        }
-        pair = read_pair(
-            tokenizer, record, context=self.anatomy.context, name=f"pair {index + 1}: ", when_long=long_answers, as_whole=False
-        )
+        from ..data.prompts import aligned, answer_ids, need_tokenizer
         from ..sites.answers import Answer
 
-        return Example(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual))
+        tokenizer = need_tokenizer(self.tokenizer, "this model")
+        name = f"pair {index + 1}: "
+        ids = aligned(tokenizer, clean[index], corrupt[index], context=self.anatomy.context, name=name)
+        own = self._told_apart(*ids) if answers is None or counterfactuals is None else ()
 
-    def _likeliest(self, ids: Sequence[int]) -> int:
+        def tokens(given: Sequence[str] | None, side: int, said: str, prompt: str) -> tuple[int, ...]:
+            if given is None:
+                return (own[side],)
+            return answer_ids(tokenizer, prompt, given[index], name=name + said, when_long=long_answers, as_whole=False)
+
+        right = tokens(answers, 0, "answer", clean[index])
+        wrong = tokens(counterfactuals, 1, "counterfactual", corrupt[index])
+        if same := sorted(set(right) & set(wrong)):
+            said = f"{name}answer and counterfactual share the token {tokenizer.decode(same)!r}"
+            raise UserError(said, "their difference would be 0 whatever the model does")
+        return Example(*ids, Answer(right, wrong))
+
+    @torch.no_grad()
+    def _told_apart(self, clean: Sequence[int], corrupt: Sequence[int]) -> tuple[int, int]:
+        """The likeliest token after each prompt; where that is one and the same, those whose probability differs most either way."""
         from ..sites.fork import record
 
         device = next(self.anatomy.embed.parameters()).device
-        with torch.no_grad():
-            return int(record(self.anatomy, torch.tensor([list(ids)], device=device)).logits([len(ids) - 1])[0].argmax())
+        ends = [
+            record(self.anatomy, torch.tensor([list(ids)], device=device)).logits([len(ids) - 1])[0].float() for ids in (clean, corrupt)
+        ]
+        likeliest = [int(end.argmax()) for end in ends]
+        if likeliest[0] == likeliest[1]:
+            gain = ends[0].softmax(-1) - ends[1].softmax(-1)
+            likeliest = [int(gain.argmax()), int(gain.argmin())]
+        return likeliest[0], likeliest[1]

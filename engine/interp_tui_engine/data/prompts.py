@@ -136,12 +136,7 @@ def read_pair(
     Raises UserError for prompts that do not align (showing both tokenisations), are the same, or lack an answer.
     """
     clean, corrupt = str(record["clean"]), str(record["corrupt"])
-    left = encode(tokenizer, clean, context=context, name=f"{name}clean")
-    right = encode(tokenizer, corrupt, context=context, name=f"{name}corrupt")
-    if len(left) != len(right):
-        raise _misaligned(tokenizer, left, right, name)
-    if left == right:
-        raise UserError(f"{name}clean and corrupt are the same {len(left)} tokens", "change what the answer depends on in one of them")
+    left, right = aligned(tokenizer, clean, corrupt, context=context, name=name)
     answer = answer_ids(tokenizer, clean, record["answer"], name=f"{name}answer", when_long=when_long, as_whole=as_whole)
     wrong: tuple[int, ...] = ()
     if record.get("counterfactual"):
@@ -152,7 +147,20 @@ def read_pair(
     if set(answer) & set(wrong) and when_long != "sequence":
         same = texts_of(tokenizer, sorted(set(answer) & set(wrong)))[0]
         raise UserError(f"{name}answer and counterfactual share the token {same!r}", "their difference would be 0 whatever the model does")
-    return Pair(tuple(left), tuple(right), answer, wrong, when_long == "sequence")
+    return Pair(left, right, answer, wrong, when_long == "sequence")
+
+
+def aligned(
+    tokenizer: PreTrainedTokenizerBase, clean: str, corrupt: str, *, context: int | None, name: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The token ids of two prompts. Raises UserError where they are not as many, showing both tokenisations, or the same."""
+    left = encode(tokenizer, clean, context=context, name=f"{name}clean")
+    right = encode(tokenizer, corrupt, context=context, name=f"{name}corrupt")
+    if len(left) != len(right):
+        raise _misaligned(tokenizer, left, right, name)
+    if left == right:
+        raise UserError(f"{name}clean and corrupt are the same {len(left)} tokens", "change what the answer depends on in one of them")
+    return tuple(left), tuple(right)
 
 
 def _misaligned(tokenizer: PreTrainedTokenizerBase, left: list[int], right: list[int], name: str) -> UserError:

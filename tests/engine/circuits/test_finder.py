@@ -171,6 +171,21 @@ def test_the_finder_speaks_of_heads_and_refuses_what_has_no_circuit():
         CircuitFinder(model, method="eap_ig").find_circuit(["The capital of France is"], ["The capital of Japan is"], target_metric="rank")
 
 
+def test_without_answers_prompts_that_go_on_alike_are_told_apart_by_what_changes_most():
+    model = engine.load_model("builtin:tiny", device="cpu")
+    finder = CircuitFinder(model, threshold=0.3)
+    clean, corrupt = (tuple(model.tokenizer(text).input_ids) for text in ("The capital of France", "The capital of Japan"))
+    with torch.no_grad():
+        ends = [model.module(torch.tensor([ids])).logits[0, -1] for ids in (clean, corrupt)]
+    assert ends[0].argmax() == ends[1].argmax()
+    gain = ends[0].softmax(-1) - ends[1].softmax(-1)
+    assert finder._told_apart(clean, corrupt) == (int(gain.argmax()), int(gain.argmin()))
+    circuit = finder.find_circuit(["The capital of France"], ["The capital of Japan"], with_edges=False)
+    assert circuit.clean_metric > circuit.empty_metric
+    with pytest.raises(UserError, match="give one for each clean input"):
+        finder.find_circuit(["The capital of France"], ["The capital of Japan"], answers=[" Paris", " Rome"])
+
+
 @pytest.mark.parametrize(
     "settings, said",
     [({"method": "acd"}, "did you mean 'acdc'"), ({"ablation": "mad"}, "interchange, mean, zero"), ({"threshold": 2}, "between 0 and 1")],

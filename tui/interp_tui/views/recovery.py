@@ -81,9 +81,7 @@ class RecoveryView(GridView):
             self.placed, self.token = True, shown.first
             self._go(0, shown.first)
         rows, columns, places = self._places(shown)
-        heatmap.corner = "head" if self.opened is not None else "layer"
-        values = [[self.found.value(self.pair, place) for place in row] for row in places]
-        heatmap.show(Grid(rows, columns, values, Scale(-1.0, 1.0), least=3, decimals=2))
+        self._show(rows, columns, places)
 
     # -- what is shown
 
@@ -163,7 +161,7 @@ class RecoveryView(GridView):
         facts = [Fact("cursor", f"{named} · {shown.tokens[position]}", "accent")]
         if value is None:
             return [*facts, Fact("recovery", "not patched yet" if self.done < 1 else "not patched", "muted")]
-        facts.append(Fact("recovery", f"{value:.3f}", "good" if value > 0.5 else "bad" if value < -0.1 else "", loud=True))
+        facts.append(Fact("recovery", f"{value:z.3f}", "good" if value > 0.5 else "bad" if value < -0.1 else "", loud=True))
         if ((patched := shown.patched(value)) is not None and self.pair is not None) or self.found.expected <= 1:
             facts.append(Fact(f"patched {shown.metric}", number(patched, 4)))
             facts.append(Fact("corrupt to clean", strip(value, STRIP, ascii=self.app.has_class("-ascii")), "accent", roomy=True))
@@ -183,7 +181,7 @@ class RecoveryView(GridView):
             if (value := self.found.value(self.pair, place)) is not None
         ]
         value, name = max(found, default=(0.0, ""))
-        return f"{name}  {value:.3f}" if name else ""
+        return f"{name}  {value:z.3f}" if name else ""
 
     # -- keys
 
@@ -229,12 +227,15 @@ class RecoveryView(GridView):
         """Draw the other grid, then put the cursor where it was in this one."""
         shown = self._shown
         if shown is not None:
-            rows, columns, places = self._places(shown)
-            values = [[self.found.value(self.pair, place) for place in line] for line in places]
-            heatmap = self.query_one(Heatmap)
-            heatmap.show(Grid(rows, columns, values, Scale(-1.0, 1.0), least=3, decimals=2))
-            heatmap.move_to(row, column)
+            self._show(*self._places(shown))
+            self.query_one(Heatmap).move_to(row, column)
         self.post_message(self.LookChanged())
+
+    def _show(self, rows: list[str], columns: list[str], places: list[list[tuple[int, int, int, int]]]) -> None:
+        heatmap = self.query_one(Heatmap)
+        heatmap.corner = "head" if self.opened is not None else "layer"
+        values = [[self.found.value(self.pair, place) for place in row] for row in places]
+        heatmap.show(Grid(rows, columns, values, Scale(-1.0, 1.0), least=3, decimals=2))
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
