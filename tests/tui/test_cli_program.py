@@ -34,6 +34,9 @@ HEAVY = ("torch", "transformers", "textual", "zarr", "xarray", "datasets", "skle
         (["--batch", "m.toml", "--json"], ["--batch", "m.toml", "--json"]),
         (["--json", "--batch=m.toml"], ["--json", "--batch=m.toml"]),
         (["show", "list"], ["show", "list"]),
+        (["help"], ["--help"]),
+        (["help", "show"], ["show", "--help"]),
+        (["version"], ["--version"]),
     ],
 )
 def test_routing(typed: list[str], routed: list[str]) -> None:
@@ -49,6 +52,10 @@ def test_an_existing_folder_of_any_name_is_a_run(tmp_path: Path) -> None:
 def test_a_typo_offers_the_nearest_command(cli: Cli, typed: str, meant: str) -> None:
     answer = cli(typed)
     assert answer.code == 2 and f"Did you mean '{meant}'?" in answer.err
+
+
+def test_run_is_no_command_and_says_what_is(cli: Cli) -> None:
+    assert "interp-tui --batch llc.toml runs a manifest" in cli("run", "llc.toml").err
 
 
 def test_a_manifest_in_the_place_of_a_run(cli: Cli) -> None:
