@@ -22,6 +22,9 @@ class KeyLine(Footer):
 
     def compose(self) -> ComposeResult:
         keys = [child for child in super().compose() if isinstance(child, FooterKey)]
+        if self.app.has_class("-ascii"):
+            for key in keys:
+                key.key_display = key.key_display.replace("⏎", "enter")
         palette = [key for key in keys if key.has_class("-command-palette")]
         for key in palette:
             key.description = key.description.capitalize()
