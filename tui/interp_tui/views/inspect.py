@@ -31,13 +31,15 @@ from .inspect_card import card_text
 COLUMNS = (
     Column("rank", 5, right=True),
     Column("feature", 12, grow=2, most=34),
-    Column("label", 8, grow=4, most=60, drop=2),
-    Column("AUROC held out", 14, right=True),
+    Column("label", 12, grow=6, most=60, drop=2),
+    Column("AUROC", 11, right=True),
     Column("q", 7, right=True),
     Column("effect (95 %)", 22, right=True, drop=1),
     Column("side", 6, right=True, drop=4),
     Column("stable", 6, right=True, drop=3),
 )
+CAUSAL = ("effect (95 %)", "side")
+"""Columns that are left out where nothing was changed: all their cells would be dashes."""
 EXAMPLES = "auroc > .8 & layer = 2, clear, label ~ city"
 
 
@@ -61,8 +63,8 @@ class InspectView(RunView):
     InspectView #features { height: 1fr; min-height: 5; width: 100%; }
     InspectView #card { height: 9; width: 100%; text-wrap: nowrap; text-overflow: ellipsis; border-top: solid $rule; }
     InspectView.-wide #body { layout: horizontal; }
-    InspectView.-wide #features { width: 3fr; height: 100%; }
-    InspectView.-wide #card { width: 2fr; height: 100%; border-top: none; border-left: solid $rule; padding: 0 0 0 1; }
+    InspectView.-wide #features { width: 5fr; height: 100%; }
+    InspectView.-wide #card { width: 3fr; height: 100%; border-top: none; border-left: solid $rule; padding: 0 0 0 1; }
     .-ascii InspectView #card { border-top: ascii $rule; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -131,7 +133,9 @@ class InspectView(RunView):
         line.say("" if rows else "no feature")
         self._shown = (self.filter, self.sort)
         names = features.columns["feature_id"]
-        table.set_long([names[index] for index in rows], lambda place: feature_row(features.row(rows[place])))
+        causal = any(value is not None for value in features.columns.get("effect", ()))
+        table.columns = tuple(column for column in COLUMNS if causal or column.title not in CAUSAL)
+        table.set_long([names[index] for index in rows], lambda place: feature_row(features.row(rows[place]), causal=causal))
 
     def _show_card(self) -> None:
         card, key = self.query_one("#card", Static), self.query_one(ListTable).key
@@ -208,8 +212,8 @@ def facts(state: RunState) -> list[Fact]:
     return facts
 
 
-def feature_row(row: Mapping[str, Any]) -> Row:
-    """One feature as a line of the table; a value that is not known is a dash."""
+def feature_row(row: Mapping[str, Any], *, causal: bool = True) -> Row:
+    """One feature as a line of the table; a value that is not known is a dash. Without `causal` nothing is said of effects."""
     area, low, high = (finite(row.get(name)) for name in ("auroc", "auroc_low", "auroc_high"))
     half = (high - low) / 2 if low is not None and high is not None else None
     strength = "—" if area is None else f"{area:.3f}" + (f" ±{half:.3f}".replace("±0.", "±.") if half is not None else "")
@@ -220,6 +224,8 @@ def feature_row(row: Mapping[str, Any]) -> Row:
     clear = row.get("clear") is True
     tier = row.get("tier")
     name = str(row.get("feature_id", ""))
+    side = Cell("—" if row.get("side_effect") is None else f"{row['side_effect']:.2f}", "muted")
+    colour = "good" if clear else "foreground" if effect is not None else "muted"
     return Row(
         name,
         (
@@ -228,8 +234,7 @@ def feature_row(row: Mapping[str, Any]) -> Row:
             Cell(clean(str(row.get("label") or ""), limit=80)),
             Cell(strength, "foreground" if tier else "muted"),
             Cell(small(finite(row.get("q"))), "muted"),
-            Cell(f"{said} {'◆' if clear else ' '}", "good" if clear else "foreground" if effect is not None else "muted"),
-            Cell("—" if row.get("side_effect") is None else f"{row['side_effect']:.2f}", "muted"),
+            *((Cell(f"{said} {'◆' if clear else ' '}", colour), side) if causal else ()),
             Cell("—" if row.get("stability") is None else f"{row['stability']:.2f}", "muted"),
         ),
     )
