@@ -123,7 +123,7 @@ NODES = [
 EDGES = [
     {"source": "m:a", "target": "criterion", "type": "causal_effect", "weight": 6.1, "confidence_interval": {"low": 5.6, "high": 6.6}},
     {"source": "m:b", "target": "m:a", "type": "coactivation", "weight": 0.81},
-    {"source": "m:c", "target": "m:a", "type": "attribution", "weight": -0.44, "exact": -0.39},
+    {"source": "m:c", "target": "m:a", "type": "attribution", "weight": -0.39, "exact": -0.39, "attribution": -0.44},
 ]
 for _case in NODES:
     _case["edges"] = [edge for edge in EDGES if _case["node"]["id"] in (edge["source"], edge["target"])]  # type: ignore[index]

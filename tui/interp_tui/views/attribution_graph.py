@@ -118,8 +118,9 @@ def node_label(case: Case, edge: Case | None, colours: Mapping[str, str]) -> Tex
         ends = [finite(interval.get(key)) for key in ("low", "high")] if isinstance(interval, Mapping) else []
         if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
             text.append(f" [{ends[0]:.2f}, {ends[1]:.2f}]", muted)
-        exact = finite(edge.get("exact"))
-        text.append(f" exact {exact:+.2f}" if exact is not None else "", muted)
+        exact, estimate = finite(edge.get("exact")), finite(edge.get("attribution"))
+        if edge.get("type") == "attribution":  # the weight is what was measured, where it was
+            text.append(" estimated" if exact is None else " exact" if estimate is None else f" exact, estimated {estimate:+.2f}", muted)
         inward = edge.get("type") == "attribution" and edge.get("source") == node.get("id")
         text.append(f"  {'moves it' if causal else 'brings it about' if inward else sign}  ", muted)
     text.append(clean(str(node.get("feature_id") or node.get("id") or "—"), limit=50))
