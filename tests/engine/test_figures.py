@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interp_tui_engine.figures.bars import Bar, bars_svg
 from interp_tui_engine.figures.lines import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curve, Level, lines_svg, ticks
 
 
@@ -39,3 +40,13 @@ def test_ticks_are_few_round_and_inside(low: float, span: float) -> None:
     assert 1 <= len(found) <= 7
     slack = 1e-6 * max(1.0, abs(low), span)
     assert all(low - slack <= tick <= low + span + slack for tick in found)
+
+
+def test_bars_begin_at_zero_and_estimates_stand_on_the_same_axis() -> None:
+    svg = bars_svg("<t>", "share", [Bar("L0H1", 0.5, -0.5), Bar("a & b", -0.5)])
+    ElementTree.fromstring(svg)
+    (right, left) = re.findall(r'<rect x="([\d.]+)" y="\d+" width="([\d.]+)"', svg)
+    assert float(left[0]) + float(left[1]) == pytest.approx(float(right[0]), abs=0.11)
+    assert float(re.findall(r'<circle cx="([\d.]+)"', svg)[0]) == float(left[0])
+    assert "rings" in svg and "rings" not in bars_svg("t", "share", [Bar("x", 1.0)])
+    ElementTree.fromstring(bars_svg("none", "share", []))

@@ -11,8 +11,9 @@ import numpy as np
 
 from ..catalog import Result
 from ..events import Event, Metrics, Phase
+from ..figures.bars import Bar, bars_svg
 from . import _pairs
-from ._steps import Numbers, Steps, digests, write_arrays
+from ._steps import Numbers, Steps, digests, write_arrays, write_figure
 from .context import Context
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 STORE = "effects.zarr"
+DRAWN = 40
+"""Parts in the figure, strongest first."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ def finished(context: Context, found: Ready, rows: list[dict[str, Any]], extra: 
     yield from write_arrays(context.folder.path, STORE, arrays, {"parts": [row["name"] for row in rows]})
     top = sorted(rows, key=lambda row: -abs(row["effect"]))
     behaviour, kind = found.behaviour, context.manifest.kind
+    bars = [Bar(row["name"], row["effect"], row.get("guess")) for row in top[:DRAWN]]
+    said = f"{kind.replace('_', ' ')}: the strongest {len(bars)} of {len(rows)}" if len(rows) > DRAWN else kind.replace("_", " ")
+    yield write_figure(context.folder.path, "effects", bars_svg(said, "share of the behaviour", bars), "effect of each part")
     values = {
         "effects": {row["name"]: row["effect"] for row in rows},
         "top": top[:20],
@@ -90,7 +96,7 @@ def finished(context: Context, found: Ready, rows: list[dict[str, Any]], extra: 
     headline = {"top": top[0]["name"], "effect": top[0]["effect"], **{k: v for k, v in extra.items() if k == "correlation"}}
     guessed = "guess" in rows[0]
     lines = [f"# {kind.replace('_', ' ')}", "", *(f"{key}: {value}" for key, value in extra.items() if isinstance(value, (str, float))), ""]
-    lines += ["Effects are shares of what goes when every head and MLP is ablated.", ""]
+    lines += ["Effects are shares of what goes when every head and MLP is ablated.", "", "![effects](figures/effects.svg)", ""]
     lines += ["| part | effect |" + (" estimate |" if guessed else ""), "|---|---:|" + ("---:|" if guessed else "")]
     lines += [f"| {row['name']} | {row['effect']:+.3f} |" + (f" {row['guess']:+.3f} |" if guessed else "") for row in top]
     return Result(values, headline, "\n".join([*lines, ""]), digests(STORE, arrays))

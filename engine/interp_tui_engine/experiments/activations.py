@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,11 +15,12 @@ from .. import atomic
 from ..catalog import Estimate, Group, Result
 from ..errors import Problem, UserError
 from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
+from ..figures.bars import Bar, bars_svg
 from ..manifest import Manifest
 from ..sites.site import HEADED, Site, parse
 from ..specs import Table
 from . import _cost, _pairs
-from ._steps import Numbers, heed
+from ._steps import Numbers, heed, write_figure
 from .context import Context
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ EXAMPLE: dict[str, Any] = {
     "params": {"sites": ["L2.resid_post", "L1.mlp_out"]},
 }
 STORE = "activations.zarr"
+RMS = "rms"
+"""Under which name a batch's sizes stand beside its hashes."""
+DRAWN = 60
+"""Sites in the figure."""
 TOLD = 20_000
 """Numbers of single tokens that events tell of; the store holds all."""
 
@@ -150,13 +156,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
         if model.tokenizer is not None:
             texts: Any = group["text"]
             texts[start : start + len(batch)] = np.array(model.tokenizer.batch_decode(batch.tolist()), dtype=object)
-        done.append(hashes)
+        rms = {str(site): float(seen[site].float().pow(2).mean().sqrt()) for site in sites}
+        done.append({**hashes, RMS: json.dumps(rms)})
         atomic.write_json(ledger, done)
         read = min(start + params.batch_size, len(ids))
         rate = (time.monotonic() - began) / (index + 1 - before)
         yield Checkpoint("checkpoint", index + 1)
         yield Progress(read, len(ids), "rows", rate * (len(starts) - index - 1))
-        rms = {str(site): float(seen[site].float().pow(2).mean().sqrt()) for site in sites}
         yield Metrics("rms", index, rms)
         batch_norms = {str(site): _token_norms(site, seen[site]) for site in sites} if start < told else {}
         shown = [
@@ -171,6 +177,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "tokens": int(ids.numel()),
         "seconds": time.monotonic() - started,
     }
+    told_rms = [json.loads(part[RMS]) for part in done]
+    bars = [Bar(name, sum(part[name] for part in told_rms) / len(told_rms)) for name in names][:DRAWN]
+    yield write_figure(context.folder.path, "rms", bars_svg("size of activations", "root mean square", bars), "root mean square by site")
     report = _report(values, manifest.data[params.data].source)
     return Result(values, {"rows": len(ids), "sites": len(sites)}, report, digests)
 
@@ -180,6 +189,8 @@ def _report(values: dict[str, Any], source: str) -> str:
         "# Activations",
         "",
         f"{values['rows']:,} rows of {source}, {values['tokens']:,} tokens, in `{STORE}` beside their `input_ids` and `text`.",
+        "",
+        "![root mean square by site](figures/rms.svg)",
         "",
         "| array | shape | type |",
         "|---|---|---|",

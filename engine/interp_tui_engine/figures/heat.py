@@ -37,7 +37,8 @@ def heatmap_svg(
         parts.append(f'<text x="{left - 8}" y="{top + 13}" text-anchor="end">{escape(name)}</text>')
         for x, value in enumerate(row):
             parts += _cell(left + cell * x, top, cell, value, reach)
-    parts.append(f'<text x="{left}" y="{high - 10}" fill="#555">{escape(unit)}, from {-reach:.3g} to {reach:.3g}</text>')
+    least = -reach if any(v is not None and v < 0 for row in values for v in row) else 0
+    parts.append(f'<text x="{left}" y="{high - 10}" fill="#555">{escape(unit)}, from {least:.3g} to {reach:.3g}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -51,5 +52,10 @@ def _cell(x: int, y: int, width: int, value: float | None, reach: float) -> list
     drawn = [f'{box} fill="#{red:02x}{green:02x}{blue:02x}"/>']
     if width >= NUMBERS_FROM:
         ink = "#fff" if share > 0.6 else "#222"
-        drawn.append(f'<text x="{x + width - 6}" y="{y + 13}" text-anchor="end" font-size="11" fill="{ink}">{value:.3g}</text>')
+        drawn.append(f'<text x="{x + width - 6}" y="{y + 13}" text-anchor="end" font-size="11" fill="{ink}">{_short(value, reach)}</text>')
     return drawn
+
+
+def _short(value: float, reach: float) -> str:
+    """A number that fits into a cell: beside numbers of order one, what is far smaller is told by hundredths."""
+    return f"{value:z.2f}" if 0.1 < reach < 10 else f"{value:.3g}"

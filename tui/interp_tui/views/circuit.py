@@ -173,7 +173,7 @@ class CircuitView(RunView):
     def _lost(self, label: str, effect: float | None) -> list[Fact]:
         if effect is None:
             return [Fact(label, "not measured", "muted")]
-        facts = [Fact(label, f"{effect:+.3f} of the behaviour", "good" if effect > 0 else "bad", loud=True)]
+        facts = [Fact(label, f"{effect:+z.3f} of the behaviour", "good" if effect > 0 else "bad", loud=True)]
         whole, empty = self.metrics
         if whole is not None and empty is not None:
             arrow = "->" if self.app.has_class("-ascii") else "→"
@@ -240,7 +240,7 @@ def _branch(index: int, line: Line, *, ascii: bool) -> Row:
         text = text.replace("├", "|").replace("│", "|").replace("└", "`")
     value = line.edge.effect if line.edge is not None else None
     colour = "good" if (value or 0) > 0 else "bad"
-    said = f"{value:+.3f}" if value is not None else "" if line.edge is None else "—"
+    said = f"{value:+z.3f}" if value is not None else "" if line.edge is None else "—"
     return Row(f"t{index}", (Cell(text, "accent" if line.edge is None else "foreground"), Cell(line.into, "muted"), Cell(said, colour)))
 
 
@@ -250,7 +250,7 @@ def _row(key: str, name: Any, effect: Any, state: str) -> Row:
     axis = on_axis(value, AXIS, limit=1.1, mark=1.0)
     cells = (
         Cell(clean(str(name), limit=40)),
-        Cell(f"{value:+.3f}" if value is not None else "—", colour),
+        Cell(f"{value:+z.3f}" if value is not None else "—", colour),
         Cell(axis, colour),
         Cell(state, "muted"),
     )

@@ -83,7 +83,8 @@ def part_row(batch: Mapping[str, Any]) -> Row:
     """One part as a table row."""
     value, guess = finite(batch.get("effect")), finite(batch.get("guess"))
     name = clean(str(batch.get("part")), limit=40)
-    colour = "good" if (value or 0.0) >= 0 else "bad"
+    rounded = round(value or 0.0, 3)
+    colour = "good" if rounded > 0 else "bad" if rounded < 0 else "muted"
     axis = on_axis(value, AXIS, limit=1.1, mark=1.0)
-    said = [f"{one:+.3f}" if one is not None else "—" for one in (value, guess)]
+    said = [f"{one:+z.3f}" if one is not None else "—" for one in (value, guess)]
     return Row(name, (Cell(name), Cell(said[0], colour), Cell(axis, colour), Cell(said[1] if guess is not None else "", "muted")))
