@@ -18,6 +18,7 @@ from interp_tui_engine.errors import UserError
 from interp_tui_engine.models import builtin_index
 from interp_tui_engine.models.device import available, resolve_device
 from interp_tui_engine.models.load import load_model
+from interp_tui_engine.models.skeleton import load_skeleton
 
 SMOLLM2 = Path(__file__).parents[2] / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 IDS = torch.tensor([[3, 1, 4, 1, 5]])
@@ -254,3 +255,14 @@ def test_smollm2_knows_paris(capfd):
     assert float(logits[paris[0]] - logits[tokyo[0]]) == pytest.approx(9.073, abs=0.05)
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not SMOLLM2.exists(), reason="`make smollm2` fetches it")
+def test_a_gguf_file_s_skeleton_is_the_model_without_its_weights():
+    def parameters(module):
+        return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+
+    skeleton = load_skeleton(str(SMOLLM2), None)
+    assert parameters(skeleton) == parameters(load_model(SMOLLM2, device="cpu").module)
+    assert {parameter.device.type for parameter in skeleton.parameters()} == {"meta"}

@@ -23,24 +23,39 @@ def load(source: str, path: Path, device: torch.device, dtype: torch.dtype) -> L
 
     Raises UserError for a file that is cut short, is no GGUF, or holds a family transformers cannot read, and where the extra is missing.
     """
-    if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
-        raise UserError(f"reading {path.name} needs the package {' and '.join(missing)}", "pip install 'interp-tui[gguf]'")
-    reader = open_complete(path)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
-        with _read_once(reader):
-            module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: transformers cannot read this GGUF ({reason})", "use the safetensors of the same model") from None
+    with _reading(path):
+        module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     # The weights are plain tensors by now; left in place, these make transformers refuse to move or save the model.
     setattr(module, "hf_quantizer", None)  # noqa: B010 - nn.Module declares every attribute a Tensor or a Module
     setattr(module, "is_quantized", False)  # noqa: B010
     if hasattr(module.config, "quantization_config"):
         del module.config.quantization_config
     return finish(module, tokenizer, source=source, revision=None, device=device, dtype=dtype, weights_hash=files_hash([path]))
+
+
+def read_config(path: Path) -> Any:
+    """The configuration that a GGUF file's header makes, without its weights. Raises UserError as `load` does."""
+    from transformers import AutoConfig
+
+    with _reading(path):
+        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Opens the file for what transformers reads within; its complaints become a UserError."""
+    if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
+        raise UserError(f"reading {path.name} needs the package {' and '.join(missing)}", "pip install 'interp-tui[gguf]'")
+    reader = open_complete(path)
+    try:
+        with _read_once(reader):
+            yield
+    except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: transformers cannot read this GGUF ({reason})", "use the safetensors of the same model") from None
 
 
 @contextmanager

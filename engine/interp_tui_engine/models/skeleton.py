@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from interp_tui_engine.models import builtin_index
+from interp_tui_engine.models import builtin_index, gguf
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.quiet import quiet
 
@@ -17,13 +17,14 @@ def load_skeleton(source: str, revision: str | None) -> nn.Module:
 
     Raises UserError for whatever `load_model` could not load either.
     """
-    folder = _folder(source, revision)
-    if folder is None:
+    folder, file = _folder(source, revision), Path(source).expanduser()
+    from_header = revision is None and file.suffix == ".gguf" and file.is_file()
+    if folder is None and not from_header:
         return load_model(source, revision=revision, device="cpu").module
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with quiet(), torch.device("meta"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True) if folder is not None else gguf.read_config(file)
         module: nn.Module = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     return module
 
