@@ -16,9 +16,12 @@ from .weights import Weights
 LOWEST, HIGHEST, BINS = -6.0, 0.0, 24
 """The firing-rate histogram: decades of log10 of the rate, and how many bins they are cut into."""
 
+ROUNDING = 1e-12
+"""Share of Σ‖x‖² below which a variance is what float64 sums leave of nothing."""
+
 
 class Quality(NamedTuple):
-    """FVU = Σ‖x − x̂‖² / Σ‖x − x̄‖² (1 is no better than the mean), the mean number of active latents, and the tokens of each latent."""
+    """FVU = Σ‖x − x̂‖² / Σ‖x − x̄‖² (1 is no better than the mean, NaN without variance), mean number of active latents, tokens of each."""
 
     fvu: float
     l0: float
@@ -36,12 +39,13 @@ def evaluate(architecture: Architecture, weights: Weights, batches: Iterable[Flo
     for x_BD in batches:
         codes = architecture.encode(weights, x_BD)
         error += float((x_BD - reconstruct(weights, codes)).square().sum(dtype=torch.float64))
-        total += float(x_BD.square().sum(dtype=torch.float64))
+        total += float(x_BD.cpu().double().square().sum())  # squares of float32 would round by more than a small variance
         sum_D += x_BD.sum(0, dtype=torch.float64).cpu()
         fired_M += torch.bincount(codes.pattern.latents[codes.values > 0], minlength=weights.latents)
         tokens += x_BD.shape[0]
     variance = total - float(sum_D.square().sum()) / max(1, tokens)
-    return Quality(error / variance if variance > 0 else math.nan, float(fired_M.sum()) / max(1, tokens), fired_M, tokens)
+    varies = variance > ROUNDING * total
+    return Quality(error / variance if varies else math.nan, float(fired_M.sum()) / max(1, tokens), fired_M, tokens)
 
 
 def rate_histogram(fired_M: Float[Tensor, " m"], tokens: int) -> tuple[list[float], list[int], int]:

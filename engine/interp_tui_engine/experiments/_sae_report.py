@@ -77,7 +77,7 @@ def _entry(
         "latents": variant.latents,
         "k": variant.sparsity.k,
         "sae": place,
-        "fvu": quality.fvu,
+        "fvu": quality.fvu if math.isfinite(quality.fvu) else None,  # one activation held out has no variance
         "l0": quality.l0,
         "dead_fraction": float((fired == 0).float().mean()),
         "dead_among_tokens": tokens,

@@ -43,7 +43,10 @@ class Losses(ABC):
 
     @abstractmethod
     def measure(self, reconstruct: Callable[[Tensor], Tensor], *, live: bool) -> Mapping[str, float]:
-        """Mean next-token cross-entropy in nats, clean and with the reconstruction, zeros or the mean in place; and the KL."""
+        """Mean next-token cross-entropy in nats, clean and with the reconstruction, zeros or the mean in place; and the KL.
+
+        `live`: on a few rows, and without the mean and the KL, which cost passes of the model.
+        """
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def from_model(
     places = slice(-1, None) if params.positions == "last" else slice(params.skip_positions, None)
     positions = len(range(*places.indices(context)))
     order = torch.randperm(len(ids), generator=keyed_generator(seed, -1))
-    held = max(1, min(round(params.validation * len(ids)), HELD_OUT_TOKENS // positions))
+    held = max(1, min(round(params.validation * len(ids)), HELD_OUT_TOKENS // positions, len(ids) - 1))
     held_ids, train_ids = ids[order[:held].sort().values], ids[order[held:].sort().values]
     reader = _Reader(anatomy, model.device, site, places, heed)
     tokens = len(train_ids) * positions
@@ -229,14 +232,15 @@ class _ModelLosses(Losses):
         ids = self._ids[: LIVE_ROWS if live else None]
         changes = {"ce_zero": torch.zeros_like, "ce_mean": lambda flat: self._mean.to(flat.dtype).expand_as(flat)}
         for name, change in {"ce_clean": None, **changes}.items():  # the same whatever the dictionary
-            if (name, len(ids)) not in self._known:
+            if (name, len(ids)) not in self._known and not (live and name == "ce_mean"):
                 self._known[name, len(ids)] = self._over(ids, change)[0]
-        loss, divergence = self._over(ids, reconstruct)
-        return {name: self._known[name, len(ids)] for name in ("ce_clean", "ce_zero", "ce_mean")} | {"ce_sae": loss, "kl": divergence}
+        loss, divergence = self._over(ids, reconstruct, beside_clean=not live)
+        known = {name: value for (name, count), value in self._known.items() if count == len(ids)}
+        return known | {"ce_sae": loss} | ({} if live else {"kl": divergence})
 
     @torch.no_grad()
-    def _over(self, ids: Tensor, change: Callable[[Tensor], Tensor] | None) -> tuple[float, float]:
-        """Mean loss at the positions that are changed, and the mean KL from the clean model's predictions there."""
+    def _over(self, ids: Tensor, change: Callable[[Tensor], Tensor] | None, *, beside_clean: bool = False) -> tuple[float, float]:
+        """Mean loss at the positions that are changed, and, where asked for, the mean KL from the clean model's predictions there."""
         places, site = self._reader.places, self._reader.site
 
         def changed(value: Tensor) -> Tensor:
@@ -253,7 +257,7 @@ class _ModelLosses(Losses):
             with edited(self._reader.anatomy, [] if change is None else [Edit(site, changed)]):
                 logits = self._model.module(part[:, :-1]).logits[:, places].float().flatten(0, 1)
             loss += float(F.cross_entropy(logits, part[:, 1:][:, places].flatten(), reduction="sum"))
-            if change is not None:
+            if beside_clean:  # a pass more
                 clean = self._model.module(part[:, :-1]).logits[:, places].float().flatten(0, 1).log_softmax(-1)
                 divergence += float(F.kl_div(logits.log_softmax(-1), clean, reduction="sum", log_target=True))
             tokens += logits.shape[0]

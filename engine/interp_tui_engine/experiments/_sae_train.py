@@ -60,6 +60,7 @@ def steps_of(params: Params, tokens: int) -> int:
 def train(context: Context, params: Params, source: Source, chosen: list[Variant]) -> Generator[Event, None, Trained]:
     """Train all of `chosen` on one stream. Goes on from the checkpoint where there is one; raises Interrupted after a stop."""
     steps = steps_of(params, source.tokens)
+    _check_variety(source)
     scale = _scale(source) if params.normalise else 1.0
     learners = _learners(params, source, chosen, scale, steps, context.manifest.seed)
     file = context.checkpoint_path / "training.pt"
@@ -101,10 +102,15 @@ def train(context: Context, params: Params, source: Source, chosen: list[Variant
 
 def _scale(source: Source) -> float:
     """√width / mean norm (Anthropic, April 2024 update): learning rate and coefficients then mean the same for any model and layer."""
-    norm = float(source.sample.norm(dim=1).mean())
-    if not norm > 0:
+    return math.sqrt(source.width) / float(source.sample.norm(dim=1).mean())
+
+
+def _check_variety(source: Source) -> None:
+    """Raise UserError for activations from which nothing can be learnt."""
+    if not bool(source.sample.any()):
         raise UserError("all activations are zero", "choose another site, or other records")
-    return math.sqrt(source.width) / norm
+    if len(source.sample) > 1 and bool((source.sample == source.sample[0]).all()):
+        raise UserError(f"all {len(source.sample):,} activations are the same", "choose another site, or other records")
 
 
 def _learners(params: Params, source: Source, chosen: list[Variant], scale: float, steps: int, seed: int) -> list[Learner]:

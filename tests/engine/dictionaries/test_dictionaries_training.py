@@ -239,6 +239,24 @@ def test_stores(tmp_path: Path) -> None:
         run(request(params, model=False, base=tmp_path), tmp_path / "inf")
 
 
+@pytest.mark.parametrize(("value", "said"), [(0.0, "all activations are zero"), (1.0, "are the same")])
+def test_activations_that_never_vary_teach_nothing(value: float, said: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.full((50, 8), value, np.float32))
+    for normalise in (True, False):
+        params = {"store": "x.npy", "latents": 8, "k": 2, "normalise": normalise}
+        with pytest.raises(UserError, match=said):
+            run(request(params, model=False, base=tmp_path), tmp_path / f"run-{normalise}")
+
+
+def test_the_least_that_can_be_held_out_or_left_to_train_on(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32))
+    result, _ = run(request({"store": "x.npy", "latents": 8, "k": 2, "tokens": 32}, model=False, base=tmp_path), tmp_path / "one")
+    assert result.values["fvu"] is None, "one activation has no variance to explain"
+    assert json.loads(json.dumps(result.values, allow_nan=False)) == result.values
+    result, _ = run(request(SMALL | {"validation": 0.999, "tokens": 64}), tmp_path / "most")
+    assert result.values["distinct_tokens"] == 23, "a row is left to train on"
+
+
 @pytest.mark.parametrize(
     ("params", "said"),
     [
