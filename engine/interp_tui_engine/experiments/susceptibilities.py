@@ -11,6 +11,7 @@ from ..catalog import Estimate, Group, Result, Sharing
 from ..errors import Problem
 from ..events import Event
 from ..manifest import Manifest
+from ..models.restrictions.patterns import parse
 from . import _restriction, _sampling, _sharing
 from .context import Context
 
@@ -68,7 +69,7 @@ def check(manifest: Manifest) -> list[Problem]:
     if not params.include_sampling_data and not set(observed) - {sampling}:
         message = f"holds nothing besides {sampling!r}; add other data, or set include_sampling_data = true"
         problems.append(Problem("params.observables", message, value=dict(params.observables)))
-    seen: set[str] = set()
+    seen: set[frozenset[str]] = set()
     for index, restriction in enumerate(params.restrictions):
         path, name = f"params.restrictions.{index}", str(restriction)
         if restriction == "full":
@@ -77,9 +78,10 @@ def check(manifest: Manifest) -> list[Problem]:
             problems.append(Problem(path, "an empty list selects nothing", value=name))
         elif restriction not in ("full", "heads", "layers"):
             problems += _restriction.problems(manifest, restriction, path)
-        if name in seen:
+        part = frozenset(str(parse(text)) for text in ([restriction] if isinstance(restriction, str) else restriction))
+        if part in seen:
             problems.append(Problem(path, f"{name} is there already", value=name))
-        seen.add(name)
+        seen.add(part)
     return problems
 
 

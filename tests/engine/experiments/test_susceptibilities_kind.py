@@ -140,6 +140,8 @@ def test_killed_and_resumed_gives_equal_digests(tmp_path: Path) -> None:
         ({"restrictions": []}, "params.restrictions", "at least 1"),
         ({"restrictions": ["full"]}, "params.restrictions.0", "sampled in any case"),
         ({"restrictions": ["l0h1", "l0h1"]}, "params.restrictions.1", "is there already"),
+        ({"restrictions": ["l0h1", "L0 H1"]}, "params.restrictions.1", "is there already"),
+        ({"restrictions": [["l0h1", "embed"], ["embed", "L0H1"]]}, "params.restrictions.1", "is there already"),
         ({"observables": {"2code": 1}}, "params.observables", "must observe the sampling data too: add prose = 1"),
         ({"observables": {"prose": 1}}, "params.observables", "holds nothing besides 'prose'"),
         ({"observables": {"prose": 9, "2code": 1}}, "data.prose.rows", "needs 36"),
