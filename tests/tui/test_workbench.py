@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from fake_run import sampling
-from on_screen import ready, shown
+from hypothesis import given
+from hypothesis import strategies as st
+from on_screen import look, ready, shown
 from textual.color import Color
 from textual.widgets import TabbedContent
 from textual.widgets._footer import FooterKey
@@ -25,7 +27,7 @@ from interp_tui.screens.run import RunScreen
 from interp_tui.screens.runs import RunsScreen
 from interp_tui.views.base import RunView
 from interp_tui.views.generic import GenericView
-from interp_tui.views.sampling import SamplingView
+from interp_tui.views.sampling import SamplingView, zoomed
 from interp_tui.widgets.key_line import KeyLine
 from interp_tui.widgets.legible import LEAST, contrast
 from interp_tui.widgets.list_table import ListTable
@@ -317,3 +319,31 @@ async def test_a_row_can_be_read_under_the_cursor(runs_root: Path, make_run: Mak
         for style in styles:
             assert style.color is not None and style.bgcolor is not None
             assert contrast(Color.from_rich_color(style.color), Color.from_rich_color(style.bgcolor)) >= LEAST
+
+
+# -- zooming into a trace
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**6), st.none() | st.integers(0, 10**6), st.integers(0, 40))
+def test_a_zoomed_stretch_holds_what_it_is_about(stop: int, last: int, cursor: int | None, zoom: int) -> None:
+    last = min(last, stop)
+    cursor = None if cursor is None or not last else min(cursor, last - 1)
+    start, end = zoomed(stop, last, cursor, zoom)
+    assert 0 <= start < end and end - start <= stop
+    assert (start, end) == (0, stop) or end <= max(last, end - start), "nothing beyond the newest draw"
+    if zoom and cursor is not None:
+        assert start <= cursor < end
+    wider = zoomed(stop, last, cursor, max(0, zoom - 1))
+    assert wider[1] - wider[0] >= end - start
+
+
+async def test_keys_zoom_into_the_traces_and_back(runs_root: Path, make_run: MakeRun) -> None:
+    app = InterpApp(runs_root, sampled(make_run).path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        whole = await look(pilot)
+        near = await look(pilot, "plus", "left")
+        view = app.screen.query_one(SamplingView)
+        assert (view.frame.start, view.frame.stop) != (0, 200) and view.frame.stop - view.frame.start < 200
+        assert view.cursor is not None and view.frame.start <= view.cursor < view.frame.stop and near != whole
+        assert await look(pilot, "right", "minus") == whole

@@ -24,6 +24,9 @@ from .base import WIDE, RunView
 from .sampling_parts import parts_text
 from .sampling_result import result_text
 
+LEAST_SHOWN = 20
+"""Draws from which on the plot can be zoomed into."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -39,6 +42,7 @@ class Frame:
     init_loss: float | None = None
     burnin: int = 0
     last: int = 0
+    start: int = 0
     stop: int = 1
     parts: Mapping[str, Any] = field(default_factory=dict)
     """The newest word of the chains, for the parts of their steps."""
@@ -65,6 +69,8 @@ class SamplingView(RunView):
         Binding("right", "cursor(1)", "Cursor right", show=False, id="sampling.cursor.right"),
         Binding("shift+left", "cursor(-10)", "Cursor left by ten", show=False, id="sampling.cursor.left10"),
         Binding("shift+right", "cursor(10)", "Cursor right by ten", show=False, id="sampling.cursor.right10"),
+        Binding("plus,equals_sign", "zoom(1)", "Zoom in", show=False, id="sampling.zoom.in"),
+        Binding("minus", "zoom(-1)", "Zoom out", show=False, id="sampling.zoom.out"),
         Binding("0", "chain(0)", "Chain", key_display="0-9", id="sampling.chain.0"),
         *(Binding(str(n), f"chain({n})", f"Highlight chain {n}", show=False, id=f"sampling.chain.{n}") for n in range(1, 10)),
         Binding("up", "next_chain(-1)", "Highlight the chain above", show=False, id="sampling.chain.up"),
@@ -78,6 +84,8 @@ class SamplingView(RunView):
         self.highlight: int | None = None
         self.cursor: int | None = None
         """A draw, or None while no cursor is shown."""
+        self.zoom = 0
+        """How often the axis is halved, around the cursor or, without one, at the newest draws."""
         self.overlay: tuple[str, list[Point]] | None = None
         """Another run's name and mean trace."""
 
@@ -94,21 +102,22 @@ class SamplingView(RunView):
     def take(self, state: RunState, waiting: str) -> None:
         last = max((trace.last for trace in state.traces.values()), default=-1) + 1
         total = state.draws_total
-        stop = axis_stop(last, total)
+        start, stop = zoomed(axis_stop(last, total), last, self.cursor, self.zoom)
         plot = self.query_one(TracePlot)
         columns = columns_for(len(state.traces), plot.columns)
         ascii = self.app.has_class("-ascii")
         history = state.series.get(("estimate", "llc_mean"))
         self.frame = Frame(
             waiting=waiting if not last else "",
-            extremes={chain: [*trace.extremes(0, stop, columns)] for chain, trace in state.traces.items()},
-            means={chain: [*trace.means(0, stop, plot.columns)] for chain, trace in state.traces.items()},
+            extremes={chain: [*trace.extremes(start, stop, columns)] for chain, trace in state.traces.items()},
+            means={chain: [*trace.means(start, stop, plot.columns)] for chain, trace in state.traces.items()},
             chains=tuple(sampling_facts.chain_lines(state, ascii=ascii)),
             facts=tuple(sampling_facts.facts(state, ascii=ascii)),
             history=tuple(value for _, value in history.means(0, history.last + 1, 60)) if history else (),
             init_loss=state.value("estimate", "init_loss"),
             burnin=state.burnin,
             last=last,
+            start=start,
             stop=stop,
             parts=state.step_parts(),
         )
@@ -129,6 +138,7 @@ class SamplingView(RunView):
             lines.insert(0, Line(self.overlay[0], self.overlay[1], colours.get("foreground", ""), marker="+" if self._ascii else "•"))
         spec = Plot(
             lines=lines,
+            start=frame.start,
             stop=frame.stop,
             x_label="draws",
             log=self.log_y,
@@ -166,6 +176,8 @@ class SamplingView(RunView):
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         if self.cursor is None:
             text.append("loss per chain, nats" + ("  log-y" if self.log_y else ""), muted)
+            if self.zoom:
+                text.append(f"   draws {frame.start:,}–{frame.stop:,}", muted)
             if frame.init_loss is not None:
                 text.append(f"   {'...' if self._ascii else '···'} at the initial weights {number(frame.init_loss)}", muted)
             if self.overlay is not None:
@@ -181,6 +193,13 @@ class SamplingView(RunView):
             text.append(f"   {chain}: ", muted)
             text.append(said, rich_style(colours.get(f"chain-{chain % 8}", "")))
         return text
+
+    def action_zoom(self, by: int) -> None:
+        """Halve or double the stretch of draws that the plot shows; not below a few draws a column."""
+        zoom = max(0, self.zoom + by)
+        if by < 0 or self.frame.stop - self.frame.start > LEAST_SHOWN:
+            self.zoom = zoom
+            self.post_message(self.LookChanged())
 
     def action_log(self) -> None:
         self.log_y = not self.log_y
@@ -206,9 +225,9 @@ class SamplingView(RunView):
         """Move the read-out by so many columns; past the newest draw it goes away."""
         if not self.frame.last:
             return
-        step = max(1, self.frame.stop // max(1, self.query_one(TracePlot).columns))
+        step = max(1, (self.frame.stop - self.frame.start) // max(1, self.query_one(TracePlot).columns))
         if self.cursor is None:
-            self.cursor = self.frame.last - 1 if by < 0 else 0
+            self.cursor = self.frame.last - 1 if by < 0 else self.frame.start
         elif self.cursor + by * step >= self.frame.last:
             self.cursor = None
         else:
@@ -230,6 +249,16 @@ def axis_stop(last: int, total: int) -> int:
     while stop > 2 * last and stop > 20:
         stop = (stop + 1) // 2
     return stop
+
+
+def zoomed(stop: int, last: int, cursor: int | None, zoom: int) -> tuple[int, int]:
+    """The stretch of draws to show out of 0 … `stop`: the 2^zoom-th part of it, around the cursor or ending with the last draw."""
+    if not zoom:
+        return 0, stop
+    length = min(stop, max(LEAST_SHOWN // 2, stop >> zoom))
+    begin = last - length if cursor is None else cursor - length // 2
+    begin = max(0, min(begin, max(last, length) - length))
+    return begin, begin + length
 
 
 def nearest(points: list[Point], x: float) -> float | None:
