@@ -40,6 +40,8 @@ COLOURS = {"done": "good", "usable": "good", "failed": "bad", "crashed": "bad", 
 SIGNS = GLYPHS | {"usable": "✓", "rejected": "✗", "control": "·"}
 WELL = ("done", "usable", "control")
 MOST_LINES = 8
+TOGETHER = "stages"
+"""In place of a number: all of them in one figure, each over its own range."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class SweepView(RunView):
         self.verdict: Mapping[str, Any] = {}
         self.waiting = ""
         self.metric = 0
+        self.kind = ""
 
     def compose(self) -> ComposeResult:
         yield Static(id="conclusion")
@@ -90,6 +93,7 @@ class SweepView(RunView):
     def take(self, state: RunState, waiting: str) -> None:
         self.results = [result_of(index, state.cases[index]) for index in sorted(state.cases)]
         self.verdict = state.latest.get("verdict", {})
+        self.kind = state.kind
         self.waiting = waiting if not self.results else ""
 
     @property
@@ -105,8 +109,8 @@ class SweepView(RunView):
 
     @property
     def metrics(self) -> list[str]:
-        """The numbers that the runs' headlines hold."""
-        found: dict[str, None] = {}
+        """The numbers that the runs' headlines hold; for a development, first all in one figure."""
+        found: dict[str, None] = {TOGETHER: None} if self.kind == "development" and self.results else {}
         for result in self.results:
             found |= {name: None for name, value in result.headline.items() if finite(value) is not None}
         return list(found)
@@ -127,12 +131,24 @@ class SweepView(RunView):
             heat.show(grid_of(self.results, down, across, axes, name))
         else:
             key = longest[0]
-            points = [(float(axes[key].index(r.values[key])), v) for r in self.results if (v := finite(r.headline.get(name))) is not None]
-            line = Line(name, points, colours.get("chain-0", ""))
+            names = [name] if name != TOGETHER else self._staged
+            lines = [self._line(at, one, key, own_range=name == TOGETHER) for at, one in enumerate(names)]
             muted, accent = colours.get("muted", ""), colours.get("accent", "")
             ticks, last = ticks_of([shown(value) for value in axes[key]], trace.columns), len(axes[key]) - 1
             ascii = self.app.has_class("-ascii")
-            await trace.draw(Plot([line], start=-0.5, stop=last + 0.5, x_ticks=ticks, muted=muted, accent=accent, ascii=ascii))
+            await trace.draw(Plot(lines, start=-0.5, stop=last + 0.5, x_ticks=ticks, muted=muted, accent=accent, ascii=ascii))
+
+    @property
+    def _staged(self) -> list[str]:
+        """What a figure of all numbers shows: those that say something of the model."""
+        return [name for name in self.metrics if name not in (TOGETHER, "rhat", "ess") and not name.endswith("_std_error")][:MOST_LINES]
+
+    def _line(self, at: int, name: str, key: str, *, own_range: bool) -> Line:
+        known = [(r, v) for r in self.results if (v := finite(r.headline.get(name))) is not None]
+        low = min((v for _, v in known), default=0.0) if own_range else 0.0
+        span = (max((v for _, v in known), default=1.0) - low or 1.0) if own_range else 1.0
+        points = [(float(self.axes[key].index(r.values[key])), (v - low) / span) for r, v in known]
+        return Line(name, points, self.app.theme_variables.get(f"chain-{at}", ""), str(at) if self.app.has_class("-ascii") else None)
 
     def draw_tables(self) -> None:
         table = self.query_one(ListTable)
@@ -145,8 +161,11 @@ class SweepView(RunView):
     def _title(self, name: str, keys: Sequence[str]) -> Text:
         muted = rich_style(self.app.theme_variables.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
-        if name:
+        if name and name != TOGETHER:
             text.append(clean(name)).append(f" over {' and '.join(short(key) for key in keys)}", muted)
+        for at, one in enumerate(self._staged if name == TOGETHER else ()):
+            sign = f"{at} " if self.app.has_class("-ascii") else ""
+            text.append(f"{sign}{clean(one, limit=24)}  ", rich_style(self.app.theme_variables.get(f"chain-{at}", "")))
         failed = sum(result.state in ("failed", "crashed") for result in self.results)
         if failed:
             text.append(f"   {failed} failed", rich_style(self.app.theme_variables.get("bad", "")))
