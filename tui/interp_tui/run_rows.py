@@ -118,7 +118,7 @@ def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Cont
     reason = clean(str(status.exit.get("reason") or ""), limit=300)
     if reason and state != "done":
         lines.append(Content.styled(reason, colour))
-    advice = clean(str(status.exit.get("advice") or ""), limit=300)
+    advice = "\n".join(clean(line.removeprefix("  "), limit=300) for line in str(status.exit.get("advice") or "").splitlines())
     if advice and state != "done":
         lines.append(Content(advice))
     if state in AFTER and not advice.startswith("resume"):

@@ -80,6 +80,7 @@ def _notice(state: RunState, status: Status) -> str:
         return ""
     reason = str(status.exit.get("reason") or (state.ending.reason if state.ending else "") or status.state)
     advice = str(status.exit.get("advice") or (state.ending.advice if state.ending else ""))
+    advice = " · ".join(line.strip() for line in advice.splitlines())
     keys = "r resumes" if status.state in RESUMABLE else ""
     if keys and "resume" in advice:
         advice = ""

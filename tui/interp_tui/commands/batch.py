@@ -84,8 +84,8 @@ def finish(folder: RunFolder, status: Status, *, as_json: bool) -> int:
         say(f"interrupted{f': {reason}' if reason else ''}; interp-tui resume {folder.path.name} goes on from here")
     elif code:
         say(f"error: the run {status.state}{f': {reason}' if reason else ''}")
-        if advice:
-            say(f"  {advice}")
+        for line in advice.splitlines():
+            say(f"  {line.removeprefix('  ')}")
     elif folder.report_path.exists():
         for sentence in _sentences(folder):
             say(f"· {sentence}")

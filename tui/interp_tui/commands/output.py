@@ -67,7 +67,7 @@ def error(what: str, hint: str = "", *, exit_code: int, as_json: bool, problems:
         event("error", what=what, hint=hint, exit_code=exit_code, **({"problems": listed} if listed else {}))
         return
     lines = [f"{_coloured('error:', RED)} {clean(what)}", *(f"  {clean(str(problem))}" for problem in problems)]
-    lines += [f"  {clean(line)}" for line in hint.splitlines()]
+    lines += [f"  {clean(line.removeprefix('  '))}" for line in hint.splitlines()]
     sys.stderr.write("\n".join(lines) + "\n")
 
 
