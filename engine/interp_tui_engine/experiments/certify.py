@@ -137,7 +137,8 @@ def _result(cases: list[dict[str, Any]], finished: list[CaseResult]) -> Result:
     passed = all(result.passed for result in finished)
     digests = {result.name: _digest(result) for result in finished}
     headline = {"passed": sum(result.passed for result in finished), "cases": len(finished)}
-    return Result({"cases": records, "passed": passed}, headline, _report(finished), digests)
+    seconds = sum(result.seconds for result in finished)
+    return Result({"cases": records, "passed": passed, "seconds": seconds}, headline, _report(finished), digests)
 
 
 def _digest(result: CaseResult) -> str:
