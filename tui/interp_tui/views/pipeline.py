@@ -31,7 +31,7 @@ COLUMNS = (
     Column("step", 14, grow=1, most=28),
     Column("kind", 13, drop=2),
     Column("state", 13),
-    Column("time", 8, right=True),
+    Column("time", 9, right=True),
     Column("", BAR, drop=1),
     Column("result", 20, grow=4),
 )
