@@ -57,7 +57,7 @@ class ComputeSpec(Table):
 
     devices: Literal["auto"] | list[str] = Field(
         "auto",
-        description="'auto': all GPUs, unless model.device names one; a list such as ['cuda:0', 'cuda:1'] has a worker, or a run of a sweep, on each",
+        description="'auto': all GPUs, unless model.device names one; a list (['cuda:0', 'cuda:1']): a worker, or a sweep's run, on each",
     )
     executor: Literal["local", "slurm"] = Field("local", description="where workers run")
     checkpoint_every: str = Field(

@@ -176,9 +176,10 @@ def detail_text(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], col
 
 
 def curve_text(points: Sequence[Mapping[str, Any]], chosen: float | None, colours: Mapping[str, str], *, ascii: bool) -> Text:
-    """What each strength does, one a line: the effect where it is wanted and the side effect elsewhere as bars of one scale, and the gain."""
+    """What each strength does, one a line: the effect where it is wanted and the side effect elsewhere, in bars of one scale; the gain."""
     muted, accent = (rich_style(colours.get(name, "")) for name in ("muted", "accent"))
-    limit = max([abs(value) for point in points for name in ("effect", "side_effect") if (value := finite(point.get(name)))] or [1.0])
+    values = [finite(point.get(name)) for point in points for name in ("effect", "side_effect")]
+    limit = max([abs(value) for value in values if value] or [1.0])
     text = Text(end="", no_wrap=True, overflow="ellipsis")
     text.append(f"{'strength':>9}  {'mean Δ where wanted'.center(BAR + 7)}  {'mean |Δ| elsewhere'.center(BAR + 7)}    gain", muted)
     for point in points:
