@@ -101,9 +101,11 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
     if share and not share.joins:
         assert kind.sharing is not None, "only such runs are dealt out"
         return {"state": "done", "told": dict(_logged(kind.sharing.work(context), log))}
+    began = time.monotonic()
     result: catalog.Result = _logged(kind.run(context), log)
     log.append(Metrics("headline", 0, result.headline))
-    values = {"kind": request.kind, "name": request.name, "schema_version": 1, **result.values}
+    taken = time.monotonic() - began  # of this start; a kind that knows better, such as one dealt out to several workers, says so
+    values = {"kind": request.kind, "name": request.name, "schema_version": 1, "seconds": taken, **result.values}
     atomic.write_json(folder.result_path, values)
     if result.report:
         atomic.write_text(folder.report_path, result.report)
