@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .errors import Problem
 from .events import Event
 from .specs import Table
+from .uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from .experiments.context import Context
@@ -42,13 +43,15 @@ class Estimate:
 class Result:
     """What a kind returns: `values` go to result.json, `headline` to status and listings, `report` to report.md.
 
-    `digests` holds a sha256 for each array the run wrote: what `replay --check` compares.
+    `digests` holds a sha256 for each array the run wrote: what `replay --check` compares. `uncertainty` says how sure the numbers in
+    `values` are, by name.
     """
 
     values: Mapping[str, Any]
     headline: Mapping[str, Any] = field(default_factory=dict)
     report: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
+    uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

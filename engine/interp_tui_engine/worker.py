@@ -25,6 +25,7 @@ from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
 from .events import Event, Metrics, RunFinished, RunStarted
 from .experiments.context import Context, Interrupted, Order
+from .markdown import visible
 from .runfolder import EventLog, RunFolder, take_commands
 
 T = TypeVar("T")
@@ -106,9 +107,11 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
     log.append(Metrics("headline", 0, result.headline))
     taken = time.monotonic() - began  # of this start; a kind that knows better, such as one dealt out to several workers, says so
     values = {"kind": request.kind, "name": request.name, "schema_version": 1, "seconds": taken, **result.values}
+    if result.uncertainty:
+        values["uncertainty"] = {name: bar.as_json() for name, bar in result.uncertainty.items()}
     atomic.write_json(folder.result_path, values)
     if result.report:
-        atomic.write_text(folder.report_path, result.report)
+        atomic.write_text(folder.report_path, visible(result.report))
     return {"state": "done", "headline": dict(result.headline), "digests": dict(result.digests)}
 
 

@@ -20,10 +20,11 @@ from ..estimators.bif import MEMORY_BUDGET, compute_bif
 from ..estimators.observed import obs_id
 from ..events import ArrayWritten, Event, Metrics, Phase, Progress, Warned
 from ..figures.heat import heatmap_svg
+from ..markdown import code
 from ..samplers.store import digests, open_samples
 from ._sampling_run import STORE, Sampled
 from ._stream import stream
-from ._tokens import quoted, write_tokens
+from ._tokens import write_tokens
 from .bif import Params
 from .context import Context, Interrupted
 
@@ -183,7 +184,7 @@ def _report(done: Sampled, values: Mapping[str, Any]) -> str:
         "",
     ]
     for pair in values["top_pairs"][:12]:
-        said = [f"{pair[f'data_{n}']} {pair[f'row_{n}']} {quoted(pair[f'text_{n}'], 70)}" for n in (1, 2)]
+        said = [f"{pair[f'data_{n}']} {pair[f'row_{n}']} `{code(pair[f'text_{n}'], 70)}`" for n in (1, 2)]
         lines.append(f"- {pair['value']:+.3f}  {', '.join(said)}")
     if values["constant_count"]:
         lines += ["", f"- {values['constant_count']} losses never vary over the draws: their influences are null"]

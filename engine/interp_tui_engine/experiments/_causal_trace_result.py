@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..catalog import Result
 from ..events import Event, finite
 from ..figures.heat import heatmap_svg
+from ..markdown import code
 from ..patching.pooling import ROLES, Pooled, by_role, pool, role
 from ..patching.recovery import Cell, recovery
 from ._steps import digests, write_arrays, write_figure
@@ -171,13 +172,13 @@ def _report(traced: Traced, values: dict[str, Any], columns: Sequence[str], laye
     other = (
         "the same with noise on its subject"
         if params.corruption == "noise"
-        else f"`{first['corrupt']}` → `{first.get('counterfactual') or '?'}`"
+        else f"`{code(first['corrupt'])}` → `{code(first.get('counterfactual') or '?')}`"
     )
-    where = f"{peak['site']} of layer {peak['layer']} at `{peak['token']}`"
+    where = f"{peak['site']} of layer {peak['layer']} at `{code(peak['token'])}`"
     lines = [
         f"# Causal trace: {values['pairs']} pairs" if values["pairs"] > 1 else "# Causal trace",
         "",
-        f"- clean `{clean}` → `{first['answer']}`: {params.metric} {values['clean_metric']:.4g}",
+        f"- clean `{code(clean)}` → `{code(first['answer'])}`: {params.metric} {values['clean_metric']:.4g}",
         f"- corrupt {other}: {params.metric} {values['corrupt_metric']:.4g}",
         f"- the patch that restores most: **{where}, recovery {peak['recovery']:.3f}**",
         "",
@@ -187,21 +188,17 @@ def _report(traced: Traced, values: dict[str, Any], columns: Sequence[str], laye
         lines.append(f"Means over {values['pairs']} pairs; 95 % bootstrap intervals over pairs are in result.json.")
     for name in traced.names:
         lines += ["", f"## {name}", "", f"![recovery by {name}](figures/{name}.svg)", ""]
-        lines += ["| layer | " + " | ".join(_cell(column) for column in columns) + " |", "|---|" + "---:|" * len(columns)]
+        lines += ["| layer | " + " | ".join(f"`{code(column)}`" for column in columns) + " |", "|---|" + "---:|" * len(columns)]
         lines += [
             f"| {layer} | " + " | ".join("–" if v is None or v != v else f"{v:.3f}" for v in row) + " |"
             for layer, row in zip(layers, values["recovery"][name], strict=True)
         ]
     if heads := values.get("top_heads"):
         lines += ["", "## heads that restore or harm most", "", "| head | at | recovery |", "|---|---|---:|"]
-        lines += [f"| {head['head']} | {_cell(head['token'])} | {head['recovery']:+.3f} |" for head in heads]
+        lines += [f"| {head['head']} | `{code(head['token'])}` | {head['recovery']:+.3f} |" for head in heads]
     return "\n".join([*lines, ""])
 
 
 def clean_name(token: str) -> str:
     """A token as a label that XML can hold."""
     return "".join(c if c.isprintable() else "·" for c in token)[:12]
-
-
-def _cell(token: str) -> str:
-    return "`" + token.replace("|", "\\|").replace("`", "'").replace("\n", "⏎") + "`"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..features.ranking import Ranking
-from ._markdown import code, words
+from ..markdown import code, words
 from .inspect import Params
 
 ROWS, CARDS = 20, 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._markdown import code, words
+from ..markdown import code, words
 
 UNITS = {
     "logit_diff": "nats of log-odds against the wrong answers",

@@ -11,6 +11,7 @@ import numpy as np
 from .. import atomic
 from ..events import Artifact, Event
 from ..figures.lines import Curve, Level, lines_svg
+from ..markdown import words
 from ._steps import Numbers
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def report(params: Params, values: dict[str, Any]) -> str:
         "",
         f"{sum(values['classes'].values())} rows; the larger class alone would give {values['majority']:.3f}.",
         "",
-        f"| held-out rows | {' | '.join(f'read as {_cell(name)}' for name in classes)} |",
+        f"| held-out rows | {' | '.join(f'read as {words(name)}' for name in classes)} |",
         "|---|" + "---:|" * len(classes),
-        *(f"| {_cell(name)} | {' | '.join(map(str, row))} |" for name, row in zip(classes, best["confusion"], strict=True)),
+        *(f"| {words(name)} | {' | '.join(map(str, row))} |" for name, row in zip(classes, best["confusion"], strict=True)),
         "",
         "![AUROC](figures/auroc.svg)",
         "",
@@ -85,8 +86,3 @@ def report(params: Params, values: dict[str, Any]) -> str:
         rows = enumerate(zip(*columns, strict=True))
         lines += [f"| {layer} | {a:.3f} | {u:.3f} | [{lo:.3f}, {hi:.3f}] | {c:.3f} | {s:+.3f} |" for layer, (a, u, lo, hi, c, s) in rows]
     return "\n".join([*lines, ""])
-
-
-def _cell(text: str) -> str:
-    """A label as a table's cell: a bar or a line break in it does not end the cell."""
-    return " ".join(text.split()).replace("|", "\\|")

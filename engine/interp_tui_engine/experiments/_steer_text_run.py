@@ -15,6 +15,7 @@ from ..catalog import Result
 from ..data.prompts import answer_ids, encode, need_tokenizer, texts_of
 from ..events import Event, Metrics, Phase
 from ..figures.lines import Curve, lines_svg
+from ..markdown import words
 from ..probes.steering import Steering, continuation
 from ..sites.answers import log_prob
 from ..sites.cache import ActivationCache
@@ -160,10 +161,6 @@ def _report(params: Params, direction: Direction, values: dict[str, Any]) -> str
     ]
     for row in values["rows"]:
         effect = "" if row["effect"] is None else f"{row['effect']:+.2f}"
-        texts = " | ".join(_cell(row[name]) for name in ("before", "after"))
-        lines.append(f"| {_cell(row['prompt'])} | {row['strength']:g} | {texts} | {row['kl']:.3f} | {effect} |")
+        texts = " | ".join(words(row[name]) for name in ("before", "after"))
+        lines.append(f"| {words(row['prompt'])} | {row['strength']:g} | {texts} | {row['kl']:.3f} | {effect} |")
     return "\n".join([*lines, ""])
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -16,9 +16,10 @@ from ..estimators.observed import input_ids_of, obs_id
 from ..estimators.susceptibilities import Baseline, Response, assemble, baseline, probes_of, response
 from ..events import ArrayWritten, Event, Metrics, Phase
 from ..figures.heat import heatmap_svg
+from ..markdown import code
 from ..samplers.store import digests, open_samples
 from ._restrictions_run import FULL, Part, Sampled, slug, store_path, whole_of
-from ._tokens import quoted, write_tokens
+from ._tokens import write_tokens
 from .context import Context
 from .susceptibilities import Params
 
@@ -163,7 +164,7 @@ def _report(context: Context, values: Mapping[str, Any]) -> str:
         lines.append(f"| {part} | {values['parameters'][part]:,} | {' | '.join(cells)} |")
     lines += ["", "![susceptibility of each part to each data set](figures/susceptibilities.svg)", "", "Tokens that respond most:", ""]
     for part, tokens in list(values["top_tokens"].items())[:40]:
-        said = ", ".join(f"{quoted(token['token'], 40)} {token['value']:+.2g}" for token in tokens[:5])
+        said = ", ".join(f"`{code(token['token'], 40)}` {token['value']:+.2g}" for token in tokens[:5])
         lines.append(f"- {part}: {said}")
     shifted = [part for part, share in values["shift_share"].items() if share is not None and share > MOSTLY_SHIFT]
     if shifted:

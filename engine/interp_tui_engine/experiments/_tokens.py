@@ -27,9 +27,3 @@ def write_tokens(folder: Path, model: LoadedModel, ids: Iterable[np.ndarray]) ->
     found = token_texts(model, np.unique(np.concatenate([array.ravel() for array in ids])).tolist())
     atomic.write_json(folder / TOKENS, {str(i): text for i, text in found.items()})
     return found
-
-
-def quoted(text: str, limit: int) -> str:
-    """Text of a model or a data set as Markdown code: on one line, and no longer than `limit`."""
-    shown = "".join(c if c.isprintable() and c not in "`|" else " " for c in text[:limit])
-    return f"`{shown}`"

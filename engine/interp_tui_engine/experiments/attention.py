@@ -15,6 +15,7 @@ from ..events import Artifact, Event, Metrics, Phase
 from ..figures.heat import heatmap_svg
 from ..figures.plots import plot_attention
 from ..manifest import Manifest
+from ..markdown import code
 from ..specs import Table
 from . import _cost, _pairs
 from ._steps import Numbers, Steps, digests, write_arrays, write_figure
@@ -156,7 +157,7 @@ def _report(params: Params, values: dict[str, Any]) -> str:
     lines = [
         "# Attention",
         "",
-        f"`{params.prompt}`: {len(values['tokens'])} tokens, patterns of {len(values['layers'])} layers in `{STORE}`.",
+        f"`{code(params.prompt)}`: {len(values['tokens'])} tokens, patterns of {len(values['layers'])} layers in `{STORE}`.",
     ]
     if params.scores:
         lines += ["", f"Scores on {params.score_rows} sequences of {params.score_length} random tokens said twice.", ""]

@@ -14,10 +14,10 @@ from ..catalog import Group, Result
 from ..errors import Problem
 from ..events import Artifact, Event, Metrics, Phase, Progress, RunStarted
 from ..manifest import Manifest
+from ..markdown import code
 from ..specs import FILE, Table
 from . import _features
 from ._evidence import file_of
-from ._markdown import code
 from .context import Context
 
 TITLE = "Attribution graph"

@@ -14,6 +14,7 @@ from ..errors import Problem
 from ..events import Event, Metrics, Phase
 from ..figures.lines import Curve, lines_svg
 from ..manifest import Manifest
+from ..markdown import code
 from ..specs import FILE, Table
 from . import _cost, _pairs, _tuned_lens
 from ._steps import Numbers, Steps, digests, write_arrays, write_figure
@@ -207,7 +208,7 @@ def _report(prompt: str, values: dict[str, Any]) -> str:
     lines = [
         "# Logit lens",
         "",
-        f"`{prompt}` → `{values['answer']}`: {_first(values)}.",
+        f"`{code(prompt)}` → `{code(values['answer'])}`: {_first(values)}.",
         "",
         "![probability of the answer](figures/answer.svg)",
     ]

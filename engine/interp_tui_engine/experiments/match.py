@@ -14,9 +14,9 @@ from ..catalog import Group, Result
 from ..errors import Problem
 from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
+from ..markdown import words
 from ..specs import FILE, Table
 from ._evidence import file_of
-from ._markdown import words
 from .context import Context
 
 TITLE = "Match features"

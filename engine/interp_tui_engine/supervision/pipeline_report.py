@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from .. import atomic
+from ..figures.intervals import intervals_svg
 from ..manifest import Manifest
+from ..markdown import words
 from .findings import Findings
 
 FIGURES_A_STEP = 2
 EFFECTS = "figures/effects.svg"
-WIDTH, ROW, LEFT, RIGHT = 720, 30, 190, 40
 
 
 def markdown(folder: Path, request: Manifest, rows: Sequence[Mapping[str, Any]], found: Findings) -> str:
     """The report's text; writes its figure to figures/."""
-    lines = [f"# pipeline · {_plain(request.name)}", ""]
-    lines += [f"- {_plain(sentence)}" for sentence in found.sentences] + ([""] if found.sentences else [])
+    lines = [f"# pipeline · {words(request.name)}", ""]
+    lines += [f"- {words(sentence)}" for sentence in found.sentences] + ([""] if found.sentences else [])
     if bars := bars_of(found.values.get("found", {})):
         (folder / "figures").mkdir(exist_ok=True)
         title = f"Effect of changing {found.values['found']['feature_id']}, and of its controls"
@@ -32,7 +32,7 @@ def markdown(folder: Path, request: Manifest, rows: Sequence[Mapping[str, Any]],
         said = _numbers(row["headline"]) if row["state"] == "done" else str(row["reason"])
         taken = f" (as {row['reused']} has it)" if row["reused"] else ""
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
-        lines.append(f"| {row['id']} | {row['kind']} | {row['state']}{_plain(taken)} | {seconds} | {_plain(said)} | {report} |")
+        lines.append(f"| {row['id']} | {row['kind']} | {row['state']}{words(taken)} | {seconds} | {words(said)} | {report} |")
     lines.append("")
     for row in rows:
         place = Path(str(row["folder"]))
@@ -52,34 +52,5 @@ def bars_of(found: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
     return bars
 
 
-def intervals_svg(title: str, bars: Sequence[tuple[str, float, float, float]]) -> str:
-    """Means with their intervals on one axis with 0 on it, as SVG."""
-    low, high = min(0.0, *(bar[2] for bar in bars)), max(0.0, *(bar[3] for bar in bars))
-    span = (high - low) or 1.0
-    height = 44 + ROW * len(bars) + 30
-
-    def x(value: float) -> float:
-        return LEFT + (value - low) / span * (WIDTH - LEFT - RIGHT)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12" fill="#222">',
-        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
-        f'<text x="16" y="22" font-size="14">{escape(title)}</text>',
-        f'<path d="M{x(0):.1f} 36V{height - 26}" stroke="#999" stroke-dasharray="3 3"/>',
-        f'<text x="{x(0):.1f}" y="{height - 10}" text-anchor="middle">0</text>',
-    ]
-    for index, (name, mean, left, right) in enumerate(bars):
-        y, colour = 52 + ROW * index, "#0072b2" if index == 0 else "#888"
-        parts.append(f'<text x="{LEFT - 12}" y="{y + 4}" text-anchor="end">{escape(name)}</text>')
-        parts.append(f'<path d="M{x(left):.1f} {y}H{x(right):.1f}" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<circle cx="{x(mean):.1f}" cy="{y}" r="4" fill="{colour}"/>')
-        parts.append(f'<text x="{x(mean):.1f}" y="{y - 8}" text-anchor="middle" font-size="11">{mean:.2f}</text>')
-    return "\n".join([*parts, "</svg>", ""])
-
-
 def _numbers(headline: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in headline.items())
-
-
-def _plain(text: str) -> str:
-    return "".join("\\" + c if c in "\\`*_{}<>#|!" else c for c in " ".join(str(text).split()))

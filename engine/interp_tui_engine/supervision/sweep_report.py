@@ -9,6 +9,7 @@ from typing import Any
 from .. import atomic
 from ..figures.lines import Curve, lines_svg
 from ..manifest import Manifest
+from ..markdown import words
 
 MAX_CURVES = 8
 
@@ -19,7 +20,12 @@ def markdown(folder: Path, request: Manifest, rows: Sequence[Row]) -> str:
     """The report's text; writes its figures to figures/."""
     keys = list(request.sweep)
     names = numbers_of(rows)
-    lines = [f"# {request.name}: a sweep of {request.kind}", "", f"{len(rows)} points over {', '.join(f'`{key}`' for key in keys)}.", ""]
+    lines = [
+        f"# {words(request.name)}: a sweep of {request.kind}",
+        "",
+        f"{len(rows)} points over {', '.join(f'`{key}`' for key in keys)}.",
+        "",
+    ]
     lines += [_line([*keys, "state", *names]), _line(["---"] * (len(keys) + 1 + len(names)))]
     for row in rows:
         cells = [_shown(row["values"][key]) for key in keys] + [row["state"]]
@@ -62,7 +68,7 @@ def _number(value: Any) -> float | None:
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else words(value)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MARKUP = frozenset("\\`*_{}[]<>#|!")
+ONE_LINE = str.maketrans("\n\r\t", "⏎  ")
 
 
 def words(text: object) -> str:
@@ -10,9 +11,9 @@ def words(text: object) -> str:
     return "".join("\\" + c if c in MARKUP else c for c in " ".join(visible(str(text)).split()))
 
 
-def code(text: object) -> str:
-    """For between backticks in a table's cell, where nothing can be escaped."""
-    return visible(str(text)).replace("`", "ˋ").replace("|", "¦")
+def code(text: object, limit: int | None = None) -> str:
+    """For between backticks in a table's cell, where nothing can be escaped: on one line, of no more than `limit` characters."""
+    return visible(str(text)[:limit].translate(ONE_LINE)).replace("`", "ˋ").replace("|", "¦")
 
 
 def visible(text: str) -> str:
