@@ -7,7 +7,7 @@ TORCH  ?= torch==2.13.0
 # Tests run side by side, a file at a time, each with one thread: two processes with two threads each would wait for each other.
 JOBS   ?= 2
 
-.PHONY: setup demo test test-real check bench smollm2 app snapshots clean
+.PHONY: setup demo test test-real check bench truth smollm2 app snapshots clean
 
 setup: $(VENV)/.dev
 
@@ -39,6 +39,9 @@ check: $(VENV)/.dev                        ## style, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+truth: $(VENV)/.dev                        ## known answers, many seeds: coverage of error bars, false positives of controls
+	$(BIN)/python -m tests.truth
 
 smollm2: $(VENV)/.dev                      ## fetch SmolLM2-135M-Instruct (GGUF) into models/
 	$(BIN)/python examples/fetch_smollm2.py models

@@ -1,0 +1,42 @@
+"""Run the simulations: every module here with `outcomes(quick)`, or those named; print their table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .outcome import Outcome
+
+
+def outcomes(names: list[str], quick: bool) -> Iterator[tuple[str, Outcome]]:
+    """What each simulation found, as it finds it."""
+    for name in names:
+        for outcome in importlib.import_module(f"tests.truth.{name}").outcomes(quick):
+            yield name, outcome
+
+
+def main() -> None:
+    """Print a Markdown table, a row as soon as it is known."""
+    here = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    known = sorted(name for name in here if name not in ("__main__", "outcome"))
+    parser = argparse.ArgumentParser(prog="python -m tests.truth")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; all when left out")
+    parser.add_argument("--quick", action="store_true", help="fewer seeds: for CI")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(known):
+        parser.error(f"no simulation is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    print("| kind | what | case | rate | nominal | seeds | note |\n|---|---|---|---:|---:|---:|---|")
+    started = time.monotonic()
+    for _, found in outcomes(arguments.names or known, arguments.quick):
+        nominal = "" if found.nominal is None else f"{found.nominal:.2f}"
+        cells = (found.kind, found.what, found.case, f"{found.rate:.3f}", nominal, str(found.trials), found.note)
+        print(f"| {' | '.join(cells)} |", flush=True)
+    print(f"\n{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
