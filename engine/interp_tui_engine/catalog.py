@@ -21,9 +21,9 @@ from .specs import Table
 from .uncertainty import Uncertainty
 
 if TYPE_CHECKING:
-    from .experiments.context import Context
     from .manifest import Manifest
-    from .shares import Portion
+    from .runtime.context import Context
+    from .shards import Assignment
 
 Group = Literal["Learning theory", "One forward pass", "Features", "Tools"]
 GROUPS: tuple[Group, ...] = ("Learning theory", "One forward pass", "Features", "Tools")
@@ -55,7 +55,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Sharing:
+class Sharding:
     """How a kind is done by several workers, one a device. After them `run` finds all their checkpoints as its own, and goes on from there.
 
     deal: the manifest and how many workers there are at most -> what each is to do, for people and for `work`.
@@ -63,7 +63,7 @@ class Sharing:
     merger: makes of what one worker says of itself (a running estimate) what is known of the run, for events(shard, event).
     """
 
-    deal: Callable[[Manifest, int], list[Portion]]
+    assign: Callable[[Manifest, int], list[Assignment]]
     work: Callable[[Context], Generator[Event, None, Mapping[str, Any]]]
     merger: Callable[[Manifest], Callable[[int, Event], Event]]
 
@@ -82,16 +82,16 @@ class Kind:
     run: Callable[[Context], Generator[Event, None, Result]]
     check: Callable[[Manifest], list[Problem]]
     estimate: Callable[[Manifest], Estimate]
-    sharing: Sharing | None = None
+    sharding: Sharding | None = None
     result: tuple[str, ...] = ()
     """Every name that may stand at the top of its result.json, but for those that all kinds write; empty where the kind does not say."""
 
 
 @cache
 def kind_names() -> tuple[str, ...]:
-    """The names of all kinds, found by their files; nothing is imported. Files that begin with '_' and context.py hold what kinds share."""
+    """The names of all kinds, found by their files; nothing is imported. Folders that begin with '_' hold what kinds share."""
     names = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "experiments")]))
-    return tuple(sorted(name for name in names if not name.startswith("_") and name != "context"))
+    return tuple(sorted(name for name in names if not name.startswith("_")))
 
 
 @cache
@@ -111,7 +111,7 @@ def get(name: str) -> Kind:
         run=module.run,
         check=getattr(module, "check", lambda manifest: []),
         estimate=getattr(module, "estimate", lambda manifest: Estimate(None, None, None)),
-        sharing=getattr(module, "SHARING", None),
+        sharding=getattr(module, "SHARING", None),
         result=getattr(module, "RESULT", ()),
     )
 

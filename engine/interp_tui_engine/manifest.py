@@ -17,10 +17,10 @@ from pydantic import Field, ValidationError, create_model
 from . import catalog
 from . import pipeline as pipelines
 from . import sweep as sweeps
-from .complaints import Source, explain, nearest
 from .errors import ManifestError, Problem, UserError
 from .specs import FILE, ComputeSpec, DataSpec, ModelSpec, Table, devices_problem
-from .tomllines import KeyPath, key_lines, split_key
+from .toml_lines import KeyPath, key_lines, split_key
+from .validation_errors import Source, explain, nearest
 
 LOCAL_SUFFIXES = (".gguf", ".jsonl", ".txt", ".csv", ".parquet", ".safetensors", ".json", ".toml")
 RECORDED = ("provenance", "result")
@@ -315,8 +315,8 @@ def _device_problems(manifest: Manifest) -> list[Problem]:
     if devices == "auto":
         return []
     found = []
-    if len(devices) > 1 and kind.sharing is None:
-        shared = ", ".join(one.name for one in catalog.kinds() if one.sharing)
+    if len(devices) > 1 and kind.sharding is None:
+        shared = ", ".join(one.name for one in catalog.kinds() if one.sharding)
         found.append(f"{kind.name} runs on one device; {shared} are shared out to several, and so are the runs of a sweep")
     if len({device.partition(":")[0] for device in devices}) > 1:
         found.append("are of different kinds, on which the same chain gives different numbers; name devices of one kind")

@@ -25,10 +25,10 @@ from typing import Any
 from pydantic import Field
 
 from . import catalog
-from .complaints import nearest, shown
 from .errors import ManifestError, Problem
 from .specs import Table
-from .tomllines import KeyPath
+from .toml_lines import KeyPath
+from .validation_errors import nearest, shown
 
 KIND = "pipeline"
 MAX_STEPS = 100

@@ -10,29 +10,27 @@ share only: the others end theirs, and the next supervisor starts that one again
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import filelock
 
 from . import atomic, manifest, provenance
 from .atomic import disk_is_full
 from .errors import UserError
-from .runfolder import Command, RunFolder, State, Status, take_commands
-from .supervision.crew import Crew
-from .supervision.ending import RESUME, disk_full
-from .supervision.keeper import Keeper, Listener
-from .supervision.shardworker import Ended, ShardWorker
+from .runfolder import RunFolder, State, Status, take_commands
+from .supervision.exit_record import RESUME, disk_full
+from .supervision.process_signals import interrupted, signals
+from .supervision.run_recorder import Listener, RunRecorder
+from .supervision.shard_worker import Ended, ShardWorker
+from .supervision.worker_pool import WorkerPool
 
 TICK = 0.1
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def prepare(request: manifest.Manifest, path: Path) -> RunFolder:
@@ -99,16 +97,16 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
     except OSError as error:
         raise UserError(f"cannot lock {folder.path}: {error.strerror}", "is the folder writable?") from None
     try:
-        keeper = Keeper(folder, listen)
-        if keeper.request.sweep:
-            from .supervision.sweeping import Sweeper
+        recorder = RunRecorder(folder, listen)
+        if recorder.request.sweep:
+            from .supervision.sweep_supervisor import SweepSupervisor
 
-            return Sweeper(keeper).run()
-        if keeper.request.step:
-            from .supervision.pipelining import Pipeliner
+            return SweepSupervisor(recorder, prepare, supervise).run()
+        if recorder.request.step:
+            from .supervision.pipeline_supervisor import PipelineSupervisor
 
-            return Pipeliner(keeper).run()
-        return _Supervisor(keeper).run()
+            return PipelineSupervisor(recorder, prepare, supervise).run()
+        return _Supervisor(recorder).run()
     finally:
         lock.release()
 
@@ -124,53 +122,53 @@ def exit_code(status: Status) -> int:
 class _Supervisor:
     """One supervised run: its workers, the log and status it keeps of them, the orders it passes on."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self.keeper = keeper
-        self.folder = keeper.folder
+    def __init__(self, recorder: RunRecorder) -> None:
+        self.recorder = recorder
+        self.folder = recorder.folder
         self.asked: list[str] = []
         self.interrupts: list[int] = []
         """Signals that have come; a handler may interrupt any line, so it only notes them down."""
 
     def run(self) -> Status:
         take_commands(self.folder.control)
-        self.keeper.write_status(force=True)
+        self.recorder.write_status(force=True)
         try:
-            self.crew = Crew(self.folder, self.keeper.request)
+            self.worker_pool = WorkerPool(self.folder, self.recorder.request)
             with signals(self.interrupts):
                 end = self._work()
-            seconds = float(end.said.get("seconds") or 0.0) if not self.crew.of else 0.0
-            headline = end.said.get("headline") or self.keeper.status.headline
-            self.keeper.status = replace(self.keeper.status, shards=self.crew.rows())
-            self.keeper.finish(end.state, end.exit, headline, end.said.get("digests", {}), seconds or time.time() - self.keeper.started)
-            return self.keeper.status
+            seconds = float(end.said.get("seconds") or 0.0) if not self.worker_pool.of else 0.0
+            headline = end.said.get("headline") or self.recorder.status.headline
+            self.recorder.status = replace(self.recorder.status, shards=self.worker_pool.rows())
+            self.recorder.finish(end.state, end.exit, headline, end.said.get("digests", {}), seconds or time.time() - self.recorder.started)
+            return self.recorder.status
         except OSError as error:
             if not disk_is_full(error):
                 raise
             # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
-            return replace(self.keeper.status, state="failed", exit=disk_full(self.folder.path))
+            return replace(self.recorder.status, state="failed", exit=disk_full(self.folder.path))
 
     def _work(self) -> Ended:
         """The shares, then what joins them; or the one worker that does it all."""
-        crew = self.crew
-        for event in crew.before:
-            self.keeper.note(event)
-        for worker in crew.workers:
-            if worker not in crew.todo:
+        worker_pool = self.worker_pool
+        for event in worker_pool.before:
+            self.recorder.note(event)
+        for worker in worker_pool.workers:
+            if worker not in worker_pool.todo:
                 self._copy(worker, ended=True)  # what an earlier supervisor was killed before it copied
-        self._attend(crew.todo)
-        if crew.joiner is None:
-            return crew.end_of(crew.workers[0])
-        if (missing := crew.missing()) is not None:
+        self._attend(worker_pool.todo)
+        if worker_pool.joiner is None:
+            return worker_pool.end_of(worker_pool.workers[0])
+        if (missing := worker_pool.missing()) is not None:
             return missing
-        while self.keeper.status.state == "paused":
+        while self.recorder.status.state == "paused":
             self._take_orders([])
             time.sleep(TICK)
         if "stop" in self.asked or "kill" in self.asked:
             return Ended(
                 "interrupted", {"code": 130, "signal": None, "reason": "stopped before the shares were joined", "advice": RESUME}, {}
             )
-        self._attend([crew.joiner])
-        return crew.end_of(crew.joiner)
+        self._attend([worker_pool.joiner])
+        return worker_pool.end_of(worker_pool.joiner)
 
     def _attend(self, workers: Sequence[ShardWorker]) -> None:
         """Start the workers and stay with them until the last has ended."""
@@ -178,12 +176,12 @@ class _Supervisor:
             worker.start(worker_command(self.folder, worker.shard), environment())
         while True:
             running = [worker for worker in workers if worker.running]
-            pid = running[0].process.pid if running and running[0].process else self.keeper.status.worker_pid
-            self.keeper.status = replace(self.keeper.status, worker_pid=pid, shards=self.crew.rows())
+            pid = running[0].process.pid if running and running[0].process else self.recorder.status.worker_pid
+            self.recorder.status = replace(self.recorder.status, worker_pid=pid, shards=self.worker_pool.rows())
             try:
                 for worker in workers:
                     self._copy(worker, ended=worker not in running)
-                self.keeper.write_status()
+                self.recorder.write_status()
             except OSError as error:
                 if not disk_is_full(error):
                     raise
@@ -191,7 +189,7 @@ class _Supervisor:
                     worker.terminate()  # it takes this for a stop; a command file would need space
             if not running:
                 return
-            if any(worker not in running and self.crew.end_of(worker).exit.get("bad_input") for worker in workers):
+            if any(worker not in running and self.worker_pool.end_of(worker).exit.get("bad_input") for worker in workers):
                 for worker in running:  # what one cannot use no resume will mend: the others need not go on for hours
                     worker.order_once("stop")
             self._take_orders(running)
@@ -205,37 +203,12 @@ class _Supervisor:
             for worker in workers:
                 worker.order(command)
             if command in states:
-                self.keeper.state(states[command])
+                self.recorder.state(states[command])
 
     def _copy(self, worker: ShardWorker, *, ended: bool) -> None:
         """Copy a worker's new events into the run's log, each once, also over restarts."""
-        for stamped, event in self.crew.news(worker, self.keeper.log.copied.get(worker.shard, 0), ended=ended):
-            self.keeper.note(event, t=stamped.t, shard=worker.shard, shard_seq=stamped.seq)
-
-
-def interrupted(seen: list[int], asked: list[str]) -> list[Command]:
-    """What signals have asked for since the last look: the first one to stop with a checkpoint, a second one to stop at once."""
-    count, seen[:] = len(seen), []
-    orders: list[Command] = []
-    for _ in range(count):
-        orders.append("kill" if "stop" in [*asked, *orders] else "stop")
-    return orders
-
-
-@contextmanager
-def signals(seen: list[int]) -> Any:
-    """While inside, SIGINT and SIGTERM are added to `seen`, and a hang-up is ignored: a lost terminal never ends a run."""
-    try:
-        before = {number: signal.signal(number, lambda signum, _: seen.append(signum)) for number in STOP_SIGNALS}
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    except ValueError:  # not the main thread: the caller handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for stamped, event in self.worker_pool.news(worker, self.recorder.log.copied.get(worker.shard, 0), ended=ended):
+            self.recorder.note(event, t=stamped.t, shard=worker.shard, shard_seq=stamped.seq)
 
 
 def main() -> int:

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .complaints import nearest
 from .errors import Problem
 from .pipeline import step_called
-from .tomllines import split_key
+from .toml_lines import split_key
+from .validation_errors import nearest
 
 KIND = "sweep"
 """What the run of a sweep is called, whatever the kind of its points."""

@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 
 import filelock
 
-from . import accelerators, atomic, catalog, manifest, shares
+from . import accelerators, atomic, catalog, manifest, shards
 from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
 from .events import Event, Metrics, RunFinished, RunStarted
-from .experiments.context import Context, Interrupted, Order
 from .markdown import visible
 from .runfolder import EventLog, RunFolder, take_commands
+from .runtime.context import Context, Interrupted, Order
 
 T = TypeVar("T")
 
@@ -93,15 +93,15 @@ def work(folder: RunFolder, shard: int) -> int:
 def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: bool) -> dict[str, Any]:
     request = manifest.load(folder.manifest_path)
     kind = catalog.get(request.kind)
-    share = shares.read(folder, shard)
+    share = shards.read(folder, shard)
     if request.model and (device := _device(request, shard, share)):
         request = request.model_copy(update={"model": request.model.model_copy(update={"device": device})})
     log.append(RunStarted(request.kind, request.name, resumed=resumed))
-    joined = tuple(shares.gather(folder, shard)) if share and share.joins else ()
+    joined = tuple(shards.gather(folder, shard)) if share and share.merges else ()
     context = Context(request, folder, shard, orders.poll, resumed, share, joined)
-    if share and not share.joins:
-        assert kind.sharing is not None, "only such runs are dealt out"
-        return {"state": "done", "told": dict(_logged(kind.sharing.work(context), log))}
+    if share and not share.merges:
+        assert kind.sharding is not None, "only such runs are dealt out"
+        return {"state": "done", "told": dict(_logged(kind.sharding.work(context), log))}
     began = time.monotonic()
     result: catalog.Result = _logged(kind.run(context), log)
     log.append(Metrics("headline", 0, result.headline))
@@ -115,18 +115,18 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
     return {"state": "done", "headline": dict(result.headline), "digests": dict(result.digests)}
 
 
-def _device(request: manifest.Manifest, shard: int, share: shares.Share | None) -> str | None:
+def _device(request: manifest.Manifest, shard: int, share: shards.Shard | None) -> str | None:
     """Where this worker is to compute; None where [model] says it."""
     devices = request.compute.devices
     if isinstance(devices, list):
-        return shares.device_of(devices, shard, share.of if share else 1)
+        return shards.device_of(devices, shard, share.of if share else 1)
     if share is None:
         return None
     from .models.device import available
 
     # nobody has named these: where the driver lists a GPU that torch cannot use, the run must go on without it
     found = [device for device in accelerators.for_model(request.model, accelerators.visible()) if device in available()]
-    return shares.device_of(found, shard, share.of) if found else None
+    return shards.device_of(found, shard, share.of) if found else None
 
 
 def _logged(events: Generator[Event, None, T], log: EventLog) -> T:

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from interp_tui.numbers import number as shown
+from interp_tui.text.numbers import number as shown
 
 from . import long_run, machine
 from .figures import Figure, of_rounds

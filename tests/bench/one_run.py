@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from interp_tui_engine import catalog, manifest
-from interp_tui_engine.experiments.context import Context
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runtime.context import Context
 
 from .side import ROOT, peak_mib
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 import interp_tui_engine as engine
-from interp_tui_engine.samplers import chain as chain_module
+from interp_tui_engine.samplers.chains import chain as chain_module
 from interp_tui_engine.samplers.noise import NoiseSource
-from interp_tui_engine.samplers.parameters import ParameterSpace
+from interp_tui_engine.samplers.target.parameters import ParameterSpace
 
 from . import shapes
 from .work import Bench

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from interp_tui_engine.api.one_pass import causal_trace
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import activations
 from interp_tui_engine.sites.site import Site
+from interp_tui_engine.sites.site_map import site_map_of
 
 from .passes_work import ANSWER, CLEAN, CORRUPT, OTHER, Work, answer
 
@@ -58,9 +58,9 @@ class Ours(Work):
         return hook
 
     def cache(self) -> Mapping[str, Tensor]:
-        anatomy = anatomy_of(self.module)
+        site_map = site_map_of(self.module)
         sites = [Site(name, layer) for layer in range(self.layers) for name in ("resid_pre", "resid_mid", "resid_post")]
-        return {str(site): value for site, value in activations(anatomy, self.ids, sites).items()}
+        return {str(site): value for site, value in activations(site_map, self.ids, sites).items()}
 
     def logits(self) -> Tensor:
         return self.module(self.clean).logits[0, -1]

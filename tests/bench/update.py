@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from interp_tui_engine.samplers.batches import BatchOrder
-from interp_tui_engine.samplers.chain import Chain
-from interp_tui_engine.samplers.pieces import Pieces
-from interp_tui_engine.samplers.problem import FunctionProblem
-from interp_tui_engine.samplers.record import ChainRecord
+from interp_tui_engine.samplers.chains.chain import Chain
+from interp_tui_engine.samplers.chains.microbatch import Microbatch
+from interp_tui_engine.samplers.chains.record import ChainRecord
 from interp_tui_engine.samplers.settings import SamplerConfig
+from interp_tui_engine.samplers.target.problem import FunctionTarget
 
 from . import machine
 from .figures import Figure, of_rounds, ratio
@@ -51,8 +51,8 @@ class Plain:
 
 
 def _chain(parameters: Tensors, gradients: Tensors, threads: int, helpers: ThreadPoolExecutor | None) -> Chain:
-    problem = FunctionProblem(lambda leaves, batch: batch.float()[:, None], parameters, torch.zeros(4), {}, 1)  # type: ignore[union-attr,arg-type]
-    chain = Chain(problem, CONFIG, ChainRecord(0, CONFIG, {}, None), BatchOrder(4, CONFIG), Pieces(4, print), helpers, threads)
+    problem = FunctionTarget(lambda leaves, batch: batch.float()[:, None], parameters, torch.zeros(4), {}, 1)  # type: ignore[union-attr,arg-type]
+    chain = Chain(problem, CONFIG, ChainRecord(0, CONFIG, {}, None), BatchOrder(4, CONFIG), Microbatch(4, print), helpers, threads)
     for name, leaf in chain.weights.leaves.items():
         if leaf.grad is None:
             leaf.grad = gradients[name].clone()

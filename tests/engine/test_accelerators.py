@@ -7,7 +7,7 @@ from scripted_workers import SHARED, Script, starts
 
 from interp_tui_engine import accelerators, catalog, manifest, supervisor
 from interp_tui_engine.specs import ModelSpec
-from interp_tui_engine.supervision import crew, sweeping
+from interp_tui_engine.supervision import sweep_supervisor, worker_pool
 
 LISTING = "\n".join(f"GPU {k}: NVIDIA H200 (UUID: GPU-{k}a{k}b)" for k in range(3)) + "\n"
 CUT = "GPU 0: NVIDIA H200 (UUID: GPU-0a0b)\n  MIG 1g.18gb     Device  0: (UUID: MIG-1)\n  MIG 1g.18gb     Device  1: (UUID: MIG-2)\n"
@@ -90,13 +90,13 @@ def test_shares_go_on_with_the_gpus_there_are(scripted: Script, monkeypatch: pyt
 )
 def test_what_one_worker_does_best_stays_with_it(text: str, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerators, "visible", lambda: found)
-    assert crew.portions_of(manifest.parse(text)) == []
+    assert worker_pool.assignments_of(manifest.parse(text)) == []
 
 
 def test_points_of_a_sweep_take_a_gpu_each_and_are_not_shared_out_further(scripted: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerators, "visible", lambda: TWO)
     request = manifest.parse(AUTO + '[sweep]\n"params.lr" = [1e-5, 1e-4, 1e-3]\n')
-    points = sweeping.estimate(request)
+    points = sweep_supervisor.estimate(request)
     assert points.notes[0] == "3 runs, 2 at a time"
     folder = scripted("assert share is None; end('done', headline={'lr': 1})", request.to_toml())
     assert supervisor.supervise(folder).state == "done"
@@ -105,14 +105,14 @@ def test_points_of_a_sweep_take_a_gpu_each_and_are_not_shared_out_further(script
 
 
 def test_a_worker_goes_on_without_a_gpu_that_only_the_driver_sees(scripted: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interp_tui_engine import shares, worker
+    from interp_tui_engine import shards, worker
     from interp_tui_engine.models import device
 
     monkeypatch.setattr(accelerators, "visible", lambda: TWO)
     monkeypatch.setattr(device, "available", lambda: ["cpu"])
     request = manifest.parse(AUTO)
-    assert worker._device(request, 1, shares.Share("chains 2-3", {"chains": [2, 3]}, 2)) is None
+    assert worker._device(request, 1, shards.Shard("chains 2-3", {"chains": [2, 3]}, 2)) is None
     monkeypatch.setattr(device, "available", lambda: [*TWO, "cpu"])
-    assert [worker._device(request, k, shares.Share("", {"chains": []}, 2)) for k in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert [worker._device(request, k, shards.Shard("", {"chains": []}, 2)) for k in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     assert worker._device(request, 0, None) is None, "one worker leaves it to [model]"
     assert catalog.get("llc").sharing is not None

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import interp_tui_engine as engine
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.estimators import bif as bif_module
-from interp_tui_engine.samplers.losses import linear_cross_entropy
+from interp_tui_engine.samplers.target.losses import linear_cross_entropy
 
 SETTINGS: dict[str, Any] = {"lr": 1e-3, "n_beta": 20.0, "localization": 5.0, "num_chains": 2, "num_draws": 4, "batch_size": 4}
 SETTINGS |= {"num_init_loss_batches": 1}
@@ -118,11 +118,11 @@ def test_token_ids_are_not_stored_at_every_step_and_for_every_chain(tmp_path: Pa
 
 
 def test_chains_run_side_by_side_on_the_cores_there_are() -> None:
-    from interp_tui_engine.samplers.executor import choose_executor
-    from interp_tui_engine.samplers.problem import ModuleProblem
+    from interp_tui_engine.samplers.chains.executor import choose_executor
     from interp_tui_engine.samplers.settings import SamplerConfig
+    from interp_tui_engine.samplers.target.problem import ModuleTarget
 
-    problem = ModuleProblem(Model(), rows(1), {}, 4)
+    problem = ModuleTarget(Model(), rows(1), {}, 4)
     config = SamplerConfig.model_validate(SETTINGS)
     chosen = choose_executor(problem, config, range(2), cores=2, memory=1 << 30)
     assert (chosen.mode, chosen.workers) == ("threads", 2)

@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_tui_engine.tomllines import KeyPath, key_lines, line_of, split_key
+from interp_tui_engine.toml_lines import KeyPath, key_lines, line_of, split_key
 
 
 def line_with(text: str, mark: str) -> int:

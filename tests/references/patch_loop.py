@@ -7,20 +7,20 @@ from typing import Any
 
 import torch
 
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
+from interp_tui_engine.sites.site_map import site_map_of
 
 
 @torch.no_grad()
 def patched_logits(module: Any, clean: torch.Tensor, corrupt: torch.Tensor, jobs: Sequence[Sequence[Site]]) -> torch.Tensor:
     """Logits (jobs, pos, vocab) of the corrupt run with the clean run's values at each job's sites."""
-    anatomy = anatomy_of(module)
+    site_map = site_map_of(module)
     found = []
     for sites in jobs:
-        seen = activations(anatomy, clean, [site.whole for site in sites])
+        seen = activations(site_map, clean, [site.whole for site in sites])
         edits = [Edit(site.whole, lambda value, site=site, seen=seen: _swap(site, value, seen[site.whole])) for site in sites]
-        with edited(anatomy, edits):
+        with edited(site_map, edits):
             found.append(module(corrupt).logits[0])
     return torch.stack(found)
 

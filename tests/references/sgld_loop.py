@@ -13,9 +13,9 @@ from torch import nn
 
 from interp_tui_engine.samplers.batches import BatchOrder
 from interp_tui_engine.samplers.noise import NoiseSource
-from interp_tui_engine.samplers.parameters import ParameterSpace, named_parameters
-from interp_tui_engine.samplers.restricted import moving
-from interp_tui_engine.samplers.slabs import Slab
+from interp_tui_engine.samplers.target.parameters import ParameterSpace, named_parameters
+from interp_tui_engine.samplers.target.restricted import moving
+from interp_tui_engine.samplers.target.weight_slice import WeightSlice
 
 
 def token_losses(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
@@ -26,7 +26,7 @@ def token_losses(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
 
 
 def noise_by_name(
-    space: ParameterSpace, slabs: dict[str, Slab], shapes: dict[str, torch.Size], seed: int, chain: int, step: int, stream: str
+    space: ParameterSpace, slabs: dict[str, WeightSlice], shapes: dict[str, torch.Size], seed: int, chain: int, step: int, stream: str
 ) -> dict[str, torch.Tensor]:
     """The step's standard normal numbers, laid out as the engine lays out what moves; 0 where nothing moves."""
     source = NoiseSource(seed, chain, len(space.blocks), stream, torch.device("cpu"))

@@ -14,8 +14,8 @@ import pytest
 import tomli_w
 from on_screen import ready as drawn
 
-from interp_tui import host
 from interp_tui.screens.run import RunScreen
+from interp_tui.terminal import host
 from interp_tui_engine import atomic
 from interp_tui_engine.events import Event, Stamped, to_line
 from interp_tui_engine.runfolder import Owner, RunFolder, Status

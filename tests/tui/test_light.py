@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from interp_tui.app import InterpApp
-from interp_tui.session import RunIndex
+from interp_tui.runs.session import RunIndex
 from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine.runfolder import RunFolder
 
@@ -45,7 +45,7 @@ def test_a_second_look_at_a_thousand_runs_reads_none_of_them(make_run: MakeRun, 
     a_thousand(make_run)
     index = RunIndex(runs_root)
     assert len(index.refresh()) == 1000
-    monkeypatch.setattr("interp_tui.session.read_run", lambda folder: pytest.fail(f"read {folder.path.name} again"))
+    monkeypatch.setattr("interp_tui.runs.session.read_run", lambda folder: pytest.fail(f"read {folder.path.name} again"))
     assert len(index.refresh()) == 1000
 
 

@@ -19,12 +19,13 @@ from textual.color import Color
 from textual.widgets import TabbedContent
 from textual.widgets._footer import FooterKey
 
-from interp_tui import config, endings, session
 from interp_tui.app import InterpApp
-from interp_tui.palette import Palette
+from interp_tui.runs import notifications, session
 from interp_tui.screens.new_run import NewRunScreen
+from interp_tui.screens.palette import Palette
 from interp_tui.screens.run import RunScreen
 from interp_tui.screens.runs import RunsScreen
+from interp_tui.terminal import config
 from interp_tui.views.base import RunView
 from interp_tui.views.generic import GenericView
 from interp_tui.views.sampling import SamplingView, zoomed
@@ -113,7 +114,7 @@ def end(folder: RunFolder, state: str = "done") -> None:
 
 
 def test_only_runs_seen_going_on_end(make_run: MakeRun) -> None:
-    seen = endings.Endings()
+    seen = notifications.Endings()
     going, over, gone = (make_run(name, state=state) for name, state in (("a", "running"), ("b", "done"), ("c", "running")))
     seen.expect([going, over, gone])
     assert seen.look() == []

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        from .batch import silence
+        from .commands.progress_display import silence
 
         silence()
         return DONE
@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explain(problem: Exception, as_json: bool) -> int:
     from interp_tui_engine.errors import ManifestError, RunFailed, UserError
 
-    from . import faults
     from .commands.output import error
+    from .terminal import crash_log
 
-    if faults.debugging():
+    if crash_log.debugging():
         import traceback
 
         traceback.print_exception(problem)
@@ -56,7 +56,7 @@ def _explain(problem: Exception, as_json: bool) -> int:
         error(problem.format_message(), _usage_hint(problem), exit_code=BAD_INPUT, as_json=as_json)
         return BAD_INPUT
     what = f"{type(problem).__name__}: {problem}"
-    error(what[:500], f"this is a fault of interp-tui; details: {faults.record(problem)}", exit_code=FAILED, as_json=as_json)
+    error(what[:500], f"this is a fault of interp-tui; details: {crash_log.record(problem)}", exit_code=FAILED, as_json=as_json)
     return FAILED
 
 

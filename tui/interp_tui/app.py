@@ -20,13 +20,13 @@ from textual.theme import ThemeProvider
 
 from interp_tui_engine.errors import UserError
 
-from . import config, host, themes
-from .asciify import AsciiFilter
-from .endings import Endings, run_command, said
-from .palette import Palette, RunProvider
-from .sanitise import clean
-from .session import Run, RunIndex
-from .theme_watch import ThemeWatch
+from .runs.notifications import Endings, run_command, said
+from .runs.session import Run, RunIndex
+from .screens.palette import Palette, RunProvider
+from .terminal import config, host, themes
+from .terminal.theme_watch import ThemeWatch
+from .text.asciify import AsciiFilter
+from .text.sanitise import clean
 from .widgets.header import HeaderLine
 
 if TYPE_CHECKING:

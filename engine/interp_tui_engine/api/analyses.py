@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..estimators.bif import compute_bif
 from ..estimators.bif_traces import Method, Reduce
 from ..estimators.susceptibilities import compute_susceptibilities
-from ..samplers.prefix import Prefixes
+from ..samplers.target.prefix_cache import PrefixCache
 from .sampling import LossFn, Masks, Rows, sample
 
 PREFIX_BYTES = 256 << 20
@@ -84,7 +84,7 @@ def susceptibilities(
     base = None if given is None else Path(given)
     if kwargs.get("device") is not None:
         model = model.to(kwargs["device"])
-    shared = Prefixes(PREFIX_BYTES)
+    shared = PrefixCache(PREFIX_BYTES)
     trees = {
         name: sample(
             model,

@@ -26,10 +26,10 @@ from ..lenses import tuned_lens as lenses
 from ..lenses.tuned_lens import TunedLens
 from ..patching.recovery import Cell, Prompts, grid, prepare
 from ..patching.recovery import recovery as recovered
-from ..sites.anatomy import Anatomy
 from ..sites.answers import Answer
 from ..sites.cache import ActivationCache
 from ..sites.site import site_name
+from ..sites.site_map import SiteMap
 
 ROWS = 256
 
@@ -102,15 +102,15 @@ def causal_trace(
     tokens = need_tokenizer(cache.tokenizer, "this model")
     record = {"clean": clean, "corrupt": corrupt, "answer": answer, "counterfactual": counterfactual}
     needed = metric == "logit_diff"
-    pair = read_pair(tokens, record, context=cache.anatomy.context, name="", when_long=long_answers, need_counterfactual=needed)
+    pair = read_pair(tokens, record, context=cache.site_map.context, name="", when_long=long_answers, need_counterfactual=needed)
     names = tuple(dict.fromkeys(map(site_name, sites)))
     prompts = Prompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)
-    trace = prepare(cache.anatomy, prompts, [*names, *(["z"] if heads else [])], metric, window=window, freeze=())
+    trace = prepare(cache.site_map, prompts, [*names, *(["z"] if heads else [])], metric, window=window, freeze=())
     cells = grid(trace, names, heads=["z"] if heads else [])
     recovered(0.0, trace.clean_metric, trace.corrupt_metric)
-    found = {name: torch.zeros(cache.anatomy.num_layers, len(prompts.clean)) for name in names}
+    found = {name: torch.zeros(cache.site_map.num_layers, len(prompts.clean)) for name in names}
     if heads:
-        found["heads"] = torch.zeros(cache.anatomy.num_layers, len(prompts.clean), cache.anatomy.heads("z"))
+        found["heads"] = torch.zeros(cache.site_map.num_layers, len(prompts.clean), cache.site_map.heads("z"))
     for start in range(0, len(cells), ROWS):
         chunk = cells[start : start + ROWS]
         for cell, value in zip(chunk, trace.patched(chunk).tolist(), strict=True):
@@ -149,16 +149,16 @@ def activation_patch(
     tokens = need_tokenizer(cache.tokenizer, "this model")
     record = {"clean": clean_input, "corrupt": corrupt_input, "answer": target_token, "counterfactual": counterfactual_token}
     pair = read_pair(
-        tokens, record, context=cache.anatomy.context, name="", when_long=long_answers, need_counterfactual=False, as_whole=False
+        tokens, record, context=cache.site_map.context, name="", when_long=long_answers, need_counterfactual=False, as_whole=False
     )
     name = site_name(patch_component)
-    cache.anatomy.check(Cell(name, patch_layer, 0, head).site)
+    cache.site_map.check(Cell(name, patch_layer, 0, head).site)
     metric = "logit_diff" if pair.counterfactual else "logit"
     length = len(pair.clean)
     if position is not None and not -length <= position < length:
         raise UserError(f"there is no position {position}", f"the prompts have tokens 0 to {length - 1}")
     prompts = Prompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), sequence=False)
-    trace = prepare(cache.anatomy, prompts, [name], metric, window=1, freeze=())
+    trace = prepare(cache.site_map, prompts, [name], metric, window=1, freeze=())
     places = range(prompts.first, length) if position is None else [position % length]
     patched = trace.together([Cell(name, patch_layer, place, head) for place in places])
     return PatchEffect(trace.clean_metric, trace.corrupt_metric, patched)
@@ -180,19 +180,19 @@ def logit_lens(
     if long_answers == "sequence":
         raise UserError("a lens looks at one token, not at a sequence", "use long_answers = 'first'")
     cache = ActivationCache(model, tokenizer)
-    anatomy: Anatomy = cache.anatomy
+    site_map: SiteMap = cache.site_map
     tokens = need_tokenizer(cache.tokenizer, "this model")
-    ids = encode(tokens, prompt, context=anatomy.context, name="prompt")
+    ids = encode(tokens, prompt, context=site_map.context, name="prompt")
     with torch.no_grad():
-        stream = lens.streams(anatomy, torch.tensor([ids], device=next(anatomy.embed.parameters()).device))[:, -1]
+        stream = lens.streams(site_map, torch.tensor([ids], device=next(site_map.embed.parameters()).device))[:, -1]
         if answer is None:
-            right: tuple[int, ...] = (int(anatomy.unembed(stream[-1]).argmax()),)
+            right: tuple[int, ...] = (int(site_map.unembed(stream[-1]).argmax()),)
         else:
             right = answer_ids(tokens, prompt, answer, name="answer", when_long=long_answers, as_whole=False)
         end = stream[-1:].expand_as(stream)
         if tuned is not None:
             stream = torch.stack([tuned(layer, one) for layer, one in enumerate(stream)])
-        found = lens.read(anatomy, stream, end, [right] * len(stream), 1)
+        found = lens.read(site_map, stream, end, [right] * len(stream), 1)
     top = [texts_of(tokens, [int(token)])[0] for token in found.top_token[:, 0]]
     said = "".join(texts_of(tokens, right[:1]))
     return LogitLens(said, found.answer_prob, found.answer_rank, top, lens.crossover(found.answer_rank.tolist()))
@@ -213,14 +213,14 @@ def tuned_lens(
 
     A layer whose map is no better than the logit lens on the held-out rows is left without one (`identity_layers`).
     """
-    anatomy: Anatomy = ActivationCache(model).anatomy
+    site_map: SiteMap = ActivationCache(model).site_map
     if len(rows) < 2:
         raise UserError(f"there is {len(rows)} row of tokens", "give at least two: some to fit the lens to, some held out")
     held = max(1, round(len(rows) * held_out))
-    ids = rows.long().to(next(anatomy.embed.parameters()).device)
-    fitting = lenses.Fitting(anatomy, lr=lr, steps=steps)
+    ids = rows.long().to(next(site_map.embed.parameters()).device)
+    fitting = lenses.Fitting(site_map, lr=lr, steps=steps)
     for step in range(steps):
         chosen = lenses.rows_of(seed, step, len(ids) - held, batch_size)
-        on_step(step, fitting.update(lens.streams(anatomy, ids[chosen])))
-    apart = (lens.streams(anatomy, part) for part in torch.split(ids[-held:], batch_size))
-    return lenses.no_worse(fitting.lens, lenses.divergences(anatomy, fitting.lens, apart))
+        on_step(step, fitting.update(lens.streams(site_map, ids[chosen])))
+    apart = (lens.streams(site_map, part) for part in torch.split(ids[-held:], batch_size))
+    return lenses.no_worse(fitting.lens, lenses.divergences(site_map, fitting.lens, apart))

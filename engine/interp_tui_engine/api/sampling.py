@@ -26,12 +26,12 @@ from ..errors import RunFailed, UserError
 from ..estimators.llc import compute_llc
 from ..events import Stamped
 from ..runfolder import RunFolder, new_run_path, runs_root
-from ..samplers.chains import ChainsSnapshot, Command, run_chains
-from ..samplers.executor import choose_executor
-from ..samplers.prefix import Prefixes
-from ..samplers.problem import Batch, FunctionProblem, Loss, ModuleProblem, Problem
+from ..samplers.chains.executor import choose_executor
+from ..samplers.chains.run import ChainsSnapshot, Command, run_chains
+from ..samplers.chains.store import ObservableSpec, SampleStore, open_samples
 from ..samplers.settings import SamplerConfig
-from ..samplers.store import ObservableSpec, SampleStore, open_samples
+from ..samplers.target.prefix_cache import PrefixCache
+from ..samplers.target.problem import Batch, FunctionTarget, Loss, ModuleTarget, SamplingTarget
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,7 +79,7 @@ def sample(
     loss_fn: LossFn | None = None,
     chains: Chains = "auto",
     on_progress: Callable[[ChainsSnapshot], None] | None = None,
-    prefixes: Prefixes | None = None,
+    prefixes: PrefixCache | None = None,
 ) -> xr.DataTree:
     """Sample the tempered posterior around a model's weights by SGLD, with per-token losses of the observables at each draw.
 
@@ -122,7 +122,7 @@ def sample(
     if device is not None:
         model = model.to(device)
     seen = {name: given if isinstance(given, tuple) else (given, batches_per_draw) for name, given in observables.items()}
-    problem = ModuleProblem(
+    problem = ModuleTarget(
         model,
         _ids(dataset, "dataset"),
         {name: (_ids(rows, name), count) for name, (rows, count) in seen.items()},
@@ -161,7 +161,7 @@ def sample_function(
         name: value if isinstance(value, tuple) and isinstance(value[1], int) else (value, batches_per_draw)
         for name, value in given.items()
     }
-    problem = FunctionProblem(loss, parameters, data, seen, config.batch_size, masks=param_masks, obs_seed=obs_seed)
+    problem = FunctionTarget(loss, parameters, data, seen, config.batch_size, masks=param_masks, obs_seed=obs_seed)
     counts = [int(count) for _, count in seen.values()]
     return _sample(problem, config, counts, output_path, chains, on_progress, _fingerprint(problem, param_masks, parameters))
 
@@ -218,7 +218,7 @@ def _ids(rows: Rows, name: str) -> Tensor:
     return rows_from_dataset(rows, name=name).ids.long()
 
 
-def _fingerprint(problem: Problem, masks: Masks | None, parameters: Mapping[str, Tensor]) -> str:
+def _fingerprint(problem: SamplingTarget, masks: Masks | None, parameters: Mapping[str, Tensor]) -> str:
     """sha256 over what is sampled: all weights at w₀, those that stay fixed too, the masks, and the rows of data and observables."""
     digest = hashlib.sha256()
     for tensor in parameters.values():
@@ -236,7 +236,7 @@ def _fingerprint(problem: Problem, masks: Masks | None, parameters: Mapping[str,
 
 
 def _sample(
-    problem: Problem,
+    problem: SamplingTarget,
     config: SamplerConfig,
     batches_per_draw: Sequence[int],
     output_path: str | Path | None,

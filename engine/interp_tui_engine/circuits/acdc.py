@@ -85,7 +85,7 @@ class EdgeSearch:
     def _stage(self, receiver: int) -> int:
         """Receivers of one stage tell each other nothing: a layer's projections, its MLP (with them where blocks are parallel)."""
         layer, slot = divmod(receiver, self.graph.layer_readers + 1)
-        if layer == self.graph.anatomy.num_layers or self.graph.anatomy.blocks[layer].parallel:
+        if layer == self.graph.site_map.num_layers or self.graph.site_map.blocks[layer].parallel:
             return 2 * layer
         return 2 * layer + (slot == self.graph.layer_readers)
 
@@ -111,7 +111,7 @@ class EdgeSearch:
             cut = cut.clone()
             cut[self._pairs[index][0], self._pairs[index][1]] = True
             cuts.append(cut)
-        layer = min(self._pairs[at][0] // (self.graph.layer_readers + 1), self.graph.anatomy.num_layers)
+        layer = min(self._pairs[at][0] // (self.graph.layer_readers + 1), self.graph.site_map.num_layers)
         values = self.edges.per_example(torch.stack(cuts), None if self._starts_whole else self._outside, layer)
         self._trials = dict(zip(live, values, strict=True))
 

@@ -80,8 +80,8 @@ def _along_activations(behaviour: Behaviour, run: Prepared, steps: int) -> dict[
 
 def _total(run: Prepared, edits: Sequence[Edit], rows: int) -> Tensor:
     """The metric summed over copies of the clean run under edits, to be differentiated."""
-    anatomy = run.fork.anatomy
+    site_map = run.fork.site_map
     ids = torch.tensor([run.example.clean], device=run.corrupt_stream.device)
-    with torch.enable_grad(), edited(anatomy, edits):
-        hidden = anatomy.body(input_ids=ids.expand(rows, -1), use_cache=False).last_hidden_state[:, -1]
-        return run.score(anatomy.finish(anatomy.head(hidden))).sum()
+    with torch.enable_grad(), edited(site_map, edits):
+        hidden = site_map.body(input_ids=ids.expand(rows, -1), use_cache=False).last_hidden_state[:, -1]
+        return run.score(site_map.finish(site_map.head(hidden))).sum()

@@ -36,6 +36,10 @@ class Circuit:
     heads_per_kv: int = 1
     """Heads that share one head of keys and values."""
 
+    def named_nodes(self) -> list[tuple[str, int, float]]:
+        """Each node's name, its layer and its effect, in the order of `nodes`."""
+        return [(node_name(node), node.layer or 0, self.node_effects[node]) for node in self.nodes]
+
     def summary(self) -> str:
         """The circuit in a few lines, strongest parts first."""
         heads = sum(node.name == "z" for node in self.nodes)
@@ -95,4 +99,4 @@ def circuit_of_edges(found: EdgeBehaviour, kept: Mask, scores: Float[Tensor, "re
 
 
 def _shared(behaviour: Behaviour) -> int:
-    return behaviour.anatomy.heads("z") // behaviour.anatomy.heads("v")
+    return behaviour.site_map.heads("z") // behaviour.site_map.heads("v")

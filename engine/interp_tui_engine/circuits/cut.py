@@ -86,7 +86,7 @@ class Cut:
     def wrote(self, layer: int, z: Tensor, mlp: Tensor) -> None:
         self._heads_wrote(layer, z)
         at = self.graph.senders_before(layer) + self.graph.layer_senders - 1
-        self._say(at, mlp[None] * self.graph.anatomy.residual_scale)
+        self._say(at, mlp[None] * self.graph.site_map.residual_scale)
 
     def logits(self) -> Float[Tensor, "rows examples pos d_model"]:
         """The shift of what is unembedded."""

@@ -65,7 +65,7 @@ def _of_embeddings(run: EdgeRun, shares: Tensor) -> _Path:
 def _by_sender(run: EdgeRun, shares: Tensor) -> Iterator[_Path]:
     graph, start, one = run.graph, run.start, run.runs[0]
     yield _Path(slice(0, 1), 0, None, _between(run.instead(one, EMBED)[start:], run.clean.streams[0][0], shares))
-    for layer in range(graph.anatomy.num_layers):
+    for layer in range(graph.site_map.num_layers):
         low = graph.senders_before(layer)
         high = low + graph.layer_senders - 1
         ablated = torch.stack([run.instead(one, node)[start:] for node in graph.senders[low:high]], dim=1)
@@ -89,11 +89,11 @@ def _gradients(run: EdgeRun, path: _Path) -> list[tuple[slice, Float[Tensor, "re
         leaves = _Leaves(graph, path, some)
         hidden = some if path.site is None else run.clean.streams[path.entry].expand(len(some), -1, -1)
         edits = [] if path.site is None else [Edit(path.site, lambda value, some=some: some.to(value))]  # type: ignore[misc]
-        with torch.enable_grad(), eager_attention(run.anatomy):
-            for layer in range(path.entry, graph.anatomy.num_layers):
+        with torch.enable_grad(), eager_attention(run.site_map):
+            for layer in range(path.entry, graph.site_map.num_layers):
                 hidden = run.block(layer, hidden, leaves, edits if layer == path.entry else ())
             hidden = hidden + leaves.add(len(graph.receivers) - 1, 1)[:, 0]
-            total = run.runs[0].score(graph.anatomy.unembed(hidden[:, -1])).sum()
+            total = run.runs[0].score(graph.site_map.unembed(hidden[:, -1])).sum()
         gradients = torch.autograd.grad(total, list(leaves.held.values()), allow_unused=True)
         for (low, leaf), gradient in zip(leaves.held.items(), gradients, strict=True):
             mean = (torch.zeros_like(leaf) if gradient is None else gradient).sum(0) / len(points)
@@ -132,6 +132,6 @@ class _Leaves:
 
     def add(self, low: int, count: int) -> Float[Tensor, "points receivers pos d_model"]:
         """Leaves for `count` receivers from `low` on."""
-        shape = (len(self.like), count, self.like.shape[1], self.graph.anatomy.d_model)
+        shape = (len(self.like), count, self.like.shape[1], self.graph.site_map.d_model)
         self.held[low] = torch.zeros(shape, dtype=self.like.dtype, device=self.like.device, requires_grad=True)
         return self.held[low]

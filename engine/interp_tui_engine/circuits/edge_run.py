@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..sites.fork import together
+from ..sites.branched_run import together
 from ..sites.hooks import Edit, capture, eager_attention, edited
 from ..sites.site import Site
 from .cut import Cut, Shifts
@@ -47,7 +47,7 @@ class EdgeRun:
     """
 
     def __init__(self, graph: Graph, runs: Sequence[Prepared], instead: Callable[[Prepared, Node], Tensor], first: int) -> None:
-        self.graph, self.runs, self.anatomy, self.instead = graph, tuple(runs), graph.anatomy, instead
+        self.graph, self.runs, self.site_map, self.instead = graph, tuple(runs), graph.site_map, instead
         fork = runs[0].fork if len(runs) == 1 else together([run.fork for run in runs])
         assert fork is not None, "runs that cannot stand together are given one by one"
         self.fork = fork
@@ -57,9 +57,9 @@ class EdgeRun:
         streams = tuple(stream[:, self.start :] for stream in fork.resid_pre)
         self.clean = Base(streams, self.told_instead - clean)
         # what a layer adds to the stream when all of it is ablated: its constants, such as biases, included
-        ends = [graph.senders_before(layer) for layer in range(self.anatomy.num_layers + 1)]
+        ends = [graph.senders_before(layer) for layer in range(self.site_map.num_layers + 1)]
         self.ablated_layer = [
-            streams[i + 1] - streams[i] + self.clean.away[ends[i] : ends[i + 1]].sum(0) for i in range(self.anatomy.num_layers)
+            streams[i + 1] - streams[i] + self.clean.away[ends[i] : ends[i + 1]].sum(0) for i in range(self.site_map.num_layers)
         ]
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class EdgeRun:
         base = base or self.clean
         shifts = Cut(self.graph, cut, base.away, self.told_instead, entry, self.head_shares)
         hidden = self._walk(base.streams[entry].repeat(len(cut), 1, 1), entry, shifts)[-1]
-        logits = self.anatomy.unembed((hidden + shifts.logits().flatten(0, 1).to(hidden))[:, -1])
+        logits = self.site_map.unembed((hidden + shifts.logits().flatten(0, 1).to(hidden))[:, -1])
         logits = logits.view(len(cut), len(self.runs), -1)
         return torch.stack([run.score(logits[:, index]) for index, run in enumerate(self.runs)], dim=1).float().cpu()
 
@@ -82,8 +82,8 @@ class EdgeRun:
 
     def _walk(self, hidden: Tensor, entry: int, shifts: Cut) -> list[Tensor]:
         streams = [hidden]
-        with eager_attention(self.anatomy):
-            for layer in range(entry, self.anatomy.num_layers):
+        with eager_attention(self.site_map):
+            for layer in range(entry, self.site_map.num_layers):
                 silent = shifts.silent(layer)
                 streams.append(self._ablated(layer, streams[-1]) if silent else self.block(layer, streams[-1], shifts))
         return streams
@@ -94,7 +94,7 @@ class EdgeRun:
 
     def block(self, layer: int, hidden: Tensor, shifts: Shifts, edits: Sequence[Edit] = ()) -> Tensor:
         """One block, each of its receivers on its own stream."""
-        fork, start, parallel = self.fork, self.start, self.anatomy.blocks[layer].parallel
+        fork, start, parallel = self.fork, self.start, self.site_map.blocks[layer].parallel
         each = torch.arange(len(self.runs), device=hidden.device)
         changes: list[Edit] = []
         if (found := shifts.attention(layer)) is not None:
@@ -103,7 +103,7 @@ class EdgeRun:
             read = fork.read(layer, hidden[rows] + found[2].flatten(0, 1).to(hidden), QKV, start)
             low = 0
             for name in QKV:
-                high = low + self.anatomy.heads(name)
+                high = low + self.site_map.heads(name)
                 mine = ((slots >= low) & (slots < high)).nonzero()[:, 0]
                 if len(mine):
                     changes.append(Edit(Site(name, layer), _putting(rows[mine], slots[mine] - low, mine, read[name])))
@@ -123,14 +123,14 @@ class EdgeRun:
 
         if not parallel:
             changes.append(Edit(middle, shifted))
-        with edited(self.anatomy, [*edits, *changes]), capture(self.anatomy, [z, mlp]) as seen:
+        with edited(self.site_map, [*edits, *changes]), capture(self.site_map, [z, mlp]) as seen:
             hidden = fork.block(layer, hidden, start)
         shifts.wrote(layer, seen[z], seen[mlp])
         return hidden - added[0] if added else hidden  # the MLP alone was to read the shift
 
     def head_shares(self, layer: int, z: Float[Tensor, "*rows pos heads head_dim"]) -> Float[Tensor, "heads *rows pos d_model"]:
         """What each head adds to the residual stream."""
-        return torch.einsum("...phd,hdm->h...pm", z, self.graph.outputs[layer]) * self.anatomy.residual_scale
+        return torch.einsum("...phd,hdm->h...pm", z, self.graph.outputs[layer]) * self.site_map.residual_scale
 
     def _told(self, value: Tensor, node: Node) -> Tensor:
         """What a sender adds to the stream when it says `value` (pos, ...): (P, D), without the constants that it always adds."""
@@ -138,9 +138,9 @@ class EdgeRun:
         if node == EMBED:
             return value
         if node.head is None:
-            return value * self.anatomy.residual_scale
+            return value * self.site_map.residual_scale
         assert node.layer is not None
-        return value @ self.graph.outputs[node.layer][node.head] * self.anatomy.residual_scale
+        return value @ self.graph.outputs[node.layer][node.head] * self.site_map.residual_scale
 
     def _told_by(self, says: Callable[[Prepared, Node], Tensor]) -> Float[Tensor, "senders examples pos d_model"]:
         return torch.stack([torch.stack([self._told(says(run, node), node) for run in self.runs]) for node in self.graph.senders])

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..sites.anatomy import Anatomy
-from ..sites.fork import together
+from ..sites.branched_run import together
+from ..sites.site_map import SiteMap
 from .edge_run import Base, EdgeRun
 from .graph import EMBED, Edge, Graph, Mask, can_be_split, graph_of
 from .nodes import Behaviour, Node, Prepared
@@ -35,7 +35,7 @@ class EdgeBehaviour:
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.nodes = behaviour
-        self.graph: Graph = graph_of(behaviour.anatomy)
+        self.graph: Graph = graph_of(behaviour.site_map)
         self.interchange = behaviour.ablation == "interchange"
         self.examples = len(behaviour.runs)
         self._embeds = torch.cat([run.corrupt_stream[0] for run in behaviour.runs]).mean(0) if behaviour.ablation == "mean" else None
@@ -105,7 +105,7 @@ class EdgeBehaviour:
         """What all senders of a group say once."""
         runs = [self.nodes.runs[index] for index in group]
         first = min(map(self._first, runs)) if runs[0].fork.can_skip else 0
-        return 4 * len(self.graph.senders) * len(group) * (runs[0].fork.length - first) * self.graph.anatomy.d_model
+        return 4 * len(self.graph.senders) * len(group) * (runs[0].fork.length - first) * self.graph.site_map.d_model
 
     def _first(self, run: Prepared) -> int:
         return run.first if self.interchange else 0
@@ -144,7 +144,7 @@ class EdgeBehaviour:
 
     def _layer(self, edge: Edge) -> int:
         """The block from which a run with this edge cut differs."""
-        return self.graph.anatomy.num_layers if edge.receiver is None else edge.receiver.layer or 0
+        return self.graph.site_map.num_layers if edge.receiver is None else edge.receiver.layer or 0
 
     def _instead(self, run: Prepared, node: Node) -> Tensor:
         if node != EMBED:
@@ -155,9 +155,9 @@ class EdgeBehaviour:
         return torch.zeros_like(stream) if self._embeds is None else self._embeds.expand_as(stream)
 
 
-def edges_between(anatomy: Anatomy, nodes: Sequence[Node]) -> list[Edge]:
+def edges_between(site_map: SiteMap, nodes: Sequence[Node]) -> list[Edge]:
     """Every edge from the embedding or a node to a later node's inputs, or to the logits."""
-    graph = graph_of(anatomy)
+    graph = graph_of(site_map)
     return graph.edges(graph.between(nodes))
 
 

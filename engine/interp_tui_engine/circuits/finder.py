@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..sites.anatomy import Anatomy
+from ..sites.site_map import SiteMap
 from .acdc import EdgeSearch, without_orphans
 from .acdc_nodes import NodeSearch
 from .attribution import attribution
@@ -85,7 +85,7 @@ class CircuitFinder:
         if not 0 < threshold < 1:
             raise UserError(f"threshold is {threshold}", "give the share of the behaviour that a part must carry, between 0 and 1")
         cache = ActivationCache(model, tokenizer)
-        self.anatomy: Anatomy = cache.anatomy
+        self.site_map: SiteMap = cache.site_map
         self.tokenizer = cache.tokenizer
         self.threshold, self.method, self.ablation, self.scope = threshold, method, ablation, scope
 
@@ -116,12 +116,12 @@ class CircuitFinder:
         ]
         if said := no_gradient(self.method, target_metric):
             raise UserError(said, "use target_metric = 'logit_diff', or method = 'acdc'")
-        return self.find(Behaviour(self.anatomy, examples, target_metric, self.ablation), with_edges=with_edges)
+        return self.find(Behaviour(self.site_map, examples, target_metric, self.ablation), with_edges=with_edges)
 
     def find(self, behaviour: Behaviour, *, with_edges: bool) -> Circuit:
         """The circuit of a behaviour that is prepared already."""
         check_behaviour(behaviour)
-        if with_edges and can_be_split(self.anatomy):
+        if with_edges and can_be_split(self.site_map):
             return self._of_edges(behaviour)
         scores: dict[Node, float] = {}
         if self.method != "acdc":
@@ -165,7 +165,7 @@ class CircuitFinder:
 
         tokenizer = need_tokenizer(self.tokenizer, "this model")
         name = f"pair {index + 1}: "
-        ids = aligned(tokenizer, clean[index], corrupt[index], context=self.anatomy.context, name=name)
+        ids = aligned(tokenizer, clean[index], corrupt[index], context=self.site_map.context, name=name)
         own = self._told_apart(*ids) if answers is None or counterfactuals is None else ()
 
         def tokens(given: Sequence[str] | None, side: int, said: str, prompt: str) -> tuple[int, ...]:
@@ -183,11 +183,11 @@ class CircuitFinder:
     @torch.no_grad()
     def _told_apart(self, clean: Sequence[int], corrupt: Sequence[int]) -> tuple[int, int]:
         """The likeliest token after each prompt; where that is one and the same, those whose probability differs most either way."""
-        from ..sites.fork import record
+        from ..sites.branched_run import record
 
-        device = next(self.anatomy.embed.parameters()).device
+        device = next(self.site_map.embed.parameters()).device
         ends = [
-            record(self.anatomy, torch.tensor([list(ids)], device=device)).logits([len(ids) - 1])[0].float() for ids in (clean, corrupt)
+            record(self.site_map, torch.tensor([list(ids)], device=device)).logits([len(ids) - 1])[0].float() for ids in (clean, corrupt)
         ]
         likeliest = [int(end.argmax()) for end in ends]
         if likeliest[0] == likeliest[1]:

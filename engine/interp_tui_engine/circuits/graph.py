@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..sites.anatomy import Anatomy
 from ..sites.site import Site
+from ..sites.site_map import SiteMap
 from .nodes import Node, all_nodes, node_name
 
 EMBED = Site("embed")
@@ -47,7 +47,7 @@ class Edge(NamedTuple):
 class Graph:
     """Senders and receivers in the order of the forward pass, with where each stands in a mask."""
 
-    anatomy: Anatomy
+    site_map: SiteMap
     senders: tuple[Node, ...]
     receivers: tuple[Site | None, ...]
     sender_at: dict[Node, int] = field(repr=False)
@@ -62,12 +62,12 @@ class Graph:
     @property
     def layer_senders(self) -> int:
         """Senders in a layer: its heads, then its MLP."""
-        return self.anatomy.heads("z") + 1
+        return self.site_map.heads("z") + 1
 
     @property
     def layer_readers(self) -> int:
         """Receivers in a layer that are projections of attention; the layer's MLP comes after them."""
-        return self.anatomy.heads("q") + 2 * self.anatomy.heads("k")
+        return self.site_map.heads("q") + 2 * self.site_map.heads("k")
 
     def senders_before(self, layer: int) -> int:
         """How many senders have written before a layer."""
@@ -93,62 +93,62 @@ class Graph:
         senders = torch.zeros(len(self.senders), dtype=torch.bool)
         receivers = torch.zeros(len(self.receivers), dtype=torch.bool)
         senders[[0, *(self.sender_at[node] for node in nodes)]] = True
-        receivers[[len(self.receivers) - 1, *(self.receiver_at[site] for node in nodes for site in _inputs(self.anatomy, node))]] = True
+        receivers[[len(self.receivers) - 1, *(self.receiver_at[site] for node in nodes for site in _inputs(self.site_map, node))]] = True
         return self.valid & receivers[:, None] & senders
 
 
-def can_be_split(anatomy: Anatomy) -> bool:
+def can_be_split(site_map: SiteMap) -> bool:
     """Whether a head's share of the residual stream is its own: not where a norm stands between heads and stream."""
-    return all(block.ports["attn_out"].module is block.ports["z"].module for block in anatomy.blocks)
+    return all(block.ports["attn_out"].module is block.ports["z"].module for block in site_map.blocks)
 
 
-def graph_of(anatomy: Anatomy) -> Graph:
+def graph_of(site_map: SiteMap) -> Graph:
     """The graph of a model. Raises UserError where heads have no share of the stream of their own, or no queries, keys and values."""
-    if not can_be_split(anatomy):
+    if not can_be_split(site_map):
         raise UserError(
-            f"{anatomy.family} norms what attention adds, so single heads have no share of the residual stream of their own",
+            f"{site_map.family} norms what attention adds, so single heads have no share of the residual stream of their own",
             "what one tells another cannot be told apart: use level = 'node', or kind = 'activation_patch'",
         )
-    for layer in range(anatomy.num_layers):
+    for layer in range(site_map.num_layers):
         for name in ("q", "k", "v", "z", "mlp_out"):
-            anatomy.check(Site(name, layer))
-    senders = (EMBED, *all_nodes(anatomy))
+            site_map.check(Site(name, layer))
+    senders = (EMBED, *all_nodes(site_map))
     receivers: list[Site | None] = []
-    for layer in range(anatomy.num_layers):
-        receivers += [Site(name, layer, head) for name in ("q", "k", "v") for head in range(anatomy.heads(name))]
+    for layer in range(site_map.num_layers):
+        receivers += [Site(name, layer, head) for name in ("q", "k", "v") for head in range(site_map.heads(name))]
         receivers.append(Site("mlp_out", layer))
     receivers.append(None)
     valid = torch.zeros(len(receivers), len(senders), dtype=torch.bool)
-    per_layer = anatomy.heads("z") + 1
+    per_layer = site_map.heads("z") + 1
     for row, receiver in enumerate(receivers):
-        layer = anatomy.num_layers if receiver is None else receiver.layer or 0
-        same = receiver is not None and receiver.name == "mlp_out" and not anatomy.blocks[layer].parallel
+        layer = site_map.num_layers if receiver is None else receiver.layer or 0
+        same = receiver is not None and receiver.name == "mlp_out" and not site_map.blocks[layer].parallel
         valid[row, : 1 + layer * per_layer + (per_layer - 1 if same else 0)] = True
     at, heard = {node: i for i, node in enumerate(senders)}, {site: i for i, site in enumerate(receivers)}
     owned = torch.zeros_like(valid)
     for node in senders[1:]:
-        owned[[heard[site] for site in _inputs(anatomy, node)], at[node]] = True
-    outputs = tuple(_output(anatomy, layer) for layer in range(anatomy.num_layers))
-    return Graph(anatomy, senders, tuple(receivers), at, heard, valid, owned, outputs)
+        owned[[heard[site] for site in _inputs(site_map, node)], at[node]] = True
+    outputs = tuple(_output(site_map, layer) for layer in range(site_map.num_layers))
+    return Graph(site_map, senders, tuple(receivers), at, heard, valid, owned, outputs)
 
 
 @torch.no_grad()
-def _output(anatomy: Anatomy, layer: int) -> Float[Tensor, "heads head_dim d_model"]:
+def _output(site_map: SiteMap, layer: int) -> Float[Tensor, "heads head_dim d_model"]:
     """The matrix by which a layer's output projection multiplies heads from the right; a view of its weights where it is a plain one."""
-    module = anatomy.port(Site("z", layer)).module
+    module = site_map.port(Site("z", layer)).module
     weight: Tensor = next(module.parameters())
     if type(module) is nn.Linear:
         weight = module.weight.T
     else:
-        width = math.prod(weight.shape) // anatomy.d_model
+        width = math.prod(weight.shape) // site_map.d_model
         zero = weight.new_zeros(1, width)
         weight = module(torch.eye(width, dtype=weight.dtype, device=weight.device)) - module(zero)
-    return weight.reshape(anatomy.heads("z"), -1, anatomy.d_model)
+    return weight.reshape(site_map.heads("z"), -1, site_map.d_model)
 
 
-def _inputs(anatomy: Anatomy, node: Node) -> list[Site]:
+def _inputs(site_map: SiteMap, node: Node) -> list[Site]:
     """What a node reads through: one receiver of an MLP, three of a head."""
     if node.name == "mlp_out":
         return [node]
-    group = anatomy.heads("z") // anatomy.heads("v")
+    group = site_map.heads("z") // site_map.heads("v")
     return [Site("q", node.layer, node.head), *(Site(name, node.layer, (node.head or 0) // group) for name in ("k", "v"))]

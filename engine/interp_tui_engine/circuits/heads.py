@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..sites.anatomy import Anatomy
-from ..sites.fork import record
+from ..sites.branched_run import record
 from ..sites.hooks import activations, capture
 from ..sites.site import Site
+from ..sites.site_map import SiteMap
 
 TOP = 10
 SCORES = ("previous_token", "duplicate_token", "induction", "copying")
@@ -47,7 +47,7 @@ class HeadScores(NamedTuple):
 
 
 def head_scores(
-    anatomy: Anatomy, vocab: int, *, length: int, rows: int, seed: int, copies_of: Collection[tuple[int, int]] | None = None
+    site_map: SiteMap, vocab: int, *, length: int, rows: int, seed: int, copies_of: Collection[tuple[int, int]] | None = None
 ) -> HeadScores:
     """Scores of every head on `rows` random sequences of `length` tokens, said twice.
 
@@ -55,9 +55,9 @@ def head_scores(
     """
     draw = torch.Generator().manual_seed(seed)
     half = torch.randint(0, vocab, (rows, length), generator=draw)
-    ids = torch.cat([half, half], dim=1).to(next(anatomy.embed.parameters()).device)
-    sites = [Site("attn_pattern", layer) for layer in range(anatomy.num_layers)]
-    patterns = activations(anatomy, ids, sites)
+    ids = torch.cat([half, half], dim=1).to(next(site_map.embed.parameters()).device)
+    sites = [Site("attn_pattern", layer) for layer in range(site_map.num_layers)]
+    patterns = activations(site_map, ids, sites)
     found: dict[str, list[Tensor]] = {"previous": [], "duplicate": [], "induction": []}
     for site in sites:
         pattern = patterns[site].float()
@@ -66,7 +66,7 @@ def head_scores(
         found["induction"].append(_stripe(pattern, length - 1, length))
     previous, duplicate, induction = (torch.stack(found[name]).cpu() for name in ("previous", "duplicate", "induction"))
     tokens = torch.tensor(sorted(set(half.flatten().tolist())))
-    return HeadScores(previous, duplicate, induction, copying(anatomy, tokens, copies_of).cpu())
+    return HeadScores(previous, duplicate, induction, copying(site_map, tokens, copies_of).cpu())
 
 
 def _stripe(pattern: Float[Tensor, "batch heads query key"], back: int, first: int) -> Float[Tensor, " heads"]:
@@ -75,31 +75,31 @@ def _stripe(pattern: Float[Tensor, "batch heads query key"], back: int, first: i
 
 
 @torch.no_grad()
-def copying(anatomy: Anatomy, tokens: Tensor, only: Collection[tuple[int, int]] | None = None) -> Float[Tensor, "layers heads"]:
+def copying(site_map: SiteMap, tokens: Tensor, only: Collection[tuple[int, int]] | None = None) -> Float[Tensor, "layers heads"]:
     """Share of tokens that a head attending to them alone puts among its ten most promoted; NaN for heads that are not asked for.
 
     A sequence of one token leaves a head nothing else to attend to, so that z there is its value of the token.
     """
-    device = next(anatomy.embed.parameters()).device
+    device = next(site_map.embed.parameters()).device
     tokens = tokens.to(device)
-    fork = record(anatomy, tokens[None, :1])
-    embedded = anatomy.embed(tokens)[:, None]
+    fork = record(site_map, tokens[None, :1])
+    embedded = site_map.embed(tokens)[:, None]
     found = []
-    for layer in range(anatomy.num_layers):
+    for layer in range(site_map.num_layers):
         site = Site("z", layer)
-        with capture(anatomy, [site]) as seen:
+        with capture(site_map, [site]) as seen:
             fork.block(layer, embedded)
         z = seen[site][:, 0]
         none = torch.tensor(torch.nan, device=device)
-        asked = [only is None or (layer, head) in only for head in range(anatomy.heads("z"))]
-        found.append(torch.stack([_own(anatomy, layer, z, head, tokens) if asked[head] else none for head in range(len(asked))]))
+        asked = [only is None or (layer, head) in only for head in range(site_map.heads("z"))]
+        found.append(torch.stack([_own(site_map, layer, z, head, tokens) if asked[head] else none for head in range(len(asked))]))
     return torch.stack(found)
 
 
-def _own(anatomy: Anatomy, layer: int, z: Tensor, head: int, tokens: Tensor) -> Tensor:
-    out = anatomy.port(Site("z", layer)).module
+def _own(site_map: SiteMap, layer: int, z: Tensor, head: int, tokens: Tensor) -> Tensor:
+    out = site_map.port(Site("z", layer)).module
     only = torch.zeros_like(z)
     only[:, head] = z[:, head]
-    promoted = anatomy.head(out(only.flatten(1)) - out(torch.zeros_like(only.flatten(1))))
+    promoted = site_map.head(out(only.flatten(1)) - out(torch.zeros_like(only.flatten(1))))
     hit: Tensor = (promoted.topk(min(TOP, promoted.shape[-1]), dim=-1).indices == tokens[:, None]).any(-1)
     return hit.float().mean()

@@ -18,11 +18,11 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from ..sites.anatomy import Anatomy
 from ..sites.answers import Answer, Metric, metric_of
-from ..sites.fork import Fork, Patch, record
+from ..sites.branched_run import BranchedRun, Patch, record
 from ..sites.hooks import activations
 from ..sites.site import Site
+from ..sites.site_map import SiteMap
 from .methods import Ablation
 
 Node = Site
@@ -42,7 +42,7 @@ class Prepared:
     """One example's clean run, from which ablated runs branch off."""
 
     example: Example
-    fork: Fork
+    fork: BranchedRun
     score: Metric
     clean: dict[Site, Tensor]
     corrupt: dict[Site, Tensor]
@@ -54,11 +54,11 @@ class Prepared:
         return next(i for i, (a, b) in enumerate(zip(self.example.clean, self.example.corrupt, strict=True)) if a != b)
 
 
-def all_nodes(anatomy: Anatomy) -> list[Node]:
+def all_nodes(site_map: SiteMap) -> list[Node]:
     """Every head and MLP, in the order of the forward pass."""
     found: list[Node] = []
-    for layer in range(anatomy.num_layers):
-        found += [Site("z", layer, head) for head in range(anatomy.heads("z"))]
+    for layer in range(site_map.num_layers):
+        found += [Site("z", layer, head) for head in range(site_map.heads("z"))]
         found.append(Site("mlp_out", layer))
     return found
 
@@ -72,10 +72,10 @@ def node_name(node: Node) -> str:
 class Behaviour:
     """A metric over examples as a function of which nodes are ablated. Each set of nodes is run once."""
 
-    def __init__(self, anatomy: Anatomy, examples: Sequence[Example], metric: str, ablation: Ablation) -> None:
-        self.anatomy, self.ablation = anatomy, ablation
-        self.nodes = all_nodes(anatomy)
-        self.runs = [prepare(anatomy, example, metric) for example in examples]
+    def __init__(self, site_map: SiteMap, examples: Sequence[Example], metric: str, ablation: Ablation) -> None:
+        self.site_map, self.ablation = site_map, ablation
+        self.nodes = all_nodes(site_map)
+        self.runs = [prepare(site_map, example, metric) for example in examples]
         self._means = _means(self.runs) if ablation == "mean" else {}
         self._known: dict[frozenset[Node], Tensor] = {}
         self.whole = self.value(frozenset())
@@ -126,16 +126,16 @@ class Behaviour:
 
 
 @torch.no_grad()
-def prepare(anatomy: Anatomy, example: Example, metric: str) -> Prepared:
+def prepare(site_map: SiteMap, example: Example, metric: str) -> Prepared:
     """Run both prompts once."""
-    device = next(anatomy.embed.parameters()).device
+    device = next(site_map.embed.parameters()).device
     clean, corrupt = (torch.tensor([ids], device=device) for ids in (example.clean, example.corrupt))
-    sites = [Site(name, layer) for layer in range(anatomy.num_layers) for name in ("z", "mlp_out")]
+    sites = [Site(name, layer) for layer in range(site_map.num_layers) for name in ("z", "mlp_out")]
     start = Site("resid_pre", 0)
-    fork = record(anatomy, clean)
+    fork = record(site_map, clean)
     score = metric_of(metric, example.answer, fork.logits([len(example.clean) - 1])[0])
-    seen = activations(anatomy, corrupt, [*sites, start])
-    return Prepared(example, fork, score, activations(anatomy, clean, sites), seen, seen[start])
+    seen = activations(site_map, corrupt, [*sites, start])
+    return Prepared(example, fork, score, activations(site_map, clean, sites), seen, seen[start])
 
 
 def output_of(values: dict[Site, Tensor], node: Node) -> Tensor:
@@ -145,5 +145,5 @@ def output_of(values: dict[Site, Tensor], node: Node) -> Tensor:
 
 
 def _means(runs: Sequence[Prepared]) -> dict[Node, Tensor]:
-    nodes = all_nodes(runs[0].fork.anatomy)
+    nodes = all_nodes(runs[0].fork.site_map)
     return {node: torch.cat([output_of(run.corrupt, node) for run in runs]).mean(0) for node in nodes}

@@ -13,8 +13,8 @@ import xarray as xr
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from ..complaints import nearest
 from ..errors import RunFailed, UserError
+from ..validation_errors import nearest
 
 STRETCH_BYTES = 32 << 20
 """Losses read at once: a long run does not fit in memory."""

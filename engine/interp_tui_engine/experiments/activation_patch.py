@@ -11,8 +11,9 @@ from ..catalog import Group, Result
 from ..errors import Problem
 from ..events import Event, Phase
 from ..manifest import Manifest
-from . import _effects_run, _pairs, circuit
-from .context import Context
+from ..runtime.context import Context
+from . import _pairs, circuit
+from ._pairs import part_effects
 
 TITLE = "Activation patching"
 QUESTION = "How much of a behaviour goes when one head or MLP acts as if the prompt were the other?"
@@ -40,12 +41,12 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Patch part by part; a part that is done is not done again after a kill."""
     params = context.manifest.params
     assert isinstance(params, Params)
-    found = yield from _effects_run.ready(context, params.ablation)
+    found = yield from part_effects.ready(context, params.ablation)
     from ..circuits.nodes import node_name
 
     behaviour = found.behaviour
     wanted = {"all": ("z", "mlp_out"), "heads": ("z",), "mlps": ("mlp_out",)}[params.parts]
     nodes = [node for node in behaviour.nodes if node.name in wanted]
     yield Phase("patching", f"{len(nodes)} parts")
-    effects = yield from _effects_run.scored(context, found, nodes, lambda node: behaviour.whole - behaviour.value([node]), node_name)
-    return (yield from _effects_run.finished(context, found, [{"name": node_name(n), "effect": e} for n, e in effects.items()], {}))
+    effects = yield from part_effects.scored(context, found, nodes, lambda node: behaviour.whole - behaviour.value([node]), node_name)
+    return (yield from part_effects.finished(context, found, [{"name": node_name(n), "effect": e} for n, e in effects.items()], {}))

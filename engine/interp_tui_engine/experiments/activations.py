@@ -17,11 +17,12 @@ from ..errors import Problem, UserError
 from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
 from ..figures.bars import Bar, bars_svg
 from ..manifest import Manifest
+from ..runtime import cost
+from ..runtime.context import Context
+from ..runtime.steps import Numbers, wait_while_paused, write_figure
 from ..sites.site import HEADED, Site, parse
 from ..specs import Table
-from . import _cost, _pairs
-from ._steps import Numbers, heed, write_figure
-from .context import Context
+from . import _pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,11 +73,11 @@ def check(manifest: Manifest) -> list[Problem]:
 
 def estimate(manifest: Manifest) -> Estimate:
     """A forward pass of the rows; the store's size is known once the model is."""
-    size, spec = _cost.parameters_of(manifest), manifest.data.get(manifest.params.data)
+    size, spec = cost.parameters_of(manifest), manifest.data.get(manifest.params.data)
     if size is None or spec is None or spec.rows is None:
         return Estimate(None, None, None, ("known once model and data are read",))
     tokens = spec.rows * (spec.context + 1)
-    return Estimate(_cost.seconds(2 * size.parameters * tokens), _cost.BASE_BYTES + 6 * size.parameters, None, size.notes)
+    return Estimate(cost.seconds(2 * size.parameters * tokens), cost.BASE_BYTES + 6 * size.parameters, None, size.notes)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -84,7 +85,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     started = time.monotonic()
     manifest, params = context.manifest, context.manifest.params
     assert isinstance(params, Params)
-    model, anatomy = yield from _pairs.loaded(manifest)
+    model, site_map = yield from _pairs.loaded(manifest)
     import zarr
     from zarr.codecs import BloscCodec
 
@@ -94,22 +95,22 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Phase("reading data", manifest.data[params.data].source)
     rows = load_rows(manifest.data[params.data], model.tokenizer, name=params.data)
     ids = rows.ids.long()
-    if anatomy.context is not None and ids.shape[1] > anatomy.context:
+    if site_map.context is not None and ids.shape[1] > site_map.context:
         raise UserError(
-            f"rows of {ids.shape[1]} tokens, but the model reads at most {anatomy.context}", f"use context = {anatomy.context - 1}"
+            f"rows of {ids.shape[1]} tokens, but the model reads at most {site_map.context}", f"use context = {site_map.context - 1}"
         )
-    sites = _pairs.sites_of(params.sites, anatomy.num_layers)
+    sites = _pairs.sites_of(params.sites, site_map.num_layers)
     if placed := [site for site in sites if site.position is not None]:
         raise UserError(f"params.sites: {placed[0]} names a position, but every position is kept", "leave the @ out")
     for site in sites:
-        anatomy.check(site)
+        site_map.check(site)
     yield _pairs.started(context, model)
     path = context.folder.path / STORE
     ledger = context.checkpoint_path / "batches.json"
     ledger.parent.mkdir(parents=True, exist_ok=True)
     held = atomic.read_json(ledger)
     done: list[dict[str, str]] = held if isinstance(held, list) and path.is_dir() else []
-    probe = activations(anatomy, ids[:1].to(model.device), sites)
+    probe = activations(site_map, ids[:1].to(model.device), sites)
     group = zarr.open_group(path, mode="a" if done else "w")
     arrays: dict[str, Any] = {}
     kept = "float16" if params.dtype == "float16" else "float32"
@@ -138,16 +139,16 @@ def run(context: Context) -> Generator[Event, None, Result]:
         yield ArrayWritten(f"{STORE}/{name}", (), tuple(array.shape), len(done) * params.batch_size)
     names = [str(site) for site in sites]
     shapes = {name: list(array.shape) for name, array in arrays.items()}
-    yield Metrics("cells", 0, {"sites": names, "layers": anatomy.num_layers, "shapes": shapes, "dtype": params.dtype, "store": STORE})
+    yield Metrics("cells", 0, {"sites": names, "layers": site_map.num_layers, "shapes": shapes, "dtype": params.dtype, "store": STORE})
     told = TOLD // (len(sites) * ids.shape[1])
     starts = range(0, len(ids), params.batch_size)
     yield Phase("reading activations", f"{len(ids):,} rows")
     began, before = time.monotonic(), len(done)
     for index in range(before, len(starts)):
-        heed(context)
+        wait_while_paused(context)
         start = starts[index]
         batch = ids[start : start + params.batch_size]
-        seen = activations(anatomy, batch.to(model.device), sites)
+        seen = activations(site_map, batch.to(model.device), sites)
         hashes = {}
         for site in sites:
             block = rounded(site, seen[site], params.dtype).astype(kept)

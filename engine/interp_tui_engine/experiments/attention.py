@@ -16,10 +16,11 @@ from ..figures.heat import heatmap_svg
 from ..figures.plots import plot_attention
 from ..manifest import Manifest
 from ..markdown import code
+from ..runtime import cost
+from ..runtime.context import Context
+from ..runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
 from ..specs import Table
-from . import _cost, _pairs
-from ._steps import Numbers, Steps, digests, write_arrays, write_figure
-from .context import Context
+from . import _pairs
 
 TITLE = "Attention"
 QUESTION = "What does each head look at, and what is it for?"
@@ -54,7 +55,7 @@ def check(manifest: Manifest) -> list[Problem]:
 
 def estimate(manifest: Manifest) -> Estimate:
     """A forward pass of the prompt, one of the scoring sequences for each layer."""
-    size = _cost.parameters_of(manifest)
+    size = cost.parameters_of(manifest)
     params: Params = manifest.params
     tokens = len(params.prompt) // 3 + 1
     disk = 4 * tokens * tokens * 64
@@ -62,14 +63,14 @@ def estimate(manifest: Manifest) -> Estimate:
         return Estimate(None, None, disk, ("the model's size is not known before it is loaded",))
     scored = 2 * params.score_length * params.score_rows if params.scores else 0
     flops = 2 * size.parameters * (tokens * 4 + scored * 8)
-    return Estimate(_cost.seconds(flops), _cost.BASE_BYTES + 6 * size.parameters, disk, size.notes)
+    return Estimate(cost.seconds(flops), cost.BASE_BYTES + 6 * size.parameters, disk, size.notes)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
     """Read layer by layer; a layer that is read is not read again after a kill."""
     started = time.monotonic()
     manifest, params = context.manifest, context.manifest.params
-    model, anatomy = yield from _pairs.loaded(manifest)
+    model, site_map = yield from _pairs.loaded(manifest)
     import torch
 
     from ..circuits.heads import SCORES, head_scores
@@ -78,13 +79,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from ..sites.site import Site
 
     tokenizer = need_tokenizer(model.tokenizer, model.source)
-    ids = encode(tokenizer, params.prompt, context=anatomy.context, name="prompt")
-    layers = sorted(set(params.layers)) or list(range(anatomy.num_layers))
-    anatomy.check(Site("attn_pattern", layers[-1]))
-    if params.scores and anatomy.context is not None and 2 * params.score_length > anatomy.context:
-        said = f"params.score_length = {params.score_length} is said twice, but the model reads at most {anatomy.context} tokens"
-        raise UserError(said, f"use {anatomy.context // 2} or less")
-    tokens, heads = texts_of(tokenizer, ids), anatomy.num_heads
+    ids = encode(tokenizer, params.prompt, context=site_map.context, name="prompt")
+    layers = sorted(set(params.layers)) or list(range(site_map.num_layers))
+    site_map.check(Site("attn_pattern", layers[-1]))
+    if params.scores and site_map.context is not None and 2 * params.score_length > site_map.context:
+        said = f"params.score_length = {params.score_length} is said twice, but the model reads at most {site_map.context} tokens"
+        raise UserError(said, f"use {site_map.context // 2} or less")
+    tokens, heads = texts_of(tokenizer, ids), site_map.num_heads
     each = 4 * heads * len(ids) ** 2
     if each * len(layers) > MOST_BYTES:
         size = each * len(layers) / 2**30
@@ -97,7 +98,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     def do(layer: int) -> Numbers:
         site = Site("attn_pattern", layer)
-        pattern: Numbers = activations(anatomy, row, [site])[site][0].float().cpu().numpy()
+        pattern: Numbers = activations(site_map, row, [site])[site][0].float().cpu().numpy()
         return pattern.ravel()
 
     def say(index: int, layer: int, numbers: Numbers) -> list[Event]:
@@ -115,7 +116,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     values: dict[str, Any] = {"tokens": tokens, "layers": layers, "heads": heads, "arrays": [f"{STORE}/pattern"]}
     if params.scores:
         yield Phase("scoring heads")
-        scores = head_scores(anatomy, model.vocab_size, length=params.score_length, rows=params.score_rows, seed=manifest.seed)
+        scores = head_scores(site_map, model.vocab_size, length=params.score_length, rows=params.score_rows, seed=manifest.seed)
         for name in SCORES:
             found = getattr(scores, name).float().numpy()
             arrays[f"score_{name}"] = (("all_layers", "head"), found)
@@ -123,7 +124,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         table = {name: getattr(scores, name).tolist() for name in SCORES}
         named = [
             {"head": f"L{layer}H{head}", "name": called, **{key: table[key][layer][head] for key in SCORES}}
-            for layer in range(anatomy.num_layers)
+            for layer in range(site_map.num_layers)
             for head in range(heads)
             if (called := scores.name_of(layer, head)) is not None
         ]
@@ -137,7 +138,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
             yield Artifact(f"figures/pattern-{name}.svg", f"attention pattern of {name}")
     yield from write_arrays(context.folder.path, STORE, arrays, {"kind": "attention", "tokens": tokens, "layers": layers})
     values["seconds"] = time.monotonic() - started
-    headline = {"heads": heads * anatomy.num_layers, **({"named": len(values["named_heads"])} if params.scores else {})}
+    headline = {"heads": heads * site_map.num_layers, **({"named": len(values["named_heads"])} if params.scores else {})}
     return Result(values, headline, _report(params, values), digests(STORE, arrays))
 
 

@@ -12,8 +12,10 @@ from ..circuits.methods import Estimate
 from ..errors import Problem
 from ..events import Event, Phase
 from ..manifest import Manifest
-from . import _circuit_run, _effects_run, _pairs, circuit
-from .context import Context
+from ..runtime.context import Context
+from . import _pairs, circuit
+from ._pairs import part_effects
+from .circuit import search as circuit_search
 
 TITLE = "Attribution patching"
 QUESTION = "Which parts matter, by gradients, and how far can the gradients be trusted?"
@@ -47,7 +49,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Estimate all parts at once, then patch a sample of them one by one."""
     params = context.manifest.params
     assert isinstance(params, Params)
-    found = yield from _effects_run.ready(context, "interchange")
+    found = yield from part_effects.ready(context, "interchange")
     from ..circuits.attribution import attribution, correlation
     from ..circuits.nodes import node_name
 
@@ -67,15 +69,15 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
         edges = EdgeBehaviour(behaviour)
         parts, name = edges.graph.edges(edges.graph.valid), lambda edge: str(edge.name)
-        estimates = yield from _circuit_run.attributed(context, edges)
+        estimates = yield from circuit_search.attributed(context, edges)
         guesses = dict(zip(parts, estimates[edges.graph.valid].tolist(), strict=True))
 
         def score(part: Any) -> float:
             return edges.alone([part])[0]
 
-    chosen = _circuit_run.sampled(parts, guesses, params.sample, context.manifest.seed)
+    chosen = circuit_search.sampled(parts, guesses, params.sample, context.manifest.seed)
     yield Phase("patching", f"{len(chosen)} of {len(parts):,} {params.level}s, exactly")
-    exact = yield from _effects_run.scored(context, found, chosen, score, name, guesses)
+    exact = yield from part_effects.scored(context, found, chosen, score, name, guesses)
     reach = behaviour.whole - behaviour.empty
     rows = [{"name": name(part), "effect": effect, "guess": guesses[part] / reach} for part, effect in exact.items()]
     extra = {
@@ -85,4 +87,4 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "correlation": correlation([guesses[part] for part in exact], list(exact.values())),
         "estimates": {name(part): guesses[part] / reach for part in sorted(parts, key=lambda part: -abs(guesses[part]))[:SHOWN]},
     }
-    return (yield from _effects_run.finished(context, found, rows, extra))
+    return (yield from part_effects.finished(context, found, rows, extra))

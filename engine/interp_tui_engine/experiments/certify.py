@@ -21,11 +21,11 @@ from ..errors import Problem, UserError
 from ..estimators import known_cases
 from ..events import Event, Metrics, Phase, Progress, RunStarted
 from ..manifest import Manifest
+from ..runtime.context import Context, Interrupted
 from ..specs import Table
-from .context import Context, Interrupted
 
 if TYPE_CHECKING:
-    from ..samplers.certify import CaseResult
+    from ..samplers.certification.certify import CaseResult
 
 TITLE = "Certify the sampler"
 QUESTION = "Does the sampler hit the learning coefficients that are known exactly?"
@@ -76,7 +76,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Phase("starting")
     import torch
 
-    from ..samplers.certify import CaseResult, Target, certify_case
+    from ..samplers.certification.certify import CaseResult, Target, certify_case
 
     if (threads := context.manifest.compute.threads) is not None:
         torch.set_num_threads(threads)  # a replay takes the number that the first run recorded

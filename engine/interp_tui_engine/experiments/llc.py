@@ -6,14 +6,15 @@ from collections.abc import Generator
 
 from ..catalog import Group, Result
 from ..events import Event
-from . import _sampling, _sharing
-from .context import Context
+from ..runtime.context import Context
+from . import _sampling
+from ._sampling import sharding
 
 TITLE = "Local learning coefficient"
 QUESTION = "How degenerate is the loss around these weights?"
 GROUP: Group = "Learning theory"
 NEEDS = frozenset({"model", "data"})
-SHARING = _sharing.BY_CHAINS
+SHARDING = sharding.BY_CHAINS
 EXAMPLE = _sampling.EXAMPLE
 Params = _sampling.SamplingParams
 check = _sampling.check
@@ -22,7 +23,8 @@ estimate = _sampling.estimate
 
 def run(context: Context) -> Generator[Event, None, Result]:
     """Sample, then estimate the LLC from the stored losses."""
-    from . import _sampling_report, _sampling_run
+    from ._sampling import report as sampling_report
+    from ._sampling import run as sampling_run
 
-    done = yield from _sampling_run.run(context)
-    return _sampling_report.result(done, with_llc=True)
+    done = yield from sampling_run.run(context)
+    return sampling_report.result(done, with_llc=True)

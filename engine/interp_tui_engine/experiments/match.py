@@ -15,9 +15,9 @@ from ..errors import Problem
 from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
 from ..markdown import words
+from ..runtime.context import Context
 from ..specs import FILE, Table
-from ._evidence import file_of
-from .context import Context
+from ._features.evidence_files import file_of
 
 TITLE = "Match features"
 QUESTION = "Which feature of this model is which feature of that one?"
@@ -105,7 +105,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
 def _cards(source: str, seed: int) -> list[dict[str, Any]]:
     if source in TOY:
-        from ..features.planted import twins
+        from ..features.synthetic import twins
 
         left, right, _ = twins(seed, features=24, shared=16, noise=0.5)
         return left if source == TOY[0] else right

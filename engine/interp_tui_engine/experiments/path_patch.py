@@ -11,14 +11,15 @@ from ..catalog import Group, Result
 from ..errors import Problem, UserError
 from ..events import Event, Phase
 from ..manifest import Manifest
+from ..runtime.context import Context
 from ..sites.site import parse
-from . import _effects_run, _pairs, circuit
-from .context import Context
+from . import _pairs, circuit
+from ._pairs import part_effects
 
 if TYPE_CHECKING:
     from ..circuits.edges import Edge
-    from ..sites.anatomy import Anatomy
     from ..sites.site import Site
+    from ..sites.site_map import SiteMap
 
 TITLE = "Path patching"
 QUESTION = "What does one head tell another, and by its queries, keys or values?"
@@ -57,24 +58,24 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Patch edge by edge; an edge that is done is not done again after a kill."""
     params = context.manifest.params
     assert isinstance(params, Params)
-    found = yield from _effects_run.ready(context, "interchange")
+    found = yield from part_effects.ready(context, "interchange")
     from ..circuits.edges import EdgeBehaviour
 
     behaviour = found.behaviour
     cuts = EdgeBehaviour(behaviour)
-    nodes = _nodes(behaviour.anatomy, params.nodes)
+    nodes = _nodes(behaviour.site_map, params.nodes)
     edges = cuts.graph.edges(cuts.graph.between(nodes))
     yield Phase("patching", f"{len(edges)} edges")
 
     def score(edge: Edge) -> float:
         return cuts.alone([edge])[0]
 
-    effects = yield from _effects_run.scored(context, found, edges, score, lambda edge: edge.name)
-    return (yield from _effects_run.finished(context, found, [{"name": edge.name, "effect": e} for edge, e in effects.items()], {}))
+    effects = yield from part_effects.scored(context, found, edges, score, lambda edge: edge.name)
+    return (yield from part_effects.finished(context, found, [{"name": edge.name, "effect": e} for edge, e in effects.items()], {}))
 
 
-def _nodes(anatomy: Anatomy, texts: list[str]) -> list[Site]:
+def _nodes(site_map: SiteMap, texts: list[str]) -> list[Site]:
     nodes = list(dict.fromkeys(map(parse, texts)))
     for node in nodes:
-        anatomy.check(node)
+        site_map.check(node)
     return sorted(nodes, key=lambda node: (node.layer, node.name == "mlp_out", node.head))

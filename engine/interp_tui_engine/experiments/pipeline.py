@@ -15,8 +15,8 @@ from ..catalog import Estimate, Group, Result
 from ..errors import ManifestError, Problem, RunFailed
 from ..events import Event
 from ..manifest import Manifest, resolve
+from ..runtime.context import Context
 from ..specs import FILE, Table
-from .context import Context
 
 TITLE = "Run a pipeline"
 QUESTION = "What do several kinds find together, each step on what the ones before it made?"

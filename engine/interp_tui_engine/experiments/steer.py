@@ -9,8 +9,8 @@ from pydantic import Field
 
 from ..catalog import Group, Result
 from ..events import Event
+from ..runtime.context import Context
 from . import _features, interventions
-from .context import Context
 
 TITLE = "Steer along features"
 QUESTION = "How strongly can this feature be pushed before other answers suffer?"
@@ -39,6 +39,6 @@ class Params(interventions.Params):
 
 def run(context: Context) -> Generator[Event, None, Result]:
     """Change by strength after strength; what is done is not done again after a kill."""
-    from . import _interventions_run
+    from .interventions import compute
 
-    return (yield from _interventions_run.run(context))
+    return (yield from compute.run(context))

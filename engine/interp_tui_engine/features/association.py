@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt32
 
+from .column_store import Column
 from .split import FOLDS, Design
-from .spool import Column
 
 SPARSE_EXPECTED = 10.0
 """Below so many expected positive (or negative) entries the normal tail is too thin and the exact hypergeometric one is taken as well."""

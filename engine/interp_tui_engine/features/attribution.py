@@ -23,9 +23,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..sites.anatomy import Anatomy
 from ..sites.hooks import Edit, edited, reading
 from ..sites.site import Site
+from ..sites.site_map import SiteMap
 
 Read = Callable[[Float[Tensor, "*rows D"]], Float[Tensor, "*rows"]]
 
@@ -53,7 +53,7 @@ class Prompts:
         return torch.arange(self.ids.shape[1], device=self.ids.device) <= self.last[:, None]
 
 
-def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, first: int, kept: float) -> Iterator[Float[Tensor, " F"]]:
+def weights(site_map: SiteMap, features: Sequence[Feature], prompts: Prompts, first: int, kept: float) -> Iterator[Float[Tensor, " F"]]:
     """For each target from the `first` on, the weights of all features, summed over prompts; 0 where one is not before the target.
 
     The gradients are taken where of each feature's (a_f − b_f), as it is unchanged, the share `kept` is there.
@@ -62,7 +62,7 @@ def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, fir
     leaves: dict[int, Tensor] = {}
 
     with torch.no_grad():
-        _, clean = _targets(anatomy, features, prompts, [])
+        _, clean = _targets(site_map, features, prompts, [])
         gone = {layer: torch.zeros_like(value) for layer, value in clean.items()}
         away = [(feature.read(clean[feature.layer]) - feature.absent) * prompts.real for feature in features]
         for feature, away_BP in zip(features, away, strict=True):
@@ -76,7 +76,7 @@ def weights(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, fir
         return add
 
     with torch.enable_grad():
-        found, _ = _targets(anatomy, features, prompts, [Edit(Site("resid_post", layer), leaf(layer)) for layer in layers])
+        found, _ = _targets(site_map, features, prompts, [Edit(Site("resid_post", layer), leaf(layer)) for layer in layers])
     for place, target in list(enumerate(found))[first:]:
         before = [layer for layer in layers if place == 0 or layer < features[place - 1].layer]
         result = torch.zeros(len(features))
@@ -95,7 +95,7 @@ def shares(steps: int) -> list[float]:
     return [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
 
 
-def exact(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, source: int | None) -> Float[Tensor, " T"]:
+def exact(site_map: SiteMap, features: Sequence[Feature], prompts: Prompts, source: int | None) -> Float[Tensor, " T"]:
     """All targets summed over prompts, with the `source` taken away at every position, or with all as it is (None)."""
     edits = []
     if source is not None:
@@ -107,19 +107,19 @@ def exact(anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, sourc
 
         edits = [Edit(Site("resid_post", feature.layer), remove)]
     with torch.no_grad():
-        found, _ = _targets(anatomy, features, prompts, edits)
+        found, _ = _targets(site_map, features, prompts, edits)
         return torch.stack([target.sum() for target in found]).float().cpu()
 
 
 def _targets(
-    anatomy: Anatomy, features: Sequence[Feature], prompts: Prompts, edits: Sequence[Edit]
+    site_map: SiteMap, features: Sequence[Feature], prompts: Prompts, edits: Sequence[Edit]
 ) -> tuple[list[Float[Tensor, " B"]], dict[int, Float[Tensor, "B P D"]]]:
-    layers = sorted({feature.layer for feature in features} | {anatomy.num_layers - 1})
+    layers = sorted({feature.layer for feature in features} | {site_map.num_layers - 1})
     sites = [Site("resid_post", layer) for layer in layers]
-    with edited(anatomy, edits), reading(anatomy, sites) as values:
-        anatomy.body(input_ids=prompts.ids, use_cache=False)
+    with edited(site_map, edits), reading(site_map, sites) as values:
+        site_map.body(input_ids=prompts.ids, use_cache=False)
     stream = {layer: values[site] for layer, site in zip(layers, sites, strict=True)}
     rows = torch.arange(len(prompts.ids), device=prompts.ids.device)
     at_last = {layer: value[rows, prompts.last] for layer, value in stream.items()}
-    logits = anatomy.unembed(at_last[anatomy.num_layers - 1]).float()
+    logits = site_map.unembed(at_last[site_map.num_layers - 1]).float()
     return [prompts.metric(logits), *(feature.read(at_last[feature.layer]) for feature in features)], stream

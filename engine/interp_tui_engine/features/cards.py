@@ -11,12 +11,12 @@ import numpy as np
 
 from .. import atomic
 from ..errors import UserError
+from .column_store import Column
 from .effects import Effect
 from .fingerprint import fingerprint
 from .labels import own_label
 from .ranking import Ranking
-from .spool import Column
-from .texts import Text
+from .text_store import Text
 
 BINS = 12
 BEFORE, AFTER = 24, 8

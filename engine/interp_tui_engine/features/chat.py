@@ -21,7 +21,7 @@ TRIES, TIMEOUT = 5, 30.0
 
 
 class Chat:
-    """Asks `model` at `url`; `name` is what its complaints call it.
+    """Asks `model` at `url`; `name` is what its validation errors call it.
 
     `cache` is a JSON Lines file of what was answered: a run that goes on asks nothing twice and pays nothing twice, and what was asked
     before counts towards `most`. `sleep` waits between tries. Raises RunFailed, as Service does, for an endpoint that cannot be used, and

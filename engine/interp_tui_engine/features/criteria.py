@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..complaints import nearest
 from ..errors import UserError
+from ..validation_errors import nearest
 from .prompts import Prompt
 
 Scorer = Callable[[str], float]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..complaints import nearest
 from ..errors import UserError
+from ..validation_errors import nearest
 from . import jsonl
 from .jsonl import RowError
 

@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from .association import Association, associate, auroc, auroc_interval, correlation_interval, fold_sums, stability, tie_groups
+from .column_store import Column
 from .effects import Effect
-from .null import PermutationNull
-from .seed_score import SeedScore, seed_score
+from .interp_lab_score import SeedScore, seed_score
+from .permutation_null import PermutationNull
 from .split import Design
-from .spool import Column
 
 COLUMNS = (
     *("rank", "feature_id", "layer", "label", "importance", "tier", "auroc", "auroc_low", "auroc_high", "auroc_fitted", "direction"),

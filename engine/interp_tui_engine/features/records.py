@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic_core import from_json
 
-from ..complaints import nearest
 from ..errors import UserError
-from . import columns, ids, jsonl
-from .block import LARGEST, Building, RowBlock, bounded
+from ..validation_errors import nearest
+from . import ids, jsonl, plain_records
 from .jsonl import RowError
+from .record_block import LARGEST, Building, RowBlock, bounded
 
 BLOCK_ROWS = 16_384
 OWN = frozenset({"feature_id", "activation", "value"})
@@ -67,7 +67,7 @@ class RecordReader:
     def _plain(self, lines: Sequence[tuple[int, bytes]]) -> RowBlock | None:
         """The lines' block where their rows are plain, as nearly all are; None for those that the careful way must look at."""
         try:
-            found = columns.plain([from_json(line, cache_strings="keys") for _, line in lines], LARGEST, scored=self.scorer is None)
+            found = plain_records.plain([from_json(line, cache_strings="keys") for _, line in lines], LARGEST, scored=self.scorer is None)
             if found is None or found.model != (self.model if self.model is not None else found.model):
                 return None
             for said in found.said:

@@ -73,9 +73,7 @@ def _parts(circuit: Any) -> tuple[list[tuple[str, int, float]], list[tuple[str, 
         nodes = [(str(row["name"]), int(row["layer"]), float(row["effect"])) for row in circuit["nodes"]]
         named = [(str(row["name"]), float(row["effect"])) for row in circuit["edges"]]
     else:
-        from ..circuits.nodes import node_name
-
-        nodes = [(node_name(node), node.layer or 0, circuit.node_effects[node]) for node in circuit.nodes]
+        nodes = circuit.named_nodes()
         named = [(edge.name, effect) for edge, effect in circuit.edges.items()]
     edges = []
     for name, effect in named:

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..sites.anatomy import Anatomy
 from ..sites.answers import entropy, kl, log_prob, rank, top_tokens
 from ..sites.hooks import activations
 from ..sites.site import Site
+from ..sites.site_map import SiteMap
 
 
 class Reading(NamedTuple):
@@ -32,23 +32,23 @@ class Reading(NamedTuple):
     kl_to_end: Float[Tensor, " positions"]
 
 
-def streams(anatomy: Anatomy, ids: Int[Tensor, "rows pos"]) -> Float[Tensor, "layers tokens d_model"]:
+def streams(site_map: SiteMap, ids: Int[Tensor, "rows pos"]) -> Float[Tensor, "layers tokens d_model"]:
     """The residual stream that leaves each block, at the positions of all rows one after another."""
-    sites = [Site("resid_post", layer) for layer in range(anatomy.num_layers)]
-    found = activations(anatomy, ids, sites)
+    sites = [Site("resid_post", layer) for layer in range(site_map.num_layers)]
+    found = activations(site_map, ids, sites)
     return torch.stack([found[site].flatten(0, 1) for site in sites])
 
 
 @torch.no_grad()
 def read(
-    anatomy: Anatomy,
+    site_map: SiteMap,
     stream: Float[Tensor, "positions d_model"],
     end: Float[Tensor, "positions d_model"],
     answers: Sequence[Sequence[int]],
     k: int,
 ) -> Reading:
     """One layer's reading; `end` is the last layer's stream at the same positions, `answers` the token set asked about at each."""
-    logits, final = anatomy.unembed(stream).float(), anatomy.unembed(end).float()
+    logits, final = site_map.unembed(stream).float(), site_map.unembed(end).float()
     probs = torch.stack([log_prob(row, answer) for row, answer in zip(logits, answers, strict=True)]).exp()
     ranks = torch.stack([rank(row, answer) for row, answer in zip(logits, answers, strict=True)])
     return Reading(probs, ranks, *top_tokens(logits, k), entropy(logits), kl(final, logits))

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from .. import atomic
 from ..errors import UserError
-from ..sites.anatomy import Anatomy
 from ..sites.answers import kl
+from ..sites.site_map import SiteMap
 
 FORMAT = "interp-tui tuned lens 1"
 
@@ -65,7 +65,7 @@ def identity(layers: int, d_model: int) -> TunedLens:
     )
 
 
-def load(path: Path, anatomy: Anatomy) -> TunedLens:
+def load(path: Path, site_map: SiteMap) -> TunedLens:
     """A saved lens, for this model. Raises UserError for a file that is none, or one of another shape."""
     from safetensors import SafetensorError, safe_open
 
@@ -79,7 +79,7 @@ def load(path: Path, anatomy: Anatomy) -> TunedLens:
         ) from None
     if made_for.get("format") != FORMAT:
         raise UserError(f"{path} is no tuned lens of this program", "give the folder of a run with lens = 'tuned', or its lens.safetensors")
-    layers, d_model = anatomy.num_layers, anatomy.d_model
+    layers, d_model = site_map.num_layers, site_map.d_model
     there = sum(name.endswith(".weight") for name in tensors)
     width = tensors["layers.0.weight"].shape[0] if "layers.0.weight" in tensors else 0
     if (there, width) != (layers - 1, d_model):
@@ -95,10 +95,10 @@ def load(path: Path, anatomy: Anatomy) -> TunedLens:
 class Fitting:
     """Adam on every layer's map at once, from steps that give streams; its whole state can be saved and put back."""
 
-    def __init__(self, anatomy: Anatomy, *, lr: float, steps: int) -> None:
-        self.anatomy, self.lr, self.steps = anatomy, lr, steps
-        device = next(anatomy.embed.parameters()).device
-        start = identity(anatomy.num_layers, anatomy.d_model)
+    def __init__(self, site_map: SiteMap, *, lr: float, steps: int) -> None:
+        self.site_map, self.lr, self.steps = site_map, lr, steps
+        device = next(site_map.embed.parameters()).device
+        start = identity(site_map.num_layers, site_map.d_model)
         pairs = list(zip(start.weight, start.bias, strict=True))
         self.maps = [[part.to(device).requires_grad_(True) for part in pair] for pair in pairs]
         self.step = 0
@@ -109,12 +109,12 @@ class Fitting:
         for group in self._adam.param_groups:
             group["lr"] = self.lr * (1 - self.step / self.steps)
         with torch.no_grad():
-            end = self.anatomy.unembed(streams[-1]).float()
+            end = self.site_map.unembed(streams[-1]).float()
         losses = []
         with torch.enable_grad():
             for (weight, bias), stream in zip(self.maps, streams[:-1], strict=True):  # one layer's logits in memory at a time
                 stream = stream.detach()
-                loss = kl(end, self.anatomy.unembed(stream + stream @ weight.T + bias)).mean()
+                loss = kl(end, self.site_map.unembed(stream + stream @ weight.T + bias)).mean()
                 loss.backward()  # type: ignore[no-untyped-call]
                 losses.append(float(loss.detach()))
         self._adam.step()
@@ -148,14 +148,14 @@ class Fitting:
 
 
 @torch.no_grad()
-def divergences(anatomy: Anatomy, lens: TunedLens, streams: Iterable[Float[Tensor, "layers tokens d_model"]]) -> Float[Tensor, "2 layers"]:
+def divergences(site_map: SiteMap, lens: TunedLens, streams: Iterable[Float[Tensor, "layers tokens d_model"]]) -> Float[Tensor, "2 layers"]:
     """Mean KL to the end of every layer, read by the logit lens and by the tuned one, in nats a token."""
-    total, tokens = torch.zeros(2, anatomy.num_layers, dtype=torch.float64), 0
+    total, tokens = torch.zeros(2, site_map.num_layers, dtype=torch.float64), 0
     for stream in streams:
-        end = anatomy.unembed(stream[-1]).float()
-        for layer in range(anatomy.num_layers):
-            total[0, layer] += float(kl(end, anatomy.unembed(stream[layer])).double().sum())
-            total[1, layer] += float(kl(end, anatomy.unembed(lens(layer, stream[layer]))).double().sum())
+        end = site_map.unembed(stream[-1]).float()
+        for layer in range(site_map.num_layers):
+            total[0, layer] += float(kl(end, site_map.unembed(stream[layer])).double().sum())
+            total[1, layer] += float(kl(end, site_map.unembed(lens(layer, stream[layer]))).double().sum())
         tokens += stream.shape[1]
     return (total / tokens).float()
 

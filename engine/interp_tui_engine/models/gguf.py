@@ -46,7 +46,7 @@ def read_config(path: Path) -> Any:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Opens the file for what transformers reads within; its complaints become a UserError."""
+    """Opens the file for what transformers reads within; its validation errors become a UserError."""
     if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
         raise UserError(f"reading {path.name} needs the package {' and '.join(missing)}", "pip install 'interp-tui[gguf]'")
     reader = open_complete(path)

@@ -19,11 +19,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..sites.anatomy import Anatomy
 from ..sites.answers import Answer, Metric, log_prob, metric_of
-from ..sites.fork import Fork, Job, Patch, record
+from ..sites.branched_run import BranchedRun, Job, Patch, record
 from ..sites.hooks import Edit, activations, part
 from ..sites.site import Site
+from ..sites.site_map import SiteMap
 
 SMALLEST_EFFECT = 1e-8
 """Below this difference of the metric between clean and corrupt, recovery is a ratio of roundings."""
@@ -72,8 +72,8 @@ class Prompts:
 class Trace:
     """One pair made ready: the corrupt run to branch off, the clean values to put in, and the metric at both ends."""
 
-    anatomy: Anatomy
-    fork: Fork
+    site_map: SiteMap
+    fork: BranchedRun
     clean: dict[Site, Tensor]
     """Row 0 the clean run's values; row 1, for frozen kinds of site, the corrupt run's."""
     prompts: Prompts
@@ -106,50 +106,50 @@ class Trace:
 
     def _window(self, cell: Cell) -> list[Patch]:
         low = max(0, cell.layer - (self.window - 1) // 2)
-        high = min(self.anatomy.num_layers, cell.layer + self.window // 2 + 1)
+        high = min(self.site_map.num_layers, cell.layer + self.window // 2 + 1)
         sites = [Site(cell.name, layer, cell.head, cell.position) for layer in range(low, high)]
         return [Patch(site, part(site, self.clean[site.whole])[0]) for site in sites]
 
     def _frozen(self, cell: Cell) -> list[Patch]:
         """Later sites held at what they are in the corrupt run, at every position: the patch acts past them."""
-        layers = range(cell.layer + self.window // 2 + 1, self.anatomy.num_layers)
+        layers = range(cell.layer + self.window // 2 + 1, self.site_map.num_layers)
         held = [Site(name, layer) for name in self.freeze for layer in layers]
         return [Patch(site, self.clean[site][1]) for site in held]
 
 
-def prepare(anatomy: Anatomy, prompts: Prompts, names: Sequence[str], metric: str, *, window: int, freeze: Sequence[str]) -> Trace:
+def prepare(site_map: SiteMap, prompts: Prompts, names: Sequence[str], metric: str, *, window: int, freeze: Sequence[str]) -> Trace:
     """Run clean and corrupt once and keep what every cell of the kinds of site in `names` needs.
 
     Raises UserError where the two runs score the same, for then there is nothing to recover.
     """
-    device = next(anatomy.embed.parameters()).device
+    device = next(site_map.embed.parameters()).device
     clean_ids, corrupt_ids = (torch.tensor([ids], device=device) for ids in (prompts.clean, prompts.corrupt))
-    layers = range(anatomy.num_layers)
+    layers = range(site_map.num_layers)
     wanted = [Site(name, layer) for name in dict.fromkeys([*names, *freeze]) for layer in layers]
     edits: list[Edit] = []
     if (noise := prompts.noise) is not None:
         edits.append(Edit(Site("embed"), lambda value: value + noise.to(value)))
-    fork = record(anatomy, corrupt_ids, edits)
+    fork = record(site_map, corrupt_ids, edits)
     with torch.no_grad():
-        clean = activations(anatomy, clean_ids, wanted)
+        clean = activations(site_map, clean_ids, wanted)
         if freeze:
-            held = activations(anatomy, corrupt_ids, [Site(name, layer) for name in freeze for layer in layers], edits)
+            held = activations(site_map, corrupt_ids, [Site(name, layer) for name in freeze for layer in layers], edits)
             clean |= {site: torch.cat([clean[site], value]) for site, value in held.items()}
-        clean_run = record(anatomy, clean_ids)
+        clean_run = record(site_map, clean_ids)
         positions = _scored_positions(prompts)
         clean_logits, corrupt_logits = clean_run.logits(positions), fork.logits(positions)
         score = _score(prompts, metric, clean_logits)
         clean_metric, corrupt_metric = float(score(clean_logits)), float(score(corrupt_logits))
-    return Trace(anatomy, fork, clean, prompts, score, positions, clean_metric, corrupt_metric, window, tuple(freeze))
+    return Trace(site_map, fork, clean, prompts, score, positions, clean_metric, corrupt_metric, window, tuple(freeze))
 
 
 def grid(trace: Trace, names: Sequence[str], *, heads: Sequence[str] = ()) -> list[Cell]:
     """Every cell worth patching: kinds of site × layers × positions from the first corrupted one, and each head of the kinds in `heads`."""
     positions = range(trace.prompts.first, min(trace.positions) + 1)
-    layers = range(trace.anatomy.num_layers)
+    layers = range(trace.site_map.num_layers)
     cells = [Cell(name, layer, position) for name in names for layer in layers for position in positions]
     for name in heads:
-        count = trace.anatomy.heads(name)
+        count = trace.site_map.heads(name)
         cells += [Cell(name, layer, position, head) for layer in layers for position in positions for head in range(count)]
     return cells
 

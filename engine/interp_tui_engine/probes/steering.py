@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..sites.anatomy import Anatomy
 from ..sites.hooks import Edit, edited
 from ..sites.site import Site
+from ..sites.site_map import SiteMap
 
 Verb = Literal["add", "ablate", "clamp"]
 VERBS: tuple[str, ...] = get_args(Verb)
@@ -68,12 +68,12 @@ class Continuation(NamedTuple):
 
 @torch.no_grad()
 def continuation(
-    module: Any, anatomy: Anatomy, ids: Int[Tensor, "1 pos"], count: int, steering: Steering | None, *, end: int | None
+    module: Any, site_map: SiteMap, ids: Int[Tensor, "1 pos"], count: int, steering: Steering | None, *, end: int | None
 ) -> Continuation:
     """Up to `count` tokens, the likeliest one after another; fewer where the model ends the text or its context is full."""
-    room = count if anatomy.context is None else min(count, anatomy.context - ids.shape[1])
+    room = count if site_map.context is None else min(count, site_map.context - ids.shape[1])
     found: list[int] = []
-    with edited(anatomy, [] if steering is None else [steering.edit]):
+    with edited(site_map, [] if steering is None else [steering.edit]):
         output = module(ids, use_cache=True)
         first = logits = output.logits[0, -1].float()
         while len(found) < room:

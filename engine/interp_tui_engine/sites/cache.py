@@ -17,10 +17,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ..errors import UserError
-from .anatomy import Anatomy
 from .hooks import activations, part
 from .site import Site, parse
-from .verify import checked_anatomy
+from .site_map import SiteMap
+from .verify import checked_site_map
 
 Inputs = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | Tensor
 
@@ -33,8 +33,8 @@ class Activations:
     text, values have no batch axis; for several they have, and positions beyond a text's own tokens (`mask` is False there) mean nothing.
     """
 
-    def __init__(self, anatomy: Anatomy, ids: Int[Tensor, "batch pos"], lengths: Sequence[int], single: bool) -> None:
-        self.anatomy, self.ids, self.lengths = anatomy, ids, tuple(lengths)
+    def __init__(self, site_map: SiteMap, ids: Int[Tensor, "batch pos"], lengths: Sequence[int], single: bool) -> None:
+        self.site_map, self.ids, self.lengths = site_map, ids, tuple(lengths)
         self._single = single
         self._held: dict[Site, Tensor] = {}
 
@@ -45,14 +45,14 @@ class Activations:
 
     def __getitem__(self, site: Site | str) -> Tensor:
         site = parse(site) if isinstance(site, str) else site
-        self.anatomy.check(site)
+        self.site_map.check(site)
         shortest = min(self.lengths)
         if site.position is not None and not -shortest <= site.position < shortest:
             raise UserError(f"{site}: there is no position {site.position}", f"the shortest text has tokens 0 to {shortest - 1}")
         if site.whole not in self._held:
             last = 0 if site.layer is None else site.layer
             wanted = [Site(site.name)] if site.layer is None else [Site(site.name, layer) for layer in range(last + 1)]
-            self._held |= activations(self.anatomy, self.ids, [one for one in wanted if one not in self._held])
+            self._held |= activations(self.site_map, self.ids, [one for one in wanted if one not in self._held])
         value = self._held[site.whole]
         if self._single or site.position is None or site.position >= 0:
             value = part(site, value)
@@ -85,7 +85,7 @@ class ActivationCache:
     """Runs a model and hands out its activations. `model` is a LoadedModel, or a transformers model with its `tokenizer`."""
 
     def __init__(self, model: Any, tokenizer: Any = None) -> None:
-        self.anatomy = checked_anatomy(model)
+        self.site_map = checked_site_map(model)
         self._module = model if isinstance(model, torch.nn.Module) else model.module
         self.tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None) or _tokenizer_of(self._module)
 
@@ -95,15 +95,15 @@ class ActivationCache:
         lengths = [len(row) for row in rows]
         if not lengths or min(lengths) == 0:
             raise UserError("there is nothing to run: an input is empty", "give texts or token ids of at least one token")
-        if self.anatomy.context is not None and max(lengths) > self.anatomy.context:
-            raise UserError(f"an input is {max(lengths):,} tokens, but the model reads at most {self.anatomy.context:,}", "shorten it")
+        if self.site_map.context is not None and max(lengths) > self.site_map.context:
+            raise UserError(f"an input is {max(lengths):,} tokens, but the model reads at most {self.site_map.context:,}", "shorten it")
         ids = torch.zeros(len(rows), max(lengths), dtype=torch.long)  # padding on the right is seen by no real token
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.as_tensor(row)
-        vocab = next(self.anatomy.embed.parameters()).shape[0]
+        vocab = next(self.site_map.embed.parameters()).shape[0]
         if wrong := ids[(ids < 0) | (ids >= vocab)].tolist():
             raise UserError(f"there is no token {wrong[0]}", f"the model has tokens 0 to {vocab - 1:,}")
-        found = Activations(self.anatomy, ids.to(next(self._module.parameters()).device), lengths, single)
+        found = Activations(self.site_map, ids.to(next(self._module.parameters()).device), lengths, single)
         for site in sites:
             found[site]
         return found

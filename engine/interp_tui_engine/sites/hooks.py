@@ -1,15 +1,15 @@
 """The only hooks of the engine: they read and write sites while a context manager is open, and are gone when it closes.
 
-    anatomy = anatomy_of(model)                                  # a LoadedModel or a transformers module
-    with capture(anatomy, [Site("resid_post", 2)]) as values:    # read
+    site_map = site_map_of(model)                                  # a LoadedModel or a transformers module
+    with capture(site_map, [Site("resid_post", 2)]) as values:    # read
         model.module(ids)
     values[Site("resid_post", 2)]                                # (batch, pos, d_model), detached
 
     edit = Edit(Site("attn_out", 1), lambda value: value * 0)    # write: gets the site's value, returns what it shall be
-    with edited(anatomy, [edit]):
+    with edited(site_map, [edit]):
         logits = model.module(ids).logits
 
-    found = activations(anatomy, ids, [Site("mlp_out", 1)])      # read, and stop the forward pass after the last site wanted
+    found = activations(site_map, ids, [Site("mlp_out", 1)])      # read, and stop the forward pass after the last site wanted
 
 Edits act before captures opened after them, so that a capture sees the edited value. Attention patterns are read and written under the
 model's own eager attention, to which it is switched for as long as the context is open.
@@ -28,9 +28,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from .anatomy import Anatomy
-from .port import Port
+from .hook_point import HookPoint
 from .site import Site
+from .site_map import SiteMap
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Enough(Exception):
 
 
 @contextmanager
-def capture(anatomy: Anatomy, sites: Sequence[Site]) -> Iterator[dict[Site, Tensor]]:
+def capture(site_map: SiteMap, sites: Sequence[Site]) -> Iterator[dict[Site, Tensor]]:
     """Read sites of every forward pass inside; the dict holds the newest pass's values, keyed by the sites asked for.
 
     A site with a head or a position is given that part only. Values are detached; for a gradient at a site, add zeros that ask for one by
@@ -57,23 +57,23 @@ def capture(anatomy: Anatomy, sites: Sequence[Site]) -> Iterator[dict[Site, Tens
     """
     values: dict[Site, Tensor] = {}
     with ExitStack() as stack:
-        for whole, wanted in _grouped(anatomy, sites).items():
-            stack.enter_context(_tap(anatomy, whole, partial(_keep, values, wanted)))
+        for whole, wanted in _grouped(site_map, sites).items():
+            stack.enter_context(_tap(site_map, whole, partial(_keep, values, wanted)))
         yield values
 
 
 @contextmanager
-def edited(anatomy: Anatomy, edits: Sequence[Edit]) -> Iterator[None]:
+def edited(site_map: SiteMap, edits: Sequence[Edit]) -> Iterator[None]:
     """Change values at sites in every forward pass inside; edits of one site act in the order given."""
     with ExitStack() as stack:
         for edit in edits:
-            anatomy.check(edit.site)
-            stack.enter_context(_tap(anatomy, edit.site.whole, edit.change))
+            site_map.check(edit.site)
+            stack.enter_context(_tap(site_map, edit.site.whole, edit.change))
         yield
 
 
 @contextmanager
-def reading(anatomy: Anatomy, sites: Sequence[Site]) -> Iterator[dict[Site, Tensor]]:
+def reading(site_map: SiteMap, sites: Sequence[Site]) -> Iterator[dict[Site, Tensor]]:
     """Read whole sites of one forward pass inside, which ends without a result as soon as all are read. Values keep their gradients."""
     values: dict[Site, Tensor] = {}
 
@@ -84,30 +84,30 @@ def reading(anatomy: Anatomy, sites: Sequence[Site]) -> Iterator[dict[Site, Tens
 
     with ExitStack() as stack:
         for site in sites:
-            anatomy.check(site)
-            stack.enter_context(_tap(anatomy, site.whole, partial(keep, site)))
+            site_map.check(site)
+            stack.enter_context(_tap(site_map, site.whole, partial(keep, site)))
         with suppress(_Enough):
             yield values
 
 
-def activations(anatomy: Anatomy, ids: Int[Tensor, "batch pos"], sites: Sequence[Site], edits: Sequence[Edit] = ()) -> dict[Site, Tensor]:
+def activations(site_map: SiteMap, ids: Int[Tensor, "batch pos"], sites: Sequence[Site], edits: Sequence[Edit] = ()) -> dict[Site, Tensor]:
     """The values at `sites` for token ids, without running what comes after the last of them. No gradients.
 
     Rows of unequal length are to be padded on the right, where a causal model's real tokens do not see the padding.
     """
-    ordered = sorted(_grouped(anatomy, sites), key=anatomy.order)
-    with torch.no_grad(), edited(anatomy, edits), capture(anatomy, sites) as values:
+    ordered = sorted(_grouped(site_map, sites), key=site_map.order)
+    with torch.no_grad(), edited(site_map, edits), capture(site_map, sites) as values:
         if not ordered:
             return values
-        with _tap(anatomy, ordered[-1], _stop), suppress(_Enough):
-            anatomy.body(input_ids=ids, use_cache=False)
+        with _tap(site_map, ordered[-1], _stop), suppress(_Enough):
+            site_map.body(input_ids=ids, use_cache=False)
     return values
 
 
-def _grouped(anatomy: Anatomy, sites: Sequence[Site]) -> dict[Site, list[Site]]:
+def _grouped(site_map: SiteMap, sites: Sequence[Site]) -> dict[Site, list[Site]]:
     grouped: dict[Site, list[Site]] = {}
     for site in sites:
-        anatomy.check(site)
+        site_map.check(site)
         grouped.setdefault(site.whole, []).append(site)
     return grouped
 
@@ -131,11 +131,11 @@ def part(site: Site, value: Tensor) -> Tensor:
 
 
 @contextmanager
-def _tap(anatomy: Anatomy, site: Site, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+def _tap(site_map: SiteMap, site: Site, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
     """Show the value at a whole site to `see`, and put what it returns, if anything, in the value's place."""
-    port = anatomy.port(site)
+    port = site_map.port(site)
     if port.side == "pattern":
-        with eager_attention(anatomy), _pattern_tap(port.module, see):
+        with eager_attention(site_map), _pattern_tap(port.module, see):
             yield
         return
     if port.rows is not None:
@@ -147,7 +147,7 @@ def _tap(anatomy: Anatomy, site: Site, see: Callable[[Tensor], Tensor | None]) -
 
 
 @contextmanager
-def _hooked(port: Port, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+def _hooked(port: HookPoint, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
     if port.side == "output":
         handle = port.module.register_forward_hook(partial(_on_output, port, see))
     else:
@@ -181,7 +181,7 @@ def _folding(see: Callable[[Tensor], Tensor | None], shape: list[int]) -> Callab
     return folded
 
 
-def _on_output(port: Port, see: Callable[[Tensor], Tensor | None], module: nn.Module, args: Any, output: Any) -> Any:
+def _on_output(port: HookPoint, see: Callable[[Tensor], Tensor | None], module: nn.Module, args: Any, output: Any) -> Any:
     tensor = output[0] if isinstance(output, tuple) else output
     value = see(port.read(tensor))
     if value is None:
@@ -190,7 +190,7 @@ def _on_output(port: Port, see: Callable[[Tensor], Tensor | None], module: nn.Mo
     return (new, *output[1:]) if isinstance(output, tuple) else new
 
 
-def _on_input(port: Port, see: Callable[[Tensor], Tensor | None], module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+def _on_input(port: HookPoint, see: Callable[[Tensor], Tensor | None], module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
     tensor = args[0] if args else kwargs["hidden_states"]
     value = see(port.read(tensor))
     if value is None:
@@ -206,12 +206,12 @@ _TAPS: dict[nn.Module, list[Callable[[Tensor], Tensor | None]]] = {}
 
 
 @contextmanager
-def eager_attention(anatomy: Anatomy) -> Iterator[None]:
+def eager_attention(site_map: SiteMap) -> Iterator[None]:
     """Run attention as the model's own eager implementation, which makes its masks and its weights explicit.
 
     Where an architecture's attention does not come by transformers' common interface, it stays as it is.
     """
-    port = anatomy.blocks[0].ports.get("attn_pattern")
+    port = site_map.blocks[0].ports.get("attn_pattern")
     if port is None or port.side != "pattern":
         yield
         return
@@ -220,7 +220,7 @@ def eager_attention(anatomy: Anatomy) -> Iterator[None]:
 
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, eager_mask)
-    config = anatomy.body.config
+    config = site_map.body.config
     before = config._attn_implementation
     config._attn_implementation = _NAME
     try:

@@ -1,11 +1,11 @@
-"""The anatomy of a model inside a TransformerLens bridge: every site is one of its hook points, whose names are spelled here only."""
+"""The site map of a model inside a TransformerLens bridge: every site is one of its hook points, whose names are spelled here only."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .anatomy import Anatomy, Block, finish_of, head_counts, text_config, width_of
-from .port import Port
+from .hook_point import HookPoint
+from .site_map import Block, SiteMap, finish_of, head_counts, text_config, width_of
 
 POINTS = {
     "resid_pre": "hook_resid_pre",
@@ -22,11 +22,11 @@ POINTS = {
 }
 
 
-def bridged(module: Any, bridge: Any) -> Anatomy:
-    """The anatomy of a transformers module that a TransformerBridge has put its components into."""
+def bridged(module: Any, bridge: Any) -> SiteMap:
+    """The site map of a transformers module that a TransformerBridge has put its components into."""
     config = text_config(module)
     heads, kv_heads = head_counts(config)
-    return Anatomy(
+    return SiteMap(
         body=module.base_model,
         embed=bridge.embed,
         blocks=tuple(_block(bridge, layer, heads, kv_heads) for layer in range(len(bridge.blocks))),
@@ -47,9 +47,9 @@ def _block(bridge: Any, layer: int, heads: int, kv_heads: int) -> Block:
     block = bridge.blocks[layer]
     split = {"q": heads, "k": kv_heads, "v": kv_heads, "z": heads}
     found = {name: bridge.get_hook_point(f"blocks.{layer}.{point}") for name, point in POINTS.items()}
-    ports = {name: Port(point, "output", heads=split.get(name)) for name, point in found.items() if point is not None}
+    ports = {name: HookPoint(point, "output", heads=split.get(name)) for name, point in found.items() if point is not None}
     if "resid_mid" in ports:
         # the block keeps the tensor that this point sees for its residual sum: a change must reach that too
         reader = getattr(block, "ln2", None) or block.mlp
-        ports["resid_mid"] = Port(reader, "input in place", owned=False)
+        ports["resid_mid"] = HookPoint(reader, "input in place", owned=False)
     return Block(block, block.attn, ports, parallel="resid_mid" not in ports)

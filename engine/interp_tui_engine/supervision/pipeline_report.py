@@ -10,7 +10,7 @@ from .. import atomic
 from ..figures.intervals import intervals_svg
 from ..manifest import Manifest
 from ..markdown import words
-from .findings import Findings
+from .pipeline_findings import Findings
 
 FIGURES_A_STEP = 2
 EFFECTS = "figures/effects.svg"

@@ -17,7 +17,7 @@ from typing import Any, final
 
 from .. import atomic, pipeline, provenance
 from ..runfolder import RunFolder
-from .children import clear_skeleton
+from .child_runs import clear_skeleton
 
 REUSE = "reuse.json"
 """In a pipeline's folder: {"roots": folders of runs to look in}. Where it is missing only other points of the same sweep are looked at."""

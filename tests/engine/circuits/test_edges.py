@@ -14,9 +14,9 @@ from interp_tui_engine.circuits.edge_run import EdgeRun
 from interp_tui_engine.circuits.edges import EMBED, Edge, EdgeBehaviour, edge_effects
 from interp_tui_engine.circuits.nodes import Behaviour, Example
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.answers import Answer
 from interp_tui_engine.sites.site import Site
+from interp_tui_engine.sites.site_map import site_map_of
 from references.edge_loop import cut_logits
 from references.tiny_families import some_ids, tiny_family
 
@@ -32,7 +32,7 @@ def edges_of(family, ablation="interchange", count=1):
         clean, corrupt = some_ids(1, length, seed)[0].tolist(), some_ids(1, length, seed + 50)[0].tolist()
         corrupt[:same] = clean[:same]
         examples.append(Example(tuple(clean), tuple(corrupt), Answer((5,), (9,))))
-    return EdgeBehaviour(Behaviour(anatomy_of(tiny_family(family)), examples, "logit_diff", ablation))
+    return EdgeBehaviour(Behaviour(site_map_of(tiny_family(family)), examples, "logit_diff", ablation))
 
 
 def masks(graph, *shares, seed=0):
@@ -131,7 +131,7 @@ def test_estimates_are_the_first_order_of_cutting(family):
     """With ablated runs hardly different from the clean one, each edge's estimate is what cutting it does."""
     module = copy.deepcopy(tiny_family(family)).double()
     example = Example((5, 9, 12, 30), (5, 41, 22, 30), Answer((5,), (9,)))
-    found = EdgeBehaviour(Behaviour(anatomy_of(module), [example], "logit_diff", "interchange"))
+    found = EdgeBehaviour(Behaviour(site_map_of(module), [example], "logit_diff", "interchange"))
     run = found.single(0)
     run.told_instead = run.told_instead + (1e-3 - 1) * run.clean.away
     run.clean = run.clean._replace(away=1e-3 * run.clean.away)

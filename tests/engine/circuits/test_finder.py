@@ -14,10 +14,10 @@ from interp_tui_engine.circuits.finder import CircuitFinder
 from interp_tui_engine.circuits.nodes import Behaviour, Example
 from interp_tui_engine.circuits.trial import Trial, stability
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.answers import Answer
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
+from interp_tui_engine.sites.site_map import site_map_of
 from references.tiny_families import some_ids, tiny_family
 
 HEAD = 8
@@ -47,7 +47,7 @@ def examples(count=2):
 
 
 def behaviour(module, ablation="interchange", count=2):
-    return Behaviour(anatomy_of(module), examples(count), "logit_diff", ablation)
+    return Behaviour(site_map_of(module), examples(count), "logit_diff", ablation)
 
 
 @pytest.mark.parametrize("ablation", ["interchange", "mean", "zero"])
@@ -64,7 +64,7 @@ def test_decoys_that_read_but_do_not_write_have_no_edges():
     module = only((0, 1), (2, 3))
     found = behaviour(module, count=1)
     nodes = (Site("z", 0, 1), Site("z", 2, 3))
-    effects = edge_effects(found, edges_between(found.anatomy, found.nodes))
+    effects = edge_effects(found, edges_between(found.site_map, found.nodes))
     loud = {edge for edge, effect in effects.items() if abs(effect) > 1e-5}
     senders, receivers = {edge.sender for edge in loud}, {edge.receiver for edge in loud if edge.receiver is not None}
     assert senders <= {EMBED, *nodes}
@@ -77,21 +77,21 @@ def test_an_edge_is_the_receiver_reading_a_changed_stream():
     """The definition, by hooks alone: the receiver's input shifted by the sender's change, everything else as in the clean run."""
     module = tiny_family("llama")
     found = behaviour(module, count=1)
-    example, anatomy = found.runs[0].example, found.anatomy
+    example, site_map = found.runs[0].example, found.site_map
     clean, corrupt = (torch.tensor([ids]) for ids in (example.clean, example.corrupt))
     sender, site = Site("z", 0, 1), Site("z", 0)
-    change = activations(anatomy, corrupt, [site])[site][0, :, 1] - activations(anatomy, clean, [site])[site][0, :, 1]
+    change = activations(site_map, corrupt, [site])[site][0, :, 1] - activations(site_map, clean, [site])[site][0, :, 1]
     shift = change @ module.model.layers[0].self_attn.o_proj.weight[:, HEAD : 2 * HEAD].T
     plain = module(clean).logits[0, -1]
     for receiver in (Site("q", 2, 3), Site("v", 1, 1), Site("k", 2, 0), Site("mlp_out", 1)):
         if receiver.name == "mlp_out":
             block = module.model.layers[1]
-            middle = activations(anatomy, clean, [Site("resid_mid", 1)])[Site("resid_mid", 1)] + shift
+            middle = activations(site_map, clean, [Site("resid_mid", 1)])[Site("resid_mid", 1)] + shift
             value = block.mlp(block.post_attention_layernorm(middle))
             edit = Edit(receiver, lambda _, value=value: value)
         else:
             block = module.model.layers[receiver.layer]
-            stream = activations(anatomy, clean, [Site("resid_pre", receiver.layer)])[Site("resid_pre", receiver.layer)] + shift
+            stream = activations(site_map, clean, [Site("resid_pre", receiver.layer)])[Site("resid_pre", receiver.layer)] + shift
             projected = getattr(block.self_attn, f"{receiver.name}_proj")(block.input_layernorm(stream)).view(1, 6, -1, HEAD)
 
             def put(now, head=receiver.head, projected=projected):
@@ -100,7 +100,7 @@ def test_an_edge_is_the_receiver_reading_a_changed_stream():
                 return now
 
             edit = Edit(receiver.whole, put)
-        with edited(anatomy, [edit]):
+        with edited(site_map, [edit]):
             logits = module(clean).logits[0, -1]
         spelt = float((plain[5] - plain[9]) - (logits[5] - logits[9]))
         assert edge_effects(found, [Edge(sender, receiver)])[Edge(sender, receiver)] == pytest.approx(spelt, abs=1e-4)
@@ -111,7 +111,7 @@ def test_an_edge_is_the_receiver_reading_a_changed_stream():
 def test_attribution_is_the_first_order_of_ablation(family, method):
     """Between prompts that hardly differ the two agree; on the way there, a gradient at the wrong place or run would show."""
     module = tiny_family(family)
-    found = Behaviour(anatomy_of(module), examples(1), "logit_diff", "interchange")
+    found = Behaviour(site_map_of(module), examples(1), "logit_diff", "interchange")
     run = found.runs[0]
     near = {site: run.clean[site] + 1e-3 * (value - run.clean[site]) for site, value in run.corrupt.items() if site in run.clean}
     run.corrupt.update(near)
@@ -151,7 +151,7 @@ def test_stability_is_the_mean_overlap_over_resampled_pairs():
 
 def test_heads_behind_a_norm_make_a_circuit_of_nodes():
     module = tiny_family("gemma2")
-    found = Behaviour(anatomy_of(module), examples(1), "logit_diff", "interchange")
+    found = Behaviour(site_map_of(module), examples(1), "logit_diff", "interchange")
     circuit = CircuitFinder(module, 0.05, tokenizer=object()).find(found, with_edges=True)
     assert circuit.level == "node" and circuit.nodes and not circuit.edges
 

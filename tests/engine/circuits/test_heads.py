@@ -7,9 +7,9 @@ import torch
 
 from interp_tui_engine.circuits.heads import _stripe, copying, head_scores
 from interp_tui_engine.models.load import load_model
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import activations
 from interp_tui_engine.sites.site import Site
+from interp_tui_engine.sites.site_map import site_map_of
 from references.tiny_families import tiny_family
 
 
@@ -22,12 +22,12 @@ def test_a_stripe_is_the_mean_weight_at_one_distance():
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
 def test_scores_are_those_of_the_patterns(family):
-    anatomy, length = anatomy_of(tiny_family(family)), 6
-    found = head_scores(anatomy, 64, length=length, rows=3, seed=5)
+    site_map, length = site_map_of(tiny_family(family)), 6
+    found = head_scores(site_map, 64, length=length, rows=3, seed=5)
     half = torch.randint(0, 64, (3, length), generator=torch.Generator().manual_seed(5))
-    for layer in range(anatomy.num_layers):
-        pattern = activations(anatomy, torch.cat([half, half], 1), [Site("attn_pattern", layer)])[Site("attn_pattern", layer)]
-        for head in range(anatomy.num_heads):
+    for layer in range(site_map.num_layers):
+        pattern = activations(site_map, torch.cat([half, half], 1), [Site("attn_pattern", layer)])[Site("attn_pattern", layer)]
+        for head in range(site_map.num_heads):
             queries = range(length, 2 * length)
             spelt = torch.stack([pattern[:, head, query, query - length + 1] for query in queries]).mean()
             torch.testing.assert_close(found.induction[layer, head], spelt)
@@ -39,7 +39,7 @@ def test_scores_are_those_of_the_patterns(family):
 def test_copying_is_the_output_value_circuit_spelt_out():
     module = tiny_family("llama")
     tokens = torch.arange(2, 50)
-    found = copying(anatomy_of(module), tokens)
+    found = copying(site_map_of(module), tokens)
     for layer in range(3):
         block = module.model.layers[layer]
         value = block.self_attn.v_proj(block.input_layernorm(module.model.embed_tokens(tokens))).view(-1, 2, 8)
@@ -51,7 +51,7 @@ def test_copying_is_the_output_value_circuit_spelt_out():
 
 def test_the_embedded_model_has_an_induction_circuit():
     model = load_model("builtin:tiny", device="cpu")
-    found = head_scores(anatomy_of(model), model.vocab_size, length=24, rows=4, seed=1)
+    found = head_scores(site_map_of(model), model.vocab_size, length=24, rows=4, seed=1)
     previous = [head for head in range(8) if found.name_of(0, head) == "previous token"]
     induction = [head for head in range(8) if found.name_of(1, head) == "induction"]
     assert len(previous) >= 2 and len(induction) >= 3

@@ -14,7 +14,7 @@ EXACT = 0.02
 
 def found(known, ablation="interchange", **settings):
     finder = CircuitFinder(known.module, threshold=0.05, ablation=ablation, tokenizer=object(), **settings)
-    behaviour = Behaviour(finder.anatomy, known.examples, "logit_diff", ablation)
+    behaviour = Behaviour(finder.site_map, known.examples, "logit_diff", ablation)
     return finder.find(behaviour, with_edges=True)
 
 

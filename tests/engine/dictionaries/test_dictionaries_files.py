@@ -17,7 +17,7 @@ from interp_tui_engine.dictionaries.names import NAMES, Sparsity
 from interp_tui_engine.dictionaries.registry import build
 from interp_tui_engine.dictionaries.weights import tied
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.experiments._sae import open_sae, site_of
+from interp_tui_engine.experiments._features.open_sae import open_sae, site_of
 from interp_tui_engine.sites.site import parse
 
 M, D, K = 20, 8, 3

@@ -18,7 +18,7 @@ from interp_tui_engine.dictionaries.topk import TopK
 from interp_tui_engine.dictionaries.weights import tied
 from interp_tui_engine.errors import RunFailed
 from interp_tui_engine.events import Warned
-from interp_tui_engine.experiments.context import Interrupted
+from interp_tui_engine.runtime.context import Interrupted
 
 WIDTH, LATENTS, BATCH = 16, 48, 90
 

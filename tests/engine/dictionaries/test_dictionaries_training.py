@@ -19,11 +19,11 @@ from interp_tui_engine.dictionaries import sae_lens
 from interp_tui_engine.dictionaries.stream import Held, ShuffleBuffer
 from interp_tui_engine.errors import ManifestError, RunFailed, UserError
 from interp_tui_engine.events import Checkpoint, Event, Metrics, Warned
-from interp_tui_engine.experiments import _sae_params
-from interp_tui_engine.experiments.context import Context, Interrupted, Order
+from interp_tui_engine.experiments.train_sae import params as sae_params
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.sites.anatomy import anatomy_of
+from interp_tui_engine.runtime.context import Context, Interrupted, Order
+from interp_tui_engine.sites.site_map import site_map_of
 
 MODEL = {"source": "builtin:tiny", "revision": "final"}
 DATA = {"train": {"source": "builtin:facts", "context": 24, "rows": 60}}
@@ -157,14 +157,14 @@ def test_last_positions_and_heads(tmp_path: Path) -> None:
 def test_the_model_as_a_whole_is_recovered_by_a_perfect_dictionary() -> None:
     """Reconstructing every activation exactly recovers the loss exactly; answering zeros recovers none."""
     from interp_tui_engine.data.rows import load_rows
-    from interp_tui_engine.experiments import _sae_source
+    from interp_tui_engine.experiments.train_sae import source as sae_source
 
     wanted = request(SMALL)
     model = load_model("builtin:tiny")
     rows = load_rows(wanted.data["train"], model.tokenizer, name="train")
     looked: list[None] = []
-    site = _sae_params.site_of(wanted.params)
-    reading = _sae_source.from_model(wanted.params, 3, model, anatomy_of(model), site, [rows], lambda: looked.append(None))
+    site = sae_params.site_of(wanted.params)
+    reading = sae_source.from_model(wanted.params, 3, model, site_map_of(model), site, [rows], lambda: looked.append(None))
     assert next(reading) == (54, 60) and len(looked) == 1, "rows are told as they are read"
     with pytest.raises(StopIteration) as end:
         next(reading)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from interp_tui_engine.experiments import _sampling_run
+from interp_tui_engine.experiments._sampling import run as sampling_run
 
 
 @pytest.fixture(scope="module")
 def read_once() -> Any:
     rows: dict[tuple[str, str], Any] = {}
-    plain = _sampling_run.load_rows
+    plain = sampling_run.load_rows
 
     def load_rows(spec: Any, tokenizer: Any, *, name: str) -> Any:
         key = (spec.model_dump_json(), name)
@@ -22,6 +22,6 @@ def read_once() -> Any:
         return rows[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sampling_run, "load_model", functools.cache(_sampling_run.load_model))
-        patch.setattr(_sampling_run, "load_rows", load_rows)
+        patch.setattr(sampling_run, "load_model", functools.cache(sampling_run.load_model))
+        patch.setattr(sampling_run, "load_rows", load_rows)
         yield

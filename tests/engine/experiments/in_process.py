@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from interp_tui_engine import atomic, catalog, manifest, shares
-from interp_tui_engine.experiments.context import Context, Order
+from interp_tui_engine import atomic, catalog, manifest, shards
 from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.supervision.crew import portions_of
+from interp_tui_engine.runtime.context import Context, Order
+from interp_tui_engine.supervision.worker_pool import assignments_of
 
 T = TypeVar("T")
 
@@ -27,14 +27,14 @@ def shared_out(path: Path, tables: dict[str, Any], workers: int) -> tuple[catalo
     compute = tables.get("compute", {}) | {"devices": ["cpu"] * workers}
     request = manifest.resolve(tables | {"compute": compute})
     kind, folder = catalog.get(request.kind), RunFolder(path) if path.exists() else RunFolder.create(path)
-    assert kind.sharing is not None
-    *dealt, join = shares.deal(folder, portions_of(request))
+    assert kind.sharding is not None
+    *dealt, join = shards.assign(folder, assignments_of(request))
     said: list[list[Any]] = []
     for shard, share in reversed(list(enumerate(dealt))):
-        told, events = to_its_end(kind.sharing.work(Context(request, folder, shard, lambda: "go", False, share)))
+        told, events = to_its_end(kind.sharding.work(Context(request, folder, shard, lambda: "go", False, share)))
         atomic.write_json(folder.shard(shard) / "exit.json", {"state": "done", "told": told})
         said.insert(0, events)
-    joined = tuple(shares.gather(folder, len(dealt)))
+    joined = tuple(shards.gather(folder, len(dealt)))
     result, events = to_its_end(kind.run(Context(request, folder, len(dealt), lambda: "go", False, join, joined)))
     return result, [*said, events]
 

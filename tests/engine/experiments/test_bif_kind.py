@@ -15,8 +15,8 @@ from interp_tui_engine import manifest
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.estimators import bif as estimator
 from interp_tui_engine.estimators.bif import compute_bif
-from interp_tui_engine.experiments.context import Interrupted
-from interp_tui_engine.samplers.store import open_samples
+from interp_tui_engine.runtime.context import Interrupted
+from interp_tui_engine.samplers.chains.store import open_samples
 
 pytestmark = pytest.mark.usefixtures("read_once")
 

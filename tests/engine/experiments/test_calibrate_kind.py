@@ -9,9 +9,10 @@ import pytest
 
 from interp_tui_engine import catalog, manifest
 from interp_tui_engine.errors import ManifestError
-from interp_tui_engine.experiments.calibrate import EXAMPLE, cells
-from interp_tui_engine.experiments.context import Context, Interrupted
+from interp_tui_engine.experiments.calibrate import EXAMPLE
+from interp_tui_engine.experiments.calibrate.params import cells
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runtime.context import Context, Interrupted
 
 TABLES = {
     "kind": "calibrate",

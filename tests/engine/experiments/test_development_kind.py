@@ -8,11 +8,11 @@ import pytest
 
 from interp_tui_engine import catalog, manifest
 from interp_tui_engine.errors import ManifestError
-from interp_tui_engine.experiments._development_run import fact_accuracy
-from interp_tui_engine.experiments.context import Context, Interrupted
 from interp_tui_engine.experiments.development import EXAMPLE
+from interp_tui_engine.experiments.development.compute import fact_accuracy
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runtime.context import Context, Interrupted
 
 TABLES = {
     "kind": "development",

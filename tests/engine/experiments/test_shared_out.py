@@ -16,8 +16,8 @@ from in_process import in_process, shared_out
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import RunFailed
 from interp_tui_engine.events import Metrics, Phase, Stamped, Warned, finite
-from interp_tui_engine.experiments.context import Interrupted, Order
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runtime.context import Interrupted, Order
 
 pytestmark = pytest.mark.usefixtures("read_once")
 
@@ -112,7 +112,7 @@ def test_a_run_that_one_worker_began_can_be_shared_when_it_goes_on(tmp_path: Pat
 
 
 def test_a_chain_that_fails_costs_only_itself_wherever_it_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interp_tui_engine.samplers import chain as chains
+    from interp_tui_engine.samplers.chains import chain as chains
 
     step = chains.Chain.step
 

@@ -22,9 +22,9 @@ from interp_tui_engine import catalog, manifest, supervisor
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.estimators.susceptibilities import compute_susceptibilities
 from interp_tui_engine.events import Metrics, Warned
-from interp_tui_engine.experiments.context import Interrupted, Order
 from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.samplers.store import open_samples
+from interp_tui_engine.runtime.context import Interrupted, Order
+from interp_tui_engine.samplers.chains.store import open_samples
 
 pytestmark = pytest.mark.usefixtures("read_once")
 
@@ -164,7 +164,7 @@ def test_a_part_that_the_model_has_not_is_refused_before_sampling(tmp_path: Path
 
 def test_a_part_all_of_whose_chains_fail_is_null_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from interp_tui_engine.errors import RunFailed
-    from interp_tui_engine.experiments import _restrictions_run as parts
+    from interp_tui_engine.experiments._sampling import per_restriction as parts
 
     lost, sample = {"l0h1"}, parts._Work.sample
 
@@ -185,7 +185,7 @@ def test_a_part_all_of_whose_chains_fail_is_null_and_the_others_go_on(tmp_path: 
 
 
 def test_heads_means_all_heads() -> None:
-    from interp_tui_engine.experiments._restrictions_run import slug, spelt_out
+    from interp_tui_engine.experiments._sampling.per_restriction import slug, spelt_out
     from interp_tui_engine.models.load import load_model
 
     model = load_model("builtin:tiny")

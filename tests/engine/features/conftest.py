@@ -10,8 +10,8 @@ import pytest
 
 from interp_tui_engine import atomic, catalog, manifest, pipeline
 from interp_tui_engine.events import Event
-from interp_tui_engine.experiments.context import Context
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runtime.context import Context
 from references.local_server import Server, serving
 
 Run = Callable[..., tuple[catalog.Result, list[Event], RunFolder]]

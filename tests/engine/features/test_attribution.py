@@ -14,15 +14,15 @@ from torch import Tensor
 from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import Progress
-from interp_tui_engine.experiments.context import Interrupted
 from interp_tui_engine.features import jsonl, records
 from interp_tui_engine.features.attribution import Feature, Prompts, exact, shares, weights
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.loaded import LoadedModel
 from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.sites.anatomy import Anatomy, anatomy_of
+from interp_tui_engine.runtime.context import Interrupted
 from interp_tui_engine.sites.hooks import Edit, activations
 from interp_tui_engine.sites.site import Site
+from interp_tui_engine.sites.site_map import SiteMap, site_map_of
 
 TINY = {"model": {"source": "builtin:tiny"}}
 IDS = torch.tensor([[5, 9, 200, 31, 7], [11, 90, 14, 14, 14]])
@@ -48,7 +48,7 @@ def prompts() -> Prompts:
     return Prompts(IDS, LAST, lambda logits: logits[:, 17] - logits[:, 40])
 
 
-def by_hand(anatomy: Anatomy, found: list[Feature], source: int, share: float) -> Tensor:
+def by_hand(site_map: SiteMap, found: list[Feature], source: int, share: float) -> Tensor:
     """Targets summed over prompts with a share of the source's value taken away at each real position."""
     feature = found[source]
     real = torch.arange(IDS.shape[1]) <= LAST[:, None]
@@ -58,22 +58,22 @@ def by_hand(anatomy: Anatomy, found: list[Feature], source: int, share: float) -
         return value - share * away[..., None] * feature.writes
 
     layers = [Site("resid_post", layer) for layer in range(4)]
-    values = activations(anatomy, IDS, layers, [Edit(Site("resid_post", feature.layer), remove)] if share else [])
+    values = activations(site_map, IDS, layers, [Edit(Site("resid_post", feature.layer), remove)] if share else [])
     at_last = {site.layer: value[torch.arange(2), LAST] for site, value in values.items()}
-    logits = anatomy.unembed(at_last[3])
+    logits = site_map.unembed(at_last[3])
     return torch.stack([(logits[:, 17] - logits[:, 40]).sum(), *(other.read(at_last[other.layer]).sum() for other in found)]).detach()
 
 
 def test_weights_are_slopes_and_exact_is_the_difference(model: LoadedModel) -> None:
-    anatomy = anatomy_of(model)
-    found = features(anatomy.d_model)
-    estimate = torch.stack(list(weights(anatomy, found, prompts(), 0, 1.0)), dim=1)  # (source, target)
-    clean = exact(anatomy, found, prompts(), None)
-    torch.testing.assert_close(clean, by_hand(anatomy, found, 0, 0.0), rtol=1e-4, atol=1e-4)
+    site_map = site_map_of(model)
+    found = features(site_map.d_model)
+    estimate = torch.stack(list(weights(site_map, found, prompts(), 0, 1.0)), dim=1)  # (source, target)
+    clean = exact(site_map, found, prompts(), None)
+    torch.testing.assert_close(clean, by_hand(site_map, found, 0, 0.0), rtol=1e-4, atol=1e-4)
     for source, feature in enumerate(found):
-        torch.testing.assert_close(exact(anatomy, found, prompts(), source), by_hand(anatomy, found, source, 1.0), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(exact(site_map, found, prompts(), source), by_hand(site_map, found, source, 1.0), rtol=1e-4, atol=1e-4)
         step = 0.02
-        slope = (by_hand(anatomy, found, source, -step) - by_hand(anatomy, found, source, step)) / (2 * step)
+        slope = (by_hand(site_map, found, source, -step) - by_hand(site_map, found, source, step)) / (2 * step)
         later = torch.tensor([True, *(other.layer > feature.layer for other in found)])
         # a central difference is off by step²/6 of the third derivative, and by rounding of 1e-6 of the values over the step
         torch.testing.assert_close(estimate[source][later], slope[later], rtol=0.02, atol=2e-3)
@@ -83,21 +83,21 @@ def test_weights_are_slopes_and_exact_is_the_difference(model: LoadedModel) -> N
 
 def test_the_way_to_absent_is_what_is_averaged_over(model: LoadedModel) -> None:
     """With all features of the share 0 the model is at what `absent` says; along the way the average comes nearer to what is exact."""
-    anatomy = anatomy_of(model)
-    found = features(anatomy.d_model)[:1]
-    lost = exact(anatomy, found, prompts(), None) - exact(anatomy, found, prompts(), 0)
-    average = torch.stack([next(weights(anatomy, found, prompts(), 0, share)) for share in shares(64)]).mean(0)
+    site_map = site_map_of(model)
+    found = features(site_map.d_model)[:1]
+    lost = exact(site_map, found, prompts(), None) - exact(site_map, found, prompts(), 0)
+    average = torch.stack([next(weights(site_map, found, prompts(), 0, share)) for share in shares(64)]).mean(0)
     # for one feature of which the path is its own, the gradient theorem: the integral is the difference; midpoints leave (1/64)²/24 of t''
     torch.testing.assert_close(average, lost[:1], rtol=2e-3, atol=2e-4)
     assert shares(1) == [1.0] and shares(2) == [0.25, 0.75]
 
 
 def test_padding_plays_no_part(model: LoadedModel) -> None:
-    anatomy = anatomy_of(model)
-    found = features(anatomy.d_model)
+    site_map = site_map_of(model)
+    found = features(site_map.d_model)
     alone = [Prompts(IDS[i : i + 1, : LAST[i] + 1], LAST[i : i + 1], prompts().metric) for i in range(2)]
-    together = torch.stack(list(weights(anatomy, found, prompts(), 0, 1.0)))
-    apart = sum(torch.stack(list(weights(anatomy, found, one, 0, 1.0))) for one in alone)
+    together = torch.stack(list(weights(site_map, found, prompts(), 0, 1.0)))
+    apart = sum(torch.stack(list(weights(site_map, found, one, 0, 1.0))) for one in alone)
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
 
 

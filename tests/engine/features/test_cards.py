@@ -13,15 +13,15 @@ import torch
 
 from interp_tui_engine import atomic
 from interp_tui_engine.events import Warned
-from interp_tui_engine.experiments._feature_words import nearest, promoted
-from interp_tui_engine.experiments._inspect_report import _example
-from interp_tui_engine.experiments.context import Interrupted
-from interp_tui_engine.features import cards, fingerprint, jsonl, records, texts
+from interp_tui_engine.experiments.inspect.report import _example
+from interp_tui_engine.experiments.records.words import nearest, promoted
+from interp_tui_engine.features import cards, fingerprint, jsonl, records, text_store
 from interp_tui_engine.features.explain import Explainer
 from interp_tui_engine.features.labels import own_label, shared_words
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.sites.anatomy import anatomy_of
+from interp_tui_engine.runtime.context import Interrupted
+from interp_tui_engine.sites.site_map import site_map_of
 from references.local_server import Server, said
 
 
@@ -60,8 +60,8 @@ def test_labels_without_a_service() -> None:
 
     on = [example("a", " is"), example("b", " is"), example("c", " in")]
     assert own_label(on, {"promotes": [" Lima", " Rome", " "]}) == "on “is” → Lima, Rome"
-    texts = [example(f"the {word} of Peru rises {word}") for word in ("river", "city", "people")]
-    assert own_label(texts, {}) == "with rises, peru"
+    text_store = [example(f"the {word} of Peru rises {word}") for word in ("river", "city", "people")]
+    assert own_label(text_store, {}) == "with rises, peru"
     below = [example("a", " is", -1.0), example("b", " is", -2.0)]
     assert own_label(below, {"promotes": ["x"], "suppresses": ["y"]}) == "on “is” → y"
     assert own_label([], {}) == "" and shared_words(["one two", "one two"]) == [], "two texts share too much by chance"
@@ -69,10 +69,10 @@ def test_labels_without_a_service() -> None:
 
 def test_promoted_tokens_are_those_of_the_models_own_logits() -> None:
     model = load_model("builtin:tiny")
-    anatomy, rows = anatomy_of(model), torch.randn(3, 128, generator=torch.Generator().manual_seed(0))
-    for row, about in zip(rows, promoted(rows, anatomy, model.tokenizer), strict=True):
-        scaled = row / row.square().mean().add(1e-5).sqrt() * anatomy.final_norm.weight  # type: ignore[union-attr, operator]
-        order = (scaled @ anatomy.head.weight.T).argsort(descending=True).tolist()  # type: ignore[operator]
+    site_map, rows = site_map_of(model), torch.randn(3, 128, generator=torch.Generator().manual_seed(0))
+    for row, about in zip(rows, promoted(rows, site_map, model.tokenizer), strict=True):
+        scaled = row / row.square().mean().add(1e-5).sqrt() * site_map.final_norm.weight  # type: ignore[union-attr, operator]
+        order = (scaled @ site_map.head.weight.T).argsort(descending=True).tolist()  # type: ignore[operator]
         assert model.tokenizer is not None
         assert about["promotes"] == [model.tokenizer.decode([i]) for i in order[:8]]
         assert set(about["suppresses"]) == {model.tokenizer.decode([i]) for i in order[-8:]}
@@ -150,7 +150,7 @@ def test_a_torn_cache_is_read_as_far_as_it_goes(server: Server, tmp_path: Path) 
 
 
 def test_texts_come_back_as_they_were(tmp_path: Path) -> None:
-    kept = texts.Texts(tmp_path / "texts")
+    kept = text_store.TextStore(tmp_path / "texts")
     kept.add(["a\x00b", ""], ["one\x00two\n", "\ud800"], ["\x00", "t"])
     assert kept.get(0) == ("a␀b", "one\x00two\n", "␀") and kept.get(1) == ("", "\ud800", "t") and len(kept) == 2
     kept.close()

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import Warned
-from interp_tui_engine.experiments import _contrast_run, _features
-from interp_tui_engine.experiments.contrast import Params
+from interp_tui_engine.experiments import _features
+from interp_tui_engine.experiments.contrast import compute
+from interp_tui_engine.experiments.contrast.params import Params
 from interp_tui_engine.features import interventions, prompts
 from interp_tui_engine.features.prompts import Prompt
 from interp_tui_engine.models.load import load_model
@@ -27,20 +28,20 @@ def params(**given: Any) -> Params:
 
 def test_the_three_parts_share_nothing_and_hold_both_classes() -> None:
     everyone = _features.prompts_of("builtin:capital")
-    parts = _contrast_run.split(params(), everyone, 3)
+    parts = compute.split(params(), everyone, 3)
     places = [place for part in (parts.fit, parts.choose, parts.report) for side in part for place in side]
     assert sorted(places) == list(range(len(everyone)))
     for positives, negatives in (parts.fit, parts.choose, parts.report):
         assert all(everyone[i].score == 1.0 for i in positives) and all(everyone[i].score == 0.0 for i in negatives)
     with pytest.raises(UserError, match="3 positive prompts are too few"):
-        _contrast_run.split(params(), [Prompt("a", float(i < 3), str(i)) for i in range(30)], 0)
+        compute.split(params(), [Prompt("a", float(i < 3), str(i)) for i in range(30)], 0)
 
 
 def test_the_strength_is_chosen_by_gain_less_side_effect() -> None:
     base = np.zeros(4)
     weak, strong, wild = np.array([0.1, 0.1, 0.0, 0.0]), np.array([0.5, 0.3, 0.1, -0.1]), np.array([0.9, 0.9, -0.8, 0.8])
-    assert _contrast_run.choose([1.0, 2.0, 4.0], [base, weak, strong, wild], 2) == 2.0
-    assert _contrast_run.choose([1.0, 2.0], [base, weak, weak], 2) == 1.0
+    assert compute.choose([1.0, 2.0, 4.0], [base, weak, strong, wild], 2) == 2.0
+    assert compute.choose([1.0, 2.0], [base, weak, weak], 2) == 1.0
 
 
 def test_the_kind_end_to_end(run_kind: Any, tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_the_kind_end_to_end(run_kind: Any, tmp_path: Path) -> None:
     # by hand: the mean difference of transformers' own hidden states over the fitting part
     model = load_model("builtin:tiny", revision="final", device="cpu")
     everyone = _features.prompts_of("builtin:capital")
-    parts = _contrast_run.split(params(), everyone, 100)
+    parts = compute.split(params(), everyone, 100)
     means = []
     for side in parts.fit:
         states = []
@@ -87,7 +88,7 @@ def test_steering_makes_other_prompts_end_as_the_criterion_says(run_kind: Any) -
     assert shared.headline["clear"] and values["effect"] > 1.0 > values["side_effect"] and values["wanted_on"] == "negatives"
     rows = interventions.read(folder.path / "interventions.jsonl")
     everyone = _features.prompts_of("builtin:capital")
-    parts = _contrast_run.split(params(), everyone, 100)
+    parts = compute.split(params(), everyone, 100)
     assert {row.prompt_id for row in rows} == {everyone[i].id for i in parts.report[1]}, "told on held-out prompts that are no positives"
     assert not any(isinstance(event, Warned) for event in events)
 

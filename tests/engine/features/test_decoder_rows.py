@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from interp_tui_engine.experiments._decoder_rows import rows_of
+from interp_tui_engine.experiments._features.decoder_rows import rows_of
 from interp_tui_engine.features.matching import match
 
 

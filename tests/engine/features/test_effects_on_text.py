@@ -11,12 +11,12 @@ import torch
 
 from interp_tui_engine.data.rows import load_rows
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.experiments.context import Interrupted
 from interp_tui_engine.features import prompts
 from interp_tui_engine.features.prompts import Prompt
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.loaded import LoadedModel
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runtime.context import Interrupted
 from interp_tui_engine.specs import DataSpec
 
 TINY = {"model": {"source": "builtin:tiny", "revision": "final"}}

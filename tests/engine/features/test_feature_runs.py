@@ -15,12 +15,12 @@ from interp_tui_engine import atomic
 from interp_tui_engine.data import facts
 from interp_tui_engine.errors import RunFailed, UserError
 from interp_tui_engine.experiments import _features
-from interp_tui_engine.experiments.context import Interrupted
 from interp_tui_engine.features import interventions, prompts
 from interp_tui_engine.features.prompts import Prompt
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.loaded import LoadedModel
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runtime.context import Interrupted
 
 TINY = {"model": {"source": "builtin:tiny", "revision": "final"}}
 CAPITALS = [

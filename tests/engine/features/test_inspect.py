@@ -13,9 +13,9 @@ import pytest
 from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import Artifact, Warned
-from interp_tui_engine.experiments.context import Interrupted
-from interp_tui_engine.features import evidence, interventions, jsonl, planted, records
+from interp_tui_engine.features import evidence, interventions, jsonl, records, synthetic
 from interp_tui_engine.features.interventions import Intervention
+from interp_tui_engine.runtime.context import Interrupted
 
 SEED_SCORES = {
     False: {"L1:D0": 0.421554, "L1:D1": 0.283051, "L2:D7": 0.183492, "SAE:L2:F5": 0.174828},
@@ -44,8 +44,8 @@ def small_files(folder: Path) -> None:
 
 
 def test_the_planted_cause_comes_first(run_kind: Any) -> None:
-    result, events, folder = run_kind("inspect", criterion=planted.CRITERION, backend="toy", cards=20)
-    truth = planted.planted(100, rows=400, features=256, followers=3, shift=1.2, effect=0.25, prompts=16)
+    result, events, folder = run_kind("inspect", criterion=synthetic.CRITERION, backend="toy", cards=20)
+    truth = synthetic.planted(100, rows=400, features=256, followers=3, shift=1.2, effect=0.25, prompts=16)
     values = result.values
     assert values["cards"][0]["feature_id"] == truth.name(truth.causal) and values["causal"] == 1
     assert {card["feature_id"] for card in values["cards"][1:4]} == {truth.name(f) for f in truth.followers}

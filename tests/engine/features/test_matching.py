@@ -10,7 +10,7 @@ import pytest
 
 from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.features import matching, planted
+from interp_tui_engine.features import matching, synthetic
 
 SEED = {("SAE:L2:F13", "SAE:L2:F22"): 0.977718, ("SAE:L2:F8", "SAE:L2:F4"): 0.977146, ("SAE:L2:F0", "SAE:L2:F6"): 0.97366}
 
@@ -49,7 +49,7 @@ def test_effects_that_oppose_cap_the_score() -> None:
 
 def test_the_numbers_of_interp_lab_on_the_same_cards() -> None:
     """`interp_lab.matching.match_feature_cards` 3.1.0 on the same cards, whose causal vectors are absent."""
-    left, right, _ = planted.twins(100, features=24, shared=16, noise=0.5)
+    left, right, _ = synthetic.twins(100, features=24, shared=16, noise=0.5)
     found, _ = matching.match(left, right, weights=matching.WEIGHTS, least=0.0, shuffles=0, seed=0)
     named = {(left[m.left]["feature_id"], right[m.right]["feature_id"]): m.score for m in found[:3]}
     # it rounds the similarity, and then the score, to six places
@@ -58,7 +58,7 @@ def test_the_numbers_of_interp_lab_on_the_same_cards() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_planted_pairs_are_found_and_chance_is_told_apart(seed: int) -> None:
-    left, right, truth = planted.twins(seed, features=24, shared=16, noise=0.5)
+    left, right, truth = synthetic.twins(seed, features=24, shared=16, noise=0.5)
     found, limit = matching.match(left, right, weights=matching.WEIGHTS, least=0.0, shuffles=50, seed=seed)
     named = {left[m.left]["feature_id"]: right[m.right]["feature_id"] for m in found}
     assert len(set(named.values())) == len(named) == 24, "one to one"
@@ -73,7 +73,7 @@ def test_planted_pairs_are_found_and_chance_is_told_apart(seed: int) -> None:
 def test_features_that_have_nothing_in_common_get_no_better_than_chance() -> None:
     quantiles = []
     for seed in range(8):
-        left, right, _ = planted.twins(seed, features=20, shared=0, noise=0.0)
+        left, right, _ = synthetic.twins(seed, features=20, shared=0, noise=0.0)
         for one in (*left, *right):
             one["fingerprint"]["text_vector"] = []
         found, _ = matching.match(left, right, weights=matching.WEIGHTS, least=0.0, shuffles=30, seed=seed)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.features import association, cards, effects, planted, ranking, split
+from interp_tui_engine.features import association, cards, effects, ranking, split, synthetic
+from interp_tui_engine.features.column_store import Column
 from interp_tui_engine.features.interventions import Intervention
-from interp_tui_engine.features.null import PermutationNull, centred_ranks
-from interp_tui_engine.features.spool import Column
+from interp_tui_engine.features.permutation_null import PermutationNull, centred_ranks
 from references import association as reference
 
 SETTINGS = ranking.Settings(alpha=0.05, permutations=100, minimum=5, seed=0, seed_ranking=False, threads=1)
@@ -133,7 +133,7 @@ def test_planted_truth_is_found() -> None:
     """Over 200 draws: the causal feature first in at least 95 %, and false discoveries at most the nominal 5 %."""
     first, false = 0, []
     for seed in range(200):
-        draw = planted.planted(seed, rows=300, features=24, followers=2, shift=1.0, effect=0.2, prompts=12)
+        draw = synthetic.planted(seed, rows=300, features=24, followers=2, shift=1.0, effect=0.2, prompts=12)
         names = [draw.name(i) for i in range(24)]
         design = split.design(draw.positive.astype(float), np.arange(300), threshold=0.5, held_out=0.5, seed=seed)
         *_, found = ranking.rank(

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.features import columns, evidence, ids, interventions, jsonl, prompts, records
-from interp_tui_engine.features.block import RowBlock
+from interp_tui_engine.features import evidence, ids, interventions, jsonl, plain_records, prompts, records
+from interp_tui_engine.features.column_store import ColumnStore
+from interp_tui_engine.features.record_block import RowBlock
 from interp_tui_engine.features.records import RecordReader
-from interp_tui_engine.features.spool import Spool
 
 ROW: dict[str, Any] = {"model": "m", "prompt_id": "a", "text": "some text", "criterion_score": 1.0, "features": {"L6:D5": 0.5}}
 LISTED: dict[str, Any] = {
@@ -136,7 +136,7 @@ def test_plain_rows_read_by_column_are_what_the_careful_way_makes_of_them(
     for careful in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if careful:
-                patch.setattr(columns, "plain", lambda *_, **__: None)
+                patch.setattr(plain_records, "plain", lambda *_, **__: None)
             reader = RecordReader([path], model=model, scorer=len if ruled else None)
             try:
                 blocks = list(reader.blocks(3))
@@ -190,7 +190,7 @@ def test_columns_are_the_matrix_that_was_written(tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("spool")
     jsonl.write(folder / "r.jsonl", (records.record("m", f"p{i}", "t", 0.0, features) for i, features in enumerate(rows)))
     reader = RecordReader([folder / "r.jsonl"])
-    spool = Spool(folder / "scratch", 0 if spilled else 1 << 20)
+    spool = ColumnStore(folder / "scratch", 0 if spilled else 1 << 20)
     for block in reader.blocks(size):
         spool.add(block)
     for index, name in enumerate(reader.names):
@@ -207,7 +207,7 @@ def test_a_large_offset_costs_no_precision(tmp_path: Path) -> None:
     small = np.random.default_rng(0).normal(size=50)
     jsonl.write(tmp_path / "r.jsonl", (records.record("m", f"p{i}", "t", 0.0, {"a": 1e7 + x}) for i, x in enumerate(small.tolist())))
     reader = RecordReader([tmp_path / "r.jsonl"])
-    spool = Spool(tmp_path / "scratch", 1 << 20)
+    spool = ColumnStore(tmp_path / "scratch", 1 << 20)
     for block in reader.blocks():
         spool.add(block)
     column = spool.column(0)

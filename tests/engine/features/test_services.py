@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from interp_tui_engine.errors import RunFailed, UserError
-from interp_tui_engine.experiments.context import Interrupted
 from interp_tui_engine.features import jsonl, neuronpedia, records
 from interp_tui_engine.features.chat import KEY
 from interp_tui_engine.features.judge import Judge
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runtime.context import Interrupted
 from references.local_server import Raw, Server, said, serving
 
 

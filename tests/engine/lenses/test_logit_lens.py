@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp_tui_engine.lenses.logit_lens import crossover, read, streams
-from interp_tui_engine.sites.anatomy import anatomy_of
+from interp_tui_engine.sites.site_map import site_map_of
 from references.tiny_families import some_ids, tiny_family
 
 
@@ -14,9 +14,9 @@ from references.tiny_families import some_ids, tiny_family
 @torch.no_grad()
 def test_the_last_layer_is_the_models_own_output(family):
     module, ids = tiny_family(family), some_ids(1, 6)
-    anatomy = anatomy_of(module)
-    stream = streams(anatomy, ids)
-    found = read(anatomy, stream[-1], stream[-1], [[7]] * 6, 3)
+    site_map = site_map_of(module)
+    stream = streams(site_map, ids)
+    found = read(site_map, stream[-1], stream[-1], [[7]] * 6, 3)
     probs = module(ids).logits[0].softmax(-1)
     torch.testing.assert_close(found.answer_prob, probs[:, 7], atol=1e-6, rtol=1e-5)
     assert torch.equal(found.top_token[:, 0], probs.argmax(-1)) and float(found.kl_to_end.max()) < 1e-6
@@ -26,12 +26,12 @@ def test_the_last_layer_is_the_models_own_output(family):
 @torch.no_grad()
 def test_an_earlier_layer_is_its_stream_through_norm_and_unembedding():
     module, ids = tiny_family("gemma2"), some_ids(1, 4)
-    anatomy = anatomy_of(module)
+    site_map = site_map_of(module)
     hidden = module(ids, output_hidden_states=True).hidden_states[1][0]
     logits = module.lm_head(module.model.norm(hidden))
     logits = torch.tanh(logits / 2.0) * 2.0
-    stream = streams(anatomy, ids)
-    found = read(anatomy, stream[0], stream[-1], [[7, 9]] * 4, 2)
+    stream = streams(site_map, ids)
+    found = read(site_map, stream[0], stream[-1], [[7, 9]] * 4, 2)
     p, q = logits.softmax(-1), module(ids).logits[0].softmax(-1)
     torch.testing.assert_close(found.answer_prob, p[:, 7] + p[:, 9], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(found.entropy, -(p * p.log()).sum(-1), atol=1e-5, rtol=1e-5)

@@ -8,40 +8,40 @@ import torch
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.lenses import tuned_lens
 from interp_tui_engine.lenses.logit_lens import streams
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.answers import kl
+from interp_tui_engine.sites.site_map import site_map_of
 from references.tiny_families import some_ids, tiny_family
 
 
 @pytest.fixture(scope="module")
-def anatomy():
-    return anatomy_of(tiny_family("llama"))
+def site_map():
+    return site_map_of(tiny_family("llama"))
 
 
-def test_before_training_it_is_the_logit_lens(anatomy):
-    stream = streams(anatomy, some_ids(2, 6))
+def test_before_training_it_is_the_logit_lens(site_map):
+    stream = streams(site_map, some_ids(2, 6))
     assert stream.shape == (3, 12, 32)
     lens = tuned_lens.identity(3, 32)
     assert all(torch.equal(lens(layer, stream[layer]), stream[layer]) for layer in range(3)) and lens.identity_layers == [0, 1]
-    logit, tuned = tuned_lens.divergences(anatomy, lens, [stream])
-    spelt = [kl(anatomy.unembed(stream[-1]), anatomy.unembed(stream[layer])).mean() for layer in range(3)]
+    logit, tuned = tuned_lens.divergences(site_map, lens, [stream])
+    spelt = [kl(site_map.unembed(stream[-1]), site_map.unembed(stream[layer])).mean() for layer in range(3)]
     torch.testing.assert_close(logit, torch.stack(spelt), atol=1e-5, rtol=1e-5)
     assert torch.equal(logit, tuned) and float(logit[-1]) < 1e-6
 
 
-def test_it_finds_the_map_that_is_there(anatomy):
+def test_it_finds_the_map_that_is_there(site_map):
     """Streams of which the first is an affine image of the last: the least KL is 0, and only the inverse map reaches it."""
     draw = torch.Generator().manual_seed(0)
     end = torch.randn(512, 32, generator=draw)
     mix = torch.eye(32) + 0.3 * torch.randn(32, 32, generator=draw) / 32**0.5
     first = (end - 0.5) @ mix.T
-    fitting = tuned_lens.Fitting(anatomy, lr=1e-2, steps=300)
+    fitting = tuned_lens.Fitting(site_map, lr=1e-2, steps=300)
     losses = []
     for step in range(300):
         chosen = tuned_lens.rows_of(7, step, 512, 64)
         losses.append(fitting.update(torch.stack([first, torch.zeros_like(end), end])[:, chosen])[0])
     held = torch.randn(64, 32, generator=draw)
-    logit, tuned = tuned_lens.divergences(anatomy, fitting.lens, [torch.stack([(held - 0.5) @ mix.T, torch.zeros_like(held), held])])
+    logit, tuned = tuned_lens.divergences(site_map, fitting.lens, [torch.stack([(held - 0.5) @ mix.T, torch.zeros_like(held), held])])
     assert losses[0] > 0.1 and float(tuned[0]) < 0.02 * float(logit[0])
 
 
@@ -51,13 +51,13 @@ def test_a_layer_that_fitting_made_worse_is_put_back():
     assert kept.identity_layers == [0] and torch.equal(kept.weight[1], lens.weight[1])
 
 
-def test_fitting_goes_on_from_its_state_bit_for_bit(anatomy):
-    stream = streams(anatomy, some_ids(4, 6))
-    whole, begun = (tuned_lens.Fitting(anatomy, lr=1e-2, steps=6) for _ in range(2))
+def test_fitting_goes_on_from_its_state_bit_for_bit(site_map):
+    stream = streams(site_map, some_ids(4, 6))
+    whole, begun = (tuned_lens.Fitting(site_map, lr=1e-2, steps=6) for _ in range(2))
     for fitting, steps in ((whole, 6), (begun, 3)):
         for _ in range(steps):
             fitting.update(stream)
-    again = tuned_lens.Fitting(anatomy, lr=1e-2, steps=6)
+    again = tuned_lens.Fitting(site_map, lr=1e-2, steps=6)
     again.restore(begun.state())
     for _ in range(3):
         again.update(stream)
@@ -65,22 +65,22 @@ def test_fitting_goes_on_from_its_state_bit_for_bit(anatomy):
         assert torch.equal(a, b) and bool(a.any())
 
 
-def test_a_saved_lens_comes_back_and_others_are_refused(anatomy, tmp_path):
+def test_a_saved_lens_comes_back_and_others_are_refused(site_map, tmp_path):
     draw = torch.Generator().manual_seed(1)
     maps = [tuple(torch.randn(shape, generator=draw) for _ in range(2)) for shape in ((32, 32), (32,))]
     lens = tuned_lens.TunedLens(*maps, {"model": "tiny"})
     lens.save(tmp_path / "lens.safetensors")
-    again = tuned_lens.load(tmp_path / "lens.safetensors", anatomy)
+    again = tuned_lens.load(tmp_path / "lens.safetensors", site_map)
     assert all(torch.equal(a, b) for a, b in zip(again.weight + again.bias, lens.weight + lens.bias, strict=True))
     assert again.made_for["model"] == "tiny"
     tuned_lens.identity(4, 16).save(tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="4 layers of width 16, and the model has 3 of width 32"):
-        tuned_lens.load(tmp_path / "other.safetensors", anatomy)
+        tuned_lens.load(tmp_path / "other.safetensors", site_map)
     (tmp_path / "text").write_text("hello")
     with pytest.raises(UserError, match="cannot read a tuned lens"):
-        tuned_lens.load(tmp_path / "text", anatomy)
+        tuned_lens.load(tmp_path / "text", site_map)
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(UserError, match="no tuned lens of this program"):
-        tuned_lens.load(tmp_path / "foreign.safetensors", anatomy)
+        tuned_lens.load(tmp_path / "foreign.safetensors", site_map)

@@ -35,13 +35,13 @@ def test_one_patch_is_that_component_at_every_position(model):
     )
     tokenizer, module = model.tokenizer, model.module
     clean, corrupt = (torch.tensor([tokenizer(text).input_ids]) for text in (CLEAN, CORRUPT))
-    from interp_tui_engine.sites.anatomy import anatomy_of
+    from interp_tui_engine.sites.site_map import site_map_of
 
-    anatomy, site, paris = anatomy_of(model), Site("mlp_out", 1), tokenizer(" Paris").input_ids[0]
-    value = activations(anatomy, clean, [site])[site]
+    site_map, site, paris = site_map_of(model), Site("mlp_out", 1), tokenizer(" Paris").input_ids[0]
+    value = activations(site_map, clean, [site])[site]
     with torch.no_grad():
         before = float(module(corrupt).logits[0, -1, paris])
-        with edited(anatomy, [Edit(site, lambda _: value)]):
+        with edited(site_map, [Edit(site, lambda _: value)]):
             after = float(module(corrupt).logits[0, -1, paris])
     assert effect.logit_diff_change == pytest.approx(after - before, abs=1e-4)
     whole = engine.activation_patch(model, CLEAN, CORRUPT, "Paris", 2, "resid", counterfactual_token="Tokyo")

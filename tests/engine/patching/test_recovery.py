@@ -7,10 +7,10 @@ import torch
 
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.patching.recovery import Cell, Prompts, grid, prepare, recovery
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.answers import METRICS, Answer, entropy, kl, log_prob, rank, set_logit
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
+from interp_tui_engine.sites.site_map import site_map_of
 from references.patch_loop import patched_logits
 from references.tiny_families import some_ids, tiny_family
 
@@ -25,7 +25,7 @@ def prompts(**changes) -> Prompts:
 
 
 def made(family="llama", names=("resid_post",), metric="logit_diff", *, given=None, window=1, freeze=()):
-    return prepare(anatomy_of(tiny_family(family)), given or prompts(), names, metric, window=window, freeze=freeze)
+    return prepare(site_map_of(tiny_family(family)), given or prompts(), names, metric, window=window, freeze=freeze)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox", "qwen3"])
@@ -65,10 +65,10 @@ def test_freezing_holds_later_sites_at_the_corrupt_run():
     module = tiny_family("llama")
     trace = made(names=("resid_post",), freeze=("mlp_out",))
     clean, corrupt = (torch.tensor([ids]) for ids in (trace.prompts.clean, trace.prompts.corrupt))
-    anatomy = anatomy_of(module)
+    site_map = site_map_of(module)
     for layer in (0, 2):
-        value = activations(anatomy, clean, [Site("resid_post", layer)])[Site("resid_post", layer)]
-        held = activations(anatomy, corrupt, [Site("mlp_out", later) for later in range(layer + 1, 3)])
+        value = activations(site_map, clean, [Site("resid_post", layer)])[Site("resid_post", layer)]
+        held = activations(site_map, corrupt, [Site("mlp_out", later) for later in range(layer + 1, 3)])
 
         def put(now, value=value):
             now = now.clone()
@@ -76,7 +76,7 @@ def test_freezing_holds_later_sites_at_the_corrupt_run():
             return now
 
         edits = [Edit(Site("resid_post", layer), put), *(Edit(site, lambda _, kept=kept: kept) for site, kept in held.items())]
-        with edited(anatomy, edits):
+        with edited(site_map, edits):
             logits = module(corrupt).logits[0, -1]
         assert float(trace.patched([Cell("resid_post", layer, 4)])) == pytest.approx(float(logits[5] - logits[9]), abs=1e-4)
 

@@ -7,9 +7,9 @@ import torch
 
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.probes.steering import Steering, continuation
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import edited
 from interp_tui_engine.sites.site import Site
+from interp_tui_engine.sites.site_map import site_map_of
 
 PLACE = Site("resid_post", 2)
 
@@ -43,12 +43,12 @@ def test_of_a_head_only_that_head_changes():
 @pytest.mark.parametrize("verb", ["add", "ablate", "clamp"])
 def test_a_continuation_with_cached_keys_is_that_of_full_passes(verb):
     model = load_model("builtin:tiny", device="cpu")
-    anatomy = anatomy_of(model)
+    site_map = site_map_of(model)
     ids = torch.tensor([model.tokenizer("The capital of France is").input_ids])
     steering = Steering(PLACE, unit(128, 3), verb, 30.0)
-    found = continuation(model.module, anatomy, ids, 6, steering, end=None)
+    found = continuation(model.module, site_map, ids, 6, steering, end=None)
     row = ids
-    with torch.no_grad(), edited(anatomy, [steering.edit]):
+    with torch.no_grad(), edited(site_map, [steering.edit]):
         torch.testing.assert_close(found.logits, model.module(ids).logits[0, -1], atol=1e-4, rtol=1e-4)
         for _ in range(6):
             row = torch.cat([row, model.module(row).logits[:, -1:].argmax(-1)], dim=1)
@@ -57,9 +57,9 @@ def test_a_continuation_with_cached_keys_is_that_of_full_passes(verb):
 
 def test_it_ends_with_the_text_and_with_the_context():
     model = load_model("builtin:tiny", device="cpu")
-    anatomy = anatomy_of(model)
+    site_map = site_map_of(model)
     ids = torch.tensor([model.tokenizer("The capital of France is").input_ids])
-    free = continuation(model.module, anatomy, ids, 4, None, end=None).ids
-    assert len(free) == 4 and continuation(model.module, anatomy, ids, 4, None, end=free[2]).ids == free[: free.index(free[2])]
-    full = torch.full((1, anatomy.context - 2), 5)
-    assert len(continuation(model.module, anatomy, full, 4, None, end=None).ids) == 2
+    free = continuation(model.module, site_map, ids, 4, None, end=None).ids
+    assert len(free) == 4 and continuation(model.module, site_map, ids, 4, None, end=free[2]).ids == free[: free.index(free[2])]
+    full = torch.full((1, site_map.context - 2), 5)
+    assert len(continuation(model.module, site_map, full, 4, None, end=None).ids) == 2

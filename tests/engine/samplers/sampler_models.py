@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from interp_tui_engine.samplers.chains import ChainsResult, Command, run_chains
-from interp_tui_engine.samplers.executor import Executor
-from interp_tui_engine.samplers.problem import ModuleProblem, Problem
+from interp_tui_engine.samplers.chains.executor import Executor
+from interp_tui_engine.samplers.chains.run import ChainsResult, Command, run_chains
+from interp_tui_engine.samplers.chains.store import ObservableSpec, SampleStore
 from interp_tui_engine.samplers.settings import SamplerConfig
-from interp_tui_engine.samplers.store import ObservableSpec, SampleStore
+from interp_tui_engine.samplers.target.problem import ModuleTarget, SamplingTarget
 
 SERIAL = Executor("serial", workers=1, intra_threads=1, width=1, resident=8)
 THREADS = Executor("threads", workers=2, intra_threads=1, width=1, resident=8)
@@ -48,12 +48,12 @@ def config(**changes: object) -> SamplerConfig:
     return SamplerConfig(**{**base, **changes})  # type: ignore[arg-type]
 
 
-def problem(c: SamplerConfig, model: nn.Module | None = None, **kwargs: object) -> ModuleProblem:
+def problem(c: SamplerConfig, model: nn.Module | None = None, **kwargs: object) -> ModuleTarget:
     rows = token_rows()
-    return ModuleProblem(model if model is not None else tiny_lm(), rows, {"train": (rows, 2)}, c.batch_size, **kwargs)  # type: ignore[arg-type]
+    return ModuleTarget(model if model is not None else tiny_lm(), rows, {"train": (rows, 2)}, c.batch_size, **kwargs)  # type: ignore[arg-type]
 
 
-def make_store(path: Path, p: Problem, c: SamplerConfig) -> SampleStore:
+def make_store(path: Path, p: SamplingTarget, c: SamplerConfig) -> SampleStore:
     specs = tuple(
         ObservableSpec(o.name, o.rows, o.rows // o.batch_size, None if o.input_ids is None else o.input_ids.numpy()) for o in p.observables
     )
@@ -61,7 +61,7 @@ def make_store(path: Path, p: Problem, c: SamplerConfig) -> SampleStore:
 
 
 def run(
-    p: Problem,
+    p: SamplingTarget,
     c: SamplerConfig,
     store: SampleStore | None = None,
     executor: Executor = SERIAL,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from interp_tui_engine.estimators import known_cases
-from interp_tui_engine.samplers.certify import Target, certify_case
-from interp_tui_engine.samplers.toy import LinearNetwork, Monomial, Quadratic
+from interp_tui_engine.samplers.certification.certify import Target, certify_case
+from interp_tui_engine.samplers.certification.toy import LinearNetwork, Monomial, Quadratic
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import xarray as xr
 import zarr
 from sampler_models import SERIAL, THREADS, VMAP, config, make_store, problem, run, tiny_lm, token_rows
 
-from interp_tui_engine.samplers.store import digests
+from interp_tui_engine.samplers.chains.store import digests
 from references.sgld_loop import sample_reference
 
 # float32 sums of some hundred terms, taken in another order, over a few dozen steps

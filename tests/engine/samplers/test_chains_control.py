@@ -13,9 +13,9 @@ from sampler_models import SERIAL, THREADS, VMAP, config, make_store, problem, r
 
 from interp_tui_engine.errors import RunFailed, UserError
 from interp_tui_engine.estimators.llc import compute_llc
-from interp_tui_engine.samplers.chains import Command
-from interp_tui_engine.samplers.problem import FunctionProblem, ModuleProblem
-from interp_tui_engine.samplers.store import digests, open_samples
+from interp_tui_engine.samplers.chains.run import Command
+from interp_tui_engine.samplers.chains.store import digests, open_samples
+from interp_tui_engine.samplers.target.problem import FunctionTarget, ModuleTarget
 
 
 @pytest.mark.parametrize("executor", [SERIAL, THREADS, VMAP], ids=lambda e: e.mode)
@@ -25,8 +25,8 @@ def test_a_chain_that_diverges_fails_alone(tmp_path, executor):
     params = {"w": torch.full((1,), 0.05)}
     data = torch.zeros(16, 1)
 
-    def make() -> FunctionProblem:
-        return FunctionProblem(
+    def make() -> FunctionTarget:
+        return FunctionTarget(
             lambda p, batch: torch.log(p["w"]) * 0 + torch.sqrt(p["w"]) * 0 + batch[:, 0], params, data, {"obs": (data, 1)}, 4
         )
 
@@ -70,8 +70,8 @@ def test_out_of_memory_cuts_the_micro_batch_and_goes_on(error, executor):
     c = config(batch_size=12, num_chains=2, num_draws=5)
     rows = token_rows()
     warnings: list[str] = []
-    cut = run(ModuleProblem(tiny_lm(), rows, {"o": (rows, 1)}, 12, loss_fn=hungry), c, executor=executor, warn=warnings.append)
-    whole = run(ModuleProblem(tiny_lm(), rows, {"o": (rows, 1)}, 12), c, executor=executor)
+    cut = run(ModuleTarget(tiny_lm(), rows, {"o": (rows, 1)}, 12, loss_fn=hungry), c, executor=executor, warn=warnings.append)
+    whole = run(ModuleTarget(tiny_lm(), rows, {"o": (rows, 1)}, 12), c, executor=executor)
     np.testing.assert_allclose(cut.snapshot.trace, whole.snapshot.trace, rtol=1e-5)
     assert [w for w in warnings if "4 parts of at most 3 rows" in w] and len(warnings) == 2
 
@@ -86,8 +86,8 @@ def test_out_of_memory_at_an_observable_does_not_repeat_the_update():
 
     c = config(num_chains=1, num_init_loss_batches=1)
     rows = token_rows()
-    cut = run(ModuleProblem(tiny_lm(), rows, {"o": (rows, 1)}, 4, loss_fn=hungry), c)
-    whole = run(ModuleProblem(tiny_lm(), rows, {"o": (rows, 1)}, 4), c)
+    cut = run(ModuleTarget(tiny_lm(), rows, {"o": (rows, 1)}, 4, loss_fn=hungry), c)
+    whole = run(ModuleTarget(tiny_lm(), rows, {"o": (rows, 1)}, 4), c)
     np.testing.assert_allclose(cut.snapshot.trace, whole.snapshot.trace, rtol=1e-5)
 
 
@@ -98,7 +98,7 @@ def test_out_of_memory_with_one_row_ends_the_run():
     c = config(num_chains=1)
     rows = token_rows()
     with pytest.raises(RunFailed, match="one row"):
-        run(ModuleProblem(tiny_lm(), rows, {}, 4, loss_fn=hungry), c)
+        run(ModuleTarget(tiny_lm(), rows, {}, 4, loss_fn=hungry), c)
 
 
 def test_other_errors_surface_in_the_caller():
@@ -108,14 +108,14 @@ def test_other_errors_surface_in_the_caller():
     c = config(num_chains=2)
     rows = token_rows()
     with pytest.raises(ZeroDivisionError, match="mine"):
-        run(ModuleProblem(tiny_lm(), rows, {}, 4, loss_fn=broken), c, executor=THREADS)
+        run(ModuleTarget(tiny_lm(), rows, {}, 4, loss_fn=broken), c, executor=THREADS)
 
 
 def test_a_wrong_loss_shape_is_the_users_error():
     c = config(num_chains=1)
     rows = token_rows()
     with pytest.raises(UserError, match="loss_fn returned shape"):
-        run(ModuleProblem(tiny_lm(), rows, {}, 4, loss_fn=lambda m, ids: m(ids).sum()), c)
+        run(ModuleTarget(tiny_lm(), rows, {}, 4, loss_fn=lambda m, ids: m(ids).sum()), c)
 
 
 @pytest.mark.parametrize("executor", [SERIAL, THREADS, VMAP], ids=lambda e: e.mode)

@@ -8,7 +8,7 @@ import transformers as tf
 from sampler_models import SERIAL, TinyLM, config, run, tiny_lm, token_rows
 from torch import nn
 
-from interp_tui_engine.samplers.language_model import (
+from interp_tui_engine.samplers.target.language_model import (
     find_head,
     forward_logits,
     functional_losses,
@@ -16,7 +16,7 @@ from interp_tui_engine.samplers.language_model import (
     plain_losses,
     with_parameters,
 )
-from interp_tui_engine.samplers.problem import ModuleProblem
+from interp_tui_engine.samplers.target.problem import ModuleTarget
 
 SMALL = dict(
     vocab_size=48,
@@ -77,7 +77,7 @@ def test_an_unknown_head_falls_back_to_the_models_logits():
 
     torch.manual_seed(0)
     rows = torch.randint(0, 48, (16, 9))
-    p = ModuleProblem(Odd(tf.LlamaConfig(**SMALL)), rows, {}, 4)
+    p = ModuleTarget(Odd(tf.LlamaConfig(**SMALL)), rows, {}, 4)
     assert p.head is None
     assert run(p, config(num_chains=1, num_draws=2), executor=SERIAL).snapshot.chains[0].draws == 2
 
@@ -93,9 +93,9 @@ def test_any_module_that_returns_logits_will_do():
             return (logits, None) if self.as_tuple else type("Out", (), {"logits": logits})()
 
     rows = token_rows()
-    want = run(ModuleProblem(tiny_lm(), rows, {}, 4), config(num_chains=1)).snapshot.trace
+    want = run(ModuleTarget(tiny_lm(), rows, {}, 4), config(num_chains=1)).snapshot.trace
     for as_tuple in (True, False):
-        got = run(ModuleProblem(Output(as_tuple), rows, {}, 4), config(num_chains=1)).snapshot.trace
+        got = run(ModuleTarget(Output(as_tuple), rows, {}, 4), config(num_chains=1)).snapshot.trace
         assert (got == want).all()
     assert forward_logits(tiny_lm(), rows[:1]).shape == (1, 9, 24)
 

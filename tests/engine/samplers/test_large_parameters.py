@@ -13,12 +13,12 @@ from sampler_models import config
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from interp_tui_engine.samplers.batches import BatchOrder
-from interp_tui_engine.samplers.chain import Chain
-from interp_tui_engine.samplers.language_model import plain_losses
+from interp_tui_engine.samplers.chains.chain import Chain
+from interp_tui_engine.samplers.chains.microbatch import Microbatch
+from interp_tui_engine.samplers.chains.record import ChainRecord
 from interp_tui_engine.samplers.noise import BLOCK, NoiseSource
-from interp_tui_engine.samplers.pieces import Pieces
-from interp_tui_engine.samplers.problem import ModuleProblem
-from interp_tui_engine.samplers.record import ChainRecord
+from interp_tui_engine.samplers.target.language_model import plain_losses
+from interp_tui_engine.samplers.target.problem import ModuleTarget
 
 WIDTH, VOCABULARY = 64, BLOCK // 64 + 20
 
@@ -39,9 +39,9 @@ def rows() -> torch.Tensor:
 
 def chain_after(steps: int, threads: int = 1) -> Chain:
     c = config(num_chains=1)
-    p = ModuleProblem(llama(), rows(), {"train": (rows(), 1)}, c.batch_size)
+    p = ModuleTarget(llama(), rows(), {"train": (rows(), 1)}, c.batch_size)
     with ThreadPoolExecutor(2) as pool:
-        pieces = Pieces(c.batch_size, print)
+        pieces = Microbatch(c.batch_size, print)
         chain = Chain(p, c, ChainRecord(0, c, {}, None), BatchOrder(p.rows, c), pieces, pool if threads > 1 else None, threads)
         for _ in range(steps):
             chain.step()
@@ -72,7 +72,7 @@ def test_a_chain_with_large_parameters_takes_the_written_out_step(threads):
 @pytest.mark.parametrize("tied", [True, False])
 def test_gradients_are_those_of_autograd(tied, backwards, padding):
     model = llama(tied=tied, padding=padding)
-    p = ModuleProblem(model, rows(), {}, 4)
+    p = ModuleTarget(model, rows(), {}, 4)
     leaves = {name: torch.nn.Parameter(value.detach().clone()) for name, value in model.named_parameters()}
     loss = p.bind(leaves)
     for start in range(backwards):
@@ -86,7 +86,7 @@ def test_gradients_are_those_of_autograd(tied, backwards, padding):
 
 def test_a_tied_gradient_keeps_its_memory_from_step_to_step():
     model = llama()
-    p = ModuleProblem(model, rows(), {}, 4)
+    p = ModuleTarget(model, rows(), {}, 4)
     leaves = {name: torch.nn.Parameter(value.detach().clone()) for name, value in model.named_parameters()}
     loss, places = p.bind(leaves), set()
     for _ in range(3):

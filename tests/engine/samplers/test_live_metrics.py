@@ -10,7 +10,7 @@ import torch
 import zarr
 from sampler_models import SERIAL, VMAP, config, make_store, problem, run
 
-from interp_tui_engine.experiments._sampling_events import step_parts
+from interp_tui_engine.experiments._sampling.live_events import step_parts
 from interp_tui_engine.samplers import metrics
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_tui_engine.samplers.losses import cross_entropy, linear_cross_entropy, plain_cross_entropy
+from interp_tui_engine.samplers.target.losses import cross_entropy, linear_cross_entropy, plain_cross_entropy
 
 
 def plain(h, weight, bias, target, softcap):

@@ -13,7 +13,7 @@ from sampler_models import SERIAL, VMAP, config, make_store, problem, run, tiny_
 
 from interp_tui_engine.samplers import mala
 from interp_tui_engine.samplers.batches import BatchOrder
-from interp_tui_engine.samplers.store import digests
+from interp_tui_engine.samplers.chains.store import digests
 
 
 def test_the_known_value():
@@ -82,7 +82,7 @@ def test_the_first_step_of_a_chain_against_autograd(tmp_path: Path):
     final = {}
 
     store = make_store(tmp_path / "s", p, c)
-    from interp_tui_engine.samplers import chain as chains
+    from interp_tui_engine.samplers.chains import chain as chains
 
     kept = chains.Chain._acceptance
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.samplers.noise import BLOCK
-from interp_tui_engine.samplers.parameters import ChainWeights, ParameterSpace, named_parameters
-from interp_tui_engine.samplers.problem import ModuleProblem
+from interp_tui_engine.samplers.target.parameters import ChainWeights, ParameterSpace, named_parameters
+from interp_tui_engine.samplers.target.problem import ModuleTarget
 
 
 def parameters() -> dict[str, torch.Tensor]:
@@ -86,7 +86,7 @@ def test_low_precision_models_keep_a_float32_master(dtype):
     """Steps far below the model's own resolution must still add up."""
     model = tiny_lm().to(dtype)
     rows = token_rows()
-    p = ModuleProblem(model, rows, {"o": (rows, 1)}, 4)
+    p = ModuleTarget(model, rows, {"o": (rows, 1)}, 4)
     assert p.space.anchor().dtype == torch.float32
     weights = ChainWeights(p.space)
     for _ in range(1000):
@@ -96,7 +96,7 @@ def test_low_precision_models_keep_a_float32_master(dtype):
     torch.testing.assert_close(weights.flat - p.space.anchor(), torch.full_like(weights.flat, 1e-2), rtol=0.01, atol=1e-5)
     assert float((weights.leaves["out.bias"].float() - model.out.bias.float()).mean()) == pytest.approx(1e-2, rel=0.1)
     low = run(p, config(num_chains=1), executor=SERIAL).snapshot.trace
-    full = run(ModuleProblem(tiny_lm(), rows, {}, 4), config(num_chains=1), executor=SERIAL).snapshot.trace
+    full = run(ModuleTarget(tiny_lm(), rows, {}, 4), config(num_chains=1), executor=SERIAL).snapshot.trace
     assert abs(low - full).max() < 32 * torch.finfo(dtype).eps
 
 

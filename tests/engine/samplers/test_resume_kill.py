@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from interp_tui_engine.samplers.store import digests
+from interp_tui_engine.samplers.chains.store import digests
 
 HERE = Path(__file__).parent
 

@@ -12,9 +12,9 @@ from scipy.linalg import solve_discrete_lyapunov
 from scipy.optimize import brentq
 
 from interp_tui_engine.samplers import sgnht
-from interp_tui_engine.samplers.chains import Command
+from interp_tui_engine.samplers.chains.run import Command
+from interp_tui_engine.samplers.chains.store import digests
 from interp_tui_engine.samplers.settings import SamplerConfig
-from interp_tui_engine.samplers.store import digests
 
 
 def cfg(**changes: object) -> SamplerConfig:

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from sampler_models import config, make_store, problem, run
 
 from interp_tui_engine.errors import RunFailed
-from interp_tui_engine.samplers.problem import FunctionProblem, obs_id
+from interp_tui_engine.samplers.chains.store import SampleStore, digests
 from interp_tui_engine.samplers.settings import SamplerConfig
-from interp_tui_engine.samplers.store import SampleStore, digests
+from interp_tui_engine.samplers.target.problem import FunctionTarget, obs_id
 
 
 def test_the_tree_has_devinterps_names_and_dims(tmp_path):
@@ -39,7 +39,7 @@ def test_the_tree_has_devinterps_names_and_dims(tmp_path):
 
 
 def test_long_runs_are_written_in_stretches(tmp_path, monkeypatch):
-    monkeypatch.setattr("interp_tui_engine.samplers.store._CHUNK_BYTES", 4 * 4 * 8 * 10)
+    monkeypatch.setattr("interp_tui_engine.samplers.chains.store._CHUNK_BYTES", 4 * 4 * 8 * 10)
     c = config(num_draws=37, num_chains=2)
     p = problem(c)
     run(p, c, make_store(tmp_path / "s", p, c))
@@ -93,7 +93,7 @@ def test_examples_without_tokens_have_one_position(tmp_path):
     y = x @ torch.tensor([1.0, -1.0, 0.5])
     loss = lambda w, batch: (batch["x"] @ w["w"] - batch["y"]).square() / 2  # noqa: E731
     c = config(num_chains=1)
-    p = FunctionProblem(
+    p = FunctionTarget(
         loss, {"w": torch.zeros(3), "unused": torch.ones(1)}, {"x": x, "y": y}, {"held out": ({"x": x, "y": y}, 1)}, 4, masks={"w": None}
     )
     run(p, c, make_store(tmp_path / "s", p, c))

@@ -10,10 +10,10 @@ import torch
 from interp_tui_engine.api.one_pass import causal_trace
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.models.load import load_model
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.verify import checked_anatomy
+from interp_tui_engine.sites.site_map import site_map_of
+from interp_tui_engine.sites.verify import checked_site_map
 
 BACKENDS = ("transformer_lens", "nnsight")
 IDS = torch.tensor([[3, 14, 15, 92, 65, 35, 89], [7, 93, 23, 84, 62, 64, 33]])
@@ -39,7 +39,7 @@ def test_sites_and_logits_are_those_of_transformers(backend):
     with torch.no_grad():
         expected, found = own.module(IDS).logits, other.module(IDS).logits
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    ours, theirs = anatomy_of(own), checked_anatomy(other)
+    ours, theirs = site_map_of(own), checked_site_map(other)
     sites = [Site("embed")] + [Site(name, layer) for layer in range(4) for name in ours.blocks[layer].ports]
     for site in sites:
         torch.testing.assert_close(

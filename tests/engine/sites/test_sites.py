@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.sites import hooks
-from interp_tui_engine.sites.anatomy import anatomy_of
 from interp_tui_engine.sites.hooks import Edit, activations, capture, edited
 from interp_tui_engine.sites.site import HEADED, NAMES, Site, parse
-from interp_tui_engine.sites.verify import checked_anatomy
+from interp_tui_engine.sites.site_map import site_map_of
+from interp_tui_engine.sites.verify import checked_site_map
 from references.tiny_families import FAMILIES, NO_PATTERN, PARALLEL, some_ids, tiny_family
 
 EPS = torch.finfo(torch.float32).eps
 families = pytest.mark.parametrize("family", sorted(FAMILIES))
 
 
-def all_sites(anatomy):
-    return [Site("embed"), *(Site(name, layer) for layer, block in enumerate(anatomy.blocks) for name in block.ports)]
+def all_sites(site_map):
+    return [Site("embed"), *(Site(name, layer) for layer, block in enumerate(site_map.blocks) for name in block.ports)]
 
 
 def close(left, right, terms=3):
@@ -32,11 +32,11 @@ def close(left, right, terms=3):
 @torch.no_grad()
 def test_sites_add_up_and_unembed_to_the_logits(family):
     module, ids = tiny_family(family), some_ids(2, 9)
-    anatomy = checked_anatomy(module)
-    with capture(anatomy, all_sites(anatomy)) as seen:
+    site_map = checked_site_map(module)
+    with capture(site_map, all_sites(site_map)) as seen:
         logits = module(ids).logits
-    scale = anatomy.residual_scale
-    for layer, block in enumerate(anatomy.blocks):
+    scale = site_map.residual_scale
+    for layer, block in enumerate(site_map.blocks):
         at = {name: seen[Site(name, layer)] for name in block.ports}
         assert close(at["resid_pre"] + scale * at["attn_out"] + scale * at["mlp_out"], at["resid_post"])
         assert ("resid_mid" in at) == (family not in PARALLEL)
@@ -44,11 +44,11 @@ def test_sites_add_up_and_unembed_to_the_logits(family):
             assert close(at["resid_pre"] + scale * at["attn_out"], at["resid_mid"])
         assert ("attn_pattern" in at) == (family not in NO_PATTERN)
         if "attn_pattern" in at:
-            values = at["v"].repeat_interleave(anatomy.num_heads // anatomy.num_kv_heads, dim=2)
+            values = at["v"].repeat_interleave(site_map.num_heads // site_map.num_kv_heads, dim=2)
             assert close(torch.einsum("bhqk,bkhd->bqhd", at["attn_pattern"], values), at["z"], terms=9)
-        if layer + 1 < anatomy.num_layers:
+        if layer + 1 < site_map.num_layers:
             assert torch.equal(at["resid_post"], seen[Site("resid_pre", layer + 1)])
-    assert torch.equal(anatomy.unembed(seen[Site("resid_post", anatomy.num_layers - 1)]), logits)
+    assert torch.equal(site_map.unembed(seen[Site("resid_post", site_map.num_layers - 1)]), logits)
 
 
 def hooks_in(module: torch.nn.Module) -> list[int]:
@@ -59,13 +59,13 @@ def hooks_in(module: torch.nn.Module) -> list[int]:
 @torch.no_grad()
 def test_writing_back_what_was_read_changes_no_bit_and_no_hook_stays(family):
     module, ids = tiny_family(family), some_ids(2, 7)
-    anatomy = anatomy_of(module)
+    site_map = site_map_of(module)
     plain, implementation = module(ids).logits, module.config._attn_implementation
     before = hooks_in(module)  # transformers leaves hooks of its own in a model that was once asked for all its hidden states
-    for site in all_sites(anatomy):
-        with capture(anatomy, [site]) as seen:
+    for site in all_sites(site_map):
+        with capture(site_map, [site]) as seen:
             same = module(ids).logits
-        with edited(anatomy, [Edit(site, lambda value, site=site, seen=seen: seen[site].clone())]):
+        with edited(site_map, [Edit(site, lambda value, site=site, seen=seen: seen[site].clone())]):
             assert torch.equal(module(ids).logits, same), site
     assert torch.equal(module(ids).logits, plain) and module.config._attn_implementation == implementation and not hooks._TAPS
     assert hooks_in(module) == before
@@ -75,15 +75,15 @@ def test_writing_back_what_was_read_changes_no_bit_and_no_hook_stays(family):
 @torch.no_grad()
 def test_all_of_a_layer_turns_corrupt_into_clean(family):
     module, clean, corrupt = tiny_family(family), some_ids(1, 6, 1), some_ids(1, 6, 2)
-    anatomy = anatomy_of(module)
+    site_map = site_map_of(module)
     wanted = module(clean).logits
-    for layer in range(anatomy.num_layers):
+    for layer in range(site_map.num_layers):
         for names in (["resid_pre"], ["resid_post"], ["resid_mid"], ["resid_pre", "attn_out", "mlp_out"]):
-            if names[0] not in anatomy.blocks[0].ports:
+            if names[0] not in site_map.blocks[0].ports:
                 continue
             sites = [Site(name, layer) for name in names]
-            seen = activations(anatomy, clean, sites)
-            with edited(anatomy, [Edit(site, lambda value, new=seen[site]: new) for site in sites]):
+            seen = activations(site_map, clean, sites)
+            with edited(site_map, [Edit(site, lambda value, new=seen[site]: new) for site in sites]):
                 assert torch.equal(module(corrupt).logits, wanted), (layer, names)
 
 
@@ -92,24 +92,24 @@ def test_all_of_a_layer_turns_corrupt_into_clean(family):
 def test_every_site_reaches_the_logits(family):
     """A site that is written but not read by the model would pass all identities above."""
     module, ids = tiny_family(family), some_ids(1, 6)
-    anatomy = anatomy_of(module)
+    site_map = site_map_of(module)
     plain = module(ids).logits
-    for site in all_sites(anatomy):
-        with edited(anatomy, [Edit(site, lambda value: value.flip(-1))]):
+    for site in all_sites(site_map):
+        with edited(site_map, [Edit(site, lambda value: value.flip(-1))]):
             assert not torch.allclose(module(ids).logits, plain, atol=1e-4), site
 
 
 @torch.no_grad()
 def test_activations_stop_early_and_equal_a_full_pass():
     module, ids = tiny_family("llama"), some_ids(2, 5)
-    anatomy = anatomy_of(module)
+    site_map = site_map_of(module)
     ran = []
     handle = module.model.layers[2].register_forward_hook(lambda *_: ran.append(1))
     sites = [Site("mlp_out", 1), Site("z", 1, head=3), Site("resid_pre", 0, position=-1), Site("attn_pattern", 0, head=1, position=2)]
-    seen = activations(anatomy, ids, sites)
+    seen = activations(site_map, ids, sites)
     assert not ran
     handle.remove()
-    with capture(anatomy, [site.whole for site in sites]) as whole:
+    with capture(site_map, [site.whole for site in sites]) as whole:
         module(ids)
     assert torch.equal(seen[sites[0]], whole[sites[0]])
     assert torch.equal(seen[sites[1]], whole[Site("z", 1)][:, :, 3])
@@ -120,14 +120,14 @@ def test_activations_stop_early_and_equal_a_full_pass():
 @pytest.mark.parametrize("site", [Site("attn_out", 0), Site("mlp_out", 1), Site("z", 1), Site("resid_mid", 0), Site("v", 2)])
 def test_a_gradient_at_a_site_predicts_what_a_small_step_there_does(site):
     module, ids = tiny_family("gemma2"), some_ids(1, 5)
-    anatomy = anatomy_of(module)
-    leaf = torch.zeros_like(activations(anatomy, ids, [site])[site]).requires_grad_(True)
-    with edited(anatomy, [Edit(site, lambda value: value + leaf)]):
+    site_map = site_map_of(module)
+    leaf = torch.zeros_like(activations(site_map, ids, [site])[site]).requires_grad_(True)
+    with edited(site_map, [Edit(site, lambda value: value + leaf)]):
         (gradient,) = torch.autograd.grad(module(ids).logits[0, -1, 3], leaf)
     step = 1e-3 * gradient.sign()
-    with torch.no_grad(), edited(anatomy, [Edit(site, lambda value: value + step)]):
+    with torch.no_grad(), edited(site_map, [Edit(site, lambda value: value + step)]):
         up = module(ids).logits[0, -1, 3]
-    with torch.no_grad(), edited(anatomy, [Edit(site, lambda value: value - step)]):
+    with torch.no_grad(), edited(site_map, [Edit(site, lambda value: value - step)]):
         down = module(ids).logits[0, -1, 3]
     predicted = (gradient * step).sum()
     # central difference: third-order terms of the step, and the rounding of two logits of order 1
@@ -137,12 +137,12 @@ def test_a_gradient_at_a_site_predicts_what_a_small_step_there_does(site):
 def test_padding_on_the_right_does_not_reach_real_tokens():
     for family in ("llama", "gpt2", "bloom", "gemma3_text"):
         module = tiny_family(family)
-        anatomy = anatomy_of(module)
+        site_map = site_map_of(module)
         ids = some_ids(2, 8)
         ids[1, 5:] = 0
         site = Site("resid_post", 2)
-        alone = activations(anatomy, ids[1:, :5], [site])[site]
-        together = activations(anatomy, ids, [site])[site]
+        alone = activations(site_map, ids[1:, :5], [site])[site]
+        together = activations(site_map, ids, [site])[site]
         torch.testing.assert_close(together[1, :5], alone[0], atol=1e-5, rtol=1e-5)
 
 
@@ -182,7 +182,7 @@ def test_what_is_no_site_says_what_is(text, said):
 
 
 def test_a_site_the_model_lacks_says_which_it_has():
-    anatomy = anatomy_of(tiny_family("qwen3"))
+    site_map = site_map_of(tiny_family("qwen3"))
     for site, said in [
         (Site("resid_post", 3), "layers 0 to 2"),
         (Site("z", 0, 4), "heads 0 to 3"),
@@ -190,16 +190,16 @@ def test_a_site_the_model_lacks_says_which_it_has():
         (Site("z"), "names no layer"),
     ]:
         with pytest.raises(UserError, match=said):
-            anatomy.check(site)
+            site_map.check(site)
     with pytest.raises(UserError, match="in parallel"):
-        anatomy_of(tiny_family("cohere")).check(Site("resid_mid", 0))
+        site_map_of(tiny_family("cohere")).check(Site("resid_mid", 0))
     with pytest.raises(UserError, match="cannot be reached in mixtral"):
-        anatomy_of(tiny_family("mixtral")).check(Site("mlp_post", 0))
+        site_map_of(tiny_family("mixtral")).check(Site("mlp_post", 0))
 
 
 def test_a_block_that_does_not_add_up_is_refused(monkeypatch):
     module = tiny_family("llama")
-    anatomy = anatomy_of(module)
-    monkeypatch.setitem(anatomy.blocks[0].ports, "attn_out", anatomy.blocks[0].ports["mlp_out"])
+    site_map = site_map_of(module)
+    monkeypatch.setitem(site_map.blocks[0].ports, "attn_out", site_map.blocks[0].ports["mlp_out"])
     with pytest.raises(UserError, match="do not add up"):
-        checked_anatomy(module)
+        checked_site_map(module)

@@ -12,10 +12,11 @@ from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RESUMABLE, RunFolder, Status, new_run_path, runs_root
-from interp_tui_engine.supervision import step_cache, sweeping
+from interp_tui_engine.supervision import step_cache, sweep_supervisor
 
-from .. import batch, host
-from ..sanitise import clean
+from ..terminal import host
+from ..text.sanitise import clean
+from . import progress_display
 from .output import event, out, out_path, say, warn
 
 
@@ -68,9 +69,9 @@ def start(folder: RunFolder, options: Options) -> int:
         event("run_folder", path=str(folder.path))
     else:
         say(f"run folder {host.short_path(folder.path)}; ctrl-c stops with a checkpoint")
-    display = batch.choose(folder, as_json=options.as_json, plain=options.plain)
+    display = progress_display.choose(folder, as_json=options.as_json, plain=options.plain)
     with display:
-        status = supervisor.supervise(folder, batch.careful(display))
+        status = supervisor.supervise(folder, progress_display.careful(display))
     return finish(folder, status, as_json=options.as_json)
 
 
@@ -144,7 +145,7 @@ def resume(folder: RunFolder, options: Options) -> int:
 
 def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
     """Print what the run would take, and create nothing."""
-    estimate = sweeping.estimate(request)
+    estimate = sweep_supervisor.estimate(request)
     free = shutil.disk_usage(_existing(path)).free
     if as_json:
         event(

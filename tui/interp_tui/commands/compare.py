@@ -13,7 +13,7 @@ NOT_COMPARED = ("provenance.started", "provenance.finished", "provenance.request
 
 def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, json: JsonOption = False) -> int:
     """Compare two runs: what was asked and what came out."""
-    from .. import session
+    from ..runs import session
 
     left, right = find(first, runs), find(second, runs)
     changed = differences(session.flat(session.tables(left)), session.flat(session.tables(right)))
@@ -52,8 +52,8 @@ def _section(title: str, pairs: Mapping[str, tuple[Any, Any]], left: str, right:
 
 
 def _said(value: Any) -> str:
-    from ..numbers import number
-    from ..sanitise import clean
+    from ..text.numbers import number
+    from ..text.sanitise import clean
 
     if isinstance(value, list):
         return clean(", ".join(number(item) for item in value), limit=44)

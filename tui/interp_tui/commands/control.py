@@ -23,11 +23,11 @@ def attach(run: RunArgument, runs: RunsOption = None, plain: PlainOption = False
         from ..app import run_app
 
         return run_app(runs_root(runs), folder.path)
-    from .. import batch
+    from . import progress_display
     from .batch import finish
 
     try:
-        status = batch.follow(folder, batch.choose(folder, as_json=json, plain=plain))
+        status = progress_display.follow(folder, progress_display.choose(folder, as_json=json, plain=plain))
     except KeyboardInterrupt:
         say(f"detached; the run goes on. interp-tui stop {folder.path.name} ends it")
         return 0
@@ -46,7 +46,7 @@ def resume(
 
     folder = find(run, runs)
     if folder.status().state == "paused":
-        from .. import session
+        from ..runs import session
 
         session.send(folder, "resume")
         return batch.announce(folder, as_json=json) if detach else attach(str(folder.path), runs, plain, json)
@@ -55,7 +55,7 @@ def resume(
 
 def pause(run: RunArgument, runs: RunsOption = None) -> int:
     """Hold a run where it is; `unpause` goes on."""
-    from .. import session
+    from ..runs import session
 
     folder = find(run, runs)
     session.send(folder, "pause")
@@ -65,7 +65,7 @@ def pause(run: RunArgument, runs: RunsOption = None) -> int:
 
 def unpause(run: RunArgument, runs: RunsOption = None) -> int:
     """Let a paused run go on."""
-    from .. import session
+    from ..runs import session
 
     folder = find(run, runs)
     session.send(folder, "resume")
@@ -82,7 +82,7 @@ def stop(
     """Stop a run with a checkpoint, so that it can be resumed."""
     from interp_tui_engine.runfolder import ACTIVE
 
-    from .. import session
+    from ..runs import session
 
     folder = find(run, runs)
     session.send(folder, "kill" if kill else "stop")

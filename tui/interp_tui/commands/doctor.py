@@ -121,7 +121,7 @@ def _cores() -> Finding:
 def _memory() -> Finding:
     import psutil
 
-    from .. import host
+    from ..terminal import host
 
     memory = psutil.virtual_memory()
     low = "close something, or lower batch_size and compute.threads" if memory.available < LOW_MEMORY else ""
@@ -129,7 +129,7 @@ def _memory() -> Finding:
 
 
 def _accelerators() -> Finding:
-    from .. import host
+    from ..terminal import host
 
     if gpus := host.asked_gpus():
         said = ", ".join(f"{gpu.name} {host.size(gpu.total - gpu.used)} free of {host.size(gpu.total)}" for gpu in gpus)
@@ -145,7 +145,7 @@ def _accelerators() -> Finding:
 def _disk(runs: Path | None) -> Finding:
     from interp_tui_engine.runfolder import runs_root
 
-    from .. import host
+    from ..terminal import host
 
     root = runs_root(runs)
     place = next(parent for parent in (root, *root.parents) if parent.is_dir())
@@ -197,7 +197,7 @@ def _builtin_model() -> Finding:
 
 
 def _themes() -> Finding:
-    from ..themes import load_themes
+    from ..terminal.themes import load_themes
 
     themes, problems = load_themes()
     return Finding("themes", ", ".join(themes) or "none", "; ".join(problems))

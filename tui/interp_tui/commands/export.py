@@ -33,8 +33,8 @@ def export(
     runs: RunsOption = None,
 ) -> int:
     """Write a run's report as a page, or its numbers, tables and figures for other programs."""
-    from interp_tui_engine.complaints import nearest
     from interp_tui_engine.errors import UserError
+    from interp_tui_engine.validation_errors import nearest
 
     if to not in FORMATS:
         guess = nearest(to, FORMATS)
@@ -49,7 +49,7 @@ def export(
             raise UserError("Parquet is no text for a terminal or a pipe", f"name a file: -o {folder.path.name}.parquet")
         return _parquet(folder, file, what)
     if to == "html":
-        from ..page import page
+        from ..export.html import page
 
         return _written(page(folder), file)
     if to == "svg" or (to == "csv" and what is not None):
@@ -66,7 +66,8 @@ def export(
 
 def _to_hub(folder: RunFolder, repo: str | None, *, upload: bool, public: bool) -> int:
     """List what goes to the hub, and, where asked to, send it."""
-    from .. import host, hub_export
+    from ..export import hub as hub_export
+    from ..terminal import host
     from .output import columns, out, say, warn
 
     name, found = hub_export.checked(repo, upload=upload), hub_export.bundle(folder)
@@ -122,7 +123,7 @@ def _parquet(folder: RunFolder, file: Path, what: str | None) -> int:
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    from ..run_tables import table_of
+    from ..export.tables import table_of
 
     table = table_of(folder, what)
     blocks = iter([_long(folder)]) if table is None else table.blocks()
@@ -158,7 +159,7 @@ def _number(text: str) -> float | None:
 
 
 def _table_csv(folder: RunFolder, what: str) -> str:
-    from ..run_tables import table_of
+    from ..export.tables import table_of
 
     found = table_of(folder, what)
     assert found is not None, "a table asked for by name is there, or an error was raised"
@@ -174,8 +175,8 @@ def _table_csv(folder: RunFolder, what: str) -> str:
 
 def _figure(folder: RunFolder, what: str | None) -> str:
     """One of the figures that the run's report shows. Raises UserError naming them where it is not clear which."""
-    from interp_tui_engine.complaints import nearest
     from interp_tui_engine.errors import UserError
+    from interp_tui_engine.validation_errors import nearest
 
     figures = {path.stem: path for path in sorted((folder.path / "figures").glob("*.svg"))}
     if not figures:
@@ -192,7 +193,7 @@ def _figure(folder: RunFolder, what: str | None) -> str:
 
 def as_tables(folder: RunFolder) -> dict[str, Any]:
     """The run as one JSON value: manifest, result, and each series with its steps."""
-    from .. import session
+    from ..runs import session
 
     series: dict[str, list[dict[str, Any]]] = {}
     for name, step, values in metrics(folder):
@@ -211,7 +212,7 @@ def as_json(folder: RunFolder) -> str:
 
 def as_csv(folder: RunFolder) -> str:
     """The run in long form, one number a row: the result first, then every series by step. `index` is the place in a list."""
-    from ..session import flat
+    from ..runs.session import flat
 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -228,7 +229,7 @@ def metrics(folder: RunFolder) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Every Metrics event of the run: series, step, values."""
     from interp_tui_engine.events import Metrics
 
-    from ..batch import all_events
+    from .progress_display import all_events
 
     for stamped in all_events(folder):
         event = stamped.event

@@ -28,7 +28,7 @@ def places(runs: Path | None = None) -> dict[str, Path]:
     import interp_tui_engine
     from interp_tui_engine.runfolder import runs_root
 
-    from ..themes import config_folder, theme_folders
+    from ..terminal.themes import config_folder, theme_folders
 
     hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
     return {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from ..sanitise import clean
+from ..text.sanitise import clean
 from .output import out_path, out_text
 from .shared import find, kind_names, run_names
 
@@ -66,8 +66,8 @@ def new(
 def known_kind(name: str) -> Kind:
     """The kind of this name. Raises UserError offering the nearest one."""
     from interp_tui_engine import catalog
-    from interp_tui_engine.complaints import nearest
     from interp_tui_engine.errors import UserError
+    from interp_tui_engine.validation_errors import nearest
 
     names = catalog.kind_names()
     if name in names:

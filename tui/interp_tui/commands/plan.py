@@ -104,10 +104,10 @@ def plan(
 def of_manifest(path: Path) -> dict[str, Any]:
     """A manifest's own estimate, as `--dry-run` has it."""
     from interp_tui_engine import manifest
-    from interp_tui_engine.supervision import sweeping
+    from interp_tui_engine.supervision import sweep_supervisor
 
     request = manifest.load(path)
-    estimate = sweeping.estimate(request)
+    estimate = sweep_supervisor.estimate(request)
     return {
         "schema_version": 1,
         "manifest": str(path),
@@ -125,7 +125,7 @@ def this_machine() -> Any:
 
     from interp_tui_engine.scaleplan import Machine
 
-    from .. import host
+    from ..terminal import host
 
     accelerator = max((gpu.total - gpu.used for gpu in host.asked_gpus()), default=0)
     return Machine(psutil.virtual_memory().available, shutil.disk_usage(os.curdir).free, accelerator)
@@ -143,7 +143,7 @@ def described(path: Path) -> Any:
 def lines(found: dict[str, Any]) -> list[str]:
     """The plan as people read it."""
     if "manifest" in found:
-        from .. import host
+        from ..terminal import host
 
         rows = [("kind", found["kind"]), ("time", host.duration(found["seconds"]))]
         rows += [("memory", host.size(found["memory_bytes"])), ("disk", host.size(found["disk_bytes"]))]

@@ -28,7 +28,7 @@ def replay(
     from interp_tui_engine.errors import UserError
     from interp_tui_engine.runfolder import new_run_path, runs_root
 
-    from .. import batch
+    from . import progress_display
     from .batch import finish
 
     first = find(run, runs)
@@ -41,9 +41,9 @@ def replay(
         event("run_folder", path=str(second.path))
     else:
         say(f"run folder {second.path}")
-    display = batch.choose(second, as_json=json, plain=plain)
+    display = progress_display.choose(second, as_json=json, plain=plain)
     with display:
-        status = supervisor.supervise(second, batch.careful(display))
+        status = supervisor.supervise(second, progress_display.careful(display))
     if not check or status.state != "done":
         return finish(second, status, as_json=json)
     return report(digests(first), digests(second), second, as_json=json)
@@ -51,7 +51,7 @@ def replay(
 
 def digests(folder: RunFolder) -> dict[str, str]:
     """The sha256 of each array, as recorded in the run's manifest; empty for a run that is not done."""
-    from .. import session
+    from ..runs import session
 
     result = session.tables(folder).get("result")
     found = result.get("sha256") if isinstance(result, Mapping) else None

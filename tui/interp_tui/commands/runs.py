@@ -14,7 +14,7 @@ from .shared import JsonOption, RunArgument, RunsOption, find
 if TYPE_CHECKING:
     from interp_tui_engine.runfolder import RunFolder, Status
 
-    from ..runstate import RunState
+    from ..runs.runstate import RunState
 
 RESULT_ROWS = 60
 """Lines of a result that `show` prints."""
@@ -29,8 +29,8 @@ def list_(
     """List the runs, newest first."""
     from interp_tui_engine.runfolder import runs_root
 
-    from .. import host
-    from ..session import RunIndex
+    from ..runs.session import RunIndex
+    from ..terminal import host
 
     root = runs_root(runs)
     _check_state(state)
@@ -67,9 +67,9 @@ def fitted(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
 def _check_state(state: str | None) -> None:
     from typing import get_args
 
-    from interp_tui_engine.complaints import nearest
     from interp_tui_engine.errors import UserError
     from interp_tui_engine.runfolder import State
+    from interp_tui_engine.validation_errors import nearest
 
     states = get_args(State)
     if state is not None and state not in states:
@@ -78,9 +78,9 @@ def _check_state(state: str | None) -> None:
 
 
 def _row(status: Status) -> tuple[str, ...]:
-    from ..numbers import headline
-    from ..sanitise import clean
-    from ..themes import glyph
+    from ..terminal.themes import glyph
+    from ..text.numbers import headline
+    from ..text.sanitise import clean
 
     share = f"{status.fraction:.0%}".replace("%", " %") if status.total else ""
     said = headline(status.headline) or str(status.exit.get("reason") or "")
@@ -107,8 +107,8 @@ def show(
     """Show a run: state, results, chains, why it failed."""
     if screen is not None:
         return _mirror(find(run, runs), screen, size)
-    from .. import session
-    from ..batch import replayed
+    from ..runs import session
+    from .progress_display import replayed
 
     folder = find(run, runs)
     status = folder.status()
@@ -140,15 +140,15 @@ def _mirror(folder: RunFolder, tab: str, size: str) -> int:
 
     from interp_tui_engine.errors import UserError
 
-    from .. import mirror
+    from . import text_render
 
-    if tab not in mirror.TABS:
-        raise UserError(f"--screen {tab}: one of {', '.join(mirror.TABS)}")
+    if tab not in text_render.TABS:
+        raise UserError(f"--screen {tab}: one of {', '.join(text_render.TABS)}")
     found = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size)
     if found is None:
         raise UserError(f"--size {size}: width and height in cells, such as 120x40")
     ascii = "utf" not in (sys.stdout.encoding or "").lower()
-    for line in mirror.lines(folder.path, tab, (int(found[1]), int(found[2])), ascii=ascii):
+    for line in text_render.lines(folder.path, tab, (int(found[1]), int(found[2])), ascii=ascii):
         out(line)
     return 0
 
@@ -157,7 +157,7 @@ def _tables(folder: RunFolder) -> tuple[dict[str, Any], str]:
     """The manifest's tables, and what is wrong with the file if they cannot be read."""
     from interp_tui_engine.errors import UserError
 
-    from .. import session
+    from ..runs import session
 
     try:
         return session.tables(folder), ""
@@ -173,7 +173,7 @@ def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
 def _times(status: Status, state: RunState) -> list[tuple[str, str]]:
     from datetime import datetime
 
-    from .. import host
+    from ..terminal import host
 
     progress = f"{status.done:,.0f} of {status.total:,.0f} {status.unit}" if status.total else ""
     try:
@@ -186,8 +186,8 @@ def _times(status: Status, state: RunState) -> list[tuple[str, str]]:
 
 
 def _result(folder: RunFolder) -> list[tuple[str, str]]:
-    from ..numbers import number
-    from ..session import flat
+    from ..runs.session import flat
+    from ..text.numbers import number
 
     found = []
     for key, value in flat(folder.result() or {}).items():
@@ -199,7 +199,7 @@ def _result(folder: RunFolder) -> list[tuple[str, str]]:
 
 
 def _listed(values: list[Any]) -> str:
-    from ..numbers import number
+    from ..text.numbers import number
 
     return ", ".join(number(item) for item in values[:8]) + (", …" if len(values) > 8 else "")
 
@@ -217,7 +217,7 @@ def _workers(status: Status) -> None:
 
 
 def _chains(state: RunState) -> None:
-    from ..numbers import number
+    from ..text.numbers import number
 
     chains = state.chains()
     if chains:

@@ -11,9 +11,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from interp_tui.comparison import Line, compare
-from interp_tui.sanitise import clean
+from interp_tui.runs.comparison import Line, compare
 from interp_tui.screens.base import WorkScreen
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder

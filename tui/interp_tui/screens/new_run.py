@@ -17,11 +17,12 @@ from textual.events import DescendantBlur, DescendantFocus
 from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 
-from interp_tui import host, session
-from interp_tui.draft import DATASETS, Draft
-from interp_tui.manifest_text import by_field, drawn, dry_run, verdict
-from interp_tui.sanitise import clean
+from interp_tui.runs import session
+from interp_tui.runs.draft import DATASETS, Draft
 from interp_tui.screens.base import WorkScreen
+from interp_tui.terminal import host
+from interp_tui.text.manifest_text import by_field, drawn, dry_run, verdict
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.form import Edited, FieldRow, Form, SectionTitle
 from interp_tui.widgets.kind_list import KindList
 from interp_tui_engine import atomic, catalog, manifest
@@ -29,7 +30,7 @@ from interp_tui_engine.catalog import Estimate, Kind
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.supervision import sweeping
+from interp_tui_engine.supervision import sweep_supervisor
 
 CHECK_AFTER = 0.12
 LOAD_AFTER = 0.08
@@ -190,7 +191,7 @@ class NewRunScreen(WorkScreen):
         estimate: Estimate | None = None
         try:
             checked = manifest.parse(text, source="manifest.toml", base=Path.cwd())
-            estimate = sweeping.estimate(checked)
+            estimate = sweep_supervisor.estimate(checked)
         except ManifestError as error:
             problems = error
         except Exception as error:  # an estimate that fails must not keep the run from starting

@@ -16,13 +16,13 @@ from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.widgets import TabbedContent, TabPane, Tabs
 
-from interp_tui import faults, host
-from interp_tui.follow import Documents, Follower, Reading, mean_trace
-from interp_tui.narrate import narrate
-from interp_tui.pace import Pace, backlog_of
-from interp_tui.run_strip import strip_facts
-from interp_tui.run_texts import result_texts, waiting_for
-from interp_tui.sanitise import clean, clean_lines
+from interp_tui.runs.follow import Documents, Follower, Reading, mean_trace
+from interp_tui.runs.result_texts import result_texts, waiting_for
+from interp_tui.runs.strip_facts import strip_facts
+from interp_tui.terminal import crash_log, host
+from interp_tui.terminal.repaint_throttle import Pace, backlog_of
+from interp_tui.text.narrate import narrate
+from interp_tui.text.sanitise import clean, clean_lines
 from interp_tui.views import view_for
 from interp_tui.views.base import WIDE, RunView
 from interp_tui.views.generic import GenericView
@@ -31,7 +31,7 @@ from interp_tui.widgets.facts import rich_style
 from interp_tui.widgets.heatmap import Heatmap
 from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.panes import LogPane, ResultPane, TomlPane
-from interp_tui.widgets.strip import StatusStrip, StripFacts
+from interp_tui.widgets.status_strip import StatusStrip, StripFacts
 from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, RunFolder
 
 from .info import InfoScreen
@@ -64,7 +64,7 @@ class RunScreen(SteeringScreen):
         Binding("shift+tab", "tab(-1)", "Tab before", id="run.tab.before", show=False),
     ]
 
-    forgiving: ClassVar[bool] = not faults.debugging()
+    forgiving: ClassVar[bool] = not crash_log.debugging()
     """Whether a view that fails gives way to the plain one; tests want to hear of it."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -198,7 +198,7 @@ class RunScreen(SteeringScreen):
         """Put the view of all numbers in the place of one that cannot draw this run."""
         if not self.forgiving or isinstance(self._view, GenericView) or self._view is None:
             raise fault
-        said = f"{type(fault).__name__}: {fault}; details: {faults.record(fault)}"
+        said = f"{type(fault).__name__}: {fault}; details: {crash_log.record(fault)}"
         self.notify(clean(said, limit=300), title="This run cannot be drawn as its kind is", severity="error", markup=False, timeout=10)
         await self._view.remove()
         self._view = await self._mounted(GenericView())

@@ -13,12 +13,13 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
-from interp_tui import host, run_rows, session
-from interp_tui.filtering import Predicate, compile_filter
-from interp_tui.preview import Preview
-from interp_tui.preview import read as read_preview
-from interp_tui.sanitise import clean
-from interp_tui.session import Run
+from interp_tui.runs import run_rows, session
+from interp_tui.runs.filters import Predicate, compile_filter
+from interp_tui.runs.preview import Preview
+from interp_tui.runs.preview import read as read_preview
+from interp_tui.runs.session import Run
+from interp_tui.terminal import host
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine.runfolder import RunFolder

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from interp_tui import host
+from interp_tui.terminal import host
 
 
 class SaveScreen(ModalScreen[Path | None]):

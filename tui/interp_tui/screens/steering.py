@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from interp_tui import host, session
-from interp_tui.sanitise import clean
+from interp_tui.runs import session
+from interp_tui.terminal import host
+from interp_tui.text.sanitise import clean
 from interp_tui_engine.runfolder import Command, RunFolder, Status
 
 from .base import WorkScreen

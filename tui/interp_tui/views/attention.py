@@ -10,12 +10,12 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
-from interp_tui.numbers import number
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.text.numbers import number
+from interp_tui.text.sanitise import clean
+from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column
-from interp_tui.widgets.heat import Scale
 from interp_tui.widgets.heatmap import Grid, Heatmap
 
 from .base import scalars

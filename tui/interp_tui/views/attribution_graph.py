@@ -9,9 +9,9 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static, Tree
 
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, rich_style
 
 from .base import RunView

@@ -12,9 +12,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 
-from interp_tui.numbers import headline_pairs, number
-from interp_tui.runstate import RunState
-from interp_tui.sanitise import clean
+from interp_tui.runs.runstate import RunState
+from interp_tui.text.numbers import headline_pairs, number
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.trace import TracePlot

@@ -13,10 +13,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Static
 
-from interp_tui.numbers import number
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.text.numbers import number
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column, rich_style
 from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.heatmap import Grid, Heatmap

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interp_tui.arrays import read_array, read_tokens
-from interp_tui.runstate import number
-from interp_tui.sanitise import clean
-from interp_tui.widgets.heat import Scale
+from interp_tui.runs.arrays import read_array, read_tokens
+from interp_tui.runs.runstate import number
+from interp_tui.text.sanitise import clean
+from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.token_strip import Token
 
 SHARE = 0.995

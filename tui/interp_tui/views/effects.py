@@ -9,10 +9,10 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from interp_tui.numbers import number
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.text.numbers import number
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import Fact, Facts, column
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row

@@ -15,12 +15,12 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from interp_tui.cross_links import links
-from interp_tui.feature_table import SORTS, FeatureTable, load
-from interp_tui.numbers import number
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
+from interp_tui.runs.cross_links import links
+from interp_tui.runs.feature_table import SORTS, FeatureTable, load
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.text.numbers import number
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts
 from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row

@@ -8,9 +8,9 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from interp_tui.numbers import number, spark
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
+from interp_tui.runs.runstate import number as finite
+from interp_tui.text.numbers import number, spark
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import rich_style
 

@@ -9,11 +9,11 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
-from interp_tui.numbers import number
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.text.numbers import number
+from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column
-from interp_tui.widgets.heat import Scale
 from interp_tui.widgets.heatmap import Grid, Heatmap
 
 from .base import scalars

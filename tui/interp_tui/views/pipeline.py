@@ -12,12 +12,12 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from interp_tui.host import duration
-from interp_tui.numbers import bar, headline
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
-from interp_tui.themes import GLYPHS
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.terminal.host import duration
+from interp_tui.terminal.themes import GLYPHS
+from interp_tui.text.numbers import bar, headline
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui_engine.pipeline import NAME

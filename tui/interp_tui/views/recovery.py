@@ -11,10 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Static
 
-from interp_tui.numbers import number
-from interp_tui.runstate import RunState
+from interp_tui.runs.runstate import RunState
+from interp_tui.text.numbers import number
+from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column
-from interp_tui.widgets.heat import Scale
 from interp_tui.widgets.heatmap import Grid, Heatmap
 
 from .base import scalars

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from interp_tui.runstate import number
-from interp_tui.sanitise import clean
+from interp_tui.runs.runstate import number
+from interp_tui.text.sanitise import clean
 
 MOST_CELLS = 2_000_000
 Place = tuple[int, int, int, int]

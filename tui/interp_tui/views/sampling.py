@@ -13,8 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
-from interp_tui.numbers import number, spark
-from interp_tui.runstate import RunState
+from interp_tui.runs.runstate import RunState
+from interp_tui.text.numbers import number, spark
 from interp_tui.widgets.chains import ChainLine, ChainTable
 from interp_tui.widgets.facts import Fact, Facts, rich_style
 from interp_tui.widgets.trace import Line, Plot, Point, TracePlot, columns_for

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 
-from interp_tui.host import size
-from interp_tui.numbers import number, with_error
-from interp_tui.runstate import ChainNow, RunState
-from interp_tui.sanitise import clean
-from interp_tui.verdict import RHAT_BAD, Drift, drift, verdict
+from interp_tui.runs.mixing_diagnosis import RHAT_BAD, Drift, drift, verdict
+from interp_tui.runs.runstate import ChainNow, RunState
+from interp_tui.terminal.host import size
+from interp_tui.text.numbers import number, with_error
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.chains import ChainLine
 from interp_tui.widgets.facts import Fact
 

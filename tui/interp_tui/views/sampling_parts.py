@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.text import Text
 
-from interp_tui.numbers import number
-from interp_tui.runstate import number as finite
+from interp_tui.runs.runstate import number as finite
+from interp_tui.text.numbers import number
 from interp_tui.widgets.facts import rich_style
 
 NAMES = ("gradient", "pull", "noise", "drift", "distance")

@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.text import Text
 
-from interp_tui.host import duration
-from interp_tui.numbers import number, with_error
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
+from interp_tui.runs.runstate import number as finite
+from interp_tui.terminal.host import duration
+from interp_tui.text.numbers import number, with_error
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column, rich_style
 
 from .base import scalars

@@ -13,13 +13,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Static
 
-from interp_tui.arrays import identifier
-from interp_tui.numbers import number, with_error
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
+from interp_tui.runs.arrays import identifier
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.text.numbers import number, with_error
+from interp_tui.text.sanitise import clean
+from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
-from interp_tui.widgets.heat import Scale
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.token_strip import TokenStrip
 

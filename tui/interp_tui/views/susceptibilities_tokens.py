@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interp_tui.arrays import read_array, read_tokens
-from interp_tui.runstate import number
-from interp_tui.sanitise import clean
-from interp_tui.widgets.heat import Scale
+from interp_tui.runs.arrays import read_array, read_tokens
+from interp_tui.runs.runstate import number
+from interp_tui.text.sanitise import clean
+from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.token_strip import Token
 
 TREE = "susceptibilities.zarr"

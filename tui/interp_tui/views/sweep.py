@@ -16,13 +16,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.widgets import Static
 
-from interp_tui.numbers import headline, number
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
-from interp_tui.themes import GLYPHS
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.terminal.themes import GLYPHS
+from interp_tui.text.numbers import headline, number
+from interp_tui.text.sanitise import clean
+from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column, rich_style
-from interp_tui.widgets.heat import Scale
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui.widgets.trace import Line, Plot, TracePlot

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from interp_tui.host import size
-from interp_tui.numbers import BLOCKS, number
-from interp_tui.runstate import RunState
-from interp_tui.runstate import number as finite
-from interp_tui.sanitise import clean
+from interp_tui.runs.runstate import RunState
+from interp_tui.runs.runstate import number as finite
+from interp_tui.terminal.host import size
+from interp_tui.text.numbers import BLOCKS, number
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact
 from interp_tui.widgets.histogram import Histogram
 from interp_tui.widgets.list_table import Cell, Column, Row

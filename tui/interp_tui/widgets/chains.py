@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
-from interp_tui.numbers import number
+from interp_tui.text.numbers import number
 
 from .facts import rich_style
 

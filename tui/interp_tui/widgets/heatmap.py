@@ -21,9 +21,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from interp_tui.numbers import number
+from interp_tui.text.numbers import number
 
-from .heat import LOOKS, Look, Palette, Scale, digit, glyph
+from .colour_scale import LOOKS, Look, Palette, Scale, digit, glyph
 
 NUMBER_FITS = 9
 """Cells a column needs for its values to be written out."""

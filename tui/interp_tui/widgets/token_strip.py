@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from .heat import LOOKS, Look, Palette, Scale, digit, glyph
+from .colour_scale import LOOKS, Look, Palette, Scale, digit, glyph
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ from interp_tui_engine.errors import UserError
 from interp_tui_engine.restriction_tree import write_tree
 
 from ..families import Family, config_of
-from .anatomy import Anatomy
+from .parameter_map import ParameterMap
 from .selection import Selection, select
 
 Masks = dict[str, Bool[Tensor, "..."] | None]
 
 
-def anatomy_of(model: nn.Module) -> Anatomy:
+def parameter_map_of(model: nn.Module) -> ParameterMap:
     """The parts of a loaded transformers or TransformerLens model; its parameters may be on the meta device."""
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     canonical = {id(p): name for name, p in model.named_parameters()}
     every = model.named_parameters(remove_duplicate=False)
-    return Anatomy(config_of(model), shapes, {name: canonical[id(p)] for name, p in every if name not in shapes})
+    return ParameterMap(config_of(model), shapes, {name: canonical[id(p)] for name, p in every if name not in shapes})
 
 
 def selection_of(model: nn.Module, restriction: str | Sequence[str]) -> Selection:
@@ -36,7 +36,7 @@ def selection_of(model: nn.Module, restriction: str | Sequence[str]) -> Selectio
     texts = [restriction] if isinstance(restriction, str) else list(restriction)
     names = dict(model.named_parameters(remove_duplicate=False))
     if not all(text.strip().lower() == "full" or text.strip() in names for text in texts):
-        return select(anatomy_of(model), restriction)
+        return select(parameter_map_of(model), restriction)
     return select(_anonymous(model), restriction)
 
 
@@ -46,12 +46,12 @@ class _NoArchitecture:
     model_type = "unknown"
 
 
-def _anonymous(model: nn.Module) -> Anatomy:
+def _anonymous(model: nn.Module) -> ParameterMap:
     unknown = Family("unknown", (), "", (), (), "")
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     canonical = {id(p): name for name, p in model.named_parameters()}
     every = model.named_parameters(remove_duplicate=False)
-    return Anatomy(_NoArchitecture(), shapes, {n: canonical[id(p)] for n, p in every if n not in shapes}, unknown)
+    return ParameterMap(_NoArchitecture(), shapes, {n: canonical[id(p)] for n, p in every if n not in shapes}, unknown)
 
 
 def masks_of(selection: Selection) -> Masks:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from interp_tui_engine.errors import UserError
 
-from .anatomy import Anatomy, Heads
+from .parameter_map import Heads, ParameterMap
 from .patterns import GRAMMAR, InLayer, Named, Pattern, Whole, parse
 
 
@@ -55,7 +55,7 @@ class Selection:
         return sum(prod(shape) for shape in self.shapes.values())
 
 
-def select(anatomy: Anatomy, restriction: str | Sequence[str]) -> Selection:
+def select(parameter_map: ParameterMap, restriction: str | Sequence[str]) -> Selection:
     """What a restriction, or the union of several, selects.
 
     Raises UserError for what the model does not have, with what it has.
@@ -68,10 +68,10 @@ def select(anatomy: Anatomy, restriction: str | Sequence[str]) -> Selection:
         raise UserError("'full' selects everything, so it cannot be combined with other restrictions", "leave the others out, or 'full'")
     chosen: dict[str, Rows | None] = {}
     for pattern in patterns:
-        for name, rows in _select_one(anatomy, pattern).items():
+        for name, rows in _select_one(parameter_map, pattern).items():
             chosen[name] = rows if name not in chosen else _union(chosen[name], rows)
-    ordered = {name: chosen[name] for name in anatomy.shapes if name in chosen}
-    return Selection(ordered, anatomy.shapes, tuple(_notes(anatomy, patterns)))
+    ordered = {name: chosen[name] for name in parameter_map.shapes if name in chosen}
+    return Selection(ordered, parameter_map.shapes, tuple(_notes(parameter_map, patterns)))
 
 
 def _union(left: Rows | None, right: Rows | None) -> Rows | None:
@@ -81,54 +81,58 @@ def _union(left: Rows | None, right: Rows | None) -> Rows | None:
     return Rows(left.axis, left.keep | right.keep)
 
 
-def _notes(anatomy: Anatomy, patterns: Iterable[Pattern]) -> Iterable[str]:
+def _notes(parameter_map: ParameterMap, patterns: Iterable[Pattern]) -> Iterable[str]:
     for pattern in patterns:
         if isinstance(pattern, Whole) and pattern.name != "full":
-            paths = anatomy.family.unembed if pattern.name == "unembed" else anatomy.family.embed
-            for name, also in anatomy.shared_names(anatomy.below(*paths)).items():
+            paths = parameter_map.family.unembed if pattern.name == "unembed" else parameter_map.family.embed
+            for name, also in parameter_map.shared_names(parameter_map.below(*paths)).items():
                 yield f"'{pattern}' selects {name}, which is shared with {', '.join(also)}: embedding and unembedding move together"
 
 
-def _select_one(anatomy: Anatomy, pattern: Pattern) -> dict[str, Rows | None]:
+def _select_one(parameter_map: ParameterMap, pattern: Pattern) -> dict[str, Rows | None]:
     if isinstance(pattern, Named):
-        return dict.fromkeys([_named(anatomy, pattern.name)])
+        return dict.fromkeys([_named(parameter_map, pattern.name)])
     if isinstance(pattern, Whole):
-        return dict.fromkeys(_whole(anatomy, pattern))
-    if pattern.layer >= anatomy.layers:
-        raise UserError(f"restriction '{pattern}': there is no layer {pattern.layer}", f"the model has layers 0 to {anatomy.layers - 1}")
+        return dict.fromkeys(_whole(parameter_map, pattern))
+    if pattern.layer >= parameter_map.layers:
+        raise UserError(
+            f"restriction '{pattern}': there is no layer {pattern.layer}", f"the model has layers 0 to {parameter_map.layers - 1}"
+        )
     if pattern.part in ("head", "group", "kv"):
-        return dict(_owned(anatomy, pattern))
-    of_part = {"all": anatomy.layer, "attn": anatomy.attention, "mlp": anatomy.mlp, "mixer": anatomy.mixer}
+        return dict(_owned(parameter_map, pattern))
+    of_part = {"all": parameter_map.layer, "attn": parameter_map.attention, "mlp": parameter_map.mlp, "mixer": parameter_map.mixer}
     names = of_part[pattern.part](pattern.layer)
     if not names:
-        raise UserError(f"restriction '{pattern}': layer {pattern.layer} has no {pattern.part}", _parts_of(anatomy, pattern.layer))
+        raise UserError(f"restriction '{pattern}': layer {pattern.layer} has no {pattern.part}", _parts_of(parameter_map, pattern.layer))
     return dict.fromkeys(names)
 
 
-def _whole(anatomy: Anatomy, pattern: Whole) -> list[str]:
+def _whole(parameter_map: ParameterMap, pattern: Whole) -> list[str]:
     if pattern.name == "full":
-        return list(anatomy.shapes)
-    paths = anatomy.family.embed if pattern.name == "embed" else anatomy.family.unembed
-    names = anatomy.below(*paths)
+        return list(parameter_map.shapes)
+    paths = parameter_map.family.embed if pattern.name == "embed" else parameter_map.family.unembed
+    names = parameter_map.below(*paths)
     if not names:
-        raise UserError(f"restriction '{pattern}': this {anatomy.model_type} model has none of {', '.join(paths)}")
+        raise UserError(f"restriction '{pattern}': this {parameter_map.model_type} model has none of {', '.join(paths)}")
     return names
 
 
-def _named(anatomy: Anatomy, name: str) -> str:
-    known = {**dict.fromkeys(anatomy.shapes), **anatomy.aliases}
+def _named(parameter_map: ParameterMap, name: str) -> str:
+    known = {**dict.fromkeys(parameter_map.shapes), **parameter_map.aliases}
     if name in known:
-        return anatomy.aliases.get(name, name)
-    near = get_close_matches(name, [*_all_patterns(anatomy), *known], n=1) or get_close_matches(name.lower(), _all_patterns(anatomy), n=1)
+        return parameter_map.aliases.get(name, name)
+    near = get_close_matches(name, [*_all_patterns(parameter_map), *known], n=1) or get_close_matches(
+        name.lower(), _all_patterns(parameter_map), n=1
+    )
     meant = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(f"restriction {name!r} is neither a pattern nor a parameter of the model", f"{meant}it may be {GRAMMAR}")
 
 
-def _all_patterns(anatomy: Anatomy) -> list[str]:
+def _all_patterns(parameter_map: ParameterMap) -> list[str]:
     found = ["full", "embed", "unembed"]
-    for layer in range(anatomy.layers):
-        found += [f"l{layer}", *(f"l{layer} {part}" for part in ("attn", "mlp", "mixer") if getattr(anatomy, _METHOD[part])(layer))]
-        heads = anatomy.heads(layer)
+    for layer in range(parameter_map.layers):
+        found += [f"l{layer}", *(f"l{layer} {part}" for part in ("attn", "mlp", "mixer") if getattr(parameter_map, _METHOD[part])(layer))]
+        heads = parameter_map.heads(layer)
         found += [] if heads is None else [f"l{layer}h{i}" for i in range(heads.count)] + [f"l{layer}g{i}" for i in range(heads.groups)]
     return found
 
@@ -136,16 +140,16 @@ def _all_patterns(anatomy: Anatomy) -> list[str]:
 _METHOD = {"attn": "attention", "mlp": "mlp", "mixer": "mixer"}
 
 
-def _parts_of(anatomy: Anatomy, layer: int) -> str:
-    parts = [f"'l{layer} {part}'" for part, method in _METHOD.items() if getattr(anatomy, method)(layer)]
+def _parts_of(parameter_map: ParameterMap, layer: int) -> str:
+    parts = [f"'l{layer} {part}'" for part, method in _METHOD.items() if getattr(parameter_map, method)(layer)]
     return f"it has {', '.join([repr(f'l{layer}'), *parts])}"
 
 
-def _owned(anatomy: Anatomy, pattern: InLayer) -> dict[str, Rows]:
-    heads = anatomy.heads(pattern.layer)
+def _owned(parameter_map: ParameterMap, pattern: InLayer) -> dict[str, Rows]:
+    heads = parameter_map.heads(pattern.layer)
     if heads is None:
-        what = f"restriction '{pattern}': layer {pattern.layer} of this {anatomy.model_type} model has no attention heads"
-        raise UserError(what, _parts_of(anatomy, pattern.layer))
+        what = f"restriction '{pattern}': layer {pattern.layer} of this {parameter_map.model_type} model has no attention heads"
+        raise UserError(what, _parts_of(parameter_map, pattern.layer))
     _in_range(heads, pattern)
     owners = list(heads.owners(pattern.part, pattern.index))
     kept = {name: Rows(slices.axis, np.isin(slices.owners, owners)) for name, slices in heads.slices.items()}

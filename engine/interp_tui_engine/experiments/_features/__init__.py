@@ -1,0 +1,111 @@
+"""What the kinds that read features off a model share: prompts, where features are read, checks. Torch-free at import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ...errors import Problem, UserError
+from ...features.prompts import Prompt
+from ...features.prompts import read as read_prompts
+from ...manifest import Manifest
+from ...specs import FILE, Table
+from ...validation_errors import nearest
+
+EXAMPLE: dict[str, Any] = {
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "params": {"criterion": "the next token is a capital city", "prompts": "builtin:capital"},
+}
+
+
+class FeatureParams(Table):
+    """Scored prompts, and the features that are read on them."""
+
+    criterion: str = Field(min_length=1, description="the criterion in one sentence")
+    prompts: str = Field(
+        min_length=1, json_schema_extra=FILE, description="a .jsonl of {text, criterion_score, answer}, or builtin:capital and the like"
+    )
+    features: Literal["hidden", "sae", "direction"] = Field("hidden", description="hidden dimensions, an SAE's latents, or directions")
+    sae: str | None = Field(None, json_schema_extra=FILE, description="an SAE's folder, or a train_sae run, for features = 'sae'")
+    directions: str | None = Field(
+        None, json_schema_extra=FILE, description="a contrast run, or a .safetensors of vectors by id, for features = 'direction'"
+    )
+    batch_size: int = Field(64, ge=1, description="prompts in one forward pass")
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """A relation that is none, an SAE missing or not used."""
+    params: FeatureParams = manifest.params
+    problems = []
+    try:
+        relation_of(params.prompts)
+    except UserError as error:
+        problems.append(Problem("params.prompts", f"{error.what}; {error.hint}", value=params.prompts))
+    for name, kind in (("sae", "sae"), ("directions", "direction")):
+        given = getattr(params, name)
+        if params.features == kind and given is None:
+            problems.append(Problem(f"params.{name}", f"is missing; features = {kind!r} reads it"))
+        if params.features != kind and given is not None:
+            problems.append(Problem(f"params.{name}", f"is given, but features = {params.features!r}", value=given))
+    return problems
+
+
+def relation_of(source: str) -> str | None:
+    """The relation that builtin:RELATION names; None for a file. Raises UserError with the nearest one."""
+    from ...data import facts
+
+    if not source.startswith("builtin:"):
+        return None
+    name, known = source.removeprefix("builtin:"), [relation.name for relation in facts.RELATIONS]
+    if name not in known:
+        guess = nearest(name, known, 0.5)
+        hint = f"{f'did you mean builtin:{guess}? ' if guess else ''}there are builtin:{', builtin:'.join(known)}"
+        raise UserError(f"there are no prompts called {source!r}", hint)
+    return name
+
+
+def prompts_of(source: str, *, every_wording: bool = False) -> list[Prompt]:
+    """The prompts of the file, or those of all facts, the relation's scored 1; facts carry their answer and the wrong ones.
+
+    A fact is one prompt, or with `every_wording` one for each of the sentences that state it, up to the answer.
+    """
+    relation = relation_of(source)
+    if relation is None:
+        return read_prompts(Path(source))
+    from ...data.facts import RELATIONS
+
+    found = []
+    for known in RELATIONS:
+        answers = [f" {answer}" for answer in dict.fromkeys(known.answers.values())]
+        wordings = [template.removesuffix(" {a}.") for template in known.templates] if every_wording else [known.prompt]
+        for subject, answer in known.answers.items():
+            extra = {"answer": f" {answer}", "wrong": [other for other in answers if other != f" {answer}"]}
+            for number, wording in enumerate(wordings):
+                name = f"{known.name}-{subject}" + (f"-{number}" if every_wording else "")
+                found.append(Prompt(wording.format(s=subject), float(known.name == relation), name, extra))
+    return found
+
+
+def direction_file(given: str) -> Path:
+    """The file itself, or the one that a contrast run keeps. Raises UserError where the folder has none."""
+    path = Path(given)
+    if path.is_dir():
+        path = path / "direction.safetensors"
+        if not path.is_file():
+            raise UserError(f"{given} holds no direction.safetensors", "give a contrast run that is done, or a .safetensors file")
+    return path
+
+
+def sae_folder(given: str) -> Path:
+    """The folder that holds cfg.json: the one named, or a run's. Raises UserError where there is none, or several."""
+    path = Path(given)
+    if (path / "cfg.json").is_file():
+        return path
+    found = sorted(place.parent for place in path.glob("*/cfg.json")) + sorted(place.parent for place in path.glob("*/*/cfg.json"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{path} holds {len(found)} SAEs: {', '.join(str(place.relative_to(path)) for place in found[:5])}", "name one")
+    raise UserError(f"{path} holds no SAE: there is no cfg.json in it", "give an SAE's folder, or a train_sae run that is done")

@@ -1,0 +1,175 @@
+"""A model whose residual stream is changed at the last token of prompts, and what that does to their answers. Imports torch.
+
+Legend: P prompts, B prompts of one batch, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...data.prompts import answer_ids
+from ...errors import RunFailed, UserError
+from ...features.prompts import Prompt
+from ...models.loaded import LoadedModel
+from ...sites.answers import Answer, kl, log_prob, logit_diff, set_logit
+from ...sites.hooks import Edit, activations
+from ...sites.site import Site
+from ...sites.site_map import SiteMap
+from .space import Tokens, tokens_of
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Prompts with their answers, on one model."""
+
+    model: LoadedModel
+    site_map: SiteMap
+    prompts: list[Prompt]
+    tokens: Tokens
+    answers: list[Answer]
+    metric: str
+    batch: int
+    continued: Tokens | None = None
+    """Prompts with their answers behind them, where answers are scored whole."""
+
+    def clean(self, layer: int) -> Float[Tensor, "P D"]:
+        """The residual stream after a layer at each prompt's last token."""
+        return self._run(Site("resid_post", layer), layer, None, range(len(self.prompts)))
+
+    def scores(self, layer: int, change_PD: Float[Tensor, "P D"] | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
+        """The metric of the chosen prompts with `change_PD` added after `layer` at their last token."""
+        if self.metric == "sequence":
+            found = self._sequence(layer, change_PD, chosen)
+        else:
+            final = Site("resid_post", self.site_map.num_layers - 1)
+            logits = self._logits(self._run(final, layer, change_PD, chosen))
+            if self.metric == "kl":
+                found = torch.zeros(len(chosen)) if change_PD is None else kl(self._logits(self._run(final, layer, None, chosen)), logits)
+            else:
+                found = torch.stack([self.score(row, self.answers[i]) for row, i in zip(logits, chosen, strict=True)])
+        if not torch.isfinite(found).all():
+            place = self.prompts[chosen[int((~torch.isfinite(found)).nonzero()[0])]].id
+            advice = "lower params.strengths" if change_PD is not None else "load the model with dtype = 'float32'"
+            raise RunFailed(f"the score of prompt {place!r:.40} is not finite", advice)
+        return found
+
+    def _sequence(self, layer: int, change_PD: Tensor | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
+        """Σ log p of the answer's tokens, each given the prompt and those before it; the change is made at the prompt's last token."""
+        assert self.continued is not None
+        final, found = Site("resid_post", self.site_map.num_layers - 1), []
+        for place in range(0, len(chosen), self.batch):
+            rows = torch.tensor(chosen[place : place + self.batch], device=self.model.device)
+            edits = self._edits(layer, change_PD, rows)
+            ends = self.continued.last[rows]
+            ids = self.continued.ids[rows][:, : int(ends.max()) + 1]
+            resid_BPD = activations(self.site_map, ids, [final], edits)[final]
+            for row, start, end, tokens in zip(resid_BPD, self.tokens.last[rows].tolist(), ends.tolist(), ids, strict=True):
+                log_p = self._logits(row[start:end]).log_softmax(-1)
+                found.append(log_p.gather(1, tokens[start + 1 : end + 1, None]).sum())
+        return torch.stack(found)
+
+    def _edits(self, layer: int, change_PD: Tensor | None, rows: Tensor) -> list[Edit]:
+        if change_PD is None:
+            return []
+        delta_BD, last = change_PD[rows], self.tokens.last[rows]
+        count = torch.arange(len(rows), device=self.model.device)
+
+        def add(value: Tensor) -> Tensor:
+            new = value.clone()
+            new[count, last] += delta_BD.to(value.dtype)
+            return new
+
+        return [Edit(Site("resid_post", layer), add)]
+
+    def _run(self, site: Site, layer: int, change_PD: Tensor | None, chosen: Sequence[int]) -> Float[Tensor, "chosen D"]:
+        found = []
+        for start in range(0, len(chosen), self.batch):
+            rows = torch.tensor(chosen[start : start + self.batch], device=self.model.device)
+            last = self.tokens.last[rows]
+            count = torch.arange(len(rows), device=self.model.device)
+            edits = self._edits(layer, change_PD, rows)
+            ids = self.tokens.ids[rows][:, : int(last.max()) + 1]
+            found.append(activations(self.site_map, ids, [site], edits)[site][count, last])
+        return torch.cat(found)
+
+    def _logits(self, final_PD: Tensor) -> Float[Tensor, "P V"]:
+        with torch.no_grad():
+            return torch.cat([self.site_map.unembed(part).float() for part in torch.split(final_PD, self.batch)])
+
+    def score(self, logits: Tensor, answer: Answer) -> Tensor:
+        """The metric of one prompt's logits (vocab,)."""
+        if self.metric == "logit_diff":
+            return logit_diff(logits, answer)
+        found = log_prob(logits, answer.right)
+        if self.metric == "log_odds":
+            # log(1 − p) from the other tokens' logits: 1 − exp(log p) would lose all digits where p is near 1
+            others = logits.clone()
+            others[list(answer.right)] = -torch.inf
+            return set_logit(logits, answer.right) - others.logsumexp(-1)
+        return found.exp() if self.metric == "prob" else found
+
+
+def bench_of(
+    model: LoadedModel, site_map: SiteMap, prompts: list[Prompt], metric: str, shared: Sequence[str], batch: int
+) -> tuple[Bench, list[str]]:
+    """The bench, and warnings. Answers are each prompt's own `answer` (and `wrong`), else the shared ones.
+
+    Raises UserError for prompts without an answer, and for logit_diff without wrong answers.
+    """
+    tokens = tokens_of(model, site_map, prompts)
+    if metric == "kl":  # of all answers there are
+        return Bench(model, site_map, prompts, tokens, [Answer(())] * len(prompts), metric, batch), []
+    if metric == "sequence":
+        return _whole(model, site_map, prompts, tokens, shared, batch), []
+    cut: set[str] = set()
+
+    def first(texts: Any) -> tuple[int, ...]:
+        found = []
+        for text in [texts] if isinstance(texts, str) else list(texts or ()):
+            ids: list[int] = model.tokenizer(str(text), add_special_tokens=False)["input_ids"]  # type: ignore[misc]
+            if len(ids) > 1:
+                cut.add(str(text))
+            found += ids[:1]
+        return tuple(dict.fromkeys(found))
+
+    answers = []
+    for prompt in prompts:
+        right = first(prompt.extra.get("answer") or list(shared))
+        wrong = tuple(token for token in first(prompt.extra.get("wrong")) if token not in right)
+        if not right:
+            hint = 'give each prompt an "answer", or params.answers for all of them'
+            raise UserError(f"prompt {prompt.id!r:.40} has no answer whose probability could change", hint)
+        if metric == "logit_diff" and not wrong:
+            hint = 'give each prompt "wrong" answers, or set metric = "logprob"'
+            raise UserError(f"prompt {prompt.id!r:.40} has no wrong answers, which metric = 'logit_diff' needs", hint)
+        answers.append(Answer(right, wrong))
+    warnings = [f"{len(cut)} answers have several tokens; the first stands for them, such as {min(cut)!r:.40}"] if cut else []
+    return Bench(model, site_map, prompts, tokens, answers, metric, batch), warnings
+
+
+def _whole(model: LoadedModel, site_map: SiteMap, prompts: list[Prompt], tokens: Tokens, shared: Sequence[str], batch: int) -> Bench:
+    """A bench that scores answers whole. Raises UserError for a prompt without one answer, and where the two together are too long."""
+    assert model.tokenizer is not None
+    rows, answers = [], []
+    for prompt, ids, last in zip(prompts, tokens.ids.tolist(), tokens.last.tolist(), strict=True):
+        given = prompt.extra.get("answer") or list(shared)
+        if not given:
+            raise UserError(f"prompt {prompt.id!r:.40} has no answer to score", 'give each prompt an "answer", or params.answers for all')
+        answer = answer_ids(model.tokenizer, prompt.text, given, name=f"the answer of prompt {prompt.id!r:.40}", when_long="sequence")
+        row = [*ids[: last + 1], *answer]
+        if site_map.context is not None and len(row) > site_map.context:
+            raise UserError(
+                f"prompt {prompt.id!r:.40} and its answer have {len(row)} tokens, but the model has {site_map.context} positions"
+            )
+        rows.append(row)
+        answers.append(Answer(answer))
+    width = max(map(len, rows))
+    padded = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows], device=tokens.ids.device)
+    continued = Tokens(padded, torch.tensor([len(row) - 1 for row in rows], device=tokens.ids.device))
+    return Bench(model, site_map, prompts, tokens, answers, "sequence", batch, continued)

@@ -1,0 +1,64 @@
+"""Opening dictionaries for the kinds that use them. Imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ...dictionaries.dictionary import Dictionary
+from ...dictionaries.sae_lens import CONFIG, load
+from ...errors import UserError
+from ...sites.site import Site, parse
+
+
+def open_sae(path: Path, device: torch.device | str, *, width: int | None = None, name: str | None = None) -> Dictionary:
+    """The dictionary in a folder of its own, or of a train_sae run (`name` picks one where it trained several).
+
+    `width` is that of the activations it is meant for. Raises UserError where there is none, several, or one of another width.
+    """
+    folder = _folder(path, name)
+    found = load(folder, device=device)
+    if width is not None and found.weights.width != width:
+        trained = f"; it was trained at {where} of {found.about.get('model_name', 'another model')}" if (where := site_of(found)) else ""
+        raise UserError(
+            f"{folder} is for activations of width {found.weights.width}, but these have {width}{trained}", "use it where it fits"
+        )
+    return found
+
+
+def site_of(dictionary: Dictionary) -> Site | None:
+    """Where the dictionary was trained, if its file says so in our words or in SAE Lens's hook names."""
+    said = dictionary.about.get("site")
+    if isinstance(said, str):
+        return parse(said)
+    hook = dictionary.about.get("hook_name")
+    if not isinstance(hook, str):
+        return None
+    if hook == "hook_embed":
+        return Site("embed")
+    parts = hook.split(".")
+    if len(parts) < 3 or parts[0] != "blocks" or not parts[1].isdigit():
+        return None
+    name = {"mlp.hook_post": "mlp_post"}.get(".".join(parts[2:]), parts[-1].removeprefix("hook_"))
+    try:
+        return Site(name, int(parts[1]))
+    except UserError:
+        return None
+
+
+def _folder(path: Path, name: str | None) -> Path:
+    if (path / CONFIG).is_file():
+        return path
+    root = path / "sae" if (path / "sae").is_dir() else path
+    if (root / CONFIG).is_file():
+        return root
+    found = sorted(folder.name for folder in root.iterdir() if (folder / CONFIG).is_file()) if root.is_dir() else []
+    if name is not None and name in found:
+        return root / name
+    if name is None and len(found) == 1:
+        return root / found[0]
+    if found:
+        what = "holds several dictionaries" if name is None else f"holds no dictionary {name!r}"
+        raise UserError(f"{path} {what}", f"name the folder of one of them under {root}: {', '.join(found)}")
+    raise UserError(f"no dictionary in {path}", "give a train_sae run, or a folder with cfg.json and sae_weights.safetensors")

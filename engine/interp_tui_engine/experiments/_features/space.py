@@ -1,0 +1,120 @@
+"""Features of a loaded model: how each is read off a residual stream, and which direction writes it. Imports torch.
+
+Legend: B rows, D width of the residual stream, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ...data.prompts import encode, need_tokenizer
+from ...dictionaries import sae_lens
+from ...dictionaries.dictionary import Dictionary
+from ...errors import UserError
+from ...features import ids
+from ...features.prompts import Prompt
+from ...models.loaded import LoadedModel
+from ...sites.site import Site
+from ...sites.site_map import SiteMap
+from . import FeatureParams, direction_file, sae_folder
+
+
+@dataclass(frozen=True)
+class Space:
+    """The features of one layer: hidden dimensions, an SAE's latents, or unit directions."""
+
+    layer: int
+    names: list[str]
+    dictionary: Dictionary | None = None
+    unit_FD: Float[Tensor, "F D"] | None = None
+
+    @property
+    def site(self) -> Site:
+        return Site("resid_post", self.layer)
+
+    def read(self, x_BD: Float[Tensor, "B D"]) -> Float[Tensor, "B F"]:
+        """The features' values."""
+        if self.unit_FD is not None:
+            projected: Tensor = x_BD.float() @ self.unit_FD.T
+            return projected
+        return x_BD.float() if self.dictionary is None else self.dictionary.encode(x_BD)
+
+    def direction(self, index: int, width: int, device: torch.device) -> Float[Tensor, " D"]:
+        """What adding 1 to the feature adds to the residual stream. An SAE's error stays as it is: x + (a′−a)·d."""
+        if self.unit_FD is not None:
+            return self.unit_FD[index]
+        if self.dictionary is not None:
+            return self.dictionary.weights.decoder[index].to(device)
+        vector = torch.zeros(width, device=device)
+        vector[index] = 1.0
+        return vector
+
+
+def spaces_of(params: FeatureParams, layers: Sequence[int], site_map: SiteMap, device: torch.device) -> list[Space]:
+    """The feature spaces of the layers asked for. Raises UserError where a layer or the SAE does not fit the model."""
+    for layer in layers:
+        site_map.check(Site("resid_post", layer))
+    if params.features == "hidden":
+        return [Space(layer, [ids.hidden(layer, i) for i in range(site_map.d_model)]) for layer in layers]
+    if params.features == "direction":
+        return _directions(params, site_map, device)
+    assert params.sae is not None
+    folder = sae_folder(params.sae)
+    dictionary = sae_lens.load(folder, device=device)
+    width, latents = dictionary.weights.width, dictionary.weights.decoder.shape[0]
+    if width != site_map.d_model:
+        raise UserError(
+            f"{folder} reads activations of width {width}, but the model's are {site_map.d_model} wide", "was it trained on another model?"
+        )
+    trained = str(dictionary.about.get("hook_name", ""))
+    found = ids.layer_of(trained.replace("blocks.", "L").replace(".hook", ":hook"))
+    layer = layers[0]
+    if len(layers) > 1:
+        raise UserError(f"the features are of {len(layers)} layers, but {folder} is an SAE of one", "name those of its layer")
+    if found is not None and found != layer:
+        raise UserError(f"{folder} was trained at layer {found} ({trained}), but the features are of layer {layer}")
+    return [Space(layer, [ids.latent(layer, i) for i in range(latents)], dictionary)]
+
+
+def _directions(params: FeatureParams, site_map: SiteMap, device: torch.device) -> list[Space]:
+    """The directions of a file, by layer; each is scaled to unit length. Raises UserError for one that does not fit the model."""
+    assert params.directions is not None
+    path = direction_file(params.directions)
+    try:
+        vectors = load_file(path, device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is no file of directions: {error}", "give a contrast run, or a .safetensors of vectors by id") from None
+    by_layer: dict[int, dict[str, Tensor]] = {}
+    for name, vector in vectors.items():
+        layer = ids.layer_of(name)
+        if layer is None or vector.shape != (site_map.d_model,) or not float(vector.norm()) > 0:
+            what = f"{path}: {name!r:.60} has shape {tuple(vector.shape)}"
+            raise UserError(what, f"a direction is a vector of {site_map.d_model} numbers, and its id names its layer")
+        by_layer.setdefault(layer, {})[name] = vector.float() / vector.float().norm()
+    for layer in by_layer:
+        site_map.check(Site("resid_post", layer))
+    return [Space(layer, list(found), unit_FD=torch.stack(list(found.values()))) for layer, found in sorted(by_layer.items())]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Prompts as token ids, padded on the right, and each one's last position."""
+
+    ids: Int[Tensor, "B P"]
+    last: Int[Tensor, " B"]
+
+
+def tokens_of(model: LoadedModel, site_map: SiteMap, prompts: Sequence[Prompt]) -> Tokens:
+    """Raises UserError for a prompt without tokens or longer than the model's context."""
+    tokenizer = need_tokenizer(model.tokenizer, model.source)
+    rows = [encode(tokenizer, p.text, context=site_map.context, name=f"prompt {p.id!r:.60}") for p in prompts]
+    width = max(map(len, rows))
+    padded = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows])
+    return Tokens(padded.to(model.device), torch.tensor([len(row) - 1 for row in rows], device=model.device))

@@ -1,0 +1,181 @@
+"""What kinds that compare a clean with a corrupt prompt share: parameters, checks, texts to token ids. Torch-free at import."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from ...catalog import Estimate
+from ...errors import Problem, UserError
+from ...events import Event, Phase, RunStarted
+from ...manifest import Manifest
+from ...runtime import cost
+from ...runtime.context import Context
+from ...sites.site import NAMES, Site, parse, site_name
+from ...specs import FILE, Table
+
+if TYPE_CHECKING:
+    from ...data.prompts import Pair
+    from ...models.loaded import LoadedModel
+    from ...sites.site_map import SiteMap
+
+FACTS = {
+    "clean": "The capital of France is",
+    "corrupt": "The capital of Japan is",
+    "answer": " Paris",
+    "counterfactual": " Tokyo",
+}
+
+
+class PairParams(Table):
+    """Two prompts that differ where the answer is decided, or a file of such pairs."""
+
+    clean: str | None = Field(None, description="the prompt whose behaviour is to be explained")
+    corrupt: str | None = Field(None, description="as many tokens, with another answer")
+    answer: str | list[str] | None = Field(None, description="what follows the clean prompt; a list counts as one answer")
+    counterfactual: str | list[str] | None = Field(None, description="what follows the corrupt prompt")
+    pairs: str | None = Field(
+        None, json_schema_extra=FILE, description="a .jsonl of {clean, corrupt, answer, counterfactual}, in place of the four above"
+    )
+    metric: Literal["logit_diff", "prob", "logprob", "kl", "rank"] = Field("logit_diff", description="what the patch is to restore")
+    long_answers: Literal["error", "first", "sequence"] = Field(
+        "error", description="for answers of several tokens: refuse, look at the first, or score them all (prob, logprob)"
+    )
+
+
+def check_pairs(manifest: Manifest, *, need_corrupt: bool = True) -> list[Problem]:
+    """What pydantic cannot see: prompts missing, or given twice; a metric that needs what is not given."""
+    params: PairParams = manifest.params
+    problems = []
+    given = [name for name in ("clean", "corrupt", "answer") if getattr(params, name)]
+    needed = ["clean", "corrupt", "answer"] if need_corrupt else ["clean", "answer"]
+    if params.pairs and given:
+        problems.append(Problem(f"params.{given[0]}", "is given beside pairs; give one or the other", value=getattr(params, given[0])))
+    if not params.pairs:
+        for name in needed:
+            if name not in given:
+                problems.append(Problem(f"params.{name}", "is missing; or give pairs, a .jsonl of them"))
+        if params.metric == "logit_diff" and not params.counterfactual and params.clean:
+            problems.append(Problem("params.counterfactual", "is missing; metric = 'logit_diff' needs it, 'prob' does not"))
+    if params.long_answers == "sequence" and params.metric not in ("prob", "logprob"):
+        message = f"{params.metric!r} cannot score a sequence; 'prob' and 'logprob' can"
+        problems.append(Problem("params.metric", message, value=params.metric, suggestion="logprob"))
+    return problems
+
+
+def check_sites(manifest: Manifest, key: str, allowed: Sequence[str]) -> list[Problem]:
+    """Sites that are none, with the nearest that is one."""
+    problems = []
+    for index, text in enumerate(getattr(manifest.params, key)):
+        path = f"params.{key}.{index}"
+        try:
+            name = site_name(text)
+        except UserError as error:
+            problems.append(Problem(path, f"{text!r} is no site; one of {', '.join(allowed)}", value=text, suggestion=_meant(error)))
+            continue
+        if name not in allowed:
+            problems.append(Problem(path, f"{text!r} cannot be used here; one of {', '.join(allowed)}", value=text))
+    return problems
+
+
+def _meant(error: UserError) -> str | None:
+    _, said, rest = error.hint.partition("did you mean '")
+    return rest.partition("'")[0] if said else None
+
+
+def estimate_parts(manifest: Manifest) -> Estimate:
+    """Of kinds that patch every head and MLP once: a forward pass for each, several for what is found."""
+    size = cost.parameters_of(manifest)
+    if size is None:
+        return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
+    nodes = max(36, round((size.parameters / 1e5) ** 0.8))
+    notes = (*size.notes, "for one pair of short prompts")
+    return Estimate(cost.seconds(6 * size.parameters * nodes * 6), cost.BASE_BYTES + 6 * size.parameters, 1 << 20, notes)
+
+
+def site_names(texts: Sequence[str]) -> tuple[str, ...]:
+    """Canonical names, each once, in the order given."""
+    return tuple(dict.fromkeys(map(site_name, texts)))
+
+
+def sites_of(texts: Sequence[str], layers: int) -> list[Site]:
+    """The sites that texts such as 'L3.z' or 'attn_out' (every layer) mean."""
+    found: list[Site] = []
+    for text in texts:
+        site = parse(text)
+        every = site.layer is None and site.name != "embed"
+        found += [Site(site.name, layer, site.head, site.position) for layer in range(layers)] if every else [site]
+    return list(dict.fromkeys(found))
+
+
+PATCHABLE = tuple(name for name in NAMES if name != "embed")
+
+
+def records_of(params: PairParams) -> list[dict[str, Any]]:
+    """The pairs as they were written."""
+    from ...data.prompts import read_pairs_file
+
+    if params.pairs:
+        return read_pairs_file(Path(params.pairs))
+    return [{name: getattr(params, name) for name in ("clean", "corrupt", "answer", "counterfactual")}]
+
+
+def read_pairs(
+    params: PairParams, records: Sequence[dict[str, Any]], model: LoadedModel, site_map: SiteMap, *, as_whole: bool
+) -> list[Pair]:
+    """The pairs as token ids; `as_whole` where long answers can be scored. Raises UserError naming the pair and what is wrong with it."""
+    from ...data.prompts import need_tokenizer, read_pair
+
+    tokenizer = need_tokenizer(model.tokenizer, model.source)
+    many = len(records) > 1
+    return [
+        read_pair(
+            tokenizer,
+            record,
+            context=site_map.context,
+            name=f"pair {index + 1}: " if many else "",
+            when_long=params.long_answers,
+            need_counterfactual=params.metric == "logit_diff",
+            as_whole=as_whole,
+        )
+        for index, record in enumerate(records)
+    ]
+
+
+def loaded(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, SiteMap]]:
+    """The manifest's model and its checked site map."""
+    spec = manifest.model
+    assert spec is not None, "the catalog says that this kind needs a model"
+    yield Phase("loading model", spec.source)
+    import torch
+
+    if (threads := manifest.compute.threads) is not None:
+        torch.set_num_threads(threads)  # a replay takes the number that the first run recorded: sums are split by it
+
+    from ...models.load import load_model
+    from ...sites.verify import checked_site_map
+
+    model = load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
+    return model, checked_site_map(model)
+
+
+def started(context: Context, model: LoadedModel) -> RunStarted:
+    """The event that a run has its model and its input, and begins."""
+    manifest = context.manifest
+    return RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance(model))
+
+
+def provenance(model: LoadedModel) -> dict[str, Any]:
+    """What only the worker can know of a run that reads prompts."""
+    import torch
+
+    return {
+        "compute": {"threads": torch.get_num_threads()},
+        "weights_sha256": model.weights_hash,
+        "tokenizer_sha256": model.tokenizer_hash,
+        "parameters": model.num_parameters,
+        "device": str(model.device),
+    }

@@ -1,0 +1,120 @@
+"""What the sampling kinds share: their parameters, checks and estimate. Torch-free; the run itself is in _sampling_run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ...catalog import Estimate
+from ...errors import Problem
+from ...manifest import Manifest
+from ...runtime import cost
+from ...samplers.settings import SamplerConfig
+from . import restriction_check
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class ObservingParams(SamplerConfig):
+    """The sampler's settings, and which of the manifest's data it samples and observes."""
+
+    init_seed: int | None = Field(None, ge=0, description="seed of noise and data order; the manifest's seed when left out")  # type: ignore[assignment]
+    sampling_data: str = Field("train", description="which [data.NAME] the sampler's gradients come from")
+    observables: dict[str, PositiveInt] = Field(default_factory=dict, description="dataset = batches of it to evaluate at each draw")
+    obs_seed: int = Field(1337, ge=0, description="seed that picks the observables' fixed rows")
+
+
+class SamplingParams(ObservingParams):
+    """One sampling, of all weights or of a part of them."""
+
+    restriction: str | list[str] = Field(
+        "full",
+        description="which weights move: full, l0, l0 attn, l0 mlp, l0h1, l0g0, embed, unembed, a parameter's name, or a list of these",
+    )
+
+
+def config_of(manifest: Manifest) -> SamplerConfig:
+    """The sampler's settings of a sampling manifest, with the seed it resolves to."""
+    params: ObservingParams = manifest.params
+    seed = manifest.seed if params.init_seed is None else params.init_seed
+    given: dict[str, Any] = {name: getattr(params, name) for name in SamplerConfig.model_fields}
+    return SamplerConfig.model_validate(given | {"init_seed": seed})
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """What pydantic cannot see: params that name data which is not there, or not enough of it."""
+    params: ObservingParams = manifest.params
+    names = ", ".join(manifest.data)
+    problems = []
+    if params.sampling_data not in manifest.data:
+        message = f"{params.sampling_data!r} is none of the manifest's data: {names}"
+        problems.append(Problem("params.sampling_data", message, value=params.sampling_data))
+        return problems
+    train = manifest.data[params.sampling_data]
+    for name, batches in params.observables.items():
+        if name not in manifest.data:
+            problems.append(Problem(f"params.observables.{name}", f"{name!r} is none of the manifest's data: {names}", value=name))
+            continue
+        spec = manifest.data[name]
+        if spec.context != train.context:
+            message = f"{spec.context}, but the sampling data has context {train.context}; observables share its positions"
+            problems.append(Problem(f"data.{name}.context", message, value=spec.context))
+        if spec.rows is not None and spec.rows < batches * params.batch_size:
+            message = f"{spec.rows} rows, but its observable needs {batches * params.batch_size} (batches × batch_size)"
+            problems.append(Problem(f"data.{name}.rows", message, value=spec.rows))
+    if train.rows is not None and train.rows < params.batch_size:
+        problems.append(
+            Problem(
+                f"data.{params.sampling_data}.rows", f"{train.rows} rows, fewer than batch_size = {params.batch_size}", value=train.rows
+            )
+        )
+    if isinstance(params, SamplingParams) and params.restriction != "full":
+        problems += restriction_check.problems(manifest, params.restriction, "params.restriction")
+    return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """Time from the flops of the steps and draws at this machine's own matrix-product rate; memory and disk from shapes."""
+    params: ObservingParams = manifest.params
+    config = config_of(manifest)
+    context = manifest.data[params.sampling_data].context
+    observed = sum(params.observables.values()) * config.batch_size
+    step_tokens = config.rows_per_step * context
+    draw_tokens = observed * context
+    chains = config.num_chains
+    size = cost.parameters_of(manifest)
+    losses = 4 * chains * (config.num_sgld_steps * step_tokens + config.num_draws * (draw_tokens + step_tokens))
+    if size is None:
+        return Estimate(None, None, losses, ("the model's size is not known before it is loaded",))
+    init_tokens = config.num_init_loss_batches * config.rows_per_step * context
+    restriction = params.restriction if isinstance(params, SamplingParams) else "full"
+    load = None if restriction == "full" else restriction_check.load_of(manifest, restriction)
+    # Forward and backward through what lies above, and the gradient of what moves; without a restriction all three are the whole model.
+    above, moving = (size.parameters, size.parameters) if load is None else (load.above, load.moving)
+    flops = chains * (config.num_sgld_steps * step_tokens * (4 * above + 2 * moving) + 2 * config.num_draws * draw_tokens * above)
+    flops += 2 * size.parameters * init_tokens
+    notes = size.notes if load is None else (*size.notes, str(load))
+    return Estimate(cost.seconds(flops), cost.memory(size.parameters, step_tokens), losses, notes)
+
+
+EXAMPLE: dict[str, Any] = {
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "data": {
+        "train": {"source": "builtin:prose", "context": 64, "rows": 512},
+        "code": {"source": "builtin:code", "context": 64, "rows": 64},
+    },
+    "params": {
+        "lr": 3e-4,
+        "n_beta": 30.0,
+        "localization": 1000.0,
+        "num_chains": 4,
+        "num_draws": 80,
+        "num_burnin_steps": 20,
+        "batch_size": 16,
+        "num_init_loss_batches": 32,
+        "sampling_data": "train",
+        "observables": {"train": 1, "code": 1},
+    },
+}
+"""A manifest's tables for a sampling run that ends within a minute or so on two cores."""

@@ -1,0 +1,130 @@
+"""What a restriction means before anything is loaded: from the model's configuration and the headers of its weights. Torch-free.
+
+Known for the builtin models and for folders with safetensors; others are looked at when the run starts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ...errors import Problem, UserError
+from ...manifest import Manifest
+from ...models import builtin_index
+
+if TYPE_CHECKING:
+    from ...models.restrictions.parameter_map import ParameterMap
+
+_LONGEST_HEADER = 100 << 20
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a restriction makes a step cost: elements that move, elements in and above the lowest layer that holds any, and all elements."""
+
+    moving: int
+    above: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.moving:,} of {self.total:,} move"
+
+
+def load_of(manifest: Manifest, restriction: str | Sequence[str]) -> Load | None:
+    """The cost of a restriction; None where the model is not known before it is loaded, or the restriction is none it has."""
+    parameter_map = _parameter_map(manifest)
+    if parameter_map is None:
+        return None
+    from ...models.restrictions.selection import select
+
+    try:
+        chosen = select(parameter_map, restriction)
+    except UserError:
+        return None
+    sizes = {name: prod(shape) for name, shape in parameter_map.shapes.items()}
+    pattern = re.compile(re.escape(parameter_map.family.blocks) + r"\.(\d+)\.")
+    after = (parameter_map.family.final_norm, *parameter_map.family.unembed)
+
+    def depth(name: str) -> int:
+        found = pattern.match(name)
+        return int(found[1]) if found else parameter_map.layers if any(path and name.startswith(path) for path in after) else -1
+
+    lowest = min(map(depth, chosen.chosen))
+    above = sum(size for name, size in sizes.items() if depth(name) >= lowest)
+    tied = sum(sizes[name] for name in parameter_map.below(*parameter_map.family.unembed) if depth(name) < lowest)
+    return Load(chosen.selected, above + tied, sum(sizes.values()))
+
+
+def problems(manifest: Manifest, restriction: str | Sequence[str], path: str) -> list[Problem]:
+    """What is wrong with a restriction, as far as it can be told now."""
+    parameter_map = _parameter_map(manifest)
+    if parameter_map is None:
+        return []
+    from ...models.restrictions.patterns import Named, parse
+    from ...models.restrictions.selection import select
+
+    texts = [restriction] if isinstance(restriction, str) else list(restriction)
+    if manifest.model is not None and manifest.model.source not in builtin_index.builtin_models():
+        # A file may name parameters otherwise than the module they are loaded into, which has the last word on names.
+        texts = [text for text in texts if not isinstance(parse(text), Named)] if texts else texts
+        if restriction and not texts:
+            return []
+    try:
+        select(parameter_map, texts)
+    except UserError as error:
+        return [Problem(path, f"{error.what}; {error.hint}", value=restriction)]
+    return []
+
+
+def _parameter_map(manifest: Manifest) -> ParameterMap | None:
+    if manifest.model is None:
+        return None
+    source = manifest.model.source
+    try:
+        folder = builtin_index.folder_of(source) if source in builtin_index.builtin_models() else Path(source)
+        files = [builtin_index.weights_path(source, manifest.model.revision)] if source in builtin_index.builtin_models() else None
+        if not (folder / "config.json").is_file():
+            return None
+        return _read(str(folder), tuple(map(str, files or sorted(folder.glob("*.safetensors")))))
+    except (UserError, OSError, ValueError, KeyError):
+        return None  # whatever is wrong with it, loading says it better
+
+
+@lru_cache(maxsize=4)
+def _read(folder: str, files: tuple[str, ...]) -> ParameterMap | None:
+    from ...models.restrictions.parameter_map import ParameterMap
+
+    config = _namespace(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
+    shapes = {name: shape for file in files for name, shape in _header(Path(file)).items()}
+    if not shapes or ParameterMap(config, shapes, {}).layers == 0:
+        return None
+    tied: dict[str, str] = {}
+    if getattr(config, "tie_word_embeddings", False):
+        found = ParameterMap(config, shapes, {})
+        embeddings = found.below(*found.family.embed)
+        if len(embeddings) == 1 and not found.below(*found.family.unembed):
+            tied = {f"{found.family.unembed[0]}.weight": embeddings[0]}
+    return ParameterMap(config, shapes, tied)
+
+
+def _namespace(table: Mapping[str, Any]) -> SimpleNamespace:
+    inner = {"text_config": _namespace(table["text_config"])} if isinstance(table.get("text_config"), Mapping) else {}
+    return SimpleNamespace(**{**{str(key): value for key, value in table.items()}, **inner})
+
+
+def _header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in a safetensors file: eight bytes of length, then JSON."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > _LONGEST_HEADER:
+            raise ValueError(f"{path} has no safetensors header")
+        table = json.loads(file.read(length))
+    return {str(name): tuple(about["shape"]) for name, about in table.items() if name != "__metadata__"}

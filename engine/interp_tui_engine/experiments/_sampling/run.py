@@ -1,0 +1,242 @@
+"""A sampling run from model to store: what `sample` and `llc` (and all that build on samples) do before they estimate. Imports torch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import atomic
+from ...data.rows import TokenRows, load_rows
+from ...errors import RunFailed, UserError
+from ...events import ArrayWritten, Event, Phase, RunStarted, Warned
+from ...manifest import Manifest
+from ...models.load import load_model
+from ...models.loaded import LoadedModel
+from ...models.restrictions.masks import masks_of, selection_of
+from ...runtime.context import Context, Interrupted, parse_bytes, parse_interval
+from ...runtime.stream import stream
+from ...samplers.chains.executor import Executor, choose_executor
+from ...samplers.chains.run import ChainsResult, Command, run_chains
+from ...samplers.chains.store import ObservableSpec, SampleStore
+from ...samplers.settings import SamplerConfig
+from ...samplers.target.prefix_cache import PrefixCache
+from ...samplers.target.problem import ModuleTarget
+from . import ObservingParams, SamplingParams, config_of
+from .live_events import Reporter
+
+STORE = "samples.zarr"
+REPORT_EVERY = 0.4
+"""Seconds between looks at the chains: a view repaints twice a second."""
+DEFAULT_BUDGET = 256 << 20
+SMALL_STATE = 256 << 20
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A finished sampling run: its request, what it ran on, and how its chains ended."""
+
+    manifest: Manifest
+    config: SamplerConfig
+    context: Context
+    chains: ChainsResult
+    model: LoadedModel
+    seconds: float
+    tokens_per_second: float
+
+
+def run(context: Context) -> Generator[Event, None, Sampled]:
+    """Load, sample, store; events on the way. Of a run that several workers share, this one's chains, or at the end what all sampled.
+
+    Raises Interrupted after a stop, RunFailed when no chain is left.
+    """
+    started = time.monotonic()
+    manifest, params = context.manifest, context.manifest.params
+    assert isinstance(params, SamplingParams)
+    config = config_of(manifest)
+    model, rows = yield from load(manifest)
+    problem = problem_of(manifest, model, rows, params.restriction)
+    notes = () if params.restriction == "full" else selection_of(model.module, params.restriction).notes
+    whole = executor_of(context, problem, config)
+    yield RunStarted(
+        manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance_of(model, rows, whole)
+    )
+    for note in notes if context.is_primary else ():
+        yield Warned(note)
+    with context.alone():
+        store = create_store(context.folder.path / STORE, manifest, config, problem)
+    yield ArrayWritten(STORE, ("chain", "step", "batch_sampling", "token_pos"), store.arrays["sampling_loss_micro"].shape, 0)
+
+    share = context.share
+    chains: Sequence[int] = share.work["chains"] if share and share.work is not None else range(config.num_chains)
+    executor = executor_here(context, whole, len(chains))
+    if share and share.merges:
+        yield Phase("joining", f"{config.num_chains} chains of {share.of} workers")
+    else:
+        yield Phase("sampling", f"{len(chains)} {'chain' if len(chains) == 1 else 'chains'}, {executor.mode}")
+    done = yield from stream(lambda emit: _sample(context, problem, config, chains, store, executor, model, emit))
+    if done.interrupted:
+        raise Interrupted
+    if len(chains) == config.num_chains and not any(chain.healthy for chain in done.snapshot.chains):
+        first = done.snapshot.chains[0]
+        raise RunFailed(
+            f"all {config.num_chains} chains failed; chain {first.chain} at step {first.failed_step}: {first.failed_reason}",
+            "lower lr, raise localization, or lower n_beta",
+        )
+    seconds = time.monotonic() - started + max((told["seconds"] for told in context.joined), default=0.0)
+    speed = done.snapshot.tokens_per_second + sum(told["tokens_per_second"] for told in context.joined)
+    return Sampled(manifest, config, context, done, model, seconds, speed)
+
+
+def work(context: Context) -> Generator[Event, None, dict[str, Any]]:
+    """One worker's chains; the estimates are for the worker that joins them."""
+    done = yield from run(context)
+    return {"seconds": done.seconds, "tokens_per_second": done.tokens_per_second}
+
+
+def load(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, dict[str, TokenRows]]]:
+    """The model, and the data it samples and observes. Raises UserError where they do not fit."""
+    params: ObservingParams = manifest.params
+    yield Phase("loading model", manifest.model.source if manifest.model else "")
+    model = model_of(manifest)
+    rows: dict[str, TokenRows] = {}
+    for name in dict.fromkeys([params.sampling_data, *params.observables]):
+        yield Phase("reading data", f"{name}: {manifest.data[name].source}")
+        rows[name] = load_rows(manifest.data[name], model.tokenizer, name=name)
+    check_fits(model, rows)
+    return model, rows
+
+
+def create_store(path: Path, manifest: Manifest, config: SamplerConfig, problem: ModuleTarget) -> SampleStore:
+    """The store of one sampling, or what an earlier attempt left of it."""
+    params: ObservingParams = manifest.params
+    observables = tuple(
+        ObservableSpec(o.name, o.rows, n, None if o.input_ids is None else o.input_ids.cpu().numpy().astype(np.int64))
+        for o, n in zip(problem.observables, params.observables.values(), strict=True)
+    )
+    attrs = {"kind": manifest.kind, "name": manifest.name, "n_beta": config.n_beta, "sampling_data": params.sampling_data}
+    return SampleStore.create(path, config, problem.positions, observables, attrs, problem.space.numel)
+
+
+def checkpoint_seconds(manifest: Manifest, problem: ModuleTarget) -> float:
+    """How often chains are checkpointed: as asked for, else so that it costs little."""
+    every = parse_interval(manifest.compute.checkpoint_every)
+    return every if every is not None else 10.0 if 8 * problem.space.numel < SMALL_STATE else 120.0
+
+
+def model_of(manifest: Manifest) -> LoadedModel:
+    spec = manifest.model
+    assert spec is not None, "the catalog says that sampling needs a model"
+    if spec.backend != "transformers":
+        raise UserError(f"model.backend = {spec.backend!r} cannot be sampled yet", "use backend = 'transformers'")
+    return load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
+
+
+def check_fits(model: LoadedModel, rows: dict[str, TokenRows]) -> None:
+    limit = getattr(getattr(model.module, "config", None), "max_position_embeddings", None)
+    for name, data in rows.items():
+        if isinstance(limit, int) and data.context > limit:
+            raise UserError(f"data.{name}.context = {data.context}, but the model has {limit} positions", f"use context = {limit} or less")
+        top = int(data.ids.max())
+        if top >= model.vocab_size:
+            raise UserError(
+                f"data.{name} holds token id {top}, but the model knows {model.vocab_size} tokens", "was it tokenised for another model?"
+            )
+
+
+def prefixes_of(manifest: Manifest) -> PrefixCache:
+    """Room for what lies below restricted layers, as much as the manifest allows."""
+    return PrefixCache(parse_bytes(manifest.compute.memory_budget) or DEFAULT_BUDGET)
+
+
+def problem_of(
+    manifest: Manifest,
+    model: LoadedModel,
+    rows: Mapping[str, TokenRows],
+    restriction: str | list[str],
+    prefixes: PrefixCache | None = None,
+) -> ModuleTarget:
+    """The model's losses with those weights free that the restriction names; see `models.restrictions` for what it may say.
+
+    prefixes: shared by several restrictions of one model and data, so that what lies below them is computed once.
+    """
+    params: ObservingParams = manifest.params
+    masks = None if restriction == "full" else masks_of(selection_of(model.module, restriction))
+    return ModuleTarget(
+        model.module,
+        rows[params.sampling_data].ids.long(),
+        {name: (rows[name].ids.long(), count) for name, count in params.observables.items()},
+        params.batch_size,
+        masks=masks,
+        budget=parse_bytes(manifest.compute.memory_budget) or DEFAULT_BUDGET,
+        obs_seed=params.obs_seed,
+        prefixes=prefixes,
+    )
+
+
+def executor_of(context: Context, problem: ModuleTarget, config: SamplerConfig) -> Executor:
+    """How the run's chains run: as was chosen when it first started, else as the manifest says, else by estimate.
+
+    One choice for all workers, as a single one would make it: a chain's numbers must not depend on how many there are.
+    """
+    path = context.common_path / "executor.json"
+    with context.alone():
+        known = atomic.read_json(path)
+        if isinstance(known, dict):
+            return Executor(**known)
+        compute = context.manifest.compute
+        executor = choose_executor(problem, config, range(config.num_chains), compute.chains, compute.threads)
+        atomic.write_json(path, executor.record())
+        return executor
+
+
+def executor_here(context: Context, whole: Executor, chains: int) -> Executor:
+    """The run's executor as this worker uses it: with its part of the machine, or all of it when it is the only one."""
+    share = context.share
+    return whole if share is None or share.merges else whole.among(share.of, chains)
+
+
+def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Executor) -> dict[str, Any]:
+    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
+    threads = max(executor.workers, executor.intra_threads)
+    return {
+        "weights_sha256": model.weights_hash,
+        "tokenizer_sha256": model.tokenizer_hash,
+        "parameters": model.num_parameters,
+        "device": device,
+        "datasets": {name: data.fingerprint for name, data in rows.items()},
+        "executor": executor.record(),
+        "compute": {"chains": executor.mode, "threads": threads},
+    }
+
+
+def _sample(
+    context: Context,
+    problem: ModuleTarget,
+    config: SamplerConfig,
+    chains: Sequence[int],
+    store: SampleStore,
+    executor: Executor,
+    model: LoadedModel,
+    emit: Callable[[Event], None],
+) -> ChainsResult:
+    reporter = Reporter(config, model.device, emit)
+    return run_chains(
+        problem,
+        config,
+        chains=chains,
+        store=store,
+        executor=executor,
+        checkpoint_dir=context.checkpoint_path,
+        checkpoint_every=checkpoint_seconds(context.manifest, problem),
+        poll=lambda: Command(context.poll()),
+        report=reporter.report,
+        report_every=REPORT_EVERY,
+        warn=lambda message: emit(Warned(message)),
+    )

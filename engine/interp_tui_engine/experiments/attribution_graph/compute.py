@@ -1,0 +1,136 @@
+"""Attribution edges between the features of a report, and from them to the criterion, on a running model. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import UserError
+from ...events import Event, Phase, Warned
+from ...features import attribution, graph, ids
+from ...features.attribution import Feature, Prompts
+from ...runtime.context import Context
+from ...runtime.steps import Numbers, Steps
+from ...sites.site_map import SiteMap, site_map_of
+from .. import _features
+from .._features.changed_model import Bench, bench_of
+from .._features.space import Space, spaces_of
+from .._sampling.run import model_of
+from .params import Params
+
+
+def attributed(
+    context: Context, params: Params, metric: str, cards: Sequence[Mapping[str, Any]]
+) -> Generator[Event, None, tuple[list[dict[str, Any]], dict[str, Any]]]:
+    """The edges, strongest first, and what holds for all of them. Raises UserError for features or prompts that do not fit the model."""
+    model = model_of(context.manifest)
+    site_map = site_map_of(model)
+    known = [(card, said) for card in cards if (said := ids.parse(card["feature_id"])) is not None]
+    if not known:
+        raise UserError(
+            "none of the report's features can be found in a model", "hidden dimensions are written as L2:D95, latents as SAE:L2:F417"
+        )
+    given = {name: getattr(params, name) for name in ("prompts", "features", "sae", "directions")}
+    asked = _features.FeatureParams.model_validate({"criterion": "the report's", **given})
+    spaces = spaces_of(asked, sorted({said.layer for _, said in known}), site_map, model.device)
+    places = {name: (space, index) for space in spaces for index, name in enumerate(space.names)}
+    kept = [card for card, _ in known if card["feature_id"] in places]
+    if not kept:
+        raise UserError(f"none of the report's features is among the model's, such as {next(iter(places))!r}", "is params.features right?")
+    if len(kept) < len(cards):
+        yield Warned(
+            f"{len(cards) - len(kept)} of {len(cards)} features are not among the model's {params.features} features: no attribution"
+        )
+    prompts = _features.prompts_of(str(params.prompts))
+    positives = [prompt for prompt in prompts if prompt.score > 0.5][: params.most_prompts]
+    negatives = [prompt for prompt in prompts if prompt.score <= 0.5]
+    negatives = negatives[:: max(1, len(negatives) // params.most_prompts)][: params.most_prompts]
+    if not positives or not negatives:
+        raise UserError(f"{len(positives)} positive and {len(negatives)} negative prompts", "one of each is the least")
+    bench, warnings = bench_of(model, site_map, positives + negatives, metric, params.answers, 64)
+    for warning in warnings:
+        yield Warned(warning)
+    yield Phase("attributing", f"{len(kept)} features on {len(positives)} prompts")
+    features = [_feature(*places[card["feature_id"]], bench, len(positives)) for card in kept]
+    batches = [_batch(bench, range(start, min(start + 32, len(positives)))) for start in range(0, len(positives), 32)]
+    estimate = np.zeros((len(features), len(features) + 1))  # source, target
+    points = attribution.shares(params.steps)
+    targets = [(batch, share, target) for batch in range(len(batches)) for share in points for target in range(len(features) + 1)]
+    for (_, _, target), numbers in zip(targets, (yield from _estimates(context, site_map, features, batches, targets)), strict=True):
+        estimate[:, target] += numbers.astype(np.float64) / (len(positives) * len(points))
+    # the metric and features' values are of different units: each kind of target is ordered by its own strongest edge
+    share = np.abs(estimate)
+    for kind in (slice(0, 1), slice(1, None)):
+        share[:, kind] /= share[:, kind].max() or 1.0
+    pairs = sorted(zip(*np.nonzero(estimate), strict=True), key=lambda pair: -share[pair])[: params.edges]
+    checked = list(dict.fromkeys(int(source) for source, _ in pairs[: params.exact]))
+    yield Phase("taking features away", f"{len(checked)} sources of the {min(params.exact, len(pairs))} strongest edges")
+    taken: list[tuple[int, int | None]] = [(batch, source) for batch in range(len(batches)) for source in (None, *checked)]
+
+    def without(step: tuple[int, int | None]) -> Numbers:
+        return attribution.exact(site_map, features, batches[step[0]], step[1]).numpy()
+
+    steps = Steps(context, taken, unit="sources", size=lambda step: 1, name="exact")
+    values = {source: np.zeros(len(features) + 1) for source in (None, *checked)}
+    for (_, source), numbers in zip(taken, (yield from steps.run(without, lambda *_: [])), strict=True):
+        values[source] += numbers.astype(np.float64) / len(positives)
+    effect = {source: (values[None] - values[source]).tolist() for source in checked}
+    names = [graph.CRITERION, *(graph.node_id(card) for card in kept)]
+    edges = [
+        {
+            **{"source": names[1 + source], "target": names[target], "type": "attribution", "attribution": float(estimate[source, target])},
+            "exact": effect[source][target] if source in effect else None,
+        }
+        for source, target in pairs
+    ]
+    both = [(edge["attribution"], edge["exact"]) for edge in edges if edge["exact"] is not None]
+    opposed = sum(first * measured < 0 for first, measured in both)
+    about = {"attribution": len(edges), "checked": len(both), "correlation_with_exact": _correlation(both), "opposed": opposed}
+    return edges, about | {"metric": metric, "prompts": len(positives)}
+
+
+def _estimates(
+    context: Context, site_map: SiteMap, features: Sequence[Feature], batches: Sequence[Prompts], targets: Sequence[tuple[int, float, int]]
+) -> Generator[Event, None, list[Numbers]]:
+    """The weights of all features for each batch, share and target; a pass for each of the first two, from the first target not done."""
+    running: dict[tuple[int, float], Iterator[Tensor]] = {}
+
+    def weights(step: tuple[int, float, int]) -> Numbers:
+        batch, share, target = step
+        if (batch, share) not in running:
+            running.clear()
+            running[batch, share] = attribution.weights(site_map, features, batches[batch], target, share)
+        return next(running[batch, share]).numpy()
+
+    return (yield from Steps(context, targets, unit="targets", size=lambda step: 1, name="attribution").run(weights, lambda *_: []))
+
+
+def _feature(space: Space, index: int, bench: Bench, positives: int) -> Feature:
+    """A feature as attribution takes it. Absent is 0 for a latent; for others, never 0, their mean on the negatives' last tokens."""
+    clean_PD = bench.clean(space.layer)
+    absent = 0.0 if space.dictionary is not None else float(space.read(clean_PD[positives:])[:, index].mean())
+
+    def read(x: Tensor) -> Tensor:
+        return space.read(x)[..., index].float()
+
+    return Feature(space.layer, read, space.direction(index, clean_PD.shape[1], clean_PD.device).float(), absent)
+
+
+def _batch(bench: Bench, rows: Sequence[int]) -> Prompts:
+    last = bench.tokens.last[list(rows)]
+
+    def metric(logits: Tensor) -> Tensor:
+        return torch.stack([bench.score(row, bench.answers[place]) for row, place in zip(logits, rows, strict=True)])
+
+    return Prompts(bench.tokens.ids[list(rows)][:, : int(last.max()) + 1], last, metric)
+
+
+def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    if len(pairs) < 3:
+        return None
+    found = float(np.corrcoef(np.array(pairs).T)[0, 1])
+    return found if np.isfinite(found) else None

@@ -1,0 +1,217 @@
+"""Every setting of a calibration, one after another over one loaded model; what is done stays done. Imports torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import atomic
+from ...catalog import Result
+from ...data.rows import TokenRows
+from ...errors import RunFailed
+from ...estimators.calibration import Judged, Setting, Shown, Verdict, drift_of, judge, said, verdict
+from ...estimators.llc import compute_llc
+from ...events import Artifact, Event, Metrics, Phase, RunStarted, Warned
+from ...manifest import Manifest
+from ...models.loaded import LoadedModel
+from ...runtime.context import Context, Interrupted
+from ...runtime.stream import stream
+from ...samplers.chains.executor import Executor
+from ...samplers.chains.run import ChainsSnapshot, Command, run_chains
+from ...samplers.chains.store import digests, open_samples
+from .._sampling import config_of
+from .._sampling import run as sampling_run
+from .._sampling.per_restriction import Clock
+from .params import Params, cell_manifest, cells
+
+READY = "calibrated.toml"
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Load once, sample each setting, judge it as it ends, and at the end write the manifest to go on with."""
+    started, manifest = time.monotonic(), context.manifest
+    params: Params = manifest.params
+    settings = cells(params)
+    requests = [cell_manifest(manifest, setting) for setting in settings]
+    model, rows = yield from sampling_run.load(requests[0])
+    first = sampling_run.problem_of(requests[0], model, rows, params.restriction)
+    executor = sampling_run.executor_of(context, first, config_of(requests[0]))
+    provenance = sampling_run.provenance_of(model, rows, executor)
+    yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance)
+    context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock = Clock(len(settings), config_of(requests[0]).num_sgld_steps * params.num_chains)
+    found: list[Shown] = []
+    for index, request in enumerate(requests):
+        ended = context.checkpoint_path / f"{index:03d}.json"
+        known = atomic.read_json(ended)
+        if isinstance(known, dict):
+            shown = Shown(**{**known, "setting": Setting(**known["setting"])})
+        else:
+            yield Phase("sampling", f"{said(Setting(**settings[index]))}: {index + 1} of {len(settings)}")
+            work = _Cell(context, request, model, rows, executor, index, clock)
+            shown = yield from stream(work.sample)
+            atomic.write_json(ended, asdict(shown))
+        found.append(shown)
+        for at in _spoken_of(found):
+            yield Metrics("case", at, _told(found[at], _control_of(found[at], found)))
+    choice, judged = verdict(found)
+    yield Metrics("headline", len(found), _headline(choice, judged))
+    yield Metrics("verdict", 0, {"text": choice.text, "usable": choice.usable, "reasons": list(choice.reasons)})
+    if choice.chosen is None or all(shown.rise is None for shown in found):
+        raise RunFailed("every setting failed", choice.reasons[-1] if choice.reasons else "try smaller lr")
+    ready = cell_manifest(manifest, asdict(choice.chosen.shown.setting), draws=False)
+    atomic.write_text(
+        context.folder.path / READY, f"# {choice.text}\n{''.join(f'# {why}{chr(10)}' for why in choice.reasons)}{ready.to_toml()}"
+    )
+    yield Artifact(READY, "manifest")
+    values = {
+        "verdict": choice.text,
+        "usable": choice.usable,
+        "reasons": list(choice.reasons),
+        "setting": asdict(choice.chosen.shown.setting),
+        "cells": [_row(shown, _control_of(shown, found)) for shown in found],
+        "manifest": READY,
+        "seconds": time.monotonic() - started,
+    }
+    return Result(values, _headline(choice, judged), _report(manifest, choice, found), _digests(context, found))
+
+
+class _Cell:
+    """The sampling of one setting."""
+
+    def __init__(
+        self,
+        context: Context,
+        request: Manifest,
+        model: LoadedModel,
+        rows: Mapping[str, TokenRows],
+        executor: Executor,
+        index: int,
+        clock: Clock,
+    ) -> None:
+        self.context, self.request, self.model, self.rows = context, request, model, rows
+        self.executor, self.index, self.clock = executor, index, clock
+
+    def sample(self, emit: Callable[[Event], None]) -> Shown:
+        """Run the chains from where they are; raises Interrupted when told to stop before their end."""
+        config = config_of(self.request)
+        problem = sampling_run.problem_of(self.request, self.model, self.rows, self.request.params.restriction)
+        path = store_path(self.context, self.index)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+
+        def report(snapshot: ChainsSnapshot) -> None:
+            emit(self.clock.at(self.index, snapshot.steps_done))
+
+        done = run_chains(
+            problem,
+            config,
+            chains=range(config.num_chains),
+            store=sampling_run.create_store(path, self.request, config, problem),
+            executor=self.executor,
+            checkpoint_dir=self.context.checkpoint_path / f"{self.index:03d}",
+            checkpoint_every=sampling_run.checkpoint_seconds(self.context.manifest, problem),
+            poll=lambda: Command(self.context.poll()),
+            report=report,
+            report_every=sampling_run.REPORT_EVERY,
+            warn=lambda message: emit(Warned(message)),
+        )
+        if done.interrupted:
+            raise Interrupted
+        failed = sum(not chain.healthy for chain in done.snapshot.chains)
+        setting = Setting(config.lr, config.n_beta, config.localization)
+        if failed == config.num_chains:
+            return Shown(setting, failed=failed, chains=config.num_chains)
+        return _shown(path, setting, failed, config.num_chains)
+
+
+def store_path(context: Context, index: int) -> Path:
+    """Where the samples of a setting lie."""
+    return context.folder.path / "cells" / f"{index:03d}.zarr"
+
+
+def _shown(path: Path, setting: Setting, failed: int, chains: int) -> Shown:
+    samples = open_samples(path)
+    found = compute_llc(samples)
+    healthy = [int(chain) for chain in found.attrs["healthy_chains"]]
+    draws = samples.dataset["sampling_loss"].values[healthy].astype(np.float64)
+    trace = draws.reshape(draws.shape[0], draws.shape[1], -1).mean(-1)
+    drift, drift_error = drift_of(trace)
+    acceptance = None
+    if "acceptance" in samples.dataset:
+        acceptance = _finite(float(samples.dataset["acceptance"].values[healthy].mean(dtype=np.float64)))
+    rise = float(trace.mean()) - float(found["init_loss"])
+    llc, error = (None, None) if setting.n_beta == 0 else (_finite(float(found["llc_mean"])), _finite(float(found["llc_std_error"])))
+    rhat, ess = _finite(float(found["rhat"])), _finite(float(found["ess"]))
+    return Shown(setting, _finite(rise), llc, error, rhat, ess, acceptance, drift, drift_error, failed, chains)
+
+
+def _spoken_of(found: list[Shown]) -> list[int]:
+    """What is to be said after the last setting has ended: itself, and, if it is a control, the settings before it that it speaks of."""
+    last = found[-1]
+    return [at for at, shown in enumerate(found) if shown is last or (last.setting.n_beta == 0 and _control_of(shown, found) is last)]
+
+
+def _control_of(shown: Shown, found: list[Shown]) -> Shown | None:
+    at = (shown.setting.lr, shown.setting.localization)
+    return next((c for c in found if c.setting.n_beta == 0 and (c.setting.lr, c.setting.localization) == at), None)
+
+
+def _row(shown: Shown, control: Shown | None) -> dict[str, Any]:
+    is_control = shown.setting.n_beta == 0
+    judged = Judged(shown, ()) if is_control else judge(shown, control)
+    return {**asdict(shown), "control": is_control, "usable": None if is_control else judged.usable, "against": list(judged.against)}
+
+
+def _told(shown: Shown, control: Shown | None) -> dict[str, Any]:
+    """A setting as a point of a sweep is told of: the same view shows both."""
+    row = _row(shown, control)
+    names = {"llc_mean": "llc", "llc_std_error": "llc_error", "rise": "rise", "rhat": "rhat", "ess": "ess", "acceptance": "acceptance"}
+    headline = {name: row[key] for name, key in names.items() if row[key] is not None}
+    state = "control" if row["control"] else "usable" if row["usable"] else "rejected"
+    values = {"params.lr": shown.setting.lr, "params.n_beta": shown.setting.n_beta, "params.localization": shown.setting.localization}
+    return {"values": values, "state": state, "headline": headline, "reason": "; ".join(row["against"])}
+
+
+def _headline(choice: Verdict, judged: list[Judged]) -> dict[str, Any]:
+    found = {"usable": sum(j.usable for j in judged), "settings": len(judged)}
+    return found if choice.chosen is None else {**found, **asdict(choice.chosen.shown.setting)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _digests(context: Context, found: list[Shown]) -> dict[str, str]:
+    """One a setting, over the arrays of its store; that of what was concluded from them all."""
+    stores = {f"cells/{i:03d}": digests(store_path(context, i)) for i in range(len(found))}
+    joined = {name: sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest() for name, arrays in stores.items()}
+    return joined | {"cells": sha256(json.dumps([asdict(shown) for shown in found], sort_keys=True).encode()).hexdigest()}
+
+
+def _report(manifest: Manifest, choice: Verdict, found: list[Shown]) -> str:
+    lines = [f"# calibrate · {manifest.name}", "", f"**{choice.text[0].upper()}{choice.text[1:]}**", ""]
+    lines += [f"- {why}" for why in choice.reasons]
+    lines += ["", f"`{READY}` beside this report is a manifest with this setting: `interp-tui --batch {READY}`.", ""]
+    head = ("lr", "n_beta", "localization", "λ̂", "± s.e.", "loss rise", "R̂", "ESS", "acceptance", "failed", "")
+    lines += [f"| {' | '.join(head)} |", f"|{'---:|' * (len(head) - 1)}---|"]
+    for shown in found:
+        row = _row(shown, _control_of(shown, found))
+        numbers = (shown.llc, shown.llc_error, shown.rise, shown.rhat, shown.ess, shown.acceptance)
+        state = "control" if row["control"] else "; ".join(row["against"]) or "usable"
+        setting = shown.setting
+        cells_ = [
+            f"{setting.lr:g}",
+            f"{setting.n_beta:g}",
+            f"{setting.localization:g}",
+            *("–" if n is None else f"{n:.3g}" for n in numbers),
+        ]
+        lines.append(f"| {' | '.join([*cells_, f'{shown.failed}/{shown.chains}', state])} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,209 @@
+"""A causal trace from prompts to recovery grid. Imports torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...catalog import Result
+from ...data.prompts import Pair, answer_ids, encode, texts_of
+from ...errors import UserError
+from ...events import Event, Metrics, Phase
+from ...models.loaded import LoadedModel
+from ...patching.recovery import Cell, Prompts, Trace, prepare, recovery
+from ...runtime.context import Context
+from ...runtime.steps import Numbers, Steps
+from ...sites.answers import Answer
+from ...sites.site import Site, site_name
+from ...sites.site_map import SiteMap
+from .. import _pairs
+from .params import Params
+from .result import Traced, result_of
+
+TOKENS_AT_ONCE = 8192
+"""Positions of all rows of a batch together: bounds its memory, and is far more than keeps the machine busy."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Cells of one pair that travel together; `samples` runs of noise are averaged."""
+
+    pair: int
+    cells: tuple[Cell, ...]
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Load, trace, write. Raises UserError for prompts that cannot be traced, Interrupted after a stop."""
+    started = time.monotonic()
+    manifest, params = context.manifest, context.manifest.params
+    assert isinstance(params, Params)
+    model, site_map = yield from _pairs.loaded(manifest)
+    names = _pairs.site_names(params.sites)
+    for name in dict.fromkeys([*names, *(["z"] if params.heads else []), *params.freeze]):
+        site_map.check(Site(site_name(name), 0))
+    records = _pairs.records_of(params)
+    prompts = [_prompts(params, record, model, site_map, manifest.seed, index, len(records)) for index, record in enumerate(records)]
+    yield _pairs.started(context, model)
+    yield Phase("patching", f"{len(records)} pairs" if len(records) > 1 else "")
+
+    @lru_cache(maxsize=1)
+    def traces(pair: int) -> list[Trace]:
+        kinds = (*names, *(("z",) if params.heads else ()))
+        freeze = _pairs.site_names(params.freeze)
+        found = [prepare(site_map, one, kinds, params.metric, window=params.window, freeze=freeze) for one in prompts[pair]]
+        ends = [sum(getattr(trace, end) for trace in found) / len(found) for end in ("clean_metric", "corrupt_metric")]
+        if len(records) == 1:
+            recovery(0.0, *ends)
+        return found
+
+    chunks = [Chunk(pair, cells) for pair, variants in enumerate(prompts) for cells in _chunks(site_map, variants[0], names, params)]
+    steps = Steps(context, chunks, unit="patches", size=lambda chunk: len(chunk.cells))
+
+    def do(chunk: Chunk) -> Numbers:
+        found = traces(chunk.pair)
+        patched = torch.stack([trace.patched(chunk.cells) for trace in found]).mean(0)
+        ends = [sum(getattr(trace, end) for trace in found) / len(found) for end in ("clean_metric", "corrupt_metric")]
+        return np.concatenate([np.array(ends, np.float32), patched.numpy()])
+
+    say = _teller(chunks, prompts, model, params, names, site_map)
+    done = yield from steps.run(do, say)
+    traced = Traced(
+        params=params,
+        records=records,
+        names=names,
+        tokens=[texts_of(_tokenizer(model), variants[0].clean) for variants in prompts],
+        corrupt_tokens=[texts_of(_tokenizer(model), variants[0].corrupt) for variants in prompts],
+        firsts=[variants[0].first for variants in prompts],
+        ends=[_last(variants[0]) for variants in prompts],
+        layers=site_map.num_layers,
+        head_count=site_map.heads("z") if params.heads else 0,
+        cells=[(chunk.pair, cell) for chunk in chunks for cell in chunk.cells],
+        clean=np.array([next(n[0] for c, n in zip(chunks, done, strict=True) if c.pair == p) for p in range(len(records))], np.float32),
+        corrupt=np.array([next(n[1] for c, n in zip(chunks, done, strict=True) if c.pair == p) for p in range(len(records))], np.float32),
+        patched=np.concatenate([numbers[2:] for numbers in done]),
+        seed=manifest.seed,
+        seconds=time.monotonic() - started,
+    )
+    return (yield from result_of(context, traced))
+
+
+def _tokenizer(model: LoadedModel) -> Any:
+    return model.tokenizer
+
+
+def _last(prompts: Prompts) -> int:
+    """The last position of the prompt itself, where the answer is predicted."""
+    return len(prompts.clean) - (len(prompts.answer.right) if prompts.sequence else 1)
+
+
+def _chunks(site_map: SiteMap, prompts: Prompts, names: Sequence[str], params: Params) -> list[tuple[Cell, ...]]:
+    """The grid's cells in batches: by kind of site, so that a view fills site by site; late positions first, which are the cheapest."""
+    layers, positions = range(site_map.num_layers), range(_last(prompts), prompts.first - 1, -1)
+    rows: list[list[Cell]] = [[Cell(name, layer, p) for p in positions for layer in layers] for name in names]
+    if params.heads:
+        rows.append([Cell("z", layer, p, head) for p in positions for layer in layers for head in range(site_map.heads("z"))])
+    size = max(1, min(params.rows, TOKENS_AT_ONCE // len(positions)))
+    return [tuple(row[i : i + size]) for row in rows for i in range(0, len(row), size)]
+
+
+def _teller(
+    chunks: Sequence[Chunk],
+    prompts: Sequence[Sequence[Prompts]],
+    model: LoadedModel,
+    params: Params,
+    names: Sequence[str],
+    site_map: SiteMap,
+) -> Callable[[int, Chunk, Numbers], list[Event]]:
+    first = {chunk.pair: index for index, chunk in reversed(list(enumerate(chunks)))}
+    tokenizer = _tokenizer(model)
+
+    def say(index: int, chunk: Chunk, numbers: Numbers) -> list[Event]:
+        clean, corrupt = float(numbers[0]), float(numbers[1])
+        one = prompts[chunk.pair][0]
+        effect = clean - corrupt
+        values: dict[str, Any] = {
+            "pair": chunk.pair,
+            "clean_metric": clean,
+            "corrupt_metric": corrupt,
+            "cells": [[names.index(c.name) if c.head is None else len(names), c.layer, c.position, c.head or 0] for c in chunk.cells],
+            "recovery": [round((float(value) - corrupt) / effect, 6) if effect else None for value in numbers[2:]],
+        }
+        if first[chunk.pair] == index:
+            values |= {
+                "pairs": len(prompts),
+                "sites": list(names),
+                "heads": site_map.heads("z") if params.heads else 0,
+                "layers": site_map.num_layers,
+                "first": one.first,
+                "last": _last(one),
+                "metric": params.metric,
+                "tokens": texts_of(tokenizer, one.clean),
+                "corrupt_tokens": texts_of(tokenizer, one.corrupt),
+                "answer": texts_of(tokenizer, one.answer.right),
+                "counterfactual": texts_of(tokenizer, one.answer.wrong),
+            }
+        events: list[Event] = [Metrics("cells", index, values)]
+        if chunk.pair == 0:
+            events.append(Metrics("headline", index, {"clean_metric": clean, "corrupt_metric": corrupt}))
+        return events
+
+    return say
+
+
+def _prompts(
+    params: Params, record: dict[str, Any], model: LoadedModel, site_map: SiteMap, seed: int, index: int, count: int
+) -> list[Prompts]:
+    """What is traced for one pair: one comparison, or one for each sample of noise."""
+    if params.corruption == "noise":
+        return _noisy(params, record, model, site_map, seed, index, count)
+    (pair,) = (
+        _pairs.read_pairs(params, [record], model, site_map, as_whole=True)
+        if count == 1
+        else _named(params, record, model, site_map, index)
+    )
+    return [Prompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)]
+
+
+def _named(params: Params, record: dict[str, Any], model: LoadedModel, site_map: SiteMap, index: int) -> list[Pair]:
+    try:
+        return _pairs.read_pairs(params, [record], model, site_map, as_whole=True)
+    except UserError as error:
+        raise UserError(f"pair {index + 1}: {error.what}", error.hint) from None
+
+
+def _noisy(
+    params: Params, record: dict[str, Any], model: LoadedModel, site_map: SiteMap, seed: int, index: int, count: int
+) -> list[Prompts]:
+    tokenizer, clean = _tokenizer(model), str(record["clean"])
+    where = f"pair {index + 1}: " if count > 1 else ""
+    subject = str(record.get("subject") or params.subject or "")
+    ids = encode(tokenizer, clean, context=site_map.context, name=f"{where}clean")
+    low = clean.rfind(subject)
+    if not subject or low < 0:
+        raise UserError(f"{where}the subject {subject!r} does not stand in {clean!r}", "give words of the clean prompt as subject")
+    offsets = tokenizer(clean, return_offsets_mapping=True)["offset_mapping"]
+    hit = [i for i, (start, stop) in enumerate(offsets) if start < low + len(subject) and stop > low]
+    right = answer_ids(tokenizer, clean, record["answer"], name=f"{where}answer", when_long=params.long_answers)
+    wrong: tuple[int, ...] = ()
+    if params.metric == "logit_diff":
+        if not record.get("counterfactual"):
+            raise UserError(f"{where}counterfactual is missing", "metric = 'logit_diff' needs it, 'prob' does not")
+        wrong = answer_ids(tokenizer, clean, record["counterfactual"], name=f"{where}counterfactual", when_long=params.long_answers)
+    sequence = params.long_answers == "sequence"
+    ids += right[:-1] if sequence else []
+    some = torch.arange(min(model.vocab_size, 8192), device=model.device)
+    spread = float(site_map.embed(some).float().std())
+    found = []
+    for sample in range(params.noise_samples):
+        state = int(np.random.SeedSequence([seed, index, sample]).generate_state(1, np.uint64)[0] >> 1)
+        noise = torch.zeros(len(ids), site_map.d_model)
+        drawn = torch.randn(len(hit), site_map.d_model, generator=torch.Generator().manual_seed(state))
+        noise[hit] = drawn * params.noise_scale * spread
+        found.append(Prompts(tuple(ids), tuple(ids), Answer(right, wrong), hit[0], sequence, noise.to(model.device)))
+    return found

@@ -1,0 +1,204 @@
+"""What a causal trace leaves behind: result.json, arrays, figures and a report. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...catalog import Result
+from ...events import Event, finite
+from ...figures.heat import heatmap_svg
+from ...markdown import code
+from ...patching.pooling import ROLES, Pooled, by_role, pool, role
+from ...patching.recovery import Cell, recovery
+from ...runtime.context import Context
+from ...runtime.steps import digests, write_arrays, write_figure
+from .params import Params
+
+STORE = "trace.zarr"
+HEADS = "heads"
+"""The name under which recoveries of single heads stand."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """All that was measured: the patched metric of each cell of each pair."""
+
+    params: Params
+    records: Sequence[dict[str, Any]]
+    names: tuple[str, ...]
+    tokens: Sequence[Sequence[str]]
+    corrupt_tokens: Sequence[Sequence[str]]
+    firsts: Sequence[int]
+    ends: Sequence[int]
+    layers: int
+    head_count: int
+    cells: Sequence[tuple[int, Cell]]
+    clean: NDArray[np.float32]
+    corrupt: NDArray[np.float32]
+    patched: NDArray[np.float32]
+    seed: int
+    seconds: float
+
+
+def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result]:
+    """Write arrays and figures, and return the result."""
+    length = max(traced.ends) + 1
+    pairs = len(traced.records)
+    shape = (pairs, traced.layers, length)
+    grids = {name: np.full(shape, np.nan, np.float32) for name in traced.names}
+    if traced.head_count:
+        grids[HEADS] = np.full((*shape, traced.head_count), np.nan, np.float32)
+    for pair in range(pairs):
+        for grid in grids.values():
+            grid[pair, :, : traced.firsts[pair]] = traced.corrupt[pair]  # before the corruption the patch puts back what is there
+    for (pair, cell), value in zip(traced.cells, traced.patched, strict=True):
+        if cell.head is None:
+            grids[cell.name][pair, cell.layer, cell.position] = value
+        else:
+            grids[HEADS][pair, cell.layer, cell.position, cell.head] = value
+
+    aligned, columns = _columns(traced)
+    effects = (traced.clean - traced.corrupt).astype(float)
+    recovery(0.0, float(traced.clean.mean()), float(traced.corrupt.mean()))
+    pooled = {name: _pooled(grid, traced, effects, aligned) for name, grid in grids.items()}
+
+    dims = ("pair", "layer", "position")
+    arrays = {f"patched_{name}": ((*dims, "head") if name == HEADS else dims, grid) for name, grid in grids.items()} | {
+        "clean_metric": (("pair",), traced.clean),
+        "corrupt_metric": (("pair",), traced.corrupt),
+    }
+    attrs = {"kind": "causal_trace", "metric": traced.params.metric, "tokens": [list(row) for row in traced.tokens]}
+    yield from write_arrays(context.folder.path, STORE, arrays, attrs)
+
+    layers = [f"L{layer}" for layer in range(traced.layers)]
+    for name in traced.names:
+        svg = heatmap_svg(f"recovery by {name}", layers, [clean_name(c) for c in columns], finite(_lists(pooled[name].mean)), "recovery")
+        yield write_figure(context.folder.path, name, svg, f"recovery by {name}")
+
+    peak = _peak(pooled, traced.names, columns)
+    values: dict[str, Any] = {
+        "tokens": columns,
+        "corrupt_tokens": list(traced.corrupt_tokens[0]) if aligned else None,
+        "layers": list(range(traced.layers)),
+        "metric": traced.params.metric,
+        "clean_metric": float(traced.clean.mean()),
+        "corrupt_metric": float(traced.corrupt.mean()),
+        "recovery": {name: _lists(pooled[name].mean) for name in traced.names},
+        "peak": peak,
+        "pairs": pairs,
+    }
+    if traced.head_count:
+        values["recovery_heads"] = _lists(pooled[HEADS].mean)
+        values["top_heads"] = _top_heads(pooled[HEADS].mean, columns)
+    if pairs > 1:
+        values["interval"] = {n: {"low": _lists(pooled[n].low), "high": _lists(pooled[n].high)} for n in traced.names}
+    headline = {
+        "clean_metric": values["clean_metric"],
+        "corrupt_metric": values["corrupt_metric"],
+        "peak": f"{peak['site']} L{peak['layer']} {peak['token']!r}",
+        "recovery": peak["recovery"],
+    }
+    values["seconds"] = traced.seconds
+    return Result(finite(values), headline, _report(traced, values, columns, layers), digests(STORE, arrays))
+
+
+def _columns(traced: Traced) -> tuple[bool, list[str]]:
+    """Whether positions mean the same in every pair, and what the grid's columns are called."""
+    same = len({(first, end, len(row)) for first, end, row in zip(traced.firsts, traced.ends, traced.tokens, strict=True)}) == 1
+    if not same:
+        return False, list(ROLES)
+    rows = [row[: traced.ends[0] + 1] for row in traced.tokens]
+    return True, [column[0] if len(set(column)) == 1 else f"[{place}]" for place, column in enumerate(zip(*rows, strict=True))]
+
+
+def _pooled(grid: NDArray[np.float32], traced: Traced, effects: NDArray[np.float64], aligned: bool) -> Pooled:
+    gains = grid.astype(float) - traced.corrupt.astype(float).reshape(-1, *([1] * (grid.ndim - 1)))
+    if not aligned:
+        roles = [_roles(traced, pair) for pair in range(len(effects))]
+        moved = np.moveaxis(gains, 2, -1)
+        gains = np.moveaxis(by_role(moved, roles), -1, 2)
+    flat = gains.reshape(len(effects), -1)
+    found = pool(flat, effects, resamples=traced.params.resamples, seed=traced.seed)
+    return Pooled(*(part.reshape(gains.shape[1:]) for part in found))
+
+
+def _roles(traced: Traced, pair: int) -> list[str]:
+    both = zip(traced.tokens[pair], traced.corrupt_tokens[pair], strict=True)
+    changed = [place for place, (a, b) in enumerate(both) if a != b] or [traced.firsts[pair]]
+    first, last, end = traced.firsts[pair], changed[-1], traced.ends[pair]
+    return ["" if place < first else role(place, first, last, end) for place in range(end + 1)]
+
+
+def _peak(pooled: dict[str, Pooled], names: Sequence[str], columns: Sequence[str]) -> dict[str, Any]:
+    """The cell that restores most, single heads apart.
+
+    The residual stream at the last position is left out where there are others: at the last layer it restores everything in every model.
+    """
+    best: tuple[float, str, int, int] | None = None
+    for name in names:
+        mean = pooled[name].mean.astype(float).copy()
+        if name.startswith("resid") and np.nanmax(np.abs(mean[:, :-1]), initial=0.0) > 0:
+            mean[:, -1] = np.nan
+        for layer, position in np.ndindex(mean.shape):
+            value = float(mean[layer, position])
+            if np.isfinite(value) and (best is None or value > best[0]):
+                best = (value, name, layer, position)
+    assert best is not None
+    return {"site": best[1], "layer": best[2], "position": best[3], "token": columns[best[3]], "recovery": best[0]}
+
+
+def _top_heads(mean: NDArray[np.floating[Any]], columns: Sequence[str], count: int = 10) -> list[dict[str, Any]]:
+    order = np.argsort(-np.abs(np.nan_to_num(mean)), axis=None)[:count]
+    found = []
+    for layer, position, head in zip(*np.unravel_index(order, mean.shape), strict=True):
+        value = float(mean[layer, position, head])
+        found.append({"head": f"L{layer}H{head}", "position": int(position), "token": columns[position], "recovery": value})
+    return found
+
+
+def _lists(values: NDArray[np.floating[Any]]) -> Any:
+    return values.astype(float).tolist()
+
+
+def _report(traced: Traced, values: dict[str, Any], columns: Sequence[str], layers: Sequence[str]) -> str:
+    params, peak = traced.params, values["peak"]
+    first = traced.records[0]
+    clean = "".join(traced.tokens[0])
+    other = (
+        "the same with noise on its subject"
+        if params.corruption == "noise"
+        else f"`{code(first['corrupt'])}` → `{code(first.get('counterfactual') or '?')}`"
+    )
+    where = f"{peak['site']} of layer {peak['layer']} at `{code(peak['token'])}`"
+    lines = [
+        f"# Causal trace: {values['pairs']} pairs" if values["pairs"] > 1 else "# Causal trace",
+        "",
+        f"- clean `{code(clean)}` → `{code(first['answer'])}`: {params.metric} {values['clean_metric']:.4g}",
+        f"- corrupt {other}: {params.metric} {values['corrupt_metric']:.4g}",
+        f"- the patch that restores most: **{where}, recovery {peak['recovery']:.3f}**",
+        "",
+        "Recovery is 1 where a patch restores the clean metric, 0 where it does nothing.",
+    ]
+    if values["pairs"] > 1:
+        lines.append(f"Means over {values['pairs']} pairs; 95 % bootstrap intervals over pairs are in result.json.")
+    for name in traced.names:
+        lines += ["", f"## {name}", "", f"![recovery by {name}](figures/{name}.svg)", ""]
+        lines += ["| layer | " + " | ".join(f"`{code(column)}`" for column in columns) + " |", "|---|" + "---:|" * len(columns)]
+        lines += [
+            f"| {layer} | " + " | ".join("–" if v is None or v != v else f"{v:.3f}" for v in row) + " |"
+            for layer, row in zip(layers, values["recovery"][name], strict=True)
+        ]
+    if heads := values.get("top_heads"):
+        lines += ["", "## heads that restore or harm most", "", "| head | at | recovery |", "|---|---|---:|"]
+        lines += [f"| {head['head']} | `{code(head['token'])}` | {head['recovery']:+.3f} |" for head in heads]
+    return "\n".join([*lines, ""])
+
+
+def clean_name(token: str) -> str:
+    """A token as a label that XML can hold."""
+    return "".join(c if c.isprintable() else "·" for c in token)[:12]

@@ -1,0 +1,201 @@
+"""Circuit discovery: which heads and MLPs a behaviour needs, and which of their connections carry it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...catalog import Estimate, Group, Result
+from ...circuits.methods import no_gradient
+from ...errors import Problem
+from ...events import Artifact, Event, Metrics
+from ...figures.plots import plot_circuit
+from ...manifest import Manifest
+from ...runtime import cost
+from ...runtime.context import Context
+from ...runtime.steps import digests, write_arrays
+from .. import _pairs
+from .._pairs import part_effects
+from . import search as circuit_search
+from .params import MANY_EDGES, Params
+
+if TYPE_CHECKING:
+    from ...circuits.circuit import Circuit
+    from ...circuits.nodes import Node
+    from ...sites.site_map import SiteMap
+
+TITLE = "Circuit"
+QUESTION = "Which heads and MLPs does a behaviour need, and what do they tell each other?"
+GROUP: Group = "One forward pass"
+NEEDS = frozenset({"model"})
+EXAMPLE: dict[str, Any] = {
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "params": {**_pairs.FACTS, "threshold": 0.02},
+}
+STORE = "circuit.zarr"
+NODES_KEPT = 25
+"""Nodes of a circuit, for estimates."""
+ROLE_LENGTH = 24
+"""Random tokens that are said twice, to see what heads do."""
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """Prompts missing, and answers that cannot be scored here."""
+    problems = _pairs.check_pairs(manifest)
+    if manifest.params.long_answers == "sequence":
+        problems.append(
+            Problem("params.long_answers", "a circuit is found for one next token; use 'first'", value="sequence", suggestion="first")
+        )
+    metric = manifest.params.metric
+    if said := no_gradient(getattr(manifest.params, "method", "acdc"), metric):
+        problems.append(Problem("params.metric", f"{said}; use 'logit_diff'", value=metric, suggestion="logit_diff"))
+    return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """A forward pass for each pair and part that is tried; blocks before a part, and those nobody listens to, are not run."""
+    params: Params = manifest.params
+    size = cost.parameters_of(manifest)
+    if size is None:
+        return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
+    nodes = max(36, round((size.parameters / 1e5) ** 0.8))
+    pairs, tokens = _pairs_given(params)
+    edges = {"all": nodes * nodes, "nodes": 3 * NODES_KEPT * NODES_KEPT}[params.scope] if params.method == "acdc" else params.most_edges
+    passes = pairs * (nodes if params.level == "node" else min(edges, nodes * nodes) + (nodes if params.scope == "nodes" else 0))
+    kept = 4 * nodes * tokens * round((size.parameters / nodes) ** 0.5)
+    notes = (*size.notes, f"about {passes:,} passes of part of the model over {pairs} pairs")
+    if params.level == "edge" and edges > MANY_EDGES and params.method == "acdc":
+        notes = (*notes, f"acdc tries each of about {edges:,} edges; method = 'eap_ig' would try the {params.most_edges:,} strongest")
+    memory = cost.BASE_BYTES + 6 * size.parameters + 2 * pairs * kept + (512 << 20 if params.level == "edge" else 0)
+    return Estimate(cost.seconds(size.parameters * tokens * passes), memory, 1 << 20, notes)
+
+
+def _pairs_given(params: _pairs.PairParams) -> tuple[int, int]:
+    """How many pairs there are, and about how many tokens each has."""
+    if not params.pairs:
+        return 1, len(params.clean or "") // 4 + 1
+    try:
+        lines = [line for line in Path(params.pairs).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        return 1, 10
+    return max(1, len(lines)), sum(map(len, lines)) // max(1, 9 * len(lines)) + 1
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Cut part by part from the logits on; a part that is decided is not decided again after a kill."""
+    params = context.manifest.params
+    assert isinstance(params, Params)
+    ready = yield from part_effects.ready(context, params.ablation)
+    behaviour = ready.behaviour
+    found = yield from circuit_search.search(context, behaviour)
+    roles = _roles(context, found.circuit, behaviour.site_map)
+    values = _values(params, found, roles)
+    edges = [{"edge": row["name"], "effect": row["effect"]} for row in values["edges"]]
+    yield Metrics(
+        "cells", 2 * circuit_search.START, {"circuit": values["nodes"], "edges": edges, "heads_per_kv": values.get("heads_per_kv", 1)}
+    )
+    arrays: dict[str, Any] = {
+        f"{part}_effect": ((part,), np.array([row["effect"] for row in values[f"{part}s"]], np.float32)) for part in ("node", "edge")
+    }
+    attrs = {part: [row["name"] for row in values[part]] for part in ("nodes", "edges")}
+    yield from write_arrays(context.folder.path, STORE, arrays, attrs)
+    (context.folder.path / "figures").mkdir(exist_ok=True)
+    for name, said in (("circuit.svg", "the circuit"), ("circuit.html", "the circuit, as a page that names each edge under the pointer")):
+        plot_circuit(values, context.folder.path / "figures" / name, f"circuit: {context.manifest.name}")
+        yield Artifact(f"figures/{name}", said)
+    values["seconds"] = time.monotonic() - ready.started
+    headline = {key: values[key] for key in ("faithfulness", "completeness")}
+    headline = {"nodes": len(values["nodes"]), **({"edges": len(edges)} if params.level == "edge" else {}), **headline}
+    return Result(values, headline, _report(params, values), digests(STORE, arrays))
+
+
+def _roles(context: Context, circuit: Circuit, site_map: SiteMap) -> dict[Node, dict[str, Any]]:
+    """What the circuit's heads do on repeated random tokens: their scores, and their name where one is high."""
+    from ...circuits.heads import SCORES, head_scores
+
+    heads = [node for node in circuit.nodes if node.head is not None and node.layer is not None]
+    if not heads or "attn_pattern" not in site_map.blocks[0].ports:
+        return {}
+    wanted = {(node.layer or 0, node.head or 0) for node in heads}
+    vocab = int(site_map.embed.weight.shape[0])  # type: ignore[index]
+    scores = head_scores(site_map, vocab, length=ROLE_LENGTH, rows=4, seed=context.manifest.seed, copies_of=wanted)
+    return {
+        node: {
+            "role": scores.name_of(node.layer or 0, node.head or 0),
+            "scores": {name: float(getattr(scores, name)[node.layer, node.head]) for name in SCORES},
+        }
+        for node in heads
+    }
+
+
+def _values(params: Params, found: circuit_search.Found, roles: dict[Node, dict[str, Any]]) -> dict[str, Any]:
+    from ...circuits.nodes import node_name
+
+    circuit = found.circuit
+    nodes = [
+        {
+            "name": node_name(node),
+            "layer": node.layer,
+            "head": node.head,
+            "effect": circuit.node_effects[node],
+            "estimate": circuit.scores.get(node),
+            **roles.get(node, {}),
+        }
+        for node in circuit.nodes
+    ]
+    ordered = sorted(circuit.edges.items(), key=lambda item: -abs(item[1]))
+    edges = [{"name": edge.name, "effect": effect, "estimate": circuit.edge_scores.get(edge)} for edge, effect in ordered]
+    return {
+        "level": circuit.level,
+        "method": params.method,
+        "nodes": nodes,
+        "edges": edges,
+        "faithfulness": circuit.faithfulness,
+        "completeness": circuit.completeness,
+        "minimality": circuit.minimality,
+        "stability": found.stability,
+        "clean_metric": circuit.clean_metric,
+        "empty_metric": circuit.empty_metric,
+        "parts": found.considered,
+        "tried": found.tried,
+        "correlation": found.correlation,
+        "heads_per_kv": circuit.heads_per_kv,
+    }
+
+
+def _report(params: Params, values: dict[str, Any]) -> str:
+    stable = values["stability"]
+    said = f", stability over pairs {stable:.2f}" if stable is not None else ""
+    trust = values["correlation"]
+    guessed = f" Estimates correlate with cutting single {params.level}s at r = {trust:.2f}." if trust is not None else ""
+    edges = f" and {len(values['edges'])} edges" if params.level == "edge" else ""
+    lines = [
+        "# Circuit",
+        "",
+        f"**{len(values['nodes'])} nodes{edges}**: faithfulness {values['faithfulness']:.3f}, completeness {values['completeness']:.3f}, "
+        f"minimality {values['minimality']:.3f}{said}.",
+        "",
+        f"{params.metric} {values['clean_metric']:.4g} with everything, {values['empty_metric']:.4g} with nothing ({params.ablation} "
+        f"ablation); of {values['parts']:,} {params.level}s {values['tried']:,} were tried, and one stays if the circuit changes by "
+        f"{params.threshold:.1%} of the difference without it.{guessed}",
+        "",
+        "![the circuit](figures/circuit.svg)",
+        "",
+        "[The same as a page](figures/circuit.html), where pointing at an edge names it.",
+        "",
+        "| node | lost without it | is a | previous | duplicate | induction | copying |",
+        "|---|---:|---|---:|---:|---:|---:|",
+    ]
+    for row in sorted(values["nodes"], key=lambda row: -abs(row["effect"])):
+        cells = " | ".join(f"{score:.2f}" for score in row["scores"].values()) if "scores" in row else " |  |  | "
+        lines.append(f"| {row['name']} | {row['effect']:+.3f} | {row.get('role') or ''} | {cells} |")
+    if values["edges"]:
+        lines += ["", "| edge | lost without it | estimate |", "|---|---:|---:|"]
+        for row in values["edges"]:
+            guess = "" if row["estimate"] is None else f"{row['estimate']:+.3f}"
+            lines.append(f"| {row['name']} | {row['effect']:+.3f} | {guess} |")
+    return "\n".join([*lines, ""])

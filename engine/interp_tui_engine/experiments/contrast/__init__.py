@@ -1,0 +1,69 @@
+"""A direction fitted to a criterion and how strongly to steer along it: fitted on some prompts, chosen on others, told on yet others."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from ...catalog import Estimate, Group, Result
+from ...errors import Problem
+from ...events import Event
+from ...manifest import Manifest
+from ...runtime import cost
+from ...runtime.context import Context
+from .. import _features
+from .params import Params
+
+TITLE = "Contrast direction"
+QUESTION = "Does steering along the direction of this criterion bring it about?"
+GROUP: Group = "Features"
+NEEDS: frozenset[str] = frozenset({"model"})
+EXAMPLE: dict[str, Any] = {
+    "name": "capitals",
+    "model": _features.EXAMPLE["model"],
+    "params": {**_features.EXAMPLE["params"], "layer": 2, "shared_answers": True},
+}
+RESULT = (
+    *("model", "criterion", "verb", "metric", "rows", "positives", "negatives", "feature", "distance", "curve", "chosen_strength"),
+    *("effect", "effect_low", "effect_high", "side_effect", "effects", "path", "direction", "wanted_on", "prompts"),
+)
+"""What stands at the top of its result.json."""
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """A relation that is none; shares that leave nothing to report on; strengths named twice."""
+    from ...errors import UserError
+
+    params: Params = manifest.params
+    problems = []
+    try:
+        _features.relation_of(params.prompts)
+    except UserError as error:
+        problems.append(Problem("params.prompts", f"{error.what}; {error.hint}", value=params.prompts))
+    if params.fit + params.choose >= 0.95:
+        problems.append(
+            Problem("params.fit", f"fit + choose = {params.fit + params.choose:g} leave too little to report on", value=params.fit)
+        )
+    if params.shared_answers and params.metric in ("logit_diff", "sequence"):
+        problems.append(
+            Problem("params.metric", f"{params.metric!r} cannot score a set of answers that all share; use 'prob' or 'logprob'")
+        )
+    if len(set(params.strengths)) < len(params.strengths):
+        problems.append(Problem("params.strengths", "names a strength twice", value=params.strengths))
+    return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """From the model's size: the strengths on one part of the prompts, the chosen one and its controls on another."""
+    size = cost.parameters_of(manifest)
+    if size is None:
+        return Estimate(None, None, None, ("the model's size is not known before it is loaded",))
+    passes = 100 * (2 + len(manifest.params.strengths) + manifest.params.draws)
+    return Estimate(cost.seconds(2.0 * size.parameters * 16 * passes), cost.memory(size.parameters, 1024), 200 * passes, size.notes)
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Fit, choose, report."""
+    from . import compute
+
+    return (yield from compute.run(context))

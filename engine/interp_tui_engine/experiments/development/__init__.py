@@ -1,0 +1,74 @@
+"""How a model's geometry and knowledge grow over its training: the same measurements at each of its checkpoints, in one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from ...catalog import Estimate, Group, Result
+from ...errors import ManifestError, Problem
+from ...events import Event
+from ...manifest import Manifest
+from ...runtime.context import Context
+from .params import Params, checkpoint_manifest
+
+TITLE = "Development over training"
+QUESTION = "In which stages was this model formed?"
+GROUP: Group = "Learning theory"
+NEEDS = frozenset({"model", "data"})
+
+
+EXAMPLE: dict[str, Any] = {
+    "name": "stages",
+    "model": {"source": "builtin:tiny"},
+    "data": {
+        "prose": {"source": "builtin:prose", "context": 64, "rows": 128},
+        "code": {"source": "builtin:code", "context": 64, "rows": 32},
+        "facts": {"source": "builtin:facts", "context": 64, "rows": 32},
+    },
+    "params": {
+        "revisions": ["step-0", "step-50", "step-100", "step-150", "step-250", "step-700", "final"],
+        "restrictions": ["l0 attn"],
+        "lr": 1e-4,
+        "n_beta": 3000.0,
+        "localization": 1000.0,
+        "num_chains": 2,
+        "num_draws": 15,
+        "num_burnin_steps": 15,
+        "batch_size": 8,
+        "num_init_loss_batches": 16,
+        "sampling_data": "prose",
+        "observables": {"prose": 1, "code": 1, "facts": 1},
+    },
+}
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """What the run of a checkpoint would refuse, and checkpoints given twice."""
+    params: Params = manifest.params
+    problems = []
+    if len(set(params.revisions)) < len(params.revisions):
+        problems.append(Problem("params.revisions", "holds a checkpoint twice", value=params.revisions))
+    try:
+        checkpoint_manifest(manifest, params.revisions[0])
+    except ManifestError as error:
+        problems += [Problem(p.path, p.message, None, p.value, p.suggestion) for p in error.problems]
+    return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """That of one checkpoint, times the checkpoints."""
+    from ...catalog import get
+
+    one = checkpoint_manifest(manifest, manifest.params.revisions[0])
+    found, count = get(one.kind).estimate(one), len(manifest.params.revisions)
+    seconds = None if found.seconds is None else found.seconds * count
+    disk = None if found.disk_bytes is None else found.disk_bytes * count
+    return Estimate(seconds, found.memory_bytes, disk, (*found.notes, f"{count} checkpoints"))
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Measure one checkpoint after another."""
+    from . import compute
+
+    return (yield from compute.run(context))

@@ -1,0 +1,314 @@
+"""An inspect run from files to report: read the evidence, rank, and write the table, the cards and the report."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import atomic
+from ...catalog import Result
+from ...errors import UserError
+from ...events import Artifact, Event, Metrics, Phase, Progress, RunStarted, Warned
+from ...features import (
+    cards,
+    criteria,
+    dump_ranking,
+    effects,
+    evidence,
+    interventions,
+    jsonl,
+    ranking,
+    records,
+    split,
+    synthetic,
+    table_file,
+)
+from ...features.column_store import ColumnStore
+from ...features.effects import Effect
+from ...features.fingerprint import fingerprint, rows_mark, signature_rows
+from ...features.judge import Judge
+from ...features.ranking import Ranking
+from ...features.records import RecordReader
+from ...features.text_store import TextStore
+from ...runtime.context import Context, Interrupted, Ticker
+from .._features.decoder_rows import rows_of
+from .._features.evidence_files import file_of
+from .labels import labelled
+from .params import Params
+from .report import markdown
+from .sources import recorded, served
+
+SERVICES = {"neuronpedia": "Neuronpedia", "goodfire": "Goodfire", "saelens": "the hub", "scope": "the hub"}
+TABLE, REPORT = "features.parquet", "report.json"
+BUDGET = 768 << 20
+"""Bytes of activations held in memory; the rest goes to a scratch file."""
+TOY: dict[str, Any] = {"rows": 400, "features": 256, "followers": 3, "shift": 1.2, "effect": 0.25, "prompts": 16}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was read: activations by column, texts, each row's score and groups."""
+
+    reader: RecordReader
+    spool: ColumnStore
+    texts: TextStore
+    scores: np.ndarray[Any, Any]
+    groups: np.ndarray[Any, Any]
+    others: list[ranking.Other]
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """The whole run. Raises Interrupted after a stop, UserError for evidence that cannot be used."""
+    params, manifest = context.manifest.params, context.manifest
+    yield RunStarted(manifest.kind, manifest.name, device="cpu", resumed=context.resumed)
+    scratch = context.shard_path / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        if params.backend in ("features", *SERVICES):
+            return (yield from _from_dump(context, params))
+        if params.backend in ("sae", "directions"):
+            given = yield from recorded(context, params)
+            params = params.model_copy(update={"records": [str(given)]})
+        paths, moved = _sources(params, manifest.seed, scratch)
+        return (yield from _from_records(context, params, paths, moved, scratch))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sources(params: Params, seed: int, scratch: Path) -> tuple[list[Path], Path | None]:
+    if params.backend == "toy":
+        draw = synthetic.planted(seed, **TOY)
+        jsonl.write(scratch / "records.jsonl", draw.records())
+        interventions.write(scratch / "interventions.jsonl", draw.interventions)
+        return [scratch / "records.jsonl"], scratch / "interventions.jsonl"
+    moved = file_of(params.interventions, "interventions") if params.interventions else None
+    return [file_of(given, "records") for given in params.records], moved
+
+
+def _from_dump(context: Context, params: Params) -> Generator[Event, None, Result]:
+    if params.backend in SERVICES:
+        yield Phase(f"asking {SERVICES[params.backend]}", params.criterion[:60])
+        features = served(params, lambda: obey(context))
+    else:
+        assert params.features is not None
+        yield Phase("reading features", Path(params.features).name)
+        features = evidence.read(file_of(params.features, "features"), params.model)
+    moved = file_of(params.interventions, "interventions") if params.interventions else None
+    found, warnings = _effects(params, features[0].model, moved, {item.feature_id for item in features})
+    for message in warnings:
+        yield Warned(message)
+    ranked = dump_ranking.rank_dump(features, params.criterion, found, seed_ranking=params.ranking == "interp-lab")
+    by_name = {item.feature_id: item for item in features}
+    made = []
+    for place in range(min(params.cards, len(features))):
+        row = {key: values[place] for key, values in ranked.table.items()}
+        item = by_name[row["feature_id"]]
+        effect = found.get(item.feature_id)
+        card = {
+            **{"feature_id": item.feature_id, "model": item.model, "layer": item.layer, "label": item.label or item.feature_id},
+            "explanation": "No activations were given: ranked by its words and effects.",
+            "importance": row["importance"],
+            **{"association": 0.0, "specificity": effect.specificity if effect else 0.0, "stability": 0.0},
+            "causal_effect": abs(effect.directed.mean) if effect else 0.0,
+            **{"examples": list(item.examples), "source": item.source},
+            "causal_effects": cards.causal_effects(effect) if effect else dict(item.causal_effects),
+            "metadata": item.metadata,
+        }
+        signature = list(item.activation_signature)
+        card["fingerprint"] = fingerprint(card, params.criterion, signature, list(item.decoder_signature))
+        made.append(card)
+    return (yield from _finish(context, params, features[0].model, ranked, made, ([], [])))
+
+
+def _from_records(
+    context: Context, params: Params, paths: Sequence[Path], moved: Path | None, scratch: Path
+) -> Generator[Event, None, Result]:
+    yield Phase("reading records", ", ".join(path.name for path in paths))
+    given = yield from _read(context, params, paths, scratch)
+    reader, spool, seed = given.reader, given.spool, context.manifest.seed
+    design = split.design(given.scores, given.groups, threshold=params.positive_above, held_out=params.held_out, seed=seed)
+    if design.groups < len(design.score):
+        yield Warned(
+            f"{len(design.score):,} rows come from {design.groups:,} texts: rows of one text are alike, "
+            "so that intervals and p-values come out too small"
+        )
+    for name, count in reader.other_models.items():
+        yield Warned(f"{count:,} rows are of model {name!r:.60} and were passed over")
+    found, warnings = _effects(params, str(reader.model), moved, set(reader.names))
+    for message in warnings:
+        yield Warned(message)
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    settings = ranking.Settings(params.alpha, params.permutations, params.min_rows, seed, params.ranking == "interp-lab", threads)
+    yield Phase("ranking", f"{len(reader.names):,} features on {int(design.held_out.sum()):,} held-out rows")
+    steps = ranking.rank(
+        reader.names,
+        spool.column,
+        design,
+        settings,
+        effects=found,
+        others=given.others,
+        layer=reader.layer,
+        about=reader.about,
+    )
+    ranked = yield from _watched(context, steps, len(reader.names))
+    yield Phase("writing cards")
+    made = _cards(params, given, ranked, found)
+    if params.labeller is not None:
+        yield Phase("labelling", f"{len(made)} features by {params.labeller_model}")
+        yield from labelled(context, params, given, ranked, made)
+    order = np.argsort(-given.scores, kind="stable")
+    texts = [given.texts.get(int(row)).text for row in (*order[:3], *order[::-1][:3])]
+    given.texts.close()
+    spool.close()
+    return (yield from _finish(context, params, str(reader.model), ranked, made, (texts[:3], texts[3:])))
+
+
+def _read(context: Context, params: Params, paths: Sequence[Path], scratch: Path) -> Generator[Event, None, Evidence]:
+    reader = RecordReader(paths, model=params.model, scorer=_scorer(context, params))
+    spool, texts = ColumnStore(scratch / "activations", BUDGET), TextStore(scratch / "texts")
+    rules = {name: criteria.rule(text) for name, text in params.other_criteria.items()}
+    parts: dict[str, list[np.ndarray[Any, Any]]] = {
+        "scores": [],
+        "keys": [],
+        "groups": [],
+        "lines": [],
+        **{f"other {n}": [] for n in rules},
+    }
+    started = time.monotonic()
+    for block in reader.blocks():
+        spool.add(block)
+        texts.add(block.prompt_ids, block.texts, block.tokens)
+        for name in ("scores", "keys", "groups", "lines"):
+            parts[name].append(getattr(block, name))
+        for name, score in rules.items():
+            parts[f"other {name}"].append(np.array([score(text) for text in block.texts]))
+        seconds = time.monotonic() - started
+        values = {"rows": reader.rows, "features": len(reader.names), "rows_per_second": reader.rows / max(seconds, 1e-9)}
+        yield Metrics("records", reader.rows, values)
+        obey(context)
+    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    records.check_repeats(paths, joined["keys"], joined["lines"])
+    everyone = np.ones(len(joined["scores"]), dtype=bool)
+    others = [ranking.Other(name, everyone, joined[f"other {name}"] > 0.5) for name in rules]
+    return Evidence(reader, spool, texts, joined["scores"], joined["groups"], others)
+
+
+def _scorer(context: Context, params: Params) -> criteria.Scorer | None:
+    """How texts are scored anew: by a rule or a judge; None keeps the file's scores."""
+    if params.judge is None:
+        return criteria.rule(params.rule) if params.rule else None
+    cache = context.checkpoint_path / "judged.jsonl"
+    judge = Judge(params.judge, params.judge_model, params.criterion, cache, most=params.judge_calls, sleep=waiting(context))
+
+    def score(text: str) -> float:
+        obey(context)
+        return judge(text)
+
+    return score
+
+
+def _effects(params: Params, model: str, moved: Path | None, names: set[str]) -> tuple[dict[str, Effect], list[str]]:
+    if moved is None:
+        return {}, []
+    rows = interventions.of_criterion(interventions.read(moved), params.criterion, str(moved), any_criterion=params.any_criterion)
+    ours = [row for row in rows if row.model == model]
+    if not ours:
+        models = ", ".join(dict.fromkeys(row.model for row in rows))
+        raise UserError(f"{moved}: no intervention is on model {model!r}", f"they are on {models}")
+    found = effects.effects_of(ours)
+    warnings = []
+    unknown = sorted(found.keys() - names)
+    if unknown:
+        warnings.append(f"{len(unknown)} features with interventions have no records, such as {unknown[0]!r:.60}")
+    if found and not any(row.control for row in ours):
+        warnings.append("the interventions have no controls: an effect is only held to be clear of 0")
+    return found, warnings
+
+
+def _watched(context: Context, steps: Iterator[int | Ranking], total: int) -> Generator[Event, None, Ranking]:
+    started, ticker = time.monotonic(), Ticker(0.4)
+    for step in steps:
+        if isinstance(step, Ranking):
+            yield Progress(total, total, "features", 0.0)
+            return step
+        if ticker.due():
+            spent = time.monotonic() - started
+            yield Progress(step, total, "features", spent / step * (total - step))
+            obey(context)
+    raise AssertionError("a ranking ends with its table")
+
+
+def _cards(params: Params, given: Evidence, ranked: Ranking, found: dict[str, Effect]) -> list[dict[str, Any]]:
+    made, decoder = [], rows_of(params.records)
+    chosen_rows = signature_rows(given.scores > params.positive_above).tolist()
+    told = [given.texts.get(row) for row in chosen_rows]
+    signature = chosen_rows, rows_mark([part for said in told for part in (said.prompt_id, said.text)])
+    for place, feature in enumerate(ranked.order[: params.cards]):
+        row = {key: values[place] for key, values in ranked.table.items()}
+        column = given.spool.column(feature)
+        chosen, middling = cards.top_rows(column, 8 * params.examples), cards.quantile_rows(column)  # several may be tokens of one text
+        examples, quantiles = (
+            cards.examples_of(column, rows, count, given.texts.get, given.scores)
+            for rows, count in ((chosen, params.examples), (middling, len(middling)))
+        )
+        name = row["feature_id"]
+        about = given.reader.about.get(name, {})
+        model = str(given.reader.model)
+        effect, rows = found.get(name), len(given.scores)
+        made.append(cards.card(row, model, params.criterion, column, rows, effect, examples, quantiles, about, signature))
+        if made[-1]["label"] != name:
+            ranked.table["label"][place] = made[-1]["label"]
+        made[-1]["fingerprint"] |= decoder(name)
+    return made
+
+
+def _finish(
+    context: Context, params: Params, model: str, ranked: Ranking, made: list[dict[str, Any]], texts: tuple[list[str], list[str]]
+) -> Generator[Event, None, Result]:
+    folder = context.folder.path
+    table_file.write(folder / TABLE, ranked.table)
+    yield Artifact(TABLE, "every feature, ranked")
+    atomic.write_json(folder / REPORT, cards.report(model, params.criterion, made, ranked, texts))
+    yield Artifact(REPORT, "the cards")
+    best = {key: values[0] for key, values in ranked.table.items()} if ranked.order else {}
+    values = {
+        "model": model,
+        "criterion": params.criterion,
+        "ranking": params.ranking,
+        **ranked.summary,
+        "cards": [{key: column[i] for key, column in ranked.table.items()} for i in range(min(50, len(made)))],
+        "table": TABLE,
+        "report": REPORT,
+    }
+    headline = {"top": best.get("feature_id", ""), "auroc": best.get("auroc"), "associated": ranked.summary["associated"]}
+    headline |= {"causal": ranked.summary["causal"]}
+    shown = {key: value for key, value in headline.items() if value is not None}
+    return Result(values, shown, markdown(params, model, ranked, made), table_file.digests(ranked.table, "features"))
+
+
+def waiting(context: Context) -> Callable[[float], None]:
+    """Waits for a busy server, and gives up when the run is to stop."""
+
+    def wait(seconds: float) -> None:
+        for _ in range(math.ceil(seconds / 0.2)):
+            obey(context)
+            time.sleep(0.2)
+
+    return wait
+
+
+def obey(context: Context) -> None:
+    """Wait while the run is paused. Raises Interrupted where it is to stop."""
+    while (order := context.poll()) == "pause":
+        time.sleep(0.1)
+    if order == "stop":
+        raise Interrupted

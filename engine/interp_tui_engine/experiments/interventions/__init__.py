@@ -1,0 +1,66 @@
+"""Changes features of a running model and sees what it does to the answers: the causal evidence that `inspect` weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from ...catalog import Estimate, Group, Result
+from ...errors import Problem
+from ...events import Event
+from ...manifest import Manifest
+from ...runtime import cost
+from ...runtime.context import Context
+from .. import _features
+from .params import Params as Params
+
+TITLE = "Intervene on features"
+QUESTION = "Does changing this feature change the answer, and nothing else?"
+GROUP: Group = "Features"
+NEEDS: frozenset[str] = frozenset({"model"})
+EXAMPLE: dict[str, Any] = {
+    "name": "capitals",
+    "model": _features.EXAMPLE["model"],
+    "params": {**_features.EXAMPLE["params"], "targets": ["L2:D95", "L2:D30", "L2:D90"]},
+}
+RESULT = (
+    *("model", "criterion", "verb", "metric", "rows", "positives", "negatives", "baseline", "effects", "chosen", "chosen_strength"),
+    *("effect", "effect_low", "effect_high", "side_effect", "path", "loss_change", "loss_low", "loss_high"),
+)
+"""What stands at the top of its result.json."""
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """No features, or features named twice over; strengths where the verb has none."""
+    params: Params = manifest.params
+    problems = _features.check(manifest)
+    if not params.targets and params.report is None:
+        problems.append(Problem("params.targets", "is missing; or give report, an inspect run"))
+    if params.targets and params.report is not None:
+        problems.append(Problem("params.targets", "is given beside report; give one or the other", value=params.targets))
+    if params.verb in ("ablate", "patch") and params.strengths != [1.0]:
+        problems.append(
+            Problem("params.strengths", f"{params.verb} has no strength; amplify, clamp and steer have", value=params.strengths)
+        )
+    return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """From the model's size, the prompts, and how many changes there are."""
+    params: Params = manifest.params
+    size = cost.parameters_of(manifest)
+    if size is None:
+        return Estimate(None, None, None, ("the model's size is not known before it is loaded",))
+    features = len(params.targets) or params.top
+    each = 1 + sum(params.draws if name in ("random", "matched_norm") else 1 for name in params.controls)
+    passes = features * len(params.strengths) * each * 2 * params.most_prompts
+    plain = features * len(params.strengths) * each * params.plain_rows * 64
+    seconds = cost.seconds(2.0 * size.parameters * (16 * passes + plain))
+    return Estimate(seconds, cost.memory(size.parameters, 16 * params.batch_size), 300 * passes, size.notes)
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Change feature after feature; what is done is not done again after a kill."""
+    from . import compute
+
+    return (yield from compute.run(context))

@@ -1,0 +1,40 @@
+"""What interventions may be told, and what follows from it before anything is loaded. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ...specs import FILE
+from .. import _features
+
+
+class Params(_features.FeatureParams):
+    """Which features, how they are changed, what is measured, and what it is held against."""
+
+    report: str | None = Field(
+        None, json_schema_extra=FILE, description="an inspect run (or its report.json) whose first features are taken"
+    )
+    targets: list[str] = Field(default_factory=list, description="ids of features, such as 'L2:D95' or 'SAE:L2:F417'")
+    top: int = Field(5, ge=1, description="how many of the report's features")
+    verb: Literal["ablate", "amplify", "clamp", "patch", "steer"] = Field(
+        "ablate", description="how a feature is changed, at the last token"
+    )
+    strengths: list[float] = Field([1.0], min_length=1, description="amplify: times its value; clamp: times its maximum; steer: in its std")
+    to: Literal["auto", "zero", "mean"] = Field("auto", description="what ablate leaves: 0, or the mean on negatives; auto: 0 for latents")
+    model_name: str | None = Field(None, description="what the rows call the model; its source when left out")
+    metric: Literal["logit_diff", "log_odds", "prob", "logprob", "sequence", "kl"] = Field(
+        "logit_diff",
+        description="of the answer at the last token; log_odds: against all else, logit_diff: against the wrong ones; sequence: the "
+        "log-probability of the whole answer; kl: how far the next token's distribution moves, never below 0: hold it against its controls",
+    )
+    plain_text: str = Field("builtin:prose", description="text on which the loss must not change: builtin:prose|code, or a file")
+    plain_rows: int = Field(8, ge=0, description="rows of 64 tokens of it that each change is made on, at every token; 0: none")
+    answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
+    controls: list[Literal["random", "matched_frequency", "matched_norm", "placebo"]] = Field(
+        ["random", "matched_frequency", "matched_norm"], description="changes of the same kind where no effect is expected"
+    )
+    draws: int = Field(3, ge=1, le=100, description="random and matched_norm controls for each feature")
+    most_prompts: int = Field(64, ge=2, description="positives, and negatives, that are run at most")
+    alpha: float = Field(0.05, gt=0.0, lt=1.0, description="false discovery rate over features and strengths")

@@ -1,0 +1,64 @@
+"""Probes over layers and sites: where can a label be read off the activations, and is it the model's doing or the probe's?"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from ...catalog import Estimate, Group, Result
+from ...errors import Problem
+from ...events import Event
+from ...manifest import Manifest
+from ...runtime import cost
+from ...runtime.context import Context
+from .. import _pairs
+from .params import Params, _complaint
+
+TITLE = "Probe"
+QUESTION = "At which layer can a label be read off the activations?"
+GROUP: Group = "One forward pass"
+NEEDS = frozenset({"model"})
+EXAMPLE: dict[str, Any] = {
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "params": {
+        "examples": [
+            {"text": f"The capital of {place} is", "label": side}
+            for side, places in (
+                ("Europe", ("France", "Italy", "Spain", "Greece", "Norway", "Poland")),
+                ("elsewhere", ("Japan", "Egypt", "China", "India", "Kenya", "Cuba")),
+            )
+            for place in places
+        ],
+        "folds": 3,
+    },
+}
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """Texts missing or given twice; sites that are none."""
+    params: Params = manifest.params
+    problems = _pairs.check_sites(manifest, "sites", tuple(name for name in _pairs.PATCHABLE if name != "attn_pattern"))
+    if bool(params.examples) == bool(params.file):
+        problems.append(Problem("params.examples", "give examples, or a file of them" + (", not both" if params.file else "")))
+    if len(set(params.positions)) < len(params.positions):
+        problems.append(Problem("params.positions", "names a position twice", value=params.positions))
+    for index, row in enumerate(params.examples):
+        if (said := _complaint(row)) is not None:
+            problems.append(Problem(f"params.examples.{index}", said, value=row))
+    return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """A forward pass of every text, and the fits."""
+    size = cost.parameters_of(manifest)
+    if size is None:
+        return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
+    texts = len(manifest.params.examples) or 200
+    return Estimate(cost.seconds(2 * size.parameters * texts * 16) + 4, cost.BASE_BYTES + 6 * size.parameters, 1 << 20, size.notes)
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Read activations once, then probe place by place; what is probed is not probed again after a kill."""
+    from . import compute
+
+    return (yield from compute.run(context))

@@ -1,0 +1,258 @@
+"""From prompts to record lines: batched passes over windows of prompts, each window written and noted before the next. Imports torch."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic_core import to_json
+from torch import Tensor
+
+from ... import atomic
+from ...catalog import Result
+from ...data.prompts import encode, need_tokenizer, texts_of
+from ...errors import UserError
+from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, RunStarted, Warned
+from ...features.prompts import Prompt
+from ...features.records import record
+from ...models.load import load_model
+from ...models.loaded import LoadedModel
+from ...runtime.context import Context, Interrupted, Ticker
+from ...sites.hooks import activations
+from ...sites.site import Site
+from ...sites.site_map import SiteMap, site_map_of
+from .._features import prompts_of
+from .feature_values import Recorded, features_of
+from .params import Params
+from .words import words_of
+
+WINDOW = 256
+"""Prompts that are sorted by length together, and written together."""
+BATCH_TOKENS = {"cpu": 1024}
+"""What caches hold: on a CPU twice as many tokens a second as 8,192 at a time."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt and its tokens."""
+
+    prompt: Prompt
+    ids: tuple[int, ...]
+
+
+class Passes:
+    """Pooled activations of texts, in batches of like length; right-padded, which a causal model's real tokens do not see."""
+
+    def __init__(self, model: LoadedModel, site_map: SiteMap, batch_tokens: int) -> None:
+        self.model, self.site_map, self.batch_tokens = model, site_map, batch_tokens
+
+    def batches(self, texts: Sequence[Text], sites: Sequence[Site]) -> Iterator[tuple[list[int], dict[Site, Tensor]]]:
+        """Places in `texts`, and (text, position, width) float32 values at each site for them."""
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place].ids))
+        while order:
+            longest = len(texts[order[-1]].ids)
+            size = max(1, self.batch_tokens // longest)
+            places, order = order[-size:], order[:-size]
+            padded = torch.zeros(len(places), longest, dtype=torch.long)
+            for row, place in enumerate(places):
+                padded[row, : len(texts[place].ids)] = torch.tensor(texts[place].ids)
+            found = activations(self.site_map, padded.to(self.model.device), sites)
+            yield places, {site: value.flatten(2).float() for site, value in found.items()}
+
+
+def pooled(value_PD: Tensor, length: int, pool: str) -> Tensor:
+    """The rows that speak for a text of `length` tokens: (1, width), or (length, width) under 'tokens'."""
+    real = value_PD[:length]
+    if pool == "last":
+        return real[-1:]
+    if pool == "mean":
+        return real.mean(0, keepdim=True)
+    return real.amax(0, keepdim=True) if pool == "max" else real
+
+
+def run(context: Context, params: Params) -> Generator[Event, None, Result]:
+    """Write records.jsonl; see `records`."""
+    started = time.monotonic()
+    manifest = context.manifest
+    spec = manifest.model
+    assert spec is not None, "the catalog says that records need a model"
+    yield Phase("loading model", spec.source)
+    model = load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
+    site_map = site_map_of(model)
+    yield Phase("reading prompts", params.prompts)
+    texts, cut = _texts(params, model, site_map)
+    if cut:
+        yield Warned(f"{cut} of {len(texts)} prompts are cut to params.max_length = {params.max_length} tokens")
+    passes = Passes(model, site_map, params.batch_tokens or BATCH_TOKENS.get(model.device.type, 16_384))
+    recorded, texts = features_of(params, manifest.seed, passes, texts)
+    provenance = {"weights_sha256": model.weights_hash, "tokenizer_sha256": model.tokenizer_hash, "parameters": model.num_parameters}
+    yield RunStarted("records", manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance)
+    yield Phase("recording", f"{len(texts)} prompts")
+    features = sum(len(names) for names in recorded.names.values())
+    out = _Lines(context, gzipped=params.gzip)
+    report = Ticker(0.5)
+    begun, first = time.monotonic(), out.done
+    for start in range(out.done, len(texts), WINDOW):
+        window = texts[start : start + WINDOW]
+        about = words_of(recorded, site_map, model.tokenizer) if start == 0 else None
+        out.append(_lines(params, model, passes, recorded, window, about), start + len(window))
+        rate = (out.done - first) / max(1e-9, time.monotonic() - begun)
+        if report.due() or out.done == len(texts):
+            yield Progress(out.done, len(texts), "prompts", (len(texts) - out.done) / rate)
+            yield Metrics("headline", out.done, {"rows": out.rows, "features": features})
+            yield Metrics("records", out.done, {"rows": out.rows, "prompts_per_second": rate})
+        while (order := context.poll()) == "pause":
+            time.sleep(0.1)
+        if order != "go":
+            yield Checkpoint("checkpoint", out.done)
+        if order == "stop":
+            raise Interrupted
+    path, digest = out.finish()
+    yield Artifact(path.name, "activation records")
+    values = {
+        "rows": out.rows,
+        "prompts": len(texts),
+        "features": features,
+        "path": path.name,
+        "site": params.site,
+        "pool": params.pool,
+        "model": params.model_name or spec.source,
+        "prompts_per_second": (out.done - first) / max(1e-9, time.monotonic() - begun),
+        "seconds": time.monotonic() - started,
+        **recorded.about,
+    }
+    headline = {"rows": out.rows, "features": features}
+    return Result(values, headline, _report(values, manifest.name), {path.name: digest})
+
+
+def _texts(params: Params, model: LoadedModel, site_map: SiteMap) -> tuple[list[Text], int]:
+    tokenizer = need_tokenizer(model.tokenizer, model.source)
+    found, cut = [], 0
+    for prompt in prompts_of(params.prompts, every_wording=True):
+        limit = site_map.context if params.max_length is None else None
+        tokens = encode(tokenizer, prompt.text, context=limit, name=f"prompt {prompt.id!r:.60}")
+        cut += params.max_length is not None and len(tokens) > params.max_length
+        tokens = tokens[: params.max_length]
+        if site_map.context is not None and len(tokens) > site_map.context:
+            raise UserError(f"params.max_length = {params.max_length}, but the model reads at most {site_map.context} tokens")
+        found.append(Text(prompt, tuple(tokens)))
+    return found, cut
+
+
+def _lines(
+    params: Params, model: LoadedModel, passes: Passes, recorded: Recorded, window: Sequence[Text], about: dict[str, Any] | None
+) -> list[str]:
+    """The window's records as JSON, in its order; the first of them with what is known of the features, if anything."""
+    lines: list[list[str]] = [[] for _ in window]
+    name = params.model_name or model.source
+    for places, values in passes.batches(window, recorded.sites):
+        rows: dict[int, list[dict[str, float]]] = {place: [] for place in places}
+        for site, value in values.items():
+            parts = [pooled(value[row], len(window[place].ids), params.pool) for row, place in enumerate(places)]
+            found = recorded.values(site, torch.cat(parts))  # a dictionary encodes the whole batch at once
+            if not bool(torch.isfinite(found).all()):
+                raise UserError(f"activations at {site} are not finite", "load the model with dtype = 'float32'")
+            named = iter(_named(recorded.names[site], found, params.top_features, sparse=recorded.sparse))
+            for part, place in zip(parts, places, strict=True):
+                features = [next(named) for _ in part]
+                if rows[place]:
+                    for features_here, more in zip(rows[place], features, strict=True):
+                        features_here |= more
+                else:
+                    rows[place] = features
+        for place, found_rows in rows.items():
+            lines[place] = _records(params, model, name, window[place], found_rows, about if place == 0 else None)
+    return [line for prompt_lines in lines for line in prompt_lines]
+
+
+def _named(names: Sequence[str], values_RF: Tensor, top: int, *, sparse: bool) -> list[dict[str, float]]:
+    """Each row as {feature: value}: all of them, those that are not 0, or the `top` strongest."""
+    rows = []
+    for values in values_RF:
+        if top and top < len(names):
+            chosen = values.abs().topk(top).indices.sort().values
+        elif sparse:
+            chosen = values.nonzero().squeeze(1)
+        else:
+            rows.append(dict(zip(names, values.tolist(), strict=True)))
+            continue
+        picked = zip(chosen.tolist(), values[chosen].tolist(), strict=True)
+        rows.append({names[index]: value for index, value in picked if value != 0.0})
+    return rows
+
+
+def _records(
+    params: Params, model: LoadedModel, name: str, text: Text, rows: list[dict[str, float]], about: dict[str, Any] | None
+) -> list[str]:
+    prompt = text.prompt
+    assert model.tokenizer is not None
+    said: list[dict[str, Any] | None] = [None]
+    if params.pool in ("tokens", "last"):
+        first = len(text.ids) - len(rows)
+        said = [{"position": first + place, "token": token} for place, token in enumerate(texts_of(model.tokenizer, text.ids)[first:])]
+    found = []
+    for metadata, features in zip(said, rows, strict=True):
+        row = record(name, prompt.id, prompt.text, prompt.score, features, metadata=metadata, feature_metadata=about)
+        about = None
+        found.append(to_json(row, inf_nan_mode="constants").decode())
+    return found
+
+
+class _Lines:
+    """The record file as it grows, and how much of it counts: after a kill it is cut back to the last window that was noted."""
+
+    def __init__(self, context: Context, *, gzipped: bool) -> None:
+        self._gzipped = gzipped
+        self._note = context.checkpoint_path / "records.json"
+        self._part = context.checkpoint_path / "records.part"
+        self._final = context.folder.path / ("records.jsonl.gz" if gzipped else "records.jsonl")
+        self._part.parent.mkdir(parents=True, exist_ok=True)
+        noted = atomic.read_json(self._note)
+        known = noted if isinstance(noted, dict) and self._part.exists() else {"prompts": 0, "rows": 0, "bytes": 0}
+        self.done, self.rows, self._bytes = int(known["prompts"]), int(known["rows"]), int(known["bytes"])
+
+    def append(self, lines: Sequence[str], done: int) -> None:
+        """Write a window's lines, then note that they count."""
+        data = "".join(line + "\n" for line in lines).encode("utf-8", errors="surrogatepass")
+        data = gzip.compress(data, compresslevel=6, mtime=0) if self._gzipped else data
+        with self._part.open("r+b" if self._part.exists() else "w+b") as file:
+            file.truncate(self._bytes)
+            file.seek(self._bytes)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self.done, self.rows, self._bytes = done, self.rows + len(lines), self._bytes + len(data)
+        atomic.write_json(self._note, {"prompts": self.done, "rows": self.rows, "bytes": self._bytes})
+
+    def finish(self) -> tuple[Path, str]:
+        """Move the file into the run folder; its path and the sha256 of its lines."""
+        if self._part.exists():
+            self._part.replace(self._final)
+        sha = hashlib.sha256()
+        opened: Callable[..., Any] = gzip.open if self._gzipped else open
+        with opened(self._final, "rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+        return self._final, sha.hexdigest()
+
+
+def _report(values: dict[str, Any], name: str) -> str:
+    return "\n".join(
+        [
+            f"# records · {name}",
+            "",
+            f"**{values['rows']:,} records of {values['features']:,} features** from {values['prompts']:,} prompts, {values['pool']} token"
+            f"{'s' if values['pool'] == 'tokens' else ''}, model `{values['model']}`.",
+            "",
+            f"In `{values['path']}`, one JSON object a line: `model`, `prompt_id`, `text`, `criterion_score`, `features`. A feature that a",
+            "record does not name is 0 there. `interp-tui new inspect` ranks them.",
+            "",
+        ]
+    )

@@ -1,0 +1,166 @@
+"""A steer_text run: each prompt's continuation before and under each strength, with what happens to its next token. Imports torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...catalog import Result
+from ...data.prompts import answer_ids, encode, need_tokenizer, texts_of
+from ...events import Event, Metrics, Phase
+from ...figures.lines import Curve, lines_svg
+from ...markdown import words
+from ...probes.steering import Steering, continuation
+from ...runtime.context import Context
+from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
+from ...sites.answers import log_prob
+from ...sites.cache import ActivationCache
+from .. import _pairs
+from .._features.direction import Direction, fit_direction, read_direction
+from .params import Params
+
+STORE = "steer_text.zarr"
+HEAD = 3
+"""Numbers of a variant before its token ids: KL, log-probability of the answer (NaN without one), and how many tokens there are."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One continuation."""
+
+    kl: float
+    logprob: float | None
+    ids: list[int]
+
+    @classmethod
+    def of(cls, numbers: Numbers) -> Variant:
+        """From the numbers that a step keeps."""
+        logprob = float(numbers[1])
+        return cls(float(numbers[0]), None if np.isnan(logprob) else logprob, [int(i) for i in numbers[HEAD : HEAD + int(numbers[2])]])
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """The whole run. Raises Interrupted after a stop, UserError for directions, prompts and answers that do not fit the model."""
+    started = time.monotonic()
+    manifest, params = context.manifest, context.manifest.params
+    assert isinstance(params, Params)
+    model, site_map = yield from _pairs.loaded(manifest)
+    tokenizer = need_tokenizer(model.tokenizer, model.source)
+    ids = [encode(tokenizer, text, context=site_map.context, name=f"prompt {i + 1}") for i, text in enumerate(params.prompts)]
+    right: list[tuple[int, ...]] = [()] * len(ids)
+    if params.answer is not None:
+        said, when_long = params.answer, params.long_answers
+        right = [answer_ids(tokenizer, text, said, name="answer", when_long=when_long, as_whole=False) for text in params.prompts]
+    if params.direction:
+        direction = read_direction(params.direction, params.site, site_map)
+    else:
+        assert params.site is not None
+        direction = fit_direction(ActivationCache(model), params.site, params.toward, params.away)
+    yield _pairs.started(context, model)
+    yield Phase("writing", f"{len(ids)} prompts, {len(params.strengths)} strengths")
+    plans = [None, *(_steering(direction, params, strength) for strength in params.strengths)]
+
+    def do(index: int) -> Numbers:
+        row = torch.tensor([ids[index]], device=model.device)
+        rows, clean = [], None
+        for steering in plans:
+            written = continuation(model.module, site_map, row, params.tokens, steering, end=tokenizer.eos_token_id)
+            logs = written.logits.log_softmax(-1)
+            clean = logs if clean is None else clean
+            said = float(log_prob(written.logits, right[index])) if right[index] else float("nan")
+            numbers = np.zeros(HEAD + params.tokens, np.float32)
+            numbers[:HEAD] = (_kl(clean, logs), said, len(written.ids))
+            numbers[HEAD : HEAD + len(written.ids)] = written.ids
+            rows.append(numbers)
+        return np.stack(rows).ravel()
+
+    def say(index: int, _: int, numbers: Numbers) -> list[Event]:
+        before, *after = _variants(numbers, params)
+        cell: dict[str, Any] = {"prompt": params.prompts[index], **_told(tokenizer, before, "before")}
+        cell["after"] = [{"strength": s, **_told(tokenizer, variant, "after")} for s, variant in zip(params.strengths, after, strict=True)]
+        header = {"direction": direction.said, "site": str(direction.site), "verb": params.verb, "step": direction.step}
+        return [Metrics("cells", index, cell | (header if index == 0 else {})), Metrics("headline", index, {"kl": after[-1].kl})]
+
+    done = yield from Steps(context, range(len(ids)), unit="prompts", size=lambda _: 1).run(do, say)
+    variants = [_variants(numbers, params) for numbers in done]
+    table = np.stack(done).reshape(len(ids), len(plans), -1)
+    arrays: dict[str, Any] = {
+        "kl": (("prompt", "variant"), table[..., 0]),
+        "logprob": (("prompt", "variant"), table[..., 1]),
+        "tokens": (("prompt", "variant", "token"), table[..., HEAD:].astype(np.int32)),
+    }
+    yield from write_arrays(context.folder.path, STORE, arrays, {"prompts": params.prompts, "strengths": [0.0, *params.strengths]})
+    values = _values(params, direction, variants, tokenizer)
+    yield _figure(context, values)
+    values["seconds"] = time.monotonic() - started
+    changed = sum(row["after"] != row["before"] for row in values["rows"])
+    headline = {"changed": changed, "of": len(values["rows"]), "kl": values["curve"][-1]["kl"]}
+    return Result(values, headline, _report(params, direction, values), digests(STORE, arrays))
+
+
+def _steering(direction: Direction, params: Params, strength: float) -> Steering:
+    amount = strength * direction.step if params.verb == "add" else direction.level(strength)
+    return Steering(direction.site, direction.unit, params.verb, amount)
+
+
+def _kl(clean: Tensor, steered: Tensor) -> float:
+    """KL(clean ‖ steered) of the next token, nats."""
+    return max(0.0, float((clean.exp() * (clean - steered)).sum()))
+
+
+def _variants(numbers: Numbers, params: Params) -> list[Variant]:
+    return [Variant.of(row) for row in numbers.reshape(1 + len(params.strengths), HEAD + params.tokens)]
+
+
+def _told(tokenizer: Any, variant: Variant, name: str) -> dict[str, Any]:
+    return {f"{name}_tokens": texts_of(tokenizer, variant.ids), f"{name}_logprob": variant.logprob, "kl": variant.kl}
+
+
+def _values(params: Params, direction: Direction, variants: Sequence[Sequence[Variant]], tokenizer: Any) -> dict[str, Any]:
+    rows, curve = [], []
+    for place, strength in enumerate(params.strengths, 1):
+        gains = []
+        for prompt, (before, *_), after in zip(params.prompts, variants, (found[place] for found in variants), strict=True):
+            gain = None if before.logprob is None or after.logprob is None else after.logprob - before.logprob
+            gains.append(gain)
+            texts = {name: tokenizer.decode(one.ids) for name, one in (("before", before), ("after", after))}
+            rows.append({"prompt": prompt, "strength": strength, **texts, "kl": after.kl, "effect": gain})
+        known = [gain for gain in gains if gain is not None]
+        kl = float(np.mean([found[place].kl for found in variants]))
+        curve.append({"strength": strength, "kl": kl, "effect": float(np.mean(known)) if known else None})
+    about = {"site": str(direction.site), "direction": direction.said, "verb": params.verb, "step": direction.step, "zero": direction.zero}
+    return {**about, "rows": rows, "curve": curve, "arrays": [f"{STORE}/tokens"]}
+
+
+def _figure(context: Context, values: dict[str, Any]) -> Event:
+    xs = [point["strength"] for point in values["curve"]]
+    curves = [Curve("KL from unsteered", xs, [point["kl"] for point in values["curve"]])]
+    if values["curve"][0]["effect"] is not None:
+        curves.append(Curve("Δ log P(answer)", xs, [point["effect"] for point in values["curve"]]))
+    svg = lines_svg("effect on the next token", "strength", "nats", curves)
+    return write_figure(context.folder.path, "strengths", svg, "effect on the next token by strength")
+
+
+def _report(params: Params, direction: Direction, values: dict[str, Any]) -> str:
+    what = {"add": "added to", "ablate": "removed from", "clamp": "held in"}[params.verb]
+    lines = [
+        "# Steer a text",
+        "",
+        f"{direction.said}, {what} {direction.site} at every position. A strength of 1 is {direction.step:.3g} along it.",
+        "",
+        "![effect by strength](figures/strengths.svg)",
+        "",
+        "| prompt | strength | before | after | KL | Δ log P(answer) |",
+        "|---|---:|---|---|---:|---:|",
+    ]
+    for row in values["rows"]:
+        effect = "" if row["effect"] is None else f"{row['effect']:+.2f}"
+        texts = " | ".join(words(row[name]) for name in ("before", "after"))
+        lines.append(f"| {words(row['prompt'])} | {row['strength']:g} | {texts} | {row['kl']:.3f} | {effect} |")
+    return "\n".join([*lines, ""])

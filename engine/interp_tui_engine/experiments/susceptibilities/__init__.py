@@ -1,0 +1,112 @@
+"""Susceptibilities of a model's parts to kinds of data (arXiv 2504.18274): the whole model and each part are sampled, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from ...catalog import Estimate, Group, Result, Sharding
+from ...errors import Problem
+from ...events import Event
+from ...manifest import Manifest
+from ...models.restrictions.patterns import parse
+from ...runtime.context import Context
+from .. import _sampling
+from .._sampling import restriction_check, sharding
+from .params import Params
+
+TITLE = "Susceptibilities"
+QUESTION = "Which part of the model responds to which data?"
+GROUP: Group = "Learning theory"
+NEEDS = frozenset({"model", "data"})
+TINY_HEADS, TINY_LAYERS = 32, 4
+
+
+EXAMPLE: dict[str, Any] = {
+    "name": "heads",
+    "model": {"source": "builtin:tiny", "revision": "final"},
+    "data": {
+        "prose": {"source": "builtin:prose", "context": 32, "rows": 64},
+        "code": {"source": "builtin:code", "context": 32, "rows": 16},
+        "facts": {"source": "builtin:facts", "context": 32, "rows": 16},
+    },
+    "params": {
+        "restrictions": ["l0h0", "l1h2", "l2h5", "l3h7", "l3 mlp"],
+        "lr": 3e-5,
+        "n_beta": 30.0,
+        "localization": 30000.0,
+        "num_chains": 2,
+        "num_draws": 20,
+        "num_burnin_steps": 10,
+        "num_steps_bw_draws": 4,
+        "batch_size": 8,
+        "num_init_loss_batches": 8,
+        "sampling_data": "prose",
+        "include_sampling_data": True,
+        "observables": {"prose": 8, "code": 2, "facts": 2},
+    },
+}
+
+
+def check(manifest: Manifest) -> list[Problem]:
+    """That the sampling data is observed, something else too, and that no part is named twice."""
+    problems = _sampling.check(manifest)
+    params: Params = manifest.params
+    observed, sampling = list(params.observables), params.sampling_data
+    if sampling in manifest.data and sampling not in observed:
+        message = f"must observe the sampling data too: add {sampling} = 1; a part's response is measured against it"
+        problems.append(Problem("params.observables", message, value=dict(params.observables)))
+    if not params.include_sampling_data and not set(observed) - {sampling}:
+        message = f"holds nothing besides {sampling!r}; add other data, or set include_sampling_data = true"
+        problems.append(Problem("params.observables", message, value=dict(params.observables)))
+    seen: set[frozenset[str]] = set()
+    for index, restriction in enumerate(params.restrictions):
+        path, name = f"params.restrictions.{index}", str(restriction)
+        if restriction == "full":
+            problems.append(Problem(path, "'full' is sampled in any case, as what the parts are compared with; leave it out", value=name))
+        if restriction == []:
+            problems.append(Problem(path, "an empty list selects nothing", value=name))
+        elif restriction not in ("full", "heads", "layers"):
+            problems += restriction_check.problems(manifest, restriction, path)
+        part = frozenset(str(parse(text)) for text in ([restriction] if isinstance(restriction, str) else restriction))
+        if part in seen:
+            problems.append(Problem(path, f"{name} is there already", value=name))
+        seen.add(part)
+    return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """That of one sampling, times the parts and the whole: an upper bound, since a part's gradients cost less."""
+    params: Params = manifest.params
+    one = _sampling.estimate(manifest)
+    notes = one.notes
+    tiny = manifest.model is not None and manifest.model.source == "builtin:tiny"
+    known = {"heads": TINY_HEADS, "layers": TINY_LAYERS} if tiny else {}
+    if not tiny and any(r in ("heads", "layers") for r in params.restrictions):
+        return Estimate(None, one.memory_bytes, None, (*notes, "how many parts there are is not known before the model is loaded"))
+    parts = 1 + sum(known.get(r, 1) if isinstance(r, str) else 1 for r in params.restrictions)
+    seconds = None if one.seconds is None else one.seconds * parts
+    return Estimate(seconds, one.memory_bytes, None if one.disk_bytes is None else one.disk_bytes * parts, notes)
+
+
+def run(context: Context) -> Generator[Event, None, Result]:
+    """Sample the whole and the parts, then compute how each part responds."""
+    from .._sampling import per_restriction
+    from . import result as susceptibilities_result
+
+    responses = susceptibilities_result.Responses(context)
+    sampled = yield from per_restriction.run(context, context.manifest.params.restrictions, responses.take)
+    return (yield from susceptibilities_result.result(context, sampled, responses))
+
+
+def work(context: Context) -> Generator[Event, None, dict[str, Any]]:
+    """Sample one worker's parts; each is compared with the whole model as soon as that is sampled, by whichever worker."""
+    from .._sampling import per_restriction
+    from . import result as susceptibilities_result
+
+    responses = susceptibilities_result.Responses(context)
+    sampled = yield from per_restriction.run(context, context.manifest.params.restrictions, responses.take)
+    return {"seconds": sampled.seconds}
+
+
+SHARDING = Sharding(sharding.parts_to, work, sharding.as_it_is)

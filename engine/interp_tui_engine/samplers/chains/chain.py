@@ -1,0 +1,209 @@
+"""One chain: a step is gradient, update, record, and at a draw the observables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import mala, metrics
+from ..batches import BatchOrder
+from ..noise import NoiseSource
+from ..registry import METHODS, Kernel
+from ..settings import SamplerConfig
+from ..target.parameters import Block, ChainWeights
+from ..target.problem import Observable, RowLoss, SamplingTarget, take
+from .microbatch import Microbatch
+from .record import ChainRecord
+
+
+class NonFinite(Exception):
+    """A chain's loss, gradient or weights are no longer numbers."""
+
+
+@final
+class Chain:
+    """A chain that is resident in memory. `step()` advances it by one; an error other than NonFinite leaves it at the step it was at."""
+
+    def __init__(
+        self,
+        problem: SamplingTarget,
+        config: SamplerConfig,
+        record: ChainRecord,
+        order: BatchOrder,
+        pieces: Microbatch,
+        helpers: ThreadPoolExecutor | None,
+        threads: int,
+    ) -> None:
+        self._problem, self._config, self._order, self._pieces = problem, config, order, pieces
+        self.records = (record,)
+        self.weights = ChainWeights(problem.space)
+        self._loss: RowLoss = problem.bind(self.weights.leaves)
+        self._kernel: Kernel = METHODS[config.sampling_method].kernel()
+        start = self._kernel.init(self.weights.flat, config)
+        self._vectors = {name: getattr(start, name) for name in METHODS[config.sampling_method].vectors()}
+        blocks = len(problem.space.blocks)
+        stripes = 1 if helpers is None else min(threads, blocks)
+        self._helpers = helpers
+        self._noise = [NoiseSource(config.init_seed, record.chain, blocks, "step", problem.space.device) for _ in range(stripes)]
+        widest = max(b.stop - b.start for b in problem.space.blocks)
+        self._scratch = [torch.empty(widest, device=problem.space.device) for _ in range(stripes)]
+        self.want_distance = True
+        if config.init_noise:
+            self._add_init_noise(config.init_noise, record.chain)
+
+    def _add_init_noise(self, scale: float, chain: int) -> None:
+        source = NoiseSource(self._config.init_seed, chain, len(self.weights.space.blocks), "init", self.weights.flat.device)
+        for block in self.weights.space.blocks:
+            kick = source.fill(torch.empty(block.stop - block.start, device=self.weights.flat.device), 0, block.index).mul_(scale)
+            self.weights.flat[block.start : block.stop] += kick if block.mask is None else kick.mul_(block.mask)
+            self.weights.publish(block)
+
+    @property
+    def done(self) -> bool:
+        return self.records[0].done
+
+    def step(self) -> None:
+        """Gradient at the weights, update, record; observables if this step is a draw."""
+        record = self.records[0]
+        step = record.now.step
+        losses = self._pieces.run(lambda: self._gradient(step, record.chain))
+        if not math.isfinite(float(losses.mean(dtype=np.float64))):
+            raise NonFinite("the loss is not finite")
+        check = self._config.acceptance_at(step)
+        start = None if check is None else (self.weights.flat.clone(), [g.clone() for _, g in self.weights.gradients()])
+        measured = self._observe(record, step, lambda: self._update(step))
+        if check is not None and start is not None:
+            record.push("acceptance", check, self._acceptance(step, float(losses.mean(dtype=np.float64)), *start))
+        record.stepped(step, losses, losses.size, *measured)
+
+    def _gradient(self, step: int, chain: int) -> NDArray[np.float32]:
+        batches = self._order.step(step, chain)
+        total = sum(int(rows.shape[0]) for rows in batches) * self._problem.positions
+        self.weights.zero_gradients()
+        found = []
+        for rows in batches:
+            for part in self._pieces.split(rows):
+                losses = self._loss(self._problem.batch(part))
+                (losses.sum() / total).backward()  # type: ignore[no-untyped-call]
+                found.append(losses.detach())
+        return torch.cat(found).cpu().numpy()
+
+    def _acceptance(self, step: int, loss: float, start: Tensor, gradients: list[Tensor]) -> float:
+        """MALA's acceptance of the update just made, from one more gradient on the same batch."""
+        after = self._pieces.run(lambda: self._gradient(step, self.records[0].chain))
+        log_ratio = self._config.n_beta * (loss - float(after.mean(dtype=np.float64)))
+        for (block, gradient), before in zip(self.weights.gradients(), gradients, strict=True):
+            here = slice(block.start, block.stop)
+            end = self.weights.flat[here]
+            g_diag = self._kernel.conditioner(self._kernel.State(end, **{n: v[here] for n, v in self._vectors.items()}), self._config)
+            anchor = self._problem.space.anchor_at(block)
+            log_ratio += float(mala.log_ratio_of_block(start[here], end, before, gradient, anchor, block.mask, g_diag, self._config))
+        return mala.probability(log_ratio)
+
+    def _observe(
+        self, record: ChainRecord, step: int, update: Callable[[], tuple[float, float | None, Tensor | None]]
+    ) -> tuple[float, float | None]:
+        norm, distance, parts = update()
+        if parts is not None:
+            for name, value in zip(metrics.NAMES, metrics.finish(parts).tolist(), strict=True):
+                record.push(f"metrics_{name}", step, value)
+        draw = self._config.draw_at(step)
+        if draw is not None:
+            with torch.no_grad():
+                for observable in self._problem.observables:
+                    losses = self._pieces.run(partial(self._observable, observable))
+                    record.push(f"loss_{observable.name}", draw, losses)
+        return norm, distance
+
+    def _observable(self, observable: Observable) -> NDArray[np.float32]:
+        found = []
+        for start in range(0, observable.rows, observable.batch_size):
+            for part in self._pieces.split(torch.arange(start, start + observable.batch_size)):
+                found.append(self._loss(take(observable.data, slice(int(part[0]), int(part[-1]) + 1))))
+        return torch.cat(found).cpu().numpy()
+
+    @torch.no_grad()
+    def _update(self, step: int) -> tuple[float, float | None, Tensor | None]:
+        want_distance = self.want_distance or step + 1 == self._config.num_sgld_steps
+        self.want_distance = False
+        work = list(self.weights.gradients())
+        stripes = len(self._scratch)
+        if stripes == 1:
+            results = [self._stripe(0, work, step, want_distance)]
+        else:
+            assert self._helpers is not None
+            parts = [work[i::stripes] for i in range(stripes)]
+            results = list(self._helpers.map(lambda i: self._stripe(i, parts[i], step, want_distance), range(stripes)))
+        if (couple := getattr(self._kernel, "couple", None)) is not None:
+            couple(self._kernel.State(self.weights.flat, **self._vectors), self._problem.space.numel, self._config)
+        norm = math.sqrt(sum(r[0] for r in results)) if all(math.isfinite(r[0]) for r in results) else math.inf
+        if not math.isfinite(norm):
+            raise NonFinite("the gradient is not finite")
+        distance = math.sqrt(sum(r[1] for r in results)) if want_distance else None
+        if distance is not None and not math.isfinite(distance):
+            raise NonFinite("the weights are not finite")
+        sums = [r[2] for r in results if r[2] is not None]
+        return norm, distance, torch.stack(sums).sum(0) if sums else None
+
+    def _stripe(self, stripe: int, work: list[tuple[Block, Tensor]], step: int, want_distance: bool) -> tuple[float, float, Tensor | None]:
+        """Noise and update of some blocks; returns |g|², |w - w0|² and, if asked for, the sums behind the metrics."""
+        # Results go to arrays made beforehand: a result allocated per block would split the freed temporaries of the block before it, and
+        # the allocator would then take new memory for every block, as much as the weights in all.
+        squares, distances = torch.zeros(2, len(work), device=self._problem.space.device)
+        sums = []
+        source, scratch = self._noise[stripe], self._scratch[stripe]
+        for i, (block, gradient) in enumerate(work):
+            here = slice(block.start, block.stop)
+            anchor, weights = self._problem.space.anchor_at(block), self.weights.flat[here]
+            noise = source.fill(scratch[: block.stop - block.start], step, block.index)
+            state = self._kernel.State(weights, **{name: v[here] for name, v in self._vectors.items()})
+            torch.dot(gradient, gradient, out=squares[i])
+            if self._config.save_metrics:
+                sums.append(self._metrics(block, state, gradient, noise, anchor))
+            self._kernel.step(state, gradient, noise, anchor, block.mask, self._config)
+            self.weights.publish(block)
+            if want_distance:
+                away = weights - anchor
+                torch.dot(away, away, out=distances[i])
+        return float(squares.double().sum()), float(distances.double().sum()), torch.stack(sums).sum(0) if sums else None
+
+    def _metrics(self, block: Block, state: Any, gradient: Tensor, noise: Tensor, anchor: Tensor) -> Float[Tensor, " 9"]:
+        # G belongs to the updated state, so the update is made once on copies to read it.
+        copies = self._kernel.State(*(getattr(state, f.name).clone() for f in fields(state)))
+        after = self._kernel.step(copies, gradient, noise.clone(), anchor, block.mask, self._config)
+        conditioner = self._kernel.conditioner(after, self._config)
+        return metrics.parts_of_step(state.weights, gradient, noise, anchor, block.mask, conditioner, self._config)
+
+    def state(self) -> list[dict[str, Any]]:
+        """What a checkpoint of each chain holds."""
+        vectors = {f"vector_{name}": v for name, v in self._vectors.items()}
+        return [{**self.records[0].state(), "weights": self.weights.flat, **vectors}]
+
+    def restore(self, states: list[dict[str, Any]]) -> None:
+        """Go on from checkpoints that `state` wrote; the record is restored by its owner."""
+        (state,) = states
+        self.weights.load(state["weights"].to(self.weights.flat.device))
+        for name, vector in self._vectors.items():
+            vector.copy_(state[f"vector_{name}"])
+
+
+@contextmanager
+def intra_threads(count: int) -> Iterator[None]:
+    """Let torch use `count` threads inside an operation, in this thread and those started meanwhile; put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,59 @@
+"""A chain's state on disk: written beside the old one, synced, renamed. A kill at any instant leaves the old or the new, whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import RunFailed
+from .writer import sync_file
+
+
+def chain_file(folder: Path, chain: int) -> Path:
+    """Where a chain's checkpoint lies."""
+    return folder / f"chain-{chain:05d}.pt"
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace the checkpoint at `path`. Values: tensors, numbers, strings, lists and dicts of them. Raises RunFailed on a full disk."""
+    beside = path.with_suffix(f".tmp{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with beside.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        sync_file(path)
+    except (OSError, RuntimeError) as error:  # torch wraps a failed write in RuntimeError
+        beside.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else error.__context__
+        if (isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)) or "file write failed" in str(error):
+            raise RunFailed("the disk is full", f"A checkpoint needs about {_megabytes(state)} MiB; the previous one is intact.") from error
+        raise
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The checkpoint at `path`, or None when there is none. Never runs code from the file."""
+    if not path.exists():
+        return None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    assert isinstance(state, dict)
+    return state
+
+
+def _megabytes(value: Any) -> int:
+    """What the tensors in it take, in MiB, rounded up."""
+    return 1 + _bytes(value) // (1 << 20)
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return sum(_bytes(item) for item in inside)

@@ -1,0 +1,105 @@
+"""How chains run: side by side on threads, stacked into one batch, or one after another.
+
+The choice is a value: recorded with the run, since a chain's numbers depend on it (sums are taken in another order), and on nothing
+else but the chain's seed: not on how many chains there are, nor on which of them this process runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, final
+
+import psutil
+
+from ...errors import UserError
+from ..registry import METHODS
+from ..settings import SamplerConfig
+from ..target.problem import SamplingTarget
+
+Mode = Literal["threads", "vmap", "serial"]
+
+_LARGE_STATE_BYTES = 256 << 20
+"""Above this, one chain's matrices are big enough to occupy all cores, and a second chain's weights and gradients cost real memory."""
+_RESIDENT_BYTES = 1 << 30
+"""Chains take turns while their states together stay below this; larger ones run one after another."""
+_VMAP_WIDTH = 4
+_KERNELS_PER_PARAMETER = 30
+_LAUNCH_SECONDS = 5e-6
+_SMALL_MODEL_FLOPS = 2e13
+"""A GPU's rate on the small matrices of a model for which launches matter at all."""
+
+
+@final
+@dataclass(frozen=True)
+class Executor:
+    """workers: steps computed at once; intra_threads: torch's threads inside each; width: chains stacked per step (vmap);
+    resident: chains whose weights are in memory at once. Numbers depend on mode, intra_threads and width only."""
+
+    mode: Mode
+    workers: int
+    intra_threads: int
+    width: int
+    resident: int
+
+    def record(self) -> dict[str, Any]:
+        """As plain data, for a manifest."""
+        return asdict(self)
+
+    def among(self, processes: int, chains: int) -> Executor:
+        """This executor in one of several processes that share the machine, with so many of the chains: the numbers stay the same."""
+        if self.mode == "vmap":
+            return self
+        workers = max(1, min(self.workers // processes, chains))
+        return replace(self, workers=workers, resident=max(workers, min(self.resident // processes, chains)))
+
+
+def chain_bytes(problem: SamplingTarget, config: SamplerConfig) -> int:
+    """Bytes that one resident chain's vectors take (weights and the sampler's own; gradients come and go)."""
+    vectors = 1 + len(METHODS[config.sampling_method].vectors())
+    return problem.space.size * 4 * vectors
+
+
+def choose_executor(
+    problem: SamplingTarget,
+    config: SamplerConfig,
+    chains: Sequence[int],
+    requested: Literal["auto", "threads", "vmap", "serial"] = "auto",
+    cores: int | None = None,
+    memory: int | None = None,
+) -> Executor:
+    """Pick by estimate. cores: all that this process may use when None; memory: bytes free for chains, measured when None.
+
+    CPU: threads when there are chains and cores for it and two chains fit; a GPU that would mostly wait for launches: vmap; else serial.
+    """
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if memory is None:
+        memory = psutil.virtual_memory().available // 2
+    state, space, n = chain_bytes(problem, config), problem.space, len(chains)
+    on_cpu = space.device.type == "cpu"
+    busy = state + 4 * space.size  # a chain that is computing holds gradients too
+    mode = requested
+    if mode == "auto":
+        mode = _estimate(on_cpu, n, cores, state, busy, memory, problem, config)
+    if mode == "threads" and not on_cpu:
+        raise UserError("chains = 'threads' needs a CPU", "On a GPU use 'vmap' or 'serial'.")
+    fit = max(1, min(_RESIDENT_BYTES, memory) // state)
+    if mode == "threads":
+        workers = max(1, min(cores, n, memory // busy))
+        return Executor("threads", workers, max(1, cores // workers) if 2 * workers <= cores else 1, 1, max(workers, min(n, fit)))
+    if mode == "vmap":
+        return Executor("vmap", 1, cores, _VMAP_WIDTH, _VMAP_WIDTH)
+    return Executor("serial", 1, cores, 1, min(n, fit))
+
+
+def _estimate(on_cpu: bool, n: int, cores: int, state: int, busy: int, memory: int, problem: SamplingTarget, config: SamplerConfig) -> Mode:
+    if on_cpu:
+        side_by_side = n >= 2 and cores >= 2 and state <= _LARGE_STATE_BYTES and 2 * busy <= memory
+        return "threads" if side_by_side else "serial"
+    tokens = config.batch_size * problem.positions
+    compute = 6 * max(problem.space.numel, getattr(problem, "computed", 0)) * tokens / _SMALL_MODEL_FLOPS
+    launches = len(problem.space.slots) * _KERNELS_PER_PARAMETER * _LAUNCH_SECONDS
+    fits = _VMAP_WIDTH * 2 * busy <= memory
+    return "vmap" if n >= 2 and compute < launches and fits and not getattr(problem, "custom_loss", False) else "serial"

@@ -1,0 +1,238 @@
+"""The loop over chains: what the outside asks for, what it is told, and how a run goes on after a kill."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..batches import BatchOrder
+from ..settings import SamplerConfig
+from ..target.problem import SamplingTarget
+from .chain import intra_threads
+from .executor import Executor
+from .initial_loss import initial_loss
+from .microbatch import Microbatch
+from .record import ChainRecord, ChainSnapshot
+from .scheduler import ChainScheduler
+from .store import SampleStore
+from .writer import BackgroundWriter
+
+_LOOK_SECONDS = 0.02
+"""How often commands are polled."""
+_ROWS_AT_ONCE = 1 << 14
+
+
+class Command(Enum):
+    """What the outside wants between two steps."""
+
+    GO = "go"
+    PAUSE = "pause"
+    CHECKPOINT = "checkpoint"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class ChainsSnapshot:
+    """All chains at one moment.
+
+    trace: mean loss of the step behind each draw, (chain, draw), nats, NaN where there is none yet or the chain failed.
+    seconds: spent computing by this process (pauses left out); tokens: predicted positions trained on, earlier attempts included.
+    """
+
+    chains: tuple[ChainSnapshot, ...]
+    steps_per_chain: int
+    init_loss: float
+    trace: NDArray[np.float64]
+    seconds: float
+    tokens_per_second: float
+
+    @property
+    def steps_done(self) -> int:
+        """Steps over all chains; a failed chain counts as finished."""
+        return sum(c.step if c.healthy else self.steps_per_chain for c in self.chains)
+
+
+@dataclass(frozen=True)
+class ChainsResult:
+    """The last snapshot, and whether a stop cut the run short (then checkpoints hold everything needed to go on)."""
+
+    snapshot: ChainsSnapshot
+    interrupted: bool
+    executor: Executor
+
+
+def run_chains(
+    problem: SamplingTarget,
+    config: SamplerConfig,
+    *,
+    chains: Sequence[int],
+    store: SampleStore | None,
+    executor: Executor,
+    checkpoint_dir: Path | None,
+    checkpoint_every: float | None,
+    poll: Callable[[], Command],
+    report: Callable[[ChainsSnapshot], None],
+    report_every: float,
+    warn: Callable[[str], None],
+) -> ChainsResult:
+    """Sample these chains of the run, from their checkpoints in `checkpoint_dir` if there are any.
+
+    Each chain's arrays go to its rows of `store`; the store is marked complete when these are all the chains of the run (else whoever
+    joins the shards calls `store.finish`). `poll`, `report` and `warn` are called from the calling thread, `report` at least every
+    `report_every` seconds and once at the end. A chain that goes non-finite is recorded and left out; the others go on.
+
+    Raises RunFailed when the disk is full or memory does not hold a single row; checkpoints are intact then.
+    """
+    return _Run(problem, config, chains, store, executor, checkpoint_dir, warn).go(checkpoint_every, poll, report, report_every)
+
+
+@final
+class _Run:
+    def __init__(
+        self,
+        problem: SamplingTarget,
+        config: SamplerConfig,
+        chains: Sequence[int],
+        store: SampleStore | None,
+        executor: Executor,
+        folder: Path | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.problem, self.config, self.store, self.executor, self.folder = problem, config, store, executor, folder
+        self.chains = tuple(chains)
+        self.order = BatchOrder(problem.rows, config)
+        self._warnings: deque[str] = deque()  # chains warn from their threads, the caller is told from its own
+        self._warn = warn
+        self.pieces = Microbatch(config.batch_size, self._warnings.append)
+        self._seconds = 0.0
+        self.init_loss = float("nan")
+
+    def go(
+        self, checkpoint_every: float | None, poll: Callable[[], Command], report: Callable[[ChainsSnapshot], None], report_every: float
+    ) -> ChainsResult:
+        ex = self.executor
+        with ExitStack() as stack:
+            stack.enter_context(intra_threads(ex.intra_threads))
+            self.writer = stack.enter_context(BackgroundWriter(self.store)) if self.store is not None else None
+            helpers = None
+            if ex.mode == "serial" and ex.intra_threads > 1:
+                pool = ThreadPoolExecutor(ex.intra_threads, "noise", initializer=torch.set_num_threads, initargs=(1,))
+                helpers = stack.enter_context(pool)
+            lanes = ChainScheduler(self.problem, self.config, ex, self.order, self.pieces, self.folder, self.writer, helpers)
+            self._prepare(lanes)
+            lanes.start()
+            try:
+                self._steer(lanes, checkpoint_every, poll, report, report_every)
+            finally:
+                lanes.stop()
+            self._close(lanes)
+        self._drain_warnings()
+        snapshot = self._snapshot()
+        report(snapshot)
+        return ChainsResult(snapshot, any(not r.done for r in self.records), ex)
+
+    def _prepare(self, lanes: ChainScheduler) -> None:
+        put = None if self.writer is None else self.writer.put
+        arrays = {} if self.store is None else self.store.arrays
+        self.records = tuple(ChainRecord(c, self.config, arrays, put) for c in self.chains)
+        lanes.load(self.records)
+        self._first_tokens = sum(r.now.tokens for r in self.records)
+        per_position = initial_loss(self.problem, self.order, self.executor, self.folder, self.pieces)
+        self.init_loss = float(per_position.mean(dtype=np.float64))
+        if self.writer is not None:
+            for record in self.records:
+                self.writer.put("init_loss", (record.chain, slice(None)), per_position.astype(np.float32))
+            self._write_rows()
+
+    def _write_rows(self) -> None:
+        assert self.writer is not None
+        batch, stretch = self.config.rows_per_step, _ROWS_AT_ONCE
+        for start in range(0, self.config.num_sgld_steps, stretch):
+            steps = range(start, min(start + stretch, self.config.num_sgld_steps))
+            here = slice(steps.start, steps.stop)
+
+            def rows(chain: int, steps: range = steps) -> NDArray[np.int64]:
+                return torch.cat([b for s in steps for b in self.order.step(s, chain)]).view(len(steps), batch).numpy()
+
+            if self.config.match_sampling_input_ids_across_chains:
+                if 0 not in self.chains:  # whoever runs chain 0 writes what all chains share: one writer a file
+                    return
+                self.writer.put("sampling_rows_micro", (here, slice(None)), rows(0))
+            else:
+                for chain in self.chains:
+                    self.writer.put("sampling_rows_micro", (chain, here, slice(None)), rows(chain))
+
+    def _steer(
+        self,
+        lanes: ChainScheduler,
+        every: float | None,
+        poll: Callable[[], Command],
+        report: Callable[[ChainsSnapshot], None],
+        report_every: float,
+    ) -> None:
+        last = reported = saved = time.perf_counter()
+        asked = Command.GO
+        while lanes.alive and lanes.error is None and not lanes.stopping:
+            lanes.look(_LOOK_SECONDS)
+            now = time.perf_counter()
+            if not lanes.paused:
+                self._seconds += now - last
+            last = now
+            command = poll()
+            newly = command is Command.CHECKPOINT and asked is not Command.CHECKPOINT
+            asked = command
+            with lanes.condition:
+                lanes.paused = command is Command.PAUSE
+                lanes.stopping = command is Command.STOP
+                if newly or (every is not None and now - saved >= every):
+                    lanes.generation += 1
+                    saved = now
+                lanes.condition.notify_all()
+            self._drain_warnings()
+            if now - reported >= report_every:
+                reported = now
+                lanes.want_distances()
+                report(self._snapshot())
+
+    def _close(self, lanes: ChainScheduler) -> None:
+        """After the threads have stopped: raise what went wrong, save what is unfinished, mark the store."""
+        if lanes.error is not None:
+            raise lanes.error
+        if not all(r.done for r in self.records):
+            lanes.save_unfinished()
+        elif self.writer is not None and self.store is not None:
+            self.writer.barrier()
+            if set(self.chains) == set(range(self.config.num_chains)):
+                self.store.finish(failures(self.records))
+
+    def _drain_warnings(self) -> None:
+        while self._warnings:
+            self._warn(self._warnings.popleft())
+
+    def _snapshot(self) -> ChainsSnapshot:
+        chains = tuple(r.now for r in self.records)
+        tokens = sum(c.tokens for c in chains) - self._first_tokens
+        trace = np.stack([r.trace for r in self.records])
+        rate = tokens / self._seconds if self._seconds > 0 else 0.0
+        return ChainsSnapshot(chains, self.config.num_sgld_steps, self.init_loss, trace, self._seconds, rate)
+
+
+def failures(records: Sequence[ChainRecord] | Sequence[ChainSnapshot]) -> dict[int, tuple[int, str]]:
+    """chain -> (step, reason) of those that failed, as `SampleStore.finish` takes it."""
+    found = {}
+    for item in records:
+        now = item.now if isinstance(item, ChainRecord) else item
+        if now.failed_step is not None and now.failed_reason is not None:
+            found[now.chain] = (now.failed_step, now.failed_reason)
+    return found

@@ -1,0 +1,229 @@
+"""Chains that take turns, in worker threads or in the calling one, and are put down on disk."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import torch
+
+from ...errors import RunFailed
+from ..batches import BatchOrder
+from ..settings import SamplerConfig
+from ..target.problem import SamplingTarget
+from . import checkpoint
+from .chain import Chain, NonFinite
+from .executor import Executor
+from .microbatch import Microbatch
+from .record import ChainRecord
+from .vmapped import VmappedChains
+from .writer import BackgroundWriter
+
+_TURN_SECONDS = 0.05
+"""A chain keeps its thread for at least this long before the next takes a turn."""
+
+
+class Lane(Protocol):
+    """Chains that step together: one, or a stack."""
+
+    want_distance: bool
+
+    @property
+    def records(self) -> tuple[ChainRecord, ...]: ...
+    @property
+    def done(self) -> bool: ...
+    def step(self) -> None: ...
+    def state(self) -> list[dict[str, Any]]: ...
+    def restore(self, states: list[dict[str, Any]]) -> None: ...
+
+
+@final
+class ChainScheduler:
+    """All chains of a run, the few that are in memory, and the threads that step them.
+
+    One worker is the calling thread itself, which takes a turn in `look`. A thread of its own would bring a second OpenMP team into the
+    process; with more threads than cores libgomp's barriers sleep instead of spinning, and a step of SmolLM2 takes 2.05 s, not 1.75.
+
+    The calling thread sets `paused`, `stopping` and `generation` (raise it to have every chain checkpointed) under `condition`.
+    """
+
+    def __init__(
+        self,
+        problem: SamplingTarget,
+        config: SamplerConfig,
+        executor: Executor,
+        order: BatchOrder,
+        pieces: Microbatch,
+        folder: Path | None,
+        writer: BackgroundWriter | None,
+        helpers: ThreadPoolExecutor | None,
+    ) -> None:
+        self._problem, self._config, self._executor, self._order, self._pieces = problem, config, executor, order, pieces
+        self._folder, self._writer, self._helpers = folder, writer, helpers
+        self.condition = threading.Condition()
+        self.paused = self.stopping = False
+        self.generation = 0
+        self.error: BaseException | None = None
+        self._ready: deque[Lane] = deque()
+        self._waiting: deque[tuple[tuple[ChainRecord, ...], list[dict[str, Any]] | None]] = deque()
+        self._running = 0
+        self._saved: dict[int, int] = {}
+        self._inline = executor.workers == 1
+        self._threads: list[threading.Thread] = []
+
+    def load(self, records: Sequence[ChainRecord]) -> None:
+        """Group the chains into lanes, and put each where its checkpoint left it."""
+        groups: dict[int, list[ChainRecord]] = {}
+        for record in records:
+            groups.setdefault(record.chain // self._executor.width, []).append(record)
+        for group in groups.values():
+            states = self._checkpoint(group)
+            if not all(r.done for r in group):
+                self._waiting.append((tuple(group), states))
+
+    def _checkpoint(self, group: Sequence[ChainRecord]) -> list[dict[str, Any]] | None:
+        """The chains' states. A stack that several processes had parts of is put together, which can be done when all have ended."""
+        files = [] if self._folder is None else [checkpoint.chain_file(self._folder, record.chain) for record in group]
+        found = [saved for path in files if (saved := checkpoint.load(path)) is not None]
+        if not found:
+            return None
+        chains, *how = self._identity(group)
+        if [chain for saved in found for chain in saved["of"][0]] != chains or any(saved["of"][1:] != how for saved in found):
+            what = f"the checkpoint of chain {group[0].chain} is of another configuration"
+            raise RunFailed(what, "Remove the checkpoint folder to start over.")
+        states: list[dict[str, Any]] = [state for saved in found for state in saved["chains"]]
+        for record, state in zip(group, states, strict=True):
+            record.restore(state)
+        self._pieces.count = max(self._pieces.count, *(int(saved["pieces"]) for saved in found))
+        return states
+
+    def _identity(self, group: Sequence[ChainRecord]) -> list[Any]:
+        """What a checkpoint must agree with: who is in it, how many weights, and what else a chain's numbers depend on."""
+        ex = self._executor
+        return [[r.chain for r in group], self._problem.space.numel, ex.mode, ex.intra_threads, ex.width]
+
+    def start(self) -> None:
+        """Bring the first chains into memory and start the threads."""
+        for _ in range(max(self._executor.workers, self._executor.resident // self._executor.width)):
+            self._admit()
+        threads = 0 if self._inline else self._executor.workers
+        self._threads = [threading.Thread(target=self._work, name=f"chains-{i}", daemon=True) for i in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return bool(self._ready or self._waiting) if self._inline else any(t.is_alive() for t in self._threads)
+
+    def look(self, seconds: float) -> None:
+        """Let the calling thread pass some time: a turn when it is the worker, else up to `seconds` of sleep."""
+        if self._inline and not self.paused:
+            self._take_turn()
+        else:
+            with self.condition:
+                self.condition.wait(seconds)
+
+    def stop(self) -> None:
+        """Have the threads end after their current step, and wait for them."""
+        with self.condition:
+            self.stopping = True
+            self.condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def save_unfinished(self) -> None:
+        """Checkpoint the chains that are in memory; only after `stop`."""
+        for lane in self._ready:
+            self._save(lane)
+
+    def want_distances(self) -> None:
+        """Have each chain measure |w - w0| at its next step."""
+        for lane in list(self._ready):
+            lane.want_distance = True
+
+    def _admit(self) -> None:
+        if not self._waiting:
+            return
+        records, states = self._waiting.popleft()
+        ex = self._executor
+        lane: Lane
+        if ex.mode == "vmap":
+            lane = VmappedChains(self._problem, self._config, records, self._order, self._pieces, ex.width)
+        else:
+            lane = Chain(self._problem, self._config, records[0], self._order, self._pieces, self._helpers, ex.intra_threads)
+        if states is not None:
+            lane.restore(states)
+        self._ready.append(lane)
+
+    def _work(self) -> None:
+        torch.set_num_threads(self._executor.intra_threads)
+        while self._take_turn():
+            pass
+
+    def _take_turn(self) -> bool:
+        """A turn of the next chain; False when there is none to be had. An error is kept for the calling thread."""
+        if (lane := self._next()) is None:
+            return False
+        try:
+            self._turn(lane)
+            with self.condition:
+                self._running -= 1
+                finished = lane.done
+                if not finished:
+                    self._ready.append(lane)
+                lane = None  # a finished chain's weights go before the next chain's come
+                if finished:
+                    self._admit()
+                self.condition.notify_all()
+            return True
+        except BaseException as error:  # raised again by the calling thread
+            with self.condition:
+                self._running -= 1
+                self.error = self.error or error
+                self.condition.notify_all()
+            return False
+
+    def _next(self) -> Lane | None:
+        with self.condition:
+            while True:
+                if self.stopping or self.error is not None:
+                    return None
+                if self._ready and not self.paused:
+                    self._running += 1
+                    return self._ready.popleft()
+                if not self._ready and not self._waiting and self._running == 0:
+                    self.condition.notify_all()
+                    return None
+                self.condition.wait(0.2)
+
+    def _turn(self, lane: Lane) -> None:
+        begun = time.perf_counter()
+        while not lane.done:
+            try:
+                lane.step()
+            except NonFinite as error:
+                (record,) = lane.records
+                record.fail(record.now.step, str(error))
+            if lane.done or self._saved.get(lane.records[0].chain, 0) < self.generation:
+                self._save(lane)
+            if self.paused or self.stopping or time.perf_counter() - begun >= _TURN_SECONDS:
+                return
+
+    def _save(self, lane: Lane) -> None:
+        """One file a lane: the chains of a stack must not be found at different steps."""
+        first = lane.records[0].chain
+        self._saved[first] = self.generation
+        if self._folder is None:
+            return
+        states = lane.state()
+        if self._writer is not None:
+            self._writer.barrier()
+        if lane.done:  # nothing will go on from it: its weights need no space
+            states = [{k: v for k, v in s.items() if k != "weights" and not k.startswith("vector_")} for s in states]
+        saved = {"of": self._identity(lane.records), "pieces": self._pieces.count, "chains": states}
+        checkpoint.save(checkpoint.chain_file(self._folder, first), saved)

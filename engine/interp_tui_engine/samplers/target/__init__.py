@@ -1,0 +1,1 @@
+"""What is sampled: parameters and per-example losses, of a whole model, of a restricted one, or of any function."""

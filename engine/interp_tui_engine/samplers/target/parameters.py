@@ -1,0 +1,213 @@
+"""The weights a sampler moves, as one flat float32 vector per chain.
+
+Layout: small parameters first, packed one after another at 64-byte boundaries, then the large ones. The packed part has one flat
+gradient that autograd accumulates into; a large parameter's gradient is the tensor that autograd made, taken as it is, which saves a
+pass of zeroing and one of adding over memory. Updates run block by block, each block inside one part.
+
+A model in bfloat16 or float16 computes with its own low-precision copy; the chain's vector is the float32 master.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ..noise import BLOCK
+
+Masks = Mapping[str, Tensor | None]
+"""Parameter name to a mask of its shape, or None for all of it. Parameters not named stay fixed."""
+
+_ALIGN = 16  # float32 numbers in 64 bytes
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one parameter lies in the flat vector."""
+
+    name: str
+    shape: torch.Size
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of the flat vector that is updated at once. `slot` is the large parameter it lies in; None in the packed part."""
+
+    index: int
+    start: int
+    stop: int
+    slot: Slot | None
+    mask: Float[Tensor, " p"] | None
+
+
+def _chosen(parameters: Mapping[str, Tensor], masks: Masks | None) -> dict[str, Tensor | None]:
+    if masks is None:
+        return dict.fromkeys(parameters)
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise UserError(f"mask names {name!r}, which is no parameter of the model", f"Parameters: {', '.join(list(parameters)[:8])}, …")
+        if mask is not None and mask.shape != parameters[name].shape:
+            raise UserError(f"mask of {name!r} has shape {tuple(mask.shape)}", f"The parameter has shape {tuple(parameters[name].shape)}.")
+    chosen = {name: masks[name] for name in parameters if name in masks}
+    if not chosen or all(m is not None and not bool(m.any()) for m in chosen.values()):
+        raise UserError("the mask selects no parameter, so there is nothing to sample")
+    return chosen
+
+
+@final
+class ParameterSpace:
+    """Names, layout, anchor w0 and masks of the sampled parameters; shared by all chains, never written after construction.
+
+    The anchor of a large float32 parameter is the tensor given, not a copy, so that one must stay as it is too.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], masks: Masks | None) -> None:
+        chosen = _chosen(parameters, masks)
+        first = parameters[next(iter(chosen))]
+        for name in chosen:
+            if not parameters[name].is_floating_point():
+                raise UserError(f"parameter {name!r} is {parameters[name].dtype}, which cannot be sampled")
+        self.device, self.dtype = first.device, first.dtype
+        block = BLOCK if self.device.type == "cpu" else BLOCK << 8
+        order = sorted(chosen, key=lambda name: parameters[name].numel() >= block)  # stable: small ones first
+        slots, offset, packed = [], 0, 0
+        for name in order:
+            n = parameters[name].numel()
+            slots.append(Slot(name, parameters[name].shape, offset, offset + n))
+            offset += -(-n // _ALIGN) * _ALIGN
+            packed = offset if n < block else packed
+        self.slots, self.size, self.packed = tuple(slots), offset, packed
+        self._packed_anchor = torch.zeros(packed, dtype=torch.float32, device=self.device)
+        self._anchors: dict[Slot, Tensor] = {}
+        for slot in self.slots:
+            values = parameters[slot.name].detach().reshape(-1)
+            if slot.start < packed:
+                self._packed_anchor[slot.start : slot.stop] = values
+            else:
+                self._anchors[slot] = (
+                    values.float()
+                )  # in float32 it is the parameter itself: a second copy would be a model's worth of memory
+        self.blocks = tuple(self._cut(block, chosen))
+        counts = (parameters[name].numel() if mask is None else int(mask.count_nonzero()) for name, mask in chosen.items())
+        self.numel = sum(counts)
+
+    def _cut(self, block: int, chosen: Mapping[str, Tensor | None]) -> Iterator[Block]:
+        parts = [(None, 0, self.packed)] if self.packed else []
+        large = [(slot, slot.start, slot.stop) for slot in self.slots if slot.start >= self.packed]
+        index = 0
+        for owner, begin, end in [*parts, *large]:
+            mask = self._mask_of(begin, end, chosen)
+            for start in range(begin, end, block):
+                stop = min(start + block, end)
+                part = None if mask is None else mask[start - begin : stop - begin]
+                if part is not None and bool(part.all()):
+                    part = None
+                yield Block(index, start, stop, owner, part)
+                index += 1
+
+    def _mask_of(self, begin: int, end: int, chosen: Mapping[str, Tensor | None]) -> Tensor | None:
+        inside = [slot for slot in self.slots if begin <= slot.start < end]
+        if all(chosen[slot.name] is None for slot in inside) and sum(slot.stop - slot.start for slot in inside) == end - begin:
+            return None
+        mask = torch.zeros(end - begin, device=self.device)  # 0 between parameters too, where alignment leaves gaps
+        for slot in inside:
+            given = chosen[slot.name]
+            value = 1.0 if given is None else given.to(self.device, torch.float32).reshape(-1)
+            mask[slot.start - begin : slot.stop - begin] = value
+        return mask
+
+    def anchor_at(self, block: Block) -> Float[Tensor, " p"]:
+        """w0 in one block. Not to be written to: it may be the model's own memory."""
+        if block.slot is None:
+            return self._packed_anchor[block.start : block.stop]
+        return self._anchors[block.slot][block.start - block.slot.start : block.stop - block.slot.start]
+
+    def anchors(self) -> dict[str, Tensor]:
+        """w0 by parameter, in float32. Not to be written to: a large one may be the model's own memory."""
+        return {s.name: self._anchors.get(s, self._packed_anchor[s.start : s.stop]).view(s.shape) for s in self.slots}
+
+    def anchor(self) -> Float[Tensor, " size"]:
+        """w0 as a flat vector of its own; 0 in the gaps between parameters."""
+        flat = torch.zeros(self.size, dtype=torch.float32, device=self.device)
+        flat[: self.packed] = self._packed_anchor
+        for slot, values in self._anchors.items():
+            flat[slot.start : slot.stop] = values
+        return flat
+
+    def views(self, flat: Float[Tensor, "*chains size"]) -> dict[str, Tensor]:
+        """The parameters inside a flat vector, or inside a stack of them."""
+        return {s.name: flat[..., s.start : s.stop].view(*flat.shape[:-1], *s.shape) for s in self.slots}
+
+
+@final
+class ChainWeights:
+    """One chain's weights: the flat vector, the leaf tensors a model computes with, and their gradients."""
+
+    def __init__(self, space: ParameterSpace) -> None:
+        self.space = space
+        self.flat = space.anchor()
+        self._model_flat = self.flat if space.dtype == torch.float32 else self.flat.to(space.dtype)
+        self._packed_gradient = torch.zeros(space.packed, dtype=space.dtype, device=space.device)
+        self.leaves: dict[str, Tensor] = {name: nn.Parameter(view) for name, view in space.views(self._model_flat).items()}
+        for slot in space.slots:
+            if slot.start < space.packed:
+                self.leaves[slot.name].grad = self._packed_gradient[slot.start : slot.stop].view(slot.shape)
+
+    def zero_gradients(self) -> None:
+        """Forget the gradients; those of large parameters give their memory back."""
+        self._packed_gradient.zero_()
+        for slot in self.space.slots:
+            if slot.start >= self.space.packed:
+                self.leaves[slot.name].grad = None
+
+    def gradients(self) -> Iterator[tuple[Block, Float[Tensor, " p"]]]:
+        """Each block with its gradient in float32."""
+        large: Tensor | None = None
+        owner: Slot | None = None
+        for block in self.space.blocks:
+            if block.slot is None:
+                gradient = self._packed_gradient[block.start : block.stop]
+            else:
+                if block.slot is not owner:
+                    owner, grad = block.slot, self.leaves[block.slot.name].grad
+                    large = None if grad is None else grad.reshape(-1)
+                if large is None:  # the loss does not depend on this parameter
+                    gradient = torch.zeros(block.stop - block.start, device=self.space.device)
+                else:
+                    gradient = large[block.start - block.slot.start : block.stop - block.slot.start]
+            yield block, gradient if gradient.dtype == torch.float32 else gradient.float()
+
+    def publish(self, block: Block) -> None:
+        """Make an update of the flat vector visible to the model: a copy when it computes in lower precision, else nothing."""
+        if self._model_flat is not self.flat:
+            self._model_flat[block.start : block.stop].copy_(self.flat[block.start : block.stop])
+
+    def load(self, flat: Float[Tensor, " size"]) -> None:
+        """Set all weights."""
+        self.flat.copy_(flat)
+        for block in self.space.blocks:
+            self.publish(block)
+
+
+def named_parameters(module: nn.Module, masks: Masks | None) -> tuple[dict[str, Tensor], Masks | None]:
+    """A module's parameters, tied ones once, and the masks with tied names resolved (either name reaches the one parameter)."""
+    unique = dict(module.named_parameters())
+    if masks is None:
+        return dict(unique), None
+    canonical = {id(p): name for name, p in unique.items()}
+    every = dict(module.named_parameters(remove_duplicate=False))
+    resolved: dict[str, Tensor | None] = {}
+    for name, mask in masks.items():
+        target = canonical[id(every[name])] if name in every else name
+        if target in resolved:  # both names of a tied parameter: the union
+            other = resolved[target]
+            mask = None if mask is None or other is None else (mask.bool() | other.bool())
+        resolved[target] = mask
+    return dict(unique), resolved

@@ -1,0 +1,149 @@
+"""Runs other run folders below one run, each under a supervisor in a thread of its own: what a sweep and a pipeline share. Torch-free.
+
+Orders that reach the mother run (commands, signals) are passed on to the children that are running. A child's worker dies with this
+process, and is resumed with the mother run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar, final
+
+import tomli
+
+from ..atomic import disk_is_full
+from ..errors import UserError
+from ..manifest import Manifest, read_text
+from ..runfolder import Command, RunFolder, State, Status
+from .exit_record import RESUME, disk_full
+from .process_signals import interrupted, signals
+from .run_recorder import Listener, RunRecorder
+
+Key = TypeVar("Key", bound=Hashable)
+TICK = 0.1
+"""Seconds between two looks at commands and signals."""
+
+Prepare = Callable[[Manifest, Path], RunFolder]
+Supervise = Callable[[RunFolder, Listener], Status]
+
+
+@final
+class ChildRuns(Generic[Key]):
+    """The children that are running, by a key of the mother's choice, and the orders in force.
+
+    `prepare` makes a child's folder and `supervise` runs it to its end: `supervisor`'s own, handed in because it imports this module.
+    """
+
+    def __init__(self, recorder: RunRecorder, prepare: Prepare, supervise: Supervise) -> None:
+        self.recorder = recorder
+        self._prepare, self._run = prepare, supervise
+        self.running: dict[Key, RunFolder] = {}
+        self.asked: list[str] = []
+        self.interrupts: list[int] = []
+        """Signals that have come: what `process_signals.signals` fills."""
+        self._ended: SimpleQueue[tuple[Key, Status]] = SimpleQueue()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no more children may be started."""
+        return "stop" in self.asked or "kill" in self.asked
+
+    @property
+    def paused(self) -> bool:
+        return self.recorder.status.state == "paused"
+
+    def start(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener = lambda stamped: None) -> None:
+        """Run the folder to its end; where it is not there yet, it is made for the manifest that `request` gives."""
+        self.running[key] = folder
+        threading.Thread(target=self._supervise, args=(key, folder, request, listen), name=folder.path.name, daemon=True).start()
+
+    def _supervise(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener) -> None:
+        try:
+            if not folder.manifest_path.exists():
+                clear_skeleton(folder)
+                self._prepare(request(), folder.path)
+            self._ended.put((key, self._run(folder, listen)))
+        except UserError as error:
+            exit_info = {"code": 2, "reason": error.what or str(error), "advice": error.hint, "bad_input": True}
+            self._ended.put((key, Status(state="failed", exit=exit_info)))
+        except Exception as error:  # what it was is said where the child is
+            self._ended.put((key, Status(state="failed", exit={"code": 1, "reason": str(error)})))
+
+    def ended(self) -> tuple[Key, Status] | None:
+        """A child that has ended since the last call, waiting a moment for one."""
+        try:
+            key, status = self._ended.get(timeout=TICK)
+        except Empty:
+            return None
+        self.running.pop(key)
+        return key, status
+
+    def obey(self) -> None:
+        """Take the commands and signals that have come, and pass them on."""
+        for command in [*interrupted(self.interrupts, self.asked), *self.recorder.folder.take_commands()]:
+            self.order(command)
+
+    def order(self, command: Command) -> None:
+        """Give one order to every child that is running."""
+        self.asked.append(command)
+        for folder in self.running.values():
+            folder.send(command)
+        states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
+        if command in states:
+            self.recorder.state(states[command])
+
+    def attend(self, loop: Callable[[], None]) -> Status | None:
+        """Go through the mother's loop with signals noted down; a status only where it was cut short by a full disk."""
+        with signals(self.interrupts):
+            try:
+                loop()
+            except OSError as error:
+                if not disk_is_full(error):
+                    raise
+                self.order("stop")
+                self.drain()
+                return replace(self.recorder.status, state="failed", exit=disk_full(self.recorder.folder.path))
+        return None
+
+    def drain(self) -> None:
+        """Wait until every child has ended."""
+        while self.running:
+            self.ended()
+
+
+def clear_skeleton(folder: RunFolder) -> None:
+    """Remove the empty folders that a kill between making them and writing the manifest has left."""
+    if folder.path.is_dir() and not any(path.is_file() for path in folder.path.rglob("*")):
+        shutil.rmtree(folder.path)
+
+
+def status_of(folder: RunFolder) -> Status:
+    """A child's status; 'queued' for one that has not been made."""
+    return folder.status() if folder.manifest_path.exists() else Status(state="queued")
+
+
+def fraction_of(status: Status) -> float:
+    """How far a child is, below 1 until it says that it is done."""
+    return min(0.99, status.done / status.total) if status.total else 0.0
+
+
+def digests_of(mother: RunFolder, children: Iterable[RunFolder]) -> Iterator[tuple[str, str]]:
+    """The digests that the children recorded, under their places in the mother's folder."""
+    for child in children:
+        try:
+            recorded = tomli.loads(read_text(child.manifest_path)).get("result", {})
+        except (UserError, tomli.TOMLDecodeError):
+            continue
+        place = child.path.relative_to(mother.path).as_posix()
+        for name, digest in recorded.get("sha256", {}).items():
+            yield f"{place}/{name}", digest
+
+
+def interrupted_with(count: int, what: str) -> tuple[State, dict[str, object]]:
+    """How a run ends that was told to stop with `count` children to go."""
+    return "interrupted", {"code": 130, "reason": f"stopped with {count} {what} to go", "advice": RESUME}

@@ -1,0 +1,46 @@
+"""How a worker ended, from its exit code and what it could still write down. Torch-free."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from ..atomic import DISK_FULL
+from ..status import State
+
+RESUME = "resume goes on from the last checkpoint"
+
+
+def exit_record_of(code: int, said: dict[str, Any], asked: list[str], log: Path) -> tuple[State, dict[str, Any]]:
+    """State and exit record of a worker that ended with `code` and, if it could, left `said` in its exit.json."""
+    if said and code >= 0:
+        state: State = said.get("state", "failed")
+        record = {"code": code, "signal": None, "reason": said.get("reason", ""), "advice": said.get("advice", "")}
+        return state, record | ({"bad_input": True} if said.get("bad_input") else {})
+    if code == DISK_FULL:
+        return "failed", disk_full(log)
+    if "kill" in asked:
+        return "interrupted", {"code": code, "signal": "SIGKILL", "reason": "killed on request", "advice": RESUME}
+    if code < 0:
+        name = signal.Signals(-code).name
+        likely = " (out of memory?)" if name == "SIGKILL" else ""
+        return "crashed", {
+            "code": code,
+            "signal": name,
+            "reason": f"the worker was ended by {name}{likely}",
+            "advice": RESUME,
+        }
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    last = lines[-1][:300] if lines else "no output"
+    return "crashed", {"code": code, "signal": None, "reason": f"the worker ended with code {code}: {last}", "advice": f"see {log.name}"}
+
+
+def disk_full(path: Path) -> dict[str, Any]:
+    """The exit record of a run that found no space for `path`."""
+    return {
+        "code": DISK_FULL,
+        "signal": None,
+        "reason": "the disk is full",
+        "advice": f"free space on the disk of {path}, then resume: the last checkpoint is whole",
+    }

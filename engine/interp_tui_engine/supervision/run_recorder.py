@@ -1,0 +1,93 @@
+"""Keeps one run's log and status: what a supervisor writes, whatever it supervises. Torch-free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, final
+
+import tomli
+
+from .. import atomic, manifest, provenance
+from ..events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
+from ..runfolder import EventLog, Owner, RunFolder, State, Status
+
+Listener = Callable[[Stamped], None]
+STATUS_EVERY = 0.5
+
+
+@final
+class RunRecorder:
+    """The only writer of a run's events.jsonl and status.json, for as long as its supervisor holds the lock."""
+
+    def __init__(self, folder: RunFolder, listen: Listener) -> None:
+        self.folder = folder
+        self.listen = listen
+        self.request = manifest.load(folder.manifest_path)
+        self.resolved = self.request
+        before = Status.from_json(atomic.read_json(folder.path / "status.json"))
+        self.log = EventLog(folder.events_path)
+        self.started = time.time()
+        self.provenance: dict[str, Any] = {}
+        self.status = replace(
+            before,
+            state="running",
+            kind=self.request.run_kind,
+            name=self.request.name,
+            owner=Owner.me(),
+            worker_pid=None,
+            started=before.started or self.started,
+            exit={},
+        )
+        self._written = 0.0
+
+    def note(self, event: Event, **stamp: Any) -> None:
+        """Log an event, tell the listener, and take into the status what it says."""
+        self.listen(self.log.append(event, **stamp))
+        if isinstance(event, RunStarted):
+            self.provenance |= {key: value for key, value in event.provenance.items() if key != "compute"}
+            if choices := event.provenance.get("compute"):
+                # what the worker chose is part of the request from now on: a replay must not choose differently
+                self.resolved = self.resolved.model_copy(update={"compute": self.resolved.compute.model_copy(update=choices)})
+            self.status = replace(self.status, device=event.device or self.status.device)
+        elif isinstance(event, Progress):
+            self.status = replace(self.status, done=event.done, total=event.total, unit=event.unit, eta_seconds=event.eta_seconds)
+        elif isinstance(event, Metrics) and event.series == "headline":
+            self.status = replace(self.status, headline=dict(event.values))
+
+    def state(self, state: State) -> None:
+        """Say at once that the run is in another state."""
+        self.status = replace(self.status, state=state)
+        self.write_status(force=True)
+
+    def write_status(self, *, force: bool = False) -> None:
+        """Write the status, unless that was done a moment ago."""
+        now = time.time()
+        if force or now - self._written >= STATUS_EVERY:
+            self._written = now
+            self.status = replace(self.status, updated=now)
+            self.folder.write_status(self.status)
+
+    def finish(
+        self, state: State, exit_info: dict[str, Any], headline: Mapping[str, Any], digests: Mapping[str, str], seconds: float
+    ) -> None:
+        """Say how it ended, in the manifest, the log and the status, in that order: a status of 'done' promises the rest."""
+        recorded = {"provenance": self._first_provenance() | self.provenance | provenance.times(self.status.started)}
+        if state == "done":
+            recorded["result"] = {"headline": dict(headline), "sha256": dict(digests)}
+        atomic.write_text(self.folder.manifest_path, self.resolved.to_toml(**recorded))
+        if state == "crashed":
+            self.note(Warned(exit_info["reason"]))
+        self.note(RunFinished(state, seconds, headline, exit_info.get("reason", ""), exit_info.get("advice", "")))
+        self.status = replace(self.status, state=state, headline=dict(headline), exit=exit_info, eta_seconds=None)
+        self.write_status(force=True)
+        self.log.close()
+
+    def _first_provenance(self) -> dict[str, Any]:
+        """What was recorded when the run was first asked for: a resumed run keeps the hash of the request it began with."""
+        try:
+            before = tomli.loads(self.folder.manifest_path.read_text(encoding="utf-8")).get("provenance")
+        except (OSError, tomli.TOMLDecodeError):
+            before = None
+        return before if isinstance(before, dict) else provenance.of_start(self.request)

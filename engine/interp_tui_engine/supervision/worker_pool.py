@@ -1,0 +1,161 @@
+"""The workers of one run, and what they say taken together: one worker, or one for each share of it and one that joins them. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, final
+
+from .. import accelerators, catalog, shards
+from ..catalog import Estimate
+from ..eventlog import last_events
+from ..events import Event, Progress, RunFinished, RunStarted, Stamped, Warned
+from ..manifest import Manifest
+from ..runfolder import RunFolder, State
+from ..shards import Assignment
+from .exit_record import RESUME
+from .shard_worker import Ended, ShardWorker
+
+SHARDED_FROM = 120.0
+"""Seconds that a run must be expected to take on the CPU before 'auto' shares it out: starting workers and joining them costs some ten."""
+
+
+def assignments_of(request: Manifest) -> list[Assignment]:
+    """What each of several workers is to do; none where one worker does it all."""
+    kind, devices = catalog.get(request.kind), devices_of(request)
+    if kind.sharding is None or len(devices) < 2:
+        return []
+    if request.compute.devices == "auto" and (kind.estimate(request).seconds or SHARDED_FROM) < SHARDED_FROM:
+        return []
+    named = request.compute.model_copy(update={"devices": devices})
+    assignments = kind.sharding.assign(request.model_copy(update={"compute": named}), len(devices))
+    return assignments if len(assignments) > 1 else []
+
+
+def devices_of(request: Manifest) -> list[str]:
+    """The devices that a run may be shared out to: those it names, or all that 'auto' means on this machine."""
+    devices = request.compute.devices
+    if isinstance(devices, list):
+        return devices
+    return accelerators.for_model(request.model, accelerators.visible()) if catalog.get(request.kind).sharding else []
+
+
+def estimate(request: Manifest) -> Estimate:
+    """What a run of one kind will take: its kind's own estimate, shared by its workers. Those on the CPU share its cores too."""
+    one, assignments = catalog.get(request.kind).estimate(request), assignments_of(request)
+    if not assignments:
+        return one
+    count, devices = len(assignments), devices_of(request)
+    devices = [shards.device_of(devices, shard, count) for shard in range(count)]
+    at_once = 1 if set(devices) == {"cpu"} else count
+    said = ", ".join(f"{what} on {device}" for (what, _), device in zip(assignments[:8], devices, strict=False))
+    note = f"{count} workers: {said}{', …' if count > 8 else ''}; one more joins them"
+    seconds = None if one.seconds is None else one.seconds / at_once
+    memory = None if one.memory_bytes is None else one.memory_bytes * count
+    return Estimate(seconds, memory, one.disk_bytes, (note, *one.notes))
+
+
+@final
+class WorkerPool:
+    """The workers of a run. `before` holds what is to be said first."""
+
+    def __init__(self, folder: RunFolder, request: Manifest) -> None:
+        self._request = request
+        assignments = assignments_of(request)
+        first = shards.of_run(folder) is None
+        self.shards = shards.assign(folder, assignments) if assignments or not first else []
+        self.of = max(0, len(self.shards) - 1)
+        """How many workers share the run; 0 where one does all."""
+        self.workers = [ShardWorker(folder, shard) for shard in range(max(1, self.of))]
+        self.joiner = ShardWorker(folder, self.of) if self.of else None
+        self.before = [Warned(text)] if first and (text := self._idle()) else []
+        sharding = catalog.get(request.kind).sharding
+        self._merge = sharding.merger(request) if sharding and self.of else None
+        self._progress: dict[int, Progress] = {}
+        self._ends: dict[int, Ended] = {}
+        self.todo = [worker for worker in self.workers if not (self.of and worker.done_before)]
+        for worker in self.workers if self.of else ():  # what earlier attempts have done counts from the start
+            for stamped in last_events(worker.path / "events.jsonl"):
+                self.together(worker.shard, stamped.event)
+
+    @property
+    def devices(self) -> list[str]:
+        """The device of each worker that shares the run."""
+        devices = devices_of(self._request) if self.of else []
+        return [shards.device_of(devices, shard, self.of) for shard in range(self.of)]
+
+    def _idle(self) -> str:
+        devices = self._request.compute.devices
+        count = max(1, self.of)
+        if not isinstance(devices, list) or len(devices) <= count:  # nobody has asked for those that 'auto' leaves idle
+            return ""
+        idle = shards.listed(devices[count:])
+        return f"there is work for {count} of the {len(devices)} devices: {idle} {'stays' if len(devices) == count + 1 else 'stay'} idle"
+
+    def together(self, shard: int, event: Event) -> Event:
+        """What a worker's event means for the run: progress adds up, estimates are merged, the devices are named together."""
+        if not self.of:
+            return event
+        if isinstance(event, RunStarted):
+            return replace(event, device=shards.listed(self.devices))
+        if shard >= self.of:
+            return event
+        if isinstance(event, Progress):
+            self._progress[shard] = event
+            done, total = (sum(values) for values in zip(*((p.done, p.total) for p in self._progress.values()), strict=True))
+            left = [p.eta_seconds for p in self._progress.values() if p.eta_seconds is not None and p.done < p.total]
+            total *= self.of / len(self._progress)  # who has not spoken yet has as much to do as the others
+            return Progress(done, total, event.unit, max(left, default=None))
+        return event if self._merge is None else self._merge(shard, event)
+
+    def news(self, worker: ShardWorker, copied: int, *, ended: bool) -> Iterator[tuple[Stamped, Event]]:
+        """A worker's events after the line `copied`, each with what it means for the run. A shard's end is not the run's."""
+        for stamped in worker.news(ended=ended):
+            if stamped.seq > copied and not isinstance(stamped.event, RunFinished):
+                yield stamped, self.together(worker.shard, stamped.event)
+
+    def rows(self) -> tuple[dict[str, Any], ...]:
+        """How each share stands, for the status; none where there is one worker."""
+        found = []
+        for worker, share, device in zip(self.workers, self.shards, self.devices, strict=False):
+            progress = self._progress.get(worker.shard, Progress(0, 0, ""))
+            row = {"shard": worker.shard, "what": share.what, "device": device, "state": self._state(worker)}
+            pid = worker.process.pid if worker.process is not None and worker.running else None
+            found.append({**row, "pid": pid, "done": progress.done, "total": progress.total})
+        return tuple(found)
+
+    def _state(self, worker: ShardWorker) -> State:
+        if worker not in self.todo:
+            return "done"
+        if worker.process is None:
+            return "queued"
+        return "running" if worker.running else self.end_of(worker).state
+
+    def end_of(self, worker: ShardWorker) -> Ended:
+        """How a worker that has ended ended."""
+        if worker.shard not in self._ends:
+            self._ends[worker.shard] = worker.ended()
+        return self._ends[worker.shard]
+
+    def missing(self) -> Ended | None:
+        """How the run ends for want of shares; None when none is missing. The gravest of their ends is the run's."""
+        ends = [(worker, end) for worker in self.todo if (end := self.end_of(worker)).state != "done"]
+        if not ends:
+            return None
+        grave: tuple[State, ...] = ("failed", "crashed", "interrupted")
+        refused = [(worker, end) for worker, end in ends if end.exit.get("bad_input")]
+        state = "failed" if refused else min((end.state for _, end in ends), key=lambda s: grave.index(s) if s in grave else len(grave))
+        those = refused[:1] or [(worker, end) for worker, end in ends if end.state == state]
+        _, worst = those[0]
+        if state == "interrupted" or refused:  # the same is true of all
+            return Ended(state, worst.exit, {})
+        devices, by_reason = self.devices, dict[str, list[str]]()
+        for worker, end in those:
+            who = f"shard {worker.shard} ({self.shards[worker.shard].what} on {devices[worker.shard]})"
+            by_reason.setdefault(str(end.exit["reason"]), []).append(who)
+        said = "; ".join(f"{', '.join(who)}: {reason}" for reason, who in by_reason.items())
+        count = f"{len(those)} of {self.of} workers {'failed' if state == 'failed' else 'died'}"
+        advice = "resume does what is missing, from its last checkpoint; what the others did is kept"
+        if state == "failed":  # it said itself what would help
+            advice = str(worst.exit.get("advice") or RESUME)
+        return Ended(state, {**worst.exit, "reason": f"{count}: {said}", "advice": advice}, {})

@@ -1,0 +1,53 @@
+"""doctor on machines this one is not: accelerators with their free memory, and credentials that are never shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_tools import Cli, cli
+
+from interp_tui.commands import doctor
+from interp_tui.terminal import host
+
+__all__ = ["cli"]
+
+
+def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    """An nvidia-smi of our own, first on the path."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{says}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_accelerators_are_told_with_the_memory_that_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, r"printf 'NVIDIA H200, 5, 143771\nNVIDIA H200, 70000, 143771\n'")
+    found = doctor._accelerators()
+    assert found.found == "H200 151 GB free of 151 GB, H200 77 GB free of 151 GB"
+    assert found.free_bytes == (143771 - 5) << 20
+    assert host.gpus() == "2×H200 (1 free)"
+
+
+@pytest.mark.parametrize("says", ["echo No devices were found; exit 6", "printf 'NVIDIA H200, [N/A]\\n'", "exit 0"])
+def test_a_driver_that_says_nothing_of_use_is_no_accelerator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    driver(tmp_path, monkeypatch, says)
+    assert host.gpus() == "" and doctor._accelerators().free_bytes is None
+
+
+def test_credentials_are_present_or_not_and_never_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for name in (*doctor.KEYS.values(), "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    assert "no Goodfire (GOODFIRE_API_KEY)" in cli("doctor").out
+    assert "none (public models need none)" in cli("doctor").out
+    (tmp_path / "token").write_text("s3cret-file")
+    for name in (*doctor.KEYS.values(), "HF_TOKEN"):
+        monkeypatch.setenv(name, f"s3cret-{name}")
+    place = tmp_path / "kept" / "env.json"
+    said = [cli("doctor", "--out", str(place)).out, cli("doctor", "--json").out, place.read_text()]
+    assert not any("s3cret" in text for text in said)
+    by_name = {one["name"]: one for one in json.loads(said[1])}
+    assert by_name["hub credentials"]["found"] == "present" and "Goodfire present" in by_name["service keys"]["found"]
+    assert by_name["memory"]["free_bytes"] > 0 and by_name["runs folder"]["free_bytes"] > 0

@@ -1,0 +1,199 @@
+"""New run: how it looks, what typing does to the manifest, and how a run is started or saved."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+from textual.widgets import Input
+
+from interp_tui.app import InterpApp
+from interp_tui.runs import session
+from interp_tui.screens.info import InfoScreen
+from interp_tui.screens.new_run import NewRunScreen
+from interp_tui.widgets.form import FieldRow, Form, SectionTitle
+from interp_tui_engine import catalog, manifest
+from interp_tui_engine.catalog import Estimate
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.runfolder import RunFolder
+
+MakeRun = Callable[..., RunFolder]
+SIZES = [(80, 24), (140, 40)]
+at_both_sizes = pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
+
+
+@pytest.fixture(autouse=True)
+def same_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An estimate measures this machine; here every run costs the same. And the kinds are those that these pictures were taken with."""
+    get = catalog.get
+    cost = Estimate(22.0, 310_000_000, 5_000_000)
+    monkeypatch.setattr(catalog, "get", lambda name: dataclasses.replace(get(name), estimate=lambda request: cost))
+    monkeypatch.setattr(catalog, "kinds", lambda: [catalog.get(name) for name in ("llc", "sample")])
+
+
+class NewRunApp(InterpApp):
+    """Opens on New run."""
+
+    def __init__(self, runs_root: Path, kind: str | None = "llc", template: RunFolder | None = None) -> None:
+        super().__init__(runs_root)
+        self.asked = (kind, template)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.new_run(*self.asked)
+
+
+def box(app: InterpApp, *path: str) -> Input:
+    """The input of the field at `path`."""
+    return next(row for row in app.screen.query(FieldRow) if row.field.path == path).query_one(Input)
+
+
+def screen(app: InterpApp) -> NewRunScreen:
+    assert isinstance(app.screen, NewRunScreen)
+    return app.screen
+
+
+@at_both_sizes
+def test_look_kinds(snap: Any, runs_root: Path, size: tuple[int, int]) -> None:
+    assert snap(NewRunApp(runs_root, kind=None), size)
+
+
+@at_both_sizes
+def test_look_form(snap: Any, runs_root: Path, size: tuple[int, int]) -> None:
+    assert snap(NewRunApp(runs_root), size)
+
+
+@at_both_sizes
+def test_look_error(snap: Any, runs_root: Path, size: tuple[int, int]) -> None:
+    def spoil(app: InterpApp) -> None:
+        box(app, "params", "lr").value = "-1"
+        box(app, "params", "lr").focus()
+
+    assert snap(NewRunApp(runs_root), size, do=spoil)
+
+
+@at_both_sizes
+def test_look_dry_run(snap: Any, runs_root: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp_tui.text.manifest_text.new_run_path", lambda root, kind, name: root / f"20260921-141320-{kind}-{name}")
+    assert snap(NewRunApp(runs_root), size, "f5")
+
+
+async def test_a_bad_value_says_the_manifests_own_words(runs_root: Path, settle: Any) -> None:
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await settle(pilot)
+        assert screen(app).checked is not None
+        box(app, "params", "lr").value = "-1"
+        await settle(pilot, 0.4)
+        with pytest.raises(manifest.ManifestError) as caught:
+            manifest.parse(screen(app).draft.toml())  # type: ignore[union-attr]
+        assert app.screen.query_one(Form).errors == {("params", "lr"): caught.value.problems[0].message}
+        assert screen(app).checked is None
+        box(app, "params", "lr").value = "1e-5"
+        await settle(pilot, 0.4)
+        assert app.screen.query_one(Form).errors == {}
+        assert screen(app).checked is not None and screen(app).checked.params.lr == 1e-5  # type: ignore[union-attr]
+
+
+async def test_a_run_starts_from_what_is_in_the_form(runs_root: Path, settle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[manifest.Manifest] = []
+
+    def start(request: manifest.Manifest, root: Path) -> RunFolder:
+        started.append(request)
+        raise UserError("no machine", "find one")
+
+    monkeypatch.setattr(session, "start", start)
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        box(app, "name").value = "mine"
+        await settle(pilot, 0.4)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert [request.name for request in started] == ["mine"]
+        assert any("no machine" in str(note.title) for note in app._notifications)
+
+
+async def test_a_bad_manifest_does_not_start(runs_root: Path, settle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "start", lambda request, root: pytest.fail("started"))
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        box(app, "params", "num_draws").value = "many"
+        await pilot.press("enter")  # before the check has run
+        await settle(pilot, 0.4)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert isinstance(app.screen, NewRunScreen)
+
+
+async def test_datasets_are_made_by_naming_them(runs_root: Path, settle: Any) -> None:
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await settle(pilot)
+        box(app, "data").focus()
+        box(app, "data").value = "train, code, facts"
+        await settle(pilot)
+        await pilot.press("tab")
+        await settle(pilot, 0.4)
+        box(app, "data", "facts", "source").value = "builtin:facts"
+        await settle(pilot, 0.4)
+        assert tomli.loads(screen(app)._text)["data"]["facts"]["source"] == "builtin:facts"
+
+
+async def test_seldom_used_fields_unfold(runs_root: Path, settle: Any) -> None:
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await settle(pilot)
+        assert not [row for row in app.screen.query(FieldRow) if row.field.label == "noise_level"]
+        next(title for title in app.screen.query(SectionTitle) if title.section.title == "more params").focus()
+        await pilot.press("enter")
+        await settle(pilot)
+        box(app, "params", "noise_level").value = "0.5"
+        await settle(pilot, 0.4)
+        assert screen(app).checked is not None and screen(app).checked.params.noise_level == 0.5  # type: ignore[union-attr]
+
+
+async def test_save_writes_a_manifest_that_parses_and_asks_before_replacing(runs_root: Path, settle: Any, tmp_path: Path) -> None:
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("ctrl+s", "enter")
+        await settle(pilot)
+        saved = tmp_path / "llc.toml"
+        assert manifest.load(saved).kind == "llc"
+        saved.write_text("mine")
+        await pilot.press("ctrl+s", "enter")
+        await settle(pilot)
+        assert saved.read_text() == "mine"
+        await pilot.press("enter")
+        await settle(pilot)
+        assert manifest.load(saved).kind == "llc"
+
+
+async def test_a_finished_run_is_a_template(runs_root: Path, make_run: MakeRun, settle: Any) -> None:
+    make_run("tiny")
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("t")
+        await settle(pilot, 0.4)
+        assert screen(app).checked is not None
+        assert screen(app).checked == manifest.load(runs_root / next(runs_root.iterdir()).name)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert len(app.screen_stack) == 1
+
+
+async def test_dry_run_starts_nothing(runs_root: Path, settle: Any) -> None:
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("f5")
+        await settle(pilot)
+        assert isinstance(app.screen, InfoScreen)
+    assert not runs_root.exists()

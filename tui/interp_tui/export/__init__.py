@@ -1,0 +1,1 @@
+"""A run for other programs and people: HTML page, tables, the Hugging Face hub."""

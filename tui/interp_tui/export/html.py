@@ -1,0 +1,99 @@
+"""A run as one HTML page that needs no other file: its report with the figures in it, its numbers, and the manifest that reproduces it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from interp_tui_engine.runfolder import RunFolder, Status
+
+from ..runs.session import flat, tables
+from ..text.numbers import headline_pairs
+from ..text.sanitise import clean, clean_lines
+
+LARGEST_FIGURE = 8 << 20
+"""Bytes of one figure; what is larger is named, not shown."""
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d232b; --paper: #fdfdfc; --muted: #65707d; --rule: #d9dee4; --accent: #1f6fb8; }
+@media (prefers-color-scheme: dark) { :root { --ink: #d8dee6; --paper: #11161c; --muted: #8b96a4; --rule: #2c3643; --accent: #6cb6ff; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem; margin: 2rem auto; }
+body { padding: 0 1rem; }
+h1 { font-size: 1.4rem; margin-bottom: 0; }
+h2 { font-size: 1.1rem; margin-top: 2rem; border-top: 1px solid var(--rule); padding-top: .8rem; }
+.said { color: var(--muted); } .said b { color: var(--ink); }
+table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
+th, td { padding: .1rem .7rem .1rem 0; text-align: left; border-bottom: 1px solid var(--rule); }
+code, pre { font: 13px/1.45 ui-monospace, monospace; } pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
+img { max-width: 100%; background: #fff; } summary { cursor: pointer; color: var(--accent); }
+"""
+
+
+def page(folder: RunFolder) -> str:
+    """The page's text. Nothing in it is fetched or run: text from models and data is text, figures are images. Raises UserError where the
+    manifest cannot be read."""
+    status = folder.status()
+    recorded = tables(folder)
+    digests = recorded.get("result", {}).get("sha256", {}) if isinstance(recorded.get("result"), dict) else {}
+    manifest = folder.manifest_path.read_text(encoding="utf-8", errors="replace")
+    title = clean(f"{status.kind} {status.name}", limit=120)
+    result = folder.result()
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="said">{_said(status, recorded)}</p>',
+        _report(folder) if folder.report_path.exists() else "<p>The run has written no report.</p>",
+        _folded("All numbers", _table(flat(result))) if isinstance(result, Mapping) else "",
+        _folded("manifest.toml: interp-tui --batch with it is the same run", f"<pre>{escape(clean_lines(manifest))}</pre>"),
+        _folded("sha256 of the arrays", _table(digests)) if isinstance(digests, Mapping) and digests else "",
+    ]
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{STYLE}</style>'
+    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+    return f'<!doctype html>\n<html lang="en"><head>{policy}{head}</head><body>\n' + "\n".join(filter(None, parts)) + "\n</body></html>\n"
+
+
+def _said(status: Status, recorded: Mapping[str, Any]) -> str:
+    made = recorded.get("provenance")
+    when = str(made.get("finished") or made.get("started") or "") if isinstance(made, Mapping) else ""
+    facts = [clean(str(fact), limit=80) for fact in (status.state, status.model, status.device, when) if fact]
+    found = "  ".join(f"{escape(sign)} <b>{escape(said)}</b>" for sign, said in headline_pairs(status.headline)[:6])
+    return escape(" · ".join(facts)) + (f"<br>{found}" if found else "")
+
+
+def _folded(title: str, inside: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{inside}</details>"
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    rows = (
+        f"<tr><td>{escape(clean(str(k)))}</td><td><code>{escape(clean(str(v), limit=2000))}</code></td></tr>" for k, v in values.items()
+    )
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _report(folder: RunFolder) -> str:
+    """report.md as HTML, in which raw HTML is text."""
+    from markdown_it import MarkdownIt
+    from markdown_it.renderer import RendererHTML
+
+    def image(self: RendererHTML, tokens: Sequence[Any], index: int, options: Any, env: Any) -> str:
+        source, alt = str(tokens[index].attrs.get("src", "")), tokens[index].content
+        return _figure(folder.path, source, alt)
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.add_render_rule("image", image)
+    return str(markdown.render(clean_lines(folder.report_path.read_text(encoding="utf-8", errors="replace"))))
+
+
+def _figure(root: Path, source: str, alt: str) -> str:
+    """A figure of the run's own as an image that lies in the page; of anything else, its name."""
+    path = (root / source).resolve()
+    if not re.fullmatch(r"[\w.\-/ ]+\.(svg|png)", source) or root.resolve() not in path.parents or not path.is_file():
+        return f"<em>{escape(alt or source)}</em>"
+    if path.stat().st_size > LARGEST_FIGURE:
+        return f"<em>{escape(alt or source)}: in {escape(source)}, too large for this page</em>"
+    kind = "svg+xml" if path.suffix == ".svg" else "png"
+    return f'<img alt="{escape(alt)}" src="data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}">'

@@ -1,0 +1,105 @@
+"""From a feature to what other runs say of the same model: how its layer's parts respond to data, and what its texts move with.
+
+Headless; reads result.json of finished runs beside the feature's own, so call it from a thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from interp_tui_engine.runfolder import RunFolder, find_runs
+
+from ..text.numbers import number
+from ..text.sanitise import clean
+from . import session
+from .runstate import number as finite
+
+NEWEST = 500
+"""Runs that are looked at, newest first."""
+LINES = 4
+LEAST_TEXT, SHOWN_TEXT = 12, 72
+"""Fewest characters by which two texts are taken for the same; characters of a text that are shown."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One run that says something of the feature, and what."""
+
+    folder: RunFolder
+    title: str
+    lines: tuple[str, ...]
+
+
+def links(run: RunFolder, card: Mapping[str, Any]) -> list[Link]:
+    """The newest susceptibilities run with parts of the feature's layer, and the newest influence run with one of its texts."""
+    model, layer = card.get("model"), card.get("layer")
+    texts = _texts(card)
+    found: dict[str, Link] = {}
+    for folder in _neighbours(run):
+        if len(found) == 2:
+            break
+        status = folder.status()
+        if status.kind not in ("susceptibilities", "bif") or status.kind in found or status.state != "done":
+            continue
+        asked, result = session.tables(folder).get("model"), folder.result() or {}
+        if not isinstance(asked, Mapping) or asked.get("source") != model:
+            continue
+        lines = _responses(result, layer) if status.kind == "susceptibilities" else _influences(result, texts)
+        if lines:
+            about = "Parts of its layer respond to" if status.kind == "susceptibilities" else "Its texts move with"
+            revision = f" at {clean(str(asked['revision']), limit=30)}" if asked.get("revision") else ""
+            found[status.kind] = Link(folder, f"{about} ({clean(folder.path.name, limit=80)}{revision})", tuple(lines))
+    return list(found.values())
+
+
+def _neighbours(run: RunFolder) -> Iterator[RunFolder]:
+    """Finished runs beside this one, and, where it is a step or a point of another, beside that one."""
+    roots = [run.path.parent]
+    if run.path.parent.name in ("steps", "points"):
+        roots.append(run.path.parent.parent.parent)
+    for root in roots:
+        yield from (folder for folder in find_runs(root)[:NEWEST] if folder.path != run.path)
+
+
+def _responses(result: Mapping[str, Any], layer: Any) -> list[str]:
+    """Susceptibilities of the layer's parts, those farthest from 0 in their own errors first."""
+    means, errors = (_table(result.get(name)) for name in ("mean", "std_error"))
+    found: list[tuple[float, str]] = []
+    for part, by_data in means.items():
+        if not re.match(rf"l{layer}(?!\d)", str(part), re.IGNORECASE):
+            continue
+        for data, value in _table(by_data).items():
+            mean, error = finite(value), finite(_table(errors.get(part)).get(data))
+            if mean is not None and error:
+                said = f"{clean(str(part), limit=30)} to {clean(str(data), limit=40)}: {number(mean, 3)} ± {number(error, 2)}"
+                found.append((abs(mean) / error, said))
+    return [said for _, said in sorted(found, key=lambda one: -one[0])[:LINES]]
+
+
+def _influences(result: Mapping[str, Any], texts: Sequence[str]) -> list[str]:
+    """The sequences that one of the texts stands in, each with what it moves with most."""
+    pairs = result.get("top_pairs")
+    found: dict[str, None] = {}
+    for pair in pairs if isinstance(pairs, list) else []:
+        if not isinstance(pair, Mapping):
+            continue
+        sides = [" ".join(str(pair.get(name) or "").split()) for name in ("text_1", "text_2")]
+        for here, there in (sides, sides[::-1]):
+            if any(text in here for text in texts):
+                shown = clean(there, limit=SHOWN_TEXT)
+                found.setdefault(f"{number(finite(pair.get('value')), 3)}  {shown}")
+    return list(found)[:LINES]
+
+
+def _texts(card: Mapping[str, Any]) -> list[str]:
+    """What the feature fires on, as far as it can be told apart from other texts."""
+    rows = _table(card.get("metadata")).get("activating")
+    texts = [" ".join(str(row.get("text") or "").split()) for row in rows or () if isinstance(row, Mapping)]
+    return [text for text in texts if len(text) >= LEAST_TEXT]
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

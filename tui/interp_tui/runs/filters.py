@@ -1,0 +1,86 @@
+"""The filter of the Runs screen: `kind = llc & done`, `llc > 5`, `name ~ scan | !failed`.
+
+Words without a sign are looked for in state, kind, name, model and headline. `&` binds tighter than `|`; `!` turns one term round.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ..terminal import host
+from .session import Run
+
+Predicate = Callable[[Run], bool]
+FIELDS = ("kind", "name", "model", "state", "device", "progress", "age")
+TERM = re.compile(r"\s*(?P<field>[A-Za-z_]\w*)\s*(?P<op>!=|>=|<=|=|~|>|<)\s*(?P<value>.+?)\s*")
+AGE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def compile_filter(text: str) -> Predicate:
+    """The predicate that `text` means. Raises ValueError with a sentence saying what is wrong."""
+    if not text.strip():
+        return lambda run: True
+    choices = [[_term(term) for term in choice.split("&") if term.strip()] for choice in text.split("|") if choice.strip()]
+    return lambda run: any(all(term(run) for term in terms) for terms in choices)
+
+
+def _term(text: str) -> Predicate:
+    text = text.strip()
+    if text.startswith("!") and not text.startswith("!="):
+        inner = _term(text[1:])
+        return lambda run: not inner(run)
+    match = TERM.fullmatch(text)
+    if match is None:
+        if re.search(r"[=<>~]", text):
+            raise ValueError(f"{text!r} is no term: field = value, with one of = != ~ > < >= <=")
+        word = text.lower()
+        return lambda run: word in _haystack(run)
+    field, op, value = match["field"], match["op"], match["value"].strip("\"'")
+    if op in {">", "<", ">=", "<="}:
+        return _compare(field, op, _limit(field, value))
+    wanted = value.lower()
+    if op == "~":
+        return lambda run: wanted in _value(run, field).lower()
+    return lambda run: (_value(run, field).lower() == wanted) is (op == "=")
+
+
+def _limit(field: str, value: str) -> float:
+    unit = AGE_UNITS.get(value[-1:]) if field == "age" else None
+    try:
+        return float(value[:-1]) * unit if unit else float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no number") from None
+
+
+def _compare(field: str, op: str, limit: float) -> Predicate:
+    def holds(run: Run) -> bool:
+        value = _number(run, field)
+        if value is None:
+            return False
+        return {">": value > limit, "<": value < limit, ">=": value >= limit, "<=": value <= limit}[op]
+
+    return holds
+
+
+def _number(run: Run, field: str) -> float | None:
+    if field == "age":
+        return host.now() - run.started
+    if field == "progress":
+        return 100 * run.status.fraction
+    headline = run.status.headline
+    for key in (field, f"{field}_mean"):
+        if isinstance(headline.get(key), (int, float)):
+            return float(headline[key])
+    return None
+
+
+def _value(run: Run, field: str) -> str:
+    if field in {"kind", "name", "model", "state", "device"}:
+        return str(getattr(run.status, field))
+    return str(run.status.headline.get(field, ""))
+
+
+def _haystack(run: Run) -> str:
+    status = run.status
+    return " ".join((status.state, status.kind, status.name, status.model, run.key, str(status.exit.get("reason", "")))).lower()

@@ -1,0 +1,158 @@
+"""A run as a row of the Runs table and as the text of its preview."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from textual.content import Content
+
+from ..terminal import host, themes
+from ..text.numbers import bar, headline, headline_pairs, number, spark
+from ..text.sanitise import clean
+from ..widgets.list_table import Cell, Column, Row
+from .preview import Preview
+from .session import Run
+
+COLUMNS = (
+    Column("", 2),
+    Column("kind", 12, grow=2, most=18),
+    Column("name", 14, grow=4, most=32),
+    Column("model", 14, grow=3, most=28, drop=1),
+    Column("progress", 14),
+    Column("headline", 20, grow=6),
+    Column("age", 5, right=True),
+)
+BAR = 8
+AFTER = {
+    "crashed": "r resumes from the last checkpoint",
+    "interrupted": "r resumes from the last checkpoint",
+    "failed": "r tries again from the last checkpoint; t opens it as a template",
+    "queued": "r starts it",
+    "paused": "p goes on",
+}
+WHAT_THIS_IS = (
+    "interp-tui looks inside language models: it samples around their weights, traces where facts live, and shows each run as it goes. "
+    "A run outlives this app and the connection, and its folder reproduces it."
+)
+SIMPLE_REASON = {"crashed": "owner gone", "interrupted": "stopped", "failed": "failed"}
+
+
+def row(run: Run, *, ascii: bool, marked: bool = False) -> Row:
+    """The run as one line. Everything that came from outside is cleaned."""
+    status = run.status
+    state = status.state
+    colour = themes.colour_name(state)
+    text, text_colour = _said(run, ascii)
+    return Row(
+        run.key,
+        (
+            Cell(("c" if marked else themes.glyph(state, ascii)), "accent" if marked else colour),
+            Cell(clean(status.kind, limit=40)),
+            Cell(clean(status.name, limit=80)),
+            Cell(clean(status.model, limit=60), "muted"),
+            Cell(*_progress(run, ascii)),
+            Cell(text, text_colour),
+            Cell(host.age(host.now() - run.started) if run.started else "", "muted"),
+        ),
+    )
+
+
+class RowCache:
+    """Rows as last made. Of a thousand runs a second's look changes a few: the others' rows are the same objects as before."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[Run, str, bool, bool, Row]] = {}
+
+    def rows(self, runs: Iterable[Run], *, ascii: bool, marked: str | None) -> list[Row]:
+        """A row for each run, in their order."""
+        made: dict[str, tuple[Run, str, bool, bool, Row]] = {}
+        for run in runs:
+            key, age = run.key, host.age(host.now() - run.started)
+            before = self._made.get(key)
+            if before is not None and before[0] is run and before[1:4] == (age, ascii, key == marked):
+                made[key] = before
+            else:
+                made[key] = (run, age, ascii, key == marked, row(run, ascii=ascii, marked=key == marked))
+        self._made = made
+        return [entry[4] for entry in made.values()]
+
+
+def _progress(run: Run, ascii: bool) -> tuple[str, str]:
+    status = run.status
+    if status.state == "done":
+        unit = clean(status.unit, limit=10).removesuffix("s") + ("s" if status.total != 1 else "")
+        return (f"{number(int(status.total))} {unit}" if status.total else "", "muted")
+    if status.state == "queued":
+        return "waiting", "muted"
+    if not status.total:
+        return ("starting", "muted") if status.state == "running" else ("", "muted")
+    colour = "accent" if status.state == "running" else "muted"
+    return f"{bar(status.fraction, BAR, ascii=ascii)} {int(100 * status.fraction):>2} %", colour
+
+
+def _said(run: Run, ascii: bool) -> tuple[str, str]:
+    status = run.status
+    if status.state in SIMPLE_REASON:
+        return clean(str(status.exit.get("reason") or SIMPLE_REASON[status.state]), limit=120), themes.colour_name(status.state)
+    return headline(status.headline, ascii=ascii), "foreground"
+
+
+def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Content:
+    """What is known of the run in a few lines, the most telling first."""
+    status = run.status
+    state = status.state
+    colour = f"${themes.colour_name(state)}"
+    facts = [clean(fact, limit=40) for fact in (status.kind, status.model, status.device) if fact]
+    lines = [Content.assemble((f"{themes.glyph(state, ascii)} {state}", colour), "  ", " · ".join(facts), ("  " + _when(run), "$muted"))]
+    pairs = headline_pairs(status.headline, ascii=ascii)
+    if pairs:
+        lines.append(Content.assemble(*(part for sign, said in pairs[:6] for part in ((sign, "$muted"), f" {said}   "))))
+    if found and len(found.loss) > 1:
+        low, high = min(found.loss), max(found.loss)
+        room = min(60, max(10, width - 40))
+        drawn = spark(list(found.loss), room, ascii=ascii)
+        lines.append(
+            Content.assemble(("loss ", "$muted"), (drawn, "$chain-0"), f" {number(low)} – {number(high)}", (" mean over chains", "$muted"))
+        )
+    reason = clean(str(status.exit.get("reason") or ""), limit=300)
+    if reason and state != "done":
+        lines.append(Content.styled(reason, colour))
+    advice = "\n".join(clean(line.removeprefix("  "), limit=300) for line in str(status.exit.get("advice") or "").splitlines())
+    if advice and state != "done":
+        lines.append(Content(advice))
+    if state in AFTER and not advice.startswith("resume"):
+        lines.append(Content.styled(AFTER[state], "$accent"))
+    for failure in (found.failed_chains if found else ())[:2]:
+        lines.append(Content.styled(clean(failure, limit=200), "$bad"))
+    if found and found.warning:
+        lines.append(Content.styled(clean(found.warning, limit=200), "$warn"))
+    lines.append(Content.styled(host.short_path(run.folder.path), "$muted"))
+    return Content("\n").join(lines)
+
+
+def _when(run: Run) -> str:
+    status = run.status
+    if not run.started:
+        return ""
+    if run.active:
+        left = f", {host.duration(status.eta_seconds)} left" if status.eta_seconds is not None else ""
+        return f"started {host.age(host.now() - run.started)} ago{left}"
+    return f"{host.age(host.now() - run.started)} ago, took {host.duration(max(0.0, status.updated - run.started))}"
+
+
+def empty(root: Path) -> Content:
+    """What to say where there are no runs: what this is, what to do first, and where runs will be."""
+    first = (
+        ("n", "choose an experiment"),
+        ("interp-tui demo", "from a criterion to its cause, in a minute"),
+        ("interp-tui new llc > llc.toml", "a manifest to edit, and run with --batch"),
+    )
+    width = max(len(what) for what, _ in first)
+    steps = [Content.assemble((f"{what:<{width}}", "$accent"), f"  {why}") for what, why in first]
+    where = Content.assemble(
+        "Runs will be kept in ", (host.short_path(root), "bold"), (" (--runs or $INTERP_TUI_RUNS moves them)", "$muted"), "."
+    )
+    return Content("\n").join(
+        [Content.styled("No runs yet.", "bold"), Content(""), Content(WHAT_THIS_IS), Content(""), *steps, Content(""), where]
+    )

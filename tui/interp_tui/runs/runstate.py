@@ -1,0 +1,303 @@
+"""What a run has said so far, reduced from its events to what a screen shows. Headless: no Textual, no files.
+
+Events may be cut short, malformed, of types this version does not know, or repeated after a resume: `apply` takes whatever comes and never
+raises. Memory is bounded however long the run: newest value per series, bucketed traces, the last few hundred notes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from interp_tui_engine.events import ChainFailed, Checkpoint, Event, Metrics, Phase, Progress, RunFinished, RunStarted, Stamped, Warned
+
+from .traces import Trace
+
+NOTES = 1000
+"""Events kept for the log tab: all but metrics and progress, newest last."""
+MAX_CHAINS = 512
+"""Chains whose traces are kept; more than anyone can tell apart on a screen."""
+MAX_SERIES = 512
+MAX_CASES = 10_000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a chain was left out."""
+
+    chain: int
+    step: int
+    cause: str
+
+
+@dataclass(frozen=True)
+class ChainNow:
+    """The newest numbers of one chain; None where the run has not said, or where the number was not finite."""
+
+    chain: int
+    step: int = 0
+    steps_total: int = 0
+    draws: int = 0
+    draws_total: int = 0
+    loss: float | None = None
+    llc: float | None = None
+    grad: float | None = None
+    distance: float | None = None
+    failure: Failure | None = None
+
+    @property
+    def fraction(self) -> float:
+        done, total = (self.step, self.steps_total) if self.steps_total else (self.draws, self.draws_total)
+        return min(1.0, done / total) if total > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the run ended, as its last event says."""
+
+    state: str
+    seconds: float
+    reason: str
+    advice: str
+
+
+class RunState:
+    """Grows by `apply`; `version` grows with every event, so that a painter knows whether there is anything new."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.kind = ""
+        self.name = ""
+        self.device = ""
+        self.provenance: dict[str, Any] = {}
+        self.resumes = 0
+        self.phase = ""
+        self.phase_detail = ""
+        self.done = 0.0
+        self.total = 0.0
+        self.unit = ""
+        self.eta_seconds: float | None = None
+        self.updated = 0.0
+        """When the newest event was written, in seconds since the epoch."""
+        self.latest: dict[str, Mapping[str, Any]] = {}
+        """The newest values of each series."""
+        self.series: dict[tuple[str, str], Trace] = {}
+        """Scalars of every series but the chains' over its steps, by (series, name)."""
+        self.traces: dict[int, Trace] = {}
+        """Loss by draw, for each chain."""
+        self.failures: dict[int, Failure] = {}
+        self.cases: dict[int, Mapping[str, Any]] = {}
+        self.cells: dict[int, Mapping[str, Any]] = {}
+        """Every batch of cells that a run told of, by its number: what a grid fills from."""
+        self.warnings: deque[str] = deque(maxlen=NOTES)
+        self.checkpoint: Checkpoint | None = None
+        self.ending: Ending | None = None
+        self.notes: deque[Stamped] = deque(maxlen=NOTES)
+        self.noted = 0
+        """How many notes there were in all; the last `len(notes)` of them are kept."""
+        self.now: dict[int | None, Mapping[str, Any]] = {}
+        """What each worker is at, of those that tell: the newest values of the series of that name."""
+        self._chains: dict[int | None, Mapping[str, Any]] = {}
+        self._started: set[int | None] = set()
+
+    def apply(self, stamped: Stamped) -> None:
+        """Take in one event."""
+        self.version += 1
+        if type(stamped.shard) is not int and stamped.shard is not None:
+            stamped = replace(stamped, shard=None)
+        if stamped.t > self.updated:
+            self.updated = stamped.t
+        handler = _HANDLERS.get(type(stamped.event))
+        if handler is not None:
+            handler(self, stamped, stamped.event)
+        if not isinstance(stamped.event, (Metrics, Progress)):
+            self.notes.append(stamped)
+            self.noted += 1
+
+    def apply_all(self, events: Iterable[Stamped]) -> None:
+        """Take in many."""
+        for stamped in events:
+            self.apply(stamped)
+
+    def chains(self) -> list[ChainNow]:
+        """Every chain heard of, by number."""
+        rows: dict[int, ChainNow] = {}
+        for values in self._chains.values():
+            for row in _chain_rows(values):
+                rows[row.chain] = row
+        for chain, failure in self.failures.items():
+            row = rows.get(chain, ChainNow(chain))
+            rows[chain] = ChainNow(chain, row.step, row.steps_total, row.draws, row.draws_total, failure=failure)
+        return [rows[chain] for chain in sorted(rows)]
+
+    def step_parts(self) -> dict[str, list[Any]]:
+        """What moved each chain at its newest step, as the workers told: `chains` by number, and their `parts`."""
+        found: dict[int, Mapping[str, Any]] = {}
+        for values in self._chains.values():
+            chains, parts = values.get("chains"), values.get("parts")
+            if isinstance(chains, list) and isinstance(parts, list):
+                found |= {c: part for c, part in zip(chains, parts, strict=False) if type(c) is int and isinstance(part, Mapping)}
+        return {"chains": sorted(found), "parts": [found[chain] for chain in sorted(found)]}
+
+    def value(self, series: str, name: str) -> float | None:
+        """The newest value of a scalar, if it is a finite number."""
+        return number(self.latest.get(series, {}).get(name))
+
+    @property
+    def burnin(self) -> int:
+        """Draws that are burn-in. Steps before the first draw have no draw of their own, so this is 0 unless the run says otherwise."""
+        return max((_count(values.get("burnin")) for values in self._chains.values()), default=0)
+
+    @property
+    def draws_total(self) -> int:
+        return max((_count(values.get("draws_total")) for values in self._chains.values()), default=0)
+
+    def _on_started(self, stamped: Stamped, event: RunStarted) -> None:
+        self.kind, self.name = str(event.kind), str(event.name)
+        self.device = str(event.device or self.device)
+        if isinstance(event.provenance, Mapping):
+            self.provenance |= event.provenance
+        if stamped.shard in self._started:
+            self.resumes += 1
+            if not event.resumed:  # from the beginning again: what failed then may not fail now
+                self.failures.clear()
+        self._started.add(stamped.shard)
+        self.ending = None
+
+    def _on_phase(self, stamped: Stamped, event: Phase) -> None:
+        self.phase, self.phase_detail = str(event.name), str(event.detail)
+
+    def _on_progress(self, stamped: Stamped, event: Progress) -> None:
+        self.done, self.total = number(event.done) or 0.0, number(event.total) or 0.0
+        self.unit, self.eta_seconds = str(event.unit), number(event.eta_seconds)
+
+    def _on_metrics(self, stamped: Stamped, event: Metrics) -> None:
+        values = event.values
+        if not isinstance(values, Mapping) or not isinstance(event.series, str):
+            return
+        if event.series == "chains":
+            self._chains[stamped.shard] = values
+            self._extend_traces(values)
+        elif event.series == "now":
+            if stamped.shard in self.now or len(self.now) < MAX_SERIES:
+                self.now[stamped.shard] = values
+        elif event.series == "cells":
+            if isinstance(event.step, int) and (event.step in self.cells or len(self.cells) < MAX_CASES):
+                self.cells[event.step] = values
+        elif event.series == "case":
+            if isinstance(event.step, int) and (event.step in self.cases or len(self.cases) < MAX_CASES):
+                self.cases[event.step] = values
+        elif isinstance(event.step, int):
+            for name, value in values.items():
+                if (found := number(value)) is not None:
+                    trace = self.series.get((event.series, name))
+                    if trace is None:
+                        if len(self.series) >= MAX_SERIES:
+                            continue
+                        trace = self.series[event.series, name] = Trace()
+                    trace.add(event.step, found)
+        if event.series in self.latest or len(self.latest) < MAX_SERIES:
+            self.latest[event.series] = values
+
+    def _extend_traces(self, values: Mapping[str, Any]) -> None:
+        chains, news = values.get("chains"), values.get("trace")
+        if not isinstance(chains, list) or not isinstance(news, list):
+            return
+        for chain, points in zip(chains, news, strict=False):
+            if type(chain) is not int or not isinstance(points, list):
+                continue
+            trace = self.traces.get(chain)
+            if trace is None:
+                if len(self.traces) >= MAX_CHAINS:
+                    continue
+                trace = self.traces[chain] = Trace()
+            if (
+                len(points) == 1
+                and type(point := points[0]) is list
+                and len(point) == 2
+                and type(point[0]) is int
+                and type(point[1]) is float
+            ):
+                trace.add(point[0], point[1])  # what nearly every event of a long run holds, and most of the time it takes to open one
+                continue
+            # a resumed run tells again what came before in a few means of many draws: the draws themselves are here, and equal
+            known = trace.last if len(points) > 1 and _spread(points) >= len(points) else -1
+            for point in points:
+                if known >= 0 and isinstance(point, list) and point and type(point[0]) is int and point[0] <= known:
+                    continue
+                if isinstance(point, list) and len(point) == 2 and type(point[0]) is int and type(point[1]) is float:
+                    trace.add(point[0], point[1])
+                elif isinstance(point, list) and len(point) == 2 and type(point[0]) is int and (value := number(point[1])) is not None:
+                    trace.add(point[0], value)
+
+    def _on_failed(self, stamped: Stamped, event: ChainFailed) -> None:
+        chain = event.chain if isinstance(event.chain, int) else -1
+        if chain in self.failures or len(self.failures) < MAX_CHAINS:
+            self.failures[chain] = Failure(chain, _count(event.step), str(event.cause))
+
+    def _on_warning(self, stamped: Stamped, event: Warned) -> None:
+        self.warnings.append(str(event.message))
+
+    def _on_checkpoint(self, stamped: Stamped, event: Checkpoint) -> None:
+        self.checkpoint = event
+
+    def _on_finished(self, stamped: Stamped, event: RunFinished) -> None:
+        self.ending = Ending(str(event.state), number(event.seconds) or 0.0, str(event.reason), str(event.advice))
+        self.eta_seconds = None
+        if isinstance(event.headline, Mapping) and event.headline:
+            self.latest["headline"] = event.headline
+
+
+_HANDLERS: dict[type[Event], Callable[[RunState, Stamped, Any], None]] = {
+    RunStarted: RunState._on_started,
+    Phase: RunState._on_phase,
+    Progress: RunState._on_progress,
+    Metrics: RunState._on_metrics,
+    ChainFailed: RunState._on_failed,
+    Warned: RunState._on_warning,
+    Checkpoint: RunState._on_checkpoint,
+    RunFinished: RunState._on_finished,
+}
+
+
+def _chain_rows(values: Mapping[str, Any]) -> list[ChainNow]:
+    chains = values.get("chains")
+    if not isinstance(chains, list):
+        return []
+    steps_total, draws_total = _count(values.get("steps_total")), _count(values.get("draws_total"))
+
+    def column(name: str) -> list[Any]:
+        cells = values.get(name)
+        cells = cells if isinstance(cells, list) else []
+        return cells + [None] * (len(chains) - len(cells))
+
+    cells = zip(*(column(name) for name in ("step", "draws", "loss", "llc", "grad", "distance")), strict=False)
+    return [
+        ChainNow(chain, _count(step), steps_total, _count(draws), draws_total, number(loss), number(llc), number(grad), number(distance))
+        for chain, (step, draws, loss, llc, grad, distance) in zip(chains, cells, strict=False)
+        if type(chain) is int
+    ]
+
+
+def number(value: Any) -> float | None:
+    """`value` if it is a finite number, else None."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(value) if math.isfinite(value) else None
+        except OverflowError:  # an integer beyond all floats
+            return None
+    return None
+
+
+def _spread(points: list[Any]) -> int:
+    """How many draws lie between the first of an event's points and the last."""
+    ends = [point[0] for point in (points[0], points[-1]) if isinstance(point, list) and point and type(point[0]) is int]
+    return int(ends[1] - ends[0]) if len(ends) == 2 else 0
+
+
+def _count(value: Any) -> int:
+    found = number(value)
+    return max(0, int(found)) if found is not None else 0

@@ -1,0 +1,207 @@
+"""What the app does to runs, without a screen: list, start, resume, replay, steer, delete, export. No Textual here.
+
+Everything may touch a slow disk or wait for a process, so screens call it from worker threads. Manifest and supervisor bring pydantic and
+with it half of the time to the first paint, so they are imported where they are first used.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli
+
+from interp_tui_engine.errors import UserError
+from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Command, RunFolder, Status, new_run_path
+
+if TYPE_CHECKING:
+    from interp_tui_engine.manifest import Manifest
+
+RUN_NAME = re.compile(r"\d{8}-\d{6}-(?P<kind>[a-z0-9_]+)-(?P<name>.+)")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as a listing shows it."""
+
+    folder: RunFolder
+    status: Status
+    started: float
+
+    @property
+    def key(self) -> str:
+        return self.folder.path.name
+
+    @property
+    def active(self) -> bool:
+        return self.status.state in ACTIVE
+
+    @property
+    def resumable(self) -> bool:
+        return self.status.state in RESUMABLE
+
+
+class RunIndex:
+    """The runs under a root, read again only where something changed: a refresh of 1,000 finished runs is one stat each."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, tuple[tuple[int, int], Run]] = {}
+
+    def refresh(self) -> list[Run]:
+        """All runs, newest first; empty when the root does not exist."""
+        try:
+            names = sorted(
+                (entry.name for entry in os.scandir(self.root) if entry.is_dir() and not entry.name.startswith(".")), reverse=True
+            )
+        except OSError:
+            names = []
+        known: dict[str, tuple[tuple[int, int], Run]] = {}
+        for name in names:
+            folder = RunFolder(self.root / name)
+            stamp = _stamp(folder.path / "status.json")
+            before = self._known.get(name)
+            if before is not None and before[0] == stamp and not before[1].active:
+                known[name] = before
+            elif before is not None or folder.manifest_path.is_file():
+                known[name] = (stamp, read_run(folder))
+        self._known = known
+        return [run for _, run in known.values()]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return (0, 0)
+    return (stat.st_mtime_ns, stat.st_size)
+
+
+def read_run(folder: RunFolder) -> Run:
+    """The run as it is now. A folder whose status cannot be read is still listed, under what its name says."""
+    status = folder.status()
+    started = status.started or status.updated
+    if not started:
+        try:
+            started = folder.manifest_path.stat().st_mtime
+        except OSError:
+            started = 0.0
+    if not status.kind:
+        match = RUN_NAME.fullmatch(folder.path.name)
+        kind, name = (match["kind"], match["name"]) if match else ("?", folder.path.name)
+        status = Status(**{**{f: getattr(status, f) for f in Status.__dataclass_fields__}, "kind": kind, "name": status.name or name})
+    return Run(folder, status, started)
+
+
+def tables(folder: RunFolder) -> dict[str, Any]:
+    """The manifest's tables as they stand in the folder, recorded ones too. Raises UserError if it cannot be read."""
+    try:
+        return tomli.loads(folder.manifest_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {folder.manifest_path}: {error}") from None
+
+
+def request_tables(folder: RunFolder) -> dict[str, Any]:
+    """The part of the folder's manifest that a user writes: a template for a new run."""
+    from interp_tui_engine.manifest import RECORDED
+
+    return {key: value for key, value in tables(folder).items() if key not in RECORDED}
+
+
+def start(request: Manifest, root: Path) -> RunFolder:
+    """Start a run under `root`, detached, and return once its supervisor has confirmed. Raises UserError if it does not."""
+    from interp_tui_engine import supervisor
+
+    folder = supervisor.prepare(request, new_run_path(root, request.kind, request.name))
+    supervisor.launch(folder)
+    return folder
+
+
+def resume(folder: RunFolder) -> RunFolder:
+    """Go on with a run from its last checkpoint. Raises UserError when there is nothing to go on with."""
+    from interp_tui_engine import manifest, supervisor
+
+    state = folder.status().state
+    if state == "paused":
+        folder.send("resume")
+        return folder
+    if state not in RESUMABLE:
+        raise UserError(f"{folder.path.name} is {state}", "only failed, interrupted or crashed runs resume; R runs a finished one again")
+    manifest.load(folder.manifest_path)
+    supervisor.launch(folder)
+    return folder
+
+
+def replay(folder: RunFolder, root: Path) -> RunFolder:
+    """Run the folder's manifest again, as a new run."""
+    from interp_tui_engine import manifest
+
+    return start(manifest.load(folder.manifest_path), root)
+
+
+def send(folder: RunFolder, command: Command) -> None:
+    """Drop a command for a run that is going on. Raises UserError if it is not, or the folder cannot be written."""
+    state = folder.status().state
+    if state not in ACTIVE:
+        raise UserError(f"{folder.path.name} is {state}", f"{command} needs a run that is going on")
+    try:
+        folder.send(command)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder.control}: {error.strerror}") from None
+
+
+def delete(folder: RunFolder) -> None:
+    """Delete a run for good. Raises UserError for a run that is going on, and for a folder that is not plainly a run's own."""
+    if folder.status().state in ACTIVE:
+        raise UserError(f"{folder.path.name} is still going on", "stop it first (x)")
+    if folder.path.is_symlink() or not folder.manifest_path.is_file():
+        raise UserError(f"{folder.path} is not a run folder of its own", "remove it by hand")
+    # renamed first: a folder half removed must not be listed as a run
+    grave = folder.path.with_name(f".deleted-{folder.path.name}")
+    try:
+        folder.path.rename(grave)
+        shutil.rmtree(grave)
+    except OSError as error:
+        raise UserError(f"cannot delete {folder.path}: {error.strerror}") from None
+
+
+def export(folder: RunFolder) -> list[Path]:
+    """Write the result as JSON, as a two-column CSV and as a page into the run's `export` folder; returns the files."""
+    from ..export.html import page
+
+    result = folder.result()
+    if result is None:
+        raise UserError(f"{folder.path.name} has no result yet", "it is written when the run is done")
+    target = folder.path / "export"
+    try:
+        target.mkdir(exist_ok=True)
+        paths = [target / "result.json", target / "result.csv", target / "report.html"]
+        paths[0].write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with paths[1].open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("key", "value"), *flat(result).items()])
+        paths[2].write_text(page(folder), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {target}: {error.strerror}") from None
+    return paths
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys; lists of numbers or strings stay whole."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{path}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            for index, item in enumerate(value):
+                found |= flat(item, f"{path}.{index}.")
+        else:
+            found[path] = value
+    return found

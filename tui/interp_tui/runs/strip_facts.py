@@ -1,0 +1,88 @@
+"""What a run's status strip says, from its state and status. Headless."""
+
+from __future__ import annotations
+
+from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Status
+
+from ..terminal import themes
+from ..terminal.host import duration, size
+from ..text.sanitise import clean
+from ..views.sampling_facts import fewest_draws, thousands
+from ..widgets.status_strip import StripFacts
+from .runstate import RunState
+
+STALE_AFTER = 5.0
+"""Seconds without a new status, of which a supervisor writes two a second, until the strip says so."""
+
+BADGES = {
+    "queued": "waiting for the worker",
+    "stopping": "stopping, with a checkpoint",
+    "crashed": "crashed",
+}
+GONE = "its folder was deleted or moved; this is the last that was read"
+QUIET_PHASES = {"", "sampling"}
+"""Phases that the numbers speak for."""
+
+
+def strip_facts(state: RunState, status: Status, now: float, *, ascii: bool, gone: bool = False) -> StripFacts:
+    """The strip of a run as it stands at `now`."""
+    active = status.state in ACTIVE
+    silent = now - max(status.updated, state.updated)
+    stale = active and status.state != "queued" and silent > STALE_AFTER
+    badge = f"no update for {duration(silent) if silent >= 60 else f'{silent:.0f} s'}" if stale else BADGES.get(status.state, status.state)
+    if gone:
+        badge = "folder gone"
+    fraction = min(1.0, state.done / state.total) if state.total > 0 else status.fraction if status.total else None
+    healthy = [chain.fraction for chain in state.chains() if chain.failure is None]
+    if healthy:  # a chain that failed never does the rest of its steps
+        fraction = sum(healthy) / len(healthy)
+    return StripFacts(
+        glyph=themes.glyph(status.state, ascii),
+        colour=themes.colour_name(status.state),
+        title=tuple(clean(part, limit=40) for part in (status.kind, status.name, status.model, state.device or status.device)),
+        badge=badge,
+        badge_colour="warn" if stale or gone else themes.colour_name(status.state),
+        badge_loud=False,
+        fraction=1.0 if status.state == "done" else fraction,
+        parts=tuple(_parts(state, status, active=active)),
+        notice=GONE if gone else clean(_notice(state, status), limit=400),
+        notice_colour="bad" if status.state in {"failed", "crashed"} else "warn",
+    )
+
+
+def _parts(state: RunState, status: Status, *, active: bool) -> list[str]:
+    found = []
+    if active and state.phase not in QUIET_PHASES:
+        found.append(clean(f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase, limit=60))
+    if state.draws_total:
+        found.append(f"draw {fewest_draws(state):,}/{state.draws_total:,}")
+    elif state.total or status.total:
+        done, total, unit = (state.done, state.total, state.unit) if state.total else (status.done, status.total, status.unit)
+        found.append(f"{done:,.0f}/{total:,.0f} {clean(unit, limit=20)}")
+    if active and status.state == "running" and state.eta_seconds is not None:
+        found.append(f"ETA {duration(state.eta_seconds)}")
+    if state.ending is not None and not active:
+        found.append(f"took {duration(state.ending.seconds)}")
+    speed = state.value("estimate", "tokens_per_second")
+    if speed is not None:
+        found.append(f"{thousands(speed)} tok/s")
+    device, memory = state.value("estimate", "device_memory_bytes"), state.value("estimate", "memory_bytes")
+    if device is not None or memory is not None:
+        found.append(f"{size(device)} on device" if device is not None else size(memory))
+    if state.warnings:
+        found.append("1 warning" if len(state.warnings) == 1 else f"{len(state.warnings)} warnings")
+    return found
+
+
+def _notice(state: RunState, status: Status) -> str:
+    """Why a run ended as it did, and what to do next; empty while there is nothing to say."""
+    if status.state in ACTIVE or status.state == "done":
+        return ""
+    reason = str(status.exit.get("reason") or (state.ending.reason if state.ending else "") or status.state)
+    advice = str(status.exit.get("advice") or (state.ending.advice if state.ending else ""))
+    advice = " · ".join(line.strip() for line in advice.splitlines())
+    keys = "r resumes" if status.state in RESUMABLE else ""
+    if keys and "resume" in advice:
+        advice = ""
+    at = f"checkpoint at step {state.checkpoint.step:,}" if state.checkpoint is not None and isinstance(state.checkpoint.step, int) else ""
+    return " · ".join(part for part in (reason, advice, at, keys) if part)

@@ -1,0 +1,1 @@
+"""The terminal and its user: themes, configuration, host, repainting, crash log."""
