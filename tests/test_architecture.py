@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import architecture
+
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "datasets", "zarr", "xarray", "sklearn")
 
@@ -38,6 +40,16 @@ def test_the_contract_is_torch_free(code: str) -> None:
 
 def test_the_command_line_starts_without_the_app() -> None:
     assert loaded_after("import interp_tui.__main__", ("textual", "pydantic", *HEAVY)) == ""
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    _, _, folders = architecture.graphs()
+    assert [architecture.arrows(folders, part) for part in architecture.circles(folders)] == []
+
+
+def test_a_circle_would_be_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}
+    assert architecture.circles(graph) == [["a", "b", "c"]] and architecture.circles({"a": {"b"}, "b": set()}) == []
 
 
 def test_every_kind_is_whole() -> None:

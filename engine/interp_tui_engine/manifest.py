@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli
-import tomli_w
 from pydantic import Field, ValidationError, create_model
 
 from . import catalog
 from . import pipeline as pipelines
 from . import sweep as sweeps
 from .errors import ManifestError, Problem, UserError
+from .manifest_types import Manifest as Manifest
+from .manifest_types import StepSpec
 from .specs import FILE, ComputeSpec, DataSpec, ModelSpec, Table, devices_problem
 from .toml_lines import KeyPath, key_lines, split_key
 from .validation_errors import Source, explain, nearest
@@ -44,73 +44,18 @@ class _Request(Table):
     sweep: dict[str, list[Any]] = Field(default_factory=dict, description="keys to vary, each with its values; one child run a combination")
 
 
-class Manifest(Table):
-    """A checked and fully resolved run request: every default is filled in, every relative path made absolute."""
-
-    kind: str
-    name: str
-    seed: int
-    model: ModelSpec | None
-    data: dict[str, DataSpec]
-    params: Any
-    """The kind's own Params."""
-    compute: ComputeSpec
-    sweep: dict[str, list[Any]] = Field(default_factory=dict)
-    """Swept keys and their values. The keys themselves hold the first point's."""
-    step: list[pipelines.StepSpec] = Field(default_factory=list)
-    """The steps of a pipeline; those of another kind are none."""
-
-    @property
-    def run_kind(self) -> str:
-        """The kind that a run of this manifest is listed under: its own, or that of all sweeps."""
-        return sweeps.KIND if self.sweep else self.kind
-
-    def points(self) -> list[tuple[sweeps.Point, Manifest]]:
-        """The child runs of a sweep, in order; empty when this is none."""
-        tables = self.to_dict()
-        axes, _ = sweeps.axes_of(self.sweep, tables.get("step", ())) if self.sweep else ([], [])
-        found = (point for point in sweeps.points_of(axes)) if axes else ()
-        return [(p, resolve({**sweeps.with_values(tables, axes, p), "name": f"{self.name[:70]}-{p.name}"})) for p in found]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The manifest as TOML tables; giving them back to `parse` gives an equal manifest. Unset optional keys are left out."""
-        tables: dict[str, Any] = {"kind": self.kind, "name": self.name, "seed": self.seed}
-        if self.model is not None:
-            tables["model"] = _without_none(self.model.model_dump())
-        if self.data:
-            tables["data"] = {name: _without_none(spec.model_dump()) for name, spec in self.data.items()}
-        tables["params"] = _without_none(self.params.model_dump())
-        tables["compute"] = _without_none(self.compute.model_dump())
-        if self.sweep:
-            tables["sweep"] = {key: list(values) for key, values in self.sweep.items()}
-        if self.step:
-            tables["step"] = [{key: value for key, value in _without_none(step.model_dump()).items() if value != {}} for step in self.step]
-        return tables
-
-    def to_toml(self, **recorded: Mapping[str, Any]) -> str:
-        """The manifest as TOML text, with further tables such as provenance and result after it."""
-        extra = {name: _without_none(dict(table)) for name, table in recorded.items() if table}
-        return tomli_w.dumps(self.to_dict() | extra)
-
-    def digest(self) -> str:
-        """sha256 over what decides the numbers: everything but the name. Equal digests mean the same request."""
-        tables = self.to_dict()
-        del tables["name"]
-        return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    if isinstance(value, (list, tuple)):
-        return [_without_none(v) for v in value]
-    return value
+def points_of(request: Manifest) -> list[tuple[sweeps.Point, Manifest]]:
+    """The child runs of a sweep, in order; empty when the manifest is none."""
+    tables = request.to_dict()
+    axes, _ = sweeps.axes_of(request.sweep, tables.get("step", ())) if request.sweep else ([], [])
+    found = (point for point in sweeps.points_of(axes)) if axes else ()
+    return [(p, resolve({**sweeps.with_values(tables, axes, p), "name": f"{request.name[:70]}-{p.name}"})) for p in found]
 
 
 def request_model(kind: catalog.Kind) -> type[Table]:
     """The pydantic model of a manifest of this kind as a user writes it: for validation, JSON Schema and forms."""
     name: Any = Literal[kind.name]
-    steps: dict[str, Any] = {"step": (list[pipelines.StepSpec], ...)} if kind.name == pipelines.KIND else {}
+    steps: dict[str, Any] = {"step": (list[StepSpec], ...)} if kind.name == pipelines.KIND else {}
     return create_model(f"{kind.name}_manifest", __base__=_Request, kind=(name, ...), params=(kind.params, ...), **steps)
 
 

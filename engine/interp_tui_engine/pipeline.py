@@ -22,11 +22,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import Field
-
 from . import catalog
 from .errors import ManifestError, Problem
-from .specs import Table
+from .manifest_types import StepSpec as StepSpec
+from .manifest_types import without_none
 from .toml_lines import KeyPath
 from .validation_errors import nearest, shown
 
@@ -40,17 +39,6 @@ SHARED = ("criterion", "prompts")
 
 ALWAYS = ("kind", "name", "schema_version", "seconds")
 """What the result.json of every kind may hold."""
-
-
-class StepSpec(Table):
-    """One step: a manifest of its kind, less what it shares with the pipeline."""
-
-    id: str = Field("", description="its name in references and the name of its run folder; its kind when left out")
-    kind: str = Field(description="what to do; any kind but pipeline")
-    seed: int | None = Field(None, ge=0, lt=2**63, description="its own seed; the pipeline's when left out")
-    model: dict[str, Any] = Field(default_factory=dict, description="keys of [model] that differ from the pipeline's")
-    data: dict[str, dict[str, Any]] = Field(default_factory=dict, description="data sets of its own, beside the pipeline's")
-    params: dict[str, Any] = Field(default_factory=dict, description="the kind's own parameters; text may hold ${step} and ${step.key}")
 
 
 def named(steps: Sequence[StepSpec]) -> list[StepSpec]:
@@ -102,15 +90,11 @@ def resolved(
         model = one.model.model_dump() if one.model else {}
         update = {
             "model": {key: model[key] for key in step.model},
-            "data": {name: _without_none(one.data[name].model_dump()) for name in step.data},
-            "params": _without_none(one.params.model_dump()),
+            "data": {name: without_none(one.data[name].model_dump()) for name in step.data},
+            "params": without_none(one.params.model_dump()),
         }
         done.append(step.model_copy(update=update))
     return done, problems
-
-
-def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if value is not None}
 
 
 def problems_of(steps: Sequence[StepSpec]) -> list[Problem]:

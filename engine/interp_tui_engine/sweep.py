@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import Problem
+from .manifest_types import SWEEP
 from .pipeline import step_called
 from .toml_lines import split_key
 from .validation_errors import nearest
 
-KIND = "sweep"
-"""What the run of a sweep is called, whatever the kind of its points."""
+KIND = SWEEP
 MAX_POINTS = 1000
 """More are most likely a mistake: a thousand runs of a minute take a night."""
 SWEPT = ("seed", "model", "data", "params", "compute")

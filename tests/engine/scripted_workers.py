@@ -19,13 +19,13 @@ PRELUDE = """
 import json, os, signal, sys, time
 from pathlib import Path
 import tomli
-from interp_tui_engine import atomic, shares
+from interp_tui_engine import atomic, shards
 from interp_tui_engine.events import *
 from interp_tui_engine.runfolder import EventLog, RunFolder, take_commands
 folder, me = Path(sys.argv[1]), int(sys.argv[2])
 shard = folder / "shards" / str(me)
 log = EventLog(shard / "events.jsonl")
-share = shares.read(RunFolder(folder), me)
+share = shards.read(RunFolder(folder), me)
 asked = tomli.loads((folder / "manifest.toml").read_text())
 def end(state, code=None, **said):
     atomic.write_json(shard / "exit.json", {"state": state, "pid": os.getpid(), **said})
@@ -47,7 +47,7 @@ def join():
     end("done", headline={"chains": sum((one["chains"] for one in told), [])}, digests={"loss": "ab"})
 """
 
-SAMPLE_OR_JOIN = "join() if share.joins else sample()"
+SAMPLE_OR_JOIN = "join() if share.merges else sample()"
 
 SHARED = """
 kind = "llc"

@@ -63,7 +63,7 @@ AUTO = SHARED.replace('devices = ["cpu", "cpu"]', "").replace("num_chains = 4", 
 
 def test_a_long_run_is_shared_out_to_all_gpus_and_its_manifest_names_none(scripted: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerators, "visible", lambda: TWO)
-    folder = scripted("join() if share.joins else sample()", AUTO)
+    folder = scripted("join() if share.merges else sample()", AUTO)
     status = supervisor.supervise(folder)
     assert status.state == "done" and status.headline == {"chains": [0, 1, 2, 3]}
     assert [(row["what"], row["device"]) for row in status.shards] == [("chains 0-1", "cuda:0"), ("chains 2-3", "cuda:1")]
@@ -75,7 +75,7 @@ def test_shares_go_on_with_the_gpus_there_are(scripted: Script, monkeypatch: pyt
     monkeypatch.setattr(accelerators, "visible", lambda: TWO)
     supervisor.supervise(scripted("os.kill(os.getpid(), signal.SIGKILL)", AUTO))
     monkeypatch.setattr(accelerators, "visible", tuple)
-    status = supervisor.supervise(scripted("join() if share.joins else sample()", AUTO))
+    status = supervisor.supervise(scripted("join() if share.merges else sample()", AUTO))
     assert status.state == "done" and [row["device"] for row in status.shards] == ["auto", "auto"]
 
 
@@ -115,4 +115,4 @@ def test_a_worker_goes_on_without_a_gpu_that_only_the_driver_sees(scripted: Scri
     monkeypatch.setattr(device, "available", lambda: [*TWO, "cpu"])
     assert [worker._device(request, k, shards.Shard("", {"chains": []}, 2)) for k in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     assert worker._device(request, 0, None) is None, "one worker leaves it to [model]"
-    assert catalog.get("llc").sharing is not None
+    assert catalog.get("llc").sharding is not None

@@ -1,63 +1,12 @@
-"""What a running experiment is given. Torch-free."""
+"""What a running kind is given, as `kind` defines it, and how it reads times and sizes. Torch-free."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
-import filelock
-
-from ..manifest import Manifest
-from ..runfolder import RunFolder
-from ..shards import Shard
-
-Order = Literal["go", "pause", "checkpoint", "stop"]
-
-
-class Interrupted(Exception):
-    """The run was told to stop and has written its checkpoint."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """One shard of one run, as its experiment sees it."""
-
-    manifest: Manifest
-    folder: RunFolder
-    shard: int
-    poll: Callable[[], Order]
-    """What to do next; asked between steps. 'pause' blocks nothing by itself: ask again until it is no longer said."""
-    resumed: bool = False
-    share: Shard | None = None
-    """What this worker does of a run that several share; None where it does all."""
-    joined: tuple[Mapping[str, Any], ...] = ()
-    """For the worker that joins the others' shares: what each of them had to tell."""
-
-    @property
-    def is_primary(self) -> bool:
-        """Whether what concerns the whole run is for this worker to say: the others would only repeat it."""
-        return self.share is None or self.shard == 0
-
-    @property
-    def common_path(self) -> Path:
-        """A folder for what all workers of the run must agree on."""
-        return self.shard_path if self.share is None else self.shard_path.parent
-
-    def alone(self) -> contextlib.AbstractContextManager[Any]:
-        """While held, no other worker of this run is inside the same."""
-        return contextlib.nullcontext() if self.share is None else filelock.FileLock(self.common_path / "workers.lock")
-
-    @property
-    def shard_path(self) -> Path:
-        return self.folder.shard(self.shard)
-
-    @property
-    def checkpoint_path(self) -> Path:
-        return self.shard_path / "checkpoint"
+from ..kind import Context as Context
+from ..kind import Interrupted as Interrupted
+from ..kind import Order as Order
 
 
 def parse_interval(text: str) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any, final
 from .. import accelerators, atomic, catalog
 from ..catalog import Estimate
 from ..events import Metrics, Progress, RunStarted, Warned
-from ..manifest import Manifest
+from ..manifest import Manifest, points_of
 from ..runfolder import ACTIVE, RunFolder, State, Status, take_commands
 from ..sweep import KIND, Point
 from . import worker_pool
@@ -44,7 +44,7 @@ class SweepSupervisor:
         self.recorder = recorder
         self.folder = recorder.folder
         root = self.folder.path / "points"
-        self.points = [Child(p, request, RunFolder(root / p.name)) for p, request in recorder.request.points()]
+        self.points = [Child(p, request, RunFolder(root / p.name)) for p, request in points_of(recorder.request)]
         self._known: list[Status] = []
         """How each point stands: as it ended, as its file said last while it runs, as an earlier attempt left it."""
         self._waiting: list[Child] = []
@@ -178,7 +178,7 @@ def _ending(by_state: Mapping[str, Sequence[Mapping[str, Any]]], *, stopped: boo
 
 def estimate(request: Manifest) -> Estimate:
     """What a run will take: its kind's own estimate, or for a sweep those of its points, as many at once as there are devices."""
-    points = request.points()
+    points = points_of(request)
     if not points:
         return worker_pool.estimate(request)
     found = [catalog.get(one.kind).estimate(one) for _, one in points]

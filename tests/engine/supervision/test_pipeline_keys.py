@@ -71,7 +71,7 @@ def test_kinds_that_say_what_they_write_say_it_in_words_of_their_own() -> None:
 def test_a_sweep_varies_a_steps_key_alone_and_beside_others() -> None:
     found = manifest.parse(STEPS + '[sweep]\n"step.train.params.k" = [4, 8]\nseed = [1, 2]\n')
     points: list[tuple[Any, Any, int]] = []
-    for point, request in found.points():
+    for point, request in manifest.points_of(found):
         assert request.kind == "pipeline" and not request.sweep
         points.append((point.values["step.train.params.k"], request.step[0].params["k"], request.seed))
     assert points == [(4, 4, 1), (4, 4, 2), (8, 8, 1), (8, 8, 2)]
@@ -80,8 +80,8 @@ def test_a_sweep_varies_a_steps_key_alone_and_beside_others() -> None:
 
 def test_a_steps_own_seed_and_model_can_be_swept_though_it_has_none() -> None:
     found = manifest.parse(STEPS + '[sweep]\n"step.train.seed" = [1, 2]\n"step.1.model.revision" = ["step-50"]\n')
-    assert [request.step[0].seed for _, request in found.points()] == [1, 2]
-    assert found.points()[0][1].step[1].model == {"revision": "step-50"}
+    assert [request.step[0].seed for _, request in manifest.points_of(found)] == [1, 2]
+    assert manifest.points_of(found)[0][1].step[1].model == {"revision": "step-50"}
 
 
 @pytest.mark.parametrize(

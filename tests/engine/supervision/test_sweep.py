@@ -59,7 +59,7 @@ def test_points_are_the_product_the_last_axis_fastest():
 def test_a_resolved_sweep_reads_back_as_itself(tmp_path):
     found = manifest.parse(REQUEST)
     assert manifest.parse(found.to_toml()) == found
-    points = found.points()
+    points = manifest.points_of(found)
     assert [(one.params.lr, one.model.revision) for _, one in points[:2]] == [(1e-5, "step-0"), (1e-5, "step-100")]
     assert len({one.digest() for _, one in points}) == 6 and not points[0][1].sweep
     assert len({one.name for _, one in points}) == 6
@@ -77,8 +77,8 @@ def test_swept_paths_start_from_the_manifests_folder(tmp_path):
 
 def test_devices_are_dealt_out_in_turn():
     found = manifest.parse(REQUEST + '[compute]\ndevices = ["cpu", "cuda:1"]\n')
-    assert [one.model.device for _, one in found.points()] == ["cpu", "cuda:1"] * 3
-    assert all(one.compute.devices == "auto" for _, one in found.points())
+    assert [one.model.device for _, one in manifest.points_of(found)] == ["cpu", "cuda:1"] * 3
+    assert all(one.compute.devices == "auto" for _, one in manifest.points_of(found))
     assert manifest.parse(found.to_toml()) == found
 
 

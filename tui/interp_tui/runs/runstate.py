@@ -133,6 +133,10 @@ class RunState:
             rows[chain] = ChainNow(chain, row.step, row.steps_total, row.draws, row.draws_total, failure=failure)
         return [rows[chain] for chain in sorted(rows)]
 
+    def fewest_draws(self) -> int:
+        """Draws of the healthy chain that has the fewest."""
+        return min((trace.last + 1 for chain, trace in self.traces.items() if chain not in self.failures), default=0)
+
     def step_parts(self) -> dict[str, list[Any]]:
         """What moved each chain at its newest step, as the workers told: `chains` by number, and their `parts`."""
         found: dict[int, Mapping[str, Any]] = {}

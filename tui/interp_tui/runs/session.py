@@ -6,8 +6,6 @@ with it half of the time to the first paint, so they are imported where they are
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
 import shutil
@@ -170,26 +168,6 @@ def delete(folder: RunFolder) -> None:
         shutil.rmtree(grave)
     except OSError as error:
         raise UserError(f"cannot delete {folder.path}: {error.strerror}") from None
-
-
-def export(folder: RunFolder) -> list[Path]:
-    """Write the result as JSON, as a two-column CSV and as a page into the run's `export` folder; returns the files."""
-    from ..export.html import page
-
-    result = folder.result()
-    if result is None:
-        raise UserError(f"{folder.path.name} has no result yet", "it is written when the run is done")
-    target = folder.path / "export"
-    try:
-        target.mkdir(exist_ok=True)
-        paths = [target / "result.json", target / "result.csv", target / "report.html"]
-        paths[0].write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        with paths[1].open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("key", "value"), *flat(result).items()])
-        paths[2].write_text(page(folder), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write to {target}: {error.strerror}") from None
-    return paths
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

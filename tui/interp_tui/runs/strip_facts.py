@@ -6,8 +6,8 @@ from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Status
 
 from ..terminal import themes
 from ..terminal.host import duration, size
+from ..text.numbers import thousands
 from ..text.sanitise import clean
-from ..views.sampling_facts import fewest_draws, thousands
 from ..widgets.status_strip import StripFacts
 from .runstate import RunState
 
@@ -55,7 +55,7 @@ def _parts(state: RunState, status: Status, *, active: bool) -> list[str]:
     if active and state.phase not in QUIET_PHASES:
         found.append(clean(f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase, limit=60))
     if state.draws_total:
-        found.append(f"draw {fewest_draws(state):,}/{state.draws_total:,}")
+        found.append(f"draw {state.fewest_draws():,}/{state.draws_total:,}")
     elif state.total or status.total:
         done, total, unit = (state.done, state.total, state.unit) if state.total else (status.done, status.total, status.unit)
         found.append(f"{done:,.0f}/{total:,.0f} {clean(unit, limit=20)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from textual import work
 from textual.app import ComposeResult
@@ -16,7 +16,7 @@ from interp_tui.widgets.key_line import KeyLine
 from interp_tui_engine.errors import UserError
 
 if TYPE_CHECKING:
-    from interp_tui.app import InterpApp
+    from .workbench import Workbench
 
 
 class WorkScreen(Screen[None]):
@@ -38,12 +38,9 @@ class WorkScreen(Screen[None]):
         yield from ()
 
     @property
-    def workbench(self) -> InterpApp:
+    def workbench(self) -> Workbench:
         """The app, as what it is."""
-        from interp_tui.app import InterpApp
-
-        assert isinstance(self.app, InterpApp)
-        return self.app
+        return cast("Workbench", self.app)
 
     def action_back(self) -> None:
         if len(self.app.screen_stack) > 1:

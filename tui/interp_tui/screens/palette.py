@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
@@ -14,7 +14,7 @@ from ..text.sanitise import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..app import InterpApp
+    from .workbench import Workbench
 
 DISCOVER_RUNS = 5
 AT_MOST = 30
@@ -25,11 +25,8 @@ class RunProvider(Provider):
     """Open any run by typing part of its name."""
 
     @property
-    def workbench(self) -> InterpApp:
-        from ..app import InterpApp
-
-        assert isinstance(self.app, InterpApp)
-        return self.app
+    def workbench(self) -> Workbench:
+        return cast("Workbench", self.app)
 
     def _commands(self) -> Iterator[tuple[str, str, Callable[[], None]]]:
         for run in self.workbench.listed:

@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
+from interp_tui.export.beside import export
 from interp_tui.runs import run_rows, session
 from interp_tui.runs.filters import Predicate, compile_filter
 from interp_tui.runs.preview import Preview
@@ -257,7 +258,7 @@ class RunsScreen(WorkScreen):
 
     def action_export(self) -> None:
         if (run := self.current) is not None:
-            self.do(partial(session.export, run.folder), self._exported)
+            self.do(partial(export, run.folder), self._exported)
 
     def _exported(self, paths: Any) -> None:
         self.notify("\n".join(host.short_path(path) for path in paths), title="Exported", markup=False)

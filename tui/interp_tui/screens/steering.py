@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
+from interp_tui.export.beside import export
 from interp_tui.runs import session
 from interp_tui.terminal import host
 from interp_tui.text.sanitise import clean
@@ -65,7 +66,7 @@ class SteeringScreen(WorkScreen):
         self.do(partial(session.resume, self.folder), lambda _: self.notify("The run goes on.", markup=False))
 
     def action_export(self) -> None:
-        self.do(partial(session.export, self.folder), self._exported)
+        self.do(partial(export, self.folder), self._exported)
 
     def _exported(self, paths: list[Path]) -> None:
         self.notify("\n".join(map(host.short_path, paths)), title="Exported", markup=False)

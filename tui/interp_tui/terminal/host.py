@@ -8,9 +8,12 @@ import socket
 import subprocess
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import NamedTuple
 
+from ..text.numbers import age as age
+from ..text.numbers import duration as duration
+from ..text.numbers import short_path as short_path
+from ..text.numbers import size as size
 from ..text.sanitise import clean
 
 
@@ -72,46 +75,3 @@ def asked_gpus() -> list[Gpu]:
         Gpu(clean(name.removeprefix("NVIDIA ").strip(), limit=20), *(int(n) << 20 if n.isdigit() else 0 for n in (used, total)))
         for name, used, total in rows
     ]
-
-
-def short_path(path: Path) -> str:
-    """A path as one would type it from here: ./runs or ~/runs rather than the whole of it."""
-    for base, sign in ((Path.cwd(), "."), (Path.home(), "~")):
-        if path == base or base in path.parents:
-            return clean(str(Path(sign) / path.relative_to(base)) if sign == "~" else f"./{path.relative_to(base)}".removesuffix("/."))
-    return clean(str(path))
-
-
-def age(seconds: float) -> str:
-    """How long ago, as one number and its unit: '12 s', '4 m', '1 h', '3 d'."""
-    for limit, size, unit in ((60, 1, "s"), (3600, 60, "m"), (86400, 3600, "h"), (86400 * 100, 86400, "d")):
-        if seconds < limit:
-            return f"{int(max(0, seconds) // size)} {unit}"
-    return f"{int(seconds // (86400 * 365.25))} y" if seconds >= 86400 * 366 else f"{int(seconds // (86400 * 30))} mo"
-
-
-def duration(seconds: float | None) -> str:
-    """A length of time with its two largest units, such as '1 m 12 s'; '—' when it is not known."""
-    if seconds is None:
-        return "—"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = int(seconds)
-    for size, unit, lower, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if whole >= size:
-            rest = whole % size // lower
-            return f"{whole // size} {unit} {rest} {small}" if rest else f"{whole // size} {unit}"
-    return f"{whole} s"
-
-
-def size(count: float | None) -> str:
-    """Bytes in the largest decimal unit that fits, such as '310 MB'; '—' when not known."""
-    if count is None:
-        return "—"
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -111,9 +111,9 @@ def config_folder() -> Path:
 
 def theme_folders() -> list[Path]:
     """Where themes are looked for; a later folder's theme replaces an earlier one's of the same name."""
-    here = Path(__file__).resolve().parent
-    packaged = here / "themes"
-    return [packaged if packaged.is_dir() else here.parent.parent / "themes", config_folder() / "themes"]
+    package = Path(__file__).resolve().parent.parent
+    packaged = package / "themes"
+    return [packaged if packaged.is_dir() else package.parent.parent / "themes", config_folder() / "themes"]
 
 
 def load_themes() -> tuple[dict[str, LoadedTheme], list[str]]:

@@ -12,7 +12,7 @@ from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import new_run_path
 
-from ..terminal import host
+from .numbers import duration, short_path, size
 from .sanitise import clean
 
 
@@ -57,18 +57,18 @@ def verdict(
         return Content.assemble((f"{glyph('failed')} {clean(str(first), limit=200)}", "$bad"), (more, "$muted"))
     if cost is None:
         return None
-    parts = (f"~ {host.duration(cost.seconds)}", f"{host.size(cost.memory_bytes)} memory", f"{host.size(cost.disk_bytes)} on disk")
+    parts = (f"~ {duration(cost.seconds)}", f"{size(cost.memory_bytes)} memory", f"{size(cost.disk_bytes)} on disk")
     notes = "; ".join(clean(note, limit=80) for note in cost.notes)
     return Content.assemble((f"{glyph('done')} ", "$good"), " · ".join(parts), (f"  {notes}" if notes else "", "$muted"))
 
 
 def dry_run(request: Manifest, cost: Estimate, root: Path) -> Content:
     """What would be made, where, and at what cost; then the manifest with every default filled in."""
-    folder = host.short_path(new_run_path(root, request.kind, request.name))
+    folder = short_path(new_run_path(root, request.kind, request.name))
     rows = [
-        ("time", host.duration(cost.seconds)),
-        ("memory", host.size(cost.memory_bytes)),
-        ("disk", host.size(cost.disk_bytes)),
+        ("time", duration(cost.seconds)),
+        ("memory", size(cost.memory_bytes)),
+        ("disk", size(cost.disk_bytes)),
         ("folder", folder),
         ("request", f"{request.digest()[:16]}  (equal requests have equal digests)"),
     ]

@@ -17,8 +17,7 @@ from interp_tui_engine.events import (
     Warned,
 )
 
-from ..terminal.host import duration
-from .numbers import headline
+from .numbers import duration, headline
 from .sanitise import clean
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .sanitise import clean
@@ -102,3 +103,54 @@ def bar(fraction: float, width: int, *, ascii: bool = False) -> str:
     filled = round(max(0.0, min(1.0, fraction)) * width)
     full, empty = ("#", ".") if ascii else ("█", "░")
     return full * filled + empty * (width - filled)
+
+
+def short_path(path: Path) -> str:
+    """A path as one would type it from here: ./runs or ~/runs rather than the whole of it."""
+    for base, sign in ((Path.cwd(), "."), (Path.home(), "~")):
+        if path == base or base in path.parents:
+            return clean(str(Path(sign) / path.relative_to(base)) if sign == "~" else f"./{path.relative_to(base)}".removesuffix("/."))
+    return clean(str(path))
+
+
+def age(seconds: float) -> str:
+    """How long ago, as one number and its unit: '12 s', '4 m', '1 h', '3 d'."""
+    for limit, size, unit in ((60, 1, "s"), (3600, 60, "m"), (86400, 3600, "h"), (86400 * 100, 86400, "d")):
+        if seconds < limit:
+            return f"{int(max(0, seconds) // size)} {unit}"
+    return f"{int(seconds // (86400 * 365.25))} y" if seconds >= 86400 * 366 else f"{int(seconds // (86400 * 30))} mo"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time with its two largest units, such as '1 m 12 s'; '—' when it is not known."""
+    if seconds is None:
+        return "—"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    for size, unit, lower, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            rest = whole % size // lower
+            return f"{whole // size} {unit} {rest} {small}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def size(count: float | None) -> str:
+    """Bytes in the largest decimal unit that fits, such as '310 MB'; '—' when not known."""
+    if count is None:
+        return "—"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def thousands(value: float) -> str:
+    """`61234` as `61.2 k`."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.1f} {unit}" if abs(value) < 100 * limit else f"{value / limit:.0f} {unit}"
+    return f"{value:.0f}"

@@ -7,8 +7,7 @@ import statistics
 
 from interp_tui.runs.mixing_diagnosis import RHAT_BAD, Drift, drift, verdict
 from interp_tui.runs.runstate import ChainNow, RunState
-from interp_tui.terminal.host import size
-from interp_tui.text.numbers import number, with_error
+from interp_tui.text.numbers import number, size, thousands, with_error
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.chains import ChainLine
 from interp_tui.widgets.facts import Fact
@@ -49,7 +48,7 @@ def facts(state: RunState, *, ascii: bool) -> list[Fact]:
         if of(name) is not None:
             found.append(Fact(label, size(of(name)), roomy=True))
     if state.traces:
-        said, tone = verdict(draws=fewest_draws(state), rhat=rhat, ess=ess, moving=healthy_drift(state))
+        said, tone = verdict(draws=state.fewest_draws(), rhat=rhat, ess=ess, moving=healthy_drift(state))
         found.append(Fact("verdict", said.replace("R̂", "Rhat") if ascii else said, tone, loud=True, alone=True))
     return found
 
@@ -58,11 +57,6 @@ def healthy_drift(state: RunState) -> Drift | None:
     """The drift of the chains that count."""
     traces = [trace for chain, trace in state.traces.items() if chain not in state.failures]
     return drift(traces, 0, state.value("estimate", "init_loss"), state.value("estimate", "ess"))
-
-
-def fewest_draws(state: RunState) -> int:
-    """Draws of the healthy chain that has the fewest."""
-    return min((trace.last + 1 for chain, trace in state.traces.items() if chain not in state.failures), default=0)
 
 
 def chain_lines(state: RunState, *, ascii: bool) -> list[ChainLine]:
@@ -106,11 +100,3 @@ def _health(state: RunState, chain: ChainNow) -> tuple[str, str]:
 def signed(said: str, *, ascii: bool) -> str:
     """`said` with the signs that numbers are written with in ASCII, where that is wanted."""
     return said.replace("±", "+-").replace("—", "-") if ascii else said
-
-
-def thousands(value: float) -> str:
-    """`61234` as `61.2 k`."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / limit:.1f} {unit}" if abs(value) < 100 * limit else f"{value / limit:.0f} {unit}"
-    return f"{value:.0f}"

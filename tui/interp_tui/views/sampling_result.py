@@ -9,12 +9,12 @@ from rich.text import Text
 
 from interp_tui.runs.runstate import number as finite
 from interp_tui.terminal.host import duration
-from interp_tui.text.numbers import number, with_error
+from interp_tui.text.numbers import number, thousands, with_error
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column, rich_style
 
 from .base import scalars
-from .sampling_facts import signed, thousands
+from .sampling_facts import signed
 
 SAID = frozenset(
     {"kind", "name", "schema_version", "seconds", "llc_mean", "llc_std", "llc_std_error", "llc_per_chain", "init_loss", "loss_mean"}

@@ -1,4 +1,4 @@
-"""Who runs a loaded model's forward pass: one backend a file, each with `drive(model) -> LoadedModel`. transformers needs none.
+"""Who runs the forward pass of a loaded model: one backend a file (`backend_NAME`), with `drive(model) -> LoadedModel`.
 
 A backend is an extra: its package is imported when a model is loaded with it, and a missing one is an error that says what to install.
 """
@@ -27,5 +27,5 @@ def need(backend: str) -> None:
 
 def drive(backend: str, model: LoadedModel) -> LoadedModel:
     """`model`, its forward passes run by `backend`. Raises UserError for an architecture that the backend does not know."""
-    driven: LoadedModel = importlib.import_module(f".{backend}", __name__).drive(model)
+    driven: LoadedModel = importlib.import_module(f".backend_{backend}", __package__).drive(model)
     return driven

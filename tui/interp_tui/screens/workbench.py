@@ -1,0 +1,32 @@
+"""What screens ask of the app, as a type: the app imports its screens, so they cannot import it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from interp_tui_engine.errors import UserError
+    from interp_tui_engine.runfolder import RunFolder
+
+    from ..runs.notifications import Endings
+    from ..runs.session import Run, RunIndex
+
+
+class Workbench(Protocol):
+    """The app, as its screens know it."""
+
+    runs_root: Path
+    index: RunIndex
+    endings: Endings
+    listed: Sequence[Run]
+
+    @property
+    def ascii_mode(self) -> bool: ...
+    def glyph(self, state: str) -> str: ...
+    def complain(self, error: UserError) -> None: ...
+    def refresh_header(self) -> None: ...
+    def open_run(self, folder: RunFolder, *, over: bool = False) -> None: ...
+    def new_run(self, kind: str | None = None, template: RunFolder | None = None) -> None: ...
