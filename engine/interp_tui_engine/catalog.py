@@ -1,8 +1,6 @@
-"""Which kinds of run there are. A kind is one file in experiments/; its module name is the kind's name. Torch-free.
+"""Which kinds of run there are. A kind is one file or one folder in experiments/, named as the kind is, that holds KIND = Kind(…).
 
-An experiment module holds TITLE, QUESTION (one sentence), GROUP, NEEDS (which of 'model' and 'data' it must be given), EXAMPLE (the tables
-of a manifest that runs as it is), Params (pydantic) and run(context) -> events; optionally check(manifest), estimate(manifest), RESULT
-(the names at the top of its result.json) and SHARDING where several workers can do it.
+See `kind.Kind` for what it says of itself. Its module imports no torch; what it runs is imported when it runs. Torch-free.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ import importlib
 import pkgutil
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from .kind import GROUPS as GROUPS
 from .kind import Estimate as Estimate
@@ -33,21 +30,9 @@ def get(name: str) -> Kind:
     """The kind called `name`. Raises KeyError when there is none. Imports its module, which imports no torch."""
     if name not in kind_names():
         raise KeyError(name)
-    module: Any = importlib.import_module(f"interp_tui_engine.experiments.{name}")
-    return Kind(
-        name=name,
-        title=module.TITLE,
-        question=module.QUESTION,
-        group=module.GROUP,
-        needs=module.NEEDS,
-        example=module.EXAMPLE,
-        params=module.Params,
-        run=module.run,
-        check=getattr(module, "check", lambda manifest: []),
-        estimate=getattr(module, "estimate", lambda manifest: Estimate(None, None, None)),
-        sharding=getattr(module, "SHARDING", None),
-        result=getattr(module, "RESULT", ()),
-    )
+    kind = importlib.import_module(f"interp_tui_engine.experiments.{name}").KIND
+    assert isinstance(kind, Kind) and kind.name == name, f"experiments/{name} must hold KIND = Kind(name={name!r}, …)"
+    return kind
 
 
 def kinds() -> list[Kind]:

@@ -106,9 +106,25 @@ class Sharding:
     merger: Callable[[Manifest], Callable[[int, Event], Event]]
 
 
-@dataclass(frozen=True)
+def no_problems(manifest: Manifest) -> list[Problem]:
+    """For a kind with nothing to check beyond its Params."""
+    return []
+
+
+def not_known(manifest: Manifest) -> Estimate:
+    """For a kind whose cost cannot be told beforehand."""
+    return Estimate(None, None, None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of run, as its experiment module describes it."""
+    """One kind of run, as its module in experiments/ describes it.
+
+    name: as in manifests; the module's own name. question: one sentence that it answers. needs: which of the tables 'model' and 'data' it
+    must be given. example: the tables of a manifest that runs as it is. params: what its [params] may hold. check: what is wrong with a
+    resolved manifest, beyond what `params` says. sharding: how several workers do it together, where they can. result: every name that may
+    stand at the top of its result.json, but for those that all kinds write; empty where the kind does not say.
+    """
 
     name: str
     title: str
@@ -118,8 +134,7 @@ class Kind:
     example: Mapping[str, Any]
     params: type[Table]
     run: Callable[[Context], Generator[Event, None, Result]]
-    check: Callable[[Manifest], list[Problem]]
-    estimate: Callable[[Manifest], Estimate]
+    check: Callable[[Manifest], list[Problem]] = no_problems
+    estimate: Callable[[Manifest], Estimate] = not_known
     sharding: Sharding | None = None
     result: tuple[str, ...] = ()
-    """Every name that may stand at the top of its result.json, but for those that all kinds write; empty where the kind does not say."""

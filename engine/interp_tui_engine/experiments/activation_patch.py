@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..catalog import Group, Result
+from ..catalog import Kind, Result
 from ..errors import Problem
 from ..events import Event, Phase
 from ..manifest import Manifest
@@ -15,10 +15,6 @@ from ..runtime.context import Context
 from . import _pairs, circuit
 from ._pairs import part_effects
 
-TITLE = "Activation patching"
-QUESTION = "How much of a behaviour goes when one head or MLP acts as if the prompt were the other?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {"model": {"source": "builtin:tiny", "revision": "final"}, "params": dict(_pairs.FACTS)}
 
 
@@ -50,3 +46,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Phase("patching", f"{len(nodes)} parts")
     effects = yield from part_effects.scored(context, found, nodes, lambda node: behaviour.whole - behaviour.value([node]), node_name)
     return (yield from part_effects.finished(context, found, [{"name": node_name(n), "effect": e} for n, e in effects.items()], {}))
+
+
+KIND = Kind(
+    name="activation_patch",
+    title="Activation patching",
+    question="How much of a behaviour goes when one head or MLP acts as if the prompt were the other?",
+    group="One forward pass",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

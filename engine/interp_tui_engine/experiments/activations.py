@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from .. import atomic
-from ..catalog import Estimate, Group, Result
+from ..catalog import Estimate, Kind, Result
 from ..errors import Problem, UserError
 from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
 from ..figures.bars import Bar, bars_svg
@@ -27,10 +27,6 @@ from . import _pairs
 if TYPE_CHECKING:
     from torch import Tensor
 
-TITLE = "Activations"
-QUESTION = "What stands at these sites while the model reads this text?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model", "data"})
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "data": {"train": {"source": "builtin:prose", "context": 64, "rows": 64}},
@@ -239,3 +235,17 @@ def _texts(model: Any, ids: list[int]) -> list[str]:
     from ..data.prompts import texts_of
 
     return texts_of(model.tokenizer, ids)
+
+
+KIND = Kind(
+    name="activations",
+    title="Activations",
+    question="What stands at these sites while the model reads this text?",
+    group="One forward pass",
+    needs=frozenset({"model", "data"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from ..catalog import Estimate, Group, Result
+from ..catalog import Estimate, Kind, Result
 from ..errors import Problem, UserError
 from ..events import Artifact, Event, Metrics, Phase
 from ..figures.heat import heatmap_svg
@@ -22,10 +22,6 @@ from ..runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
 from ..specs import Table
 from . import _pairs
 
-TITLE = "Attention"
-QUESTION = "What does each head look at, and what is it for?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {"prompt": "The capital of France is Paris. The capital of France is"},
@@ -169,3 +165,17 @@ def _report(params: Params, values: dict[str, Any]) -> str:
         lines += ["", *(f"![{name}](figures/{name}.svg)" for name in values["scores"])]
         lines += ["", *(f"![{name}](figures/pattern-{name}.svg)" for name in values["drawn"])]
     return "\n".join([*lines, ""])
+
+
+KIND = Kind(
+    name="attention",
+    title="Attention",
+    question="What does each head look at, and what is it for?",
+    group="One forward pass",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

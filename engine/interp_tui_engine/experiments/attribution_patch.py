@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..catalog import Group, Result
+from ..catalog import Kind, Result
 from ..circuits.methods import Estimate
 from ..errors import Problem
 from ..events import Event, Phase
@@ -17,10 +17,6 @@ from . import _pairs, circuit
 from ._pairs import part_effects
 from .circuit import search as circuit_search
 
-TITLE = "Attribution patching"
-QUESTION = "Which parts matter, by gradients, and how far can the gradients be trusted?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {"model": {"source": "builtin:tiny", "revision": "final"}, "params": {**_pairs.FACTS, "method": "eap_ig"}}
 SHOWN = 500
 """Estimates in result.json, the strongest first."""
@@ -88,3 +84,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "estimates": {name(part): guesses[part] / reach for part in sorted(parts, key=lambda part: -abs(guesses[part]))[:SHOWN]},
     }
     return (yield from part_effects.finished(context, found, rows, extra))
+
+
+KIND = Kind(
+    name="attribution_patch",
+    title="Attribution patching",
+    question="Which parts matter, by gradients, and how far can the gradients be trusted?",
+    group="One forward pass",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from .. import atomic
-from ..catalog import Estimate, Group, Result
+from ..catalog import Estimate, Kind, Result
 from ..errors import Problem, UserError
 from ..estimators import known_cases
 from ..events import Event, Metrics, Phase, Progress, RunStarted
@@ -27,10 +27,6 @@ from ..specs import Table
 if TYPE_CHECKING:
     from ..samplers.certification.certify import CaseResult
 
-TITLE = "Certify the sampler"
-QUESTION = "Does the sampler hit the learning coefficients that are known exactly?"
-GROUP: Group = "Learning theory"
-NEEDS: frozenset[str] = frozenset()
 EXAMPLE: dict[str, Any] = {"name": "exact", "params": {"cases": ["all"]}}
 SECONDS_PER_CASE = 6.0
 
@@ -168,3 +164,17 @@ def _relative(result: CaseResult) -> str:
     if not math.isfinite(result.estimate) or result.true == 0:
         return "–"
     return f"{(result.estimate - result.true) / result.true:+.1%}"
+
+
+KIND = Kind(
+    name="certify",
+    title="Certify the sampler",
+    question="Does the sampler hit the learning coefficients that are known exactly?",
+    group="Learning theory",
+    needs=frozenset(),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

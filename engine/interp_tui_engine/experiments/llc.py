@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from ..catalog import Group, Result
+from ..catalog import Kind, Result
 from ..events import Event
 from ..runtime.context import Context
 from . import _sampling
 from ._sampling import sharding
 
-TITLE = "Local learning coefficient"
-QUESTION = "How degenerate is the loss around these weights?"
-GROUP: Group = "Learning theory"
-NEEDS = frozenset({"model", "data"})
-SHARDING = sharding.BY_CHAINS
 EXAMPLE = _sampling.EXAMPLE
 Params = _sampling.SamplingParams
 check = _sampling.check
@@ -28,3 +23,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     done = yield from sampling_run.run(context)
     return sampling_report.result(done, with_llc=True)
+
+
+KIND = Kind(
+    name="llc",
+    title="Local learning coefficient",
+    question="How degenerate is the loss around these weights?",
+    group="Learning theory",
+    needs=frozenset({"model", "data"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+    sharding=sharding.BY_CHAINS,
+)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..catalog import Group, Result
+from ..catalog import Kind, Result
 from ..errors import Problem
 from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
@@ -19,10 +19,6 @@ from ..runtime.context import Context
 from ..specs import FILE, Table
 from ._features.evidence_files import file_of
 
-TITLE = "Match features"
-QUESTION = "Which feature of this model is which feature of that one?"
-GROUP: Group = "Features"
-NEEDS: frozenset[str] = frozenset()
 TOY = ("builtin:left", "builtin:right")
 EXAMPLE: dict[str, Any] = {"name": "planted", "params": {"left": TOY[0], "right": TOY[1]}}
 RESULT = ("matches", "left_features", "right_features", "null_score_95", "beyond_chance", "null_quantile")
@@ -141,3 +137,17 @@ def _report(name: str, values: Mapping[str, Any]) -> str:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+KIND = Kind(
+    name="match",
+    title="Match features",
+    question="Which feature of this model is which feature of that one?",
+    group="Features",
+    needs=frozenset(),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    result=RESULT,
+)

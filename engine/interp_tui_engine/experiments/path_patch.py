@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ..catalog import Group, Result
+from ..catalog import Kind, Result
 from ..errors import Problem, UserError
 from ..events import Event, Phase
 from ..manifest import Manifest
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from ..sites.site import Site
     from ..sites.site_map import SiteMap
 
-TITLE = "Path patching"
-QUESTION = "What does one head tell another, and by its queries, keys or values?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {**_pairs.FACTS, "nodes": ["L0H1", "L1H0", "L1H3", "L1.mlp", "L2.mlp", "L3.mlp"]},
@@ -79,3 +75,17 @@ def _nodes(site_map: SiteMap, texts: list[str]) -> list[Site]:
     for node in nodes:
         site_map.check(node)
     return sorted(nodes, key=lambda node: (node.layer, node.name == "mlp_out", node.head))
+
+
+KIND = Kind(
+    name="path_patch",
+    title="Path patching",
+    question="What does one head tell another, and by its queries, keys or values?",
+    group="One forward pass",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

@@ -11,17 +11,13 @@ from typing import Any
 from pydantic import Field
 
 from .. import catalog, pipeline
-from ..catalog import Estimate, Group, Result
+from ..catalog import Estimate, Kind, Result
 from ..errors import ManifestError, Problem, RunFailed
 from ..events import Event
 from ..manifest import Manifest, resolve
 from ..runtime.context import Context
 from ..specs import FILE, Table
 
-TITLE = "Run a pipeline"
-QUESTION = "What do several kinds find together, each step on what the ones before it made?"
-GROUP: Group = "Tools"
-NEEDS: frozenset[str] = frozenset()
 EXAMPLE: dict[str, Any] = {
     "name": "capitals",
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -79,3 +75,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
 def _nothing() -> Iterator[Event]:
     return iter(())
+
+
+KIND = Kind(
+    name="pipeline",
+    title="Run a pipeline",
+    question="What do several kinds find together, each step on what the ones before it made?",
+    group="Tools",
+    needs=frozenset(),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

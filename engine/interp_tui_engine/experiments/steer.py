@@ -7,15 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..catalog import Group, Result
+from ..catalog import Kind, Result
 from ..events import Event
 from ..runtime.context import Context
 from . import _features, interventions
 
-TITLE = "Steer along features"
-QUESTION = "How strongly can this feature be pushed before other answers suffer?"
-GROUP: Group = "Features"
-NEEDS: frozenset[str] = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "name": "capitals",
     "model": _features.EXAMPLE["model"],
@@ -42,3 +38,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from .interventions import compute
 
     return (yield from compute.run(context))
+
+
+KIND = Kind(
+    name="steer",
+    title="Steer along features",
+    question="How strongly can this feature be pushed before other answers suffer?",
+    group="Features",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+    result=RESULT,
+)

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from typing import Any
 
 from ... import atomic
-from ...catalog import Group, Result
+from ...catalog import Kind, Result
 from ...errors import Problem
 from ...events import Artifact, Event, Metrics, Phase, Progress, RunStarted
 from ...manifest import Manifest
@@ -18,10 +18,6 @@ from .. import _features
 from .._features.evidence_files import file_of
 from .params import Params
 
-TITLE = "Attribution graph"
-QUESTION = "How do these features hang together, and which of them bring the criterion about?"
-GROUP: Group = "Features"
-NEEDS: frozenset[str] = frozenset()
 TOY = "builtin:left"
 EXAMPLE: dict[str, Any] = {"name": "planted", "params": {"report": TOY}}
 CRITERION = "criterion"
@@ -115,3 +111,16 @@ def _report(source: str, seed: int) -> dict[str, Any]:
     from ...features.cards import read_report
 
     return read_report(file_of(source, "report"))
+
+
+KIND = Kind(
+    name="attribution_graph",
+    title="Attribution graph",
+    question="How do these features hang together, and which of them bring the criterion about?",
+    group="Features",
+    needs=frozenset(),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+)

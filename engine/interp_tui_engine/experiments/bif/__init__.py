@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
@@ -13,13 +13,6 @@ from ...runtime.context import Context
 from .. import _sampling
 from .._sampling import sharding
 from .params import Params
-
-TITLE = "Influence"
-QUESTION = "Which text moves with which?"
-GROUP: Group = "Learning theory"
-NEEDS = frozenset({"model", "data"})
-SHARDING = sharding.BY_CHAINS
-
 
 EXAMPLE: dict[str, Any] = {
     "name": "prose-code-facts",
@@ -75,3 +68,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     done = yield from sampling_run.run(context)
     return (yield from bif_result.result(done))
+
+
+KIND = Kind(
+    name="bif",
+    title="Influence",
+    question="Which text moves with which?",
+    group="Learning theory",
+    needs=frozenset({"model", "data"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+    sharding=sharding.BY_CHAINS,
+)

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import ManifestError, Problem
 from ...events import Event
 from ...manifest import Manifest
 from ...runtime.context import Context
 from .. import _sampling
 from .params import Params, cell_manifest, cells
-
-TITLE = "Calibrate the sampler"
-QUESTION = "Which step size and temperature suit this model?"
-GROUP: Group = "Learning theory"
-NEEDS = frozenset({"model", "data"})
-
 
 EXAMPLE: dict[str, Any] = {
     "name": "grid",
@@ -66,3 +60,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import compute
 
     return (yield from compute.run(context))
+
+
+KIND = Kind(
+    name="calibrate",
+    title="Calibrate the sampler",
+    question="Which step size and temperature suit this model?",
+    group="Learning theory",
+    needs=frozenset({"model", "data"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

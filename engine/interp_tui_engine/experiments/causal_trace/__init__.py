@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
@@ -14,10 +14,6 @@ from ...runtime.context import Context
 from .. import _pairs
 from .params import TRACED, Params
 
-TITLE = "Causal trace"
-QUESTION = "Where does a fact live, and when does it move on?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {**_pairs.FACTS, "sites": ["resid_post", "attn_out", "mlp_out"], "heads": True},
@@ -58,3 +54,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import compute
 
     return (yield from compute.run(context))
+
+
+KIND = Kind(
+    name="causal_trace",
+    title="Causal trace",
+    question="Where does a fact live, and when does it move on?",
+    group="One forward pass",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

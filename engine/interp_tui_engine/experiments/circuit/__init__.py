@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...circuits.methods import no_gradient
 from ...errors import Problem
 from ...events import Artifact, Event, Metrics
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from ...circuits.nodes import Node
     from ...sites.site_map import SiteMap
 
-TITLE = "Circuit"
-QUESTION = "Which heads and MLPs does a behaviour need, and what do they tell each other?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {**_pairs.FACTS, "threshold": 0.02},
@@ -199,3 +195,17 @@ def _report(params: Params, values: dict[str, Any]) -> str:
             guess = "" if row["estimate"] is None else f"{row['estimate']:+.3f}"
             lines.append(f"| {row['name']} | {row['effect']:+.3f} | {guess} |")
     return "\n".join([*lines, ""])
+
+
+KIND = Kind(
+    name="circuit",
+    title="Circuit",
+    question="Which heads and MLPs does a behaviour need, and what do they tell each other?",
+    group="One forward pass",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

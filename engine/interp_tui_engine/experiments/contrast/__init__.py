@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
@@ -14,10 +14,6 @@ from ...runtime.context import Context
 from .. import _features
 from .params import Params
 
-TITLE = "Contrast direction"
-QUESTION = "Does steering along the direction of this criterion bring it about?"
-GROUP: Group = "Features"
-NEEDS: frozenset[str] = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "name": "capitals",
     "model": _features.EXAMPLE["model"],
@@ -67,3 +63,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import compute
 
     return (yield from compute.run(context))
+
+
+KIND = Kind(
+    name="contrast",
+    title="Contrast direction",
+    question="Does steering along the direction of this criterion bring it about?",
+    group="Features",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+    result=RESULT,
+)

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import ManifestError, Problem
 from ...events import Event
 from ...manifest import Manifest
 from ...runtime.context import Context
 from .params import Params, checkpoint_manifest
-
-TITLE = "Development over training"
-QUESTION = "In which stages was this model formed?"
-GROUP: Group = "Learning theory"
-NEEDS = frozenset({"model", "data"})
-
 
 EXAMPLE: dict[str, Any] = {
     "name": "stages",
@@ -72,3 +66,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import compute
 
     return (yield from compute.run(context))
+
+
+KIND = Kind(
+    name="development",
+    title="Development over training",
+    question="In which stages was this model formed?",
+    group="Learning theory",
+    needs=frozenset({"model", "data"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

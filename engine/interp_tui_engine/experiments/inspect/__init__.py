@@ -6,17 +6,13 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
 from ...runtime.context import Context
 from .params import Params
 
-TITLE = "Inspect features"
-QUESTION = "Which features go with this criterion, and which cause it?"
-GROUP: Group = "Features"
-NEEDS: frozenset[str] = frozenset()
 EXAMPLE: dict[str, Any] = {
     "name": "planted",
     "params": {"criterion": "the text is about the planted topic", "backend": "toy"},
@@ -96,3 +92,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import compute
 
     return (yield from compute.run(context))
+
+
+KIND = Kind(
+    name="inspect",
+    title="Inspect features",
+    question="Which features go with this criterion, and which cause it?",
+    group="Features",
+    needs=frozenset(),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+    result=RESULT,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
@@ -14,10 +14,6 @@ from ...runtime.context import Context
 from .. import _features
 from .params import Params as Params
 
-TITLE = "Intervene on features"
-QUESTION = "Does changing this feature change the answer, and nothing else?"
-GROUP: Group = "Features"
-NEEDS: frozenset[str] = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "name": "capitals",
     "model": _features.EXAMPLE["model"],
@@ -64,3 +60,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import compute
 
     return (yield from compute.run(context))
+
+
+KIND = Kind(
+    name="interventions",
+    title="Intervene on features",
+    question="Does changing this feature change the answer, and nothing else?",
+    group="Features",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+    result=RESULT,
+)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event, Metrics, Phase
 from ...figures.lines import Curve, lines_svg
@@ -24,10 +24,6 @@ from .params import Params
 if TYPE_CHECKING:
     from ...lenses.logit_lens import Reading
 
-TITLE = "Logit lens"
-QUESTION = "At which layer does the model make up its mind?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {"prompt": "The capital of France is", "answer": " Paris"},
@@ -213,3 +209,17 @@ def _table(layers: list[int], values: dict[str, Any]) -> list[str]:
     rows = zip(layers, values["answer_prob"], values["answer_rank"], values["top_token"], values["kl_to_end"], strict=True)
     head = ["| layer | P(answer) | rank | likeliest | KL to the end, nats |", "|---:|---:|---:|---|---:|"]
     return [*head, *(f"| {layer} | {p:.4f} | {r} | {token!r} | {far:.3f} |" for layer, p, r, token, far in rows)]
+
+
+KIND = Kind(
+    name="logit_lens",
+    title="Logit lens",
+    question="At which layer does the model make up its mind?",
+    group="One forward pass",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
@@ -14,10 +14,6 @@ from ...runtime.context import Context
 from .. import _pairs
 from .params import Params, _complaint
 
-TITLE = "Probe"
-QUESTION = "At which layer can a label be read off the activations?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {
@@ -62,3 +58,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import compute
 
     return (yield from compute.run(context))
+
+
+KIND = Kind(
+    name="probe",
+    title="Probe",
+    question="At which layer can a label be read off the activations?",
+    group="One forward pass",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem, UserError
 from ...events import Event
 from ...manifest import Manifest
@@ -14,10 +14,6 @@ from ...runtime.context import Context
 from ...sites.site import site_name
 from .params import Params as Params
 
-TITLE = "Record activations"
-QUESTION = "How strongly does each feature fire on these prompts?"
-GROUP: Group = "Features"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "name": "capitals",
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -69,3 +65,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import compute
 
     return (yield from compute.run(context, context.manifest.params))
+
+
+KIND = Kind(
+    name="records",
+    title="Record activations",
+    question="How strongly does each feature fire on these prompts?",
+    group="Features",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+    result=RESULT,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem, UserError
 from ...events import Event
 from ...manifest import Manifest
@@ -14,10 +14,6 @@ from ...runtime.context import Context
 from ...sites.site import parse
 from .params import Params
 
-TITLE = "Steer a text"
-QUESTION = "What does the model write when a direction is added, removed or held?"
-GROUP: Group = "One forward pass"
-NEEDS = frozenset({"model"})
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {
@@ -75,3 +71,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
     from . import compute
 
     return (yield from compute.run(context))
+
+
+KIND = Kind(
+    name="steer_text",
+    title="Steer a text",
+    question="What does the model write when a direction is added, removed or held?",
+    group="One forward pass",
+    needs=frozenset({"model"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+)

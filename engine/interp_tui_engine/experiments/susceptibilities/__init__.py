@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from ...catalog import Estimate, Group, Result, Sharding
+from ...catalog import Estimate, Kind, Result, Sharding
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
@@ -15,10 +15,6 @@ from .. import _sampling
 from .._sampling import restriction_check, sharding
 from .params import Params
 
-TITLE = "Susceptibilities"
-QUESTION = "Which part of the model responds to which data?"
-GROUP: Group = "Learning theory"
-NEEDS = frozenset({"model", "data"})
 TINY_HEADS, TINY_LAYERS = 32, 4
 
 
@@ -109,4 +105,16 @@ def work(context: Context) -> Generator[Event, None, dict[str, Any]]:
     return {"seconds": sampled.seconds}
 
 
-SHARDING = Sharding(sharding.parts_to, work, sharding.as_it_is)
+KIND = Kind(
+    name="susceptibilities",
+    title="Susceptibilities",
+    question="Which part of the model responds to which data?",
+    group="Learning theory",
+    needs=frozenset({"model", "data"}),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+    sharding=Sharding(sharding.parts_to, work, sharding.as_it_is),
+)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...catalog import Estimate, Group, Result
+from ...catalog import Estimate, Kind, Result
 from ...events import ArrayWritten, Artifact, Event, Phase, RunStarted
 from ...manifest import Manifest
 from ...runtime import cost
@@ -17,10 +17,6 @@ from . import params as sae_params
 if TYPE_CHECKING:
     from .source import Source
 
-TITLE = "Train a sparse autoencoder"
-QUESTION = "Which sparse features are this layer's activations made of?"
-GROUP: Group = "Features"
-NEEDS: frozenset[str] = frozenset()
 EXAMPLE: dict[str, Any] = {
     "name": "tiny-l2",
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -174,3 +170,18 @@ def _orders(poll: Callable[[], Order]) -> tuple[Callable[[], Order], Callable[[]
 def is_small(params: sae_params.Params, width: int) -> bool:
     """Whether a step is so short that two threads would wait for each other longer than they work, and much longer on a busy machine."""
     return params.batch_size * width * max(variant.latents for variant in sae_params.variants(params, width)) < SMALL_STEP
+
+
+KIND = Kind(
+    name="train_sae",
+    title="Train a sparse autoencoder",
+    question="Which sparse features are this layer's activations made of?",
+    group="Features",
+    needs=frozenset(),
+    example=EXAMPLE,
+    params=Params,
+    run=run,
+    check=check,
+    estimate=estimate,
+    result=RESULT,
+)
