@@ -73,6 +73,7 @@ def sample(
     shuffle: bool = True,
     match_sampling_input_ids_across_chains: bool = True,
     init_noise: float | None = None,
+    baseline: Literal["paired", "init"] = "paired",
     device: str | None = None,
     save_metrics: bool = False,
     output_path: str | Path | None = None,
@@ -85,7 +86,7 @@ def sample(
 
     dataset: token rows (n, t+1): a Hugging Face Dataset with `input_ids`, TokenRows, or an integer tensor. observables: name -> rows, or
     (rows, batches per draw). param_masks: which parameters move, all of them when None. device: where to compute; the model's own when
-    None. prefixes: what is computed once for several restrictions of one model and data. output_path: the Zarr store, a temporary
+    None. baseline: whether losses at w0 are taken on the rows of each step, or only on the first batches. prefixes: what is computed once for several restrictions of one model and data. output_path: the Zarr store, a temporary
     folder when None; if it holds this very sampling it is gone on with, or returned.
 
     Returns the lazily read store: losses in nats, float32 (see samplers.store). Raises UserError for settings or data that cannot be
@@ -117,6 +118,7 @@ def sample(
         shuffle=shuffle,
         match_sampling_input_ids_across_chains=match_sampling_input_ids_across_chains,
         init_noise=init_noise,
+        baseline=baseline,
         save_metrics=save_metrics,
     )
     if device is not None:
@@ -177,7 +179,10 @@ def llc(
     loss_fn: LossFn | None = None,
     **kwargs: Any,
 ) -> xr.Dataset:
-    """Sample, then estimate the local learning coefficient (Lau et al. 2023). See `sample` and `compute_llc`."""
+    """Sample, then estimate the local learning coefficient (Lau et al. 2023). See `sample` and `compute_llc`.
+
+    baseline = "paired" (the default) compares each step's loss with that of its own rows at w0; "init" gives devinterp's number.
+    """
     return compute_llc(sample(model, dataset, observables, lr=lr, n_beta=n_beta, param_masks=param_masks, loss_fn=loss_fn, **kwargs))
 
 
@@ -246,9 +251,8 @@ def _sample(
 ) -> xr.DataTree:
     executor = choose_executor(problem, config, range(config.num_chains), chains)
     path = Path(output_path) if output_path is not None else Path(tempfile.mkdtemp(prefix="interp-tui-")) / "samples.zarr"
-    request = hashlib.sha256(
-        (fingerprint + json.dumps([config.model_dump(), executor.mode, executor.width], sort_keys=True)).encode()
-    ).hexdigest()
+    settings = config.model_dump(exclude={"baseline"} if config.baseline == "paired" else None)  # stores of before there was a choice
+    request = hashlib.sha256((fingerprint + json.dumps([settings, executor.mode, executor.width], sort_keys=True)).encode()).hexdigest()
     if path.exists():
         held = dict(open_samples(path).attrs)
         if held.get("request") != request:

@@ -4,32 +4,42 @@ Lau, Murfet & Wei (2023), "Quantifying degeneracy in singular models via the lea
 
     λ̂ = nβ (E[L(w)] - L(w0)),   E over SGLD steps after burn-in
 
-Losses in nats per token; λ̂ is dimensionless. Unlike devinterp 2.0.1, burn-in steps and failed chains stay out of the mean.
+with a choice of the rows that L(w0) is taken on. "paired" takes those of each step: λ̂ = nβ · mean_t [L_B(w_t) - L_B(w0)], B the batch of
+step t, so that what batches differ by cancels. "init" takes the first batches of the run, as devinterp 2.0.1 does: the difference between
+them and the batches seen, times nβ, stays in the estimate. Losses in nats per token; λ̂ is dimensionless. Unlike devinterp 2.0.1, burn-in
+steps and failed chains stay out of the mean.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import RunFailed, UserError
-from .diagnostics import convergence, std_error
+from .diagnostics import convergence, mean_error
 
+Baseline = Literal["paired", "init"]
+ANCHOR = "init_loss_micro"
 _READ_BYTES = 64 << 20
 _HINT = "Give the samples.zarr of a sampling run."
 
 
-def compute_llc(samples: xr.DataTree) -> xr.Dataset:
+def compute_llc(samples: xr.DataTree, baseline: Baseline | None = None) -> xr.Dataset:
     """The LLC of a store that `sample` wrote, here or in devinterp.
 
-    Returns llc_mean, llc_std (over chains, ddof 0), llc_std_error, llc_per_chain (chain; NaN for failed ones), llc_scalar (all healthy
-    steps pooled), loss_trace (chain, step; with burn-in), init_loss, rhat, ess (NaN where undefined); attrs healthy_chains and
-    failed_chains list chain numbers. llc_std_error is Monte-Carlo error only (see `diagnostics.std_error`).
+    baseline: what sampled losses are compared with (above); what the store was sampled for when None. A store without losses at w0 of the
+    rows it saw, devinterp's or an older one of ours, is always compared with `init_loss`.
+
+    Returns llc_mean, llc_std (over chains, ddof 0), llc_std_error, llc_low and llc_high (its 95 % interval), llc_per_chain (chain; NaN for
+    failed ones), llc_scalar (all healthy steps pooled), loss_trace and rise_trace (chain, step; with burn-in; the latter less the
+    baseline), init_loss, rhat, ess (NaN where undefined). Attrs: healthy_chains and failed_chains list chain numbers, baseline says which
+    was used. The error is that of the mean over draws (`diagnostics.mean_error`); with "init" it holds, besides, an estimate of what the
+    first batches differ by from those seen.
 
     Raises UserError when the tree holds no samples, RunFailed when no chain is healthy.
     """
@@ -44,26 +54,66 @@ def compute_llc(samples: xr.DataTree) -> xr.Dataset:
             "no chain is healthy", "All went non-finite or are unfinished; a smaller lr or a larger localization keeps chains near w0."
         )
     init_loss = float(ds["init_loss"].values[healthy].mean(dtype=np.float64))
-    after = trace[healthy, burnin:]
+    used = baseline_of(ds, baseline)
+    rise = trace - (np.broadcast_to(ds[ANCHOR].values, trace.shape) if used == "paired" else init_loss)
+    after = rise[healthy, burnin:]
     per_chain = np.full(trace.shape[0], np.nan)
-    per_chain[healthy] = n_beta * (after.mean(1) - init_loss)
-    draws = _means(ds["sampling_loss"])[healthy] if "sampling_loss" in ds else after
+    per_chain[healthy] = n_beta * after.mean(1)
+    draws = after[:, :: int(sampler.get("num_steps_bw_draws", 1))]
     rhat, ess = convergence(draws)
-    error = std_error(draws, ess)
+    error, half_width = mean_error(draws)
+    if used == "init" and error is not None and half_width is not None:
+        offset = _offset_error(ds, sampler, draws)
+        half_width, error = math.hypot(half_width, 1.96 * offset), math.hypot(error, offset)
+    mean = float(per_chain[healthy].mean())
     return xr.Dataset(
         {
-            "llc_mean": per_chain[healthy].mean(),
+            "llc_mean": mean,
             "llc_std": per_chain[healthy].std(),
-            "llc_std_error": math.nan if error is None else n_beta * error,
+            "llc_std_error": n_beta * _nan(error),
+            "llc_low": mean - n_beta * _nan(half_width),
+            "llc_high": mean + n_beta * _nan(half_width),
             "llc_per_chain": ("chain", per_chain),
-            "llc_scalar": n_beta * (after.mean() - init_loss),
+            "llc_scalar": n_beta * after.mean(),
             "loss_trace": (("chain", "step"), trace),
+            "rise_trace": (("chain", "step"), rise),
             "init_loss": init_loss,
-            "rhat": math.nan if rhat is None else rhat,
-            "ess": math.nan if ess is None else ess,
+            "rhat": _nan(rhat),
+            "ess": _nan(ess),
         },
-        attrs={"healthy_chains": healthy, "failed_chains": [c for c in range(trace.shape[0]) if c not in healthy]},
+        attrs={
+            "healthy_chains": healthy,
+            "failed_chains": [c for c in range(trace.shape[0]) if c not in healthy],
+            "baseline": used,
+        },
     )
+
+
+def baseline_of(samples: xr.Dataset, wanted: Baseline | None = None) -> Baseline:
+    """What the losses of a store can be compared with: as wanted, as it was sampled for, or "init" where it holds nothing else."""
+    if wanted not in (None, "paired", "init"):
+        raise UserError(f"baseline = {wanted!r}", "'paired' or 'init'")
+    if ANCHOR not in samples:
+        return "init"
+    chosen = wanted or samples.attrs["metadata"]["config"]["sampler"].get("baseline", "paired")
+    return "init" if chosen == "init" else "paired"
+
+
+def _offset_error(ds: xr.Dataset, sampler: Mapping[str, Any], draws: NDArray[np.float64]) -> float:
+    """Standard error of (mean loss of the batches seen) - (mean loss of the first ones), which no spread of chains shows.
+
+    Chains that see the same batches differ from draw to draw by their batches alone: the variance of a batch's mean loss is half the mean
+    square of the steps of the chains' mean. Batches that are seen in both means make it an upper bound.
+    """
+    if draws.shape[1] < 3:
+        return 0.0
+    batches = max(1, int(sampler.get("num_init_loss_batches", 1)))
+    variance = float(np.square(np.diff(draws.mean(0))).mean()) / 2
+    return math.sqrt(variance * (1 / batches + 1 / draws.shape[1]))
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _sampler(ds: Any) -> Mapping[str, Any]:

@@ -33,6 +33,10 @@ class SamplerConfig(Table):
     gradient_accumulation_steps: int = Field(default=1, gt=0, description="micro-batches averaged into one step's gradient")
     num_init_loss_batches: int = Field(default=32, gt=0, description="batches for the loss at w₀, times gradient_accumulation_steps")
 
+    baseline: Literal["paired", "init"] = Field(
+        default="paired", description="rows of the loss at w₀: paired, those of each step; init, the first, as devinterp"
+    )
+
     init_seed: int = Field(default=100, description="seed of noise and data order")
 
     localization: float = Field(

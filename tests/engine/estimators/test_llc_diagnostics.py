@@ -42,7 +42,7 @@ def test_burn_in_and_failed_chains_stay_out():
     losses[1] = np.nan
     found = compute_llc(tree(losses, burnin=4))
     assert float(found.llc_mean) == pytest.approx(5.0)
-    assert found.attrs == {"healthy_chains": [0, 2], "failed_chains": [1]}
+    assert found.attrs == {"healthy_chains": [0, 2], "failed_chains": [1], "baseline": "init"}
     assert math.isnan(float(found.llc_per_chain[1]))
     losses[1] = 7.0
     assert compute_llc(tree(losses, burnin=4, failed_chains={"1": {}})).attrs["healthy_chains"] == [0, 2]

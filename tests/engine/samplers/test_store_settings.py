@@ -29,11 +29,12 @@ def test_the_tree_has_devinterps_names_and_dims(tmp_path):
         "sampling_loss": {"chain": 4, "draw": 7, "batch": 4, "token_pos": 8},
         "sampling_loss_micro": {"chain": 4, "step": 8, "batch_sampling": 8, "token_pos": 8},
         "sampling_rows_micro": {"step": 8, "batch_sampling": 8},
+        "init_loss_micro": {"step": 8},
         "loss_train": {"chain": 4, "draw": 7, "batch_train": 8, "token_pos": 8},
         "input_ids_train": {"batch_train": 8, "token": 9},
     }
     assert {name: dict(zip(tree[name].dims, tree[name].shape, strict=True)) for name in tree.data_vars} == want
-    assert all(tree[name].dtype == "float32" for name in want if "loss" in name)
+    assert all(tree[name].dtype == "float32" for name in want if "loss" in name and name != "init_loss_micro")
     assert tree.attrs["completed"] == 1 and tree.attrs["metadata"]["config"]["sampler"]["n_beta"] == 20.0
     assert tree.attrs["failed_chains"] == {}
 

@@ -60,7 +60,7 @@ class Reporter:
                     "draws_total": self._config.num_draws,
                     "burnin": burnin,
                     "loss": [c.loss for c in chains],
-                    "llc": [None if c.mean_loss is None else n_beta * (c.mean_loss - snapshot.init_loss) for c in chains],
+                    "llc": [None if rise is None else n_beta * rise for rise in snapshot.rises],
                     "grad": [c.gradient_norm for c in chains],
                     "distance": [c.distance for c in chains],
                     **({"parts": [step_parts(c.metrics) for c in chains]} if self._config.save_metrics else {}),
@@ -74,7 +74,10 @@ class Reporter:
             self._emit(Metrics("headline", max(c.step for c in chains), shown(estimates)))
 
     def _new_points(self, snapshot: ChainsSnapshot, row: int) -> list[list[float]]:
-        """Draw and loss of a chain's draws since the last report, thinned to means of equal buckets."""
+        """Draw and loss of a chain's draws since the last report, thinned to means of equal buckets.
+
+        The loss is L(w0) plus the rise above it on the draw's own rows: what batches differ by is no movement of the chain.
+        """
         chain = snapshot.chains[row]
         start, stop = self._traced.get(chain.chain, 0), chain.draws
         self._traced[chain.chain] = stop
@@ -83,15 +86,15 @@ class Reporter:
         edges = np.unique(np.linspace(start, stop, min(POINTS_PER_REPORT, stop - start) + 1).astype(int))
         points = []
         for left, right in pairwise(edges):
-            mean = float(snapshot.trace[row, left:right].mean())
-            if math.isfinite(mean):
-                points.append([int(right) - 1, round(mean, 6)])
+            rise = snapshot.rise[row, left:right]
+            if np.isfinite(rise).any():
+                points.append([int(right) - 1, round(snapshot.init_loss + float(np.nanmean(rise)), 6)])
         return points
 
     def _estimates(self, snapshot: ChainsSnapshot) -> dict[str, Any]:
         if self._diagnostics is None:
-            self._diagnostics = LiveDiagnostics(snapshot.init_loss, self._config.n_beta)
-        summary = self._diagnostics.update(snapshot.trace)
+            self._diagnostics = LiveDiagnostics(0.0, self._config.n_beta)
+        summary = self._diagnostics.update(snapshot.rise)
         memory = psutil.Process().memory_info().rss
         device = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else None
         return {
@@ -103,7 +106,7 @@ class Reporter:
             "tokens_per_second": snapshot.tokens_per_second,
             "memory_bytes": memory,
             "device_memory_bytes": device,
-            **({"halves": halves(snapshot.trace)} if len(snapshot.chains) < self._config.num_chains else {}),
+            **({"halves": halves(snapshot.init_loss + snapshot.rise)} if len(snapshot.chains) < self._config.num_chains else {}),
         }
 
 

@@ -237,7 +237,7 @@ class _Work:
             raise Interrupted
         chains = done.snapshot.chains
         failed = {str(c.chain): f"step {c.failed_step}: {c.failed_reason}" for c in chains if not c.healthy}
-        rhat = convergence(done.snapshot.trace).rhat
+        rhat = convergence(done.snapshot.rise).rhat
         return Part(self.name, problem.space.numel, len(chains), failed, rhat, time.monotonic() - begun)
 
     def _report(self, snapshot: ChainsSnapshot, told: set[int], emit: Callable[[Event], None]) -> None:
@@ -246,8 +246,8 @@ class _Work:
                 told.add(chain.chain)
                 emit(ChainFailed(chain.chain, chain.failed_step or 0, f"{self.name}: {chain.failed_reason}"))
         emit(self.clock.at(self.place, snapshot.steps_done))
-        losses = [c.mean_loss for c in snapshot.chains if c.mean_loss is not None]
-        rise = float(np.mean(losses)) - snapshot.init_loss if losses else None
+        rises = [rise for rise in snapshot.rises if rise is not None]
+        rise = float(np.mean(rises)) if rises else None
         draws = min((c.draws for c in snapshot.chains if c.healthy), default=0)
         now = {
             "restriction": self.name,

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import RunFailed
+from ..anchor_loss import FILES, AnchorLoss, batch_sum, fixed_leaves
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
-from ..target.problem import RowLoss, SamplingTarget
+from ..target.problem import SamplingTarget
 from . import checkpoint
+from .chain import intra_threads
 from .executor import Executor
 from .microbatch import Microbatch
 
@@ -22,21 +24,28 @@ _FILE = "init_loss.pt"
 
 
 def initial_loss(
-    problem: SamplingTarget, order: BatchOrder, executor: Executor, folder: Path | None, pieces: Microbatch
+    problem: SamplingTarget,
+    order: BatchOrder,
+    executor: Executor,
+    folder: Path | None,
+    pieces: Microbatch,
+    anchor: AnchorLoss | None = None,
 ) -> NDArray[np.float64]:
     """Mean over the first batches of the data order, at the weights before any init_noise: (positions,), nats.
 
     Batches are shared out over the executor's threads and added in their order, so the sum does not depend on who finished first.
+    `anchor` is given the loss of each of them.
     """
     path = None if folder is None else folder / _FILE
     known = None if path is None else checkpoint.load(path)
     if known is not None:
+        _hand_on(known.get("batches"), anchor)
         return np.asarray(known["init_loss"].numpy())
     batches = order.init_loss_batches()
-    bound = [problem.bind(_fixed_leaves(problem)) for _ in range(executor.workers)]
+    bound = [problem.bind(fixed_leaves(problem)) for _ in range(executor.workers)]
 
     def one(index: int) -> NDArray[np.float64]:
-        return pieces.run(lambda: _batch_sum(problem, bound[index % executor.workers], batches[index], pieces))
+        return pieces.run(lambda: batch_sum(problem, bound[index % executor.workers], batches[index], pieces))
 
     with ThreadPoolExecutor(executor.workers, "init-loss", initializer=torch.set_num_threads, initargs=(executor.intra_threads,)) as pool:
         # One task per bound copy at a time: a module is not shared between threads.
@@ -47,29 +56,35 @@ def initial_loss(
     mean = np.sum(sums, axis=0) / rows
     if not np.isfinite(mean).all():
         raise RunFailed("the loss at the initial weights is not finite", "Check the model's weights and the data.")
+    each = torch.tensor(
+        [float(total.mean()) / int(batch.shape[0]) for total, batch in zip(sums, batches, strict=True)], dtype=torch.float64
+    )
     if path is not None:
-        checkpoint.save(path, {"init_loss": torch.from_numpy(mean)})
+        checkpoint.save(path, {"init_loss": torch.from_numpy(mean), "batches": each})
+    _hand_on(each, anchor)
     return np.asarray(mean)
 
 
+def _hand_on(each: Tensor | None, anchor: AnchorLoss | None) -> None:
+    """Batches that were evaluated for the initial loss need no second pass."""
+    for index, loss in enumerate([] if each is None or anchor is None else each.tolist()):
+        assert anchor is not None
+        anchor.know(index, loss)
+
+
 def know_initial_loss(problem: SamplingTarget, config: SamplerConfig, executor: Executor, folder: Path) -> None:
-    """Compute the initial loss ahead of any chain, for `share_initial_loss` to take from `folder`."""
-    initial_loss(problem, BatchOrder(problem.rows, config), executor, folder, Microbatch(config.batch_size, lambda message: None))
+    """Compute ahead of any chain what `share_initial_loss` takes from `folder`: the loss at w0 of the first batches, and of all seen."""
+    order, pieces = BatchOrder(problem.rows, config), Microbatch(config.batch_size, lambda message: None)
+    anchor = AnchorLoss(problem, config, order, pieces, folder)
+    initial_loss(problem, order, executor, folder, pieces, anchor)
+    with intra_threads(executor.intra_threads):
+        anchor.complete(range(config.num_chains))
+    anchor.save()
 
 
 def share_initial_loss(known: Path, folder: Path) -> None:
-    """Let the chains in `folder` take their initial loss from those in `known`: the same data at the same weights, restricted or not."""
-    source, target = known / _FILE, folder / _FILE
-    if source.is_file() and not target.exists() and source != target:
-        checkpoint.save(target, checkpoint.load(source) or {})
-
-
-def _fixed_leaves(problem: SamplingTarget) -> dict[str, Tensor]:
-    anchors = problem.space.anchors()
-    return {name: nn.Parameter(values.to(problem.space.dtype), requires_grad=False) for name, values in anchors.items()}
-
-
-@torch.no_grad()
-def _batch_sum(problem: SamplingTarget, loss: RowLoss, rows: Tensor, pieces: Microbatch) -> NDArray[np.float64]:
-    parts = [loss(problem.batch(part)).double().sum(0).cpu() for part in pieces.split(rows)]
-    return np.asarray(torch.stack(parts).sum(0).numpy())
+    """Let the chains in `folder` take their losses at w0 from those in `known`: the same data at the same weights, restricted or not."""
+    for name in [_FILE, *(path.name for path in known.glob(FILES))]:
+        source, target = known / name, folder / name
+        if source.is_file() and not target.exists() and source != target:
+            checkpoint.save(target, checkpoint.load(source) or {})

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..anchor_loss import AnchorLoss
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
@@ -25,7 +26,7 @@ from .initial_loss import initial_loss
 from .microbatch import Microbatch
 from .record import ChainRecord, ChainSnapshot
 from .scheduler import ChainScheduler
-from .store import SampleStore
+from .store import ANCHOR, SampleStore
 from .writer import BackgroundWriter
 
 _LOOK_SECONDS = 0.02
@@ -47,6 +48,9 @@ class ChainsSnapshot:
     """All chains at one moment.
 
     trace: mean loss of the step behind each draw, (chain, draw), nats, NaN where there is none yet or the chain failed.
+    baseline: what each of these is compared with, (chain, draw): the loss at w0 of the same rows, or of the first batches of the run
+    (`SamplerConfig.baseline`); NaN where it is not known yet.
+    rises: each chain's mean loss above its baseline over the steps after burn-in; None before there is one.
     seconds: spent computing by this process (pauses left out); tokens: predicted positions trained on, earlier attempts included.
     """
 
@@ -54,8 +58,15 @@ class ChainsSnapshot:
     steps_per_chain: int
     init_loss: float
     trace: NDArray[np.float64]
+    baseline: NDArray[np.float64]
+    rises: tuple[float | None, ...]
     seconds: float
     tokens_per_second: float
+
+    @property
+    def rise(self) -> NDArray[np.float64]:
+        """The loss above its baseline at each draw, (chain, draw): what every estimate is made of."""
+        return self.trace - self.baseline
 
     @property
     def steps_done(self) -> int:
@@ -115,6 +126,7 @@ class _Run:
         self._warnings: deque[str] = deque()  # chains warn from their threads, the caller is told from its own
         self._warn = warn
         self.pieces = Microbatch(config.batch_size, self._warnings.append)
+        self.anchor = AnchorLoss(problem, config, self.order, self.pieces, folder)
         self._seconds = 0.0
         self.init_loss = float("nan")
 
@@ -129,7 +141,7 @@ class _Run:
             if ex.mode == "serial" and ex.intra_threads > 1:
                 pool = ThreadPoolExecutor(ex.intra_threads, "noise", initializer=torch.set_num_threads, initargs=(1,))
                 helpers = stack.enter_context(pool)
-            lanes = ChainScheduler(self.problem, self.config, ex, self.order, self.pieces, self.folder, self.writer, helpers)
+            lanes = ChainScheduler(self.problem, self.config, ex, self.order, self.pieces, self.folder, self.writer, helpers, self.anchor)
             self._prepare(lanes)
             lanes.start()
             try:
@@ -148,7 +160,7 @@ class _Run:
         self.records = tuple(ChainRecord(c, self.config, arrays, put) for c in self.chains)
         lanes.load(self.records)
         self._first_tokens = sum(r.now.tokens for r in self.records)
-        per_position = initial_loss(self.problem, self.order, self.executor, self.folder, self.pieces)
+        per_position = initial_loss(self.problem, self.order, self.executor, self.folder, self.pieces, self.anchor)
         self.init_loss = float(per_position.mean(dtype=np.float64))
         if self.writer is not None:
             for record in self.records:
@@ -211,10 +223,28 @@ class _Run:
             raise lanes.error
         if not all(r.done for r in self.records):
             lanes.save_unfinished()
-        elif self.writer is not None and self.store is not None:
+            return
+        self._complete_anchor()
+        if self.writer is not None and self.store is not None:
             self.writer.barrier()
             if set(self.chains) == set(range(self.config.num_chains)):
                 self.store.finish(failures(self.records))
+
+    def _complete_anchor(self) -> None:
+        """Have the loss at w0 of every step, also of those that only chains of other workers took, and write it."""
+        shared, alone = self.config.match_sampling_input_ids_across_chains, len(self.chains) == self.config.num_chains
+        for record in self.records:
+            if record.now.healthy or not alone:
+                self.anchor.complete([record.chain])
+        self.anchor.save()
+        if self.writer is None or self.store is None or ANCHOR not in self.store.arrays or (shared and 0 not in self.chains):
+            return
+        steps = self.config.num_sgld_steps
+        if shared:
+            self.writer.put(ANCHOR, (slice(None),), self.anchor.of_steps(0, 0, steps))
+        else:
+            for chain in self.chains:
+                self.writer.put(ANCHOR, (chain, slice(None)), self.anchor.of_steps(chain, 0, steps))
 
     def _drain_warnings(self) -> None:
         while self._warnings:
@@ -225,7 +255,21 @@ class _Run:
         tokens = sum(c.tokens for c in chains) - self._first_tokens
         trace = np.stack([r.trace for r in self.records])
         rate = tokens / self._seconds if self._seconds > 0 else 0.0
-        return ChainsSnapshot(chains, self.config.num_sgld_steps, self.init_loss, trace, self._seconds, rate)
+        baseline = np.stack([self._baseline(c)[self.config.num_burnin_steps :: self.config.num_steps_bw_draws] for c in self.chains])
+        rises = tuple(self._rise(c) for c in chains)
+        return ChainsSnapshot(chains, self.config.num_sgld_steps, self.init_loss, trace, baseline, rises, self._seconds, rate)
+
+    def _baseline(self, chain: int) -> NDArray[np.float64]:
+        """What the loss of each step of a chain is compared with."""
+        steps = self.config.num_sgld_steps
+        return self.anchor.of_steps(chain, 0, steps) if self.anchor.wanted else np.full(steps, self.init_loss)
+
+    def _rise(self, chain: ChainSnapshot) -> float | None:
+        if chain.mean_loss is None:
+            return None
+        known = self._baseline(chain.chain)[self.config.num_burnin_steps : chain.step]
+        known = known[np.isfinite(known)]  # the newest may still be in the making, by another chain's thread
+        return chain.mean_loss - float(known.mean()) if known.size else None
 
 
 def failures(records: Sequence[ChainRecord] | Sequence[ChainSnapshot]) -> dict[int, tuple[int, str]]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, final
 import torch
 
 from ...errors import RunFailed
+from ..anchor_loss import AnchorLoss
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
@@ -62,8 +63,10 @@ class ChainScheduler:
         folder: Path | None,
         writer: BackgroundWriter | None,
         helpers: ThreadPoolExecutor | None,
+        anchor: AnchorLoss,
     ) -> None:
         self._problem, self._config, self._executor, self._order, self._pieces = problem, config, executor, order, pieces
+        self._anchor = anchor
         self._folder, self._writer, self._helpers = folder, writer, helpers
         self.condition = threading.Condition()
         self.paused = self.stopping = False
@@ -204,6 +207,9 @@ class ChainScheduler:
     def _turn(self, lane: Lane) -> None:
         begun = time.perf_counter()
         while not lane.done:
+            for record in lane.records:
+                if not record.done:
+                    self._anchor.cover(record.now.step, record.chain)
             try:
                 lane.step()
             except NonFinite as error:
@@ -220,6 +226,7 @@ class ChainScheduler:
         self._saved[first] = self.generation
         if self._folder is None:
             return
+        self._anchor.save()
         states = lane.state()
         if self._writer is not None:
             self._writer.barrier()

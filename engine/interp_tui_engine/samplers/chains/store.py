@@ -1,12 +1,13 @@
 """The Zarr tree of a sampling run: names, dimensions and attributes as devinterp writes them, readable by `xr.open_datatree`.
 
     init_loss (chain, token_pos)                sampling_loss (chain, draw, batch, token_pos)
+    init_loss_micro (step), or (chain, step) when chains see different batches: mean loss at w0 of the step's own rows, float64
     sampling_loss_micro (chain, step, batch_sampling, token_pos)
     sampling_rows_micro (step, batch_sampling), or (chain, step, batch_sampling) when chains see different batches
     loss_{obs} (chain, draw, batch_{obs}, token_pos)      input_ids_{obs} (batch_{obs}, token)      metrics_* (chain, step)
     acceptance (chain, check)
 
-Losses are float32 in nats. The sampling side's tokens are row numbers of the sampling dataset: as ids they would repeat the dataset
+Other losses are float32 in nats. The sampling side's tokens are row numbers of the sampling dataset: as ids they would repeat the dataset
 once per chain and epoch. Rows of a failed or unfinished chain read as NaN (the fill value).
 
 A chunk holds one chain and a stretch of steps or draws, so chains (and the workers that run them) never write the same file, and a
@@ -30,6 +31,7 @@ from ...errors import RunFailed
 from ..metrics import NAMES as METRICS
 from ..settings import SamplerConfig
 
+ANCHOR = "init_loss_micro"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -71,6 +73,10 @@ def layout(config: SamplerConfig, positions: int, observables: tuple[ObservableS
         arrays["sampling_rows_micro"] = ArraySpec(("step", "batch_sampling"), (steps, batch), "int64", None)
     else:
         arrays["sampling_rows_micro"] = ArraySpec(("chain", "step", "batch_sampling"), (chains, steps, batch), "int64", None)
+    if config.baseline == "paired":
+        arrays[ANCHOR] = ArraySpec(("step",), (steps,), "float64", None)
+        if not config.match_sampling_input_ids_across_chains:
+            arrays[ANCHOR] = ArraySpec(("chain", "step"), (chains, steps), "float64", None)
     for obs in observables:
         arrays[f"loss_{obs.name}"] = stream("draw", draws, (f"batch_{obs.name}", obs.rows), ("token_pos", positions))
         if obs.input_ids is not None:
@@ -132,6 +138,8 @@ class SampleStore:
     @classmethod
     def _reopen(cls, path: Path, arrays: Mapping[str, ArraySpec]) -> SampleStore:
         group = zarr.open_group(path, mode="r+")
+        if ANCHOR in arrays and ANCHOR not in group:  # begun before stores held it
+            _create(group, ANCHOR, arrays[ANCHOR])
         for name, spec in arrays.items():
             if name not in group or _array(group, name).shape != spec.shape:
                 raise RunFailed(f"{path.name} holds samples of another configuration", "Choose another folder, or remove it.")
