@@ -1,7 +1,7 @@
 """Which step size and temperature to sample with: what each setting of a grid showed, and which of them to trust.
 
 A setting is usable when its chains stay finite, agree with each other (split R-hat at most 1.1; Vehtari et al. 2021, arXiv 1903.08008),
-no longer drift, and are held by the loss: at n_beta = 0, with the same step size and localization, nothing but noise moves them, and if
+no longer drift, stay below the loss of uniform guessing, and are held by the loss: at n_beta = 0, with the same step size and localization, nothing but noise moves them, and if
 the loss rises nearly as much under n_beta as it does there, the samples tell of the noise and of the localization, not of the loss.
 Losses in nats per token; lambda is dimensionless.
 """
@@ -35,9 +35,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Shown:
-    """What sampling with a setting showed. rise: mean loss after burn-in less that at w0; None where it cannot be said.
+    """What sampling with a setting showed. rise: mean loss after burn-in less that at w0, on the same rows; None where it cannot be said.
 
-    drift: the second half's mean loss less the first's; drift_error: its standard error from the chains' spread.
+    drift: the second half's mean rise less the first's; drift_error: its standard error. loss: the mean loss itself; uniform: that of
+    guessing each token alike, log of their number.
     """
 
     setting: Setting
@@ -51,6 +52,9 @@ class Shown:
     drift_error: float | None = None
     failed: int = 0
     chains: int = 0
+    acceptance_error: float | None = None
+    loss: float | None = None
+    uniform: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,9 @@ def judge(shown: Shown, control: Shown | None) -> Judged:
     if shown.rise is None:
         return Judged(shown, tuple(against or ["it gave no estimate"]))
     if shown.rise <= 0:
-        against.append("the loss fell below that at w₀: w₀ is no minimum of it, or the run is too short")
+        against.append("the loss fell below that at w₀: w₀ is no minimum of it, and λ̂ is negative")
+    if shown.loss is not None and shown.uniform is not None and shown.loss > shown.uniform:
+        against.append(f"the mean loss, {shown.loss:.3g} nats, is above that of uniform guessing, {shown.uniform:.3g}: {_TOO_LARGE}")
     if shown.rhat is None:
         against.append("R̂ is not defined: take more chains or draws")
     elif shown.rhat > MOST_RHAT:
@@ -153,7 +159,8 @@ def _reasons(best: Judged, usable: Sequence[Judged], controls: dict[tuple[float,
     elif control is not None and control.rise is not None and shown.rise is not None and control.rise > 0:
         reasons.append(f"the loss rises {shown.rise / control.rise:.0%} as far as at n_beta 0: the loss holds the chains")
     if shown.acceptance is not None:
-        reasons.append(f"a Metropolis test would accept {shown.acceptance:.0%} of the steps")
+        error = "" if shown.acceptance_error is None else f" ± {shown.acceptance_error:.0%}"
+        reasons.append(f"a Metropolis test would accept {shown.acceptance:.0%}{error} of the steps")
     alike = [
         j
         for j in usable

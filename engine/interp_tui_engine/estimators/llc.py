@@ -13,7 +13,7 @@ steps and failed chains stay out of the mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -97,6 +97,23 @@ def baseline_of(samples: xr.Dataset, wanted: Baseline | None = None) -> Baseline
         return "init"
     chosen = wanted or samples.attrs["metadata"]["config"]["sampler"].get("baseline", "paired")
     return "init" if chosen == "init" else "paired"
+
+
+def acceptance_of(samples: xr.Dataset, chains: Sequence[int]) -> tuple[float | None, float | None]:
+    """Mean probability that a Metropolis test would accept a step of these chains, and its standard error over the looks at it.
+
+    Looks during burn-in are left out where there are others. None where there was no look, or one only.
+    """
+    if "acceptance" not in samples or not chains:
+        return None, None
+    looks = samples["acceptance"].values[list(chains)].astype(np.float64)
+    sampler = _sampler(samples)
+    after = np.arange(looks.shape[1]) * int(sampler["acceptance_every"]) >= int(sampler["num_burnin_steps"])
+    seen = looks[:, after if after.any() else slice(None)]
+    seen = seen[np.isfinite(seen)]
+    if not seen.size:
+        return None, None
+    return float(seen.mean()), float(seen.std(ddof=1)) / math.sqrt(seen.size) if seen.size > 1 else None
 
 
 def _offset_error(ds: xr.Dataset, sampler: Mapping[str, Any], draws: NDArray[np.float64]) -> float:

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from pydantic import Field
+
 from ..catalog import Kind, Result
-from ..events import Event
+from ..events import Event, Metrics
 from ..runtime.context import Context
 from . import _sampling
 from ._sampling import sharding
 
 EXAMPLE = _sampling.EXAMPLE
-Params = _sampling.SamplingParams
+
+
+class Params(_sampling.SamplingParams):
+    """One sampling, which checks itself unless told not to."""
+
+    acceptance_every: int | None = Field(  # type: ignore[assignment]
+        None, ge=0, description="steps between looks at the MALA acceptance, each a gradient more; 0: none; left out: few"
+    )
+
+
 check = _sampling.check
 estimate = _sampling.estimate
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
-    """Sample, then estimate the LLC from the stored losses."""
+    """Sample, estimate the LLC from the stored losses, and judge whether it is one."""
     from ._sampling import report as sampling_report
     from ._sampling import run as sampling_run
 
-    done = yield from sampling_run.run(context)
-    return sampling_report.result(done, with_llc=True)
+    done = yield from sampling_run.run(context, control=True)
+    result = sampling_report.result(done, with_llc=True)
+    yield Metrics("verdict", 0, {"text": result.values["verdict"], "usable": result.values["usable"], "reasons": result.values["reasons"]})
+    return result
 
 
 KIND = Kind(

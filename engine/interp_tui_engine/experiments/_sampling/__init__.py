@@ -10,10 +10,13 @@ from ...catalog import Estimate
 from ...errors import Problem
 from ...manifest import Manifest
 from ...runtime import cost
+from ...samplers.registry import METHODS
 from ...samplers.settings import SamplerConfig
 from . import restriction_check
 
 PositiveInt = Annotated[int, Field(gt=0)]
+LOOKS = 4
+"""At the Metropolis acceptance, in each chain after burn-in."""
 
 
 class ObservingParams(SamplerConfig):
@@ -39,7 +42,15 @@ def config_of(manifest: Manifest) -> SamplerConfig:
     params: ObservingParams = manifest.params
     seed = manifest.seed if params.init_seed is None else params.init_seed
     given: dict[str, Any] = {name: getattr(params, name) for name in SamplerConfig.model_fields}
-    return SamplerConfig.model_validate(given | {"init_seed": seed})
+    config = SamplerConfig.model_validate(given | {"init_seed": seed, "acceptance_every": params.acceptance_every or 0})
+    return config if params.acceptance_every is not None else config.model_copy(update={"acceptance_every": _few_looks(config)})
+
+
+def _few_looks(config: SamplerConfig) -> int:
+    """Steps between looks at the acceptance such that there are some four after burn-in; 0 where there can be none."""
+    if not METHODS[config.sampling_method].langevin or config.noise_level == 0:
+        return 0
+    return max(1, config.num_draws * config.num_steps_bw_draws // LOOKS)
 
 
 def check(manifest: Manifest) -> list[Problem]:

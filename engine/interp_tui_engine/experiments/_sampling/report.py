@@ -14,6 +14,7 @@ from ...catalog import Result
 from ...estimators.llc import compute_llc
 from ...figures.lines import Curve, Level, lines_svg
 from ...samplers.chains.store import digests, open_samples
+from .._llc_verdict import uncertainties, verdict_on
 from .run import STORE, Sampled
 
 
@@ -36,21 +37,26 @@ def result(done: Sampled, *, with_llc: bool) -> Result:
         "seconds": done.seconds,
         "executor": done.chains.executor.record(),
     }
-    if "acceptance" in samples.dataset:
-        values["acceptance"] = float(samples.dataset["acceptance"].values[healthy].mean(dtype=np.float64))
+    verdict = verdict_on(estimate, samples.dataset, done.config, done.control, done.model.vocab_size)
+    if verdict.shown.acceptance is not None:
+        values |= {"acceptance": verdict.shown.acceptance, "acceptance_std_error": verdict.shown.acceptance_error}
     if with_llc:
         per_chain = estimate["llc_per_chain"].values.tolist()
+        values |= {"verdict": verdict.text, "usable": verdict.usable, "reasons": list(verdict.reasons), "control_rise": verdict.control}
         values = {
             "llc_mean": float(estimate["llc_mean"]),
             "llc_std": float(estimate["llc_std"]),
             "llc_std_error": float(estimate["llc_std_error"]),
             "llc_per_chain": per_chain,
+            "baseline": estimate.attrs["baseline"],
         } | values
     _write_figure(done, trace, values["init_loss"])
     shown = {
         key: values[key] for key in ("llc_mean", "llc_std_error", "loss_mean", "rhat", "ess") if math.isfinite(values.get(key, math.nan))
     }
-    return Result(values, shown, _report(done, values), digests(folder.path / STORE))
+    bars = uncertainties(estimate, done.config, verdict)
+    kept = {name: bar for name, bar in bars.items() if name in values}
+    return Result(values, shown, _report(done, values), digests(folder.path / STORE), kept)
 
 
 def _write_figure(done: Sampled, trace: Any, init_loss: float) -> None:
@@ -79,6 +85,7 @@ def _report(done: Sampled, values: Mapping[str, Any]) -> str:
     lines = [f"# {manifest.kind} · {manifest.name}", ""]
     if "llc_mean" in values:
         lines += [f"**λ̂ = {_number(values['llc_mean'])} ± {_number(values['llc_std_error'])}** (Monte-Carlo standard error)", ""]
+        lines += [f"**{values['verdict'][0].upper()}{values['verdict'][1:]}**", "", *(f"- {why}" for why in values["reasons"]), ""]
     lines += [
         f"Model `{model.source}`{f' at `{model.revision}`' if model.revision else ''}, sampled on "
         f"`{manifest.data[manifest.params.sampling_data].source}` "
@@ -96,7 +103,11 @@ def _report(done: Sampled, values: Mapping[str, Any]) -> str:
         "",
     ]
     if "acceptance" in values:
-        lines.insert(-1, f"| MALA acceptance | {_number(values['acceptance'])} |")
+        error = values["acceptance_std_error"]
+        lines.insert(-1, f"| MALA acceptance | {_number(values['acceptance'])}{'' if error is None else f' ± {_number(error)}'} |")
+    if values.get("control_rise") is not None:
+        rise = values["control_rise"]
+        lines.insert(-1, f"| rise of the loss with noise and localization alone | {_number(rise)} nats a token |")
     if "llc_per_chain" in values:
         lines += ["| chain | λ̂ |", "|---:|---:|"]
         lines += [f"| {chain} | {_number(value)} |" for chain, value in enumerate(values["llc_per_chain"])]
@@ -109,13 +120,13 @@ def _report(done: Sampled, values: Mapping[str, Any]) -> str:
 
 
 def _remarks(done: Sampled, values: Mapping[str, Any]) -> list[str]:
-    """What a reader should doubt: R̂ past 1.1 is unmixed by any standard (Vehtari et al. 2021 ask for 1.01); at a minimum λ ≥ 0."""
+    """What a reader should doubt: R̂ past 1.1 is unmixed by any standard (Vehtari et al. 2021 ask for 1.01)."""
     remarks = []
     rhat = values["rhat"]
-    if math.isfinite(rhat) and rhat > 1.1:
+    if "verdict" not in values and math.isfinite(rhat) and rhat > 1.1:
         remarks.append(f"- R̂ = {rhat:.2f}: the chains do not agree yet; take more burn-in or more draws, or a smaller lr")
-    if values.get("llc_mean", 1.0) < 0:
-        remarks.append("- λ̂ is negative: w₀ is no minimum of this loss (is the model trained on such data?), or lr is too large")
+    if values.get("baseline") == "init":
+        remarks.append("- L(w₀) is that of the first batches (baseline = 'init'): what they differ by from those seen is in λ̂, times nβ")
     if done.config.localization == 0 and done.config.bounding_box_size is None:
         remarks.append("- no localization: chains are free to leave the neighbourhood of w₀")
     return remarks

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ... import atomic
 from ...data.rows import TokenRows, load_rows
@@ -22,9 +23,11 @@ from ...models.loaded import LoadedModel
 from ...models.restrictions.masks import masks_of, selection_of
 from ...runtime.context import Context, Interrupted, parse_bytes, parse_interval
 from ...runtime.stream import stream
+from ...samplers.chains.chain import intra_threads
 from ...samplers.chains.executor import Executor, choose_executor
 from ...samplers.chains.run import ChainsResult, Command, run_chains
 from ...samplers.chains.store import ObservableSpec, SampleStore
+from ...samplers.control import control_rises
 from ...samplers.settings import SamplerConfig
 from ...samplers.target.prefix_cache import PrefixCache
 from ...samplers.target.problem import ModuleTarget
@@ -34,6 +37,8 @@ from .live_events import Reporter
 STORE = "samples.zarr"
 REPORT_EVERY = 0.4
 """Seconds between looks at the chains: a view repaints twice a second."""
+CONTROL_DRAWS = 4
+"""Each two forward passes of a micro-batch. Over a million weights that scatter alike, one draw tells the loss to some 5 %."""
 DEFAULT_BUDGET = 256 << 20
 SMALL_STATE = 256 << 20
 
@@ -49,10 +54,13 @@ class Sampled:
     model: LoadedModel
     seconds: float
     tokens_per_second: float
+    control: NDArray[np.float64] | None = None
+    """How far the loss rises with noise and localization alone, by draw (`samplers.control`); None where not asked for or not known."""
 
 
-def run(context: Context) -> Generator[Event, None, Sampled]:
+def run(context: Context, *, control: bool = False) -> Generator[Event, None, Sampled]:
     """Load, sample, store; events on the way. Of a run that several workers share, this one's chains, or at the end what all sampled.
+    With `control`, also what the loss would do without its pull.
 
     Raises Interrupted after a stop, RunFailed when no chain is left.
     """
@@ -89,9 +97,19 @@ def run(context: Context) -> Generator[Event, None, Sampled]:
             f"all {config.num_chains} chains failed; chain {first.chain} at step {first.failed_step}: {first.failed_reason}",
             "lower lr, raise localization, or lower n_beta",
         )
+    rises = yield from stream(lambda emit: _control(problem, config, executor)) if control else _nothing()
     seconds = time.monotonic() - started + max((told["seconds"] for told in context.joined), default=0.0)
     speed = done.snapshot.tokens_per_second + sum(told["tokens_per_second"] for told in context.joined)
-    return Sampled(manifest, config, context, done, model, seconds, speed)
+    return Sampled(manifest, config, context, done, model, seconds, speed, rises)
+
+
+def _nothing() -> Generator[Event, None, None]:
+    yield from ()
+
+
+def _control(problem: ModuleTarget, config: SamplerConfig, executor: Executor) -> NDArray[np.float64] | None:
+    with intra_threads(max(executor.workers, executor.intra_threads)):
+        return control_rises(problem, config, CONTROL_DRAWS)
 
 
 def work(context: Context) -> Generator[Event, None, dict[str, Any]]:

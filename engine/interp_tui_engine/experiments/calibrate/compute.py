@@ -11,14 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ... import atomic
 from ...catalog import Result
 from ...data.rows import TokenRows
 from ...errors import RunFailed
 from ...estimators.calibration import Judged, Setting, Shown, Verdict, drift_of, judge, said, verdict
-from ...estimators.llc import compute_llc
+from ...estimators.llc import acceptance_of, compute_llc
 from ...events import Artifact, Event, Metrics, Phase, RunStarted, Warned
 from ...manifest import Manifest
 from ...models.loaded import LoadedModel
@@ -27,6 +25,7 @@ from ...runtime.stream import stream
 from ...samplers.chains.executor import Executor
 from ...samplers.chains.run import ChainsSnapshot, Command, run_chains
 from ...samplers.chains.store import digests, open_samples
+from ...samplers.settings import SamplerConfig
 from .._sampling import config_of
 from .._sampling import run as sampling_run
 from .._sampling.per_restriction import Clock
@@ -129,7 +128,7 @@ class _Cell:
         setting = Setting(config.lr, config.n_beta, config.localization)
         if failed == config.num_chains:
             return Shown(setting, failed=failed, chains=config.num_chains)
-        return _shown(path, setting, failed, config.num_chains)
+        return _shown(path, config, setting, failed, config.num_chains, math.log(self.model.vocab_size))
 
 
 def store_path(context: Context, index: int) -> Path:
@@ -137,20 +136,20 @@ def store_path(context: Context, index: int) -> Path:
     return context.folder.path / "cells" / f"{index:03d}.zarr"
 
 
-def _shown(path: Path, setting: Setting, failed: int, chains: int) -> Shown:
+def _shown(path: Path, config: SamplerConfig, setting: Setting, failed: int, chains: int, uniform: float) -> Shown:
     samples = open_samples(path)
     found = compute_llc(samples)
     healthy = [int(chain) for chain in found.attrs["healthy_chains"]]
-    draws = samples.dataset["sampling_loss"].values[healthy].astype(np.float64)
-    trace = draws.reshape(draws.shape[0], draws.shape[1], -1).mean(-1)
+    after = slice(config.num_burnin_steps, None, config.num_steps_bw_draws)
+    trace = found["rise_trace"].values[healthy, after]
     drift, drift_error = drift_of(trace)
-    acceptance = None
-    if "acceptance" in samples.dataset:
-        acceptance = _finite(float(samples.dataset["acceptance"].values[healthy].mean(dtype=np.float64)))
-    rise = float(trace.mean()) - float(found["init_loss"])
+    acceptance, acceptance_error = acceptance_of(samples.dataset, healthy)
+    rise, loss = float(trace.mean()), _finite(float(found["loss_trace"].values[healthy, after].mean()))
     llc, error = (None, None) if setting.n_beta == 0 else (_finite(float(found["llc_mean"])), _finite(float(found["llc_std_error"])))
     rhat, ess = _finite(float(found["rhat"])), _finite(float(found["ess"]))
-    return Shown(setting, _finite(rise), llc, error, rhat, ess, acceptance, drift, drift_error, failed, chains)
+    return Shown(
+        setting, _finite(rise), llc, error, rhat, ess, acceptance, drift, drift_error, failed, chains, acceptance_error, loss, uniform
+    )
 
 
 def _spoken_of(found: list[Shown]) -> list[int]:
@@ -200,11 +199,11 @@ def _report(manifest: Manifest, choice: Verdict, found: list[Shown]) -> str:
     lines = [f"# calibrate · {manifest.name}", "", f"**{choice.text[0].upper()}{choice.text[1:]}**", ""]
     lines += [f"- {why}" for why in choice.reasons]
     lines += ["", f"`{READY}` beside this report is a manifest with this setting: `interp-tui --batch {READY}`.", ""]
-    head = ("lr", "n_beta", "localization", "λ̂", "± s.e.", "loss rise", "R̂", "ESS", "acceptance", "failed", "")
+    head = ("lr", "n_beta", "localization", "λ̂", "± s.e.", "loss rise", "R̂", "ESS", "acceptance", "± s.e.", "failed", "")
     lines += [f"| {' | '.join(head)} |", f"|{'---:|' * (len(head) - 1)}---|"]
     for shown in found:
         row = _row(shown, _control_of(shown, found))
-        numbers = (shown.llc, shown.llc_error, shown.rise, shown.rhat, shown.ess, shown.acceptance)
+        numbers = (shown.llc, shown.llc_error, shown.rise, shown.rhat, shown.ess, shown.acceptance, shown.acceptance_error)
         state = "control" if row["control"] else "; ".join(row["against"]) or "usable"
         setting = shown.setting
         cells_ = [

@@ -44,12 +44,13 @@ def cells(params: Params) -> list[dict[str, float]]:
 
 
 def cell_manifest(manifest: Manifest, setting: dict[str, float], *, draws: bool = True) -> Manifest:
-    """The llc run of one setting. Without `draws`, as a user would start it: four times the draws of a trial, no look at acceptance."""
+    """The llc run of one setting. Without `draws`, as a user would start it: four times the draws of a trial."""
     params: Params = manifest.params
     kept = {name: value for name, value in params.model_dump().items() if name not in ("control", "lr", "n_beta", "localization")}
     if params.sampling_method == "sgnht":
         kept["acceptance_every"] = 0
     if not draws:
-        kept |= {"num_draws": 4 * params.num_draws, "num_chains": max(4, params.num_chains), "acceptance_every": 0}
+        kept |= {"num_draws": 4 * params.num_draws, "num_chains": max(4, params.num_chains)}
+        del kept["acceptance_every"]
     tables = manifest.to_dict()
     return resolve({**tables, "kind": "llc", "params": kept | setting})
