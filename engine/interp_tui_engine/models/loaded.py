@@ -50,8 +50,14 @@ def finish(
     dtype: torch.dtype,
     weights_hash: str,
 ) -> LoadedModel:
-    """Move a freshly loaded module to its device and freeze it."""
-    module.to(device=device, dtype=dtype)  # type: ignore[call-arg]
+    """Move a freshly loaded module to its device and freeze it.
+
+    Parameters take the dtype asked for. Buffers keep the one the model gave them: rounding RoPE's inv_freq to bfloat16 turns late positions
+    by whole radians.
+    """
+    module.to(device=device)  # type: ignore[call-arg]
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
     module.train(False).requires_grad_(False)
     embeddings = module.get_input_embeddings()
     assert isinstance(embeddings, torch.nn.Embedding)

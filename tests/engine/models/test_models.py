@@ -57,6 +57,17 @@ def test_dtype_is_that_of_every_parameter(gpt2):
     assert {p.dtype for p in loaded.module.parameters()} == {torch.bfloat16}
 
 
+def test_a_lower_precision_rounds_parameters_and_not_what_positions_are_made_of():
+    full, low = (load_model("builtin:tiny", device="cpu", dtype=dtype).module for dtype in ("float32", "bfloat16"))
+    buffers = {name: value for name, value in full.named_buffers() if value.is_floating_point()}
+    assert any("inv_freq" in name for name in buffers)
+    assert all(torch.equal(value, dict(low.named_buffers())[name]) for name, value in buffers.items())
+    assert low.lm_head.weight is low.model.embed_tokens.weight, "what is tied stays tied"
+    ids = torch.randint(5, 2048, (4, 128), generator=torch.Generator().manual_seed(0))
+    p, q = (torch.log_softmax(module(ids).logits.float(), -1) for module in (full, low))
+    assert float((p.exp() * (p - q)).sum(-1).mean()) < 0.004, "rounding inv_freq too makes it 0.008"
+
+
 def test_weights_hash_follows_the_weights_and_nothing_else(gpt2, tmp_path):
     moved = copy(gpt2, tmp_path / "moved", "config.json", "model.safetensors")
     assert load_model(moved).weights_hash == load_model(gpt2).weights_hash

@@ -108,13 +108,17 @@ class VmappedChains:
         flat = self._problem.prepared(self._problem.batch(torch.cat(rows)))
         return _unflatten(flat, self._width), 0
 
+    def _leaves(self) -> dict[str, Tensor]:
+        """The stacked parameters in the precision that the model computes in; the vectors themselves are the float32 masters."""
+        return {name: value.to(self._problem.space.dtype) for name, value in self._problem.space.views(self._flat).items()}
+
     def _losses_and_gradients(self, step: int) -> NDArray[np.float32]:
         problem, space = self._problem, self._problem.space
         per_slot = {slot: self._order.step(step, r.chain) for slot, r in self._slots.items()}
         micro = len(next(iter(per_slot.values())))
         total = self._config.rows_per_step * problem.positions
         self._gradient.zero_()
-        found = []
+        leaves, found = self._leaves(), []
 
         def objective(leaves: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
             losses = problem.functional(leaves, batch)
@@ -125,7 +129,7 @@ class VmappedChains:
             for j in range(len(next(iter(pieces.values())))):
                 batch, dim = self._stacked_batch({slot: parts[j] for slot, parts in pieces.items()})
                 run = torch.func.vmap(torch.func.grad(objective, has_aux=True), in_dims=(0, dim))
-                gradients, losses = run(space.views(self._flat), batch)
+                gradients, losses = run(leaves, batch)
                 for slot_of in space.slots:
                     self._gradient[:, slot_of.start : slot_of.stop] += gradients[slot_of.name].reshape(self._width, -1)
                 found.append(losses)
@@ -177,13 +181,13 @@ class VmappedChains:
         if self._config.draw_at(step) is None:
             return {}
         run = torch.func.vmap(self._problem.functional, in_dims=(0, None))
-        found = {}
+        leaves, found = self._leaves(), {}
         for observable in self._problem.observables:
             parts = []
             for start in range(0, observable.rows, observable.batch_size):
                 for part in self._pieces.split(torch.arange(start, start + observable.batch_size)):
                     batch = self._problem.prepared(take(observable.data, slice(int(part[0]), int(part[-1]) + 1)))
-                    parts.append(run(self._problem.space.views(self._flat), batch))
+                    parts.append(run(leaves, batch))
             found[f"loss_{observable.name}"] = torch.cat(parts, dim=1).cpu().numpy()
         return found
 

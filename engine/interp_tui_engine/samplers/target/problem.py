@@ -117,6 +117,8 @@ class ModuleTarget:
         self.head = self._model.head
         self.computed = sum(p.numel() for p in model.parameters())
         """Elements that a step computes with, those that stay fixed included."""
+        self.custom_loss = loss_fn is not None
+        """Whether the loss is a function of the module, which no transform can reach into."""
         self.observables = tuple(self._observable(name, *spec, batch_size, obs_seed) for name, spec in observables.items())
         names = [o.name for o in self.observables]
         if len(set(names)) != len(names):
