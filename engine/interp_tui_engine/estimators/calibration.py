@@ -1,8 +1,9 @@
 """Which step size and temperature to sample with: what each setting of a grid showed, and which of them to trust.
 
 A setting is usable when its chains stay finite, agree with each other (split R-hat at most 1.1; Vehtari et al. 2021, arXiv 1903.08008),
-no longer drift, stay below the loss of uniform guessing, and are held by the loss: at n_beta = 0, with the same step size and localization, nothing but noise moves them, and if
-the loss rises nearly as much under n_beta as it does there, the samples tell of the noise and of the localization, not of the loss.
+no longer drift, stay below the loss of uniform guessing, and are held by the loss: at n_beta = 0, with the same step size and
+localization, nothing but noise moves them, and if the loss rises nearly as much under n_beta as it does there, the samples tell of the
+noise and of the localization, not of the loss.
 Losses in nats per token; lambda is dimensionless.
 """
 
@@ -159,8 +160,8 @@ def _reasons(best: Judged, usable: Sequence[Judged], controls: dict[tuple[float,
     elif control is not None and control.rise is not None and shown.rise is not None and control.rise > 0:
         reasons.append(f"the loss rises {shown.rise / control.rise:.0%} as far as at n_beta 0: the loss holds the chains")
     if shown.acceptance is not None:
-        error = "" if shown.acceptance_error is None else f" ± {shown.acceptance_error:.0%}"
-        reasons.append(f"a Metropolis test would accept {shown.acceptance:.0%}{error} of the steps")
+        give_or_take = "" if shown.acceptance_error is None else f" ± {shown.acceptance_error:.0%}"
+        reasons.append(f"a Metropolis test would accept {shown.acceptance:.0%}{give_or_take} of the steps")
     alike = [
         j
         for j in usable

@@ -21,7 +21,7 @@ USES = "compare λ̂ with others at the same n_beta, localization and lr; alone 
 
 @dataclass(frozen=True)
 class LLCVerdict:
-    """What a run's λ̂ may be used for, and why. control: the rise of the loss with noise and localization alone, nats; None where unknown."""
+    """What a run's λ̂ may be used for, and why. control: how far the loss rises with noise and localization alone, nats, where known."""
 
     text: str
     usable: bool
@@ -43,12 +43,23 @@ def verdict_on(
     rise = estimate["rise_trace"].values[healthy, after]
     drift, drift_error = drift_of(rise[:, :: config.num_steps_bw_draws])
     acceptance, acceptance_error = acceptance_of(samples, healthy)
-    setting = Setting(config.lr, config.n_beta, config.localization)
-    numbers = [_finite(float(estimate[name])) for name in ("llc_mean", "llc_std_error", "rhat", "ess")]
+    llc, error, rhat, ess = (_finite(float(estimate[name])) for name in ("llc_mean", "llc_std_error", "rhat", "ess"))
     shown = Shown(
-        setting, float(rise.mean()), *numbers, acceptance, drift, drift_error, config.num_chains - len(healthy), config.num_chains,
-        acceptance_error, float(estimate["loss_trace"].values[healthy, after].mean()), math.log(vocabulary),
-    )  # fmt: skip
+        Setting(config.lr, config.n_beta, config.localization),
+        rise=float(rise.mean()),
+        llc=llc,
+        llc_error=error,
+        rhat=rhat,
+        ess=ess,
+        acceptance=acceptance,
+        acceptance_error=acceptance_error,
+        drift=drift,
+        drift_error=drift_error,
+        failed=config.num_chains - len(healthy),
+        chains=config.num_chains,
+        loss=float(estimate["loss_trace"].values[healthy, after].mean()),
+        uniform=math.log(vocabulary),
+    )
     reach = None if control is None else _finite(float(control.mean()))
     judged = judge(shown, Shown(Setting(config.lr, 0.0, config.localization), rise=reach))
     if judged.usable:

@@ -1,7 +1,7 @@
 """How far the loss would rise if nothing but noise and localization moved the weights: the control of every lambda-hat.
 
-At nbeta = 0 a step of SGLD is u <- rho u - (eps/2) lambda w0 + sqrt(eps) sigma N(0, 1) with u = w - w0 and rho = 1 - eps (gamma + lambda)/2,
-so that after t steps each coordinate that moves is normal, with
+At nbeta = 0 a step of SGLD is u <- rho u - (eps/2) lambda w0 + sqrt(eps) sigma N(0, 1), u = w - w0 and rho = 1 - eps (gamma + lambda)/2:
+after t steps each coordinate that moves is normal, with
 
     mean -lambda/(gamma + lambda) (1 - rho^t) w0,      variance eps sigma^2 (1 - rho^2t)/(1 - rho^2)
 

@@ -58,17 +58,23 @@ def digests(folder: RunFolder) -> dict[str, str]:
     return {name: str(digest) for name, digest in session.flat(found).items()} if isinstance(found, Mapping) else {}
 
 
+ONLY_NOW = "only in the replay"
+"""An array that runs did not keep when the first was made: nothing to compare, and nothing that differs."""
+
+
 def report(first: Mapping[str, str], second: Mapping[str, str], folder: RunFolder, *, as_json: bool) -> int:
     """Print each array's name with 'equal' or how it differs. Returns the exit code."""
     verdicts = {name: _verdict(first.get(name), second.get(name)) for name in sorted({*first, *second})}
-    equal = all(verdict == "equal" for verdict in verdicts.values())
+    equal = all(verdict in ("equal", ONLY_NOW) for verdict in verdicts.values())
     if as_json:
         event("replay_check", equal=equal, arrays=verdicts, path=str(folder.path))
         return 0 if equal else 1
     for line in columns(verdicts.items()):
         out(line)
     out(
-        "all arrays are equal, bit for bit" if equal else f"{sum(v != 'equal' for v in verdicts.values())} of {len(verdicts)} arrays differ"
+        f"all {'arrays of the first run ' if ONLY_NOW in verdicts.values() else 'arrays '}are equal, bit for bit"
+        if equal
+        else f"{sum(v not in ('equal', ONLY_NOW) for v in verdicts.values())} of {len(verdicts)} arrays differ"
     )
     if not equal:
         say("interp-tui compare shows whether versions or devices differ too")
@@ -78,5 +84,5 @@ def report(first: Mapping[str, str], second: Mapping[str, str], folder: RunFolde
 
 def _verdict(first: str | None, second: str | None) -> str:
     if first is None or second is None:
-        return "only in the replay" if first is None else "missing in the replay"
+        return ONLY_NOW if first is None else "missing in the replay"
     return "equal" if first == second else "differs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from interp_tui.runs.mixing_diagnosis import RHAT_BAD, Drift, drift, verdict
+from interp_tui.runs.mixing_diagnosis import RHAT_BAD, Drift, Tone, drift, verdict
 from interp_tui.runs.runstate import ChainNow, RunState
 from interp_tui.text.numbers import number, size, thousands, with_error
 from interp_tui.text.sanitise import clean
@@ -47,7 +47,11 @@ def facts(state: RunState, *, ascii: bool) -> list[Fact]:
     for name, label in (("memory_bytes", "memory"), ("device_memory_bytes", "on device")):
         if of(name) is not None:
             found.append(Fact(label, size(of(name)), roomy=True))
-    if state.traces:
+    told = state.latest.get("verdict", {})
+    if isinstance(text := told.get("text"), str):  # the run is over and has judged itself
+        tone: Tone = "good" if told.get("usable") is True else "bad"
+        found.append(Fact("verdict", plain(text, ascii=ascii), tone, loud=True, alone=True))
+    elif state.traces:
         said, tone = verdict(draws=state.fewest_draws(), rhat=rhat, ess=ess, moving=healthy_drift(state))
         found.append(Fact("verdict", said.replace("R̂", "Rhat") if ascii else said, tone, loud=True, alone=True))
     return found
@@ -95,6 +99,12 @@ def _health(state: RunState, chain: ChainNow) -> tuple[str, str]:
         if abs(mine.mean - statistics.median(means)) > APART_SIGMAS * error:
             return "apart", "warn"
     return ("done" if chain.draws_total and chain.draws >= chain.draws_total else "steady"), "good"
+
+
+def plain(text: str, *, ascii: bool) -> str:
+    """What a run says of itself, fit for a terminal."""
+    text = clean(text, limit=400)
+    return text.replace("R̂", "Rhat").replace("λ̂", "llc").replace("w₀", "w0") if ascii else text
 
 
 def signed(said: str, *, ascii: bool) -> str:

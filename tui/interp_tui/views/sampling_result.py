@@ -14,17 +14,20 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column, rich_style
 
 from .base import scalars
-from .sampling_facts import signed
+from .sampling_facts import plain, signed
 
 SAID = frozenset(
     {"kind", "name", "schema_version", "seconds", "llc_mean", "llc_std", "llc_std_error", "llc_per_chain", "init_loss", "loss_mean"}
-    | {"rhat", "ess", "healthy_chains", "failed_chains", "tokens_per_second"}
+    | {"rhat", "ess", "healthy_chains", "failed_chains", "tokens_per_second", "verdict", "usable", "reasons", "uncertainty"}
 )
 
 
 def result_text(result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
     """The estimate with its error, the diagnostics, a line for each chain, and then whatever else there is."""
     text = column(facts(result, ascii=ascii), colours)
+    reasons = result.get("reasons")
+    for why in reasons[:20] if isinstance(reasons, list) else ():
+        text.append(f"\n  - {plain(str(why), ascii=ascii)}", rich_style(colours.get("muted", "")))
     rows = chain_rows(result, ascii=ascii)
     if rows:
         text.append(f"\n\nchain  {('llc' if ascii else 'λ̂ ').rjust(9)}", rich_style(colours.get("muted", "")))
@@ -66,6 +69,8 @@ def facts(result: Mapping[str, Any], *, ascii: bool) -> list[Fact]:
         found.append(Fact("speed", f"{thousands(speed)} tok/s"))
     if took is not None:
         found.append(Fact("took", duration(took)))
+    if isinstance(verdict := result.get("verdict"), str):
+        found.append(Fact("verdict", plain(verdict, ascii=ascii), "good" if result.get("usable") is True else "bad", loud=True, alone=True))
     return found
 
 

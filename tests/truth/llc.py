@@ -1,0 +1,106 @@
+"""LLC: how often the 95 % interval of one run holds what endless chains with its settings would give.
+
+The truth is exact for the quadratic (an AR(1) process), and a run many times as long for reduced-rank regression and the model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+import interp_tui_engine as engine
+from interp_tui_engine import manifest
+from interp_tui_engine.api.sampling import sample_function
+from interp_tui_engine.data.rows import load_rows
+from interp_tui_engine.estimators.learning_coefficients import quadratic_sgld
+from interp_tui_engine.estimators.llc import Baseline, compute_llc
+
+from .outcome import Outcome
+
+LLC = Callable[[int, dict[str, Any]], xr.Dataset]
+"""(seed, settings to change) -> the LLC of one run."""
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "manifests" / "llc.toml"
+
+
+def outcomes(quick: bool) -> Iterator[Outcome]:
+    """Coverage over seeds; the model and the demo's own setting only in the long form."""
+    seeds = range(16 if quick else 200)
+    longer = 10 if quick else 50
+    yield _coverage("quadratic, rows 0.83 nats apart", _quadratic, seeds, exact=QUADRATIC_TRUTH)
+    yield _coverage("the same, baseline = init", _quadratic, seeds, exact=QUADRATIC_TRUTH, baseline="init")
+    yield _coverage("reduced-rank regression 5-3-5, rank 1", _regression, seeds, longer=longer)
+    if not quick:
+        yield _coverage("builtin:tiny, 16 tokens", _tiny(), seeds, longer=longer)
+        yield _agreement(range(100, 105))
+
+
+def _coverage(case: str, llc: LLC, seeds: range, *, exact: float | None = None, longer: int = 1, baseline: Baseline = "paired") -> Outcome:
+    truth = float(llc(10_000, {"num_draws": longer * DRAWS}).llc_mean) if exact is None else exact
+    runs = [llc(seed, {"baseline": baseline}) for seed in seeds]
+    hits = sum(float(run.llc_low) <= truth <= float(run.llc_high) for run in runs)
+    means = np.array([float(run.llc_mean) for run in runs])
+    errors = np.array([float(run.llc_std_error) for run in runs])
+    spread = f"λ̂ {means.mean():.4g}, spread {means.std(ddof=1):.2g}, stated error {np.median(errors):.2g}, truth {truth:.4g}"
+    return Outcome("llc", "coverage", case, hits, len(runs), 0.95, spread)
+
+
+CURVATURES = np.linspace(0.5, 4.0, 24)
+DRAWS = 100
+SETTING: dict[str, Any] = {"lr": 2e-3, "n_beta": 100.0, "localization": 10.0, "num_burnin_steps": 60, "num_draws": DRAWS, "num_chains": 4}
+QUADRATIC_TRUTH = quadratic_sgld(CURVATURES.tolist(), SETTING["n_beta"], SETTING["localization"], SETTING["lr"])
+
+
+def _quadratic(seed: int, changes: dict[str, Any]) -> xr.Dataset:
+    """½ Σ h w² plus an offset that is the row's own, as a text's loss is."""
+    h = torch.tensor(CURVATURES, dtype=torch.float32)
+    rows = 0.83 * torch.randn(2048, 1, generator=torch.Generator().manual_seed(seed))
+    settings = {**SETTING, "batch_size": 32, "num_init_loss_batches": 8, "init_seed": seed, "chains": "serial", **changes}
+    return compute_llc(sample_function(lambda p, b: (p["w"] ** 2 * h).sum() / 2 + b[:, 0], {"w": torch.zeros(len(h))}, rows, **settings))
+
+
+def _regression(seed: int, changes: dict[str, Any]) -> xr.Dataset:
+    """Squared error of y = B A x on noisy data at the true weights; the data are the same for every seed, their order is not."""
+    generator = torch.Generator().manual_seed(1)
+    a, b = torch.zeros(3, 5), torch.zeros(5, 3)
+    a[0, 0] = b[0, 0] = 1.0
+    x = torch.randn(2048, 5, generator=generator)
+    y = x @ (b @ a).T + torch.randn(2048, 5, generator=generator)
+    settings = {**SETTING, "batch_size": 64, "num_init_loss_batches": 1, "init_seed": seed, "chains": "serial", **changes}
+    return compute_llc(
+        sample_function(lambda p, d: (d[1] - d[0] @ p["a"].T @ p["b"].T).square().sum(1) / 2, {"a": a, "b": b}, (x, y), **settings)
+    )
+
+
+def _tiny() -> LLC:
+    model = engine.load_model("builtin:tiny", device="cpu")
+    tables = {"kind": "llc", "model": {"source": "builtin:tiny"}, "params": {"lr": 1e-5, "n_beta": 1.0}}
+    request = manifest.resolve({**tables, "name": "rows", "data": {"train": {"source": "builtin:prose", "context": 16, "rows": 512}}})
+    rows = load_rows(request.data["train"], model.tokenizer, name="train")
+
+    def llc(seed: int, changes: dict[str, Any]) -> xr.Dataset:
+        settings: dict[str, Any] = {"lr": 1e-4, "n_beta": 300.0, "localization": 1000.0, "num_burnin_steps": 60, "num_draws": DRAWS}
+        settings |= {"num_chains": 4, "batch_size": 8, "num_init_loss_batches": 1, "init_seed": seed, **changes}
+        return engine.llc(model.module, rows, {}, **settings)
+
+    return llc
+
+
+def _agreement(seeds: range) -> Outcome:
+    """The demo's own setting: pairs of seeds whose λ̂ are within two standard errors of their difference."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in seeds:
+            result = engine.run(manifest.load(DEMO, [f"seed={seed}"]), out=Path(folder) / str(seed)).result()
+            assert result is not None
+            found.append((float(result["llc_mean"]), float(result["llc_std_error"])))
+    pairs = list(itertools.combinations(found, 2))
+    hits = sum(abs(one - two) <= 1.96 * np.hypot(e, f) for (one, e), (two, f) in pairs)
+    said = ", ".join(f"{mean:.4g} ± {error:.2g}" for mean, error in found)
+    return Outcome("llc", "coverage", "examples/manifests/llc.toml, pairs of five seeds", hits, len(pairs), 0.95, said)
