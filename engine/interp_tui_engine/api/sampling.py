@@ -86,8 +86,9 @@ def sample(
 
     dataset: token rows (n, t+1): a Hugging Face Dataset with `input_ids`, TokenRows, or an integer tensor. observables: name -> rows, or
     (rows, batches per draw). param_masks: which parameters move, all of them when None. device: where to compute; the model's own when
-    None. baseline: whether losses at w0 are taken on the rows of each step, or only on the first batches. prefixes: what is computed once for several restrictions of one model and data. output_path: the Zarr store, a temporary
-    folder when None; if it holds this very sampling it is gone on with, or returned.
+    None. baseline: whether losses at w0 are taken on the rows of each step, or only on the first batches. prefixes: what is computed once
+    for several restrictions of one model and data. output_path: the Zarr store, a temporary folder when None; if it holds this very
+    sampling it is gone on with, or returned.
 
     Returns the lazily read store: losses in nats, float32 (see samplers.store). Raises UserError for settings or data that cannot be
     used, RunFailed when every chain fails.
