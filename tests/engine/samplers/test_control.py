@@ -10,7 +10,7 @@ import torch
 from sampler_models import config
 
 from interp_tui_engine.samplers import sgld
-from interp_tui_engine.samplers.control import control_law, control_rises
+from interp_tui_engine.samplers.chains.control import control_law, control_rises
 from interp_tui_engine.samplers.target.problem import FunctionTarget
 
 H = torch.linspace(0.5, 4.0, 40)

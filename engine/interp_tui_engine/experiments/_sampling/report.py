@@ -14,7 +14,7 @@ from ...catalog import Result
 from ...estimators.llc import compute_llc
 from ...figures.lines import Curve, Level, lines_svg
 from ...samplers.chains.store import digests, open_samples
-from .._llc_verdict import uncertainties, verdict_on
+from .llc_verdict import uncertainties, verdict_on
 from .run import STORE, Sampled
 
 

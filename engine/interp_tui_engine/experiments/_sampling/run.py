@@ -24,10 +24,10 @@ from ...models.restrictions.masks import masks_of, selection_of
 from ...runtime.context import Context, Interrupted, parse_bytes, parse_interval
 from ...runtime.stream import stream
 from ...samplers.chains.chain import intra_threads
+from ...samplers.chains.control import control_rises
 from ...samplers.chains.executor import Executor, choose_executor
 from ...samplers.chains.run import ChainsResult, Command, run_chains
 from ...samplers.chains.store import ObservableSpec, SampleStore
-from ...samplers.control import control_rises
 from ...samplers.settings import SamplerConfig
 from ...samplers.target.prefix_cache import PrefixCache
 from ...samplers.target.problem import ModuleTarget
@@ -55,7 +55,7 @@ class Sampled:
     seconds: float
     tokens_per_second: float
     control: NDArray[np.float64] | None = None
-    """How far the loss rises with noise and localization alone, by draw (`samplers.control`); None where not asked for or not known."""
+    """How far the loss rises with noise and localization alone, by draw (`samplers.chains.control`), where asked for and known."""
 
 
 def run(context: Context, *, control: bool = False) -> Generator[Event, None, Sampled]:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import RunFailed
-from ..anchor_loss import FILES, AnchorLoss, batch_sum, fixed_leaves
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
 from . import checkpoint
+from .anchor_loss import FILES, AnchorLoss, batch_sum, fixed_leaves
 from .chain import intra_threads
 from .executor import Executor
 from .microbatch import Microbatch

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..anchor_loss import AnchorLoss
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
+from .anchor_loss import AnchorLoss
 from .chain import intra_threads
 from .executor import Executor
 from .initial_loss import initial_loss

@@ -13,11 +13,11 @@ from typing import Any, Protocol, final
 import torch
 
 from ...errors import RunFailed
-from ..anchor_loss import AnchorLoss
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
 from . import checkpoint
+from .anchor_loss import AnchorLoss
 from .chain import Chain, NonFinite
 from .executor import Executor
 from .microbatch import Microbatch

@@ -11,10 +11,10 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from ..estimators.calibration import MOST_OF_CONTROL, Setting, Shown, drift_of, judge
-from ..estimators.llc import acceptance_of
-from ..samplers.settings import SamplerConfig
-from ..uncertainty import Uncertainty, none_known
+from ...estimators.calibration import MOST_OF_CONTROL, Setting, Shown, drift_of, judge
+from ...estimators.llc import acceptance_of
+from ...samplers.settings import SamplerConfig
+from ...uncertainty import Uncertainty, none_known
 
 USES = "compare λ̂ with others at the same n_beta, localization and lr; alone it is no count of parameters"
 

@@ -21,11 +21,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .batches import BatchOrder
-from .chains import checkpoint
-from .chains.microbatch import Microbatch
-from .settings import SamplerConfig
-from .target.problem import RowLoss, SamplingTarget
+from ..batches import BatchOrder
+from ..settings import SamplerConfig
+from ..target.problem import RowLoss, SamplingTarget
+from . import checkpoint
+from .microbatch import Microbatch
 
 FILES = "anchor-*.pt"
 """What is known of each order of batches, in a checkpoint folder."""

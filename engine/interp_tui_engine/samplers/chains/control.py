@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from ..batches import BatchOrder
+from ..noise import NoiseSource
+from ..settings import SamplerConfig
+from ..target.parameters import ChainWeights
+from ..target.problem import SamplingTarget
 from .anchor_loss import batch_sum, fixed_leaves
-from .batches import BatchOrder
-from .chains.microbatch import Microbatch
-from .noise import NoiseSource
-from .settings import SamplerConfig
-from .target.parameters import ChainWeights
-from .target.problem import SamplingTarget
+from .microbatch import Microbatch
 
 PLAIN = "sgmcmc_sgld"
 
