@@ -38,7 +38,7 @@ def fake_check(request: manifest.Manifest) -> list[Problem]:
 
 NEEDS = frozenset({"model", "data"})
 RUN: Any = None
-FAKE = Kind("fake", "Fake", "?", "Tools", NEEDS, {}, FakeParams, RUN, fake_check, lambda request: catalog.Estimate(None, None, None))
+FAKE = Kind(name="fake", title="Fake", question="?", group="Tools", needs=NEEDS, example={}, params=FakeParams, run=RUN, check=fake_check)
 TEXT = st.text(max_size=10).filter(lambda text: all(not 0xD800 <= ord(c) < 0xE000 for c in text))
 GOOD = """
 kind = "fake"
