@@ -13,6 +13,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from ..data.names import obs_id
 from ..errors import RunFailed, UserError
 from ..validation_errors import nearest
 
@@ -26,12 +27,6 @@ class Piece(NamedTuple):
     chain: int
     start: int
     losses: Float[NDArray[np.float32], "draw row position"]
-
-
-def obs_id(name: str) -> str:
-    """devinterp's identifier of a data set's name: non-alphanumerics become _, and a leading digit gets one in front."""
-    cleaned = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
-    return "_" + cleaned if cleaned[:1].isdigit() else cleaned or "_"
 
 
 def observed_in(samples: xr.Dataset) -> list[str]:

@@ -19,7 +19,8 @@ from ..figures.bars import Bar, bars_svg
 from ..manifest import Manifest
 from ..runtime import cost
 from ..runtime.context import Context
-from ..runtime.steps import Numbers, wait_while_paused, write_figure
+from ..runtime.pause import wait_while_paused
+from ..runtime.steps import Numbers, write_figure
 from ..sites.site import HEADED, Site, parse
 from ..specs import Table
 from . import _pairs

@@ -14,21 +14,12 @@ from numpy.typing import NDArray
 
 from .. import atomic
 from ..events import ArrayWritten, Artifact, Checkpoint, Event, Progress
-from .context import Context, Interrupted, Order, Ticker
+from .context import Context, Ticker
+from .pause import wait_while_paused
 
 Step = TypeVar("Step")
 Numbers = NDArray[np.float32]
 SAVE_EVERY = 1.0
-
-
-def wait_while_paused(context: Context, save: Callable[[], None] = lambda: None) -> Order:
-    """What is to be done now, once a pause is over. Raises Interrupted, after saving, when that is to stop."""
-    while (order := context.poll()) == "pause":
-        time.sleep(0.05)
-    if order == "stop":
-        save()
-        raise Interrupted
-    return order
 
 
 class Steps(Generic[Step]):

@@ -13,10 +13,11 @@ import xarray as xr
 from pydantic import ValidationError
 from sampler_models import config, make_store, problem, run
 
+from interp_tui_engine.data.names import obs_id
 from interp_tui_engine.errors import RunFailed
 from interp_tui_engine.samplers.chains.store import SampleStore, digests
 from interp_tui_engine.samplers.settings import SamplerConfig
-from interp_tui_engine.samplers.target.problem import FunctionTarget, obs_id
+from interp_tui_engine.samplers.target.problem import FunctionTarget
 
 
 def test_the_tree_has_devinterps_names_and_dims(tmp_path):

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from ... import atomic
+from ...data.names import obs_id
 from ...data.rows import TokenRows
 from ...errors import RunFailed, UserError
 from ...estimators.diagnostics import convergence
-from ...estimators.observed import obs_id
 from ...events import ChainFailed, Event, Metrics, Phase, Progress, RunStarted, Warned
 from ...models.loaded import LoadedModel
 from ...models.restrictions.masks import parameter_map_of, selection_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from numpy.typing import NDArray
 
 from ... import atomic
 from ...catalog import Result
+from ...data.names import obs_id
 from ...estimators.bif import MEMORY_BUDGET, compute_bif
-from ...estimators.observed import obs_id
 from ...events import ArrayWritten, Event, Metrics, Phase, Progress, Warned
 from ...figures.heat import heatmap_svg
 from ...markdown import code
-from ...runtime.context import Context, Interrupted
+from ...runtime.context import Context
+from ...runtime.pause import wait_while_paused
 from ...runtime.stream import stream
 from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
@@ -83,10 +83,7 @@ def _influences(context: Context, samples: xr.DataTree, params: Params, emit: Ca
     def on_block(done: int, total: int) -> None:
         atomic.write_json(mark, {"rows": done if done < total else max(0, done - 1)})  # the last block's finish is the metadata's
         emit(Progress(done, total, "rows"))
-        while (order := context.poll()) == "pause":
-            time.sleep(0.05)
-        if order == "stop":
-            raise Interrupted
+        wait_while_paused(context)
 
     return compute_bif(
         samples,

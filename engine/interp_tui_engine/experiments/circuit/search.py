@@ -11,7 +11,8 @@ import numpy as np
 
 from ...events import Event, Metrics, Phase, Progress, Warned
 from ...runtime.context import Context
-from ...runtime.steps import Numbers, Steps, wait_while_paused
+from ...runtime.pause import wait_while_paused
+from ...runtime.steps import Numbers, Steps
 
 if TYPE_CHECKING:
     from torch import Tensor

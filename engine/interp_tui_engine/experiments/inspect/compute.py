@@ -38,7 +38,8 @@ from ...features.judge import Judge
 from ...features.ranking import Ranking
 from ...features.records import RecordReader
 from ...features.text_store import TextStore
-from ...runtime.context import Context, Interrupted, Ticker
+from ...runtime.context import Context, Ticker
+from ...runtime.pause import wait_while_paused
 from .._features.decoder_rows import rows_of
 from .._features.evidence_files import file_of
 from .labels import labelled
@@ -97,7 +98,11 @@ def _sources(params: Params, seed: int, scratch: Path) -> tuple[list[Path], Path
 def _from_dump(context: Context, params: Params) -> Generator[Event, None, Result]:
     if params.backend in SERVICES:
         yield Phase(f"asking {SERVICES[params.backend]}", params.criterion[:60])
-        features = served(params, lambda: obey(context))
+
+        def between_requests() -> None:
+            wait_while_paused(context)
+
+        features = served(params, between_requests)
     else:
         assert params.features is not None
         yield Phase("reading features", Path(params.features).name)
@@ -194,7 +199,7 @@ def _read(context: Context, params: Params, paths: Sequence[Path], scratch: Path
         seconds = time.monotonic() - started
         values = {"rows": reader.rows, "features": len(reader.names), "rows_per_second": reader.rows / max(seconds, 1e-9)}
         yield Metrics("records", reader.rows, values)
-        obey(context)
+        wait_while_paused(context)
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     records.check_repeats(paths, joined["keys"], joined["lines"])
     everyone = np.ones(len(joined["scores"]), dtype=bool)
@@ -210,7 +215,7 @@ def _scorer(context: Context, params: Params) -> criteria.Scorer | None:
     judge = Judge(params.judge, params.judge_model, params.criterion, cache, most=params.judge_calls, sleep=waiting(context))
 
     def score(text: str) -> float:
-        obey(context)
+        wait_while_paused(context)
         return judge(text)
 
     return score
@@ -243,7 +248,7 @@ def _watched(context: Context, steps: Iterator[int | Ranking], total: int) -> Ge
         if ticker.due():
             spent = time.monotonic() - started
             yield Progress(step, total, "features", spent / step * (total - step))
-            obey(context)
+            wait_while_paused(context)
     raise AssertionError("a ranking ends with its table")
 
 
@@ -300,15 +305,7 @@ def waiting(context: Context) -> Callable[[float], None]:
 
     def wait(seconds: float) -> None:
         for _ in range(math.ceil(seconds / 0.2)):
-            obey(context)
+            wait_while_paused(context)
             time.sleep(0.2)
 
     return wait
-
-
-def obey(context: Context) -> None:
-    """Wait while the run is paused. Raises Interrupted where it is to stop."""
-    while (order := context.poll()) == "pause":
-        time.sleep(0.1)
-    if order == "stop":
-        raise Interrupted

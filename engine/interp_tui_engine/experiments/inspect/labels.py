@@ -14,6 +14,7 @@ from ...features.explain import Explainer
 from ...features.fingerprint import fingerprint
 from ...features.ranking import Ranking
 from ...runtime.context import Context
+from ...runtime.pause import wait_while_paused
 from .params import Params
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ def labelled(
     context: Context, params: Params, given: Evidence, ranked: Ranking, made: Sequence[dict[str, Any]]
 ) -> Generator[Event, None, None]:
     """Give the cards their labels, and the ranking's table too; `metadata.detection` of a card is its label's score on held-out texts."""
-    from .compute import obey, waiting
+    from .compute import waiting
 
     assert params.labeller is not None
     cache = context.checkpoint_path / "labels.jsonl"
     explainer = Explainer(params.labeller, params.labeller_model, cache, most=params.labeller_calls, sleep=waiting(context))
     rng = np.random.default_rng([context.manifest.seed, 0x1ABE])
     for place, (card, feature) in enumerate(zip(made, ranked.order, strict=False)):
-        obey(context)
+        wait_while_paused(context)
         column = given.spool.column(feature)
         found = cards.examples_of(column, cards.top_rows(column, 8 * TEXTS), TEXTS, given.texts.get, given.scores)
         firing = {example.text for example in found}

@@ -37,13 +37,13 @@ def recorded(context: Context, params: Params) -> Generator[Event, None, Path]:
             yield event
 
 
-def served(params: Params, obey: Callable[[], None]) -> list[Evidence]:
-    """Features from a service; `obey` is called between requests. Raises RunFailed and UserError as the clients do."""
+def served(params: Params, wait_while_paused: Callable[[], None]) -> list[Evidence]:
+    """Features from a service; `wait_while_paused` is called between requests. Raises RunFailed and UserError as the clients do."""
     match params.backend:
         case "neuronpedia":
-            return list(neuronpedia.fetch(params.neuronpedia, neuronpedia.service(), obey))
+            return list(neuronpedia.fetch(params.neuronpedia, neuronpedia.service(), wait_while_paused))
         case "goodfire":
-            return goodfire.search(params.criterion, str(params.model), params.search_top, goodfire.service(), obey)
+            return goodfire.search(params.criterion, str(params.model), params.search_top, goodfire.service(), wait_while_paused)
         case "saelens":
-            return hub_sae.saelens(str(params.repo), params.sae_path, params.latents, params.model, obey)
-    return hub_sae.scope(params.suite, str(params.repo), params.sae_path, params.latents, params.model, obey)
+            return hub_sae.saelens(str(params.repo), params.sae_path, params.latents, params.model, wait_while_paused)
+    return hub_sae.scope(params.suite, str(params.repo), params.sae_path, params.latents, params.model, wait_while_paused)

@@ -13,7 +13,8 @@ import numpy as np
 from ...errors import UserError
 from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress
 from ...runtime.context import Context, Ticker
-from ...runtime.steps import digest, wait_while_paused
+from ...runtime.pause import wait_while_paused
+from ...runtime.steps import digest
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,6 +25,7 @@ from ...features.records import record
 from ...models.load import load_model
 from ...models.loaded import LoadedModel
 from ...runtime.context import Context, Interrupted, Ticker
+from ...runtime.pause import next_order
 from ...sites.hooks import activations
 from ...sites.site import Site
 from ...sites.site_map import SiteMap, site_map_of
@@ -108,8 +109,7 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
             yield Progress(out.done, len(texts), "prompts", (len(texts) - out.done) / rate)
             yield Metrics("headline", out.done, {"rows": out.rows, "features": features})
             yield Metrics("records", out.done, {"rows": out.rows, "prompts_per_second": rate})
-        while (order := context.poll()) == "pause":
-            time.sleep(0.1)
+        order = next_order(context.poll)
         if order != "go":
             yield Checkpoint("checkpoint", out.done)
         if order == "stop":

@@ -11,8 +11,9 @@ import numpy as np
 
 from ... import atomic
 from ...catalog import Result
+from ...data.names import obs_id
 from ...errors import RunFailed
-from ...estimators.observed import input_ids_of, obs_id
+from ...estimators.observed import input_ids_of
 from ...estimators.susceptibilities import Baseline, Response, assemble, baseline, probes_of, response
 from ...events import ArrayWritten, Event, Metrics, Phase
 from ...figures.heat import heatmap_svg

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from ...events import ArrayWritten, Artifact, Event, Phase, RunStarted
 from ...manifest import Manifest
 from ...runtime import cost
 from ...runtime.context import Context, Interrupted, Order, Ticker
+from ...runtime.pause import next_order
 from . import params as sae_params
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _told(site: str, reading: Generator[tuple[int, int], None, Source]) -> Gener
 
 
 def _orders(poll: Callable[[], Order]) -> tuple[Callable[[], Order], Callable[[], None]]:
-    """The orders for the training loop, and what heeds them between passes of the model, where no checkpoint can be written.
+    """The orders for the training loop, and what acts on them between passes of the model, where no checkpoint can be written.
 
     There a pause waits, a stop raises Interrupted (what was trained since the last checkpoint is trained again), and a checkpoint is
     handed on to the loop.
@@ -158,8 +158,7 @@ def _orders(poll: Callable[[], Order]) -> tuple[Callable[[], Order], Callable[[]
 
     def wait_while_paused() -> None:
         nonlocal owed
-        while (order := poll()) == "pause":
-            time.sleep(0.1)
+        order = next_order(poll)
         if order == "stop":
             raise Interrupted
         owed |= order == "checkpoint"

@@ -25,6 +25,7 @@ from ...dictionaries.weights import tied
 from ...errors import RunFailed, UserError
 from ...events import Checkpoint, Event, Metrics, Progress, Warned
 from ...runtime.context import Context, Interrupted, Ticker, parse_interval
+from ...runtime.pause import next_order
 from ...samplers.chains.checkpoint import load, save
 from ...samplers.chains.microbatch import Microbatch
 from .params import Params, Variant
@@ -90,9 +91,8 @@ def train(context: Context, params: Params, source: Source, chosen: list[Variant
             yield from reporter.events(step, spent)
         if step in checks and step < steps:
             yield from reporter.losses(step)
-        while order == "pause":
-            time.sleep(0.1)
-            order = context.poll()
+        if order == "pause":
+            order = next_order(context.poll)
         if order == "stop":
             raise Interrupted
     if step > last_saved:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ...data.names import obs_id
 from ...errors import UserError
 from ..batches import observable_rows
 from .language_model import LossFn
@@ -76,12 +77,6 @@ def take(data: Batch, index: Int[Tensor, " b"] | slice) -> Batch:
     if isinstance(data, Mapping):
         return {key: value[index] for key, value in data.items()}
     return tuple(value[index] for value in data)
-
-
-def obs_id(name: str) -> str:
-    """devinterp's identifier for a dataset name: non-alphanumerics become _, and a leading digit gets one in front."""
-    cleaned = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
-    return "_" + cleaned if cleaned[:1].isdigit() else cleaned or "_"
 
 
 @final
