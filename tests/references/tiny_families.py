@@ -45,8 +45,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen3_moe": {**_WIDE, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 8},
 }  # fmt: skip
 PARALLEL = ("cohere", "cohere2", "phi", "gptj", "codegen", "gpt_neox", "falcon")
-NO_PATTERN = ("gptj", "codegen", "gpt_neo", "falcon", "bloom", "mpt")
-"""Families whose attention transformers has not brought under its common interface."""
+
+
+def shows_patterns(family: str) -> bool:
+    """Whether this version of transformers runs the family's attention by its common interface, which shows patterns (5.24: all but four)."""
+    import inspect
+
+    return "ALL_ATTENTION_FUNCTIONS" in inspect.getsource(inspect.getmodule(type(tiny_family(family))) or type(tiny_family(family)))
 
 
 @cache

@@ -13,7 +13,7 @@ from interp_tui_engine.sites.hooks import Edit, activations, capture, edited
 from interp_tui_engine.sites.site import HEADED, NAMES, Site, parse
 from interp_tui_engine.sites.site_map import site_map_of
 from interp_tui_engine.sites.verify import checked_site_map
-from references.tiny_families import FAMILIES, NO_PATTERN, PARALLEL, some_ids, tiny_family
+from references.tiny_families import FAMILIES, PARALLEL, shows_patterns, some_ids, tiny_family
 
 EPS = torch.finfo(torch.float32).eps
 families = pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -42,7 +42,7 @@ def test_sites_add_up_and_unembed_to_the_logits(family):
         assert ("resid_mid" in at) == (family not in PARALLEL)
         if "resid_mid" in at:
             assert close(at["resid_pre"] + scale * at["attn_out"], at["resid_mid"])
-        assert ("attn_pattern" in at) == (family not in NO_PATTERN)
+        assert ("attn_pattern" in at) == shows_patterns(family)
         if "attn_pattern" in at:
             values = at["v"].repeat_interleave(site_map.num_heads // site_map.num_kv_heads, dim=2)
             assert close(torch.einsum("bhqk,bkhd->bqhd", at["attn_pattern"], values), at["z"], terms=9)
