@@ -48,7 +48,7 @@ PARALLEL = ("cohere", "cohere2", "phi", "gptj", "codegen", "gpt_neox", "falcon")
 
 
 def shows_patterns(family: str) -> bool:
-    """Whether this version of transformers runs the family's attention by its common interface, which shows patterns (5.24: all but four)."""
+    """Whether this transformers runs the family's attention by its common interface, which shows patterns (5.24: all but four)."""
     import inspect
 
     return "ALL_ATTENTION_FUNCTIONS" in inspect.getsource(inspect.getmodule(type(tiny_family(family))) or type(tiny_family(family)))
