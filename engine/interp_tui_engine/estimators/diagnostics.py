@@ -38,14 +38,6 @@ class MeanError(NamedTuple):
     half_width: float | None
 
 
-class RunningLLC(NamedTuple):
-    """The estimate from the first `draws[i]` draws of every chain, and its standard error (NaN while undefined)."""
-
-    draws: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    std_error: NDArray[np.float64]
-
-
 def healthy_block(trace: Trace) -> Trace:
     """The rectangle of finite draws that holds most of them: chains that failed, or have barely begun, are left out."""
     counts = np.array([_leading_finite(row) for row in trace], dtype=np.int64)
@@ -128,18 +120,6 @@ def _ess(block: Trace, method: str) -> float | None:
 
 def _array_stats() -> Any:
     return importlib.import_module("arviz_stats.base").array_stats  # 2 s to import, so only where it is needed
-
-
-def running_llc(trace: Trace, init_loss: float, n_beta: float, points: int) -> RunningLLC:
-    """nβ (mean loss so far - init_loss) at up to `points` moments, evenly spread over the draws that all healthy chains have."""
-    block = healthy_block(trace)
-    if block.size == 0:
-        return RunningLLC(np.empty(0, np.int64), np.empty(0), np.empty(0))
-    chains, n = block.shape
-    draws = np.unique(np.linspace(1, n, min(points, n)).round().astype(np.int64))
-    means = np.cumsum(block, axis=1)[:, draws - 1] / draws
-    error = means.std(axis=0, ddof=1) / math.sqrt(chains) if chains > 1 else np.full(draws.size, np.nan)
-    return RunningLLC(draws, n_beta * (means.mean(0) - init_loss), n_beta * error)
 
 
 class Summary(NamedTuple):

@@ -25,7 +25,6 @@ from .evidence import Evidence
 from .remote_file import HubFile, read_all
 
 CONFIG_BYTES, HEADER_BYTES, BLOCK_BYTES = 1 << 20, 16 << 20, 16 << 20
-SUITES = ("gemma-scope", "qwen-scope")
 _SAFETENSORS = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
 _TORCH = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8", "BFloat16Storage": "<u2"}
 

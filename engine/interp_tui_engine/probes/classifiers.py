@@ -11,7 +11,7 @@ Activations are standardised by the training rows' mean and standard deviation. 
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,6 @@ Kind = Literal["logistic", "ridge", "mean_difference", "mlp"]
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]
 NETWORK_EPOCHS = 150
-LINEAR = ("logistic", "ridge", "mean_difference")
-
-
-class Fitted(Protocol):
-    """A probe that has been trained."""
-
-    def predict(self, x: Floats) -> Labels: ...
-
-    def scores(self, x: Floats) -> Floats: ...
 
 
 class Linear(NamedTuple):

@@ -10,11 +10,11 @@ from interp_tui_engine.dictionaries.evaluation import evaluate, rate_histogram
 from interp_tui_engine.dictionaries.health import complaint
 from interp_tui_engine.dictionaries.learner import Learner, Running
 from interp_tui_engine.dictionaries.names import NAMES, Sparsity
-from interp_tui_engine.dictionaries.recovery import mean_max_cosine
 from interp_tui_engine.dictionaries.registry import build
 from interp_tui_engine.dictionaries.schedule import Schedule
 from interp_tui_engine.dictionaries.stream import Held
 from interp_tui_engine.dictionaries.weights import tied
+from references.dictionary_recovery import mean_max_cosine
 
 FEATURES, WIDTH, ON = 48, 24, 0.05
 STEPS, BATCH = 900, 256

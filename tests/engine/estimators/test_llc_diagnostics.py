@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from interp_tui_engine.errors import RunFailed, UserError
-from interp_tui_engine.estimators.diagnostics import LiveDiagnostics, convergence, healthy_block, running_llc, std_error
+from interp_tui_engine.estimators.diagnostics import LiveDiagnostics, convergence, healthy_block, std_error
 from interp_tui_engine.estimators.llc import compute_llc
 
 RNG = np.random.default_rng(0)
@@ -92,14 +92,6 @@ def test_std_error_of_independent_draws():
     assert error == pytest.approx(1 / math.sqrt(8000), rel=1.5)  # between chains: 3 degrees of freedom
     assert error >= 0.9 / math.sqrt(8000)
     assert std_error(trace[:1, :1], None) is None
-
-
-def test_running_llc_ends_at_the_mean():
-    trace = 2 + RNG.normal(size=(3, 1000))
-    found = running_llc(trace, 1.0, 5.0, 50)
-    assert len(found.draws) <= 50 and found.draws[-1] == 1000
-    assert found.mean[-1] == pytest.approx(5 * (trace.mean() - 1))
-    assert found.std_error[-1] == pytest.approx(5 * trace.mean(1).std(ddof=1) / math.sqrt(3))
 
 
 def test_live_diagnostics_follow_a_growing_trace():

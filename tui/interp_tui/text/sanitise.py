@@ -50,11 +50,6 @@ def clean_lines(text: str) -> str:
     return "\n".join(clean(line.expandtabs(4)) for line in text.splitlines())
 
 
-def to_ascii(text: str) -> str:
-    """`text` with everything beyond ASCII written as an escape such as \\u03bb: for terminals that show nothing else."""
-    return "".join(ASCII_GLYPHS.get(c, c) if c.isascii() else c.encode("unicode_escape").decode() for c in text)
-
-
 def plain(text: str, *, limit: int | None = None, style: str | Style = "") -> Text:
     """`clean(text)` as a rich Text, which widgets show as it stands: square brackets are text, never markup."""
     from rich.text import Text

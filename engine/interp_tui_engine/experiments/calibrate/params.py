@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ...manifest import Manifest, resolve
+from ...samplers.registry import METHODS
 from ...samplers.settings import SamplingMethod
 from ...specs import Table
 
@@ -47,7 +48,7 @@ def cell_manifest(manifest: Manifest, setting: dict[str, float], *, draws: bool 
     """The llc run of one setting. Without `draws`, as a user would start it: four times the draws of a trial."""
     params: Params = manifest.params
     kept = {name: value for name, value in params.model_dump().items() if name not in ("control", "lr", "n_beta", "localization")}
-    if params.sampling_method == "sgnht":
+    if not METHODS[params.sampling_method].langevin:  # its step has no Metropolis test
         kept["acceptance_every"] = 0
     if not draws:
         kept |= {"num_draws": 4 * params.num_draws, "num_chains": max(4, params.num_chains)}

@@ -29,8 +29,6 @@ from .._sampling.per_restriction import FULL, store_path
 from .._sampling.run import STORE, model_of
 from .params import Params, checkpoint_manifest
 
-TIMINGS = ("seconds", "tokens_per_second")
-
 
 def run(context: Context) -> Generator[Event, None, Result]:
     """Run each checkpoint's kind, ask it the facts, gather the numbers. A checkpoint whose chains all fail is warned of and left empty."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, final
@@ -141,8 +140,3 @@ class ChainRecord:
         self._sum = float(state["sum"])
         self.trace[: self.now.draws] = state["trace"].numpy()
         self._open = {name: values.numpy().copy() for name, values in state["open"].items()}
-
-
-def finite(value: float) -> bool:
-    """Whether a loss or norm is a number a chain can go on from."""
-    return math.isfinite(value)
