@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from .names import Sparsity
 from .sparse import Codes, gather_sum
 from .weights import Weights
 
@@ -30,6 +32,9 @@ class Pass:
     """The smallest active code, where a threshold is learnt from it."""
 
 
+STANDARD: Mapping[str, str] = {"W_enc": "encoder", "b_enc": "b_enc", "W_dec": "decoder", "b_dec": "b_dec"}
+
+
 class Architecture(ABC):
     """How codes come from inputs and what is paid for them. Frozen; the tensors are in Weights."""
 
@@ -38,6 +43,27 @@ class Architecture(ABC):
     """The weights that gradients move."""
     revives_dead: ClassVar[bool] = True
     """Whether AuxK is part of the method as published."""
+    stored_as: ClassVar[str]
+    """What SAE Lens calls the architecture that this one is at use."""
+    canonical: ClassVar[bool] = True
+    """Whether a file of that name that says no more is read as this architecture."""
+    tensors: ClassVar[Mapping[str, str]] = STANDARD
+    """SAE Lens's name of each tensor, and the one in Weights."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, latents: int, sparsity: Sparsity) -> Self:
+        """The architecture for a dictionary of that many latents."""
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, config: Mapping[str, Any], ours: Mapping[str, Any]) -> Architecture | None:
+        """The architecture as a file's cfg.json and our own record in it describe it; None where they do not. Raises ValueError for a
+        setting that cannot be."""
+
+    def stored_settings(self) -> dict[str, Any]:
+        """What cfg.json says beyond what all say."""
+        return {}
 
     @abstractmethod
     def begin(self, weights: Weights) -> Weights:

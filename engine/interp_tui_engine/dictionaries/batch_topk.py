@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .architecture import Architecture, Pass, preactivations, squared_error
+from .architecture import STANDARD, Architecture, Pass, preactivations, squared_error
+from .names import Sparsity
 from .sparse import Codes, Pattern, attach_encoder, decode, from_dense
 from .topk import fired
 from .weights import Weights
@@ -18,6 +20,10 @@ FOLLOW = 0.01
 """Weight of the newest batch in the running threshold."""
 CANDIDATES = 0.8
 """Entries above this share of the running threshold are looked at first; the k-th largest is nearly always among them."""
+
+
+ARCHITECTURE = "batch_topk"
+SETTINGS = {"k": 32}
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,18 @@ class BatchTopK(Architecture):
     """
 
     k: int
-    name: ClassVar[str] = "batch_topk"
+    name: ClassVar[str] = ARCHITECTURE
+    stored_as: ClassVar[str] = "jumprelu"
+    canonical: ClassVar[bool] = False
+    tensors: ClassVar[Mapping[str, str]] = {**STANDARD, "threshold": "threshold"}
+
+    @classmethod
+    def of(cls, latents: int, sparsity: Sparsity) -> Self:
+        return cls(sparsity.k)
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], ours: Mapping[str, Any]) -> Architecture | None:
+        return BatchTopK(ours["k"]) if type(ours.get("k")) is int else None
 
     def begin(self, weights: Weights) -> Weights:
         return replace(weights, threshold=torch.zeros_like(weights.b_enc))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .architecture import Architecture, Pass, preactivations, squared_error
+from .names import Sparsity
 from .sparse import Codes, from_dense
 from .weights import Weights
+
+ARCHITECTURE = "gated"
+SETTINGS = {"l1": 0.01}
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,22 @@ class Gated(Architecture):
     """
 
     l1: float
-    name: ClassVar[str] = "gated"
+    name: ClassVar[str] = ARCHITECTURE
+    stored_as: ClassVar[str] = "gated"
+    tensors: ClassVar[Mapping[str, str]] = {
+        **{"W_enc": "encoder", "b_gate": "b_enc", "W_dec": "decoder", "b_dec": "b_dec"},
+        **{"r_mag": "r_mag", "b_mag": "b_mag"},
+    }
     trained: ClassVar[tuple[str, ...]] = ("encoder", "b_enc", "decoder", "b_dec", "r_mag", "b_mag")
     revives_dead: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, latents: int, sparsity: Sparsity) -> Self:
+        return cls(sparsity.l1)
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], ours: Mapping[str, Any]) -> Architecture | None:
+        return cls(l1=math.nan)  # what only training knew
 
     def begin(self, weights: Weights) -> Weights:
         return replace(weights, r_mag=torch.zeros_like(weights.b_enc), b_mag=torch.zeros_like(weights.b_enc))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .architecture import Architecture, Pass, preactivations, squared_error
+from .architecture import STANDARD, Architecture, Pass, preactivations, squared_error
 from .batch_topk import above_threshold
+from .names import Sparsity
 from .sparse import Codes
 from .weights import Weights
+
+ARCHITECTURE = "jumprelu"
+SETTINGS = {"k": 32, "l0": 1.0, "bandwidth": 2.0, "threshold": 1.0}
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,19 @@ class JumpReLU(Architecture):
     bandwidth: float
     start: float
     """θ at the beginning."""
-    name: ClassVar[str] = "jumprelu"
+    name: ClassVar[str] = ARCHITECTURE
+    stored_as: ClassVar[str] = "jumprelu"
+    tensors: ClassVar[Mapping[str, str]] = {**STANDARD, "threshold": "threshold"}
     trained: ClassVar[tuple[str, ...]] = ("encoder", "b_enc", "decoder", "b_dec", "threshold")
     revives_dead: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, latents: int, sparsity: Sparsity) -> Self:
+        return cls(sparsity.k, sparsity.l0, sparsity.bandwidth, sparsity.threshold)
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], ours: Mapping[str, Any]) -> Architecture | None:
+        return cls(k=1, l0=math.nan, bandwidth=math.nan, start=math.nan)  # what only training knew
 
     def begin(self, weights: Weights) -> Weights:
         return replace(weights, threshold=torch.full_like(weights.b_enc, self.start))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -12,9 +12,13 @@ from torch import Tensor
 
 from .architecture import Pass, squared_error
 from .batch_topk import BatchTopK, batch_codes, smallest
+from .names import Sparsity
 from .sparse import Codes, decode
 from .topk import fired
 from .weights import Weights
+
+ARCHITECTURE = "matryoshka"
+SETTINGS = {"k": 32, "prefixes": 4}
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Matryoshka(BatchTopK):
 
     prefixes: tuple[int, ...]
     """Widths of the nested dictionaries, increasing; the last is all latents."""
-    name: ClassVar[str] = "matryoshka"
+    name: ClassVar[str] = ARCHITECTURE
+
+    @classmethod
+    def of(cls, latents: int, sparsity: Sparsity) -> Self:
+        return cls(sparsity.k, halving_prefixes(latents, sparsity.prefixes))
 
     def train(self, weights: Weights, x_BD: Float[Tensor, "b d"], pressure: float) -> Pass:
         codes = batch_codes(weights, x_BD, self.k)

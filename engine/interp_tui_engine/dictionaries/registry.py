@@ -1,29 +1,33 @@
-"""Architecture by name."""
+"""Architecture by name: the class that an architecture's file defines."""
 
 from __future__ import annotations
 
+import importlib
+
 from .architecture import Architecture
-from .batch_topk import BatchTopK
-from .gated import Gated
-from .jumprelu import JumpReLU
-from .matryoshka import Matryoshka, halving_prefixes
-from .names import ArchitectureName, Sparsity
-from .relu_l1 import ReluL1
-from .topk import TopK
+from .names import ARCHITECTURES, NAMES, Sparsity
 
 
-def build(name: ArchitectureName, latents: int, sparsity: Sparsity) -> Architecture:
+def class_of(name: str) -> type[Architecture]:
+    """The architecture called `name`. Its file must define an Architecture whose `name` is that."""
+    module = importlib.import_module(f".{ARCHITECTURES[name].module}", __package__)
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Architecture) and getattr(value, "name", None) == name:
+            return value
+    raise AssertionError(f"dictionaries/{ARCHITECTURES[name].module}.py defines no Architecture with name = {name!r}")
+
+
+def build(name: str, latents: int, sparsity: Sparsity) -> Architecture:
     """The architecture called `name` for a dictionary of that many latents."""
-    match name:
-        case "relu":
-            return ReluL1(sparsity.l1)
-        case "topk":
-            return TopK(sparsity.k)
-        case "batch_topk":
-            return BatchTopK(sparsity.k)
-        case "jumprelu":
-            return JumpReLU(sparsity.k, sparsity.l0, sparsity.bandwidth, sparsity.threshold)
-        case "gated":
-            return Gated(sparsity.l1)
-        case "matryoshka":
-            return Matryoshka(sparsity.k, halving_prefixes(latents, sparsity.prefixes))
+    return class_of(name).of(latents, sparsity)
+
+
+def stored_as(layout: str) -> list[type[Architecture]]:
+    """The architectures whose dictionaries SAE Lens keeps under this name, the one that is read from it first."""
+    classes = [known for known in map(class_of, NAMES) if known.stored_as == layout]
+    return sorted(classes, key=lambda known: not known.canonical)
+
+
+def layouts() -> list[str]:
+    """The names under which SAE Lens keeps what can be read here."""
+    return sorted({class_of(name).stored_as for name in NAMES})

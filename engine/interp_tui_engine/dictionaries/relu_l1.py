@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .architecture import Architecture, Pass, preactivations, squared_error
+from .names import Sparsity
 from .sparse import Codes, from_dense
 from .weights import Weights
+
+ARCHITECTURE = "relu"
+SETTINGS = {"l1": 0.01}
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,17 @@ class ReluL1(Architecture):
     """z = ReLU(W_enc(x − b_dec) + b_enc), loss ‖x − x̂‖² + l1·Σ_j z_j. With unit decoder rows Σ z_j is Σ z_j‖d_j‖."""
 
     l1: float
-    name: ClassVar[str] = "relu"
+    name: ClassVar[str] = ARCHITECTURE
+    stored_as: ClassVar[str] = "standard"
     revives_dead: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, latents: int, sparsity: Sparsity) -> Self:
+        return cls(sparsity.l1)
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], ours: Mapping[str, Any]) -> Architecture | None:
+        return cls(l1=math.nan)  # what only training knew
 
     def begin(self, weights: Weights) -> Weights:
         return weights

@@ -7,7 +7,6 @@ BatchTopK and Matryoshka are stored as what they are at use, jumprelu. What only
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,47 +18,27 @@ from safetensors.torch import load_file, save_file
 from .. import atomic
 from ..errors import UserError
 from .architecture import Architecture
-from .batch_topk import BatchTopK
 from .dictionary import Dictionary
-from .gated import Gated
-from .jumprelu import JumpReLU
-from .relu_l1 import ReluL1
-from .topk import TopK
+from .registry import layouts, stored_as
 from .weights import Weights
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LAYOUT = "6.54.12"
 """The SAE Lens whose layout is written; without it SAE Lens takes the file for one from before its version 6."""
-STORED_AS = {
-    "relu": "standard",
-    "topk": "topk",
-    "batch_topk": "jumprelu",
-    "matryoshka": "jumprelu",
-    "jumprelu": "jumprelu",
-    "gated": "gated",
-}
-TENSORS: dict[str, dict[str, str]] = {
-    "standard": {"W_enc": "encoder", "b_enc": "b_enc", "W_dec": "decoder", "b_dec": "b_dec"},
-    "topk": {"W_enc": "encoder", "b_enc": "b_enc", "W_dec": "decoder", "b_dec": "b_dec"},
-    "jumprelu": {"W_enc": "encoder", "b_enc": "b_enc", "W_dec": "decoder", "b_dec": "b_dec", "threshold": "threshold"},
-    "gated": {"W_enc": "encoder", "b_gate": "b_enc", "W_dec": "decoder", "b_dec": "b_dec", "r_mag": "r_mag", "b_mag": "b_mag"},
-}
-"""By stored architecture: SAE Lens's name of each tensor, and ours."""
 
 
 def save(dictionary: Dictionary, folder: Path) -> None:
     """Write the dictionary into `folder`: weights first, then cfg.json, so that a folder with a cfg.json is whole."""
     weights, architecture = dictionary.weights, dictionary.architecture
-    stored = STORED_AS[architecture.name]
     ours = weights.named()
-    tensors = {theirs: ours[name].detach().float().cpu() for theirs, name in TENSORS[stored].items()}
+    tensors = {theirs: ours[name].detach().float().cpu() for theirs, name in architecture.tensors.items()}
     tensors["W_enc"] = tensors["W_enc"].T
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{WEIGHTS}.tmp"
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
     beside.replace(folder / WEIGHTS)
     config: dict[str, Any] = {
-        "architecture": stored,
+        "architecture": architecture.stored_as,
         "d_in": weights.width,
         "d_sae": weights.latents,
         "dtype": "float32",
@@ -69,9 +48,7 @@ def save(dictionary: Dictionary, folder: Path) -> None:
         "reshape_activations": "none",
         "metadata": {"sae_lens_version": LAYOUT, "sae_lens_training_version": None, **dictionary.about},
     }
-    if isinstance(architecture, TopK):
-        config |= {"k": architecture.k, "rescale_acts_by_decoder_norm": False}
-    atomic.write_json(folder / CONFIG, config)
+    atomic.write_json(folder / CONFIG, config | architecture.stored_settings())
 
 
 def load(folder: Path, *, device: torch.device | str = "cpu") -> Dictionary:
@@ -82,10 +59,11 @@ def load(folder: Path, *, device: torch.device | str = "cpu") -> Dictionary:
     """
     config = _config(folder)
     stored = config.get("architecture", "standard")
-    if stored not in TENSORS:
-        raise UserError(f"{folder / CONFIG}: architecture {stored!r} cannot be read", f"those that can: {', '.join(TENSORS)}")
+    if stored not in layouts():
+        raise UserError(f"{folder / CONFIG}: architecture {stored!r} cannot be read", f"those that can: {', '.join(layouts())}")
     _refuse_options(folder, config)
-    weights = _weights(folder, config, TENSORS[stored])
+    architecture = _architecture(folder, stored, config)
+    weights = _weights(folder, config, architecture.tensors)
     if not config.get("apply_b_dec_to_input", True):
         # there h = W x + b; here h = W(x - b_dec) + b, the same with b + W b_dec
         shift = weights.encoder @ weights.b_dec
@@ -101,7 +79,7 @@ def load(folder: Path, *, device: torch.device | str = "cpu") -> Dictionary:
             | {"encoder": weights.encoder * norm[:, None], "b_enc": weights.b_enc * norm, "decoder": weights.decoder / norm[:, None]}
         )
     about = config.get("metadata") or {key: config[key] for key in ("model_name", "hook_name", "context_size") if key in config}
-    return Dictionary(_architecture(folder, stored, config), weights, about).to(device)
+    return Dictionary(architecture, weights, about).to(device)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -151,17 +129,15 @@ def _weights(folder: Path, config: Mapping[str, Any], names: Mapping[str, str]) 
 
 
 def _architecture(folder: Path, stored: str, config: Mapping[str, Any]) -> Architecture:
-    if stored == "topk":
-        k = config.get("k")
-        if type(k) is not int or not 1 <= k <= config["d_sae"]:
-            raise UserError(f"{folder / CONFIG}: k = {k!r}", f"k must be from 1 to d_sae = {config['d_sae']}")
-        return TopK(k)
-    if stored == "standard":
-        return ReluL1(l1=math.nan)
-    if stored == "gated":
-        return Gated(l1=math.nan)
+    """The architecture that our own record in the file names, else the one that is read from what SAE Lens calls it."""
     metadata = config.get("metadata")
-    ours = metadata.get("interp_tui") if isinstance(metadata, Mapping) else None
-    if isinstance(ours, Mapping) and ours.get("architecture") in ("batch_topk", "matryoshka") and type(ours.get("k")) is int:
-        return BatchTopK(ours["k"])
-    return JumpReLU(k=1, l0=math.nan, bandwidth=math.nan, start=math.nan)
+    record = metadata.get("interp_tui") if isinstance(metadata, Mapping) else None
+    ours: Mapping[str, Any] = record if isinstance(record, Mapping) else {}
+    known = stored_as(stored)
+    for architecture in [*(one for one in known if one.name == ours.get("architecture")), known[0]]:
+        try:
+            if (restored := architecture.restored(config, ours)) is not None:
+                return restored
+        except ValueError as error:
+            raise UserError(f"{folder / CONFIG}: {error}") from None
+    raise UserError(f"{folder / CONFIG}: architecture {stored!r} cannot be read as it stands")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .architecture import Architecture, Pass, preactivations, squared_error
+from .names import Sparsity
 from .sparse import Codes, Pattern, attach_encoder, decode
 from .weights import Weights
 
@@ -17,12 +19,31 @@ BLOCK = 1 << 22
 """Pre-activations made at once on a CPU: what the allocator hands out again without asking the system for pages (16 MiB)."""
 
 
+ARCHITECTURE = "topk"
+SETTINGS = {"k": 32}
+
+
 @dataclass(frozen=True)
 class TopK(Architecture):
     """z = ReLU(TopK_k(W_enc(x − b_dec) + b_enc)), loss ‖x − x̂‖². Gradients reach the kept entries alone, so they are sparse."""
 
     k: int
-    name: ClassVar[str] = "topk"
+    name: ClassVar[str] = ARCHITECTURE
+    stored_as: ClassVar[str] = "topk"
+
+    @classmethod
+    def of(cls, latents: int, sparsity: Sparsity) -> Self:
+        return cls(sparsity.k)
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], ours: Mapping[str, Any]) -> Architecture | None:
+        k, latents = config.get("k"), config["d_sae"]
+        if type(k) is not int or not 1 <= k <= latents:
+            raise ValueError(f"k = {k!r}; k must be from 1 to d_sae = {latents}")
+        return cls(k)
+
+    def stored_settings(self) -> dict[str, Any]:
+        return {"k": self.k, "rescale_acts_by_decoder_norm": False}
 
     def begin(self, weights: Weights) -> Weights:
         return weights

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from ...dictionaries.names import ArchitectureName, Sparsity
+from ...dictionaries.names import ARCHITECTURES, NAMES, ArchitectureName, Sparsity
 from ...errors import Problem, UserError
 from ...manifest import Manifest
 from ...sites.site import Site, site_name
@@ -34,9 +34,7 @@ class Params(Table):
     train_data: str | list[str] = Field("train", description="which [data.NAME] the model reads; several are read together")
     site: str = Field("resid_post", description="where activations are read: resid_post, mlp_out, attn_out, z, …")
     layer: int | None = Field(None, ge=0, description="of which layer; needed for every site but embed")
-    architecture: ArchitectureName | list[ArchitectureName] = Field(
-        "topk", description="relu, topk, batch_topk, jumprelu, gated, matryoshka"
-    )
+    architecture: ArchitectureName | list[ArchitectureName] = Field("topk", description=", ".join(NAMES))
     expansion: float = Field(8.0, gt=0, description="latents as a multiple of the width, where latents is left out")
     latents: Count | list[Count] | None = Field(None, description="how many latents")
     k: Count | list[Count] = Field(32, description="active latents a token: exact (topk), on average (batch_topk), aimed at (jumprelu)")
@@ -45,6 +43,7 @@ class Params(Table):
     bandwidth: float = Field(2.0, gt=0, description="jumprelu: width of the kernel around the threshold")
     threshold: float = Field(1.0, gt=0, description="jumprelu: the threshold at the start")
     prefixes: Count = Field(4, description="matryoshka: nested dictionaries, each half of the next")
+    architecture_settings: dict[str, float] = Field(default_factory=dict, description="settings that one architecture alone has")
     epochs: float = Field(10.0, gt=0, description="passes over the activations, where tokens is left out")
     tokens: Count | None = Field(None, description="activations to train on in all")
     batch_size: Count = Field(1024, description="activations a step")
@@ -86,10 +85,12 @@ def variants(params: Params, width: int) -> list[Variant]:
     latents = listed(params.latents) if params.latents is not None else [max(1, round(params.expansion * width))]
     found: dict[str, Variant] = {}
     for architecture, m, k, l1 in product(listed(params.architecture), latents, listed(params.k), listed(params.l1)):
-        sparse = f"l1_{l1:g}" if architecture in ("relu", "gated") else f"k{k}"
+        described = ARCHITECTURES[architecture]
+        sparse = f"k{k}" if described.has_k else f"l1_{l1:g}"
         name = f"{architecture}-{m}-{sparse}"
         # the architectures add Σz to the squared error summed over the width
-        sparsity = Sparsity(k, l1 * width, params.l0, params.bandwidth, params.threshold, params.prefixes)
+        own = described.check({name: value for name, value in params.architecture_settings.items() if name in described.own})
+        sparsity = Sparsity(k, l1 * width, params.l0, params.bandwidth, params.threshold, params.prefixes, own)
         found.setdefault(name, Variant(name, architecture, m, sparsity))
     return list(found.values())
 
@@ -112,6 +113,10 @@ def check(manifest: Manifest) -> list[Problem]:
         for name in ("records_model", "max_records"):
             if getattr(params, name) is not None:
                 problems.append(Problem(f"params.{name}", "means nothing without params.records", value=getattr(params, name)))
+    known = {name for architecture in listed(params.architecture) for name in ARCHITECTURES[architecture].own}
+    for name in sorted(set(params.architecture_settings) - known):
+        message = f"is no setting of {', '.join(listed(params.architecture))}; allowed: {', '.join(sorted(known)) or 'none'}"
+        problems.append(Problem(f"params.architecture_settings.{name}", message, value=params.architecture_settings[name]))
     if params.latents is not None and max(listed(params.k)) > min(listed(params.latents)):
         problems.append(
             Problem("params.k", f"{max(listed(params.k))} is more than params.latents = {min(listed(params.latents))}", value=params.k)

@@ -18,6 +18,7 @@ from ...dictionaries.architecture import Pass, reconstruct
 from ...dictionaries.evaluation import loss_recovered, rate_histogram
 from ...dictionaries.health import complaint
 from ...dictionaries.learner import Learner, Running
+from ...dictionaries.names import ARCHITECTURES
 from ...dictionaries.registry import build
 from ...dictionaries.schedule import Schedule
 from ...dictionaries.stream import keyed_generator
@@ -117,7 +118,7 @@ def _learners(params: Params, source: Source, chosen: list[Variant], scale: floa
     schedule = Schedule(steps, params.lr, round(params.warmup * steps), round(params.decay * steps), round(params.sparsity_warmup * steps))
     learners = []
     for variant in chosen:
-        if variant.sparsity.k > variant.latents and variant.architecture not in ("relu", "gated"):
+        if variant.sparsity.k > variant.latents and ARCHITECTURES[variant.architecture].has_k:
             raise UserError(f"params.k = {variant.sparsity.k} is more than the {variant.latents} latents", "lower k, or raise expansion")
         architecture = build(variant.architecture, variant.latents, variant.sparsity)
         start = tied(variant.latents, source.sample * scale, keyed_generator(seed, -4))
