@@ -63,6 +63,13 @@ def input_ids_of(samples: xr.Dataset, obs: str) -> Int[NDArray[np.int64], "row t
     return ids
 
 
+def losses_at_start(samples: xr.Dataset, obs: str) -> Float[NDArray[np.float32], "row position"] | None:
+    """The observable's losses at w0; None in a store that does not hold them, as devinterp's."""
+    found = samples.get(f"init_loss_{obs}")
+    values = None if found is None else np.asarray(found.values)
+    return values if values is not None and np.isfinite(values).all() else None
+
+
 def pieces(losses: xr.DataArray, chains: Sequence[int], at_once: int = STRETCH_BYTES) -> Iterator[Piece]:
     """All draws of these chains, a stretch of at most `at_once` bytes (one draw at least) at a time."""
     draws = losses.shape[1]

@@ -5,13 +5,17 @@ Baker, Wang, Hoogland & Murfet (2025), "Structural inference: interpreting small
 
     phi(w) = L(w) - L(w0)                                              L: mean loss on the sampling data
     chi    = E_C[phi L] - E_C[phi l] - E_C[phi] (E_full[L] - E_full[l])
+           = Cov_C(phi, L - l) + E_C[phi] (E_C[L - l] - E_full[L - l])         covariance + shift
 
-expectations over draws and healthy chains of the restricted (C) or the unrestricted run (full). L at a draw is its mean over the
-observable of the sampling data, L(w0) the unrestricted run's init_loss. Units: nats². Negative where the token's loss moves
-with L more than L itself does. All sums in float64.
+expectations over draws and healthy chains of the restricted (C) or the unrestricted run (full). L at a draw is its mean over the rows of
+the sampling data that are observed, and L(w0) is taken on those same rows (`init_loss_{obs}` of the store): taken on other rows, the
+difference of the two means enters the shift of every token. Units: nats². Negative where the token's loss moves with L more than L itself
+does. All sums in float64.
 
-chi is a covariance and a shift: Cov_C(phi, L - l) + E_C[phi] (E_C[L - l] - E_full[L - l]). The shift tells parts apart by their size only;
-it prevails where the unrestricted samples lie much farther out than the restricted ones, and shrinks faster with localization.
+The covariance is what tells parts apart. The shift tells them apart by their size only; it prevails where the unrestricted samples lie
+much farther out than the restricted ones, and shrinks faster with localization.
+
+Errors: see `autocorrelation`. A single token's error takes its draws for as correlated as those of phi.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -27,52 +31,113 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .observed import draw_means, healthy_chains, input_ids_of, known, losses_of, observed_in, pieces
+from .autocorrelation import Estimate, Series, correlation_time, covariance_estimate, mean_estimate, too_few
+from .observed import draw_means, healthy_chains, input_ids_of, known, losses_at_start, losses_of, observed_in, pieces
 
 PerToken = Float[NDArray[np.float64], "row position"]
+Paired = Literal["paired", "init"]
+"""L(w0) on the observable's own rows, or the store's init_loss on the first batches of the sampling data, as devinterp takes it."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the unrestricted run contributes: L(w0), E_full[L], and E_full[l] of every probe token."""
+    """What the unrestricted run contributes: L(w0) and whether it is that of the observed rows, E_full[L], E_full[l] of every probe token.
+
+    difference: E_full[L - l] of each probe, mean over its tokens; token_error: standard error of E_full[L - l] of each token, None where
+    it cannot be known.
+    """
 
     sampling: str
     init_loss: float
+    paired: bool
     sampling_mean: float
     probes: Mapping[str, PerToken]
+    difference: Mapping[str, Estimate]
+    token_error: Mapping[str, PerToken | None]
+
+
+class Tokens(NamedTuple):
+    """A quantity of every token of an observable, in nats², with its standard error (None where it cannot be known)."""
+
+    value: PerToken
+    std_error: PerToken | None
 
 
 class Response(NamedTuple):
-    """One restriction: chi per token by observable; its mean over tokens and chains, and that mean's standard error over chains
-    (NaN for a single chain). shift_share: of the sum of both parts' sizes, the shift's (NaN where both are 0)."""
+    """One restriction. per_token: chi of every token by observable. covariance, shift: its two parts by token, with their errors.
+
+    mean, mean_covariance, mean_shift: over an observable's tokens, with their errors. shift_share: of the sum of both parts' sizes, the
+    shift's (NaN where both are 0).
+    """
 
     per_token: dict[str, PerToken]
-    mean: dict[str, float]
-    std_error: dict[str, float]
+    covariance: dict[str, Tokens]
+    shift: dict[str, Tokens]
+    mean: dict[str, Estimate]
+    mean_covariance: dict[str, Estimate]
+    mean_shift: dict[str, Estimate]
     healthy_chains: list[int]
     shift_share: float
 
 
-def baseline(full: xr.Dataset, sampling: str, probes: Sequence[str]) -> Baseline:
-    """From the store of the unrestricted run; `sampling` and `probes` are identifiers of observables in it."""
+def baseline(full: xr.Dataset, sampling: str, probes: Sequence[str], start: Paired = "paired") -> Baseline:
+    """From the store of the unrestricted run; `sampling` and `probes` are identifiers of observables in it.
+
+    Stores without losses of the observed rows at w0 (devinterp's) are compared with their init_loss, whatever `start` asks for.
+    """
     chains = healthy_chains(full, sorted({sampling, *probes}))
-    init = float(full["init_loss"].values[chains].mean(dtype=np.float64))
-    means = {obs: _token_means(losses_of(full, obs), chains)[0] for obs in probes}
-    return Baseline(sampling, init, float(draw_means(losses_of(full, sampling), chains).mean()), means)
+    own = losses_at_start(full, sampling) if start == "paired" else None
+    init = float(full["init_loss"].values[chains].mean(dtype=np.float64)) if own is None else float(own.mean(dtype=np.float64))
+    trace = draw_means(losses_of(full, sampling), chains)
+    time, draws = correlation_time(trace), trace.shape[1]
+    enough = not too_few(draws, trace.size / time, time)
+    means, difference, errors = {}, {}, {}
+    for obs in probes:
+        losses = losses_of(full, obs)
+        moments = _moments(losses, chains, trace, init)
+        means[obs] = moments.mean
+        difference[obs] = mean_estimate(trace - draw_means(losses, chains))
+        errors[obs] = np.sqrt(_variance_of_difference(moments, trace) * time / trace.size) if enough else None
+    return Baseline(sampling, init, own is not None, float(trace.mean()), means, difference, errors)
 
 
-def _token_means(
-    losses: xr.DataArray, chains: Sequence[int], phi: Float[NDArray[np.float64], "chain draw"] | None = None
-) -> tuple[PerToken, PerToken]:
-    """Means over chains and draws of the losses, and of their products with phi (zeros without it), in one pass."""
-    total, product = np.zeros(losses.shape[2:]), np.zeros(losses.shape[2:])
-    for chain, start, values in pieces(losses, chains):
-        part = values.astype(np.float64)
-        total += part.sum(0)
-        if phi is not None:
-            product += np.tensordot(phi[chain, start : start + values.shape[0]], part, axes=1)
-    count = len(chains) * losses.shape[1]
-    return total / count, product / count
+class _Moments(NamedTuple):
+    """Means over chains and draws, by token: of l and phi l; and, with f = L less its mean and x = l less its first draw, of x, x², f x,
+    f² x, f³ x and f² x²."""
+
+    mean: PerToken
+    with_phi: PerToken
+    x: PerToken
+    xx: PerToken
+    fx: PerToken
+    ffx: PerToken
+    fffx: PerToken
+    ffxx: PerToken
+
+
+def _moments(losses: xr.DataArray, chains: Sequence[int], trace: Series, start: float) -> _Moments:
+    """In one pass over the losses. trace: L at every draw; start: L(w0)."""
+    f, phi = trace - trace.mean(), trace - start
+    sums = {name: np.zeros(losses.shape[2:]) for name in _Moments._fields}
+    first: PerToken | None = None
+    for chain, begin, values in pieces(losses, chains):
+        part, here = values.astype(np.float64), slice(begin, begin + values.shape[0])
+        first = part[0].copy() if first is None else first
+        sums["mean"] += part.sum(0)
+        sums["with_phi"] += np.tensordot(phi[chain, here], part, axes=1)
+        part -= first  # what is left varies about zero, so that powers keep their digits
+        powers = np.stack([f[chain, here] ** power for power in range(4)])
+        for name, total in zip(("x", "fx", "ffx", "fffx"), np.tensordot(powers, part, axes=1), strict=True):
+            sums[name] += total
+        part *= part
+        for name, total in zip(("xx", "ffxx"), np.tensordot(powers[[0, 2]], part, axes=1), strict=True):
+            sums[name] += total
+    return _Moments(**{name: total / trace.size for name, total in sums.items()})
+
+
+def _variance_of_difference(moments: _Moments, trace: Series) -> PerToken:
+    """Of L - l over the draws: var L + var l - 2 Cov(L, l)."""
+    return np.asarray(np.maximum(trace.var() + moments.xx - moments.x**2 - 2 * moments.fx, 0.0))
 
 
 def response(restricted: xr.Dataset, base: Baseline) -> Response:
@@ -81,20 +146,65 @@ def response(restricted: xr.Dataset, base: Baseline) -> Response:
     chains = healthy_chains(restricted, sorted({base.sampling, *probes}))
     sampling = draw_means(losses_of(restricted, base.sampling), chains)
     phi = sampling - base.init_loss
-    per_token, mean, error, sizes = {}, {}, {}, np.zeros(2)
+    found = Response({}, {}, {}, {}, {}, {}, chains, math.nan)
+    sizes = np.zeros(2)
     for obs in probes:
         losses, elsewhere = losses_of(restricted, obs), base.sampling_mean - base.probes[obs]
         if losses.shape[2:] != elsewhere.shape:
             raise UserError(f"loss_{obs} has {losses.shape[2:]} rows and positions, {elsewhere.shape} in the unrestricted run")
-        here, with_phi = _token_means(losses, chains, phi)
-        per_token[obs] = (phi * sampling).mean() - with_phi - phi.mean() * elsewhere
-        shift = phi.mean() * (sampling.mean() - here - elsewhere)
-        sizes += np.abs(shift).sum(), np.abs(per_token[obs] - shift).sum()
-        # a chain's own chi, mean over tokens: equally long chains average to the pooled one
-        own = (phi * (sampling - draw_means(losses, chains))).mean(1) - phi.mean(1) * elsewhere.mean()
-        mean[obs] = float(own.mean())
-        error[obs] = float(own.std(ddof=1)) / math.sqrt(len(chains)) if len(chains) > 1 else math.nan
-    return Response(per_token, mean, error, chains, float(sizes[0] / sizes.sum()) if sizes.sum() else math.nan)
+        moments = _moments(losses, chains, sampling, base.init_loss)
+        found.per_token[obs] = (phi * sampling).mean() - moments.with_phi - phi.mean() * elsewhere
+        shift = phi.mean() * (sampling.mean() - moments.mean - elsewhere)
+        covariance = found.per_token[obs] - shift
+        sizes += np.abs(shift).sum(), np.abs(covariance).sum()
+        errors = _token_errors(moments, sampling, base, obs)
+        found.covariance[obs], found.shift[obs] = Tokens(covariance, errors[0]), Tokens(shift, errors[1])
+        own = sampling - draw_means(losses, chains)
+        found.mean_covariance[obs] = covariance_estimate(phi, own)
+        found.mean_shift[obs] = _mean_shift(phi, own, base.difference[obs])
+        found.mean[obs] = _sum_of(found.mean_covariance[obs], found.mean_shift[obs])
+    return found._replace(shift_share=float(sizes[0] / sizes.sum()) if sizes.sum() else math.nan)
+
+
+def _token_errors(moments: _Moments, trace: Series, base: Baseline, obs: str) -> tuple[PerToken | None, PerToken | None]:
+    """Standard errors of each token's covariance and of its shift.
+
+    The covariance is a mean of products f e, e = (L - l) less its mean, whose autocorrelation time is taken to be that of f²; their
+    variance is the larger of their own and of the Gaussian var f var e + Cov(f, e)². The shift is linear in f and e, with the
+    autocorrelation time of f, and has the unrestricted run's error besides.
+    """
+    f, count = trace - trace.mean(), trace.size
+    squared, time = correlation_time(f * f), correlation_time(trace)
+    if not f.any() or too_few(trace.shape[1], count / squared, time):
+        return None, None
+    variance, both = _variance_of_difference(moments, trace), f.var() - moments.fx
+    cubed = moments.fffx - moments.x * (f**3).mean()
+    square = (f**4).mean() - 2 * cubed + moments.ffxx - 2 * moments.x * moments.ffx + moments.x**2 * f.var()
+    spread = np.maximum(square - both**2, f.var() * variance + both**2)
+    ahead, level = trace.mean() - moments.mean - (base.sampling_mean - base.probes[obs]), trace.mean() - base.init_loss
+    linear = np.maximum(ahead**2 * f.var() + level**2 * variance + 2 * ahead * level * both, 0.0)
+    elsewhere = base.token_error[obs]
+    shift = None if elsewhere is None else np.sqrt(linear * time / count + level**2 * elsewhere**2)
+    return np.sqrt(spread * squared / count), shift
+
+
+def _mean_shift(phi: Series, own: Series, elsewhere: Estimate) -> Estimate:
+    """E[phi] (E[own] - elsewhere): its error from what each draw changes of it, and from that of `elsewhere`."""
+    ahead = float(own.mean()) - elsewhere.value
+    draws = mean_estimate((phi - phi.mean()) * ahead + phi.mean() * (own - own.mean()))
+    why = draws.why or (elsewhere.why and f"{elsewhere.why} of the whole model")
+    value = float(phi.mean()) * ahead
+    if draws.std_error is None or elsewhere.std_error is None:
+        return Estimate(value, None, draws.ess, why)
+    return Estimate(value, math.hypot(draws.std_error, float(phi.mean()) * elsewhere.std_error), min(draws.ess, elsewhere.ess))
+
+
+def _sum_of(covariance: Estimate, shift: Estimate) -> Estimate:
+    """Of two estimates whose errors do not go together: products of Gaussian draws are uncorrelated with the draws."""
+    value, ess = covariance.value + shift.value, min(covariance.ess, shift.ess)
+    if covariance.std_error is None or shift.std_error is None:
+        return Estimate(value, None, ess, covariance.why or shift.why)
+    return Estimate(value, math.hypot(covariance.std_error, shift.std_error), ess, freedom=covariance.freedom)
 
 
 def probes_of(full: xr.Dataset, sampling: str, names: Sequence[str] | None, include_sampling: bool) -> list[str]:
@@ -112,8 +222,11 @@ def compute_susceptibilities(
     sampling_task: str,
     observable_names: Sequence[str] | None = None,
     include_sampling_task: bool = False,
+    baseline_loss: Paired = "paired",
 ) -> xr.DataTree:
     """Susceptibilities from stores that `sample` wrote, here or in devinterp: one a restriction, and "full" for the unrestricted run.
+
+    baseline_loss: where L(w0) is taken; "init" gives devinterp's number from any store.
 
     Returns `/susceptibilities` with sus (sus_flat, wr) float32 and coords dataset_id, batch, target_position (1 … t), and `/context` with
     input_ids (ctx_flat) and coords dataset_id, batch, position; attr dataset_id_to_name in both. "full" is no column.
@@ -126,7 +239,7 @@ def compute_susceptibilities(
         raise UserError("there is no restriction besides 'full'", "add stores of restricted runs, such as 'l0h0'")
     full = wr_map["full"].dataset
     sampling = known(full, sampling_task, "sampling_task")
-    base = baseline(full, sampling, sorted(probes_of(full, sampling, observable_names, include_sampling_task)))
+    base = baseline(full, sampling, sorted(probes_of(full, sampling, observable_names, include_sampling_task)), baseline_loss)
     context = {obs: input_ids_of(full, obs) for obs in base.probes}
     columns: dict[str, dict[str, PerToken]] = {}
     for name, tree in wr_map.items():

@@ -14,8 +14,17 @@ from interp_tui_engine.samplers import sgld
 from interp_tui_engine.samplers.settings import SamplerConfig
 
 
-def store(losses: Mapping[str, Any], init: float = 3.0, failed: Mapping[str, Any] | None = None, ids_seed: int = 0) -> xr.DataTree:
-    """A store with these losses, {obs: (chain, draw, row, position)}, and token rows to go with them."""
+def store(
+    losses: Mapping[str, Any],
+    init: float = 3.0,
+    failed: Mapping[str, Any] | None = None,
+    ids_seed: int = 0,
+    start: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    """A store with these losses, {obs: (chain, draw, row, position)}, and token rows to go with them.
+
+    start: losses of the observed rows at w0, {obs: (row, position)}; without them it is a store as devinterp's.
+    """
     rng = np.random.default_rng(ids_seed)
     found: dict[str, Any] = {}
     for obs, values in losses.items():
@@ -23,6 +32,8 @@ def store(losses: Mapping[str, Any], init: float = 3.0, failed: Mapping[str, Any
         found[f"loss_{obs}"] = (("chain", "draw", f"batch_{obs}", "token_pos"), np.asarray(values, np.float32))
         found[f"input_ids_{obs}"] = ((f"batch_{obs}", "token"), rng.integers(0, 50, (rows, positions + 1)))
         found["init_loss"] = (("chain", "token_pos"), np.full((chains, positions), init, np.float32))
+    for obs, values in (start or {}).items():
+        found[f"init_loss_{obs}"] = ((f"batch_{obs}", "token_pos"), np.asarray(values, np.float32))
     return xr.DataTree(xr.Dataset(found, attrs={"failed_chains": dict(failed or {})}))
 
 

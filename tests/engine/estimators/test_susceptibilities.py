@@ -55,15 +55,65 @@ def test_a_failed_chain_is_left_out_of_both_runs():
     np.testing.assert_array_equal(found["susceptibilities"]["sus"].values, want["susceptibilities"]["sus"].values)
 
 
-def test_means_are_those_of_the_tokens_and_errors_those_of_the_chains():
+def test_means_are_those_of_the_tokens_and_chi_is_a_covariance_and_a_shift():
     data = noisy(1, chains=4)
-    base = baseline(store(noisy(0)).dataset, "pile", ["code"])
-    found = response(store(data).dataset, base)
-    assert found.mean["code"] == pytest.approx(found.per_token["code"].mean(), abs=1e-12)
-    alone = [response(store({k: v[[c]] for k, v in data.items()}).dataset, base).mean["code"] for c in range(4)]
-    assert found.mean["code"] == pytest.approx(np.mean(alone), abs=1e-12)
-    assert found.std_error["code"] == pytest.approx(np.std(alone, ddof=1) / 2, abs=1e-12)
-    assert np.isnan(response(store({k: v[[0]] for k, v in data.items()}).dataset, base).std_error["code"])
+    found = response(store(data).dataset, baseline(store(noisy(0)).dataset, "pile", ["code"]))
+    for mean, tokens in (
+        (found.mean, found.per_token["code"]),
+        (found.mean_covariance, found.covariance["code"].value),
+        (found.mean_shift, found.shift["code"].value),
+    ):
+        assert mean["code"].value == pytest.approx(tokens.mean(), abs=1e-12)
+    np.testing.assert_allclose(found.covariance["code"].value + found.shift["code"].value, found.per_token["code"], atol=1e-15)
+    phi, tokens = data["pile"].mean((2, 3), dtype=np.float64), data["code"].astype(np.float64)
+    want = [[np.cov(phi.ravel(), (phi - tokens[:, :, r, p]).ravel(), ddof=0)[0, 1] for p in range(5)] for r in range(4)]
+    np.testing.assert_allclose(found.covariance["code"].value, want, atol=1e-12)
+
+
+def test_the_baseline_is_that_of_the_rows_that_phi_is_taken_on():
+    """The rows observed have 0.2 nats more than those that init_loss is of: that is no rise of the loss, and says nothing of any token."""
+    data, start = {"full": noisy(0), "part": noisy(1)}, {"pile": np.full((4, 5), 3.0), "code": np.full((4, 5), 3.0)}
+
+    def found(init, **options):
+        given = {name: store(values, init=init, start=start) for name, values in data.items()}
+        return compute_susceptibilities(given, "pile", **options)["susceptibilities"]["sus"].values
+
+    np.testing.assert_array_equal(found(init=3.0), found(init=2.8))
+    np.testing.assert_array_equal(found(init=3.0), found(init=2.8, baseline_loss="paired"))
+    as_devinterp = found(init=2.8, baseline_loss="init")
+    without = compute_susceptibilities({name: store(values, init=2.8) for name, values in data.items()}, "pile")
+    np.testing.assert_array_equal(as_devinterp, without["susceptibilities"]["sus"].values)
+    assert np.abs(as_devinterp - found(init=2.8)).max() > 1e-3
+
+
+def test_errors_are_those_of_independent_repetitions():
+    """What is stated from one run is the spread over many: of a token's covariance and shift, and of their means."""
+    seen: dict[str, list[tuple[float, float]]] = {}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        runs = []
+        for scale in (1.5, 1.0):
+            w = scale * rng.normal(size=(4, 50, 3))
+            values = {"pile": 0.3 * w[..., 0] + 0.1 * w[..., 1], "code": 0.2 * w[..., 0] + 0.3 * w[..., 2] + 1}
+            start = {"pile": [[-0.2]], "code": [[1.0]]}
+            runs.append(store({obs: v[..., None, None] for obs, v in values.items()}, start=start).dataset)
+        found = response(runs[1], baseline(runs[0], "pile", ["code"]))
+        tokens = {"covariance": found.covariance["code"], "shift": found.shift["code"]}
+        for name, one in tokens.items():
+            seen.setdefault(f"token {name}", []).append((float(one.value[0, 0]), float(one.std_error[0, 0])))
+        means = {"covariance": found.mean_covariance, "shift": found.mean_shift, "chi": found.mean}
+        for name, mean in means.items():
+            seen.setdefault(f"mean {name}", []).append((mean["code"].value, mean["code"].std_error))
+    for name, rows in seen.items():
+        values, errors = np.array(rows).T
+        # a spread over 60 seeds has an error of 1/sqrt(2 x 59) = 9 %
+        assert errors.mean() == pytest.approx(values.std(ddof=1), rel=4 * 0.09), name
+
+
+def test_no_error_is_stated_where_draws_do_not_suffice():
+    found = response(store(noisy(1)).dataset, baseline(store(noisy(0)).dataset, "pile", ["code"]))
+    assert found.mean["code"].std_error is None and "effective draws" in found.mean["code"].why
+    assert found.covariance["code"].std_error is None and found.mean["code"].interval() is None
 
 
 def test_the_shift_is_what_a_part_that_does_not_covary_responds_by():
@@ -93,7 +143,7 @@ def test_a_linear_gaussian_case_solved_by_hand(keep):
 
     trees = {"full": sampled(None, 1), "part": sampled(kept, 2)}
     found = compute_susceptibilities(trees, "pile")["susceptibilities"]["sus"].values.ravel()
-    error = response(trees["part"].dataset, baseline(trees["full"].dataset, "pile", ["probe"])).std_error["probe"]
+    error = response(trees["part"].dataset, baseline(trees["full"].dataset, "pile", ["probe"])).mean["probe"].std_error
     a = n_beta * h + gamma
     sigma = 1 / (a * (1 - lr * a / 4))
     part, full = h * sigma * kept / 2, float((h * sigma / 2).sum())

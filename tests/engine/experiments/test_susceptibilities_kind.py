@@ -72,9 +72,14 @@ def test_the_tree_is_that_of_the_stores_and_the_numbers_those_of_the_tree(whole:
     assert sus.shape == (4 * 8, 2) and tree["context"]["input_ids"].shape == (4 * 9,)
     for index, part in enumerate(values["restrictions"]):
         assert values["mean"][part]["2code"] == pytest.approx(float(sus.values[:, index].mean(dtype=np.float64)), rel=1e-5)
-        assert values["std_error"][part]["2code"] > 0
+        assert values["std_error"][part]["2code"] is None and "effective draws" in values["no_error"][part]["2code"]
+        covariance = tree["susceptibilities"]["covariance"].values[:, index]
+        assert values["covariance"][part]["2code"] == pytest.approx(float(covariance.mean(dtype=np.float64)), rel=1e-4)
+        assert values["mean"][part]["2code"] == pytest.approx(values["covariance"][part]["2code"] + values["shift"][part]["2code"])
+        first_order = tree["susceptibilities"]["first_order"].values[:, index]
+        assert values["first_order"][part]["2code"] == pytest.approx(float(first_order.mean(dtype=np.float64)), rel=1e-4)
         top = values["top_tokens"][part]
-        assert abs(top[0]["value"]) == pytest.approx(float(np.abs(sus.values[:, index]).max()), rel=1e-6)
+        assert abs(top[0]["value"]) == pytest.approx(float(np.abs(covariance).max()), rel=1e-6)
         assert top[0]["token"] in json.loads((path / "tokens.json").read_text()).values()
     assert values["parameters"]["l0h1"] == 2 * 32 * 128, "what head 1 alone owns: its rows of q and columns of o"
     filled = [event.values for event in events if isinstance(event, Metrics) and event.series == "case"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from .. import _sampling
@@ -15,3 +17,7 @@ class Params(_sampling.ObservingParams):
         description="parts: 'l0h1', 'l0 mlp', 'embed', a parameter's name, a list of these; 'heads' or 'layers' for all of them",
     )
     include_sampling_data: bool = Field(False, description="respond to the sampling data's own tokens too")
+    rank_by: Literal["covariance", "first_order", "susceptibility"] = Field(
+        "covariance",
+        description="what orders tokens: the sampled covariance, its exact first order from gradients at w₀, or χ with its shift",
+    )

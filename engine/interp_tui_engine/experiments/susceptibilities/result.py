@@ -8,27 +8,32 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from ... import atomic
 from ...catalog import Result
 from ...data.names import obs_id
 from ...errors import RunFailed
-from ...estimators.observed import input_ids_of
-from ...estimators.susceptibilities import Baseline, Response, assemble, baseline, probes_of, response
-from ...events import ArrayWritten, Event, Metrics, Phase
+from ...estimators.autocorrelation import Estimate
+from ...estimators.observed import input_ids_of, observed_in
+from ...estimators.susceptibilities import Baseline, PerToken, Response, assemble, baseline, probes_of, response
+from ...estimators.susceptibility_controls import Control
+from ...events import ArrayWritten, Event, Metrics, Phase, Warned
 from ...figures.heat import heatmap_svg
-from ...markdown import code
 from ...runtime.context import Context
 from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
+from ...uncertainty import Uncertainty
 from .._sampling.per_restriction import FULL, Part, Sampled, slug, store_path, whole_of
+from .._susceptibilities_checks import Checked, agreements, check_parts
+from .._susceptibilities_report import NAMES, report
 from .params import Params
 
 TREE = "susceptibilities.zarr"
-MOSTLY_SHIFT = 0.9
-"""Share of the shift (see the estimator) from which parts differ in size more than in kind."""
 TOP = 8
 """Tokens named for each part: those that respond most, whichever way."""
+MEANS = {"mean": "mean", "covariance": "mean_covariance", "shift": "mean_shift"}
+"""Tables of result.json, and the fields of a response they hold."""
 
 
 class Responses:
@@ -40,6 +45,8 @@ class Responses:
         self.names = {obs_id(name): name for name in self._params.observables}
         self.by_part: dict[str, Response] = {}
         self.base: Baseline | None = None
+        self.shown: list[str] = []
+        """Observables to respond to. Responses hold the sampling data's too, for the controls."""
         self._waiting: list[tuple[int, Part]] = []
         """Parts sampled while another worker was still sampling the whole model."""
 
@@ -49,140 +56,253 @@ class Responses:
             self._waiting.append((index, part))
         if self.base is None and (part.name == FULL or whole_of(self._context)):
             samples, sampling = open_samples(store_path(self._context, FULL)).dataset, obs_id(self._params.sampling_data)
-            self.base = baseline(samples, sampling, sorted(probes_of(samples, sampling, None, self._params.include_sampling_data)))
+            self.base = baseline(samples, sampling, observed_in(samples))
+            self.shown = sorted(probes_of(samples, sampling, None, self._params.include_sampling_data))
         while self.base is not None and self._waiting:
             at, one = self._waiting.pop(0)
             found = self.by_part[one.name] = response(open_samples(store_path(self._context, one.name)).dataset, self.base)
-            said = {what: self.by_name(found, what) for what in ("mean", "std_error")}
-            yield Metrics("case", at - 1, {"restriction": one.name, "parameters": one.parameters, **said})
+            tables = {name: self.by_name(found, name) for name in MEANS}
+            errors = {error_of(name): self.errors_by_name(found, name) for name in MEANS}
+            yield Metrics("case", at - 1, {"restriction": one.name, "parameters": one.parameters, **tables, **errors})
 
-    def by_name(self, found: Response | None, what: str) -> dict[str, float | None]:
-        """A part's numbers by data set. The sampling data's mean is 0 whatever was sampled: what is left of it is rounding."""
+    def _estimate(self, found: Response | None, table: str, obs: str) -> Estimate | None:
+        """The sampling data's own mean is 0 whatever was sampled: what is left of it is rounding."""
         assert self.base is not None
-        probes, sampling = self.base.probes, self.base.sampling
         if found is None:
-            return dict.fromkeys((self.names[obs] for obs in probes), None)
-        return {self.names[obs]: 0.0 if obs == sampling else getattr(found, what)[obs] for obs in probes}
+            return None
+        return Estimate(0.0, 0.0, math.inf) if obs == self.base.sampling else getattr(found, MEANS[table])[obs]
+
+    def estimates(self, found: Response | None, table: str) -> dict[str, Estimate | None]:
+        """A part's numbers of one table by data set."""
+        return {self.names[obs]: self._estimate(found, table, obs) for obs in self.shown}
+
+    def by_name(self, found: Response | None, table: str) -> dict[str, float | None]:
+        return {name: None if one is None else one.value for name, one in self.estimates(found, table).items()}
+
+    def errors_by_name(self, found: Response | None, table: str) -> dict[str, float | None]:
+        return {name: None if one is None else one.std_error for name, one in self.estimates(found, table).items()}
+
+
+def error_of(table: str) -> str:
+    """The table of result.json that holds a table's standard errors."""
+    return "std_error" if table == "mean" else f"{table}_std_error"
 
 
 def result(context: Context, sampled: Sampled, responses: Responses) -> Generator[Event, None, Result]:
     """The tree, the report and result.json's numbers from the responses."""
-    names, base, by_part = responses.names, responses.base, responses.by_part
+    names, base, by_part, shown = responses.names, responses.base, responses.by_part, responses.shown
     if base is None or not by_part:
         raise RunFailed("every restriction's chains failed", "lower lr, raise localization, or lower n_beta")
+    checked = yield from check_parts(context, sampled, by_part, base.sampling, shown)
     yield Phase("writing", TREE)
-    probes = list(base.probes)
     full = open_samples(store_path(context, FULL)).dataset
     parts = [part for part in sampled.parts if part.name != FULL]
-    context_ids = {obs: input_ids_of(full, obs) for obs in probes}
-    path = context.folder.path / TREE
-    shutil.rmtree(path, ignore_errors=True)  # what an attempt that was cut short left
-    tree = assemble({name: found.per_token for name, found in by_part.items()}, context_ids)
-    for node in tree.subtree:  # numpy's own strings have no Zarr type
-        if "wr" in node.coords:
-            node["wr"] = node["wr"].astype(object)
-    tree.to_zarr(path, mode="w", consolidated=False)
+    context_ids = {obs: input_ids_of(full, obs) for obs in shown}
+    tree = _write_tree(context, by_part, checked, context_ids)
     texts = write_tokens(context.folder.path, sampled.model, context_ids.values())
     yield ArrayWritten(f"{TREE}/susceptibilities/sus", ("sus_flat", "wr"), tree["susceptibilities"]["sus"].shape)
+    ranked = context.manifest.params.rank_by
+    if ranked == "first_order" and not any(_exact(one, shown) for one in checked.values()):
+        ranked = "covariance"
+        yield Warned("there is no first order to rank by: no localization bounds the weights, or it could not be computed")
     values: dict[str, Any] = {
         "restrictions": [part.name for part in parts],
-        "observables": [names[obs] for obs in probes],
-        "mean": {part.name: responses.by_name(by_part.get(part.name), "mean") for part in parts},
-        "std_error": {part.name: responses.by_name(by_part.get(part.name), "std_error") for part in parts},
+        "observables": [names[obs] for obs in shown],
+        **{table: {part.name: responses.by_name(by_part.get(part.name), table) for part in parts} for table in MEANS},
+        **{error_of(table): {part.name: responses.errors_by_name(by_part.get(part.name), table) for part in parts} for table in MEANS},
+        "first_order": {part.name: _means(_exact(checked.get(part.name), shown), names, shown, base.sampling) for part in parts},
+        "control": {name: _controls(checked, names, shown, name) for name in ("covariance", "shift", "first_order")},
+        "clear": _clear(responses, checked, names),
+        "agreement": agreements(by_part, checked, shown),
+        "ranked_by": ranked,
+        "scatter": next((one.first_order.scatter for one in checked.values() if one.first_order is not None), None),
         "parameters": {part.name: part.parameters for part in sampled.parts},
         "shift_share": {name: found.shift_share if math.isfinite(found.shift_share) else None for name, found in by_part.items()},
+        "no_error": _reasons(responses),
         "rhat": {part.name: part.rhat for part in sampled.parts},
         "failed_chains": {part.name: part.failed for part in sampled.parts if part.failed},
-        "top_tokens": {name: _top(found, names, context_ids, texts) for name, found in by_part.items()},
+        "top_tokens": {name: _top(found, checked[name], ranked, responses, context_ids, texts) for name, found in by_part.items()},
         "init_loss": base.init_loss,
+        "paired": base.paired,
         "seconds": sampled.seconds,
     }
     _write_figure(context, values)
-    found = {f"{TREE}/{key}": value for key, value in digests(path / "susceptibilities").items()}
+    return Result(values, _headline(values), report(context.manifest, values), _digests(context, sampled), _uncertainty(responses, values))
+
+
+def _write_tree(context: Context, by_part: Mapping[str, Response], checked: Mapping[str, Checked], ids: Mapping[str, Any]) -> xr.DataTree:
+    """chi as devinterp lays it out, and beside it the covariance, its error, and the first order, each (sus_flat, wr)."""
+    path = context.folder.path / TREE
+    shutil.rmtree(path, ignore_errors=True)  # what an attempt that was cut short left
+    tree = assemble({name: found.per_token for name, found in by_part.items()}, ids)
+    node = tree["susceptibilities"]
+    columns: dict[str, list[Mapping[str, PerToken | None] | None]] = {
+        "covariance": [{obs: found.covariance[obs].value for obs in ids} for found in by_part.values()],
+        "covariance_std_error": [{obs: found.covariance[obs].std_error for obs in ids} for found in by_part.values()],
+        "first_order": [_exact(checked[name], list(ids)) for name in by_part],
+    }
+    flat = {name: [np.concatenate([_flat(c, obs, ids) for obs in sorted(ids)]) for c in one] for name, one in columns.items()}
+    arrays = {name: (("sus_flat", "wr"), np.stack(found, axis=-1).astype(np.float32)) for name, found in flat.items()}
+    node.dataset = node.to_dataset().assign(arrays)
+    for one in tree.subtree:  # numpy's own strings have no Zarr type
+        if "wr" in one.coords:
+            one["wr"] = one["wr"].astype(object)
+    tree.to_zarr(path, mode="w", consolidated=False)
+    return tree
+
+
+def _flat(column: Mapping[str, PerToken | None] | None, obs: str, ids: Mapping[str, Any]) -> PerToken:
+    values = None if column is None else column[obs]
+    rows, tokens = ids[obs].shape
+    return np.full(rows * (tokens - 1), np.nan) if values is None else values.ravel()
+
+
+def _exact(one: Checked | None, shown: list[str]) -> dict[str, PerToken] | None:
+    """A part's first order of every token, by observable."""
+    found = None if one is None or one.first_order is None else {obs: one.first_order.chi(obs) for obs in shown}
+    return None if found is None else {obs: chi for obs, chi in found.items() if chi is not None} or None
+
+
+def _means(values: Mapping[str, PerToken] | None, names: Mapping[str, str], shown: list[str], sampling: str) -> dict[str, float | None]:
+    return {names[obs]: None if values is None else 0.0 if obs == sampling else float(values[obs].mean()) for obs in shown}
+
+
+def _controls(checked: Mapping[str, Checked], names: Mapping[str, str], shown: list[str], quantity: str) -> dict[str, Any]:
+    """What as many rows of all data, drawn at random, respond by: mean and 95 % interval, by part and data set."""
+    found: dict[str, Any] = {}
+    for part, one in checked.items():
+        controls: Mapping[str, Control | None] = one.controls.get(quantity, {})
+        found[part] = {names[obs]: None if (c := controls.get(obs)) is None else c._asdict() for obs in shown}
+    return found
+
+
+def _clear(responses: Responses, checked: Mapping[str, Checked], names: Mapping[str, str]) -> dict[str, Any]:
+    """Whether a mean is clear of its control: outside the interval of shuffled rows, whose mean is outside its own error bar.
+
+    None where there is no control or no error bar, and for the sampling data's own, which is 0.
+    """
+    assert responses.base is not None
+    found: dict[str, Any] = {"covariance": {}, "shift": {}, "first_order": {}}
+    for part, one in checked.items():
+        for quantity, rows in found.items():
+            rows[part] = {}
+            for obs in responses.shown:
+                control = one.controls.get(quantity, {}).get(obs)
+                if control is None or obs == responses.base.sampling:
+                    rows[part][names[obs]] = None
+                elif quantity == "first_order":
+                    exact = _exact(one, [obs])
+                    rows[part][names[obs]] = None if exact is None else control.excludes(float(exact[obs].mean()))
+                else:
+                    estimate = responses.estimates(responses.by_part[part], quantity)[names[obs]]
+                    rows[part][names[obs]] = _outside(estimate, control)
+    return found
+
+
+def _outside(estimate: Estimate | None, control: Control) -> bool | None:
+    interval = None if estimate is None else estimate.interval()
+    if estimate is None or interval is None:
+        return None
+    return control.excludes(estimate.value) and not interval[0] <= control.mean <= interval[1]
+
+
+def _reasons(responses: Responses) -> dict[str, dict[str, str]]:
+    """Where there is no error bar, why: by part and data set."""
+    found: dict[str, dict[str, str]] = {}
+    for part, one in responses.by_part.items():
+        why = {name: e.why for table in MEANS for name, e in responses.estimates(one, table).items() if e is not None and e.why}
+        if why:
+            found[part] = why
+    return found
+
+
+def _uncertainty(responses: Responses, values: Mapping[str, Any]) -> dict[str, Uncertainty]:
+    """Of every mean: `covariance.l0h1.code`."""
+    found = {}
+    for part, one in responses.by_part.items():
+        chains = len(one.healthy_chains)
+        for table in MEANS:
+            for data, estimate in responses.estimates(one, table).items():
+                if estimate is None or math.isinf(estimate.ess):
+                    continue
+                low, high = estimate.interval() or (None, None)
+                over = f"{chains} {'chain' if chains == 1 else 'chains'}, {estimate.ess:.0f} effective draws"
+                control = (values["control"].get(table, {}).get(part, {}).get(data) or {}).get("mean")
+                clear = values["clear"].get(table, {}).get(part, {}).get(data)
+                found[f"{table}.{part}.{data}"] = Uncertainty(
+                    over, estimate.std_error, low, high, control=control, clear=clear, note=estimate.why
+                )
+    return found
+
+
+def _digests(context: Context, sampled: Sampled) -> dict[str, str]:
+    found = {f"{TREE}/{key}": value for key, value in digests(context.folder.path / TREE / "susceptibilities").items()}
     for part in sampled.parts:
         stored = digests(store_path(context, part.name))
-        found |= {
-            f"{slug(part.name)}/{key}": value for key, value in stored.items() if key.startswith(("loss_", "sampling_loss_micro", "init_"))
-        }
-    return Result(values, _headline(values), _report(context, values), found)
+        kept = {key: value for key, value in stored.items() if key.startswith(("loss_", "sampling_loss_micro", "init_"))}
+        found |= {f"{slug(part.name)}/{key}": value for key, value in kept.items()}
+    return found
 
 
-def _top(found: Response, names: Mapping[str, str], ids: Mapping[str, Any], texts: Mapping[int, str]) -> list[dict[str, Any]]:
-    """The tokens with the largest response: where they stand, what they say, and what came before them."""
+def _ranking(found: Response, checked: Checked, ranked: str, shown: list[str]) -> Mapping[str, PerToken]:
+    if ranked == "first_order" and (exact := _exact(checked, shown)) is not None:
+        return exact
+    if ranked == "susceptibility":
+        return {obs: found.per_token[obs] for obs in shown}
+    return {obs: found.covariance[obs].value for obs in shown}
+
+
+def _top(
+    found: Response, checked: Checked, ranked: str, responses: Responses, ids: Mapping[str, Any], texts: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """The tokens with the largest response: where they stand, what they say, what came before them, and the response's other measures.
+
+    clear: of the floor that covariances with another chain's phi set; None for a ranking by first order, which has no noise.
+    """
     best: list[tuple[float, str, int, int]] = []
-    for obs, chi in found.per_token.items():
+    for obs, chi in _ranking(found, checked, ranked, responses.shown).items():
         flat = np.abs(chi).ravel()
         for at in np.argsort(-flat, kind="stable")[:TOP]:
             row, position = divmod(int(at), chi.shape[1])
             best.append((float(chi[row, position]), obs, row, position))
     best.sort(key=lambda entry: -abs(entry[0]))
-    return [
-        {
-            "observable": names[obs],
-            "row": row,
-            "position": position + 1,
-            "token": texts[int(ids[obs][row, position + 1])],
-            "before": "".join(texts[int(i)] for i in ids[obs][row, max(0, position - 5) : position + 1]),
-            "value": value,
-        }
-        for value, obs, row, position in best[:TOP]
-    ]
+    exact = _exact(checked, responses.shown)
+    rows = []
+    for value, obs, row, position in best[:TOP]:
+        error = found.covariance[obs].std_error
+        size = abs(float(checked.errors[obs][row, position]))
+        rows.append(
+            {
+                "observable": responses.names[obs],
+                "row": row,
+                "position": position + 1,
+                "token": texts[int(ids[obs][row, position + 1])],
+                "before": "".join(texts[int(i)] for i in ids[obs][row, max(0, position - 5) : position + 1]),
+                "value": value,
+                "std_error": None if error is None or ranked == "first_order" else float(error[row, position]),
+                "covariance": float(found.covariance[obs].value[row, position]),
+                "first_order": None if exact is None else float(exact[obs][row, position]),
+                "clear": None if ranked == "first_order" or not math.isfinite(size) else size > checked.floor,
+            }
+        )
+    return rows
 
 
 def _headline(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The largest mean response, and whose it is."""
-    cells = [(value, part, data) for part, row in values["mean"].items() for data, value in row.items() if value is not None]
+    """The largest mean of the quantity ranked by, and whose it is."""
+    table = {"susceptibility": "mean"}.get(values["ranked_by"], values["ranked_by"])
+    cells = [(value, part, data) for part, row in values[table].items() for data, value in row.items() if value is not None]
     value, part, data = max(cells, key=lambda cell: abs(cell[0]))
-    return {"parts": len(values["restrictions"]), "strongest": f"{part} to {data}", "chi": value}
+    found = {"parts": len(values["restrictions"]), "strongest": f"{part} to {data}", f"{table}_mean": value}
+    error = values.get(error_of(table), {}).get(part, {}).get(data)
+    return found if error is None else {**found, f"{table}_std_error": error}
 
 
 def _write_figure(context: Context, values: Mapping[str, Any]) -> None:
     figures = context.folder.path / "figures"
     figures.mkdir(exist_ok=True)
-    grid = [[values["mean"][part][data] for data in values["observables"]] for part in values["restrictions"]]
-    title = f"Mean susceptibility: {context.manifest.name}"
+    table = {"susceptibility": "mean"}.get(values["ranked_by"], values["ranked_by"])
+    grid = [[values[table][part][data] for data in values["observables"]] for part in values["restrictions"]]
+    title = f"{NAMES[table]}: {context.manifest.name}"
     svg = heatmap_svg(title, values["restrictions"], values["observables"], grid, "nats² a token")
     atomic.write_text(figures / "susceptibilities.svg", svg)
-
-
-def _report(context: Context, values: Mapping[str, Any]) -> str:
-    manifest = context.manifest
-    assert manifest.model is not None
-    revision = f" at `{manifest.model.revision}`" if manifest.model.revision else ""
-    data, sampling = values["observables"], manifest.params.sampling_data
-    lines = [
-        f"# susceptibilities · {manifest.name}",
-        "",
-        f"How parts of `{manifest.model.source}`{revision} respond to data, relative to `{sampling}`: mean over tokens, in nats², ± one "
-        "standard error over chains. Negative: the data's loss moves with the part more than the sampling data's does."
-        + (f" `{sampling}` itself is 0 on average, by definition; its tokens are not." if sampling in data else ""),
-        "",
-        f"| part | parameters | {' | '.join(data)} |",
-        f"|---|---:|{'---:|' * len(data)}",
-    ]
-    for part in values["restrictions"]:
-        cells = [_with_error(values["mean"][part][name], values["std_error"][part][name]) for name in data]
-        lines.append(f"| {part} | {values['parameters'][part]:,} | {' | '.join(cells)} |")
-    lines += ["", "![susceptibility of each part to each data set](figures/susceptibilities.svg)", "", "Tokens that respond most:", ""]
-    for part, tokens in list(values["top_tokens"].items())[:40]:
-        said = ", ".join(f"`{code(token['token'], 40)}` {token['value']:+.2g}" for token in tokens[:5])
-        lines.append(f"- {part}: {said}")
-    shifted = [part for part, share in values["shift_share"].items() if share is not None and share > MOSTLY_SHIFT]
-    if shifted:
-        said = f"- {len(shifted)} of {len(values['restrictions'])} parts respond almost as one"
-        lines += ["", f"{said}: the whole model's samples lie farther out than theirs; raise localization to see them apart"]
-    unmixed = [part for part, rhat in values["rhat"].items() if rhat is not None and rhat > 1.1]
-    lines += ["", f"- R̂ above 1.1 in {', '.join(unmixed[:12])}: more draws or burn-in would settle them"] if unmixed else []
-    lines += [
-        f"- {part}: chain {chain} failed at {why}; left out"
-        for part, failed in values["failed_chains"].items()
-        for chain, why in failed.items()
-    ]
-    lines += ["", "Make it again: `interp-tui replay --check` on this folder, or `interp-tui --batch` on its manifest.toml.", ""]
-    return "\n".join(lines)
-
-
-def _with_error(value: float | None, error: float | None) -> str:
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.3g}" if error is None or not math.isfinite(error) else f"{value:.3g} ± {error:.1g}"

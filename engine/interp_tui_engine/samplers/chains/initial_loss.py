@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from ...errors import RunFailed
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
-from ..target.problem import SamplingTarget
+from ..target.problem import Observable, SamplingTarget, take
 from . import checkpoint
 from .anchor_loss import FILES, AnchorLoss, batch_sum, fixed_leaves
 from .chain import intra_threads
@@ -70,6 +71,21 @@ def _hand_on(each: Tensor | None, anchor: AnchorLoss | None) -> None:
     for index, loss in enumerate([] if each is None or anchor is None else each.tolist()):
         assert anchor is not None
         anchor.know(index, loss)
+
+
+@torch.no_grad()
+def observed_losses(problem: SamplingTarget, pieces: Microbatch) -> dict[str, NDArray[np.float32]]:
+    """Losses at w0 of the rows that each observable holds, (rows, positions) in nats, computed batch by batch as at a draw."""
+    if not problem.observables:
+        return {}
+    loss = problem.bind(fixed_leaves(problem))
+
+    def of(observable: Observable) -> NDArray[np.float32]:
+        starts = range(0, observable.rows, observable.batch_size)
+        parts = [part for start in starts for part in pieces.split(torch.arange(start, start + observable.batch_size))]
+        return torch.cat([loss(take(observable.data, slice(int(part[0]), int(part[-1]) + 1))) for part in parts]).cpu().numpy()
+
+    return {observable.name: pieces.run(partial(of, observable)) for observable in problem.observables}
 
 
 def know_initial_loss(problem: SamplingTarget, config: SamplerConfig, executor: Executor, folder: Path) -> None:

@@ -22,7 +22,7 @@ from ..target.problem import SamplingTarget
 from .anchor_loss import AnchorLoss
 from .chain import intra_threads
 from .executor import Executor
-from .initial_loss import initial_loss
+from .initial_loss import initial_loss, observed_losses
 from .microbatch import Microbatch
 from .record import ChainRecord, ChainSnapshot
 from .scheduler import ChainScheduler
@@ -166,6 +166,14 @@ class _Run:
             for record in self.records:
                 self.writer.put("init_loss", (record.chain, slice(None)), per_position.astype(np.float32))
             self._write_rows()
+            self._write_observed()
+
+    def _write_observed(self) -> None:
+        """The observables' losses at w0, written by whoever runs chain 0; a resumed run computes the same again."""
+        assert self.writer is not None
+        if 0 in self.chains:
+            for name, losses in observed_losses(self.problem, self.pieces).items():
+                self.writer.put(f"init_loss_{name}", (slice(None), slice(None)), losses)
 
     def _write_rows(self) -> None:
         assert self.writer is not None

@@ -5,6 +5,7 @@
     sampling_loss_micro (chain, step, batch_sampling, token_pos)
     sampling_rows_micro (step, batch_sampling), or (chain, step, batch_sampling) when chains see different batches
     loss_{obs} (chain, draw, batch_{obs}, token_pos)      input_ids_{obs} (batch_{obs}, token)      metrics_* (chain, step)
+    init_loss_{obs} (batch_{obs}, token_pos): the observable's own rows at w0, which devinterp does not keep
     acceptance (chain, check)
 
 Other losses are float32 in nats. The sampling side's tokens are row numbers of the sampling dataset: as ids they would repeat the dataset
@@ -79,6 +80,7 @@ def layout(config: SamplerConfig, positions: int, observables: tuple[ObservableS
             arrays[ANCHOR] = ArraySpec(("chain", "step"), (chains, steps), "float64", None)
     for obs in observables:
         arrays[f"loss_{obs.name}"] = stream("draw", draws, (f"batch_{obs.name}", obs.rows), ("token_pos", positions))
+        arrays[f"init_loss_{obs.name}"] = ArraySpec((f"batch_{obs.name}", "token_pos"), (obs.rows, positions), "float32", None)
         if obs.input_ids is not None:
             arrays[f"input_ids_{obs.name}"] = ArraySpec((f"batch_{obs.name}", "token"), obs.input_ids.shape, "int64", None)
     if config.save_metrics:
