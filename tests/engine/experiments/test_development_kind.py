@@ -8,6 +8,7 @@ import pytest
 
 from interp_tui_engine import catalog, manifest
 from interp_tui_engine.errors import ManifestError
+from interp_tui_engine.experiments._development_stages import merged, report, stages
 from interp_tui_engine.experiments.development import EXAMPLE
 from interp_tui_engine.experiments.development.compute import fact_accuracy
 from interp_tui_engine.models.load import load_model
@@ -56,7 +57,13 @@ def test_each_checkpoint_has_its_numbers(done):
     path, events, result = done
     series = result.values["series"]
     assert result.values["revisions"] == ["step-100", "final"]
-    assert set(series) == {"llc_mean", "llc_std_error", "init_loss", "rhat", "chi l1h0 code", "fact_accuracy"}
+    sampled = {"llc_mean", "llc_std_error", "init_loss", "rhat", "chi l1h0 code", "covariance l1h0 code", "first order l1h0 code"}
+    assert set(series) == {*sampled, "fact_accuracy", "fact_accuracy_std_error"}, "16 draws are too few for the others' errors"
+    noted = result.uncertainty["series.chi l1h0 code.1"]
+    assert noted.std_error is None and "too few" in noted.note and result.uncertainty["series.llc_mean.0"].std_error > 0
+    chains = [stage for stage in result.values["stages"] if stage["quantity"].startswith(("chi", "covariance"))]
+    assert chains == [], "no stage without errors"
+    assert {"init_loss", "fact_accuracy"} <= {stage["quantity"] for stage in result.values["stages"]}
     assert series["init_loss"][0] > series["init_loss"][1], "the loss falls over training"
     final = load_model("builtin:tiny", device="cpu")
     assert series["fact_accuracy"][1] == fact_accuracy(final) == 1.0 and series["fact_accuracy"][0] < 0.5
@@ -65,6 +72,41 @@ def test_each_checkpoint_has_its_numbers(done):
     assert cases == {0: {"model.revision": "step-100"}, 1: {"model.revision": "final"}}
     done_shares = [event.done for event in events if event.type == "progress"]
     assert done_shares == sorted(done_shares) and done_shares[-1] == 2
+
+
+def test_seeds_are_merged_with_the_larger_of_their_own_errors_and_their_spread():
+    one = {"llc_mean": 10.0, "llc_std_error": 1.0, "rhat": 1.0, "chi": 2.0, "chi_std_error": 0.3, "init_loss": 3.0, "fact_accuracy": 0.5}
+    two = {"llc_mean": 20.0, "llc_std_error": 1.0, "rhat": 1.3, "chi": 2.0, "chi_std_error": 0.4, "init_loss": 3.0}
+    found = merged([{"headline": each, "reason": "", "state": "done", "digest": None} for each in (one, two)])["headline"]
+    assert found["llc_mean"] == 15 and found["llc_std_error"] == pytest.approx(5), "seeds 10 apart, whatever each thinks of itself"
+    assert found["chi"] == 2 and found["chi_std_error"] == pytest.approx(0.25), "two errors of one mean"
+    assert found["rhat"] == 1.3 and found["fact_accuracy"] == 0.5 and "init_loss_std_error" not in found
+    failed = {"headline": {}, "reason": "all chains failed", "state": "failed", "digest": None}
+    assert merged([failed, failed])["state"] == "failed" and merged([failed, {**failed, "headline": two}])["headline"]["llc_mean"] == 20
+
+
+def test_a_stage_is_named_only_where_it_is_clear_of_errors():
+    series = {
+        "llc_mean": [-3572.0, 10.0, 11.0, 40.0], "llc_std_error": [1.0, 1.0, 1.0, 1.0], "rhat": [1.0, 1.0, 1.0, 1.0],
+        "chi a": [0.0, 1.0, 2.0, 9.0], "chi a_std_error": [1.0, 1.0, 1.0, None], "first order a": [0.0, 0.1, 0.5, 0.6],
+        "fact_accuracy": [0.0, 0.0, 1.0, 1.0], "fact_accuracy_std_error": [0.01] * 4,
+    }  # fmt: skip
+    found = {stage["quantity"]: (stage["from"], stage["to"]) for stage in stages(series)}
+    assert found == {"llc_mean": (2, 3), "first order a": (1, 2), "fact_accuracy": (1, 2)}
+    series["rhat"] = [1.0, 1.0, 1.53, 1.0]
+    assert "llc_mean" not in {stage["quantity"] for stage in stages(series)}, "the chains of one side do not agree"
+    values = {"revisions": ["a", "b", "c", "d"], "series": series, "stages": stages(series)}
+    text = report(manifest.resolve({"kind": "development", **EXAMPLE}), values)
+    assert "λ̂ is negative at a" in text and "R̂ above 1.1 at c (1.53)" in text and "none is clear of its errors in: llc_mean, chi a" in text
+
+
+@pytest.mark.timeout(120)
+def test_two_seeds_are_two_samplings(done, tmp_path):
+    _, result = run(tmp_path / "run", revisions=["step-100", "final"], restrictions=[], facts=False, seeds=2)
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"000", "000-1", "001", "001-1"}
+    first = done[2].values["series"]["llc_mean"]
+    assert result.values["series"]["llc_mean"] != first and len(result.values["series"]["llc_mean"]) == 2
+    assert "2 seeds of 2 chains" in result.report and set(result.digests) == {f"checkpoints/{n}" for n in ("000", "000-1", "001", "001-1")}
 
 
 def test_stopped_and_resumed_it_measures_the_same(done, tmp_path):

@@ -55,10 +55,10 @@ def estimate(manifest: Manifest) -> Estimate:
     from ...catalog import get
 
     one = checkpoint_manifest(manifest, manifest.params.revisions[0])
-    found, count = get(one.kind).estimate(one), len(manifest.params.revisions)
+    found, count = get(one.kind).estimate(one), len(manifest.params.revisions) * manifest.params.seeds
     seconds = None if found.seconds is None else found.seconds * count
     disk = None if found.disk_bytes is None else found.disk_bytes * count
-    return Estimate(seconds, found.memory_bytes, disk, (*found.notes, f"{count} checkpoints"))
+    return Estimate(seconds, found.memory_bytes, disk, (*found.notes, f"{len(manifest.params.revisions)} checkpoints"))
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from hashlib import sha256
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,51 +24,62 @@ from ...models.loaded import LoadedModel
 from ...runfolder import RunFolder
 from ...runtime.context import Context
 from ...samplers.chains.store import open_samples
+from ...uncertainty import Uncertainty
+from .._development_stages import error_of, exact, merged, quantities, report, stages
 from .._sampling.per_restriction import FULL, store_path
 from .._sampling.run import STORE, model_of
 from .params import Params, checkpoint_manifest
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
-    """Run each checkpoint's kind, ask it the facts, gather the numbers. A checkpoint whose chains all fail is warned of and left empty."""
+    """Run each checkpoint's kind, once a seed, ask it the facts, gather the numbers. A checkpoint whose chains all fail is warned of and
+    left empty."""
     started, params = time.monotonic(), context.manifest.params
     assert isinstance(params, Params)
     context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     told, rows, digests = False, [], {}
-    for index, revision in enumerate(params.revisions):
-        ended = context.checkpoint_path / f"{index:03d}.json"
+    runs = [(index, seed) for index in range(len(params.revisions)) for seed in range(params.seeds)]
+    by_seed: list[dict[str, Any]] = []
+    for place, (index, seed) in enumerate(runs):
+        revision, name = params.revisions[index], f"{index:03d}" if seed == 0 else f"{index:03d}-{seed}"
+        ended = context.checkpoint_path / f"{name}.json"
         known = atomic.read_json(ended)
         if not isinstance(known, dict):
-            request = checkpoint_manifest(context.manifest, revision)
-            path = context.folder.path / "checkpoints" / f"{index:03d}"
+            request = checkpoint_manifest(context.manifest, revision, seed)
+            path = context.folder.path / "checkpoints" / name
             (path / "shards" / "0").mkdir(mode=0o700, parents=True, exist_ok=True)
             inner = replace(context, manifest=request, folder=RunFolder(path), shard=0)
-            share = index, len(params.revisions)
             try:
-                result = yield from _retold(inner, revision, share, first=not told)
+                result = yield from _retold(inner, revision, (place, len(runs)), len(params.revisions), first=not told)
                 told = True
-                known = _measured(inner, request, result, ask=params.facts)
+                known = _measured(inner, request, result, ask=params.facts and seed == 0)
             except RunFailed as error:
                 yield Warned(f"{revision}: {error.reason}; it is left out")
                 known = {"headline": {}, "reason": error.reason, "digest": None, "state": "failed"}
             atomic.write_json(ended, known)
-        rows.append(known)
-        digests[f"checkpoints/{index:03d}"] = known["digest"]
-        yield Metrics("case", index, {"values": {"model.revision": revision}, **{k: known[k] for k in ("state", "headline", "reason")}})
-        yield Progress(index + 1, len(params.revisions), "checkpoints")
+        digests[f"checkpoints/{name}"] = known["digest"]
+        by_seed.append(known)
+        yield Progress((place + 1) / params.seeds, len(params.revisions), "checkpoints")
+        if seed == params.seeds - 1:
+            rows.append(merged(by_seed))
+            by_seed = []
+            case = {"values": {"model.revision": revision}, **{k: rows[-1][k] for k in ("state", "headline", "reason")}}
+            yield Metrics("case", index, case)
     if not any(row["headline"] for row in rows):
         raise RunFailed(f"every checkpoint failed; the first: {rows[0]['reason']}", "lower lr, raise localization, or lower n_beta")
     names = list(dict.fromkeys(name for row in rows for name in row["headline"]))
     series = {name: [row["headline"].get(name) for row in rows] for name in names}
-    values = {"revisions": params.revisions, "series": series, "seconds": time.monotonic() - started}
+    found = stages(series)
+    values = {"revisions": params.revisions, "series": series, "stages": found, "seconds": time.monotonic() - started}
     _write_figure(context, params.revisions, series)
     last = rows[-1]["headline"]
     headline = {name: last[name] for name in ("llc_mean", "llc_std_error", "fact_accuracy") if last.get(name) is not None}
-    return Result(values, headline, _report(context.manifest, params.revisions, series), {k: v for k, v in digests.items() if v})
+    told_digests = {k: v for k, v in digests.items() if v}
+    return Result(values, headline, report(context.manifest, values), told_digests, _uncertainty(context.manifest, series))
 
 
-def _retold(inner: Context, revision: str, share: tuple[int, int], *, first: bool) -> Generator[Event, None, Result]:
-    """The checkpoint's own run, told as a part of this one: its phases, warnings, and progress as a fraction."""
+def _retold(inner: Context, revision: str, share: tuple[int, int], checkpoints: int, *, first: bool) -> Generator[Event, None, Result]:
+    """The checkpoint's own run, told as a part of this one: its phases, warnings, and progress as a fraction of the checkpoints."""
     index, count = share
     events = catalog.get(inner.manifest.kind).run(inner)
     while True:
@@ -88,24 +98,32 @@ def _retold(inner: Context, revision: str, share: tuple[int, int], *, first: boo
                 if event.eta_seconds is None
                 else event.eta_seconds * (1 + (count - index - 1) * event.total / max(1.0, event.total - event.done))
             )
-            yield Progress(round(index + event.done / event.total, 2), count, "checkpoints", eta if event.done < event.total else None)
+            done = (index + event.done / event.total) * checkpoints / count
+            yield Progress(round(done, 2), checkpoints, "checkpoints", eta if event.done < event.total else None)
         elif isinstance(event, RunStarted) and first:
             yield replace(event, kind="development", name=inner.folder.path.parent.parent.name)
 
 
 def _measured(inner: Context, request: Manifest, result: Result, *, ask: bool) -> dict[str, Any]:
-    """The checkpoint's numbers: LLC with its error, loss, R-hat, susceptibilities by part and data, share of facts known."""
+    """The checkpoint's numbers: LLC, loss, R-hat, susceptibilities by part and data, share of facts known; `x_std_error` is the error of x.
+
+    Of the susceptibilities: chi, its covariance, and its first order, which has no error.
+    """
     llc = request.kind == "llc"
     store = inner.folder.path / STORE if llc else store_path(inner, FULL)
     found = compute_llc(open_samples(store))
-    numbers = {name: float(found[name]) for name in ("llc_mean", "llc_std_error", "init_loss", "rhat")}
-    for part, row in {} if llc else result.values["mean"].items():
-        numbers |= {
-            f"chi {part} {data}": value for data, value in row.items() if value is not None and data != request.params.sampling_data
-        }
-    if ask and (accuracy := fact_accuracy(model_of(request))) is not None:
-        numbers["fact_accuracy"] = accuracy
-    kept = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    numbers: dict[str, Any] = {name: float(found[name]) for name in ("llc_mean", "llc_std_error", "init_loss", "rhat")}
+    for table, name in {} if llc else {"mean": "chi", "covariance": "covariance", "first_order": "first order"}.items():
+        errors = result.values.get("std_error" if table == "mean" else f"{table}_std_error", {})
+        for part, row in result.values[table].items():
+            for data in (one for one in row if one != request.params.sampling_data):
+                numbers[f"{name} {part} {data}"] = row[data]
+                numbers[f"{name} {part} {data}_std_error"] = errors.get(part, {}).get(data)
+    if ask and (known := fact_accuracy(model_of(request))) is not None:
+        # half a fact is added to either side, so that none or all of them known is not taken for certain
+        count, share = len(facts()), (known * len(facts()) + 0.5) / (len(facts()) + 1)
+        numbers |= {"fact_accuracy": known, "fact_accuracy_std_error": math.sqrt(share * (1 - share) / count)}
+    kept = {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
     digest = sha256(json.dumps([dict(result.digests), kept], sort_keys=True).encode()).hexdigest()
     return {"headline": kept, "reason": "", "digest": digest, "state": "done"}
 
@@ -133,31 +151,35 @@ def fact_accuracy(model: LoadedModel) -> float | None:
 
 
 def _write_figure(context: Context, revisions: list[str], series: Mapping[str, list[float | None]]) -> None:
-    """Every quantity over the checkpoints, each between its own least and largest value: what changes when is what it shows."""
+    """Every quantity over the checkpoints with its standard errors, each between its own least and largest value: what changes when is
+    what it shows."""
     curves = []
-    for name, values in series.items():
-        numbers = [value for value in values if value is not None]
-        if name in ("llc_std_error", "rhat") or len(numbers) < 2:
+    for name, values in quantities(series).items():
+        numbers, errors = [value for value in values if value is not None], series.get(error_of(name), [None] * len(values))
+        if len(numbers) < 2 or name.startswith("covariance "):
             continue
         low, span = min(numbers), (max(numbers) - min(numbers)) or 1.0
-        curves.append(Curve(name, list(range(len(revisions))), [None if v is None else (v - low) / span for v in values]))
+        shares = [None if v is None else (v - low) / span for v in values]
+        spreads = [(error or 0.0) / span for error in errors]
+        bands = [[math.nan if v is None else v + sign * e for v, e in zip(shares, spreads, strict=True)] for sign in (-1, 1)]
+        curves.append(Curve(name, list(range(len(revisions))), shares, *(bands if any(spreads) else ((), ()))))
     figures = context.folder.path / "figures"
     figures.mkdir(exist_ok=True)
     label = ", ".join(f"{i} = {name}" for i, name in enumerate(revisions))
-    svg = lines_svg(f"Development: {context.manifest.name}", f"checkpoint: {label}"[:120], "share of its own range", curves)
+    svg = lines_svg(f"Development: {context.manifest.name}", f"checkpoint: {label}"[:120], "share of its own range, ± 1 error", curves)
     atomic.write_text(figures / "development.svg", svg)
 
 
-def _report(manifest: Manifest, revisions: list[str], series: Mapping[str, list[float | None]]) -> str:
-    lines = [f"# development · {manifest.name}", "", "![every quantity over the checkpoints](figures/development.svg)", ""]
-    lines += [f"| checkpoint | {' | '.join(series)} |", f"|---|{'---:|' * len(series)}"]
-    for index, revision in enumerate(revisions):
-        cells = ["–" if values[index] is None else f"{values[index]:.4g}" for values in series.values()]
-        lines.append(f"| {revision} | {' | '.join(cells)} |")
-    lines += ["", "Stages, where a quantity changed most from one checkpoint to the next:", ""]
-    for name, values in series.items():
-        steps = [(abs(b - a), i) for i, (a, b) in enumerate(pairwise(values)) if a is not None and b is not None]
-        if steps and name not in ("llc_std_error", "rhat"):
-            _, at = max(steps)
-            lines.append(f"- {name}: {revisions[at]} → {revisions[at + 1]} ({values[at]:.4g} → {values[at + 1]:.4g})")
-    return "\n".join(lines) + "\n"
+def _uncertainty(manifest: Manifest, series: Mapping[str, list[float | None]]) -> dict[str, Uncertainty]:
+    """Of every point: `series.llc_mean.3`."""
+    params: Params = manifest.params
+    chains = f"{params.num_chains * params.seeds} chains" + (f", {params.seeds} seeds" if params.seeds > 1 else "")
+    found = {}
+    for name, values in quantities(series).items():
+        errors = series.get(error_of(name), [None] * len(values))
+        over = f"{len(facts())} facts" if name == "fact_accuracy" else "exact for these rows" if exact(name) else chains
+        for index, (value, error) in enumerate(zip(values, errors, strict=True)):
+            if value is not None:
+                note = "" if error is not None or exact(name) else "too few effective draws, or one chain"
+                found[f"series.{name}.{index}"] = Uncertainty(over, error, note=note)
+    return found
