@@ -22,7 +22,7 @@ def outcomes(names: list[str], quick: bool) -> Iterator[tuple[str, Outcome]]:
 def main() -> None:
     """Print a Markdown table, a row as soon as it is known."""
     here = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
-    known = sorted(name for name in here if name not in ("__main__", "outcome"))
+    known = sorted(name for name in here if not name.startswith("_") and name != "outcome")
     parser = argparse.ArgumentParser(prog="python -m tests.truth")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; all when left out")
     parser.add_argument("--quick", action="store_true", help="fewer seeds: for CI")

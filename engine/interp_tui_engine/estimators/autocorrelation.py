@@ -71,8 +71,13 @@ def correlation_time(series: Series) -> float:
     return initial_sum(covariances) / float(covariances[0]) if covariances[0] > 0 else 1.0
 
 
-def too_few(draws: int, ess: float, time: float) -> str:
-    """Why effective draws do not suffice for an error bar: the end of "no error bar: …"; empty when they do."""
+def too_few(chains: int, draws: int, ess: float, time: float) -> str:
+    """Why there is no error bar, the end of "no error bar: …"; empty where there is one. One chain cannot tell whether another would agree.
+
+    draws: of each chain; time: the autocorrelation time of what is averaged.
+    """
+    if chains < 2:
+        return "one chain"
     if ess < LEAST_DRAWS:
         return f"{ess:.0f} effective draws, of {LEAST_DRAWS:.0f} at least"
     if draws < LEAST_TIMES * time:
@@ -84,7 +89,7 @@ def mean_estimate(series: Series) -> Estimate:
     """The mean of a series and its standard error."""
     count, centred = series.size, series - series.mean()
     time = correlation_time(series)
-    why = too_few(series.shape[1], count / time, time)
+    why = too_few(*series.shape, count / time, time)
     error = math.sqrt(float((centred**2).mean()) * time / count)
     return Estimate(float(series.mean()), None if why else error, count / time, why)
 
@@ -100,7 +105,7 @@ def covariance_estimate(x: Series, y: Series) -> Estimate:
         return Estimate(value, None, float(count), "it never varies")
     gaussian = initial_sum(plain)
     time = gaussian / float(plain[0])
-    why = too_few(x.shape[1], count / time, max(correlation_time(x), correlation_time(y)))
+    why = too_few(*x.shape, count / time, max(correlation_time(x), correlation_time(y)))
     # A variance estimated from m draws of kurtosis k has relative variance (k - 1)/m, as one with 2m/(k - 1) degrees of freedom has.
     kurtosis = float(((products - value) ** 4).mean() / ((products - value) ** 2).mean() ** 2)
     freedom = 2 * (count / time) / max(kurtosis - 1, 2.0)

@@ -28,12 +28,13 @@ BLOCK_BYTES = 16 << 20
 class Traces(NamedTuple):
     """z by row (all observables in order), series (positions, or one for sequences and averages) and observation.
 
-    constant: by position, also where positions were averaged.
+    constant: by position, also where positions were averaged. runs: how many stretches of successive draws an observation axis holds.
     """
 
     z: Float[NDArray[np.float32], "row series observation"]
     constant: Bool[NDArray[np.bool_], "row position"]
     healthy_chains: list[int]
+    runs: int
 
 
 def load_traces(
@@ -66,7 +67,7 @@ def load_traces(
         _fill(raw[start : start + array.shape[2]], array, chains, method, reduce, budget // 8)
         start += array.shape[2]
     constant = _standardise(raw, covariance)
-    return Traces(_averaged(raw) if average and method == "token" else raw, constant, chains)
+    return Traces(_averaged(raw) if average and method == "token" else raw, constant, chains, len(chains) if reduce == "stack" else 1)
 
 
 def _allocate(shape: tuple[int, ...], budget: int, scratch: Path | None) -> NDArray[np.float32]:
@@ -110,6 +111,14 @@ def _standardise(z: NDArray[np.float32], covariance: bool) -> NDArray[np.bool_]:
         part[:] = centred / scale[:, :, None]
         constant[start : start + step] = flat
     return constant
+
+
+def standardised(
+    losses: Float[NDArray[np.float32], "row series observation"], *, covariance: bool
+) -> tuple[Float[NDArray[np.float32], "row series observation"], Bool[NDArray[np.bool_], "row series"]]:
+    """A copy centred and scaled, so that products are correlations or covariances; and which series are constant."""
+    z = losses.copy()
+    return z, _standardise(z, covariance)
 
 
 def _averaged(z: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -81,7 +81,7 @@ class Linear:
         return np.asarray(torch.cat(found).numpy())
 
     def curvature(self, direction: Weights, batches: Sequence[Any]) -> float:
-        """uᵀ H u along a direction's unit vector u, H the Hessian of the mean loss: the derivative of the gradient, forward over reverse."""
+        """uᵀ H u along a direction's unit vector u, H the mean loss's Hessian: the gradient's derivative, forward over reverse."""
         size = norm(direction)
         if size == 0.0:
             return 0.0

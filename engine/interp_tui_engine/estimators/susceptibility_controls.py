@@ -1,8 +1,8 @@
 """What susceptibilities would look like were there nothing to find, and whether two samplings of the same part agree.
 
-`token_floor`: covariances with phi of another chain, or of another time where there is only one, are noise by construction; the largest of
-them over all tokens, in standard errors, is what the largest of the real ones must exceed. Chains see the same batches unless told
-otherwise, so what the order of batches alone does to all chains alike is in the floor.
+`token_floor`: covariances of losses with phi of another chain, or of another time where there is only one, are noise by construction; the
+largest of them over all tokens, in standard errors, is what the largest of the real ones must exceed. Chains see the same batches unless
+told otherwise, so what the order of batches alone does to all chains alike is in the floor.
 
 `shuffled`: the mean over a data set's tokens, beside means over as many rows drawn at random from all data sets: whether it is this kind
 of data that a part responds to. Whole rows are drawn, since tokens of a row respond alike.
@@ -22,13 +22,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from .autocorrelation import Series, correlation_time
+from .exchange import SEED, SWAPS, exchanges
 from .observed import draw_means, healthy_chains, losses_of, pieces
 from .susceptibilities import PerToken
 
-SWAPS = 19
-"""Of which the largest is exceeded by one more of its kind once in 20 tries."""
 SHUFFLES = 400
-SEED = 0
 
 
 class Control(NamedTuple):
@@ -49,69 +47,48 @@ class Halves(NamedTuple):
     second: dict[str, PerToken]
 
 
-def exchanged(chains: int, draws: int, count: int, seed: int = SEED) -> list[tuple[int, int]]:
-    """`count` ways (by, shift) to set chains against others `by` places on, their draws `shift` on, around the end; never (0, 0).
-
-    First the other chains as they are, then shifted by a random share of the chain's length: a quarter at least where it is the same chain.
-    """
-    rng = np.random.default_rng(seed)
-    ways = [(by, 0) for by in range(1, chains)][:count]
-    while len(ways) < count and draws > 1:
-        by = int(rng.integers(1, chains)) if chains > 1 else 0
-        least = 1 if by else max(1, draws // 4)
-        ways.append((by, int(rng.integers(least, max(least + 1, draws - least + 1)))))
-    return ways
-
-
-def exchange(series: Float[NDArray[np.float64], "chain draw *rest"], way: tuple[int, int]) -> NDArray[np.float64]:
-    """Chains and draws exchanged as `exchanged` says."""
-    return np.asarray(np.roll(np.roll(series, way[0], axis=0), way[1], axis=1))
-
-
 def token_floor(restricted: xr.Dataset, sampling: str, probes: Sequence[str]) -> tuple[float, dict[str, PerToken]]:
-    """The floor in standard errors, and each token's covariance in standard errors of a token that does not covary.
+    """The floor in standard errors, and Cov(phi, l) of each token in standard errors of a token whose loss does not move with phi.
 
-    The error is that of independent series with the autocorrelation of phi's square: sqrt(var phi var(L - l) tau / n).
+    Of l alone: chi is Cov(phi, L - l), and a token that never moves has var phi of it, which says nothing of the token. The error is that
+    of independent series with the autocorrelation of phi's square: sqrt(var phi var l tau / n). NaN for tokens that never vary.
     """
     chains = healthy_chains(restricted, sorted({sampling, *probes}))
     trace = draw_means(losses_of(restricted, sampling), chains)
-    f = trace - trace.mean()
-    if not f.any():
+    f, ways = trace - trace.mean(), exchanges(len(chains), trace.shape[1], SWAPS)
+    if not f.any() or not ways:
         return math.nan, {obs: np.full(losses_of(restricted, obs).shape[2:], np.nan) for obs in probes}
-    ways = exchanged(len(chains), trace.shape[1], SWAPS)
-    with_others = np.stack([f, *(exchange(f, way) for way in ways)])
+    weights = np.stack([f, *(np.roll(f, way, axis=(0, 1)) for way in ways)])
     scale = math.sqrt(float(f.var()) * correlation_time(f * f) / trace.size)
     largest, found = np.zeros(len(ways)), {}
     for obs in probes:
-        products, spread = _with_difference(losses_of(restricted, obs), chains, f, with_others)
+        products, spread = _weighted(losses_of(restricted, obs), chains, weights)
         with np.errstate(invalid="ignore", divide="ignore"):
-            errors = products / (scale * np.sqrt(spread))
-        errors = np.where(spread > 0, errors, np.nan)
+            errors = np.where(spread > 0, products / (scale * np.sqrt(spread)), np.nan)
         found[obs] = errors[0]
-        if np.isfinite(errors[1:]).any():
-            largest = np.fmax(largest, np.nanmax(np.abs(errors[1:]), axis=(1, 2)))
+        largest = np.fmax(largest, np.nanmax(np.abs(errors[1:]), axis=(1, 2), initial=0.0))
     return float(largest.max()), found
 
 
-def _with_difference(
-    losses: xr.DataArray, chains: Sequence[int], f: Series, weights: Float[NDArray[np.float64], "way chain draw"]
+def _weighted(
+    losses: xr.DataArray, chains: Sequence[int], weights: Float[NDArray[np.float64], "way chain draw"]
 ) -> tuple[Float[NDArray[np.float64], "way row position"], PerToken]:
-    """Means over draws of each weight times (L - l), and the variance of (L - l), by token; the weights' own means are zero."""
-    products = np.zeros((len(weights), *losses.shape[2:]))
+    """Means over draws of each weight times l, and the variance of l, by token; the weights' own means are zero."""
+    products, count = np.zeros((len(weights), *losses.shape[2:])), weights[0].size
     total, square = np.zeros(losses.shape[2:]), np.zeros(losses.shape[2:])
     first: PerToken | None = None
     for chain, start, values in pieces(losses, chains):
-        part, here = values.astype(np.float64), slice(start, start + values.shape[0])
+        part = values.astype(np.float64)
         first = part[0].copy() if first is None else first
-        part = f[chain, here, None, None] - (part - first)
-        products += np.tensordot(weights[:, chain, here], part, axes=1)
+        part -= first  # what is left varies about zero, so that squares keep their digits
+        products += np.tensordot(weights[:, chain, start : start + values.shape[0]], part, axes=1)
         total += part.sum(0)
         square += (part * part).sum(0)
-    return products / f.size, np.maximum(square / f.size - (total / f.size) ** 2, 0.0)
+    return products / count, np.maximum(square / count - (total / count) ** 2, 0.0)
 
 
 def halves(restricted: xr.Dataset, sampling: str, probes: Sequence[str]) -> Halves:
-    """Covariances from the even chains and from the odd ones; of a single chain, from its first half and its second."""
+    """Cov(phi, L - l) from the even chains and from the odd ones; of a single chain, from its first half and its second."""
     chains = healthy_chains(restricted, sorted({sampling, *probes}))
     trace = draw_means(losses_of(restricted, sampling), chains)
     one = np.zeros(trace.shape, dtype=bool)
@@ -122,8 +99,8 @@ def halves(restricted: xr.Dataset, sampling: str, probes: Sequence[str]) -> Halv
     weights = [_centred(trace, mask) for mask in (one, ~one)]
     found = Halves({}, {})
     for obs in probes:
-        products, _ = _with_difference(losses_of(restricted, obs), chains, trace - trace.mean(), np.stack(weights))
-        found.first[obs], found.second[obs] = products[0], products[1]
+        products, _ = _weighted(losses_of(restricted, obs), chains, np.stack(weights))
+        found.first[obs], found.second[obs] = (float((w * trace).mean()) - p for w, p in zip(weights, products, strict=True))
     return found
 
 

@@ -13,7 +13,7 @@ from ..markdown import code
 MOSTLY_SHIFT = 0.9
 """Share of the shift (see the estimator) from which whole responses differ in size more than in kind."""
 AGREES, APART = 0.6, 0.2
-"""Correlation over tokens of two samplings of one part from which their ranking holds, and by how much it must exceed that between parts."""
+"""Correlation over tokens of two samplings of a part from which a ranking holds, and by how much it must exceed that between parts."""
 FAR = 0.3
 """Curvature, as a share of the pull to w0, from which first order is only a first guess."""
 NAMES = {
@@ -35,8 +35,8 @@ def report(manifest: Manifest, values: Mapping[str, Any]) -> str:
     lines = [
         f"# susceptibilities · {manifest.name}",
         "",
-        f"How parts of `{manifest.model.source}`{revision} respond to data, relative to `{sampling}`: means over tokens, in nats². Negative: "
-        "the data's loss moves with the part more than the sampling data's does."
+        f"How parts of `{manifest.model.source}`{revision} respond to data, relative to `{sampling}`: means over tokens, in nats². "
+        "Negative: the data's loss moves with the part more than the sampling data's does."
         + (f" `{sampling}` itself is 0 on average, by definition; its tokens are not." if sampling in values["observables"] else ""),
         "",
         "**" + verdict(values) + "**",
@@ -49,10 +49,7 @@ def report(manifest: Manifest, values: Mapping[str, Any]) -> str:
     lines += ["![susceptibility of each part to each data set](figures/susceptibilities.svg)", "", *_agreement(values)]
     lines += ["", f"Tokens that respond most, by {NAMES[ranked]} (* clear of the floor, see above):", ""]
     for part, tokens in list(values["top_tokens"].items())[:40]:
-        named = ", ".join(
-            f"`{code(token['token'], 40)}` {_with_error(token['value'], token['std_error'])}{_mark(token)}" for token in tokens[:5]
-        )
-        lines.append(f"- {part}: {named}")
+        lines.append(f"- {part}: {', '.join(map(_token, tokens[:5]))}")
     lines += ["", *_remarks(values)]
     lines += ["", "Make it again: `interp-tui replay --check` on this folder, or `interp-tui --batch` on its manifest.toml.", ""]
     return "\n".join(lines)
@@ -73,11 +70,8 @@ def verdict(values: Mapping[str, Any]) -> str:
         more = _draws_needed(_median(found, "halves"))
         said += f": token by token, sampled covariances are mostly noise{more}. The first order has none."
     if departure is not None:
-        said += (
-            f" They depart from the first order by no more than their noise (mean square {departure:.2f} standard errors²; 1 is noise)."
-            if departure < 1.3
-            else f" They depart from the first order by more than noise (mean square {departure:.1f} standard errors²): sampling sees curvature."
-        )
+        by = "no more than their noise" if departure < 1.3 else "more than noise: sampling sees curvature"
+        said += f" They depart from the first order by {by} (mean square {departure:.2f} standard errors², 1 for noise)."
     return said
 
 
@@ -119,7 +113,7 @@ def _bracketed(values: Mapping[str, Any], name: str, part: str, data: str, text:
 def _agreement(values: Mapping[str, Any]) -> list[str]:
     """A row a part: does its covariance repeat, and does it follow its own first order?"""
     lines = [
-        "| part | two samplings | with other parts | own first order | others' first order | slope | departure | tokens clear | curvature |",
+        "| part | two samplings | other parts | own first order | others' first order | slope | departure | tokens clear | curvature |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     names = ("seeds", "others", "with_first_order", "with_other_parts", "slope", "departure")
@@ -130,8 +124,8 @@ def _agreement(values: Mapping[str, Any]) -> list[str]:
     note = (
         "Correlations over tokens: of the covariances of two samplings of this size (from both halves of the chains), with those of other "
         "parts; of the covariance with the first order of its own part and of others. slope: of the covariance on its first order, 1 where "
-        "they agree. departure: mean square of their difference in standard errors, 1 for noise. tokens clear: of the largest covariance "
-        "with another chain's φ. curvature: nβ uᵀHu / γ along the gradient; first order holds where it is small."
+        "they agree. departure: mean square of their difference in standard errors, 1 for noise. tokens clear: whose loss covaries "
+        "with φ more than any does with another chain's φ. curvature: nβ uᵀHu / γ along the gradient; first order holds where it is small."
     )
     return [*lines, "", note]
 
@@ -147,8 +141,9 @@ def _remarks(values: Mapping[str, Any]) -> list[str]:
     bent = [part for part, row in values["agreement"].items() if row["curvature"] is not None and abs(row["curvature"]) > FAR]
     if bent:
         lines.append(f"- curvature is no longer small in {', '.join(bent[:12])}: their first order is a first guess; raise localization")
-    for why in dict.fromkeys(why for part in values["no_error"].values() for why in part.values()):
-        lines.append(f"- no error bar: {why}")
+    missing = [why for part in values["no_error"].values() for why in part.values()]
+    if missing:
+        lines.append(f"- no error bar in {len(missing)} places, as: {', '.join(dict.fromkeys(missing[:3]))}")
     unmixed = [part for part, rhat in values["rhat"].items() if rhat is not None and rhat > 1.1]
     lines += [f"- R̂ above 1.1 in {', '.join(unmixed[:12])}: more draws or burn-in would settle them"] if unmixed else []
     if not values["paired"]:
@@ -160,11 +155,11 @@ def _remarks(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _mark(token: Mapping[str, Any]) -> str:
-    return " *" if token["clear"] else ""
+def _token(token: Mapping[str, Any]) -> str:
+    return f"`{code(token['token'], 40)}` {_with_error(token['value'], token['std_error'])}{' *' if token['clear'] else ''}"
 
 
 def _with_error(value: float | None, error: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.3g}" if error is None or not math.isfinite(error) else f"{value:.3g} ± {error:.1g}"
+    return f"{value:.3g}" if not error or not math.isfinite(error) else f"{value:.3g} ± {error:.1g}"

@@ -14,6 +14,8 @@ from stores import gaussian_draws, noisy, store
 import interp_tui_engine as engine
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.estimators.bif import compute_bif
+from interp_tui_engine.estimators.bif_errors import agreement, errors, floor, half_matrices
+from interp_tui_engine.estimators.bif_traces import standardised
 from references.bif import influence
 
 ALL = [
@@ -180,3 +182,68 @@ def test_an_accelerator_finds_the_same():
     data = noisy(8, rows=9, positions=6)
     want = compute_bif(store(data))["influences"].values
     np.testing.assert_allclose(compute_bif(store(data), device="cuda")["influences"].values, want, rtol=0, atol=1e-5)
+
+
+def test_errors_and_effective_draws_of_independent_draws():
+    """Independent draws are worth what they are; a correlation of r has the error (1 - r²)/sqrt(n), a covariance c sqrt((u v + c²)/n)."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 4, 500))
+    x[1] = 0.6 * x[0] + 0.8 * x[1]
+    z, _ = standardised(x.reshape(3, 1, -1).astype(np.float32), covariance=False)
+    found = errors(z[:, 0], 4, 4, correlation=True)
+    r = float(z[0, 0] @ z[1, 0])
+    assert found.ess[0, 2] == pytest.approx(2000, rel=0.1) and found.why == ""
+    assert found.std_error[0, 1] == pytest.approx((1 - r**2) / 2000**0.5, rel=0.06)
+    low, high = found.interval(np.array(r), found.std_error[0, 1], found.ess[0, 1], correlation=True)
+    assert low < 0.6 < high and high - low == pytest.approx(2 * 1.96 * found.std_error[0, 1], rel=0.01)
+    c, _ = standardised(x.reshape(3, 1, -1).astype(np.float32), covariance=True)
+    u, v, both = np.var(x[0], ddof=1), np.var(x[1], ddof=1), float(c[0, 0] @ c[1, 0])
+    assert errors(c[:, 0], 4, 4, correlation=False).std_error[0, 1] == pytest.approx(np.sqrt((u * v + both**2) / 2000), rel=0.06)
+
+
+def test_autocorrelated_draws_are_worth_fewer():
+    """AR(1) with factor f: a(k) = f^k, so that T = (1 + f²)/(1 - f²)."""
+    rng, factor = np.random.default_rng(1), 0.7
+    x = rng.normal(size=(20, 4, 4000))
+    for t in range(1, x.shape[2]):
+        x[:, :, t] = factor * x[:, :, t - 1] + np.sqrt(1 - factor**2) * x[:, :, t]
+    z, _ = standardised(x.reshape(20, 1, -1).astype(np.float32), covariance=False)
+    upper = np.triu_indices(20, 1)
+    found = errors(z[:, 0], 4, 4, correlation=True)
+    assert np.median(found.ess[upper]) == pytest.approx(16000 * (1 - factor**2) / (1 + factor**2), rel=0.05)
+    assert np.std((z[:, 0] @ z[:, 0].T)[upper]) == pytest.approx(np.median(found.std_error[upper]), rel=0.15)
+
+
+def test_where_errors_are_not_known_they_are_null_and_it_is_said():
+    z, _ = standardised(np.random.default_rng(2).normal(size=(3, 1, 240)).astype(np.float32), covariance=False)
+    alone = errors(z[:, 0], 1, 1, correlation=True)
+    assert np.isnan(alone.std_error).all() and alone.why == "one chain"
+    short = errors(z[:, 0, :20], 2, 2, correlation=True)
+    assert np.isnan(short.std_error).all() and "effective draws" in short.why
+    z[1] = np.nan  # a loss that never varies
+    partly = errors(z[:, 0], 4, 4, correlation=True)
+    assert np.isnan(partly.std_error[1]).all() and np.isfinite(partly.std_error[0, 2]) and partly.why == ""
+
+
+def test_the_floor_lets_a_planted_pair_through_and_leaves_out_pairs_of_one_text():
+    x = np.random.default_rng(3).normal(size=(12, 1, 240)).astype(np.float32)
+    x[1] = 0.6 * x[0] + 0.8 * x[1]
+    x[5] = x[4]
+    x[7] = 1.0
+    z, _ = standardised(x, covariance=False)
+    owners = np.arange(12)
+    owners[5] = owners[4]
+    found = floor(z[:, 0], 4, owners, keep=True)
+    assert found.clear[0, 1] and found.clear[1, 0] and found.clear_pairs == 1
+    assert found.pairs == 11 * 10 // 2 - 1 and not found.clear[4, 5] and not found.clear[7].any()
+    assert floor(z[:, 0, :2], 1, owners, keep=False) is None, "nothing to exchange"
+
+
+def test_halves_agree_where_there_is_something_to_agree_on():
+    data = noisy(9, chains=4, draws=40, rows=6, observables=("pile",))
+    traces = data["pile"].mean(3).transpose(2, 0, 1).reshape(6, 1, -1)
+    z, _ = standardised(traces, covariance=False)
+    one, two = half_matrices(z[:, 0], 4, correlation=True)
+    want = np.corrcoef(traces[:, 0].reshape(6, 4, 40)[:, ::2].reshape(6, -1))
+    np.testing.assert_allclose(one, want, atol=1e-5)
+    assert agreement(one, two) > 0.8

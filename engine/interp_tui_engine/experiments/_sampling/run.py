@@ -54,6 +54,7 @@ class Sampled:
     model: LoadedModel
     seconds: float
     tokens_per_second: float
+    rows: Mapping[str, TokenRows]
     control: NDArray[np.float64] | None = None
     """How far the loss rises with noise and localization alone, by draw (`samplers.chains.control`), where asked for and known."""
 
@@ -100,7 +101,7 @@ def run(context: Context, *, control: bool = False) -> Generator[Event, None, Sa
     rises = yield from stream(lambda emit: _control(problem, config, executor)) if control else _nothing()
     seconds = time.monotonic() - started + max((told["seconds"] for told in context.joined), default=0.0)
     speed = done.snapshot.tokens_per_second + sum(told["tokens_per_second"] for told in context.joined)
-    return Sampled(manifest, config, context, done, model, seconds, speed, rises)
+    return Sampled(manifest, config, context, done, model, seconds, speed, rows, rises)
 
 
 def _nothing() -> Generator[Event, None, None]:

@@ -16,3 +16,4 @@ class Params(_sampling.SamplingParams):
     average: bool = Field(False, description="method token: keep the mean over pairs of tokens only")
     reduce: Literal["stack", "mean"] = Field("stack", description="draws of all chains in a row, or of the chains' mean")
     covariance: bool = Field(False, description="covariance in nats², in place of correlation")
+    first_order: bool = Field(True, description="take the exact first order too: cosines of the texts' gradients, one backward pass a text")

@@ -17,14 +17,17 @@ from ... import atomic
 from ...catalog import Result
 from ...data.names import obs_id
 from ...estimators.bif import MEMORY_BUDGET, compute_bif
+from ...estimators.bif_errors import Floor
 from ...events import ArrayWritten, Event, Metrics, Phase, Progress, Warned
 from ...figures.heat import heatmap_svg
-from ...markdown import code
 from ...runtime.context import Context
 from ...runtime.pause import wait_while_paused
 from ...runtime.stream import stream
 from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
+from ...uncertainty import Uncertainty
+from .._bif_checks import Checked, between_errors, check
+from .._bif_report import report
 from .._sampling.run import STORE, Sampled
 from .params import Params
 
@@ -44,13 +47,15 @@ def result(done: Sampled) -> Generator[Event, None, Result]:
     yield ArrayWritten(INFLUENCES, tuple(map(str, found["influences"].dims)), found["influences"].shape)
     if found.attrs["constant_count"]:
         yield Warned(f"{found.attrs['constant_count']} losses never vary, so nothing moves with them: null")
-    matrix = _matrix(context, samples, params, found)
+    matrix = _matrix(samples, params, found)
+    checked = yield from check(done, samples.dataset, found.attrs["observables"], matrix)
+    _write_matrix(context, matrix, checked)
     yield ArrayWritten(MATRIX, ("batch_1", "batch_2"), matrix.shape)
     names = {obs_id(name): name for name in params.observables}
     ids = np.asarray(found["input_ids"].values)
     texts = write_tokens(context.folder.path, done.model, [ids])
     owners = [names[obs] for obs, rows in zip(found.attrs["observables"], found.attrs["rows"], strict=True) for _ in range(rows)]
-    pairs = _top_pairs(matrix, owners, ids, texts)
+    pairs = _top_pairs(matrix, owners, ids, texts, checked)
     values: dict[str, Any] = {
         "shape": list(found["influences"].shape),
         "method": params.method,
@@ -58,7 +63,13 @@ def result(done: Sampled) -> Generator[Event, None, Result]:
         "observables": [names[obs] for obs in found.attrs["observables"]],
         "rows": list(found.attrs["rows"]),
         "between": _between(matrix, owners),
+        "between_std_error": {a: {b: finite(e) for b, e in row.items()} for a, row in between_errors(checked, owners).items()},
         "top_pairs": pairs,
+        "no_error": checked.errors.why,
+        "effective_draws": _median(checked.errors.ess),
+        "floor": _floor(checked.floor),
+        "token_floor": _floor(checked.tokens),
+        "agreement": dict(checked.agreement),
         "constant": found.attrs["constant"],
         "constant_count": found.attrs["constant_count"],
         "healthy_chains": found.attrs["healthy_chains"],
@@ -68,10 +79,13 @@ def result(done: Sampled) -> Generator[Event, None, Result]:
     _write_figure(context, matrix, owners, params.covariance)
     headline: dict[str, Any] = {"sequences": len(owners)}
     if pairs:
-        headline |= {"strongest": f"{pairs[0]['row_1']} with {pairs[0]['row_2']}", "influence": pairs[0]["value"]}
+        headline |= {"strongest": f"{pairs[0]['row_1']} with {pairs[0]['row_2']}", "influence_mean": pairs[0]["value"]}
+        headline |= {"influence_std_error": pairs[0]["std_error"]} if pairs[0]["std_error"] is not None else {}
+        headline |= {"clear": checked.floor.clear_pairs} if checked.floor is not None else {}
     yield Metrics("headline", 0, headline)
-    found_digests = {f"{name}/{key}": value for name in (INFLUENCES, MATRIX) for key, value in digests(context.folder.path / name).items()}
-    return Result(values, headline, _report(done, values), found_digests | digests(context.folder.path / STORE))
+    all_digests = digests(context.folder.path / STORE)
+    all_digests |= {f"{name}/{key}": value for name in (INFLUENCES, MATRIX) for key, value in digests(context.folder.path / name).items()}
+    return Result(values, headline, report(done.manifest, values, done.config.num_draws), all_digests, _uncertainty(values))
 
 
 def _influences(context: Context, samples: xr.DataTree, params: Params, emit: Callable[[Event], None]) -> xr.Dataset:
@@ -98,39 +112,87 @@ def _influences(context: Context, samples: xr.DataTree, params: Params, emit: Ca
     )
 
 
-def _matrix(context: Context, samples: xr.DataTree, params: Params, found: xr.Dataset) -> Matrix:
+def _matrix(samples: xr.DataTree, params: Params, found: xr.Dataset) -> Matrix:
     """Influence between whole sequences: what was asked for, or its mean over pairs of tokens."""
     if found["influences"].ndim == 2:
-        matrix = np.asarray(found["influences"].values)
-    else:
-        average = compute_bif(
-            samples,
-            correlation_method="token",
-            reduce_chain_dimension_method=params.reduce,
-            average_tokenwise_bif=True,
-            compute_covariance=params.covariance,
-        )
-        matrix = np.asarray(average["influences"].values)
+        return np.asarray(found["influences"].values)
+    average = compute_bif(
+        samples,
+        correlation_method="token",
+        reduce_chain_dimension_method=params.reduce,
+        average_tokenwise_bif=True,
+        compute_covariance=params.covariance,
+    )
+    return np.asarray(average["influences"].values)
+
+
+def _write_matrix(context: Context, matrix: Matrix, checked: Checked) -> None:
+    """The matrix between texts; its standard errors and effective draws, whether each pair is clear of the floor, and the first order."""
     path = context.folder.path / MATRIX
     shutil.rmtree(path, ignore_errors=True)
-    xr.Dataset({"influences": (("batch_1", "batch_2"), matrix)}).to_zarr(path, mode="w", consolidated=False)
-    return matrix
+    arrays: dict[str, Any] = {"influences": matrix}
+    arrays |= {"std_error": checked.errors.std_error.astype(np.float32), "effective_draws": checked.errors.ess.astype(np.float32)}
+    if checked.floor is not None and checked.floor.clear is not None:
+        arrays["clear"] = checked.floor.clear.astype(np.int8)
+    if checked.first_order is not None:
+        arrays["first_order"] = checked.first_order.astype(np.float32)
+    dims = ("batch_1", "batch_2")
+    xr.Dataset({name: (dims, values) for name, values in arrays.items()}).to_zarr(path, mode="w", consolidated=False)
 
 
-def _top_pairs(matrix: Matrix, owners: list[str], ids: NDArray[np.int64], texts: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Pairs of different sequences with the largest influence, whichever its sign, each once."""
+def _top_pairs(
+    matrix: Matrix, owners: list[str], ids: NDArray[np.int64], texts: Mapping[int, str], checked: Checked
+) -> list[dict[str, Any]]:
+    """Pairs of different sequences with the largest influence, whichever its sign, each once. clear: of the floor; None without one."""
     upper = np.where(np.triu(np.ones(matrix.shape, dtype=bool), 1), np.nan_to_num(np.abs(matrix)), -1.0)
     order = np.argsort(-upper, axis=None, kind="stable")[:TOP]
 
-    def said(row: int) -> str:
+    def text(row: int) -> str:
         return "".join(texts[int(i)] for i in ids[row])[:400]
 
-    found = []
+    rows = []
     for at in order:
         one, two = divmod(int(at), matrix.shape[1])
         if upper[one, two] >= 0 and math.isfinite(matrix[one, two]):
-            entry = {"row_1": one, "row_2": two, "value": float(matrix[one, two])}
-            found.append({**entry, "data_1": owners[one], "data_2": owners[two], "text_1": said(one), "text_2": said(two)})
+            entry = {"row_1": one, "row_2": two, "value": float(matrix[one, two]), **_certainty(checked, one, two)}
+            rows.append({**entry, "data_1": owners[one], "data_2": owners[two], "text_1": text(one), "text_2": text(two)})
+    return rows
+
+
+def _certainty(checked: Checked, one: int, two: int) -> dict[str, Any]:
+    """How sure one pair's influence is; None where something is not known."""
+    clear, exact = None if checked.floor is None else checked.floor.clear, checked.first_order
+    return {
+        "std_error": finite(checked.errors.std_error[one, two]),
+        "effective_draws": finite(checked.errors.ess[one, two]),
+        "clear": None if clear is None else bool(clear[one, two]),
+        "first_order": None if exact is None else finite(exact[one, two]),
+    }
+
+
+def finite(value: Any) -> float | None:
+    """A number for JSON."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else None
+
+
+def _floor(one: Floor | None) -> dict[str, Any] | None:
+    return None if one is None else {"standard_errors": one.level, "pairs": one.pairs, "clear_pairs": one.clear_pairs}
+
+
+def _uncertainty(values: Mapping[str, Any]) -> dict[str, Uncertainty]:
+    """Of the strongest pairs: `top_pairs.0.value`."""
+    chains = len(values["healthy_chains"])
+    found = {}
+    for index, pair in enumerate(values["top_pairs"]):
+        draws = pair["effective_draws"]
+        over = f"{chains} {'chain' if chains == 1 else 'chains'}" + (f", {draws:.0f} effective draws" if draws is not None else "")
+        note = "" if pair["std_error"] is not None else values["no_error"] or "too few effective draws for this pair"
+        found[f"top_pairs.{index}.value"] = Uncertainty(over, pair["std_error"], clear=pair["clear"], control=0.0, note=note)
     return found
 
 
@@ -158,37 +220,3 @@ def _write_figure(context: Context, matrix: Matrix, owners: list[str], covarianc
     unit = "covariance, nats²" if covariance else "correlation"
     title = f"Influence between sequences: {context.manifest.name}"
     atomic.write_text(figures / "influence.svg", heatmap_svg(title, labels, [str(row) for row in rows], grid, unit))
-
-
-def _report(done: Sampled, values: Mapping[str, Any]) -> str:
-    manifest = done.manifest
-    assert manifest.model is not None
-    kinds = values["observables"]
-    unit = "covariance in nats²" if values["covariance"] else "correlation"
-    lines = [
-        f"# bif · {manifest.name}",
-        "",
-        f"How losses move together over {len(values['healthy_chains'])} × {done.config.num_draws} draws around `{manifest.model.source}`: "
-        f"{unit} between {sum(values['rows'])} sequences, mean over pairs.",
-        "",
-        f"| | {' | '.join(kinds)} |",
-        f"|---|{'---:|' * len(kinds)}",
-        *(f"| {a} | {' | '.join(_number(values['between'][a][b]) for b in kinds)} |" for a in kinds),
-        "",
-        "![influence between sequences](figures/influence.svg)",
-        "",
-        "Pairs that move together, or against each other, most:",
-        "",
-    ]
-    for pair in values["top_pairs"][:12]:
-        said = [f"{pair[f'data_{n}']} {pair[f'row_{n}']} `{code(pair[f'text_{n}'], 70)}`" for n in (1, 2)]
-        lines.append(f"- {pair['value']:+.3f}  {', '.join(said)}")
-    if values["constant_count"]:
-        lines += ["", f"- {values['constant_count']} losses never vary over the draws: their influences are null"]
-    lines += [f"- chain {chain} failed at {why}; left out" for chain, why in values["failed_chains"].items()]
-    lines += ["", "Make it again: `interp-tui replay --check` on this folder, or `interp-tui --batch` on its manifest.toml.", ""]
-    return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}"
