@@ -57,7 +57,10 @@ def cases() -> list[dict[str, Any]]:
     for part in PARTS:
         mean = {"code": draw.gauss(0, 0.004), "facts": draw.gauss(0.004, 0.006), "prose": 0.0}
         error = {"code": 0.0011, "facts": 0.0016, "prose": 0.0}
-        found.append({"restriction": part, "parameters": 8192, "mean": mean, "std_error": error})
+        covariance = {"code": 0.3 * draw.gauss(0, 0.004), "facts": 0.3 * draw.gauss(0.004, 0.006), "prose": 0.0}
+        tables = {"covariance": covariance, "covariance_std_error": {name: value / 2 for name, value in error.items()}}
+        tables |= {"shift": {name: mean[name] - covariance[name] for name in mean}, "shift_std_error": error}
+        found.append({"restriction": part, "parameters": 8192, "mean": mean, "std_error": error, **tables})
     return found
 
 
@@ -80,24 +83,29 @@ def susceptibilities(make_run: MakeRun, *, done: bool = True, parts: int = len(P
         return make_run("heads", kind="susceptibilities", state="running", events=events, done=440, total=1900, unit="steps", eta=61.0)
     events.append(RunFinished("done", 71.0, {"parts": len(PARTS)}))
     sus = (0.01 * rng.standard_normal((3 * ROWS * LENGTH, len(PARTS)))).astype(np.float32)
+    covariance = (0.4 * sus).astype(np.float32)
     tops = {}
     for column, part in enumerate(PARTS):
         at = int(np.abs(sus[:, column]).argmax())
         data, rest = divmod(at, ROWS * LENGTH)
         row, position = divmod(rest, LENGTH)
         entry = {"observable": DATA[data], "row": row, "position": position + 1, "token": " Paris", "before": " capital of France is"}
-        tops[part] = [{**entry, "value": float(sus[at, column])}]
-    table = cases()
+        tops[part] = [{**entry, "value": float(covariance[at, column])}]
+    table, no = cases(), {"code": False, "prose": None}
     result = {
         "kind": "susceptibilities", "name": "heads", "schema_version": 1, "restrictions": PARTS, "observables": DATA, "top_tokens": tops,
         "mean": {case["restriction"]: case["mean"] for case in table},
         "std_error": {case["restriction"]: case["std_error"] for case in table},
+        "first_order": {case["restriction"]: {name: 0.9 * v for name, v in case["covariance"].items()} for case in table},
+        "clear": {"covariance": {case["restriction"]: {**no, "facts": case["covariance"]["facts"] > 0.002} for case in table}},
+        "agreement": {part: {"seeds": 0.12} for part in PARTS}, "ranked_by": "covariance",
     }  # fmt: skip
     folder = make_run("heads", kind="susceptibilities", events=events, result=result, done=1900, total=1900, unit="steps")
     ids = np.concatenate([_ids(rng, ROWS) for _ in DATA])
     path = folder.path / "susceptibilities.zarr"
     sizes = np.full(3, ROWS * LENGTH)
-    responses = {"sus": sus, "dataset_id": np.repeat(np.arange(3), sizes), "target_position": np.tile(np.arange(1, LENGTH + 1), 3 * ROWS)}
+    places = {"dataset_id": np.repeat(np.arange(3), sizes), "target_position": np.tile(np.arange(1, LENGTH + 1), 3 * ROWS)}
+    responses = {"sus": sus, "covariance": covariance, "first_order": 0.9 * covariance, **places}
     responses["batch"] = np.tile(np.repeat(np.arange(ROWS), LENGTH), 3)
     _store(path / "susceptibilities", responses | {"wr": np.array(PARTS, dtype=object)})
     context = {"input_ids": ids.ravel(), "dataset_id": np.repeat(np.arange(3), ROWS * (LENGTH + 1))}
@@ -127,12 +135,16 @@ def influence(make_run: MakeRun, *, per_token: bool = True) -> RunFolder:
     result = {
         "kind": "bif", "name": "which", "schema_version": 1, "shape": shape, "observables": names, "rows": [6] * 4, "top_pairs": pairs,
         "between": {a: dict.fromkeys(names, 0.01) for a in names}, "constant_count": 2, "covariance": False,
+        "floor": {"standard_errors": 3.9, "pairs": rows * (rows - 1) // 2, "clear_pairs": 9}, "agreement": {"seeds": 0.83}, "no_error": "",
     }  # fmt: skip
     events: list[Event] = [RunStarted("bif", "which", device="cpu"), RunFinished("done", 71.0, {"sequences": rows})]
     folder = make_run("which", kind="bif", events=events, result=result, done=24, total=24, unit="rows")
     ids = _ids(rng, rows)
     ids[5, 3:6] = [1, 2, 3]
-    _store(folder.path / "matrix.zarr", {"influences": matrix})
+    error = np.full_like(matrix, 0.011)
+    error[0, 1] = error[1, 0] = np.nan
+    clear = (np.abs(matrix) > 0.05).astype(np.int8)
+    _store(folder.path / "matrix.zarr", {"influences": matrix, "std_error": error, "clear": clear, "first_order": 0.8 * matrix})
     _store(folder.path / "bif.zarr", {"influences": full if per_token else matrix, "input_ids": ids})
     (folder.path / "tokens.json").write_text(json.dumps({str(i): word for i, word in enumerate(WORDS)}), encoding="utf-8")
     return folder

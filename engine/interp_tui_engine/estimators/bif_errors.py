@@ -5,8 +5,8 @@ autocorrelations a and b (Bartlett 1935, "Some aspects of the time-correlation p
 With a correlation r the error is (1 - r²) sqrt(T/n), for a covariance c of series with variances u and v it is sqrt((u v + c²) T/n),
 both for Gaussian series.
 
-The floor makes no such assumption: one operand's chains are exchanged, so that each trace meets others of another chain, and their draws
-shifted where there are not chains enough; whatever still correlates does so by chance, or because all chains see the same batches. The
+The floor makes no such assumption: one operand's chains are exchanged (see `exchange`), so that each trace meets others of another chain
+or of another time; whatever still correlates does so by chance, or because all chains see the same batches. The
 largest of all pairs, in standard errors, over 19 such exchanges is exceeded by chance in 5 % of runs. tests/truth/bif.py simulates both.
 """
 
@@ -120,7 +120,7 @@ def floor(z: Observations, runs: int, owners: Int[NDArray[np.int64], " series"],
         return None
     lags = autocorrelations(mine, runs)
     series = mine.reshape(len(mine), runs, draws)
-    largest = [_largest(mine, np.roll(series, way, axis=(1, 2)).reshape(mine.shape), lags, of) for way in ways]
+    largest = [_largest(mine, way.of(series).reshape(mine.shape), lags, of) for way in ways]
     level, clear_pairs, pairs = max(largest), 0, 0
     clear = np.zeros((len(z), len(z)), dtype=bool) if keep else None
     for left, right, sizes in _blocks(mine, mine, lags, of):

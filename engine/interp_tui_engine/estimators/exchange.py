@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 SWAPS = 19
 """Exchanges whose largest value is exceeded by one more of its kind once in 20 tries."""
 SEED = 0
+_TRIES = 400
 
 
-def exchanges(chains: int, draws: int, count: int, seed: int = SEED) -> list[tuple[int, int]]:
-    """`count` ways (by, shift) to set chains against those `by` places on, their draws `shift` on, around the end; never (0, 0).
+class Exchange(NamedTuple):
+    """Every chain is set against the chain `order` names, its draws from last to first if `reverse`, and `shift` on around the end."""
 
-    First the other chains as they are; then draws are shifted too, by a quarter of the chain at least where it meets itself.
+    order: tuple[int, ...]
+    reverse: bool
+    shift: int
+
+    def of(self, series: Float[NDArray[np.floating], "*rest chain draw"]) -> NDArray[np.floating]:
+        """The series, exchanged."""
+        found = series[..., list(self.order), :]
+        found = found[..., ::-1] if self.reverse else found
+        return np.roll(found, self.shift, axis=-1) if self.shift else found
+
+
+def exchanges(chains: int, draws: int, count: int, seed: int = SEED) -> list[Exchange]:
+    """`count` exchanges in which no chain meets itself at the same time, or fewer where there are no more.
+
+    First the other chains as they are, then in reverse (a stationary reversible chain is the same law either way), in as many orders as
+    there are; then draws are shifted too, by a quarter of the chain at least where it meets itself. A shift joins a chain's end to its
+    start, where draws are not neighbours, so it comes last.
     """
     rng = np.random.default_rng(seed)
-    ways = [(by, 0) for by in range(1, chains)][:count]
+    orders = [tuple((np.arange(chains) + by) % chains) for by in range(1, chains)]
+    for _ in range(_TRIES if 3 < chains <= count else 0):
+        order = tuple(rng.permutation(chains))
+        if order not in orders and all(a != b for a, b in enumerate(order)):
+            orders.append(order)
+    named = [tuple(int(c) for c in order) for order in orders]
+    ways = [Exchange(order, reverse, 0) for reverse in (False, True) for order in named][:count]
     while len(ways) < count and draws > 3:
-        by = int(rng.integers(1, chains)) if chains > 1 else 0
-        least = 1 if by else draws // 4
-        ways.append((by, int(rng.integers(max(1, least), draws - max(1, least) + 1))))
+        order = named[int(rng.integers(len(named)))] if named else (0,)
+        least = 1 if named else draws // 4
+        ways.append(Exchange(order, False, int(rng.integers(max(1, least), draws - max(1, least) + 1))))
     return ways

@@ -58,7 +58,7 @@ def token_floor(restricted: xr.Dataset, sampling: str, probes: Sequence[str]) ->
     f, ways = trace - trace.mean(), exchanges(len(chains), trace.shape[1], SWAPS)
     if not f.any() or not ways:
         return math.nan, {obs: np.full(losses_of(restricted, obs).shape[2:], np.nan) for obs in probes}
-    weights = np.stack([f, *(np.roll(f, way, axis=(0, 1)) for way in ways)])
+    weights = np.stack([f, *(way.of(f) for way in ways)])
     scale = math.sqrt(float(f.var()) * correlation_time(f * f) / trace.size)
     largest, found = np.zeros(len(ways)), {}
     for obs in probes:

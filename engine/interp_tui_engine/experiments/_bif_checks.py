@@ -60,28 +60,36 @@ def check(done: Sampled, samples: xr.Dataset, observables: list[str], matrix: ND
     z, chains = traces.z[:, 0], len(traces.healthy_chains)
     found = errors(z, traces.runs, chains, correlation=correlation)
     level = floor(z, traces.runs, np.arange(len(z)), keep=True)
-    tokens = None
+    tokens, between_tokens = None, None
     if params.method == "token" and not params.average:
-        tokens = _floor_of_tokens(_traces(samples, observables, params, average=False))
+        tokens, between_tokens = _of_tokens(_traces(samples, observables, params, average=False))
     exact = yield from _first_order(done, observables, chains)
-    return Checked(found, level, tokens, exact, agreements(z, traces.runs, matrix, exact, correlation=correlation), traces)
+    agree = agreements(z, traces.runs, matrix, exact, correlation=correlation) | {"tokens": between_tokens}
+    return Checked(found, level, tokens, exact, agree, traces)
 
 
 def _traces(samples: xr.Dataset, observables: list[str], params: Params, *, average: bool) -> Traces:
     return load_traces(samples, observables, params.method, params.reduce, average, params.covariance, MEMORY_BUDGET // 2, None)
 
 
-def _floor_of_tokens(traces: Traces) -> Floor | None:
+def _of_tokens(traces: Traces) -> tuple[Floor | None, float | None]:
+    """The floor between tokens of different texts, and how far two samplings of this size would agree on them."""
     rows, series, count = traces.z.shape
     kept = np.unique(np.linspace(0, rows - 1, max(2, min(rows, MOST_TOKENS // series))).astype(int))
     owners = np.repeat(np.arange(len(kept)), series)
-    return floor(np.ascontiguousarray(traces.z[kept]).reshape(-1, count), traces.runs, owners, keep=False)
+    z = np.ascontiguousarray(traces.z[kept]).reshape(-1, count)
+    one, two = half_matrices(z, traces.runs, correlation=True)
+    one[owners[:, None] == owners] = np.nan
+    return floor(z, traces.runs, owners, keep=False), of_full_length(agreement(one, two))
 
 
 def agreements(
     z: NDArray[np.float32], runs: int, matrix: NDArray[np.float32], exact: Matrix | None, *, correlation: bool
 ) -> dict[str, float | None]:
-    """halves: of the influences from both halves of the chains; seeds: of two runs of this size, by Spearman-Brown; with_first_order."""
+    """halves: of the influences from both halves of the chains; seeds: of two runs of this size, by Spearman-Brown; with_first_order.
+
+    `check` adds tokens: as seeds, of the influences between tokens of different texts.
+    """
     half = agreement(*half_matrices(z, runs, correlation=correlation)) if z.shape[1] // runs > 3 or runs > 1 else None
     return {
         "halves": half,

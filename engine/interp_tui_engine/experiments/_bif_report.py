@@ -60,6 +60,9 @@ def verdict(values: Mapping[str, Any]) -> str:
     if tokens is not None:
         share = tokens["clear_pairs"] / max(1, tokens["pairs"])
         parts.append(f"Of single tokens, {tokens['clear_pairs']:,} of {tokens['pairs']:,} pairs are clear ({share:.2%}).")
+        if agreement["tokens"] is not None:
+            word = "" if agreement["tokens"] >= AGREES else ": token by token this is mostly noise"
+            parts.append(f"Two samplings agree at r = {agreement['tokens']:.2f} over pairs of tokens{word}.")
     return " ".join(parts)
 
 

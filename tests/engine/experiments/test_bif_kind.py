@@ -71,6 +71,30 @@ def test_what_it_writes_is_what_the_estimator_makes_of_its_samples(whole: Any) -
     json.dumps(values, allow_nan=False)
 
 
+def test_pairs_say_how_sure_they_are(whole: Any) -> None:
+    path, result, _ = whole
+    values, stored = result.values, xr.open_zarr(path / "matrix.zarr", consolidated=False)
+    assert "effective draws, of 30 at least" in values["no_error"] and f"no error bar: {values['no_error']}" in result.report
+    assert values["floor"]["pairs"] == 8 * 7 // 2 and values["token_floor"]["pairs"] == 28 * 64
+    clear, cosines = stored["clear"].values.astype(bool), stored["first_order"].values
+    np.testing.assert_allclose(np.diag(cosines), 1, atol=1e-6)
+    for pair in values["top_pairs"]:
+        one, two = pair["row_1"], pair["row_2"]
+        assert pair["std_error"] is None and pair["effective_draws"] > 1
+        assert pair["clear"] == clear[one, two] and pair["first_order"] == pytest.approx(cosines[one, two], abs=1e-6)
+    assert clear[np.triu_indices(8, 1)].sum() == values["floor"]["clear_pairs"]
+    assert result.uncertainty["top_pairs.0.value"].note == values["no_error"]
+    assert set(values["agreement"]) == {"halves", "seeds", "with_first_order", "tokens"}
+
+
+def test_one_chain_has_no_error_bar_and_a_floor_of_other_times(tmp_path: Path) -> None:
+    params = TABLES["params"] | {"num_chains": 1, "num_draws": 12, "method": "sequence", "first_order": False, "num_steps_bw_draws": 1}
+    result, _ = in_process(tmp_path / "run", TABLES | {"params": params})
+    assert result.values["no_error"] == "one chain" and result.values["top_pairs"][0]["std_error"] is None
+    assert result.values["floor"]["clear_pairs"] >= 0 and result.values["top_pairs"][0]["first_order"] is None
+    assert "- no error bar: one chain" in result.report and "one chain: the floor is that of the chain set against itself" in result.report
+
+
 def test_stopped_between_blocks_and_resumed_gives_equal_digests(whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, result, _ = whole
     monkeypatch.setattr(estimator, "CHUNK_BYTES", 4 * 64 * 16)  # blocks of some rows: several where one would do

@@ -88,6 +88,40 @@ def test_the_tree_is_that_of_the_stores_and_the_numbers_those_of_the_tree(whole:
     json.dumps(values, allow_nan=False)
 
 
+def test_what_is_known_of_the_responses_besides_them(whole: Any) -> None:
+    _, result, _ = whole
+    values = result.values
+    for part in values["restrictions"]:
+        row = values["agreement"][part]
+        assert row["seeds"] is not None and abs(row["with_first_order"]) <= 1 and row["departure"] is None, "there are no error bars"
+        assert 0 < abs(row["curvature"]) < 1 and row["clear_tokens"] >= 0
+        control = values["control"]["first_order"][part]["2code"]
+        assert control["low"] <= control["mean"] <= control["high"]
+        assert values["clear"]["covariance"][part]["2code"] is None and values["clear"]["first_order"][part]["2code"] in (True, False)
+        noted = result.uncertainty[f"covariance.{part}.2code"]
+        assert noted.std_error is None and "effective draws" in noted.note and noted.control is not None
+    assert values["paired"] and values["scatter"] == pytest.approx(1 / (100 * (1 - 1e-4 * 100 / 4)))
+    assert "Two samplings of this size agree at r =" in result.report and "first order s (‖∇L‖² − ⟨∇L, ∇l⟩)" in result.report
+
+
+def test_ranked_by_first_order_tokens_are_those_of_the_gradients(tmp_path: Path) -> None:
+    params = TABLES["params"] | {"rank_by": "first_order", "restrictions": ["l0h1"]}
+    result, _ = in_process(tmp_path / "run", TABLES | {"params": params})
+    tree = xr.open_datatree(tmp_path / "run" / "susceptibilities.zarr", engine="zarr", consolidated=False)["susceptibilities"]
+    exact = tree["first_order"].values[:, 0]
+    top = result.values["top_tokens"]["l0h1"]
+    assert [abs(token["value"]) for token in top] == pytest.approx(sorted(np.abs(exact), reverse=True)[:8], rel=1e-5)
+    assert result.headline["first_order_mean"] == pytest.approx(float(exact.mean()), rel=1e-4)
+
+
+def test_without_localization_there_is_no_first_order(tmp_path: Path) -> None:
+    params = TABLES["params"] | {"rank_by": "first_order", "restrictions": ["l0h1"], "localization": 0.0}
+    result, events = in_process(tmp_path / "run", TABLES | {"params": params})
+    assert result.values["first_order"] == {"l0h1": {"2code": None}} and result.values["ranked_by"] == "covariance"
+    assert any(isinstance(event, Warned) and "no first order to rank by" in event.message for event in events)
+    json.dumps(result.values, allow_nan=False)
+
+
 def test_stopped_at_any_part_and_resumed_is_the_same_and_what_is_done_is_not_done_again(whole: Any, tmp_path: Path) -> None:
     _, result, _ = whole
     stores: dict[str, float] = {}

@@ -28,6 +28,9 @@ async def test_all_numbers_stand_in_one_figure_each_over_its_own_range(make_run:
         lines = [view._line(at, name, "revision", own_range=True) for at, name in enumerate(view._staged)]
         assert [[round(y, 3) for _, y in line.points] for line in lines] == [[0, 0.652, 1], [1, 0.636, 0], [0, 0.3, 1]]
         assert len({line.colour for line in lines}) == 3
+        bars = view._bars(0, "llc_mean", "revision", own_range=True)
+        assert [[round(y, 3) for _, y in bar.points] for bar in bars] == [[-0.017, 0.017], [0.635, 0.668], [0.983, 1.017]]
+        assert view._bars(1, "init_loss", "revision", own_range=True) == [], "it has no error"
         assert all(name in shown(screen) for name in stages), "each checkpoint is named below its points"
         await press(pilot, "m")
         assert "llc_mean over revision" in shown(screen) and "init_loss" not in shown(screen).split("point")[0]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from on_screen import press, ready
+from on_screen import press, ready, shown
 from posterior_runs import PARTS, influence, susceptibilities
 
 from interp_tui.app import InterpApp
@@ -74,6 +74,15 @@ async def test_tokens_are_those_of_the_cell_and_say_their_numbers(make_run: Make
         await press(pilot, "enter", "home")
         assert strip.has_focus and strip.index == 0
         assert not any("\x1b" in token.text for token in strip.tokens)
+        assert view.quantities == ["covariance", "first_order", "shift", "mean"], "what the run is ranked by comes first"
+        covariance = [token.value for token in strip.tokens[1:]]
+        await press(pilot, "v")
+        assert [token.value for token in strip.tokens[1:]] == pytest.approx([0.9 * value for value in covariance], rel=1e-5)
+        await press(pilot, "v")
+        shift = [token.value for token in strip.tokens[1:]]
+        await press(pilot, "v")
+        chi = [token.value for token in strip.tokens[1:]]
+        assert chi == pytest.approx([a + b for a, b in zip(covariance, shift, strict=True)], rel=1e-4)
 
 
 async def test_search_finds_a_sequence_and_lists_what_moves_with_it(make_run: MakeRun) -> None:
@@ -92,6 +101,22 @@ async def test_search_finds_a_sequence_and_lists_what_moves_with_it(make_run: Ma
         assert view.mode == "matrix" and view.pair[0] == view.hits[1 % len(view.hits)]
         tokens = screen.query_one("#left", TokenStrip).tokens
         assert tokens[0].value is None and all(token.value is not None for token in tokens[1:])
+
+
+async def test_pairs_say_their_error_and_whether_they_are_clear_of_the_floor(make_run: MakeRun) -> None:
+    folder = influence(make_run)
+    app = InterpApp(folder.path.parent, folder.path)
+    async with app.run_test(size=(120, 30)) as pilot:
+        screen = await ready(pilot)
+        view = screen.query_one(BifView)
+        assert "9 of 276 pairs clear of the floor" in shown(screen)
+        assert "± 0.011" in shown(screen) and "clear of the floor *" in shown(screen) and "first order" in shown(screen)
+        await press(pilot, "t")
+        rows = screen.query_one("#list", ListTable).rows
+        marked = [row.cells[0].text.endswith("*") for row in rows]
+        assert view.found is not None and view.found.clear is not None
+        assert marked == [view.found.clear[one][two] for one, two in view.found.pairs(view.result)] and any(marked)
+        assert all((row.cells[0].colour == "muted") != mark for row, mark in zip(rows, marked, strict=True))
 
 
 async def test_whole_sequences_have_no_numbers_by_token(make_run: MakeRun) -> None:

@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from interp_tui.runs.runstate import RunState
 from interp_tui.runs.runstate import number as finite
-from interp_tui.text.numbers import number
+from interp_tui.text.numbers import number, with_error
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column, rich_style
 from interp_tui.widgets.filter_line import FilterLine
@@ -28,7 +28,7 @@ from .bif_matrix import Influences
 from .sampling import SamplingView
 
 COLUMNS = (
-    Column("influence", 9, right=True),
+    Column("influence", 16, right=True),
     Column("sequence", 10, grow=1, most=18),
     Column("with", 10, grow=1, most=18),
     Column("text", 20, grow=6),
@@ -125,7 +125,8 @@ class BifView(RunView):
             self.query_one(SamplingView).draw_tables()
             return
         found = self.found
-        self.query_one(Heatmap).show(Grid(found.labels, [str(row) for row in range(len(found.labels))], found.values, found.scale))
+        numbers = [str(row) for row in range(len(found.labels))]
+        self.query_one(Heatmap).show(Grid(found.labels, numbers, found.values, found.scale, marks=found.clear))
         self.query_one("#said", Static).update(self._title(found))
         if self.mode != "matrix":
             self.query_one("#list", ListTable).set_rows(self._rows(found))
@@ -157,12 +158,21 @@ class BifView(RunView):
         muted = rich_style(self.app.theme_variables.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         text.append("covariance, nats²  " if self.result.get("covariance") else "correlation  ", muted)
-        text.append(number(value, 3) if value is not None else "null: one of them never varies", "bold")
+        error, clear, exact = found.certainty(one, two)
+        text.append(self._said(value, error) if value is not None else "null: one of them never varies", "bold")
+        if one != two and clear is not None:
+            text.append("   clear of the floor *" if clear else "   within the floor", "" if clear else muted)
+        if one != two and exact is not None:
+            text.append(f"   first order {number(exact, 3)}", muted)
         if one == two:
             text.append("   a sequence with itself", muted)
         if found.by_token:
             text.append("   tokens: their mean influence on the other's", muted)
         self.query_one("#pair", Static).update(text)
+
+    def _said(self, value: float, error: float | None) -> str:
+        text = with_error(value, error)
+        return text.replace("±", "+-") if self.app.has_class("-ascii") else text
 
     def _title(self, found: Influences) -> Text:
         muted = rich_style(self.app.theme_variables.get("muted", ""))
@@ -170,6 +180,11 @@ class BifView(RunView):
         at = found.labels[self.pair[0]] if found.labels else ""
         said = {"matrix": f"influence between {len(found.labels)} sequences", "pairs": "strongest pairs", "row": f"what moves with {at}"}
         text.append(said[self.mode], muted)
+        floor = self.result.get("floor")
+        if isinstance(floor, Mapping):
+            text.append(f"   {number(floor.get('clear_pairs'))} of {number(floor.get('pairs'))} pairs clear of the floor *", muted)
+        if self.result.get("no_error"):
+            text.append(f"   no error bar: {clean(str(self.result['no_error']), limit=60)}", muted)
         if self.words:
             text.append(
                 f"   {len(self.hits)} found for “{clean(self.words, limit=30)}”",
@@ -189,8 +204,10 @@ class BifView(RunView):
         rows = []
         for one, two in listed:
             value = found.values[one][two]
-            colour = "muted" if value is None else "heat-positive" if value > 0 else "heat-negative"
-            cells = (Cell(number(value, 3), colour), Cell(found.labels[one]), Cell(found.labels[two]), Cell(found.text(two)[:200], "muted"))
+            error, clear, _ = found.certainty(one, two)
+            colour = "muted" if value is None or clear is False else "heat-positive" if value > 0 else "heat-negative"
+            said = number(value, 3) if value is None else self._said(value, error) + (" *" if clear else "")
+            cells = (Cell(said, colour), Cell(found.labels[one]), Cell(found.labels[two]), Cell(found.text(two)[:200], "muted"))
             rows.append(Row(f"{one},{two}", cells))
         return rows
 
@@ -257,7 +274,15 @@ class BifView(RunView):
         kinds = [name for name in result.get("observables") or [] if isinstance(name, str)]
         shape = result.get("shape")
         said = " x ".join(number(size) for size in shape) if isinstance(shape, list) else "-"
-        text = column([Fact("influences", said), Fact("constant losses", number(result.get("constant_count")))], colours)
+        facts = [Fact("influences", said), Fact("constant losses", number(result.get("constant_count")))]
+        floor, agreement = result.get("floor"), result.get("agreement")
+        if isinstance(floor, Mapping):
+            facts.append(Fact("pairs clear of the floor", f"{number(floor.get('clear_pairs'))} of {number(floor.get('pairs'))}"))
+        if isinstance(agreement, Mapping):
+            facts.append(Fact("two samplings agree at r", number(finite(agreement.get("seeds")), 2)))
+        if result.get("no_error"):
+            facts.append(Fact("no error bar", clean(str(result["no_error"]), limit=60)))
+        text = column(facts, colours)
         between = result.get("between")
         if isinstance(between, Mapping):
             wide = max([4, *(len(clean(kind, limit=18)) for kind in kinds)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ class Influences:
     texts: list[list[str]]
     """Tokens of each sequence, sanitised."""
     by_token: bool
+    errors: list[list[float | None]] | None = None
+    clear: list[list[bool]] | None = None
+    """Which pairs exceed what exchanged chains reach."""
+    first_order: list[list[float | None]] | None = None
 
     @staticmethod
     def read(folder: Path, result: Mapping[str, Any]) -> Influences | None:
@@ -43,7 +47,19 @@ class Influences:
         texts = [[clean(known.get(int(i), f"<{int(i)}>"), limit=40) for i in row] for row in ids.tolist()]
         sizes = sorted(abs(v) for i, row in enumerate(values) for j, v in enumerate(row) if i != j and v is not None)
         reach = sizes[min(len(sizes) - 1, int(SHARE * len(sizes)))] if sizes else 0.0
-        return Influences(folder, values, Scale(-reach, reach), labels, texts, len(result.get("shape") or []) == 4)
+        found = Influences(folder, values, Scale(-reach, reach), labels, texts, len(result.get("shape") or []) == 4)
+        clear = read_array(folder / "matrix.zarr", "clear")
+        marks = None if clear is None or clear.shape != matrix.shape else [[bool(v) for v in row] for row in clear.tolist()]
+        return replace(found, errors=_table(folder, "std_error"), clear=marks, first_order=_table(folder, "first_order"))
+
+    def certainty(self, one: int, two: int) -> tuple[float | None, bool | None, float | None]:
+        """A pair's standard error, whether it is clear of the floor, and its first order; None for what is not known."""
+        try:
+            error = None if self.errors is None else self.errors[one][two]
+            exact = None if self.first_order is None else self.first_order[one][two]
+            return error, None if self.clear is None else self.clear[one][two], exact
+        except IndexError:
+            return None, None, None
 
     def text(self, row: int) -> str:
         """A sequence as one line."""
@@ -79,3 +95,8 @@ class Influences:
             there = [v for v in map(number, values) if v is not None]
             means.append(sum(there) / len(there) if there else None)
         return [Token(text, value) for text, value in zip(texts, [None, *means], strict=False)], Scale.of(means)
+
+
+def _table(folder: Path, name: str) -> list[list[float | None]] | None:
+    found = read_array(folder / "matrix.zarr", name)
+    return None if found is None or found.ndim != 2 else [[number(float(v)) for v in row] for row in found.tolist()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from statistics import median
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -25,6 +26,17 @@ from interp_tui.widgets.token_strip import TokenStrip
 
 from .base import WIDE, RunView
 from .susceptibilities_tokens import Tokens
+
+QUANTITIES = {
+    "covariance": "mean covariance Cov(L, L − l)",
+    "first_order": "mean first order s (‖∇L‖² − ⟨∇L, ∇l⟩)",
+    "shift": "mean shift of the losses",
+    "mean": "mean susceptibility χ",
+}
+"""Tables of numbers by part and data set, in events and in result.json, and what they are."""
+SIGNS = {"covariance": "covariance", "first_order": "first order", "shift": "shift", "mean": "χ"}
+RANKED = {"susceptibility": "mean"}
+"""Tables that a run's `rank_by` calls otherwise."""
 
 
 class SusceptibilitiesView(RunView):
@@ -55,6 +67,13 @@ class SusceptibilitiesView(RunView):
             id="susceptibilities.strongest",
             tooltip="the token of this part that responds most, then the next",
         ),
+        Binding(
+            "v",
+            "quantity(1)",
+            "Quantity",
+            id="susceptibilities.quantity",
+            tooltip="the sampled covariance, its exact first order, the shift, or χ: covariance and shift together",
+        ),
     ]
 
     def __init__(self) -> None:
@@ -68,6 +87,9 @@ class SusceptibilitiesView(RunView):
         """Which of the strongest tokens was gone to last."""
         self.waiting = ""
         self.done = False
+        self.result: Mapping[str, Any] = {}
+        self.quantity = 0
+        """How far the user has gone on from the quantity that the run is ranked by."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="now")
@@ -104,17 +126,23 @@ class SusceptibilitiesView(RunView):
         self.query_one("#now", Static).update(self._title())
         for name in ("#grid", "#side"):
             self.query_one(name).display = bool(self.cases)
-        values = [[finite(_table(case, "mean").get(name)) for name in self.data] for case in self.cases]
+        shown = self.shown
+        values = [[finite(self._of(index, shown).get(name)) for name in self.data] for index in range(len(self.cases))]
         scale = Scale.of(value for row in values for value in row)
         reach = max(scale.high, -scale.low)
         labels = [clean(name, limit=20) for name in self.data]
-        heatmap.show(Grid([self._part(index) for index in range(len(self.cases))], labels, values, Scale(-reach, reach)))
+        parts, clear = [self._part(index) for index in range(len(self.cases))], _table(_table(self.result, "clear"), shown)
+        marks = [[_table(clear, self._restriction(row)).get(name) is True for name in self.data] for row in range(len(self.cases))]
+        heatmap.show(Grid(parts, labels, values, Scale(-reach, reach), marks=marks))
         if self.done and self.tokens is None and self.folder is not None:
             result = await asyncio.to_thread(self.folder.result)
-            tops = (result or {}).get("top_tokens")
+            first, self.result = not self.result, result or {}
+            tops = self.result.get("top_tokens")
             self.tops = tops if isinstance(tops, Mapping) else {}
             names = sorted(self.data, key=identifier)
             self.tokens = await asyncio.to_thread(Tokens.read, self.folder.path, names)
+            if first and self.result:
+                self.post_message(self.LookChanged())  # what the run is ranked by is known only now
         await self._draw_tokens()
 
     def draw_tables(self) -> None:
@@ -134,7 +162,7 @@ class SusceptibilitiesView(RunView):
             line.update(Text(f"{clean(data, limit=30)} has no tokens here", muted))
             return
         self.row = max(0, min(self.row, place.rows - 1))
-        tokens, scale = await asyncio.to_thread(self.tokens.strip, part, data, self.row)
+        tokens, scale = await asyncio.to_thread(self.tokens.strip, part, data, self.row, self.shown)
         strip.show(tokens, scale)
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         text.append(f"{clean(data, limit=20)} row {self.row + 1}/{place.rows}", muted)
@@ -150,6 +178,25 @@ class SusceptibilitiesView(RunView):
 
     # -- what is shown
 
+    @property
+    def quantities(self) -> list[str]:
+        """The tables there are, the one that the run is ranked by first."""
+        there = [name for name in QUANTITIES if any(self._of(index, name) for index in range(len(self.cases)))] or ["mean"]
+        ranked = str(self.result.get("ranked_by", ""))
+        first = RANKED.get(ranked, ranked)
+        return [first, *(name for name in there if name != first)] if first in there else there
+
+    @property
+    def shown(self) -> str:
+        quantities = self.quantities
+        return quantities[self.quantity % len(quantities)]
+
+    def _of(self, index: int, table: str) -> Mapping[str, Any]:
+        """A part's numbers by data set: from its event, else from the result."""
+        if index >= len(self.cases):
+            return {}
+        return _table(self.cases[index], table) or _table(_table(self.result, table), self._restriction(index))
+
     def _part(self, index: int) -> str:
         return clean(str(self.cases[index].get("restriction", "")), limit=60) if index < len(self.cases) else ""
 
@@ -161,7 +208,12 @@ class SusceptibilitiesView(RunView):
         muted = rich_style(self.app.theme_variables.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         if self.cases:
-            text.append("mean susceptibility, nats² a token", muted)
+            text.append(f"{self._plain(QUANTITIES[self.shown])}, nats² a token", muted)
+            agreement = median_of(self.result, "seeds")
+            if agreement is not None:
+                text.append(f"   two samplings agree at r = {agreement:.2f} over tokens", muted)
+            if _table(self.result, "clear"):
+                text.append("   * clear of shuffled rows", muted)
         text.append(("   " if self.cases else "") + self.waiting, "" if self.cases else muted)
         return text
 
@@ -171,15 +223,19 @@ class SusceptibilitiesView(RunView):
         if index >= len(self.cases) or not data:
             return []
         case = self.cases[index]
-        value, error = finite(_table(case, "mean").get(data)), finite(_table(case, "std_error").get(data))
+        shown = self.shown
+        value, error = finite(self._of(index, shown).get(data)), finite(self._of(index, error_of(shown)).get(data))
+        exact = finite(self._of(index, "first_order").get(data))
         ascii = self.app.has_class("-ascii")
         said = with_error(value, error) if value is not None else "-" if ascii else "—"
         found = [
             Fact("part", part, loud=True),
             Fact("data", clean(data, limit=30)),
-            Fact("chi" if ascii else "χ", said.replace("±", "+-") if ascii else said, loud=True),
+            Fact(self._plain(SIGNS[shown]), said.replace("±", "+-") if ascii else said, loud=True),
             Fact("weights", number(case.get("parameters"))),
         ]
+        if exact is not None and shown != "first_order":
+            found.insert(3, Fact("first order", number(exact, 3)))
         if value is not None and error:
             sigma = abs(value) / error
             found.append(Fact("clear of 0", f"{sigma:.1f} standard errors", "good" if sigma > 3 else "muted"))
@@ -193,6 +249,9 @@ class SusceptibilitiesView(RunView):
             ]
             found.append(Fact("strongest tokens", "\n".join(rows), alone=True))
         return found
+
+    def _plain(self, text: str) -> str:
+        return plain(text) if self.app.has_class("-ascii") else text
 
     def _restriction(self, index: int) -> str:
         return str(self.cases[index].get("restriction", "")) if index < len(self.cases) else ""
@@ -221,6 +280,11 @@ class SusceptibilitiesView(RunView):
         self.query_one(TokenStrip).index = 0
         self.post_message(self.LookChanged())
 
+    def action_quantity(self, by: int) -> None:
+        """Show the next of covariance, first order, shift and χ."""
+        self.quantity += by
+        self.post_message(self.LookChanged())
+
     def action_strongest(self) -> None:
         """Go to the part's strongest token; again, to the next."""
         tops = self.tops.get(self._restriction(self.query_one(Heatmap).row))
@@ -241,19 +305,41 @@ class SusceptibilitiesView(RunView):
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
         names = [name for name in result.get("observables") or [] if isinstance(name, str)]
         parts = [name for name in result.get("restrictions") or [] if isinstance(name, str)]
-        mean, error = _table(result, "mean"), _table(result, "std_error")
+        ranked = str(result.get("ranked_by", ""))
+        shown = RANKED.get(ranked, ranked) if RANKED.get(ranked, ranked) in QUANTITIES else "mean"
+        mean, error, clear = _table(result, shown), _table(result, error_of(shown)), _table(_table(result, "clear"), shown)
         text = column([Fact("parts", str(len(parts))), Fact("data", ", ".join(clean(name, limit=30) for name in names))], colours)
         wide = max([4, *(len(clean(part, limit=24)) for part in parts)])
-        text.append(
-            f"\n\n{'part'.ljust(wide)}" + "".join(f"  {clean(name, limit=18):>18}" for name in names), rich_style(colours.get("muted", ""))
-        )
+        muted = rich_style(colours.get("muted", ""))
+        text.append(f"\n\n{plain(QUANTITIES[shown]) if ascii else QUANTITIES[shown]}, nats²", muted)
+        text.append(f"\n{'part'.ljust(wide)}" + "".join(f"  {clean(name, limit=18):>18}" for name in names), muted)
         for part in parts[:200]:
             text.append(f"\n{clean(part, limit=24).ljust(wide)}")
             for name in names:
                 value, spread = finite(_table(mean, part).get(name)), finite(_table(error, part).get(name))
                 said = with_error(value, spread) if value is not None else "—"
-                text.append(f"  {(said.replace('±', '+-').replace('—', '-') if ascii else said):>18}")
+                dim = muted if _table(clear, part).get(name) is False else ""
+                text.append(f"  {(said.replace('±', '+-').replace('—', '-') if ascii else said):>18}", dim)
         return text
+
+
+def plain(text: str) -> str:
+    """The text in ASCII."""
+    for sign, letters in (("χ", "chi"), ("‖∇L‖²", "|grad L|^2"), ("⟨∇L, ∇l⟩", "<grad L, grad l>"), ("−", "-")):
+        text = text.replace(sign, letters)
+    return text
+
+
+def error_of(table: str) -> str:
+    """The table of standard errors of a table."""
+    return "std_error" if table == "mean" else f"{table}_std_error"
+
+
+def median_of(result: Mapping[str, Any], name: str) -> float | None:
+    """The median over parts of what is known of how samplings agree."""
+    rows = [row for row in _table(result, "agreement").values() if isinstance(row, Mapping)]
+    known = [value for row in rows if (value := finite(row.get(name))) is not None]
+    return median(known) if known else None
 
 
 def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

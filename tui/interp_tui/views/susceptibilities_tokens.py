@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from interp_tui.runs.arrays import read_array, read_tokens
 from interp_tui.runs.runstate import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.token_strip import Token
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TREE = "susceptibilities.zarr"
 LEVEL = 0.98
@@ -34,7 +38,7 @@ class Tokens:
     responses: dict[str, Place] = field(default_factory=dict)
     context: dict[str, Place] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
-    _kept: dict[tuple[str, str], tuple[list[float | None], Scale]] = field(default_factory=dict)
+    _kept: dict[tuple[str, str, str], tuple[list[float | None], Scale]] = field(default_factory=dict)
 
     @staticmethod
     def read(folder: Path, names: list[str]) -> Tokens | None:
@@ -56,23 +60,26 @@ class Tokens:
                     into[name] = Place(int(here[0]), here.size // length, length)
         return found
 
-    def strip(self, part: str, data: str, row: int) -> tuple[list[Token], Scale]:
-        """The tokens of a row with their responses (the first is predicted from nothing, so it has none), and the data set's scale."""
+    def strip(self, part: str, data: str, row: int, quantity: str = "mean") -> tuple[list[Token], Scale]:
+        """The tokens of a row with their responses (the first is predicted from nothing, so it has none), and the data set's scale.
+
+        quantity: 'mean' for χ, or covariance, first_order, shift; χ in runs that do not hold them.
+        """
         place, ids_at = self.responses.get(data), self.context.get(data)
         if place is None or ids_at is None or part not in self.parts or not 0 <= row < place.rows:
             return [], Scale(0.0, 0.0)
-        values, scale = self._responses(part, data, place)
+        values, scale = self._responses(part, data, place, quantity)
         mine = [None, *values[row * place.length : (row + 1) * place.length]]
         first = ids_at.start + row * ids_at.length
         ids = read_array(self.folder / TREE / "context", "input_ids", slice(first, first + ids_at.length))
         said = [clean(self.texts.get(int(i), f"<{int(i)}>"), limit=40) for i in ids.tolist()] if ids is not None else []
         return [Token(text, value) for text, value in zip(said, mine, strict=False)], scale
 
-    def _responses(self, part: str, data: str, place: Place) -> tuple[list[float | None], Scale]:
-        key = (part, data)
+    def _responses(self, part: str, data: str, place: Place, quantity: str) -> tuple[list[float | None], Scale]:
+        key = (part, data, quantity)
         if key not in self._kept:
             here = slice(place.start, place.start + place.rows * place.length)
-            column = read_array(self.folder / TREE / "susceptibilities", "sus", here, self.parts.index(part))
+            column = self._column(quantity, here, self.parts.index(part))
             values = [number(float(v)) for v in column.tolist()] if column is not None else []
             sizes = sorted(abs(v) for v in values if v is not None)
             reach = sizes[min(len(sizes) - 1, int(LEVEL * len(sizes)))] if sizes else 0.0
@@ -80,3 +87,11 @@ class Tokens:
                 self._kept.clear()
             self._kept[key] = (values, Scale(-reach, reach))
         return self._kept[key]
+
+    def _column(self, quantity: str, here: slice, part: int) -> NDArray[Any] | None:
+        node = self.folder / TREE / "susceptibilities"
+        chi = read_array(node, "sus", here, part)
+        if quantity == "mean" or chi is None:
+            return chi
+        other = read_array(node, "covariance" if quantity == "shift" else quantity, here, part)
+        return chi if other is None else chi - other if quantity == "shift" else other

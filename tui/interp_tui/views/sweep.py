@@ -132,7 +132,9 @@ class SweepView(RunView):
         else:
             key = longest[0]
             names = [name] if name != TOGETHER else self._staged
-            lines = [self._line(at, one, key, own_range=name == TOGETHER) for at, one in enumerate(names)]
+            together = name == TOGETHER
+            lines = [self._line(at, one, key, own_range=together) for at, one in enumerate(names)]
+            lines += [bar for at, one in enumerate(names) for bar in self._bars(at, one, key, own_range=together)]
             muted, accent = colours.get("muted", ""), colours.get("accent", "")
             ticks, last = ticks_of([shown(value) for value in axes[key]], trace.columns), len(axes[key]) - 1
             ascii = self.app.has_class("-ascii")
@@ -149,6 +151,19 @@ class SweepView(RunView):
         span = (max((v for _, v in known), default=1.0) - low or 1.0) if own_range else 1.0
         points = [(float(self.axes[key].index(r.values[key])), (v - low) / span) for r, v in known]
         return Line(name, points, self.app.theme_variables.get(f"chain-{at}", ""), str(at) if self.app.has_class("-ascii") else None)
+
+    def _bars(self, at: int, name: str, key: str, *, own_range: bool) -> list[Line]:
+        """A standard error up and down from each point that has one."""
+        line = self._line(at, name, key, own_range=own_range)
+        values = [v for r in self.results if (v := finite(r.headline.get(name))) is not None]
+        span = (max(values, default=1.0) - min(values, default=0.0) or 1.0) if own_range else 1.0
+        known = [r for r in self.results if finite(r.headline.get(name)) is not None]
+        errors = [finite(r.headline.get(error_of(name))) for r in known]
+        return [
+            Line("", [(x, y - e / span), (x, y + e / span)], line.colour, line.marker)
+            for (x, y), e in zip(line.points, errors, strict=True)
+            if e
+        ]
 
     def draw_tables(self) -> None:
         table = self.query_one(ListTable)
@@ -236,6 +251,11 @@ def result_of(index: int, case: Mapping[str, Any]) -> Result:
     return Result(
         index, table("values"), clean(str(case.get("state") or "")), safe, table("headline"), clean(str(case.get("reason") or ""))
     )
+
+
+def error_of(name: str) -> str:
+    """The number that is a number's standard error."""
+    return f"{name.removesuffix('_mean')}_std_error"
 
 
 def row_of(result: Result, *, ascii: bool) -> Row:

@@ -45,6 +45,8 @@ class Grid:
     """Decimals of the numbers written out; significant figures where it is None."""
     texts: Sequence[Sequence[str]] | None = None
     """Words to write into the cells in place of their numbers, already sanitised; the colour is still the number's."""
+    marks: Sequence[Sequence[bool]] | None = None
+    """Cells that carry a star, as far as a column has room for it: in bold where it has none."""
 
 
 class Heatmap(Widget, can_focus=True):
@@ -258,9 +260,16 @@ class Heatmap(Widget, can_focus=True):
             text = _fit(word, width - 1) + " "
         else:
             text = said.rjust(width - 1)[: width - 1] + " " if width > 2 else said[:width].rjust(width)
+        if self._marked(row, column):
+            style += Style(bold=True)
+            text = f"{text[:-1]}*" if text[-1:] == " " else text
         if row == self.row and column == self.column:
             style = base + Style(reverse=True, bold=True)
         return Segment(text, style)
+
+    def _marked(self, row: int, column: int) -> bool:
+        marks = self.grid.marks
+        return marks is not None and row < len(marks) and column < len(marks[row]) and marks[row][column]
 
     def _number(self, value: float | None, digits: int) -> str:
         decimals = self.grid.decimals
