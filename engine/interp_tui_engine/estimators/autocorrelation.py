@@ -89,7 +89,7 @@ def mean_estimate(series: Series) -> Estimate:
     """The mean of a series and its standard error."""
     count, centred = series.size, series - series.mean()
     time = correlation_time(series)
-    why = too_few(*series.shape, count / time, time)
+    why = too_few(len(series), series.shape[1], count / time, time)
     error = math.sqrt(float((centred**2).mean()) * time / count)
     return Estimate(float(series.mean()), None if why else error, count / time, why)
 
@@ -105,7 +105,7 @@ def covariance_estimate(x: Series, y: Series) -> Estimate:
         return Estimate(value, None, float(count), "it never varies")
     gaussian = initial_sum(plain)
     time = gaussian / float(plain[0])
-    why = too_few(*x.shape, count / time, max(correlation_time(x), correlation_time(y)))
+    why = too_few(len(x), x.shape[1], count / time, max(correlation_time(x), correlation_time(y)))
     # A variance estimated from m draws of kurtosis k has relative variance (k - 1)/m, as one with 2m/(k - 1) degrees of freedom has.
     kurtosis = float(((products - value) ** 4).mean() / ((products - value) ** 2).mean() ** 2)
     freedom = 2 * (count / time) / max(kurtosis - 1, 2.0)

@@ -76,8 +76,8 @@ class Linear:
         weights, found = {name: w.detach() for name, w in self.weights.items()}, []
         with plain_attention(), torch.no_grad():
             for batch in batches:
-                _, derivative = torch.func.jvp(lambda w, batch=batch: self.losses(w, batch), (weights,), (unit,))
-                found.append(derivative.double().cpu() * (size or 1.0))
+                passed: Any = torch.func.jvp(lambda w, batch=batch: self.losses(w, batch), (weights,), (unit,))
+                found.append(passed[1].double().cpu() * (size or 1.0))
         return np.asarray(torch.cat(found).numpy())
 
     def curvature(self, direction: Weights, batches: Sequence[Any]) -> float:
@@ -90,8 +90,8 @@ class Linear:
         with plain_attention():
             for batch in batches:
                 gradient = torch.func.grad(lambda w, batch=batch: self.losses(w, batch).sum())
-                _, turned = torch.func.jvp(gradient, (weights,), (unit,))
-                total += sum(float((turned[name].double() * unit[name].double()).sum()) for name in unit)
+                passed: Any = torch.func.jvp(gradient, (weights,), (unit,))
+                total += sum(float((passed[1][name].double() * unit[name].double()).sum()) for name in unit)
                 count += int(self.losses(weights, batch).numel())
         return total / count
 

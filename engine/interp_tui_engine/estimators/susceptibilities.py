@@ -90,7 +90,7 @@ def baseline(full: xr.Dataset, sampling: str, probes: Sequence[str], start: Pair
     init = float(full["init_loss"].values[chains].mean(dtype=np.float64)) if own is None else float(own.mean(dtype=np.float64))
     trace = draw_means(losses_of(full, sampling), chains)
     time = correlation_time(trace)
-    enough = not too_few(*trace.shape, trace.size / time, time)
+    enough = not too_few(len(trace), trace.shape[1], trace.size / time, time)
     means, difference, errors = {}, {}, {}
     for obs in probes:
         losses = losses_of(full, obs)
@@ -175,7 +175,7 @@ def _token_errors(moments: _Moments, trace: Series, base: Baseline, obs: str) ->
     """
     f, count = trace - trace.mean(), trace.size
     squared, time = correlation_time(f * f), correlation_time(trace)
-    if not f.any() or too_few(*trace.shape, count / squared, time):
+    if not f.any() or too_few(len(trace), trace.shape[1], count / squared, time):
         return None, None
     variance, both = _variance_of_difference(moments, trace), f.var() - moments.fx
     cubed = moments.fffx - moments.x * (f**3).mean()

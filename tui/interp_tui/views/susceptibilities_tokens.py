@@ -90,8 +90,8 @@ class Tokens:
 
     def _column(self, quantity: str, here: slice, part: int) -> NDArray[Any] | None:
         node = self.folder / TREE / "susceptibilities"
-        chi = read_array(node, "sus", here, part)
+        chi: NDArray[Any] | None = read_array(node, "sus", here, part)
         if quantity == "mean" or chi is None:
             return chi
-        other = read_array(node, "covariance" if quantity == "shift" else quantity, here, part)
+        other: NDArray[Any] | None = read_array(node, "covariance" if quantity == "shift" else quantity, here, part)
         return chi if other is None else chi - other if quantity == "shift" else other
