@@ -70,7 +70,7 @@ def test_gram_matrices_are_made_in_blocks(small, budget):
 @pytest.mark.parametrize("restriction", ["l1h2", "l3 mlp", ["l0h1", "embed"]])
 def test_a_part_of_a_model_has_the_products_of_its_own_weights(restriction):
     """A head, rows and columns of whose weights move; a layer, below which nothing is computed; a union with a tied matrix."""
-    from interp_tui_engine.experiments._first_order import first_order
+    from interp_tui_engine.experiments._sampling.first_order import first_order
 
     model = load_model("builtin:tiny", device="cpu")
     rows = torch.randint(0, 2000, (3, 6), generator=torch.Generator().manual_seed(1))

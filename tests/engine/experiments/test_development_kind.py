@@ -8,9 +8,9 @@ import pytest
 
 from interp_tui_engine import catalog, manifest
 from interp_tui_engine.errors import ManifestError
-from interp_tui_engine.experiments._development_stages import merged, report, stages
 from interp_tui_engine.experiments.development import EXAMPLE
 from interp_tui_engine.experiments.development.compute import fact_accuracy
+from interp_tui_engine.experiments.development.stages import merged, report, stages
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime.context import Context, Interrupted

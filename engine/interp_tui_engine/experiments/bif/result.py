@@ -26,10 +26,10 @@ from ...runtime.stream import stream
 from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
 from ...uncertainty import Uncertainty
-from .._bif_checks import Checked, between_errors, check
-from .._bif_report import report
 from .._sampling.run import STORE, Sampled
+from .checks import Checked, between_errors, check
 from .params import Params
+from .report import report
 
 INFLUENCES, MATRIX = "bif.zarr", "matrix.zarr"
 TOP = 40

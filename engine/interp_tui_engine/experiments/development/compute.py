@@ -25,10 +25,11 @@ from ...runfolder import RunFolder
 from ...runtime.context import Context
 from ...samplers.chains.store import open_samples
 from ...uncertainty import Uncertainty
-from .._development_stages import error_of, exact, merged, quantities, report, stages
 from .._sampling.per_restriction import FULL, store_path
 from .._sampling.run import STORE, model_of
+from ..susceptibilities.report import first_order_holds
 from .params import Params, checkpoint_manifest
+from .stages import error_of, exact, merged, quantities, report, stages
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -107,7 +108,7 @@ def _retold(inner: Context, revision: str, share: tuple[int, int], checkpoints: 
 def _measured(inner: Context, request: Manifest, result: Result, *, ask: bool) -> dict[str, Any]:
     """The checkpoint's numbers: LLC, loss, R-hat, susceptibilities by part and data, share of facts known; `x_std_error` is the error of x.
 
-    Of the susceptibilities: chi, its covariance, and its first order, which has no error.
+    Of the susceptibilities: chi, its covariance, and its first order where that holds, which has no error.
     """
     llc = request.kind == "llc"
     store = inner.folder.path / STORE if llc else store_path(inner, FULL)
@@ -116,6 +117,8 @@ def _measured(inner: Context, request: Manifest, result: Result, *, ask: bool) -
     for table, name in {} if llc else {"mean": "chi", "covariance": "covariance", "first_order": "first order"}.items():
         errors = result.values.get("std_error" if table == "mean" else f"{table}_std_error", {})
         for part, row in result.values[table].items():
+            if table == "first_order" and not first_order_holds(result.values, part):
+                continue  # localization does not prevail there: the number would be no approximation of what is sampled
             for data in (one for one in row if one != request.params.sampling_data):
                 numbers[f"{name} {part} {data}"] = row[data]
                 numbers[f"{name} {part} {data}_std_error"] = errors.get(part, {}).get(data)

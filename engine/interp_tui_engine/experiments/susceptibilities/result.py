@@ -25,9 +25,9 @@ from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
 from ...uncertainty import Uncertainty
 from .._sampling.per_restriction import FULL, Part, Sampled, slug, store_path, whole_of
-from .._susceptibilities_checks import Checked, agreements, check_parts
-from .._susceptibilities_report import NAMES, report
+from .checks import Checked, agreements, check_parts
 from .params import Params
+from .report import NAMES, report
 
 TREE = "susceptibilities.zarr"
 TOP = 8

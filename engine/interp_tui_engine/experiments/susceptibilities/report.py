@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from ..manifest import Manifest
-from ..markdown import code
+from ...manifest import Manifest
+from ...markdown import code
 
 MOSTLY_SHIFT = 0.9
 """Share of the shift (see the estimator) from which whole responses differ in size more than in kind."""
@@ -82,6 +82,12 @@ def holds(values: Mapping[str, Any]) -> bool:
     return seeds is not None and seeds >= AGREES and (others is None or seeds - others >= APART)
 
 
+def first_order_holds(values: Mapping[str, Any], part: str) -> bool:
+    """Whether localization prevails over curvature along a part's gradient, so that its first order is one."""
+    curvature = values["agreement"].get(part, {}).get("curvature")
+    return curvature is not None and abs(curvature) <= FAR
+
+
 def _draws_needed(half: float | None) -> str:
     if half is None or half < 0.02:
         return ""
@@ -138,7 +144,7 @@ def _remarks(values: Mapping[str, Any]) -> list[str]:
     if shifted:
         start = f"- {len(shifted)} of {len(values['restrictions'])} parts: χ is mostly shift, alike for all"
         lines.append(f"{start}: the whole model's samples lie farther out than theirs; raise localization, or read the covariance")
-    bent = [part for part, row in values["agreement"].items() if row["curvature"] is not None and abs(row["curvature"]) > FAR]
+    bent = [part for part, row in values["agreement"].items() if row["curvature"] is not None and not first_order_holds(values, part)]
     if bent:
         lines.append(f"- curvature is no longer small in {', '.join(bent[:12])}: their first order is a first guess; raise localization")
     missing = [why for part in values["no_error"].values() for why in part.values()]

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..estimators.first_order import Linear, norm, scatter
-from ..estimators.susceptibilities import PerToken
-from ..models.loaded import LoadedModel
-from ..samplers.settings import SamplerConfig
-from ..samplers.target.problem import ModuleTarget, Observable, take
+from ...estimators.first_order import Linear, norm, scatter
+from ...estimators.susceptibilities import PerToken
+from ...models.loaded import LoadedModel
+from ...samplers.settings import SamplerConfig
+from ...samplers.target.problem import ModuleTarget, Observable, take
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from ..estimators.bif import MEMORY_BUDGET
-from ..estimators.bif_errors import Errors, Floor, agreement, errors, floor, half_matrices
-from ..estimators.bif_traces import Traces, load_traces
-from ..estimators.first_order import gram, scatter
-from ..estimators.susceptibility_controls import of_full_length
-from ..events import Event, Phase, Progress, Warned
-from ..runtime.stream import stream
-from ._first_order import batches_of, in_float32, linear_of
-from ._sampling import run as sampling_run
-from ._sampling.run import Sampled
-from .bif.params import Params
+from ...estimators.bif import MEMORY_BUDGET
+from ...estimators.bif_errors import Errors, Floor, agreement, errors, floor, half_matrices
+from ...estimators.bif_traces import Traces, load_traces
+from ...estimators.first_order import gram, scatter
+from ...estimators.susceptibility_controls import of_full_length
+from ...events import Event, Phase, Progress, Warned
+from ...runtime.stream import stream
+from .._sampling import run as sampling_run
+from .._sampling.first_order import batches_of, in_float32, linear_of
+from .._sampling.run import Sampled
+from .params import Params
 
 MOST_TOKENS = 2048
 """Tokens that the floor between tokens is taken over; of more, whole texts are taken evenly."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..manifest import Manifest
-from ..markdown import code
+from ...manifest import Manifest
+from ...markdown import code
 
 AGREES = 0.6
 """Correlation over pairs of two samplings from which their ranking holds."""

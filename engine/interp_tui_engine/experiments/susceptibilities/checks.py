@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..estimators.susceptibilities import PerToken, Response
-from ..estimators.susceptibility_controls import Control, Halves, agreement, halves, of_full_length, shuffled, token_floor
-from ..events import Event, Phase, Warned
-from ..runtime.context import Context, Interrupted
-from ..samplers.chains.store import open_samples
-from ._first_order import FirstOrder, first_order, in_float32
-from ._sampling import config_of
-from ._sampling import run as sampling_run
-from ._sampling.per_restriction import Sampled, spelt_out, store_path
+from ...estimators.susceptibilities import PerToken, Response
+from ...estimators.susceptibility_controls import Control, Halves, agreement, halves, of_full_length, shuffled, token_floor
+from ...events import Event, Phase, Warned
+from ...runtime.context import Context, Interrupted
+from ...samplers.chains.store import open_samples
+from .._sampling import config_of
+from .._sampling import run as sampling_run
+from .._sampling.first_order import FirstOrder, first_order, in_float32
+from .._sampling.per_restriction import Sampled, spelt_out, store_path
 
 QUANTITIES = ("covariance", "shift", "first_order")
 

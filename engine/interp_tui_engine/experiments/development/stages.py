@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
-from ..manifest import Manifest
+from ...manifest import Manifest
 
 CLEAR = 3.0
 """Standard errors by which two checkpoints must differ for a stage to be named: some fifty differences are looked at, and chance alone
