@@ -57,8 +57,9 @@ def test_each_checkpoint_has_its_numbers(done):
     path, events, result = done
     series = result.values["series"]
     assert result.values["revisions"] == ["step-100", "final"]
-    sampled = {"llc_mean", "llc_std_error", "init_loss", "rhat", "chi l1h0 code", "covariance l1h0 code", "first order l1h0 code"}
-    assert set(series) == {*sampled, "fact_accuracy", "fact_accuracy_std_error"}, "16 draws are too few for the others' errors"
+    sampled = {"llc_mean", "llc_std_error", "init_loss", "rhat", "chi l1h0 code", "covariance l1h0 code"}
+    # 16 draws are too few for the others' errors, and curvature is not small beside the localization, so there is no first order
+    assert set(series) == {*sampled, "fact_accuracy", "fact_accuracy_std_error"}
     noted = result.uncertainty["series.chi l1h0 code.1"]
     assert noted.std_error is None and "too few" in noted.note and result.uncertainty["series.llc_mean.0"].std_error > 0
     chains = [stage for stage in result.values["stages"] if stage["quantity"].startswith(("chi", "covariance"))]
