@@ -12,7 +12,8 @@ import numpy as np
 from ...estimators.susceptibilities import PerToken, Response
 from ...estimators.susceptibility_controls import Control, Halves, agreement, halves, of_full_length, shuffled, token_floor
 from ...events import Event, Phase, Warned
-from ...runtime.context import Context, Interrupted
+from ...runtime.context import Context
+from ...runtime.pause import wait_while_paused
 from ...samplers.chains.store import open_samples
 from .._sampling import config_of
 from .._sampling import run as sampling_run
@@ -48,9 +49,7 @@ def check_parts(
     found: dict[str, Checked] = {}
     failed = ""
     for index, (name, response) in enumerate(by_part.items()):
-        while (order := context.poll()) in ("pause", "stop"):
-            if order == "stop":
-                raise Interrupted
+        wait_while_paused(context)
         exact = None
         if not failed:
             yield Phase("first order", f"{name}, {index + 1} of {len(by_part)}")
