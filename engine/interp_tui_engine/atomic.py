@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from . import untrusted
 from .events import finite
 
 DISK_FULL = errno.ENOSPC
@@ -45,8 +46,5 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's JSON value, or None if it is missing or not JSON (a foreign or damaged file)."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    """The file's JSON value, or None if it is missing, not JSON, too large or nested too deep (a foreign or damaged file)."""
+    return untrusted.json_or_none(path)

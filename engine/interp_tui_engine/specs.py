@@ -33,6 +33,7 @@ class ModelSpec(Table):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="precision of the weights")
     device: str = Field("auto", pattern=rf"^(auto|{DEVICE})$", description="auto, cpu, cuda, cuda:1, mps")
     backend: Literal["transformers", "transformer_lens", "nnsight"] = Field("transformers", description="who runs the forward pass")
+    partial: bool = Field(False, description="load weights that lack tensors (random then) or hold others; else that is an error")
 
 
 class DataSpec(Table):

@@ -28,12 +28,14 @@ def load_model(
     dtype: Dtype = "float32",
     backend: Backend = "transformers",
     trust: bool = False,
+    partial: bool = False,
 ) -> LoadedModel:
     """Load a causal language model: `builtin:tiny`, a folder, a .gguf file, or a Hugging Face id.
 
     `backend` runs the forward pass: transformers itself, or a TransformerBridge or nnsight model around it, found at `native`.
     `revision` is a checkpoint of a builtin model or a git revision of a hub one. `trust` allows pickled weights and a model's own code;
-    without it nothing that is loaded can run anything. Says nothing on the terminal.
+    without it nothing that is loaded can run anything. Weights load whole or not at all, unless `partial` allows tensors that are missing
+    (they are random then, the same each time) or have no place. Says nothing on the terminal.
 
     Raises UserError for whatever cannot be loaded, with what to do instead.
     """
@@ -46,24 +48,24 @@ def load_model(
         backends.need(backend)
     where = resolve_device(device)
     with quiet():
-        model = _load(source, revision, where, _DTYPES[dtype], trust=trust)
+        model = _load(source, revision, where, _DTYPES[dtype], trust=trust, partial=partial)
         return model if backend == "transformers" else backends.drive(backend, model)
 
 
-def _load(source: str, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool) -> LoadedModel:
+def _load(source: str, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool, partial: bool) -> LoadedModel:
     if source.startswith("builtin:"):
         return builtin.load(source, revision, device, dtype)
     path = Path(source).expanduser()
     if path.exists() and revision is not None:
         raise UserError(f"{source} is on disk and has no revisions, so revision = {revision!r} means nothing", "leave revision out")
     if path.is_dir():
-        return pretrained.load_folder(source, path, None, device, dtype, trust=trust)
+        return pretrained.load_folder(source, path, None, device, dtype, trust=trust, partial=partial)
     if path.suffix == ".gguf" and path.is_file():
-        return gguf.load(source, path, device, dtype)
+        return gguf.load(source, path, device, dtype, partial=partial)
     if path.is_file():
         if path.suffix in _LOOSE_WEIGHTS:
             raise UserError(f"{source} holds weights without a configuration", f"give the folder with its config.json: {path.parent}")
         raise UserError(f"{source} is no model", "give a folder written by save_pretrained, or a .gguf file")
     if path.is_absolute() or source.startswith((".", "~")) or path.suffix in (*_LOOSE_WEIGHTS, ".gguf") or source.count("/") > 1:
         raise UserError(f"{source}: no such file or folder", "relative paths start at the manifest's folder")
-    return pretrained.load_hub(source, revision, device, dtype, trust=trust)
+    return pretrained.load_hub(source, revision, device, dtype, trust=trust, partial=partial)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from interp_tui_engine.models.weight_check import WHOLE, Difference, check_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,8 +39,17 @@ class LoadedModel:
     tokenizer_hash: str
     vocab_size: int
     num_parameters: int
+    difference: Difference = WHOLE
+    """How the files and the model differ, where that was allowed; what was missing is random."""
     native: Any = None
     """The backend's own model where another than transformers runs it: a TransformerBridge, or nnsight's TransformersModel."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run records of the model it ran on."""
+        partial = {"partial_weights": self.difference.as_json()} if self.difference else {}
+        hashes = {"weights_sha256": self.weights_hash, "tokenizer_sha256": self.tokenizer_hash}
+        return {**hashes, "parameters": self.num_parameters, **partial}
 
 
 def finish(
@@ -49,15 +61,17 @@ def finish(
     device: torch.device,
     dtype: torch.dtype,
     weights_hash: str,
+    difference: Difference = WHOLE,
 ) -> LoadedModel:
     """Move a freshly loaded module to its device and freeze it.
 
     Parameters take the dtype asked for. Buffers keep the one the model gave them: rounding RoPE's inv_freq to bfloat16 turns late positions
-    by whole radians.
+    by whole radians. Raises UserError for weights that are NaN or infinite.
     """
     module.to(device=device)  # type: ignore[call-arg]
     for parameter in module.parameters():
         parameter.data = parameter.data.to(dtype)
+    check_finite(source, module, dtype)
     module.train(False).requires_grad_(False)
     embeddings = module.get_input_embeddings()
     assert isinstance(embeddings, torch.nn.Embedding)
@@ -72,7 +86,16 @@ def finish(
         tokenizer_hash=tokenizer_hash(tokenizer),
         vocab_size=embeddings.num_embeddings,
         num_parameters=sum(p.numel() for p in module.parameters()),
+        difference=difference,
     )
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Inside, torch's random numbers are the same each time; afterwards they go on as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def files_hash(paths: Iterable[Path]) -> str:

@@ -2,60 +2,94 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.models.loaded import LoadedModel, files_hash, finish
+from interp_tui_engine.models import configuration, weight_check, weight_files
+from interp_tui_engine.models.loaded import LoadedModel, files_hash, finish, seeded
 
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _PROBE_SECONDS = 5.0
 # What loading may read: never a second copy of the weights in another framework's format.
 _WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
-def load_folder(source: str, folder: Path, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool) -> LoadedModel:
+def load_folder(
+    source: str, folder: Path, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool, partial: bool = False
+) -> LoadedModel:
     """The model, and the tokenizer if there is one, that `save_pretrained` left in a folder.
 
     Raises UserError for a folder without configuration or weights, with pickled weights only (unless trusted), with code of its own (unless
-    trusted), or with a model that does not predict the next token.
+    trusted), with a model that does not predict the next token, or with weights that do not fit its configuration (unless `partial`).
     """
-    config = read_config(source, folder)
-    check_causal(source, config, trust=trust)
-    weights = _weights(source, sorted(p.name for p in folder.iterdir() if p.is_file()), trust=trust)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    safe = weights[0].endswith(".safetensors")
-    try:
-        module = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=trust, use_safetensors=safe, local_files_only=True
-        )
-    except Exception as error:  # a damaged file fails in safetensors, torch, json or transformers, each in its own way
-        raise UserError(
-            f"{source}: the weights cannot be loaded ({_first_line(error)})", "the folder may be damaged: fetch it again"
-        ) from None
-    tokenizer = None  # fine where data comes as token ids
-    if any((folder / name).is_file() for name in _TOKENIZER_FILES):  # without any, transformers makes up an empty one
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-        except Exception as error:
-            raise UserError(f"{source}: the tokenizer cannot be loaded ({_first_line(error)})", "fetch its files again") from None
+    config = configuration.read_config(source, folder)
+    configuration.check_causal(source, config, trust=trust)
+    files = weight_files.of_folder(source, folder, trust=trust)
+    built = configuration.build(source, folder, config, trust=trust)
+    own_code = trust and "auto_map" in config
+    if files.safe and not own_code:
+        configuration.check_sizes(source, built, files.tensors(), partial=partial)
+    module, found = _module(source, folder, built, dtype, safe=files.safe, trust=trust)
+    weight_check.check_whole(source, found, partial=partial)
     return finish(
         module,
-        tokenizer,
+        _tokenizer(source, folder, trust=trust),
         source=source,
         revision=revision,
         device=device,
         dtype=dtype,
-        weights_hash=files_hash([folder / name for name in weights]),
+        weights_hash=files_hash(files.paths),
+        difference=found,
     )
 
 
-def load_hub(source: str, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool) -> LoadedModel:
+def _module(
+    source: str, folder: Path, config: Any, dtype: torch.dtype, *, safe: bool, trust: bool
+) -> tuple[PreTrainedModel, weight_check.Difference]:
+    """The model with the weights of the folder, and how they differ from what it needs; what is missing is random, the same each time."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with seeded():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                trust_remote_code=trust,
+                use_safetensors=safe,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # a damaged file fails in safetensors, torch, json or transformers, each in its own way
+        raise UserError(
+            f"{source}: the weights cannot be loaded ({_first_line(error)})", "the folder may be damaged: fetch it again"
+        ) from None
+    module, report = loaded
+    return module, weight_check.difference(report["missing_keys"], report["unexpected_keys"])
+
+
+def _tokenizer(source: str, folder: Path, *, trust: bool) -> PreTrainedTokenizerBase | None:
+    """The folder's tokenizer; None where there is none, which is fine for data that comes as token ids."""
+    from transformers import AutoTokenizer
+
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):  # without any, transformers makes up an empty one
+        return None
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+    except Exception as error:
+        raise UserError(f"{source}: the tokenizer cannot be loaded ({_first_line(error)})", "fetch its files again") from None
+    return tokenizer
+
+
+def load_hub(
+    source: str, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool, partial: bool = False
+) -> LoadedModel:
     """A hub model, from its cache where the hub is out of reach; `revision` becomes the commit that was loaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -65,8 +99,8 @@ def load_hub(source: str, revision: str | None, device: torch.device, dtype: tor
     except ConnectionError:
         online = None
     if online is not None:
-        _weights(source, online, trust=trust)  # before gigabytes are fetched
-    patterns = [*_WANTED, *(f"*{suffix}" for suffix in _PICKLES), "*.py"] if trust else list(_WANTED)
+        weight_files.names_of(source, online, trust=trust)  # before gigabytes are fetched
+    patterns = [*_WANTED, *(f"*{suffix}" for suffix in weight_files.PICKLES), "*.py"] if trust else list(_WANTED)
     try:
         folder = Path(snapshot_download(source, revision=revision, allow_patterns=patterns, local_files_only=online is None))
     except LocalEntryNotFoundError:
@@ -76,56 +110,7 @@ def load_hub(source: str, revision: str | None, device: torch.device, dtype: tor
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise UserError(f"model {source!r} cannot be fetched ({_first_line(error)})", "try again, or give a local folder") from None
-    return load_folder(source, folder, folder.name, device, dtype, trust=trust)
-
-
-def check_causal(source: str, config: dict[str, Any], *, trust: bool) -> None:
-    """Raise UserError unless a configuration is that of a model which predicts the next token."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
-
-    if "auto_map" in config:
-        if not trust and config.get("model_type") not in CAUSAL:
-            raise UserError(f"{source} runs code of its own to load", "read that code, then give --trust")
-        return
-    model_type = config.get("model_type", "?")
-    architectures = config.get("architectures") or [CAUSAL.get(model_type, f"a {model_type} model")]
-    if not set(architectures) & set(CAUSAL.values()):
-        raise UserError(
-            f"{source} is no causal language model, but {', '.join(architectures)}", "choose one whose architecture ends in ForCausalLM"
-        )
-
-
-def read_config(source: str, folder: Path) -> dict[str, Any]:
-    """The folder's config.json. UserError where there is none, or none that is a table."""
-    path = folder / "config.json"
-    if not path.is_file():
-        ggufs = sorted(p.name for p in folder.glob("*.gguf"))
-        raise UserError(
-            f"{source} holds no config.json",
-            f"name the file itself: {ggufs[0]}" if ggufs else "expected a folder written by save_pretrained",
-        )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is not a model's configuration")
-    return config
-
-
-def _weights(source: str, names: list[str], *, trust: bool) -> list[str]:
-    """The files that hold the weights; safetensors before pickles, and pickles only when trusted."""
-    if safe := [name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_")]:
-        return safe
-    pickles = [name for name in names if name.endswith(_PICKLES)]
-    if not pickles:
-        raise UserError(f"{source} holds no weights", "expected .safetensors files beside config.json")
-    if not trust:
-        raise UserError(
-            f"{source} has its weights only as pickles ({', '.join(pickles)}), which can run any code when loaded",
-            "convert them to safetensors, or give --trust if you trust where they come from",
-        )
-    return pickles
+    return load_folder(source, folder, folder.name, device, dtype, trust=trust, partial=partial)
 
 
 def _repository_files(source: str, revision: str | None) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
 
-from interp_tui_engine.models import builtin_index, gguf
+from interp_tui_engine.models import builtin_index, configuration, gguf
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.quiet import quiet
 
@@ -21,12 +21,12 @@ def load_skeleton(source: str, revision: str | None) -> nn.Module:
     from_header = revision is None and file.suffix == ".gguf" and file.is_file()
     if folder is None and not from_header:
         return load_model(source, revision=revision, device="cpu").module
-    from transformers import AutoConfig, AutoModelForCausalLM
+    with quiet():
+        return configuration.lay_out(source, _folder_config(source, folder) if folder is not None else gguf.read_config(source, file))
 
-    with quiet(), torch.device("meta"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True) if folder is not None else gguf.read_config(file)
-        module: nn.Module = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    return module
+
+def _folder_config(source: str, folder: Path) -> Any:
+    return configuration.build(source, folder, configuration.read_config(source, folder), trust=False)
 
 
 def _folder(source: str, revision: str | None) -> Path | None:
@@ -35,9 +35,8 @@ def _folder(source: str, revision: str | None) -> Path | None:
         builtin_index.weights_path(source, revision)
         return builtin_index.folder_of(source)
     path = Path(source).expanduser()
-    if revision is None and (path / "config.json").is_file() and '"auto_map"' not in (path / "config.json").read_text(encoding="utf-8"):
-        from interp_tui_engine.models.pretrained import check_causal, read_config
-
-        check_causal(source, read_config(source, path), trust=False)
-        return path
+    if revision is None and (path / "config.json").is_file():
+        config = configuration.read_config(source, path)
+        configuration.check_causal(source, config, trust=False)
+        return path if "auto_map" not in config else None
     return None

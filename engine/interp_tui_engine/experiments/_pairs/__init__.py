@@ -158,7 +158,9 @@ def loaded(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, Site
     from ...models.load import load_model
     from ...sites.verify import checked_site_map
 
-    model = load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
+    model = load_model(
+        spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial
+    )
     return model, checked_site_map(model)
 
 
@@ -174,8 +176,6 @@ def provenance(model: LoadedModel) -> dict[str, Any]:
 
     return {
         "compute": {"threads": torch.get_num_threads()},
-        "weights_sha256": model.weights_hash,
-        "tokenizer_sha256": model.tokenizer_hash,
-        "parameters": model.num_parameters,
+        **model.identity,
         "device": str(model.device),
     }

@@ -154,7 +154,7 @@ def model_of(manifest: Manifest) -> LoadedModel:
     assert spec is not None, "the catalog says that sampling needs a model"
     if spec.backend != "transformers":
         raise UserError(f"model.backend = {spec.backend!r} cannot be sampled yet", "use backend = 'transformers'")
-    return load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
+    return load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial)
 
 
 def check_fits(model: LoadedModel, rows: dict[str, TokenRows]) -> None:
@@ -225,9 +225,7 @@ def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Exec
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
     threads = max(executor.workers, executor.intra_threads)
     return {
-        "weights_sha256": model.weights_hash,
-        "tokenizer_sha256": model.tokenizer_hash,
-        "parameters": model.num_parameters,
+        **model.identity,
         "device": device,
         "datasets": {name: data.fingerprint for name, data in rows.items()},
         "executor": executor.record(),

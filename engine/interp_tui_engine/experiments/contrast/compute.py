@@ -72,7 +72,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         prompts = [replace(p, extra={}) for p in prompts]
     parts = split(params, prompts, seed)
     bench, warnings = bench_of(model, site_map, prompts, params.metric, shared, params.batch_size)
-    provenance = {"weights_sha256": model.weights_hash, "tokenizer_sha256": model.tokenizer_hash, "parameters": model.num_parameters}
+    provenance = model.identity
     yield RunStarted("contrast", context.manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance)
     for warning in warnings:
         yield Warned(warning)

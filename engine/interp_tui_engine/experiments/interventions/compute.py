@@ -64,7 +64,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     if len(positives) < 2 or not negatives:
         raise UserError(f"{len(positives)} positive and {len(negatives)} negative prompts", "two positives and one negative are the least")
     bench, warnings = bench_of(model, site_map, positives + negatives, params.metric, params.answers, params.batch_size)
-    provenance = {"weights_sha256": model.weights_hash, "tokenizer_sha256": model.tokenizer_hash, "parameters": model.num_parameters}
+    provenance = model.identity
     device = str(model.device)
     yield RunStarted(context.manifest.kind, context.manifest.name, device=device, resumed=context.resumed, provenance=provenance)
     for warning in warnings:

@@ -85,7 +85,9 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
     spec = manifest.model
     assert spec is not None, "the catalog says that records need a model"
     yield Phase("loading model", spec.source)
-    model = load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
+    model = load_model(
+        spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial
+    )
     site_map = site_map_of(model)
     yield Phase("reading prompts", params.prompts)
     texts, cut = _texts(params, model, site_map)
@@ -93,7 +95,7 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
         yield Warned(f"{cut} of {len(texts)} prompts are cut to params.max_length = {params.max_length} tokens")
     passes = Passes(model, site_map, params.batch_tokens or BATCH_TOKENS.get(model.device.type, 16_384))
     recorded, texts = features_of(params, manifest.seed, passes, texts)
-    provenance = {"weights_sha256": model.weights_hash, "tokenizer_sha256": model.tokenizer_hash, "parameters": model.num_parameters}
+    provenance = model.identity
     yield RunStarted("records", manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance)
     yield Phase("recording", f"{len(texts)} prompts")
     features = sum(len(names) for names in recorded.names.values())

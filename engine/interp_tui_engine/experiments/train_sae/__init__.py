@@ -115,7 +115,9 @@ def _source(context: Context, params: sae_params.Params, wait_while_paused: Call
     spec = manifest.model
     assert spec is not None, "check() asks for a model"
     yield Phase("loading model", spec.source)
-    model = load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend)
+    model = load_model(
+        spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial
+    )
     rows = []
     for name in sae_params.listed(params.train_data):
         yield Phase("reading data", f"{name}: {manifest.data[name].source}")

@@ -118,9 +118,7 @@ def from_model(
         "seqpos_slice": [places.start, None],
     }
     provenance = {
-        "weights_sha256": model.weights_hash,
-        "tokenizer_sha256": model.tokenizer_hash,
-        "parameters": model.num_parameters,
+        **model.identity,
         "datasets": {rows.name: rows.fingerprint for rows in data},
     }
     held_out = torch.cat([reader.read(part) for part in torch.split(held_ids, reader.rows(context))])
