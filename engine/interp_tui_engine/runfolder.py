@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +36,10 @@ from .status import Status as Status
 from .status import boot_id as boot_id
 from .status import state_named
 
+_BEING_MADE = ".being-made"
+_FORGOTTEN_AFTER = 3600.0
+"""Seconds after which a folder that was being made was left by a kill."""
+
 
 def runs_root(given: Path | None = None) -> Path:
     """Where run folders live: the argument, else $INTERP_TUI_RUNS, else ./runs."""
@@ -47,21 +53,36 @@ class RunFolder:
     path: Path
 
     @staticmethod
-    def create(path: Path) -> RunFolder:
-        """Make a new, private run folder. Raises UserError if the path exists or cannot be written."""
+    def create(path: Path, files: Mapping[str, str] | None = None) -> RunFolder:
+        """Make a new, private run folder that holds `files` (name -> text), or nothing at all.
+
+        It is made beside and renamed whole: a kill at any moment leaves no folder without its manifest. What such a kill leaves beside, under
+        a name that no listing shows, goes with a later run. Raises UserError if the path is taken or cannot be written.
+        """
         exists = UserError(f"output folder exists: {path}", "a run folder is never overwritten; give another --out, or --resume it")
-        if _is(os.path.lexists, path):
+        if not is_free(path):
             raise exists
+        beside = path.parent / f".{uuid.uuid4().hex}{_BEING_MADE}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir(mode=0o700)
+            _sweep_up(path.parent)
+            beside.mkdir(mode=0o700)
             for name in ("control", "shards"):
-                (path / name).mkdir(mode=0o700)
+                (beside / name).mkdir(mode=0o700)
+            for name, text in (files or {}).items():
+                atomic.write_text(beside / name, text)
+            remove_empty(path)
+            beside.rename(path)
         except (OSError, ValueError) as error:
-            if isinstance(error, FileExistsError) and _is(os.path.lexists, path):  # another run was quicker
+            shutil.rmtree(beside, ignore_errors=True)
+            if not is_free(path):  # another run was quicker
                 raise exists from None
-            reason = getattr(error, "strerror", None) or str(error)
-            raise UserError(f"cannot make the run folder {path}: {reason}", "choose a writable place with --out or --runs") from None
+            full = atomic.disk_is_full(error)
+            reason = "the disk is full" if full else getattr(error, "strerror", None) or str(error)
+            hint = (
+                "free some space, or choose another place with --out or --runs" if full else "choose a writable place with --out or --runs"
+            )
+            raise UserError(f"cannot make the run folder {path}: {reason}", hint) from None
         return RunFolder(path)
 
     @staticmethod
@@ -148,6 +169,33 @@ class RunFolder:
     def take_commands(self) -> list[Command]:
         """The commands waiting, oldest first, each taken once."""
         return take_commands(self.control)
+
+
+def is_free(path: Path) -> bool:
+    """Whether a run folder can be made there: nothing is there, or folders without a single file, as a kill may have left."""
+    if not _is(os.path.lexists, path):
+        return True
+    return _is(_holds_only_folders, path)
+
+
+def _holds_only_folders(path: Path) -> bool:
+    if path.is_symlink() or not path.is_dir():
+        return False
+    return all(_holds_only_folders(Path(entry.path)) for entry in os.scandir(path))
+
+
+def remove_empty(path: Path) -> None:
+    """Remove a folder that holds only folders, if it is there. Raises OSError where it holds more."""
+    for place, _, _ in os.walk(path, topdown=False):
+        Path(place).rmdir()
+
+
+def _sweep_up(root: Path) -> None:
+    """Remove what kills have left of folders that were being made."""
+    for left in root.glob(f".*{_BEING_MADE}"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _FORGOTTEN_AFTER:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def take_commands(control: Path) -> list[Command]:

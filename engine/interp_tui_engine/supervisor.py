@@ -10,6 +10,7 @@ share only: the others end theirs, and the next supervisor starts that one again
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -34,12 +35,11 @@ TICK = 0.1
 
 
 def prepare(request: manifest.Manifest, path: Path) -> RunFolder:
-    """Make the folder of a run that is still to start: its resolved manifest and a status of 'queued'."""
-    folder = RunFolder.create(path)
-    atomic.write_text(folder.manifest_path, request.to_toml(provenance=provenance.of_start(request)))
-    model = request.model.source if request.model else ""
-    folder.write_status(Status(state="queued", kind=request.run_kind, name=request.name, model=short_source(model), updated=time.time()))
-    return folder
+    """Make the folder of a run that is still to start: its resolved manifest and a status of 'queued'. Raises UserError as `create` does."""
+    model = short_source(request.model.source) if request.model else ""
+    status = Status(state="queued", kind=request.run_kind, name=request.name, model=model, updated=time.time())
+    text = request.to_toml(provenance=provenance.of_start(request))
+    return RunFolder.create(path, {"manifest.toml": text, "status.json": atomic.json_text(status.to_json())})
 
 
 def short_source(source: str) -> str:
@@ -49,7 +49,11 @@ def short_source(source: str) -> str:
 
 def launch(folder: RunFolder, *, timeout: float = 20.0) -> None:
     """Start a supervisor of its own session for the folder and return once it has confirmed. Raises UserError if it does not."""
-    log = (folder.path / "supervisor.log").open("ab")
+    try:
+        log = (folder.path / "supervisor.log").open("ab")
+    except OSError as error:
+        what = "the disk is full" if disk_is_full(error) else f"{folder.path} cannot be written: {error.strerror}"
+        raise UserError(f"the run cannot be started: {what}", "free some space or mend its permissions, then resume it") from None
     with log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "interp_tui_engine.supervisor", str(folder.path)],
@@ -69,6 +73,8 @@ def launch(folder: RunFolder, *, timeout: float = 20.0) -> None:
             break
         time.sleep(0.02)
     tail = (folder.path / "supervisor.log").read_text(errors="replace").strip().splitlines()[-3:]
+    if shutil.disk_usage(folder.path).free < 1 << 16:
+        tail = [atomic.after_full_disk(folder.path)]
     raise UserError(f"the run did not start: {folder.path}", "\n  ".join(tail) or "its supervisor gave no reason")
 
 
@@ -95,6 +101,8 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
     except filelock.Timeout:
         raise UserError(f"another supervisor is running {folder.path}", "interp-tui attach shows it; interp-tui stop ends it") from None
     except OSError as error:
+        if disk_is_full(error):
+            return replace(folder.status(), state="failed", exit=disk_full(folder.path))
         raise UserError(f"cannot lock {folder.path}: {error.strerror}", "is the folder writable?") from None
     try:
         recorder = RunRecorder(folder, listen)
@@ -107,6 +115,11 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
 
             return PipelineSupervisor(recorder, prepare, supervise).run()
         return _Supervisor(recorder).run()
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
+        return replace(folder.status(), state="failed", exit=disk_full(folder.path))
     finally:
         lock.release()
 
@@ -132,20 +145,19 @@ class _Supervisor:
     def run(self) -> Status:
         take_commands(self.folder.control)
         self.recorder.write_status(force=True)
+        self.worker_pool = WorkerPool(self.folder, self.recorder.request)
         try:
-            self.worker_pool = WorkerPool(self.folder, self.recorder.request)
             with signals(self.interrupts):
                 end = self._work()
-            seconds = float(end.said.get("seconds") or 0.0) if not self.worker_pool.of else 0.0
-            headline = end.said.get("headline") or self.recorder.status.headline
-            self.recorder.status = replace(self.recorder.status, shards=self.worker_pool.rows())
-            self.recorder.finish(end.state, end.exit, headline, end.said.get("digests", {}), seconds or time.time() - self.recorder.started)
-            return self.recorder.status
-        except OSError as error:
-            if not disk_is_full(error):
-                raise
-            # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
-            return replace(self.recorder.status, state="failed", exit=disk_full(self.folder.path))
+        except BaseException:
+            for worker in self.worker_pool.everyone:  # whatever went wrong, such as a full disk: nobody would watch over them any more
+                worker.terminate()
+            raise
+        seconds = float(end.said.get("seconds") or 0.0) if not self.worker_pool.of else 0.0
+        headline = end.said.get("headline") or self.recorder.status.headline
+        self.recorder.status = replace(self.recorder.status, shards=self.worker_pool.rows())
+        self.recorder.finish(end.state, end.exit, headline, end.said.get("digests", {}), seconds or time.time() - self.recorder.started)
+        return self.recorder.status
 
     def _work(self) -> Ended:
         """The shares, then what joins them; or the one worker that does it all."""
@@ -182,6 +194,7 @@ class _Supervisor:
                 for worker in workers:
                     self._copy(worker, ended=worker not in running)
                 self.recorder.write_status()
+                self._take_orders(running)
             except OSError as error:
                 if not disk_is_full(error):
                     raise
@@ -192,7 +205,6 @@ class _Supervisor:
             if any(worker not in running and self.worker_pool.end_of(worker).exit.get("bad_input") for worker in workers):
                 for worker in running:  # what one cannot use no resume will mend: the others need not go on for hours
                     worker.order_once("stop")
-            self._take_orders(running)
             time.sleep(TICK)
 
     def _take_orders(self, workers: Sequence[ShardWorker]) -> None:
@@ -221,6 +233,8 @@ def main() -> int:
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    if status.state == "failed":
+        sys.stderr.write(f"{status.exit.get('reason')}\n  {status.exit.get('advice')}\n")
     return exit_code(status)
 
 

@@ -148,8 +148,7 @@ def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
     if isinstance(error, RunFailed):
         return {"state": "failed", "reason": error.reason, "advice": error.advice}
     if disk_is_full(error):
-        advice = f"free space on the disk of {folder.path}, then resume: the last checkpoint is whole"
-        return {"state": "failed", "reason": "the disk is full", "advice": advice}
+        return {"state": "failed", "reason": "the disk is full", "advice": atomic.after_full_disk(folder.path)}
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
         return {"state": "failed", "reason": "out of memory", "advice": "lower batch_size or compute.memory_budget, or use fewer threads"}
     return {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:500], "advice": "the traceback is in the shard's engine.log"}

@@ -6,7 +6,9 @@ process, and is resumed with the mother run.
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import os
+import signal
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
@@ -65,7 +67,6 @@ class ChildRuns(Generic[Key]):
     def _supervise(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener) -> None:
         try:
             if not folder.manifest_path.exists():
-                clear_skeleton(folder)
                 self._prepare(request(), folder.path)
             self._ended.put((key, self._run(folder, listen)))
         except UserError as error:
@@ -92,7 +93,12 @@ class ChildRuns(Generic[Key]):
         """Give one order to every child that is running."""
         self.asked.append(command)
         for folder in self.running.values():
-            folder.send(command)
+            try:
+                folder.send(command)
+            except OSError as error:
+                if not disk_is_full(error):
+                    raise
+                _terminate(folder)  # a command file needs space
         states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
         if command in states:
             self.recorder.state(states[command])
@@ -116,10 +122,11 @@ class ChildRuns(Generic[Key]):
             self.ended()
 
 
-def clear_skeleton(folder: RunFolder) -> None:
-    """Remove the empty folders that a kill between making them and writing the manifest has left."""
-    if folder.path.is_dir() and not any(path.is_file() for path in folder.path.rglob("*")):
-        shutil.rmtree(folder.path)
+def _terminate(folder: RunFolder) -> None:
+    """Have the worker of a child stop: it takes the signal for an order."""
+    if (pid := folder.status().worker_pid) is not None:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def status_of(folder: RunFolder) -> Status:

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from .. import atomic
 from ..atomic import DISK_FULL
 from ..status import State
 
@@ -19,7 +20,7 @@ def exit_record_of(code: int, said: dict[str, Any], asked: list[str], log: Path)
         record = {"code": code, "signal": None, "reason": said.get("reason", ""), "advice": said.get("advice", "")}
         return state, record | ({"bad_input": True} if said.get("bad_input") else {})
     if code == DISK_FULL:
-        return "failed", disk_full(log)
+        return "failed", disk_full(log.parent)
     if "kill" in asked:
         return "interrupted", {"code": code, "signal": "SIGKILL", "reason": "killed on request", "advice": RESUME}
     if code < 0:
@@ -36,11 +37,6 @@ def exit_record_of(code: int, said: dict[str, Any], asked: list[str], log: Path)
     return "crashed", {"code": code, "signal": None, "reason": f"the worker ended with code {code}: {last}", "advice": f"see {log.name}"}
 
 
-def disk_full(path: Path) -> dict[str, Any]:
-    """The exit record of a run that found no space for `path`."""
-    return {
-        "code": DISK_FULL,
-        "signal": None,
-        "reason": "the disk is full",
-        "advice": f"free space on the disk of {path}, then resume: the last checkpoint is whole",
-    }
+def disk_full(run: Path) -> dict[str, Any]:
+    """The exit record of a run (or a shard of one) that found no space in its folder."""
+    return {"code": DISK_FULL, "signal": None, "reason": "the disk is full", "advice": atomic.after_full_disk(run)}

@@ -33,6 +33,7 @@ class ShardWorker:
         self.asked: list[str] = []
         self._tail = EventTail(self.path / "events.jsonl")
         self._drained = False
+        self._terminated = False
 
     @property
     def done_before(self) -> bool:
@@ -72,8 +73,9 @@ class ShardWorker:
             self.order(command)
 
     def terminate(self) -> None:
-        """Have it stop where no command can be written."""
-        if self.process is not None and self.running:
+        """Have it stop where no command can be written; asked once, since a second signal ends it at once."""
+        if self.process is not None and self.running and not self._terminated:
+            self._terminated = True
             self.process.terminate()
 
     def news(self, *, ended: bool) -> Iterator[Stamped]:

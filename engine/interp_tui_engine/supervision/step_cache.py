@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, final
 
 from .. import atomic, pipeline, provenance
-from ..runfolder import RunFolder
-from .child_runs import clear_skeleton
+from ..runfolder import RunFolder, remove_empty
 
 REUSE = "reuse.json"
 """In a pipeline's folder: {"roots": folders of runs to look in}. Where it is missing only other points of the same sweep are looked at."""
@@ -73,7 +72,7 @@ class StepCache:
         atomic.write_json(beside / TAKEN, {"from": place})
         for missing in ("control", "shards"):
             (beside / missing).mkdir(mode=0o700, exist_ok=True)
-        clear_skeleton(target)
+        remove_empty(target.path)
         beside.replace(target.path)
         return place
 

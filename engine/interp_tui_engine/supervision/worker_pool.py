@@ -79,6 +79,11 @@ class WorkerPool:
                 self.together(worker.shard, stamped.event)
 
     @property
+    def everyone(self) -> list[ShardWorker]:
+        """The workers, and the one that joins their shares."""
+        return [*self.workers, self.joiner] if self.joiner else self.workers
+
+    @property
     def devices(self) -> list[str]:
         """The device of each worker that shares the run."""
         devices = devices_of(self._request) if self.of else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
-from interp_tui_engine.runfolder import RESUMABLE, RunFolder, Status, new_run_path, runs_root
+from interp_tui_engine.runfolder import RESUMABLE, RunFolder, Status, is_free, new_run_path, runs_root
 from interp_tui_engine.supervision import step_cache, sweep_supervisor
 
 from ..terminal import host
@@ -54,7 +53,7 @@ def run(source: Path, options: Options) -> int:
 
 def check_free(path: Path) -> None:
     """Raise UserError if a run folder could not be made there because something is in the way."""
-    if os.path.lexists(path):
+    if not is_free(path):
         raise UserError(f"output folder exists: {path}", "a run folder is never overwritten; give another --out, or --resume it")
 
 

@@ -34,7 +34,8 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
         beside.unlink(missing_ok=True)
         cause = error if isinstance(error, OSError) else error.__context__
         if (isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)) or "file write failed" in str(error):
-            raise RunFailed("the disk is full", f"A checkpoint needs about {_megabytes(state)} MiB; the previous one is intact.") from error
+            before = "the previous one is intact" if path.exists() else "there was none before it, so that resume begins again"
+            raise RunFailed("the disk is full", f"A checkpoint needs about {_megabytes(state)} MiB; {before}.") from error
         raise
 
 
