@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .events import Event, Stamped, from_line, to_line
+from .untrusted import open_regular
+
+MAX_EVENT = 64 << 20
+"""Bytes of one event; the largest, a grid of all heads over all tokens, take a few MiB."""
 
 
 class EventLog:
@@ -22,11 +26,9 @@ class EventLog:
         """For each shard, the last of its lines that stands in this log."""
         keep = 0
         if path.exists():
-            with path.open("rb") as file:
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    keep += len(line)
+            with open_regular(path) as file:
+                for line, size in whole_lines(file):
+                    keep += size
                     try:
                         stamped = from_line(line)
                     except ValueError:  # a damaged line costs itself, not what stands after it
@@ -70,12 +72,26 @@ def last_events(path: Path, *, size: int = 1 << 18) -> list[Stamped]:
     try:
         start = path.stat().st_size - size
         if start > 0:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 file.seek(start)
-                tail.offset = start + len(file.readline())
-    except OSError:
+                tail.offset = start + len(file.readline(size))
+    except (OSError, ValueError):
         return []
     return list(tail.read(seconds=5.0))
+
+
+def whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The lines of a log that have their end, with their sizes; of one too long to be an event only the beginning, in bounded memory."""
+    while line := file.readline(MAX_EVENT):
+        size = len(line)
+        while not line.endswith(b"\n"):
+            part = file.readline(MAX_EVENT)
+            if not part:
+                return  # not all of it is written yet
+            size += len(part)
+            if part.endswith(b"\n"):
+                break
+        yield line, size
 
 
 class EventTail:
@@ -89,17 +105,15 @@ class EventTail:
         """The events since the last call, stopping after `seconds`; call again for the rest. Lines that are no events are passed over."""
         deadline = time.monotonic() + seconds
         try:
-            file = self.path.open("rb")
-        except OSError:
+            file = open_regular(self.path)
+        except (OSError, ValueError):
             return
         with file:
             if os.fstat(file.fileno()).st_size < self.offset:
                 self.offset = 0
             file.seek(self.offset)
-            for count, line in enumerate(file):
-                if not line.endswith(b"\n"):
-                    return
-                self.offset += len(line)
+            for count, (line, size) in enumerate(whole_lines(file)):
+                self.offset += size
                 try:
                     yield from_line(line)
                 except ValueError:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tomli
 from pydantic import Field, ValidationError, create_model
 
-from . import catalog
+from . import catalog, untrusted
 from . import pipeline as pipelines
 from . import sweep as sweeps
 from .errors import ManifestError, Problem, UserError
@@ -25,10 +25,6 @@ from .validation_errors import Source, explain, nearest
 LOCAL_SUFFIXES = (".gguf", ".jsonl", ".txt", ".csv", ".parquet", ".safetensors", ".json", ".toml")
 RECORDED = ("provenance", "result")
 """Tables that a run writes into its manifest and that a reader of the manifest passes over."""
-
-
-MAX_BYTES = 16 << 20
-"""A larger file is no manifest but most likely a model or a data set given in its place."""
 
 
 class _Request(Table):
@@ -73,9 +69,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Manifest:
 def read_text(path: Path) -> str:
     """The text of a manifest file. Raises UserError if there is none to read."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"not a manifest: {path} is {path.stat().st_size / 2**20:.0f} MiB", "a manifest is a small TOML file")
-        return path.read_text(encoding="utf-8")
+        return untrusted.read_bytes(path, untrusted.MAX_TOML).decode("utf-8")
+    except untrusted.Damaged as error:
+        raise UserError(f"not a manifest: {path} is {error}", "a manifest is a small TOML file") from None
     except FileNotFoundError:
         raise UserError(f"no such manifest: {path}", "interp-tui new llc > llc.toml writes one that runs as it is") from None
     except OSError as error:
@@ -89,12 +85,12 @@ def read_text(path: Path) -> str:
 def parse(text: str, *, source: str = "manifest", base: Path | None = None, overrides: Sequence[str] = ()) -> Manifest:
     """Check and resolve a manifest's text. `base` is the folder that relative paths start from; `overrides` are KEY=VALUE strings."""
     try:
-        tables = tomli.loads(text)
+        tables = untrusted.parse_toml(text)
         lines = key_lines(text)
     except tomli.TOMLDecodeError as error:
         raise ManifestError(source, [_syntax_problem(error)]) from None
-    except RecursionError:
-        raise ManifestError(source, [Problem("TOML", "tables or arrays are nested too deep")]) from None
+    except untrusted.Damaged as error:
+        raise ManifestError(source, [Problem("TOML", str(error))]) from None
     problems, origins = override(tables, overrides)
     if problems:
         raise ManifestError(source, problems)
@@ -215,8 +211,8 @@ def override(tables: dict[str, Any], settings: Sequence[str]) -> tuple[list[Prob
 
 def _value(text: str) -> Any:
     try:
-        found = tomli.loads(f"value = {text}")
-    except (tomli.TOMLDecodeError, RecursionError):
+        found = untrusted.parse_toml(f"value = {text}")
+    except ValueError:
         return text
     return found["value"] if len(found) == 1 else text
 

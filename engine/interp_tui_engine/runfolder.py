@@ -56,8 +56,8 @@ class RunFolder:
     def create(path: Path, files: Mapping[str, str] | None = None) -> RunFolder:
         """Make a new, private run folder that holds `files` (name -> text), or nothing at all.
 
-        It is made beside and renamed whole: a kill at any moment leaves no folder without its manifest. What such a kill leaves beside, under
-        a name that no listing shows, goes with a later run. Raises UserError if the path is taken or cannot be written.
+        It is made beside and renamed whole: a kill at any moment leaves no folder without its manifest. What such a kill leaves beside,
+        under a name that no listing shows, goes with a later run. Raises UserError if the path is taken or cannot be written.
         """
         exists = UserError(f"output folder exists: {path}", "a run folder is never overwritten; give another --out, or --resume it")
         if not is_free(path):

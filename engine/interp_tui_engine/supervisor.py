@@ -35,7 +35,7 @@ TICK = 0.1
 
 
 def prepare(request: manifest.Manifest, path: Path) -> RunFolder:
-    """Make the folder of a run that is still to start: its resolved manifest and a status of 'queued'. Raises UserError as `create` does."""
+    """Make the folder of a run that is still to start: its resolved manifest and a status of 'queued'. Raises UserError."""
     model = short_source(request.model.source) if request.model else ""
     status = Status(state="queued", kind=request.run_kind, name=request.name, model=model, updated=time.time())
     text = request.to_toml(provenance=provenance.of_start(request))

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import tomli
 
@@ -23,18 +23,45 @@ MAX_JSON = 256 << 20
 MAX_TOML = 16 << 20
 """Bytes of a TOML file. A larger one is no manifest but most likely a model or a data set given in its place."""
 
+MAX_LINE = 16 << 20
+"""Bytes of one line of a file of lines: a line is one event, one record or one document."""
+
 
 class Damaged(ValueError):
     """A file or text that is not what it should be: too large, nested too deep, no regular file, or malformed. The text says which."""
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """The contents of a regular file of at most `limit` bytes. Raises Damaged for another kind of file or a larger one, else OSError."""
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a regular file to read. Raises Damaged for a pipe, a device or a folder: those could feed a reader forever. Else OSError."""
     # without O_NONBLOCK, opening a pipe that nobody writes to would wait forever
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Damaged("not a regular file")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Damaged("not a regular file")
+    return os.fdopen(descriptor, "rb", buffering)
+
+
+def decoded_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file. Raises Damaged for an over-long line or what is no text, else OSError."""
+    with open_regular(path) as file:
+        for number, line in enumerate(lines(file)):
+            try:
+                yield line.decode("utf-8-sig" if number == 0 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise Damaged(f"no UTF-8 text ({error.reason})") from None
+
+
+def lines(file: BinaryIO, limit: int = MAX_LINE) -> Iterator[bytes]:
+    """The lines of a file with their ends. Raises Damaged for one of more than `limit` bytes, with no more than that in memory."""
+    while line := file.readline(limit + 1):
+        if len(line) > limit:
+            raise Damaged(f"a line of more than {limit / 2**20:.0f} MiB")
+        yield line
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The contents of a regular file of at most `limit` bytes. Raises Damaged for another kind of file or a larger one, else OSError."""
+    with open_regular(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise Damaged(f"larger than {limit / 2**20:.0f} MiB")
@@ -53,7 +80,7 @@ def parse_json(text: str | bytes, max_depth: int = MAX_DEPTH) -> Any:
         raise Damaged("not JSON (a number of too many digits)") from None
     except RecursionError:
         raise Damaged("nested too deep") from None
-    return _no_deeper(value, text, max_depth)
+    return no_deeper(value, text, max_depth)
 
 
 def read_json(path: Path, limit: int = MAX_JSON) -> Any:
@@ -72,7 +99,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     except (ValueError, OverflowError) as error:
         digits = "digits" in str(error)
         raise Damaged("a number has too many digits" if digits else f"a value cannot be represented ({error})") from None
-    dotted: dict[str, Any] = _no_deeper(tables, text, MAX_DEPTH, brackets="[{.")
+    dotted: dict[str, Any] = no_deeper(tables, text, MAX_DEPTH, brackets="[{.")
     return dotted
 
 
@@ -84,6 +111,15 @@ def read_toml(path: Path, limit: int = MAX_TOML) -> dict[str, Any]:
         raise Damaged(f"not TOML ({error})") from None
     except UnicodeDecodeError:
         raise Damaged("not TOML (no UTF-8 text)") from None
+
+
+def text_or_empty(path: Path, characters: int) -> str:
+    """The first so many characters of a text file, odd bytes replaced; empty where it is missing or no regular file."""
+    try:
+        with open_regular(path) as file:
+            return file.read(4 * characters).decode("utf-8", errors="replace")[:characters]
+    except (OSError, ValueError):
+        return ""
 
 
 def table_or_none(path: Path) -> dict[str, Any] | None:
@@ -102,7 +138,7 @@ def json_or_none(path: Path, limit: int = MAX_JSON) -> Any:
         return None
 
 
-def _no_deeper(value: Any, text: str | bytes, limit: int, brackets: str = "[{") -> Any:
+def no_deeper(value: Any, text: str | bytes, limit: int = MAX_DEPTH, brackets: str = "[{") -> Any:
     """The value; Damaged where it is nested deeper. Most texts have fewer brackets than that, which is counted in no time."""
     marks: Iterable[Any] = brackets if isinstance(text, str) else brackets.encode()
     if sum(text.count(mark) for mark in marks) <= limit:

@@ -133,7 +133,7 @@ def _unquoted(value: object, errors: Sequence[ErrorDetails]) -> str:
         return ""
     try:
         is_value = not isinstance(tomli.loads(f"v = {value}")["v"], str)
-    except tomli.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return ""
     return ", without quotes" if is_value else ""
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from interp_tui_engine import catalog, manifest
+from interp_tui_engine import catalog, manifest, untrusted
 from interp_tui_engine.catalog import Kind
 from interp_tui_engine.errors import ManifestError, Problem, UserError
 from interp_tui_engine.specs import Table
@@ -284,7 +284,7 @@ def test_files_that_are_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no UTF-8 text"):
         manifest.load(tmp_path / "binary")
     (tmp_path / "model.gguf").touch()
-    os.truncate(tmp_path / "model.gguf", manifest.MAX_BYTES + 1)
+    os.truncate(tmp_path / "model.gguf", untrusted.MAX_TOML + 1)
     with pytest.raises(UserError, match="not a manifest"):
         manifest.load(tmp_path / "model.gguf")
 

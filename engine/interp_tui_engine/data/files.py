@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
+import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from interp_tui_engine import untrusted
 from interp_tui_engine.errors import UserError
 
 # A text file may be one book or a whole corpus with this line between its documents, as the TinyStories files have it.
@@ -61,15 +60,13 @@ def text_of(where: str, row: dict[str, Any], column: str) -> str:
 
 def _jsonl(path: Path, wanted: str | None) -> Iterator[str]:
     column = None
-    with _opened(path) as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
             where = f"{path}, line {number}"
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno})", "each line must be one JSON object") from None
+                row = untrusted.parse_json(line)
+            except untrusted.Damaged as error:
+                raise UserError(f"{where}: {error}".replace("line 1, ", ""), "each line must be one JSON object") from None
             if not isinstance(row, dict):
                 raise UserError(f"{where}: a {type(row).__name__}, not an object", 'each line must be one JSON object, as {"text": "..."}')
             column = column or choose_column(where, row, wanted)
@@ -81,31 +78,29 @@ def _txt(path: Path, wanted: str | None) -> Iterator[str]:
         raise UserError(f"{path}: a text file has no column {wanted!r}", "leave text_column out")
     piece: list[str] = []
     size = 0
-    with _opened(path) as lines:
-        for line in lines:
-            ends = line.strip() == _DOCUMENT_BREAK
-            if not ends:
-                piece.append(line)
-                size += len(line)
-            if piece and (ends or size >= _PIECE_CHARACTERS):
-                yield "".join(piece)
-                piece, size = [], 0
+    for line in _parts(path):
+        ends = line.strip() == _DOCUMENT_BREAK
+        if not ends:
+            piece.append(line)
+            size += len(line)
+        if piece and (ends or size >= _PIECE_CHARACTERS):
+            yield "".join(piece)
+            piece, size = [], 0
     if piece:
         yield "".join(piece)
 
 
 def _csv(path: Path, wanted: str | None) -> Iterator[str]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    csv.field_size_limit(untrusted.MAX_LINE)
     column = None
-    with _opened(path, newline="") as lines:
-        reader = csv.DictReader(lines, restkey="(beyond the header)")
-        try:
-            for row in reader:
-                where = f"{path}, line {reader.line_num}"
-                column = column or choose_column(str(path), row, wanted)
-                yield text_of(where, row, column)
-        except csv.Error as error:
-            raise UserError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
+    reader = csv.DictReader(_lines(path), restkey="(beyond the header)")
+    try:
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            column = column or choose_column(str(path), row, wanted)
+            yield text_of(where, row, column)
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
 
 
 def _parquet(path: Path, wanted: str | None) -> Iterator[str]:
@@ -128,12 +123,26 @@ def _parquet(path: Path, wanted: str | None) -> Iterator[str]:
 READERS: dict[str, Callable[[Path, str | None], Iterator[str]]] = {".jsonl": _jsonl, ".txt": _txt, ".csv": _csv, ".parquet": _parquet}
 
 
-@contextmanager
-def _opened(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text file with their ends. Raises UserError for one that cannot be read, is no text, or has an endless line."""
     try:
-        with path.open(encoding="utf-8", newline=newline) as file:
-            yield file
+        yield from untrusted.decoded_lines(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except untrusted.Damaged as error:
+        hint = "convert it to UTF-8 first" if "UTF-8" in str(error) else "give a file of shorter lines"
+        raise UserError(f"{path}: {error}".replace(": no UTF-8", ": not UTF-8"), hint) from None
+
+
+def _parts(path: Path) -> Iterator[str]:
+    """The lines of a text file, those of a million characters and more in parts: a book may be one line. Raises UserError."""
+    try:
+        with io.TextIOWrapper(untrusted.open_regular(path), encoding="utf-8") as file:
+            while line := file.readline(_PIECE_CHARACTERS):
+                yield line
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason})", "convert it to UTF-8 first") from None
+    except untrusted.Damaged as error:
+        raise UserError(f"{path} is {error}", "give a text file") from None

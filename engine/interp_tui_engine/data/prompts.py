@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from interp_tui_engine import untrusted
 from interp_tui_engine.errors import UserError
 
 if TYPE_CHECKING:
@@ -177,21 +178,23 @@ def _misaligned(tokenizer: PreTrainedTokenizerBase, left: list[int], right: list
 
 def json_lines(path: Path, holds: str) -> Iterator[tuple[int, Any]]:
     """Every value of a JSON Lines file, with the number of its line. Raises UserError; `holds` says there what belongs into it."""
+    number = 0
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # other ends of line may stand inside a JSON text
+        for number, line in enumerate(untrusted.decoded_lines(path), 1):  # at \n alone: other ends of line may stand inside a JSON text
+            if line.strip():
+                try:
+                    value = untrusted.parse_json(line)
+                except untrusted.Damaged as error:
+                    raise UserError(f"{path}, line {number}: {error}".replace("line 1, ", ""), f"JSON Lines, {holds}") from None
+                yield number, value
     except FileNotFoundError:
         raise UserError(f"no such file: {path}", f"JSON Lines, {holds}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read {path}: it is not UTF-8 ({error})", "save it as UTF-8") from None
+    except untrusted.Damaged as error:
+        hint = "save it as UTF-8" if "UTF-8" in str(error) else f"JSON Lines, {holds}"
+        where = f", line {number + 1}" if number else ""
+        raise UserError(f"cannot read {path}: it is {error}{where}".replace("it is no UTF-8", "it is not UTF-8"), hint) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}", f"JSON Lines, {holds}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error})", f"JSON Lines, {holds}") from None
 
 
 def _is_answer(value: Any) -> bool:

@@ -6,7 +6,6 @@ BatchTopK and Matryoshka are stored as what they are at use, jumprelu. What only
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from .. import atomic
+from .. import atomic, untrusted
 from ..errors import UserError
 from .architecture import Architecture
 from .dictionary import Dictionary
@@ -87,7 +86,7 @@ def _config(folder: Path) -> dict[str, Any]:
     if not path.is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"no dictionary in {folder}", f"it must hold {CONFIG} and {WEIGHTS}, as train_sae and SAE Lens write them")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = untrusted.read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(config, dict):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunFailed
+from ..untrusted import parse_json
 from .fetch import Service
 
 KEY = "INTERP_TUI_API_KEY"
@@ -93,7 +94,7 @@ def _kept(cache: Path) -> list[tuple[str, Any]]:
     found = []
     for line in cache.read_text(encoding="utf-8", errors="replace").split("\n") if cache.exists() else ():
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             found.append((str(row["prompt"]), row["answer"]))
         except (ValueError, KeyError, TypeError):
             continue  # the line that was being written when the run was killed
@@ -114,7 +115,7 @@ def content_of(answer: Any) -> str:
 def object_in(content: str) -> dict[str, Any]:
     """The first flat JSON object in a text, as models wrap theirs in words. Raises ValueError where there is none."""
     found = re.search(r"\{[^{}]*\}", content)
-    value = json.loads(found[0]) if found else None
+    value = parse_json(found[0]) if found else None
     if not isinstance(value, dict):
         raise ValueError(content[:200])
     return value

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import RunFailed, UserError
+from ..untrusted import parse_json
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 ANSWER_BYTES = 16 << 20
@@ -79,7 +80,7 @@ class Service:
                 size += len(part)
                 if time.monotonic() > until:
                     raise TimeoutError(f"no whole answer in {PATIENCE * self.timeout:g} s")
-        return json.loads(b"".join(parts))
+        return parse_json(b"".join(parts))
 
 
 class SameHost(urllib.request.HTTPRedirectHandler):

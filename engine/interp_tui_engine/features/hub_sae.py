@@ -6,7 +6,6 @@ Qwen-Scope: layerN.sae.pt with W_dec (width, latents); only numbers are read of 
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 import re
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from ..errors import UserError
+from ..untrusted import parse_json
 from . import ids
 from .evidence import Evidence
 from .remote_file import HubFile, read_all
@@ -46,7 +46,7 @@ def saelens(repo: str, folder: str, chosen: Sequence[int], model: str | None, be
     """Latents of a dictionary in SAE Lens's layout. Raises RunFailed where the hub cannot be used, UserError for what is no such file."""
     prefix = f"{folder}/" if folder else ""
     try:
-        config = json.loads(read_all(HubFile(repo, f"{prefix}cfg.json", **options), CONFIG_BYTES))
+        config = parse_json(read_all(HubFile(repo, f"{prefix}cfg.json", **options), CONFIG_BYTES))
     except ValueError as error:
         raise UserError(f"{repo}/{prefix}cfg.json is no JSON: {error}") from None
     about = config.get("metadata") if isinstance(config.get("metadata"), dict) else config
@@ -123,7 +123,7 @@ def _safetensors(file: HubFile) -> Matrix:
     if not 2 <= length <= min(HEADER_BYTES, file.size):
         raise UserError(f"{file.url} is no safetensors file")
     try:
-        entry = json.loads(file.part(8, 8 + length))["W_dec"]
+        entry = parse_json(file.part(8, 8 + length))["W_dec"]
         return _matrix(file, 8 + length + entry["data_offsets"][0], _SAFETENSORS[entry["dtype"]], tuple(entry["shape"]), rows=True)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{file.url} has no W_dec that can be read ({type(error).__name__}: {error})") from None

@@ -9,10 +9,11 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pydantic_core import from_json
 
+from .. import untrusted
 from ..errors import UserError
 from ..events import finite
 
@@ -20,6 +21,8 @@ GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 BLOCK_BYTES = 16 << 20
 """Lines are handed on together up to this size: a row of ten thousand latents is no smaller than a page of text."""
+LINE_BYTES = 64 << 20
+"""The longest line."""
 
 
 class RowError(UserError):
@@ -48,7 +51,7 @@ def lines(path: Path, most: int = 4096) -> Iterator[list[tuple[int, bytes]]]:
     try:
         with _opened(path) as file:
             number, found, size = 0, [], 0
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(untrusted.lines(file, LINE_BYTES), 1):
                 if number == 1 and line.startswith(BOM):
                     line = line[3:]
                 if line.isspace():
@@ -66,6 +69,8 @@ def lines(path: Path, most: int = 4096) -> Iterator[list[tuple[int, bytes]]]:
         raise UserError(f"{path}: damaged gzip file ({error})", "write it again, or give it uncompressed") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a file of records") from None
+    except untrusted.Damaged as error:
+        raise UserError(f"{path} cannot be used: it is or holds {error}", "JSON Lines: one record a line") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
 
@@ -176,10 +181,11 @@ def whole(path: Path, line: int, row: Mapping[str, Any], field: str) -> int | No
     return value
 
 
-def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
-    with path.open("rb") as file:
-        zipped = file.read(2) == GZIP
-    return gzip.open(path, "rb") if zipped else path.open("rb", buffering=1 << 20)
+def _opened(path: Path) -> BinaryIO:
+    file = untrusted.open_regular(path, 1 << 20)
+    zipped = file.read(2) == GZIP
+    file.seek(0)
+    return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if zipped else file
 
 
 def _reason(error: ValueError) -> str:

@@ -93,7 +93,7 @@ def _read_once(header: Header) -> Iterator[None]:
 
 @contextmanager
 def _named_by_model(header: Header) -> Iterator[set[str]]:
-    """Inside, a set that fills with the tensors of the file that have no name in the model being loaded: transformers drops those silently."""
+    """Inside, a set that fills with the tensors of the file that have no name in the model loaded: transformers drops those silently."""
     conversion = import_module("transformers.modeling_gguf_pytorch_utils")
     unmapped: set[str] = set()
     original = getattr(conversion, "get_gguf_hf_weights_map", None)

@@ -16,11 +16,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar, final
 
-import tomli
-
+from .. import untrusted
 from ..atomic import disk_is_full
 from ..errors import UserError
-from ..manifest import Manifest, read_text
+from ..manifest import Manifest
 from ..runfolder import Command, RunFolder, State, Status
 from .exit_record import RESUME, disk_full
 from .process_signals import interrupted, signals
@@ -142,13 +141,11 @@ def fraction_of(status: Status) -> float:
 def digests_of(mother: RunFolder, children: Iterable[RunFolder]) -> Iterator[tuple[str, str]]:
     """The digests that the children recorded, under their places in the mother's folder."""
     for child in children:
-        try:
-            recorded = tomli.loads(read_text(child.manifest_path)).get("result", {})
-        except (UserError, tomli.TOMLDecodeError):
-            continue
+        recorded = (untrusted.table_or_none(child.manifest_path) or {}).get("result")
+        digests = recorded.get("sha256") if isinstance(recorded, dict) else None
         place = child.path.relative_to(mother.path).as_posix()
-        for name, digest in recorded.get("sha256", {}).items():
-            yield f"{place}/{name}", digest
+        for name, digest in digests.items() if isinstance(digests, dict) else ():
+            yield f"{place}/{name}", str(digest)
 
 
 def interrupted_with(count: int, what: str) -> tuple[State, dict[str, object]]:

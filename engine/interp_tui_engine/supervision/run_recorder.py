@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, final
 
-import tomli
-
-from .. import atomic, manifest, provenance
+from .. import atomic, manifest, provenance, untrusted
 from ..events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
 from ..runfolder import EventLog, Owner, RunFolder, State, Status
 
@@ -86,8 +84,5 @@ class RunRecorder:
 
     def _first_provenance(self) -> dict[str, Any]:
         """What was recorded when the run was first asked for: a resumed run keeps the hash of the request it began with."""
-        try:
-            before = tomli.loads(self.folder.manifest_path.read_text(encoding="utf-8")).get("provenance")
-        except (OSError, tomli.TOMLDecodeError):
-            before = None
+        before = (untrusted.table_or_none(self.folder.manifest_path) or {}).get("provenance")
         return before if isinstance(before, dict) else provenance.of_start(self.request)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from ..text.sanitise import cell
 from .output import out_json, out_path, out_text
 from .shared import RunArgument, RunsOption, find
 
@@ -141,13 +142,13 @@ def _parquet(folder: RunFolder, file: Path, what: str | None) -> int:
 
 def _long(folder: RunFolder) -> dict[str, list[Any]]:
     """The rows of `as_csv` as columns; a value that is no number stands in `text`."""
-    rows = list(csv.reader(io.StringIO(as_csv(folder))))[1:]
+    rows = list(csv.reader(io.StringIO(_as_csv(folder, lambda value: value))))[1:]
     columns: dict[str, list[Any]] = {name: [] for name in ("series", "step", "key", "index", "value", "text")}
     for series, step, key, index, value in rows:
         number = _number(value)
         cells = (series, _number(step), key, _number(index), number, None if number is not None else value)
-        for name, cell in zip(columns, cells, strict=True):
-            columns[name].append(cell)
+        for name, item in zip(columns, cells, strict=True):
+            columns[name].append(item)
     return columns
 
 
@@ -167,9 +168,9 @@ def _table_csv(folder: RunFolder, what: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     for index, block in enumerate(found.blocks()):
         if index == 0:
-            writer.writerow(block)
+            writer.writerow([cell(name) for name in block])
         columns = [column if isinstance(column, list) else column.tolist() for column in block.values()]
-        writer.writerows(zip(*columns, strict=True))
+        writer.writerows(zip(*([cell(value) for value in column] for column in columns), strict=True))
     return text.getvalue()
 
 
@@ -188,7 +189,9 @@ def _figure(folder: RunFolder, what: str | None) -> str:
     if what not in figures:
         guess = nearest(what, list(figures))
         raise UserError(f"{folder.path.name} has no figure {what!r}: {', '.join(figures)}", f"Did you mean {guess!r}?" if guess else "")
-    return figures[what].read_text(encoding="utf-8")
+    from interp_tui_engine.untrusted import text_or_empty
+
+    return text_or_empty(figures[what], 64 << 20)
 
 
 def as_tables(folder: RunFolder) -> dict[str, Any]:
@@ -212,16 +215,20 @@ def as_json(folder: RunFolder) -> str:
 
 def as_csv(folder: RunFolder) -> str:
     """The run in long form, one number a row: the result first, then every series by step. `index` is the place in a list."""
+    return _as_csv(folder, cell)
+
+
+def _as_csv(folder: RunFolder, cell: Callable[[object], object]) -> str:
     from ..runs.session import flat
 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("series", "step", "key", "index", "value"))
     for key, value in flat(folder.result() or {}).items():
-        table.writerows(("result", "", key, *cell) for cell in _cells(value))
+        table.writerows(("result", "", cell(key), index, cell(item)) for index, item in _cells(value))
     for name, step, values in metrics(folder):
         for key, value in flat(values).items():
-            table.writerows((name, step, key, *cell) for cell in _cells(value))
+            table.writerows((cell(name), step, cell(key), index, cell(item)) for index, item in _cells(value))
     return text.getvalue()
 
 
@@ -239,6 +246,6 @@ def metrics(folder: RunFolder) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 def _cells(value: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(value, list):
-        yield from ((index, item) for index, item in enumerate(value))
+        yield from enumerate(value)
     else:
         yield "", value

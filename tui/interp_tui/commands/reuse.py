@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tomli
-
-from interp_tui_engine import manifest, provenance
+from interp_tui_engine import manifest, provenance, untrusted
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RunFolder, find_runs
@@ -18,10 +16,7 @@ from .locate import places
 
 def recorded(folder: RunFolder) -> dict[str, Any]:
     """What the run wrote into [provenance] of its manifest; empty where there is nothing to read."""
-    try:
-        table = tomli.loads(folder.manifest_path.read_text(encoding="utf-8")).get("provenance")
-    except (OSError, ValueError):
-        return {}
+    table = (untrusted.table_or_none(folder.manifest_path) or {}).get("provenance")
     return table if isinstance(table, dict) else {}
 
 

@@ -10,6 +10,7 @@ from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
 
 from ..runs.session import flat
+from ..text.sanitise import cell
 from .html import page
 
 
@@ -24,7 +25,7 @@ def export(folder: RunFolder) -> list[Path]:
         paths = [target / "result.json", target / "result.csv", target / "report.html"]
         paths[0].write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         with paths[1].open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("key", "value"), *flat(result).items()])
+            csv.writer(file).writerows([("key", "value"), *((cell(key), cell(value)) for key, value in flat(result).items())])
         paths[2].write_text(page(folder), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {target}: {error.strerror}") from None

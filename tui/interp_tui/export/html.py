@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from interp_tui_engine.runfolder import RunFolder, Status
+from interp_tui_engine.untrusted import text_or_empty
 
 from ..runs.session import flat, tables
 from ..text.numbers import headline_pairs
 from ..text.sanitise import clean, clean_lines
 
+LARGEST_TEXT = 8 << 20
+"""Characters of a report or manifest."""
 LARGEST_FIGURE = 8 << 20
 """Bytes of one figure; what is larger is named, not shown."""
 
@@ -39,7 +42,7 @@ def page(folder: RunFolder) -> str:
     status = folder.status()
     recorded = tables(folder)
     digests = recorded.get("result", {}).get("sha256", {}) if isinstance(recorded.get("result"), dict) else {}
-    manifest = folder.manifest_path.read_text(encoding="utf-8", errors="replace")
+    manifest = text_or_empty(folder.manifest_path, LARGEST_TEXT)
     title = clean(f"{status.kind} {status.name}", limit=120)
     result = folder.result()
     parts = [
@@ -85,7 +88,7 @@ def _report(folder: RunFolder) -> str:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.add_render_rule("image", image)
-    return str(markdown.render(clean_lines(folder.report_path.read_text(encoding="utf-8", errors="replace"))))
+    return str(markdown.render(clean_lines(text_or_empty(folder.report_path, LARGEST_TEXT))))
 
 
 def _figure(root: Path, source: str, alt: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.pipeline import KIND
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.untrusted import text_or_empty
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 READABLE = (".toml", ".json", ".md", ".svg")
@@ -97,9 +98,7 @@ def checked(repo: str | None, *, upload: bool) -> str:
 
 def _card(folder: RunFolder, result: dict[str, Any], head: list[str]) -> bytes:
     """README.md: the run's report under the hub's own head; figures that are not sent are left out."""
-    report = (
-        folder.report_path.read_text(encoding="utf-8") if folder.report_path.is_file() else f"# {result.get('name', folder.path.name)}\n"
-    )
+    report = text_or_empty(folder.report_path, 8 << 20) or f"# {result.get('name', folder.path.name)}\n"
     if result.get("kind") == "train_sae":
         report = "\n".join(line for line in report.splitlines() if not line.startswith("![")) + "\n"
     return "\n".join(["---", *head, "---", "", report]).encode()

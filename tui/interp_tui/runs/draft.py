@@ -13,13 +13,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
-import tomli
 import tomli_w
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from interp_tui_engine import catalog
+from interp_tui_engine import catalog, untrusted
 from interp_tui_engine.catalog import Kind
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.specs import ComputeSpec, DataSpec, ModelSpec
@@ -237,8 +236,8 @@ def parse(text: str, *, is_text: bool) -> Any:
     elif NUMBER.fullmatch(text) and (text.endswith(".") or ".e" in text.lower()):
         return float(text)
     try:
-        return tomli.loads(f"value = {text}")["value"]
-    except tomli.TOMLDecodeError:
+        return untrusted.parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 

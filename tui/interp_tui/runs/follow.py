@@ -14,6 +14,7 @@ from typing import Any
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import from_line
 from interp_tui_engine.runfolder import EventTail, RunFolder, Status
+from interp_tui_engine.untrusted import open_regular, text_or_empty
 
 from . import session
 from .runstate import RunState
@@ -68,14 +69,14 @@ class LogTail:
         """Read on in one worker's log; False if there is none."""
         before = self._offsets.get(shard, 0)
         try:
-            with (self._folder.shard(shard) / "engine.log").open("rb") as file:
+            with open_regular(self._folder.shard(shard) / "engine.log") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size < before:
                     before = 0
                 skipped = size - before > LOG_BYTES
                 file.seek(size - LOG_BYTES if skipped else before)
                 data = file.read(LOG_BYTES)
-        except OSError:
+        except (OSError, ValueError):
             return False
         whole = data.rfind(b"\n") + 1
         self._offsets[shard] = size - len(data) + whole
@@ -111,12 +112,12 @@ class Follower:
     def _skim(self) -> bool:
         """Take in one block of a log that is far ahead, less the lines that later ones replace; False when there is no such block."""
         try:
-            with self._tail.path.open("rb") as file:
+            with open_regular(self._tail.path) as file:
                 if os.fstat(file.fileno()).st_size - self._tail.offset < 2 * BLOCK:
                     return False
                 file.seek(self._tail.offset)
                 data = file.read(BLOCK)
-        except OSError:
+        except (OSError, ValueError):
             return False
         whole = data.rfind(b"\n") + 1
         for line in newest(data[:whole].splitlines()):
@@ -152,10 +153,7 @@ def newest(lines: list[bytes]) -> list[bytes]:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")[:DOCUMENT_CHARACTERS]
-    except OSError:
-        return ""
+    return text_or_empty(path, DOCUMENT_CHARACTERS)
 
 
 def mean_trace(folder: RunFolder, columns: int, *, seconds: float = 3.0) -> list[tuple[float, float]]:

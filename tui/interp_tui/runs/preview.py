@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interp_tui_engine.events import ChainFailed, Metrics, Warned, from_line
+from interp_tui_engine.untrusted import open_regular
 
 from .session import Run
 
@@ -51,7 +52,7 @@ def read(run: Run) -> Preview:
 def _lines(path: Path) -> list[bytes]:
     """Whole lines of the log, all or an even sample."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size <= WHOLE:
                 return file.read().splitlines()
@@ -60,7 +61,7 @@ def _lines(path: Path) -> list[bytes]:
                 file.seek((size - BLOCK) * block // (BLOCKS - 1))
                 found += file.read(BLOCK).split(b"\n")[1:-1]
             return found
-    except OSError:
+    except (OSError, ValueError):
         return []
 
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli
-
+from interp_tui_engine import untrusted
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Command, RunFolder, Status, new_run_path
 
@@ -101,7 +100,7 @@ def read_run(folder: RunFolder) -> Run:
 def tables(folder: RunFolder) -> dict[str, Any]:
     """The manifest's tables as they stand in the folder, recorded ones too. Raises UserError if it cannot be read."""
     try:
-        return tomli.loads(folder.manifest_path.read_text(encoding="utf-8"))
+        return untrusted.read_toml(folder.manifest_path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {folder.manifest_path}: {error}") from None
 

@@ -13,9 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import tomli
-
-from interp_tui_engine import atomic
+from interp_tui_engine import atomic, untrusted
 
 from .themes import config_folder
 
@@ -40,7 +38,7 @@ def load() -> Config:
     problems: list[str] = []
     table: dict[str, Any] = {}
     try:
-        table = tomli.loads((folder / "config.toml").read_text(encoding="utf-8"))
+        table = untrusted.read_toml(folder / "config.toml")
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:

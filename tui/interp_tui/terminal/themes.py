@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli
 from platformdirs import user_config_path
+
+from interp_tui_engine import untrusted
 
 if TYPE_CHECKING:
     from textual.theme import Theme
@@ -132,7 +133,7 @@ def load_themes() -> tuple[dict[str, LoadedTheme], list[str]]:
 def _read(path: Path) -> LoadedTheme:
     from textual.color import Color, ColorParseError
 
-    table: dict[str, Any] = tomli.loads(path.read_text(encoding="utf-8"))
+    table: dict[str, Any] = untrusted.read_toml(path)
     unknown = set(table) - {"dark", "ascii", "colors", "variables"}
     if unknown:
         raise ValueError(f"unknown key {sorted(unknown)[0]!r}")

@@ -6,6 +6,7 @@ of no width that hide. All of them are shown as visible glyphs, and none is read
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"})
 GLYPHS = {"\n": "⏎", "\t": "⇥", "\r": "␍", "\x7f": "␡", "\u00a0": "⍽"}
 ASCII_GLYPHS = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e"}
+FORMULA = ("=", "+", "-", "@")
+"""With what a cell begins that a spreadsheet may run."""
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @lru_cache(4096)
@@ -48,6 +52,17 @@ def clean(text: str, *, limit: int | None = None) -> str:
 def clean_lines(text: str) -> str:
     """As `clean`, but line ends stay line ends: for logs and reports."""
     return "\n".join(clean(line.expandtabs(4)) for line in text.splitlines())
+
+
+def cell(value: object) -> object:
+    """A value for a CSV file: text without control characters, and never a formula to the spreadsheet that opens it.
+
+    A leading quote, which spreadsheets take for "this is text", keeps =, +, -, @ and what they skip before those from being run.
+    """
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    shown = "".join(char if char in "\n\t" else _glyph(char) for char in str(value))
+    return f"'{shown}" if shown.lstrip().startswith(FORMULA) and not NUMBER.fullmatch(shown) else shown
 
 
 def plain(text: str, *, limit: int | None = None, style: str | Style = "") -> Text:

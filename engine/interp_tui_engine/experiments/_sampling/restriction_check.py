@@ -5,7 +5,6 @@ Known for the builtin models and for folders with safetensors; others are looked
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from ... import untrusted
 from ...errors import Problem, UserError
 from ...manifest import Manifest
 from ...models import builtin_index
@@ -102,7 +102,7 @@ def _parameter_map(manifest: Manifest) -> ParameterMap | None:
 def _read(folder: str, files: tuple[str, ...]) -> ParameterMap | None:
     from ...models.restrictions.parameter_map import ParameterMap
 
-    config = _namespace(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
+    config = _namespace(untrusted.read_json(Path(folder) / "config.json"))
     shapes = {name: shape for file in files for name, shape in _header(Path(file)).items()}
     if not shapes or ParameterMap(config, shapes, {}).layers == 0:
         return None
@@ -126,5 +126,5 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > _LONGEST_HEADER:
             raise ValueError(f"{path} has no safetensors header")
-        table = json.loads(file.read(length))
+        table = untrusted.parse_json(file.read(length))
     return {str(name): tuple(about["shape"]) for name, about in table.items() if name != "__metadata__"}
