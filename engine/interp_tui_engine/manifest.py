@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,12 @@ from .validation_errors import Source, explain, nearest
 LOCAL_SUFFIXES = (".gguf", ".jsonl", ".txt", ".csv", ".parquet", ".safetensors", ".json", ".toml")
 RECORDED = ("provenance", "result")
 """Tables that a run writes into its manifest and that a reader of the manifest passes over."""
+
+
+LARGEST = 10**9
+"""The largest whole number in a manifest."""
+MOST = {"seed": 2**63, "tokens": 10**13, "resamples": 10**7, "shuffles": 10**7, "permutations": 10**7}
+"""And that of keys with these in their names."""
 
 
 class _Request(Table):
@@ -135,7 +141,7 @@ def resolve(
         params=_with_located_files(request.params, where),
         compute=request.compute,
     )
-    found = [*_missing_files(manifest), *_not_yet(manifest), *_device_problems(manifest), *kind.check(manifest)]
+    found = [*_too_large(tables), *_missing_files(manifest), *_not_yet(manifest), *_device_problems(manifest), *kind.check(manifest)]
     if kind.name == pipelines.KIND:
         check = partial(resolve, base=where)
         steps, wrong = pipelines.resolved(manifest.to_dict(), pipelines.named(request.step), check, given.lines)
@@ -266,6 +272,20 @@ def _device_problems(manifest: Manifest) -> list[Problem]:
     return [Problem("compute.devices", message, value=devices) for message in found]
 
 
+def _too_large(value: Any, path: str = "") -> Iterator[Problem]:
+    """Whole numbers beyond what any run could do: no field needs a bound of its own against 2**63 resamples."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _too_large(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _too_large(inner, f"{path}.{index}")
+    elif isinstance(value, int):
+        most = next((bound for part, bound in MOST.items() if part in path.rpartition(".")[2]), LARGEST)
+        if abs(value) > most:
+            yield Problem(path, f"{value!r:.40} is more than a run could do; at most {most:,}", value=value)
+
+
 def _missing_files(manifest: Manifest) -> list[Problem]:
     sources = [("model.source", manifest.model.source)] if manifest.model else []
     sources += [(f"data.{name}.source", spec.source) for name, spec in manifest.data.items()]
@@ -281,6 +301,8 @@ def _missing_files(manifest: Manifest) -> list[Problem]:
             beside = [entry.name for entry in path.parent.iterdir()] if _exists(path.parent) and path.parent.is_dir() else []
             guess = nearest(path.name, beside)
             problems.append(Problem(key, f"no such file or folder: {source}", value=source, suggestion=guess))
+        elif path.is_absolute() and not (path.is_file() or path.is_dir()):
+            problems.append(Problem(key, f"{source} is neither a file nor a folder, but a pipe or a device", value=source))
     return problems
 
 

@@ -195,6 +195,8 @@ class _Supervisor:
                     self._copy(worker, ended=worker not in running)
                 self.recorder.write_status()
                 self._take_orders(running)
+                for worker in running:
+                    worker.end_if_deaf()
             except OSError as error:
                 if not disk_is_full(error):
                     raise

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 import traceback
@@ -25,42 +24,14 @@ from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
 from .events import Event, Metrics, RunFinished, RunStarted
 from .markdown import visible
-from .runfolder import EventLog, RunFolder, take_commands
-from .runtime.context import Context, Interrupted, Order
+from .orders import STOPPED, Orders
+from .runfolder import EventLog, RunFolder
+from .runtime.context import Context, Interrupted
 
 T = TypeVar("T")
 
 LOCK_PATIENCE = 120.0
 """Seconds to wait for the last worker of this shard: one whose supervisor was killed needs a moment to write its checkpoint."""
-
-
-class Orders:
-    """What the worker has been told: the files in its control/, a signal, or that its supervisor is gone."""
-
-    def __init__(self, control: Path) -> None:
-        self._control = control
-        self._parent = os.getppid()
-        self._stop = False
-        self._paused = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stop())
-
-    def stop(self) -> None:
-        self._stop = True
-
-    def poll(self) -> Order:
-        """The order in force. A checkpoint is asked for once; stop stays; pause holds until resume."""
-        checkpoint = False
-        for command in take_commands(self._control):
-            self._stop |= command == "stop"
-            checkpoint |= command == "checkpoint"
-            if command in ("pause", "resume"):
-                self._paused = command == "pause"
-        if self._stop or os.getppid() != self._parent:
-            return "stop"
-        if checkpoint:
-            return "checkpoint"
-        return "pause" if self._paused else "go"
 
 
 def work(folder: RunFolder, shard: int) -> int:
@@ -72,12 +43,14 @@ def work(folder: RunFolder, shard: int) -> int:
     with filelock.FileLock(path / "worker.lock", timeout=LOCK_PATIENCE):
         log = EventLog(path / "events.jsonl")
         resumed = log.seq > 0
+        orders.watch(path / "exit.json", started)
         try:
             ending = _run(folder, shard, orders, log, resumed)
         except Exception as error:
-            if not isinstance(error, (UserError, RunFailed, Interrupted)):
+            if not isinstance(error, (UserError, RunFailed, Interrupted)) and not orders.interrupting:
                 traceback.print_exc()
-            ending = _how_it_failed(error, folder)
+            ending = dict(STOPPED) if orders.interrupting else _how_it_failed(error, folder)
+        orders.done()
         ending |= {"seconds": time.time() - started, "pid": os.getpid()}
         try:
             log.append(RunFinished(ending["state"], ending["seconds"], ending.get("headline", {}), ending.get("reason", "")))

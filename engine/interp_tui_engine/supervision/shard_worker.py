@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -11,6 +12,9 @@ from .. import atomic
 from ..events import Stamped
 from ..runfolder import Command, EventTail, RunFolder, State, take_commands
 from .exit_record import exit_record_of
+
+DEAF_AFTER = 4.0
+"""Seconds that an order to stop may lie there: a worker's orders are looked at ten times a second, whatever else it does."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class ShardWorker:
         self._tail = EventTail(self.path / "events.jsonl")
         self._drained = False
         self._terminated = False
+        self._stop_asked: float | None = None
 
     @property
     def done_before(self) -> bool:
@@ -60,6 +65,8 @@ class ShardWorker:
         if self.process is None or not self.running:
             return
         self.asked.append(command)
+        if command == "stop" and self._stop_asked is None:
+            self._stop_asked = time.monotonic()
         if command == "kill":
             self.process.kill()
             return
@@ -71,6 +78,14 @@ class ShardWorker:
         """Pass a command on that may be due many times over."""
         if command not in self.asked:
             self.order(command)
+
+    def end_if_deaf(self) -> None:
+        """Kill a worker that has not so much as taken an order to stop: no thread of it runs. Its last checkpoint is whole."""
+        if self._stop_asked is None or time.monotonic() - self._stop_asked < DEAF_AFTER:
+            return
+        self._stop_asked = None
+        if (self.path / "control" / "stop").exists():
+            self.order("kill")
 
     def terminate(self) -> None:
         """Have it stop where no command can be written; asked once, since a second signal ends it at once."""

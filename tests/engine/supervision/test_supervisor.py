@@ -189,3 +189,18 @@ def test_a_full_disk_fails_the_run_and_space_lets_it_resume(small_disk: Path, tm
     assert supervisor.supervise(folder).state == "done"
     seqs = [s.seq for s in told(folder)]
     assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_a_worker_that_takes_no_orders_is_ended(scripted: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp_tui_engine.supervision.shard_worker.DEAF_AFTER", 0.3)
+    folder = scripted("""
+        log.append(Progress(0, 1, "draws"))
+        time.sleep(1000)
+    """)
+
+    def stop(stamped: Stamped) -> None:
+        if isinstance(stamped.event, Progress):
+            folder.send("stop")
+
+    status = supervisor.supervise(folder, stop)
+    assert status.state == "interrupted" and supervisor.exit_code(status) == 130

@@ -1,0 +1,69 @@
+"""A worker obeys a stop whatever it is in the middle of, and is left alone while it saves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+PRELUDE = """
+import sys, threading, time
+from pathlib import Path
+from interp_tui_engine.orders import Orders
+from interp_tui_engine.experiments.context import Interrupted
+Orders.PATIENCE, Orders.GRACE, Orders.LOOK = 0.3, 0.5, 0.02
+here = Path(sys.argv[1])
+orders = Orders(here / "control")
+orders.watch(here / "exit.json", time.time())
+def spin():
+    while True: pass
+def stop():
+    (here / "control").mkdir(exist_ok=True)
+    (here / "control" / "stop").touch()
+"""
+
+
+def ending(script: str, folder: Path) -> tuple[int, str]:
+    """The exit code and the output of a process that works so."""
+    program = PRELUDE + textwrap.dedent(script)
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, timeout=120, check=False)
+    assert not done.stderr, done.stderr
+    return done.returncode, done.stdout.strip()
+
+
+@pytest.mark.parametrize("work", ["spin()", "time.sleep(1000)", "threading.Event().wait()"])
+def test_work_that_never_asks_is_interrupted(work: str, tmp_path: Path) -> None:
+    assert ending(f"stop()\ntry:\n    {work}\nexcept Interrupted:\n    print('interrupted')", tmp_path) == (0, "interrupted")
+
+
+def test_work_that_swallows_the_interruption_is_ended(tmp_path: Path) -> None:
+    code, _ = ending("stop()\nwhile True:\n    try: time.sleep(1)\n    except Exception: pass", tmp_path)
+    assert code == 130 and json.loads((tmp_path / "exit.json").read_text())["state"] == "interrupted"
+
+
+def test_saving_a_checkpoint_is_not_interrupted(tmp_path: Path) -> None:
+    script = "stop()\nwhile orders.poll() != 'stop': pass\ntime.sleep(3)\norders.done()\nprint('saved')"
+    assert ending(script, tmp_path) == (0, "saved")
+
+
+def test_long_steps_are_waited_for(tmp_path: Path) -> None:
+    script = "for _ in range(3): orders.poll(); time.sleep(1.5)\nstop()\ntime.sleep(1)\nprint(orders.poll())\norders.done()"
+    assert ending(script, tmp_path) == (0, "stop")
+
+
+def test_orders_are_given_once_and_pause_holds(tmp_path: Path) -> None:
+    script = """
+    control = here / "control"
+    control.mkdir()
+    for name in ("pause", "checkpoint"):
+        (control / name).touch()
+        time.sleep(0.2)
+    print(orders.poll(), orders.poll(), orders.poll())
+    (control / "resume").touch()
+    print(orders.poll())
+    """
+    assert ending(script, tmp_path) == (0, "checkpoint pause pause\ngo")
