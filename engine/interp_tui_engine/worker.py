@@ -24,9 +24,9 @@ from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
 from .events import Event, Metrics, RunFinished, RunStarted
 from .markdown import visible
-from .orders import STOPPED, Orders
 from .runfolder import EventLog, RunFolder
 from .runtime.context import Context, Interrupted
+from .runtime.orders import STOPPED, Orders
 
 T = TypeVar("T")
 

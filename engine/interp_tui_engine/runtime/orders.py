@@ -2,8 +2,8 @@
 
 Work asks between its steps (`poll`), saves a checkpoint when it is to stop, and ends. Some of what a run does has no steps to ask between:
 reading data, loading a model, a resampling that was asked for a billion times. Beside the work a thread looks at the same orders. When a
-stop has stood for a while unasked, it interrupts the main thread by an exception, and if that is not enough ends the process: checkpoints are
-renamed into place whole, so that at any moment the last one is there to go on from.
+stop has stood for a while unasked, it interrupts the main thread by an exception, and if that is not enough ends the process. Checkpoints
+are renamed into place whole, so that at any moment the last one is there to go on from.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import final
 
-from . import atomic
-from .runfolder import take_commands
-from .runtime.context import Interrupted, Order
+from .. import atomic
+from ..runfolder import take_commands
+from .context import Interrupted, Order
 
 STOPPED = {
     "state": "interrupted",
