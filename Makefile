@@ -7,7 +7,7 @@ TORCH  ?= torch==2.13.0
 # Tests run side by side, a file at a time, each with one thread: two processes with two threads each would wait for each other.
 JOBS   ?= 2
 
-.PHONY: setup demo test test-real check bench truth smollm2 app snapshots clean
+.PHONY: setup demo test test-real check bench torture truth smollm2 app snapshots clean
 
 setup: $(VENV)/.dev
 
@@ -34,11 +34,15 @@ test: $(VENV)/.dev                         ## the whole test suite
 test-real: $(VENV)/.dev smollm2            ## the tests and manifests that need a real model
 	$(BIN)/python -m pytest -m real
 
-check: $(VENV)/.dev                        ## style, types and architecture
+check: $(VENV)/.dev                        ## style, types, architecture, and no package with a known hole
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/audit.py
+
+torture: $(VENV)/.dev                      ## hard tests: fuzzed manifests, kills, full disks, hostile models and text; about an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torture
 
 truth: $(VENV)/.dev                        ## known answers, many seeds: coverage of error bars, false positives of controls
 	$(BIN)/python -m tests.truth

@@ -31,6 +31,10 @@ LARGEST = 10**9
 """The largest whole number in a manifest."""
 MOST = {"seed": 2**63, "tokens": 10**13, "resamples": 10**7, "shuffles": 10**7, "permutations": 10**7}
 """And that of keys with these in their names."""
+LONGEST_NAME = 1000
+"""Characters of a path, a hub id or a name in a manifest."""
+LONGEST_PART = 255
+"""Bytes of one part of a path that file systems allow."""
 
 
 class _Request(Table):
@@ -286,6 +290,13 @@ def _too_large(value: Any, path: str = "") -> Iterator[Problem]:
             yield Problem(path, f"{value!r:.40} is more than a run could do; at most {most:,}", value=value)
 
 
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except (OSError, ValueError):
+        return []
+
+
 def _missing_files(manifest: Manifest) -> list[Problem]:
     sources = [("model.source", manifest.model.source)] if manifest.model else []
     sources += [(f"data.{name}.source", spec.source) for name, spec in manifest.data.items()]
@@ -297,9 +308,10 @@ def _missing_files(manifest: Manifest) -> list[Problem]:
     problems = []
     for key, source in sources:
         path = Path(source)
-        if path.is_absolute() and not _exists(path):
-            beside = [entry.name for entry in path.parent.iterdir()] if _exists(path.parent) and path.parent.is_dir() else []
-            guess = nearest(path.name, beside)
+        if len(source) > LONGEST_NAME or "\0" in source or any(len(part.encode(errors="replace")) > LONGEST_PART for part in path.parts):
+            problems.append(Problem(key, f"{source[:60]!r}… is no name and no path: {len(source):,} characters", value=source[:200]))
+        elif path.is_absolute() and not _exists(path):
+            guess = nearest(path.name, _names_in(path.parent))
             problems.append(Problem(key, f"no such file or folder: {source}", value=source, suggestion=guess))
         elif path.is_absolute() and not (path.is_file() or path.is_dir()):
             problems.append(Problem(key, f"{source} is neither a file nor a folder, but a pipe or a device", value=source))

@@ -36,6 +36,8 @@ from .status import Status as Status
 from .status import boot_id as boot_id
 from .status import state_named
 
+CLOCKS_AGREE = 5.0
+"""Seconds by which the clocks of two hosts may differ."""
 _BEING_MADE = ".being-made"
 _FORGOTTEN_AFTER = 3600.0
 """Seconds after which a folder that was being made was left by a kill."""
@@ -141,10 +143,27 @@ class RunFolder:
             return status
         alive = status.owner.alive() if status.owner else False
         if alive is None:
-            alive = time.time() - status.updated < SILENT_AFTER
+            alive = self._lately(status.updated) < SILENT_AFTER
+        elif alive and not self._is_at(status.folder):
+            return replace(status, state="crashed", exit={"reason": f"a copy of a run that goes on in {status.folder}"})
         if alive or (status.owner is None and time.time() - status.updated < 10):
             return status
         return replace(status, state="crashed", exit=status.exit or {"reason": "owner gone"})
+
+    def _lately(self, updated: float) -> float:
+        """Seconds since a run on another host was heard of. Where its clock is ahead of ours, only the file system's says that."""
+        now = time.time()
+        if updated > now + CLOCKS_AGREE:
+            with contextlib.suppress(OSError):
+                updated = min(now, (self.path / "status.json").stat().st_mtime)
+        return now - updated
+
+    def _is_at(self, folder: str) -> bool:
+        """Whether the folder is this one, by whatever path; where it is gone it was moved, and is."""
+        try:
+            return not folder or Path(folder).samefile(self.path)
+        except (OSError, ValueError):
+            return True
 
     def _status_from_events(self) -> Status:
         """What the log says of a run whose status.json was lost: how it ended, or, if it does not say, that it crashed."""

@@ -67,6 +67,8 @@ class Status:
     started: float = 0.0
     updated: float = 0.0
     exit: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
+    """Where the owner runs it: a copy of the folder made meanwhile is not the run that goes on."""
     shards: tuple[dict[str, Any], ...] = ()
     """How each worker's share stands (shard, what, device, state, pid, done, total), where several share the run."""
 
@@ -93,6 +95,7 @@ class Status:
             "started": self.started,
             "updated": self.updated,
             "exit": self.exit,
+            "folder": self.folder,
             **({"shards": list(self.shards)} if self.shards else {}),
         }
 
@@ -122,6 +125,7 @@ class Status:
             started=_number(record.get("started")),
             updated=_number(record.get("updated")),
             exit=_table(record.get("exit")),
+            folder=record["folder"] if isinstance(record.get("folder"), str) else "",
             shards=tuple(row for row in shards if isinstance(row, dict)) if isinstance(shards := record.get("shards"), list) else (),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
 import time
@@ -181,6 +182,25 @@ def test_a_run_of_another_host_is_alive_as_long_as_it_speaks(folder: RunFolder) 
     assert folder.status().state == "running"
     folder.write_status(owned("running", owner=elsewhere, updated=time.time() - SILENT_AFTER - 1))
     assert folder.status().state == "crashed"
+
+
+def test_a_host_whose_clock_is_ahead_is_gone_when_its_file_is_old(folder: RunFolder) -> None:
+    elsewhere = replace(Owner.me(), host=f"not-{socket.gethostname()}")
+    folder.write_status(owned("running", owner=elsewhere, updated=time.time() + 3600))
+    assert folder.status().state == "running"
+    old = time.time() - SILENT_AFTER - 1
+    os.utime(folder.path / "status.json", (old, old))
+    assert folder.status().state == "crashed"
+
+
+def test_a_copy_of_a_run_that_goes_on_is_not_that_run(folder: RunFolder, tmp_path: Path) -> None:
+    folder.write_status(owned("running", folder=str(folder.path)))
+    shutil.copytree(folder.path, tmp_path / "copy")
+    assert folder.status().state == "running"
+    copied = RunFolder(tmp_path / "copy").status()
+    assert copied.state == "crashed" and "a copy of a run" in copied.exit["reason"]
+    (tmp_path / "link").symlink_to(folder.path)
+    assert RunFolder(tmp_path / "link").status().state == "running"
 
 
 def test_owner_is_this_process() -> None:

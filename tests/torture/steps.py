@@ -90,3 +90,14 @@ def failing_at(step: int, root: str, error: Callable[[], OSError], *, stays: boo
         yield failed
     finally:
         _hooks.remove(fail)
+
+
+@contextmanager
+def noticing(note: Callable[[str, tuple[Any, ...]], None]) -> Iterator[None]:
+    """Inside, every change on the file system is told to `note`."""
+    _install()
+    _hooks.append(note)
+    try:
+        yield
+    finally:
+        _hooks.remove(note)

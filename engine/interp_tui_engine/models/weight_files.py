@@ -60,7 +60,7 @@ def names_of(source: str, names: Sequence[str], *, trust: bool) -> str:
     if not trust:
         raise UserError(
             f"{source} has its weights only as pickles ({', '.join(pickles)}), which can run any code when loaded",
-            "convert them to safetensors, or give --trust if you trust where they come from",
+            "convert them to safetensors; load_model(..., trust=True) in Python opens them, if you trust where they come from",
         )
     for name in (PICKLE, PICKLE_INDEX):
         if name in names:

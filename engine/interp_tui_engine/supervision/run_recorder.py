@@ -34,6 +34,7 @@ class RunRecorder:
             kind=self.request.run_kind,
             name=self.request.name,
             owner=Owner.me(),
+            folder=str(folder.path.absolute()),
             worker_pid=None,
             started=before.started or self.started,
             exit={},
