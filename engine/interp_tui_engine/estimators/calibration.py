@@ -1,9 +1,9 @@
 """Which step size and temperature to sample with: what each setting of a grid showed, and which of them to trust.
 
 A setting is usable when its chains stay finite, agree with each other (split R-hat at most 1.1; Vehtari et al. 2021, arXiv 1903.08008),
-no longer drift, stay below the loss of uniform guessing, and are held by the loss: at n_beta = 0, with the same step size and
-localization, nothing but noise moves them, and if the loss rises nearly as much under n_beta as it does there, the samples tell of the
-noise and of the localization, not of the loss.
+no longer drift, stay below the loss of uniform guessing, give the lambda of smaller steps, and are held by the loss: at n_beta = 0, with
+the same step size and localization, nothing but noise moves them, and if the loss rises nearly as much under n_beta as it does there,
+the samples tell of the noise and of the localization, not of the loss.
 Losses in nats per token; lambda is dimensionless.
 """
 
@@ -23,6 +23,9 @@ MOST_OF_CONTROL = 0.5
 _TOO_LARGE = "lr is too large"
 DRIFT_ERRORS = 3.0
 DRIFT_SHARE = 0.1
+STEP_ERRORS = 2.0
+STEP_SHARE = 0.15
+"""Of λ̂ at the smallest step size: what a larger one may add to it."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,8 @@ def drift_of(trace: Float[NDArray[np.float64], "chain draw"]) -> tuple[float | N
     return float(moved.mean()), max(errors, default=None)
 
 
-def judge(shown: Shown, control: Shown | None) -> Judged:
-    """What speaks against a setting. control: the same step size and localization at n_beta = 0."""
+def judge(shown: Shown, control: Shown | None, finer: Shown | None = None) -> Judged:
+    """What speaks against a setting. control: the same step size and localization at n_beta = 0; finer: the same with smaller steps."""
     against = []
     if shown.failed:
         against.append(f"{shown.failed} of {shown.chains} chains went non-finite: {_TOO_LARGE}")
@@ -123,13 +126,30 @@ def judge(shown: Shown, control: Shown | None) -> Judged:
             against.append(f"the loss rises {share:.1f} times as far as without its pull: {_TOO_LARGE} for this n_beta")
         else:
             against.append(f"the loss rises {share:.0%} as far as without any pull of the loss: noise and localization hold the chains")
+    if finer is not None and shown.llc is not None and finer.llc is not None:
+        allowed = max(STEP_ERRORS * math.hypot(shown.llc_error or 0.0, finer.llc_error or 0.0), STEP_SHARE * abs(finer.llc))
+        if abs(shown.llc - finer.llc) > allowed:
+            against.append(f"λ̂ {shown.llc:.3g} is {finer.llc:.3g} with steps of {finer.setting.lr:g}: {_TOO_LARGE}")
     return Judged(shown, tuple(against))
+
+
+def control_of(shown: Shown, cells: Sequence[Shown]) -> Shown | None:
+    """The cell that tells where noise and localization alone take this one."""
+    at = (shown.setting.lr, shown.setting.localization)
+    return next((c for c in cells if c.setting.n_beta == 0 and (c.setting.lr, c.setting.localization) == at), None)
+
+
+def finer_of(shown: Shown, cells: Sequence[Shown]) -> Shown | None:
+    """The same temperature and localization with the smallest step size, where that is smaller and nothing else speaks against it."""
+    at = (shown.setting.n_beta, shown.setting.localization)
+    smaller = [c for c in cells if (c.setting.n_beta, c.setting.localization) == at and c.setting.lr < shown.setting.lr]
+    return min((c for c in smaller if judge(c, control_of(c, cells)).usable), key=lambda c: c.setting.lr, default=None)
 
 
 def verdict(cells: Sequence[Shown]) -> tuple[Verdict, list[Judged]]:
     """The usable setting worth most independent draws, with its reasons; the nearest to usable if none is. Also each setting, judged."""
     controls = {(c.setting.lr, c.setting.localization): c for c in cells if c.setting.n_beta == 0}
-    judged = [judge(c, controls.get((c.setting.lr, c.setting.localization))) for c in cells if c.setting.n_beta > 0]
+    judged = [judge(c, control_of(c, cells), finer_of(c, cells)) for c in cells if c.setting.n_beta > 0]
     usable = sorted((j for j in judged if j.usable), key=lambda j: (-(j.shown.ess or 0.0), -j.shown.setting.lr))
     if usable:
         best = usable[0]

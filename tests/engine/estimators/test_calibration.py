@@ -82,6 +82,18 @@ def test_the_choice_is_the_usable_setting_with_most_independent_draws():
     assert any("agrees with 3 at lr 0.0001" in reason for reason in found.reasons)
 
 
+def test_a_step_size_whose_estimate_smaller_steps_do_not_bear_out_is_not_the_choice():
+    """Larger steps mix faster, so they have more independent draws; of another law."""
+    biased = at(replace(GOOD, ess=400.0, llc=4.5), lr=1e-3)
+    found, judged = verdict([GOOD, biased, CONTROL, at(CONTROL, lr=1e-3)])
+    assert found.chosen.shown is GOOD
+    assert judged[1].against == ("λ̂ 4.5 is 3 with steps of 0.0001: lr is too large",)
+    within = replace(biased, llc=4.5, llc_error=1.0)
+    assert verdict([GOOD, within, CONTROL, at(CONTROL, lr=1e-3)])[0].chosen.shown is within, "within two errors of their difference"
+    failing = replace(GOOD, rhat=2.0)
+    assert verdict([failing, biased, CONTROL, at(CONTROL, lr=1e-3)])[0].chosen.shown is biased, "held to none that does not hold itself"
+
+
 def test_without_a_usable_setting_it_says_what_is_nearest_and_what_to_try():
     found, _ = verdict([replace(GOOD, rise=1.5), at(replace(GOOD, rise=1.9, rhat=1.5), lr=1e-3), CONTROL, at(CONTROL, lr=1e-3)])
     assert not found.usable and found.chosen.shown.setting.lr == 1e-4

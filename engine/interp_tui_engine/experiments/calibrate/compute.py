@@ -15,7 +15,7 @@ from ... import atomic
 from ...catalog import Result
 from ...data.rows import TokenRows
 from ...errors import RunFailed
-from ...estimators.calibration import Judged, Setting, Shown, Verdict, drift_of, judge, said, verdict
+from ...estimators.calibration import Judged, Setting, Shown, Verdict, control_of, drift_of, finer_of, judge, said, verdict
 from ...estimators.llc import acceptance_of, compute_llc
 from ...events import Artifact, Event, Metrics, Phase, RunStarted, Warned
 from ...manifest import Manifest
@@ -60,7 +60,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
             atomic.write_json(ended, asdict(shown))
         found.append(shown)
         for at in _spoken_of(found):
-            yield Metrics("case", at, _told(found[at], _control_of(found[at], found)))
+            yield Metrics("case", at, _told(found[at], found))
     choice, judged = verdict(found)
     yield Metrics("headline", len(found), _headline(choice, judged))
     yield Metrics("verdict", 0, {"text": choice.text, "usable": choice.usable, "reasons": list(choice.reasons)})
@@ -76,7 +76,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "usable": choice.usable,
         "reasons": list(choice.reasons),
         "setting": asdict(choice.chosen.shown.setting),
-        "cells": [_row(shown, _control_of(shown, found)) for shown in found],
+        "cells": [_row(shown, found) for shown in found],
         "manifest": READY,
         "seconds": time.monotonic() - started,
     }
@@ -155,23 +155,22 @@ def _shown(path: Path, config: SamplerConfig, setting: Setting, failed: int, cha
 def _spoken_of(found: list[Shown]) -> list[int]:
     """What is to be said after the last setting has ended: itself, and, if it is a control, the settings before it that it speaks of."""
     last = found[-1]
-    return [at for at, shown in enumerate(found) if shown is last or (last.setting.n_beta == 0 and _control_of(shown, found) is last)]
+    speaks_of = [
+        shown is last or finer_of(shown, found) is last or (last.setting.n_beta == 0 and control_of(shown, found) is last)
+        for shown in found
+    ]
+    return [at for at, spoken in enumerate(speaks_of) if spoken]
 
 
-def _control_of(shown: Shown, found: list[Shown]) -> Shown | None:
-    at = (shown.setting.lr, shown.setting.localization)
-    return next((c for c in found if c.setting.n_beta == 0 and (c.setting.lr, c.setting.localization) == at), None)
-
-
-def _row(shown: Shown, control: Shown | None) -> dict[str, Any]:
+def _row(shown: Shown, found: list[Shown]) -> dict[str, Any]:
     is_control = shown.setting.n_beta == 0
-    judged = Judged(shown, ()) if is_control else judge(shown, control)
+    judged = Judged(shown, ()) if is_control else judge(shown, control_of(shown, found), finer_of(shown, found))
     return {**asdict(shown), "control": is_control, "usable": None if is_control else judged.usable, "against": list(judged.against)}
 
 
-def _told(shown: Shown, control: Shown | None) -> dict[str, Any]:
+def _told(shown: Shown, found: list[Shown]) -> dict[str, Any]:
     """A setting as a point of a sweep is told of: the same view shows both."""
-    row = _row(shown, control)
+    row = _row(shown, found)
     names = {"llc_mean": "llc", "llc_std_error": "llc_error", "rise": "rise", "rhat": "rhat", "ess": "ess", "acceptance": "acceptance"}
     headline = {name: row[key] for name, key in names.items() if row[key] is not None}
     state = "control" if row["control"] else "usable" if row["usable"] else "rejected"
@@ -202,7 +201,7 @@ def _report(manifest: Manifest, choice: Verdict, found: list[Shown]) -> str:
     head = ("lr", "n_beta", "localization", "λ̂", "± s.e.", "loss rise", "R̂", "ESS", "acceptance", "± s.e.", "failed", "")
     lines += [f"| {' | '.join(head)} |", f"|{'---:|' * (len(head) - 1)}---|"]
     for shown in found:
-        row = _row(shown, _control_of(shown, found))
+        row = _row(shown, found)
         numbers = (shown.llc, shown.llc_error, shown.rise, shown.rhat, shown.ess, shown.acceptance, shown.acceptance_error)
         state = "control" if row["control"] else "; ".join(row["against"]) or "usable"
         setting = shown.setting
