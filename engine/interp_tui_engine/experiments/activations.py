@@ -19,6 +19,7 @@ from ..figures.bars import Bar, bars_svg
 from ..manifest import Manifest
 from ..runtime import cost
 from ..runtime.context import Context
+from ..runtime.open_model import open_model, run_started
 from ..runtime.pause import wait_while_paused
 from ..runtime.steps import Numbers, write_figure
 from ..sites.site import HEADED, Site, parse
@@ -82,7 +83,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     started = time.monotonic()
     manifest, params = context.manifest, context.manifest.params
     assert isinstance(params, Params)
-    model, site_map = yield from _pairs.loaded(manifest)
+    model, site_map = yield from open_model(manifest)
     import zarr
     from zarr.codecs import BloscCodec
 
@@ -101,7 +102,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         raise UserError(f"params.sites: {placed[0]} names a position, but every position is kept", "leave the @ out")
     for site in sites:
         site_map.check(site)
-    yield _pairs.started(context, model)
+    yield run_started(context, model)
     path = context.folder.path / STORE
     ledger = context.checkpoint_path / "batches.json"
     ledger.parent.mkdir(parents=True, exist_ok=True)

@@ -18,9 +18,9 @@ from ..manifest import Manifest
 from ..markdown import code
 from ..runtime import cost
 from ..runtime.context import Context
+from ..runtime.open_model import open_model, run_started
 from ..runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
 from ..specs import Table
-from . import _pairs
 
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -66,7 +66,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Read layer by layer; a layer that is read is not read again after a kill."""
     started = time.monotonic()
     manifest, params = context.manifest, context.manifest.params
-    model, site_map = yield from _pairs.loaded(manifest)
+    model, site_map = yield from open_model(manifest)
     import torch
 
     from ..circuits.heads import SCORES, head_scores
@@ -88,7 +88,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         said = f"patterns of {len(layers)} layers × {heads} heads × {len(ids):,} × {len(ids):,} tokens are {size:.1f} GiB"
         fits = f"name at most {MOST_BYTES // each} layers, or " if each <= MOST_BYTES else ""
         raise UserError(said, f"{fits}shorten the prompt; {MOST_BYTES >> 30} GiB are allowed")
-    yield _pairs.started(context, model)
+    yield run_started(context, model)
     yield Phase("reading attention")
     row = torch.tensor([ids], device=model.device)
 

@@ -22,6 +22,7 @@ from ..estimators import known_cases
 from ..events import Event, Metrics, Phase, Progress, RunStarted
 from ..manifest import Manifest
 from ..runtime.context import Context, Interrupted
+from ..runtime.open_model import use_threads
 from ..specs import Table
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     from ..samplers.certification.certify import CaseResult, Target, certify_case
 
-    if (threads := context.manifest.compute.threads) is not None:
-        torch.set_num_threads(threads)  # a replay takes the number that the first run recorded
+    use_threads(context.manifest)
 
     yield RunStarted(
         "certify",

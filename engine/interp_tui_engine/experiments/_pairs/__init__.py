@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,10 +10,8 @@ from pydantic import Field
 
 from ...catalog import Estimate
 from ...errors import Problem, UserError
-from ...events import Event, Phase, RunStarted
 from ...manifest import Manifest
 from ...runtime import cost
-from ...runtime.context import Context
 from ...sites.site import NAMES, Site, parse, site_name
 from ...specs import FILE, Table
 
@@ -143,39 +141,3 @@ def read_pairs(
         )
         for index, record in enumerate(records)
     ]
-
-
-def loaded(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, SiteMap]]:
-    """The manifest's model and its checked site map."""
-    spec = manifest.model
-    assert spec is not None, "the catalog says that this kind needs a model"
-    yield Phase("loading model", spec.source)
-    import torch
-
-    if (threads := manifest.compute.threads) is not None:
-        torch.set_num_threads(threads)  # a replay takes the number that the first run recorded: sums are split by it
-
-    from ...models.load import load_model
-    from ...sites.verify import checked_site_map
-
-    model = load_model(
-        spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial
-    )
-    return model, checked_site_map(model)
-
-
-def started(context: Context, model: LoadedModel) -> RunStarted:
-    """The event that a run has its model and its input, and begins."""
-    manifest = context.manifest
-    return RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance(model))
-
-
-def provenance(model: LoadedModel) -> dict[str, Any]:
-    """What only the worker can know of a run that reads prompts."""
-    import torch
-
-    return {
-        "compute": {"threads": torch.get_num_threads()},
-        **model.identity,
-        "device": str(model.device),
-    }

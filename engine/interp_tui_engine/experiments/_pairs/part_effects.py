@@ -13,6 +13,7 @@ from ...catalog import Result
 from ...events import Event, Metrics, Phase
 from ...figures.bars import Bar, bars_svg
 from ...runtime.context import Context
+from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
 from .. import _pairs
 
@@ -38,13 +39,13 @@ def ready(context: Context, ablation: Any) -> Generator[Event, None, Ready]:
     """Load the model, read the pairs, and run both prompts of each."""
     started = time.monotonic()
     manifest, params = context.manifest, context.manifest.params
-    model, site_map = yield from _pairs.loaded(manifest)
+    model, site_map = yield from open_model(manifest)
     from ...circuits.finder import check_behaviour
     from ...circuits.nodes import Behaviour, Example
     from ...sites.answers import Answer
 
     pairs = _pairs.read_pairs(params, _pairs.records_of(params), model, site_map, as_whole=False)
-    yield _pairs.started(context, model)
+    yield run_started(context, model)
     yield Phase("running both prompts", f"{len(pairs)} pairs" if len(pairs) > 1 else "")
     examples = [Example(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual)) for pair in pairs]
     behaviour = Behaviour(site_map, examples, params.metric, ablation)

@@ -18,9 +18,9 @@ from ...data.rows import TokenRows, load_rows
 from ...errors import RunFailed, UserError
 from ...events import ArrayWritten, Event, Phase, RunStarted, Warned
 from ...manifest import Manifest
-from ...models.load import load_model
 from ...models.loaded import LoadedModel
 from ...models.restrictions.masks import masks_of, selection_of
+from ...runtime import open_model
 from ...runtime.context import Context, Interrupted, parse_bytes, parse_interval
 from ...runtime.stream import stream
 from ...samplers.chains.chain import intra_threads
@@ -154,7 +154,7 @@ def model_of(manifest: Manifest) -> LoadedModel:
     assert spec is not None, "the catalog says that sampling needs a model"
     if spec.backend != "transformers":
         raise UserError(f"model.backend = {spec.backend!r} cannot be sampled yet", "use backend = 'transformers'")
-    return load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial)
+    return open_model.load(manifest)
 
 
 def check_fits(model: LoadedModel, rows: dict[str, TokenRows]) -> None:

@@ -14,12 +14,12 @@ from ...events import Event, Phase, Warned
 from ...features import attribution, graph, ids
 from ...features.attribution import Feature, Prompts
 from ...runtime.context import Context
+from ...runtime.open_model import open_model
 from ...runtime.steps import Numbers, Steps
-from ...sites.site_map import SiteMap, site_map_of
+from ...sites.site_map import SiteMap
 from .. import _features
 from .._features.changed_model import Bench, bench_of
 from .._features.space import Space, spaces_of
-from .._sampling.run import model_of
 from .params import Params
 
 
@@ -27,8 +27,7 @@ def attributed(
     context: Context, params: Params, metric: str, cards: Sequence[Mapping[str, Any]]
 ) -> Generator[Event, None, tuple[list[dict[str, Any]], dict[str, Any]]]:
     """The edges, strongest first, and what holds for all of them. Raises UserError for features or prompts that do not fit the model."""
-    model = model_of(context.manifest)
-    site_map = site_map_of(model)
+    model, site_map = yield from open_model(context.manifest)
     known = [(card, said) for card in cards if (said := ids.parse(card["feature_id"])) is not None]
     if not known:
         raise UserError(

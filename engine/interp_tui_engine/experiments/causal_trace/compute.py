@@ -18,6 +18,7 @@ from ...events import Event, Metrics, Phase
 from ...models.loaded import LoadedModel
 from ...patching.recovery import Cell, Prompts, Trace, prepare, recovery
 from ...runtime.context import Context
+from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps
 from ...sites.answers import Answer
 from ...sites.site import Site, site_name
@@ -43,13 +44,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
     started = time.monotonic()
     manifest, params = context.manifest, context.manifest.params
     assert isinstance(params, Params)
-    model, site_map = yield from _pairs.loaded(manifest)
+    model, site_map = yield from open_model(manifest)
     names = _pairs.site_names(params.sites)
     for name in dict.fromkeys([*names, *(["z"] if params.heads else []), *params.freeze]):
         site_map.check(Site(site_name(name), 0))
     records = _pairs.records_of(params)
     prompts = [_prompts(params, record, model, site_map, manifest.seed, index, len(records)) for index, record in enumerate(records)]
-    yield _pairs.started(context, model)
+    yield run_started(context, model)
     yield Phase("patching", f"{len(records)} pairs" if len(records) > 1 else "")
 
     @lru_cache(maxsize=1)

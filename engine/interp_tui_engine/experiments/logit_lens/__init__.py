@@ -16,8 +16,8 @@ from ...manifest import Manifest
 from ...markdown import code
 from ...runtime import cost
 from ...runtime.context import Context
+from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
-from .. import _pairs
 from . import tuned_lens
 from .params import Params
 
@@ -68,7 +68,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Read layer by layer; a layer that is read is not read again after a kill."""
     started = time.monotonic()
     manifest, params = context.manifest, context.manifest.params
-    model, site_map = yield from _pairs.loaded(manifest)
+    model, site_map = yield from open_model(manifest)
     import torch
 
     from ...data.prompts import answer_ids, encode, need_tokenizer, texts_of
@@ -84,7 +84,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     else:
         right = answer_ids(tokenizer, params.prompt, given, name="answer", when_long=params.long_answers, as_whole=False)
     answers = [right if place == len(ids) - 1 else (ids[place + 1],) for place in positions]
-    yield _pairs.started(context, model)
+    yield run_started(context, model)
     tuned = (yield from tuned_lens.tuned(context, model, site_map)) if params.lens == "tuned" else None
     yield Phase("reading layers")
     k = min(params.top_k, model.vocab_size)

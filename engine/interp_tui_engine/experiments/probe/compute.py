@@ -20,10 +20,10 @@ from ...events import Artifact, Event, Metrics, Phase
 from ...probes.classifiers import Linear, fit
 from ...probes.evaluate import Score, cross_validate, folds_of
 from ...runtime.context import Context
+from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays
 from ...sites.cache import ActivationCache
 from ...sites.site import Site, site_name
-from .. import _pairs
 from .params import Params, read_rows
 from .report import MEASURES, figures, report, values_of
 
@@ -37,14 +37,14 @@ def run(context: Context) -> Generator[Event, None, Result]:
     manifest, params = context.manifest, context.manifest.params
     assert isinstance(params, Params)
     rows = list(params.examples) or read_rows(Path(str(params.file)))
-    model, site_map = yield from _pairs.loaded(manifest)
+    model, site_map = yield from open_model(manifest)
     need_tokenizer(model.tokenizer, model.source)
     classes = sorted({str(row["label"]) for row in rows})
     y = np.array([classes.index(str(row["label"])) for row in rows], np.int64)
     names: dict[str, int] = {}
     groups = np.array([names.setdefault(str(row.get("group", f"row {i}")), len(names)) for i, row in enumerate(rows)], np.int64)
     folds_of(y, groups, params.folds, manifest.seed)
-    yield _pairs.started(context, model)
+    yield run_started(context, model)
     kinds = list(dict.fromkeys(site_name(name) for name in params.sites))
     columns = [Site(kind, 0, position=position) for kind in kinds for position in params.positions]
     for column in columns:

@@ -19,16 +19,16 @@ from ... import atomic
 from ...catalog import Result
 from ...data.prompts import encode, need_tokenizer, texts_of
 from ...errors import UserError
-from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, RunStarted, Warned
+from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, Warned
 from ...features.prompts import Prompt
 from ...features.records import record
-from ...models.load import load_model
 from ...models.loaded import LoadedModel
 from ...runtime.context import Context, Interrupted, Ticker
+from ...runtime.open_model import open_model, run_started
 from ...runtime.pause import next_order
 from ...sites.hooks import activations
 from ...sites.site import Site
-from ...sites.site_map import SiteMap, site_map_of
+from ...sites.site_map import SiteMap
 from .._features import prompts_of
 from .feature_values import Recorded, features_of
 from .params import Params
@@ -82,21 +82,14 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
     """Write records.jsonl; see `records`."""
     started = time.monotonic()
     manifest = context.manifest
-    spec = manifest.model
-    assert spec is not None, "the catalog says that records need a model"
-    yield Phase("loading model", spec.source)
-    model = load_model(
-        spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial
-    )
-    site_map = site_map_of(model)
+    model, site_map = yield from open_model(manifest)
     yield Phase("reading prompts", params.prompts)
     texts, cut = _texts(params, model, site_map)
     if cut:
         yield Warned(f"{cut} of {len(texts)} prompts are cut to params.max_length = {params.max_length} tokens")
     passes = Passes(model, site_map, params.batch_tokens or BATCH_TOKENS.get(model.device.type, 16_384))
     recorded, texts = features_of(params, manifest.seed, passes, texts)
-    provenance = model.identity
-    yield RunStarted("records", manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance)
+    yield run_started(context, model)
     yield Phase("recording", f"{len(texts)} prompts")
     features = sum(len(names) for names in recorded.names.values())
     out = _Lines(context, gzipped=params.gzip)
@@ -125,7 +118,7 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
         "path": path.name,
         "site": params.site,
         "pool": params.pool,
-        "model": params.model_name or spec.source,
+        "model": params.model_name or model.source,
         "prompts_per_second": (out.done - first) / max(1e-9, time.monotonic() - begun),
         "seconds": time.monotonic() - started,
         **recorded.about,

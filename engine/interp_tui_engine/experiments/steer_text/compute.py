@@ -18,10 +18,10 @@ from ...figures.lines import Curve, lines_svg
 from ...markdown import words
 from ...probes.steering import Steering, continuation
 from ...runtime.context import Context
+from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
 from ...sites.answers import log_prob
 from ...sites.cache import ActivationCache
-from .. import _pairs
 from .._features.direction import Direction, fit_direction, read_direction
 from .params import Params
 
@@ -50,7 +50,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     started = time.monotonic()
     manifest, params = context.manifest, context.manifest.params
     assert isinstance(params, Params)
-    model, site_map = yield from _pairs.loaded(manifest)
+    model, site_map = yield from open_model(manifest)
     tokenizer = need_tokenizer(model.tokenizer, model.source)
     ids = [encode(tokenizer, text, context=site_map.context, name=f"prompt {i + 1}") for i, text in enumerate(params.prompts)]
     right: list[tuple[int, ...]] = [()] * len(ids)
@@ -62,7 +62,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     else:
         assert params.site is not None
         direction = fit_direction(ActivationCache(model), params.site, params.toward, params.away)
-    yield _pairs.started(context, model)
+    yield run_started(context, model)
     yield Phase("writing", f"{len(ids)} prompts, {len(params.strengths)} strengths")
     plans = [None, *(_steering(direction, params, strength) for strength in params.strengths)]
 

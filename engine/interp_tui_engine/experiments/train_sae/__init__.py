@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...catalog import Estimate, Kind, Result
 from ...events import ArrayWritten, Artifact, Event, Phase, RunStarted
 from ...manifest import Manifest
-from ...runtime import cost
+from ...runtime import cost, open_model
 from ...runtime.context import Context, Interrupted, Order, Ticker
 from ...runtime.pause import next_order
 from . import params as sae_params
@@ -98,13 +98,11 @@ def _source(context: Context, params: sae_params.Params, wait_while_paused: Call
 
     from ...data.rows import load_rows
     from ...models.device import resolve_device
-    from ...models.load import load_model
     from ...sites.site_map import site_map_of
     from . import source as sae_source
 
     manifest, seed = context.manifest, context.manifest.seed
-    if (threads := manifest.compute.threads) is not None:
-        torch.set_num_threads(threads)  # a replay takes the number that the first run recorded
+    threads = open_model.use_threads(manifest)
     if params.records or params.store:
         device = resolve_device(manifest.model.device if manifest.model else "auto")
         yield Phase("reading activations", params.records or params.store or "")
@@ -112,12 +110,9 @@ def _source(context: Context, params: sae_params.Params, wait_while_paused: Call
         if threads is None and is_small(params, source.width):
             torch.set_num_threads(1)
         return source
-    spec = manifest.model
-    assert spec is not None, "check() asks for a model"
-    yield Phase("loading model", spec.source)
-    model = load_model(
-        spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial
-    )
+    assert manifest.model is not None, "check() asks for a model"
+    yield Phase("loading model", manifest.model.source)
+    model = open_model.load(manifest)
     rows = []
     for name in sae_params.listed(params.train_data):
         yield Phase("reading data", f"{name}: {manifest.data[name].source}")

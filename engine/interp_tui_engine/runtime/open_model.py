@@ -1,0 +1,60 @@
+"""The one way in which a run opens its model: threads as asked for, every key of [model], sites checked. Torch-free at import."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from ..events import Event, Phase, RunStarted
+from ..manifest import Manifest
+from .context import Context
+
+if TYPE_CHECKING:
+    from ..models.loaded import LoadedModel
+    from ..sites.site_map import SiteMap
+
+
+def use_threads(manifest: Manifest) -> int | None:
+    """Let torch use as many threads as `compute.threads` says; returns that number, None where it says nothing.
+
+    A replay takes the number that the first run recorded (`provenance`): sums are split by it.
+    """
+    threads = manifest.compute.threads
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    return threads
+
+
+def load(manifest: Manifest) -> LoadedModel:
+    """The manifest's model, with every key of its [model] table. Raises UserError for what cannot be loaded."""
+    from ..models.load import load_model
+
+    spec = manifest.model
+    assert spec is not None, "the catalogue says that this kind needs a model"
+    return load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial)
+
+
+def open_model(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, SiteMap]]:
+    """The manifest's model and its site map, whose sums have been checked on the model itself. Raises UserError, see `load`."""
+    from ..sites.verify import checked_site_map
+
+    assert manifest.model is not None, "the catalogue says that this kind needs a model"
+    yield Phase("loading model", manifest.model.source)
+    use_threads(manifest)
+    model = load(manifest)
+    return model, checked_site_map(model)
+
+
+def provenance(model: LoadedModel) -> dict[str, Any]:
+    """What only the worker can know of the model and of how it computes."""
+    import torch
+
+    return {"compute": {"threads": torch.get_num_threads()}, **model.identity, "device": str(model.device)}
+
+
+def run_started(context: Context, model: LoadedModel) -> RunStarted:
+    """The event that a run has its model and its input, and begins."""
+    manifest = context.manifest
+    return RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance(model))
