@@ -28,7 +28,7 @@ LEAST_TIMES = 10.0
 Series = Float[NDArray[np.float64], "chain draw"]
 
 
-class Estimate(NamedTuple):
+class MeanEstimate(NamedTuple):
     """A mean with its standard error, and the independent draws it is worth. std_error is None where it cannot be known; `why` says why."""
 
     value: float
@@ -85,16 +85,16 @@ def too_few(chains: int, draws: int, ess: float, time: float) -> str:
     return ""
 
 
-def mean_estimate(series: Series) -> Estimate:
+def mean_estimate(series: Series) -> MeanEstimate:
     """The mean of a series and its standard error."""
     count, centred = series.size, series - series.mean()
     time = correlation_time(series)
     why = too_few(len(series), series.shape[1], count / time, time)
     error = math.sqrt(float((centred**2).mean()) * time / count)
-    return Estimate(float(series.mean()), None if why else error, count / time, why)
+    return MeanEstimate(float(series.mean()), None if why else error, count / time, why)
 
 
-def covariance_estimate(x: Series, y: Series) -> Estimate:
+def covariance_estimate(x: Series, y: Series) -> MeanEstimate:
     """E[xy] - E[x]E[y] of two series over the same draws, and its standard error."""
     count, a, b = x.size, x - x.mean(), y - y.mean()
     products = a * b
@@ -102,11 +102,11 @@ def covariance_estimate(x: Series, y: Series) -> Estimate:
     spread = float(((products - value) ** 2).mean()) * correlation_time(products)
     plain = autocovariance(a) * autocovariance(b) + autocovariance(a, b) * autocovariance(b, a)
     if plain[0] <= 0:
-        return Estimate(value, None, float(count), "it never varies")
+        return MeanEstimate(value, None, float(count), "it never varies")
     gaussian = initial_sum(plain)
     time = gaussian / float(plain[0])
     why = too_few(len(x), x.shape[1], count / time, max(correlation_time(x), correlation_time(y)))
     # A variance estimated from m draws of kurtosis k has relative variance (k - 1)/m, as one with 2m/(k - 1) degrees of freedom has.
     kurtosis = float(((products - value) ** 4).mean() / ((products - value) ** 2).mean() ** 2)
     freedom = 2 * (count / time) / max(kurtosis - 1, 2.0)
-    return Estimate(value, None if why else math.sqrt(max(spread, gaussian) / count), count / time, why, freedom)
+    return MeanEstimate(value, None if why else math.sqrt(max(spread, gaussian) / count), count / time, why, freedom)

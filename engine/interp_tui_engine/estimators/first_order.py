@@ -33,7 +33,7 @@ Losses = Callable[[Weights, Any], Tensor]
 """(the weights that move, a batch) -> losses (b, t), in ordinary differentiable operations."""
 
 
-class Settings(Protocol):
+class FirstOrderSettings(Protocol):
     """What of the sampler's settings sets the scatter of the weights."""
 
     lr: float
@@ -44,7 +44,7 @@ class Settings(Protocol):
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearResponse:
     """A loss made linear at w0. weights: what moves, at w0; masks: which of their elements do (all where there is none)."""
 
     losses: Losses
@@ -108,7 +108,7 @@ def plain_attention() -> Any:
         yield
 
 
-def scatter(settings: Settings) -> float | None:
+def scatter(settings: FirstOrderSettings) -> float | None:
     """s, the variance of each weight about w0 that localization alone gives; None where nothing bounds it.
 
     Of SGLD, with its step size's share; of other samplers, the posterior's own σ²/(γ + λ).
@@ -118,13 +118,13 @@ def scatter(settings: Settings) -> float | None:
     return settings.noise_level**2 / (pull * slack) if pull > 0 and slack > 0 else None
 
 
-def relaxation(settings: Settings, steps: int) -> float:
+def relaxation(settings: FirstOrderSettings, steps: int) -> float:
     """Correlation of a weight with itself `steps` steps of SGLD later, where localization alone acts."""
     return (1 - settings.lr * (settings.localization + settings.llc_weight_decay) / 2) ** steps
 
 
 def gram(
-    linear: Linear, rows: Sequence[Any], budget: int, on_row: Callable[[int], None] = lambda done: None
+    linear: LinearResponse, rows: Sequence[Any], budget: int, on_row: Callable[[int], None] = lambda done: None
 ) -> Float[NDArray[np.float64], "row row"]:
     """⟨∇_C a_i, ∇_C a_j⟩ of the mean losses a of each batch of `rows`: blocks of gradients within `budget` bytes are held at once."""
     size = sum(w.numel() for w in linear.weights.values())

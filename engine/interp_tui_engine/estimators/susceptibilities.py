@@ -31,7 +31,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .autocorrelation import Estimate, Series, correlation_time, covariance_estimate, mean_estimate, too_few
+from .autocorrelation import MeanEstimate, Series, correlation_time, covariance_estimate, mean_estimate, too_few
 from .observed import draw_means, healthy_chains, input_ids_of, known, losses_at_start, losses_of, observed_in, pieces
 
 PerToken = Float[NDArray[np.float64], "row position"]
@@ -52,11 +52,11 @@ class Baseline:
     paired: bool
     sampling_mean: float
     probes: Mapping[str, PerToken]
-    difference: Mapping[str, Estimate]
+    difference: Mapping[str, MeanEstimate]
     token_error: Mapping[str, PerToken | None]
 
 
-class Tokens(NamedTuple):
+class TokenResponses(NamedTuple):
     """A quantity of every token of an observable, in nats², with its standard error (None where it cannot be known)."""
 
     value: PerToken
@@ -71,11 +71,11 @@ class Response(NamedTuple):
     """
 
     per_token: dict[str, PerToken]
-    covariance: dict[str, Tokens]
-    shift: dict[str, Tokens]
-    mean: dict[str, Estimate]
-    mean_covariance: dict[str, Estimate]
-    mean_shift: dict[str, Estimate]
+    covariance: dict[str, TokenResponses]
+    shift: dict[str, TokenResponses]
+    mean: dict[str, MeanEstimate]
+    mean_covariance: dict[str, MeanEstimate]
+    mean_shift: dict[str, MeanEstimate]
     healthy_chains: list[int]
     shift_share: float
 
@@ -158,7 +158,7 @@ def response(restricted: xr.Dataset, base: Baseline) -> Response:
         covariance = found.per_token[obs] - shift
         sizes += np.abs(shift).sum(), np.abs(covariance).sum()
         errors = _token_errors(moments, sampling, base, obs)
-        found.covariance[obs], found.shift[obs] = Tokens(covariance, errors[0]), Tokens(shift, errors[1])
+        found.covariance[obs], found.shift[obs] = TokenResponses(covariance, errors[0]), TokenResponses(shift, errors[1])
         own = sampling - draw_means(losses, chains)
         found.mean_covariance[obs] = covariance_estimate(phi, own)
         found.mean_shift[obs] = _mean_shift(phi, own, base.difference[obs])
@@ -188,23 +188,23 @@ def _token_errors(moments: _Moments, trace: Series, base: Baseline, obs: str) ->
     return np.sqrt(spread * squared / count), shift
 
 
-def _mean_shift(phi: Series, own: Series, elsewhere: Estimate) -> Estimate:
+def _mean_shift(phi: Series, own: Series, elsewhere: MeanEstimate) -> MeanEstimate:
     """E[phi] (E[own] - elsewhere): its error from what each draw changes of it, and from that of `elsewhere`."""
     ahead = float(own.mean()) - elsewhere.value
     draws = mean_estimate((phi - phi.mean()) * ahead + phi.mean() * (own - own.mean()))
     why = draws.why or (elsewhere.why and f"{elsewhere.why} of the whole model")
     value = float(phi.mean()) * ahead
     if draws.std_error is None or elsewhere.std_error is None:
-        return Estimate(value, None, draws.ess, why)
-    return Estimate(value, math.hypot(draws.std_error, float(phi.mean()) * elsewhere.std_error), min(draws.ess, elsewhere.ess))
+        return MeanEstimate(value, None, draws.ess, why)
+    return MeanEstimate(value, math.hypot(draws.std_error, float(phi.mean()) * elsewhere.std_error), min(draws.ess, elsewhere.ess))
 
 
-def _sum_of(covariance: Estimate, shift: Estimate) -> Estimate:
+def _sum_of(covariance: MeanEstimate, shift: MeanEstimate) -> MeanEstimate:
     """Of two estimates whose errors do not go together: products of Gaussian draws are uncorrelated with the draws."""
     value, ess = covariance.value + shift.value, min(covariance.ess, shift.ess)
     if covariance.std_error is None or shift.std_error is None:
-        return Estimate(value, None, ess, covariance.why or shift.why)
-    return Estimate(value, math.hypot(covariance.std_error, shift.std_error), ess, freedom=covariance.freedom)
+        return MeanEstimate(value, None, ess, covariance.why or shift.why)
+    return MeanEstimate(value, math.hypot(covariance.std_error, shift.std_error), ess, freedom=covariance.freedom)
 
 
 def probes_of(full: xr.Dataset, sampling: str, names: Sequence[str] | None, include_sampling: bool) -> list[str]:

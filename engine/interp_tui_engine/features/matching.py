@@ -26,7 +26,7 @@ LEAST_EFFECT = 0.02
 Matrix = Float64[np.ndarray, "left right"]
 
 
-class Axis(NamedTuple):
+class SignatureAxis(NamedTuple):
     """One axis of all features of a side: unit vectors (zero rows where it is missing), and what must agree for two to be compared."""
 
     unit: Float64[np.ndarray, "features width"]
@@ -43,7 +43,7 @@ class Match(NamedTuple):
     quantile: float
 
 
-def axes_of(cards: Sequence[Mapping[str, Any]]) -> dict[str, Axis]:
+def axes_of(cards: Sequence[Mapping[str, Any]]) -> dict[str, SignatureAxis]:
     """The axes of a report's cards. Vectors are padded to one width; only equal lengths are ever compared."""
     found = {}
     for name, field in FIELDS.items():
@@ -60,7 +60,7 @@ def axes_of(cards: Sequence[Mapping[str, Any]]) -> dict[str, Axis]:
             kinds.append((len(vector), mark) if known else None)
             if known:
                 unit[row, : len(vector)] = vector / size
-        found[name] = Axis(unit, kinds)
+        found[name] = SignatureAxis(unit, kinds)
     return found
 
 
@@ -84,7 +84,9 @@ def shares(effects: Sequence[tuple[str, float] | None]) -> list[tuple[str, float
     return [None if one is None else (one[0], one[1] / largest[one[0]]) for one in effects]
 
 
-def similarity(left: Mapping[str, Axis], right: Mapping[str, Axis], weights: Mapping[str, float]) -> tuple[Matrix, dict[str, Matrix]]:
+def similarity(
+    left: Mapping[str, SignatureAxis], right: Mapping[str, SignatureAxis], weights: Mapping[str, float]
+) -> tuple[Matrix, dict[str, Matrix]]:
     """Similarity of every pair (NaN where they share no axis), and each axis's part of it (NaN where it was dropped)."""
     parts = {}
     for name in weights:

@@ -16,7 +16,7 @@ from interp_tui_engine.models.loaded import LoadedModel
 
 
 @final
-class Traced(nn.Module):
+class NnsightModule(nn.Module):
     """A model that nnsight runs; all but the forward pass is the model's own."""
 
     def __init__(self, module: nn.Module, native: Any) -> None:
@@ -46,4 +46,4 @@ def drive(model: LoadedModel) -> LoadedModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         native = TransformersModel(model.module, tokenizer=model.tokenizer, task="text-generation")
-    return replace(model, module=Traced(model.module, native), native=native)
+    return replace(model, module=NnsightModule(model.module, native), native=native)

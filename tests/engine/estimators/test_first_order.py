@@ -7,7 +7,7 @@ import pytest
 import torch
 from stores import gaussian_draws, store
 
-from interp_tui_engine.estimators.first_order import Linear, gram, norm, relaxation, scatter
+from interp_tui_engine.estimators.first_order import LinearResponse, gram, norm, relaxation, scatter
 from interp_tui_engine.estimators.susceptibilities import baseline, response
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.restrictions.masks import masks_of, selection_of
@@ -36,7 +36,7 @@ def small():
 def test_products_are_those_of_gradients_taken_one_by_one(small, masked):
     weights, batches = small
     masks = {"a": (torch.arange(12) % 3 > 0).float().view(3, 4)} if masked else {}
-    linear = Linear(curved, weights, masks)
+    linear = LinearResponse(curved, weights, masks)
     gradient, loss = linear.gradient(batches)
     each = token_gradients(curved, weights, batches, masks)
     assert loss == pytest.approx(float(torch.cat([curved(weights, b) for b in batches]).mean()), rel=1e-6)
@@ -48,7 +48,7 @@ def test_products_are_those_of_gradients_taken_one_by_one(small, masked):
 
 def test_curvature_is_that_of_the_hessian(small):
     weights, batches = small
-    linear = Linear(curved, weights, {})
+    linear = LinearResponse(curved, weights, {})
     gradient, _ = linear.gradient(batches)
 
     def loss(flat):
@@ -64,7 +64,7 @@ def test_gram_matrices_are_made_in_blocks(small, budget):
     weights, batches = small
     rows = [row[None] for batch in batches for row in batch]
     each = token_gradients(curved, weights, batches, {}).mean(1)
-    np.testing.assert_allclose(gram(Linear(curved, weights, {}), rows, budget), each @ each.T, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gram(LinearResponse(curved, weights, {}), rows, budget), each @ each.T, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("restriction", ["l1h2", "l3 mlp", ["l0h1", "embed"]])

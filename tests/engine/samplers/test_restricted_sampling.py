@@ -27,7 +27,7 @@ from interp_tui_engine.samplers.chains.run import ChainsSnapshot, Command, run_c
 from interp_tui_engine.samplers.chains.store import ObservableSpec, SampleStore, open_samples
 from interp_tui_engine.samplers.settings import SamplerConfig
 from interp_tui_engine.samplers.target.parameters import ChainWeights
-from interp_tui_engine.samplers.target.prefix_cache import Cut, PrefixCache
+from interp_tui_engine.samplers.target.prefix_cache import PrefixCache, PrefixCut
 from interp_tui_engine.samplers.target.problem import ModuleTarget, take
 from interp_tui_engine.samplers.target.weight_slice import WeightSlice, weight_slice_of
 from references.sgld_loop import sample_reference, token_losses
@@ -209,14 +209,14 @@ def test_restrictions_share_what_lies_below_them() -> None:
 def test_chains_that_ask_at_once_compute_once() -> None:
     prefixes, rows, begun, made = PrefixCache(1 << 20), rows_of(4), threading.Barrier(4), []
 
-    def compute(lower: Cut | None, known: Tensor | None) -> Tensor:
+    def compute(lower: PrefixCut | None, known: Tensor | None) -> Tensor:
         made.append(lower)
         time.sleep(0.05)
         return torch.ones(4, 2)
 
     def ask(_: int) -> Tensor:
         begun.wait()
-        return prefixes.get(Cut("blocks", 1), rows, compute)
+        return prefixes.get(PrefixCut("blocks", 1), rows, compute)
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(ask, range(4)))
@@ -226,12 +226,12 @@ def test_chains_that_ask_at_once_compute_once() -> None:
 def test_a_batch_that_could_not_be_computed_is_tried_again() -> None:
     prefixes, rows = PrefixCache(1 << 20), rows_of(4)
 
-    def fail(lower: Cut | None, known: Tensor | None) -> Tensor:
+    def fail(lower: PrefixCut | None, known: Tensor | None) -> Tensor:
         raise RuntimeError("not enough memory")
 
     with pytest.raises(RuntimeError):
-        prefixes.get(Cut("blocks", 1), rows, fail)
-    assert prefixes.get(Cut("blocks", 1), rows, lambda lower, known: torch.ones(4)).sum() == 4
+        prefixes.get(PrefixCut("blocks", 1), rows, fail)
+    assert prefixes.get(PrefixCut("blocks", 1), rows, lambda lower, known: torch.ones(4)).sum() == 4
 
 
 def test_a_model_that_shares_keys_between_layers_is_not_cut() -> None:

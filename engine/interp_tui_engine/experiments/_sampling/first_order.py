@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...estimators.first_order import Linear, norm, scatter
+from ...estimators.first_order import LinearResponse, norm, scatter
 from ...estimators.susceptibilities import PerToken
 from ...models.loaded import LoadedModel
 from ...samplers.settings import SamplerConfig
@@ -42,9 +42,9 @@ def in_float32(model: LoadedModel) -> LoadedModel:
     return replace(model, module=copy.deepcopy(model.module).float())
 
 
-def linear_of(problem: ModuleTarget) -> Linear:
+def linear_of(problem: ModuleTarget) -> LinearResponse:
     """The problem's loss around w0, in the weights that it lets move."""
-    return Linear(problem.functional, problem.space.anchors(), _masks(problem))
+    return LinearResponse(problem.functional, problem.space.anchors(), _masks(problem))
 
 
 def batches_of(problem: ModuleTarget, observable: Observable, rows: int) -> list[Any]:

@@ -53,7 +53,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledParts:
     """All parts that this worker sampled or found, the unrestricted one first, and what they were sampled from."""
 
     parts: list[Part]
@@ -102,7 +102,7 @@ After = Callable[[int, Part], Iterable[Event]]
 """What is said of a part once it has been sampled: its number, and how it ended."""
 
 
-def run(context: Context, restrictions: list[str | list[str]], after: After) -> Generator[Event, None, Sampled]:
+def run(context: Context, restrictions: list[str | list[str]], after: After) -> Generator[Event, None, SampledParts]:
     """Load, then sample the whole model and each restriction, or this worker's share of them; events on the way.
 
     A restriction all of whose chains fail is warned of and left out; if that is the whole model, RunFailed is raised; after a stop,
@@ -159,7 +159,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
         if part.healthy:
             yield from after(index, part)
     seconds = time.monotonic() - started + max((told["seconds"] for told in context.joined), default=0.0)
-    return Sampled(parts, model, rows, seconds)
+    return SampledParts(parts, model, rows, seconds)
 
 
 def _share_of(context: Context, names: list[str]) -> list[str]:

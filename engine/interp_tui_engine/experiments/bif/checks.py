@@ -30,7 +30,7 @@ Matrix = Float[NDArray[np.float64], "row row"]
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedPairs:
     """Of the matrix between texts. agreement: correlations over pairs of texts, see `agreements`."""
 
     errors: Errors
@@ -41,7 +41,7 @@ class Checked:
     traces: Traces
 
 
-def between_errors(checked: Checked, owners: list[str]) -> dict[str, dict[str, float]]:
+def between_errors(checked: CheckedPairs, owners: list[str]) -> dict[str, dict[str, float]]:
     """Standard errors of the mean influence between texts of either kind: that of the kinds' mean traces. NaN where it cannot be known."""
     kinds, of = list(dict.fromkeys(owners)), np.array(owners)
     z, runs, chains = checked.traces.z[:, 0], checked.traces.runs, len(checked.traces.healthy_chains)
@@ -50,7 +50,7 @@ def between_errors(checked: Checked, owners: list[str]) -> dict[str, dict[str, f
     return {a: {b: float(found[i, j]) for j, b in enumerate(kinds)} for i, a in enumerate(kinds)}
 
 
-def check(done: Sampled, samples: xr.Dataset, observables: list[str], matrix: NDArray[np.float32]) -> Generator[Event, None, Checked]:
+def check(done: Sampled, samples: xr.Dataset, observables: list[str], matrix: NDArray[np.float32]) -> Generator[Event, None, CheckedPairs]:
     """observables: identifiers in the order of the matrix's rows."""
     params = done.manifest.params
     assert isinstance(params, Params)
@@ -65,7 +65,7 @@ def check(done: Sampled, samples: xr.Dataset, observables: list[str], matrix: ND
         tokens, between_tokens = _of_tokens(_traces(samples, observables, params, average=False))
     exact = yield from _first_order(done, observables, chains)
     agree = agreements(z, traces.runs, matrix, exact, correlation=correlation) | {"tokens": between_tokens}
-    return Checked(found, level, tokens, exact, agree, traces)
+    return CheckedPairs(found, level, tokens, exact, agree, traces)
 
 
 def _traces(samples: xr.Dataset, observables: list[str], params: Params, *, average: bool) -> Traces:

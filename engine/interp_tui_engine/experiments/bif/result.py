@@ -27,7 +27,7 @@ from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
 from ...uncertainty import Uncertainty
 from .._sampling.run import STORE, Sampled
-from .checks import Checked, between_errors, check
+from .checks import CheckedPairs, between_errors, check
 from .params import Params
 from .report import report
 
@@ -126,7 +126,7 @@ def _matrix(samples: xr.DataTree, params: Params, found: xr.Dataset) -> Matrix:
     return np.asarray(average["influences"].values)
 
 
-def _write_matrix(context: Context, matrix: Matrix, checked: Checked) -> None:
+def _write_matrix(context: Context, matrix: Matrix, checked: CheckedPairs) -> None:
     """The matrix between texts; its standard errors and effective draws, whether each pair is clear of the floor, and the first order."""
     path = context.folder.path / MATRIX
     shutil.rmtree(path, ignore_errors=True)
@@ -141,7 +141,7 @@ def _write_matrix(context: Context, matrix: Matrix, checked: Checked) -> None:
 
 
 def _top_pairs(
-    matrix: Matrix, owners: list[str], ids: NDArray[np.int64], texts: Mapping[int, str], checked: Checked
+    matrix: Matrix, owners: list[str], ids: NDArray[np.int64], texts: Mapping[int, str], checked: CheckedPairs
 ) -> list[dict[str, Any]]:
     """Pairs of different sequences with the largest influence, whichever its sign, each once. clear: of the floor; None without one."""
     upper = np.where(np.triu(np.ones(matrix.shape, dtype=bool), 1), np.nan_to_num(np.abs(matrix)), -1.0)
@@ -159,7 +159,7 @@ def _top_pairs(
     return rows
 
 
-def _certainty(checked: Checked, one: int, two: int) -> dict[str, Any]:
+def _certainty(checked: CheckedPairs, one: int, two: int) -> dict[str, Any]:
     """How sure one pair's influence is; None where something is not known."""
     clear, exact = None if checked.floor is None else checked.floor.clear, checked.first_order
     return {

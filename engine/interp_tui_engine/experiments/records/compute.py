@@ -41,7 +41,7 @@ BATCH_TOKENS = {"cpu": 1024}
 
 
 @dataclass(frozen=True)
-class Text:
+class PromptTokens:
     """A prompt and its tokens."""
 
     prompt: Prompt
@@ -54,7 +54,7 @@ class Passes:
     def __init__(self, model: LoadedModel, site_map: SiteMap, batch_tokens: int) -> None:
         self.model, self.site_map, self.batch_tokens = model, site_map, batch_tokens
 
-    def batches(self, texts: Sequence[Text], sites: Sequence[Site]) -> Iterator[tuple[list[int], dict[Site, Tensor]]]:
+    def batches(self, texts: Sequence[PromptTokens], sites: Sequence[Site]) -> Iterator[tuple[list[int], dict[Site, Tensor]]]:
         """Places in `texts`, and (text, position, width) float32 values at each site for them."""
         order = sorted(range(len(texts)), key=lambda place: len(texts[place].ids))
         while order:
@@ -127,7 +127,7 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
     return Result(values, headline, _report(values, manifest.name), {path.name: digest})
 
 
-def _texts(params: Params, model: LoadedModel, site_map: SiteMap) -> tuple[list[Text], int]:
+def _texts(params: Params, model: LoadedModel, site_map: SiteMap) -> tuple[list[PromptTokens], int]:
     tokenizer = need_tokenizer(model.tokenizer, model.source)
     found, cut = [], 0
     for prompt in prompts_of(params.prompts, every_wording=True):
@@ -137,12 +137,12 @@ def _texts(params: Params, model: LoadedModel, site_map: SiteMap) -> tuple[list[
         tokens = tokens[: params.max_length]
         if site_map.context is not None and len(tokens) > site_map.context:
             raise UserError(f"params.max_length = {params.max_length}, but the model reads at most {site_map.context} tokens")
-        found.append(Text(prompt, tuple(tokens)))
+        found.append(PromptTokens(prompt, tuple(tokens)))
     return found, cut
 
 
 def _lines(
-    params: Params, model: LoadedModel, passes: Passes, recorded: Recorded, window: Sequence[Text], about: dict[str, Any] | None
+    params: Params, model: LoadedModel, passes: Passes, recorded: Recorded, window: Sequence[PromptTokens], about: dict[str, Any] | None
 ) -> list[str]:
     """The window's records as JSON, in its order; the first of them with what is known of the features, if anything."""
     lines: list[list[str]] = [[] for _ in window]
@@ -184,7 +184,7 @@ def _named(names: Sequence[str], values_RF: Tensor, top: int, *, sparse: bool) -
 
 
 def _records(
-    params: Params, model: LoadedModel, name: str, text: Text, rows: list[dict[str, float]], about: dict[str, Any] | None
+    params: Params, model: LoadedModel, name: str, text: PromptTokens, rows: list[dict[str, float]], about: dict[str, Any] | None
 ) -> list[str]:
     prompt = text.prompt
     assert model.tokenizer is not None

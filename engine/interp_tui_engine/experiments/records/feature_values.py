@@ -20,7 +20,7 @@ from .._features.open_sae import open_sae, site_of
 from .params import Params
 
 if TYPE_CHECKING:
-    from .compute import Passes, Text
+    from .compute import Passes, PromptTokens
 
 
 WRITERS = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
@@ -41,7 +41,7 @@ class Recorded:
     """What each feature writes into the residual stream, at sites that write there."""
 
 
-def features_of(params: Params, seed: int, passes: Passes, texts: list[Text]) -> tuple[Recorded, list[Text]]:
+def features_of(params: Params, seed: int, passes: Passes, texts: list[PromptTokens]) -> tuple[Recorded, list[PromptTokens]]:
     """What is recorded, and of which texts: of a contrast only those it was not fitted on.
 
     Raises UserError where sites or dictionaries do not fit the model.
@@ -99,7 +99,7 @@ def _width(passes: Passes, site: Site) -> int:
     return int(value.flatten(2).shape[2])
 
 
-def _given(params: Params, passes: Passes, sites: tuple[Site, ...], texts: list[Text]) -> Recorded:
+def _given(params: Params, passes: Passes, sites: tuple[Site, ...], texts: list[PromptTokens]) -> Recorded:
     assert params.directions is not None
     try:
         vectors = load_file(params.directions)
@@ -119,7 +119,9 @@ def _given(params: Params, passes: Passes, sites: tuple[Site, ...], texts: list[
     return Recorded(sites, names, lambda site, x: x @ matrix.T, directions=writes)
 
 
-def _contrast(params: Params, seed: int, passes: Passes, sites: tuple[Site, ...], texts: list[Text]) -> tuple[Recorded, list[Text]]:
+def _contrast(
+    params: Params, seed: int, passes: Passes, sites: tuple[Site, ...], texts: list[PromptTokens]
+) -> tuple[Recorded, list[PromptTokens]]:
     """unit(mean over high scores − mean over low ones) of the hidden state, fitted on a random share of the prompts."""
     from .compute import pooled
 

@@ -18,13 +18,13 @@ from ...samplers.chains.store import open_samples
 from .._sampling import config_of
 from .._sampling import run as sampling_run
 from .._sampling.first_order import FirstOrder, first_order, in_float32
-from .._sampling.per_restriction import Sampled, spelt_out, store_path
+from .._sampling.per_restriction import SampledParts, spelt_out, store_path
 
 QUANTITIES = ("covariance", "shift", "first_order")
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedParts:
     """One part's. first_order: None where it could not be computed. floor: of a token's covariance, in standard errors; clear: how many
     tokens exceed it. controls: by quantity and observable."""
 
@@ -40,13 +40,13 @@ class Checked:
 
 
 def check_parts(
-    context: Context, sampled: Sampled, by_part: Mapping[str, Response], sampling: str, shown: Sequence[str]
-) -> Generator[Event, None, dict[str, Checked]]:
+    context: Context, sampled: SampledParts, by_part: Mapping[str, Response], sampling: str, shown: Sequence[str]
+) -> Generator[Event, None, dict[str, CheckedParts]]:
     """For every part that has a response. sampling: the sampling data's observable; shown: those to respond to."""
     manifest, config = context.manifest, config_of(context.manifest)
     model, prefixes = in_float32(sampled.model), sampling_run.prefixes_of(manifest)
     todo = spelt_out(manifest.params.restrictions, sampled.model)
-    found: dict[str, Checked] = {}
+    found: dict[str, CheckedParts] = {}
     failed = ""
     for index, (name, response) in enumerate(by_part.items()):
         wait_while_paused(context)
@@ -68,11 +68,11 @@ def check_parts(
         if exact is not None and exact.scatter is not None:
             quantities["first_order"] = {obs: chi for obs in response.per_token if (chi := exact.chi(obs)) is not None}
         controls = {quantity: shuffled(values) for quantity, values in quantities.items()}
-        found[name] = Checked(exact, halves(samples, sampling, shown), floor, errors, controls)
+        found[name] = CheckedParts(exact, halves(samples, sampling, shown), floor, errors, controls)
     return found
 
 
-def agreements(by_part: Mapping[str, Response], checked: Mapping[str, Checked], shown: Sequence[str]) -> dict[str, dict[str, Any]]:
+def agreements(by_part: Mapping[str, Response], checked: Mapping[str, CheckedParts], shown: Sequence[str]) -> dict[str, dict[str, Any]]:
     """For each part, over the tokens shown: how far two samplings agree, and how far this one agrees with the first order.
 
     halves: correlation of the covariances of both halves of the chains; seeds: of two runs of this size, by Spearman-Brown; others: of
@@ -102,7 +102,7 @@ def agreements(by_part: Mapping[str, Response], checked: Mapping[str, Checked], 
     return found
 
 
-def _chi(one: Checked, shown: Sequence[str]) -> dict[str, PerToken] | None:
+def _chi(one: CheckedParts, shown: Sequence[str]) -> dict[str, PerToken] | None:
     exact = one.first_order
     return None if exact is None or exact.scatter is None else {obs: exact.scatter * (exact.squared - exact.products[obs]) for obs in shown}
 

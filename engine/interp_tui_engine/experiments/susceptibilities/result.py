@@ -14,7 +14,7 @@ from ... import atomic
 from ...catalog import Result
 from ...data.names import obs_id
 from ...errors import RunFailed
-from ...estimators.autocorrelation import Estimate
+from ...estimators.autocorrelation import MeanEstimate
 from ...estimators.observed import input_ids_of, observed_in
 from ...estimators.susceptibilities import Baseline, PerToken, Response, assemble, baseline, probes_of, response
 from ...estimators.susceptibility_controls import Control
@@ -24,8 +24,8 @@ from ...runtime.context import Context
 from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
 from ...uncertainty import Uncertainty
-from .._sampling.per_restriction import FULL, Part, Sampled, slug, store_path, whole_of
-from .checks import Checked, agreements, check_parts
+from .._sampling.per_restriction import FULL, Part, SampledParts, slug, store_path, whole_of
+from .checks import CheckedParts, agreements, check_parts
 from .params import Params
 from .report import NAMES, report
 
@@ -65,14 +65,14 @@ class Responses:
             errors = {error_of(name): self.errors_by_name(found, name) for name in MEANS}
             yield Metrics("case", at - 1, {"restriction": one.name, "parameters": one.parameters, **tables, **errors})
 
-    def _estimate(self, found: Response | None, table: str, obs: str) -> Estimate | None:
+    def _estimate(self, found: Response | None, table: str, obs: str) -> MeanEstimate | None:
         """The sampling data's own mean is 0 whatever was sampled: what is left of it is rounding."""
         assert self.base is not None
         if found is None:
             return None
-        return Estimate(0.0, 0.0, math.inf) if obs == self.base.sampling else getattr(found, MEANS[table])[obs]
+        return MeanEstimate(0.0, 0.0, math.inf) if obs == self.base.sampling else getattr(found, MEANS[table])[obs]
 
-    def estimates(self, found: Response | None, table: str) -> dict[str, Estimate | None]:
+    def estimates(self, found: Response | None, table: str) -> dict[str, MeanEstimate | None]:
         """A part's numbers of one table by data set."""
         return {self.names[obs]: self._estimate(found, table, obs) for obs in self.shown}
 
@@ -88,7 +88,7 @@ def error_of(table: str) -> str:
     return "std_error" if table == "mean" else f"{table}_std_error"
 
 
-def result(context: Context, sampled: Sampled, responses: Responses) -> Generator[Event, None, Result]:
+def result(context: Context, sampled: SampledParts, responses: Responses) -> Generator[Event, None, Result]:
     """The tree, the report and result.json's numbers from the responses."""
     names, base, by_part, shown = responses.names, responses.base, responses.by_part, responses.shown
     if base is None or not by_part:
@@ -130,7 +130,9 @@ def result(context: Context, sampled: Sampled, responses: Responses) -> Generato
     return Result(values, _headline(values), report(context.manifest, values), _digests(context, sampled), _uncertainty(responses, values))
 
 
-def _write_tree(context: Context, by_part: Mapping[str, Response], checked: Mapping[str, Checked], ids: Mapping[str, Any]) -> xr.DataTree:
+def _write_tree(
+    context: Context, by_part: Mapping[str, Response], checked: Mapping[str, CheckedParts], ids: Mapping[str, Any]
+) -> xr.DataTree:
     """chi as devinterp lays it out, and beside it the covariance, its error, and the first order, each (sus_flat, wr)."""
     path = context.folder.path / TREE
     shutil.rmtree(path, ignore_errors=True)  # what an attempt that was cut short left
@@ -157,7 +159,7 @@ def _flat(column: Mapping[str, PerToken | None] | None, obs: str, ids: Mapping[s
     return np.full(rows * (tokens - 1), np.nan) if values is None else values.ravel()
 
 
-def _exact(one: Checked | None, shown: list[str]) -> dict[str, PerToken] | None:
+def _exact(one: CheckedParts | None, shown: list[str]) -> dict[str, PerToken] | None:
     """A part's first order of every token, by observable."""
     found = None if one is None or one.first_order is None else {obs: one.first_order.chi(obs) for obs in shown}
     return None if found is None else {obs: chi for obs, chi in found.items() if chi is not None} or None
@@ -167,7 +169,7 @@ def _means(values: Mapping[str, PerToken] | None, names: Mapping[str, str], show
     return {names[obs]: None if values is None else 0.0 if obs == sampling else float(values[obs].mean()) for obs in shown}
 
 
-def _controls(checked: Mapping[str, Checked], names: Mapping[str, str], shown: list[str], quantity: str) -> dict[str, Any]:
+def _controls(checked: Mapping[str, CheckedParts], names: Mapping[str, str], shown: list[str], quantity: str) -> dict[str, Any]:
     """What as many rows of all data, drawn at random, respond by: mean and 95 % interval, by part and data set."""
     found: dict[str, Any] = {}
     for part, one in checked.items():
@@ -176,7 +178,7 @@ def _controls(checked: Mapping[str, Checked], names: Mapping[str, str], shown: l
     return found
 
 
-def _clear(responses: Responses, checked: Mapping[str, Checked], names: Mapping[str, str]) -> dict[str, Any]:
+def _clear(responses: Responses, checked: Mapping[str, CheckedParts], names: Mapping[str, str]) -> dict[str, Any]:
     """Whether a mean is clear of its control: outside the interval of shuffled rows, whose mean is outside its own error bar.
 
     None where there is no control or no error bar, and for the sampling data's own, which is 0.
@@ -199,7 +201,7 @@ def _clear(responses: Responses, checked: Mapping[str, Checked], names: Mapping[
     return found
 
 
-def _outside(estimate: Estimate | None, control: Control) -> bool | None:
+def _outside(estimate: MeanEstimate | None, control: Control) -> bool | None:
     interval = None if estimate is None else estimate.interval()
     if estimate is None or interval is None:
         return None
@@ -235,7 +237,7 @@ def _uncertainty(responses: Responses, values: Mapping[str, Any]) -> dict[str, U
     return found
 
 
-def _digests(context: Context, sampled: Sampled) -> dict[str, str]:
+def _digests(context: Context, sampled: SampledParts) -> dict[str, str]:
     found = {f"{TREE}/{key}": value for key, value in digests(context.folder.path / TREE / "susceptibilities").items()}
     for part in sampled.parts:
         stored = digests(store_path(context, part.name))
@@ -244,7 +246,7 @@ def _digests(context: Context, sampled: Sampled) -> dict[str, str]:
     return found
 
 
-def _ranking(found: Response, checked: Checked, ranked: str, shown: list[str]) -> Mapping[str, PerToken]:
+def _ranking(found: Response, checked: CheckedParts, ranked: str, shown: list[str]) -> Mapping[str, PerToken]:
     if ranked == "first_order" and (exact := _exact(checked, shown)) is not None:
         return exact
     if ranked == "susceptibility":
@@ -253,7 +255,7 @@ def _ranking(found: Response, checked: Checked, ranked: str, shown: list[str]) -
 
 
 def _top(
-    found: Response, checked: Checked, ranked: str, responses: Responses, ids: Mapping[str, Any], texts: Mapping[int, str]
+    found: Response, checked: CheckedParts, ranked: str, responses: Responses, ids: Mapping[str, Any], texts: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """The tokens with the largest response: where they stand, what they say, what came before them, and the response's other measures.
 

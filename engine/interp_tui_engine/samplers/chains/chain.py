@@ -21,7 +21,7 @@ from ..batches import BatchOrder
 from ..noise import NoiseSource
 from ..registry import METHODS, Kernel
 from ..settings import SamplerConfig
-from ..target.parameters import Block, ChainWeights
+from ..target.parameters import ChainWeights, ParameterBlock
 from ..target.problem import Observable, RowLoss, SamplingTarget, take
 from .microbatch import Microbatch
 from .record import ChainRecord
@@ -156,7 +156,9 @@ class Chain:
         sums = [r[2] for r in results if r[2] is not None]
         return norm, distance, torch.stack(sums).sum(0) if sums else None
 
-    def _stripe(self, stripe: int, work: list[tuple[Block, Tensor]], step: int, want_distance: bool) -> tuple[float, float, Tensor | None]:
+    def _stripe(
+        self, stripe: int, work: list[tuple[ParameterBlock, Tensor]], step: int, want_distance: bool
+    ) -> tuple[float, float, Tensor | None]:
         """Noise and update of some blocks; returns |g|², |w - w0|² and, if asked for, the sums behind the metrics."""
         # Results go to arrays made beforehand: a result allocated per block would split the freed temporaries of the block before it, and
         # the allocator would then take new memory for every block, as much as the weights in all.
@@ -178,7 +180,7 @@ class Chain:
                 torch.dot(away, away, out=distances[i])
         return float(squares.double().sum()), float(distances.double().sum()), torch.stack(sums).sum(0) if sums else None
 
-    def _metrics(self, block: Block, state: Any, gradient: Tensor, noise: Tensor, anchor: Tensor) -> Float[Tensor, " 9"]:
+    def _metrics(self, block: ParameterBlock, state: Any, gradient: Tensor, noise: Tensor, anchor: Tensor) -> Float[Tensor, " 9"]:
         # G belongs to the updated state, so the update is made once on copies to read it.
         copies = self._kernel.State(*(getattr(state, f.name).clone() for f in fields(state)))
         after = self._kernel.step(copies, gradient, noise.clone(), anchor, block.mask, self._config)

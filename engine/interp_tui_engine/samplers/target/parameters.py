@@ -37,7 +37,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Block:
+class ParameterBlock:
     """A stretch of the flat vector that is updated at once. `slot` is the large parameter it lies in; None in the packed part."""
 
     index: int
@@ -98,7 +98,7 @@ class ParameterSpace:
         counts = (parameters[name].numel() if mask is None else int(mask.count_nonzero()) for name, mask in chosen.items())
         self.numel = sum(counts)
 
-    def _cut(self, block: int, chosen: Mapping[str, Tensor | None]) -> Iterator[Block]:
+    def _cut(self, block: int, chosen: Mapping[str, Tensor | None]) -> Iterator[ParameterBlock]:
         parts = [(None, 0, self.packed)] if self.packed else []
         large = [(slot, slot.start, slot.stop) for slot in self.slots if slot.start >= self.packed]
         index = 0
@@ -109,7 +109,7 @@ class ParameterSpace:
                 part = None if mask is None else mask[start - begin : stop - begin]
                 if part is not None and bool(part.all()):
                     part = None
-                yield Block(index, start, stop, owner, part)
+                yield ParameterBlock(index, start, stop, owner, part)
                 index += 1
 
     def _mask_of(self, begin: int, end: int, chosen: Mapping[str, Tensor | None]) -> Tensor | None:
@@ -123,7 +123,7 @@ class ParameterSpace:
             mask[slot.start - begin : slot.stop - begin] = value
         return mask
 
-    def anchor_at(self, block: Block) -> Float[Tensor, " p"]:
+    def anchor_at(self, block: ParameterBlock) -> Float[Tensor, " p"]:
         """w0 in one block. Not to be written to: it may be the model's own memory."""
         if block.slot is None:
             return self._packed_anchor[block.start : block.stop]
@@ -167,7 +167,7 @@ class ChainWeights:
             if slot.start >= self.space.packed:
                 self.leaves[slot.name].grad = None
 
-    def gradients(self) -> Iterator[tuple[Block, Float[Tensor, " p"]]]:
+    def gradients(self) -> Iterator[tuple[ParameterBlock, Float[Tensor, " p"]]]:
         """Each block with its gradient in float32."""
         large: Tensor | None = None
         owner: Slot | None = None
@@ -184,7 +184,7 @@ class ChainWeights:
                     gradient = large[block.start - block.slot.start : block.stop - block.slot.start]
             yield block, gradient if gradient.dtype == torch.float32 else gradient.float()
 
-    def publish(self, block: Block) -> None:
+    def publish(self, block: ParameterBlock) -> None:
         """Make an update of the flat vector visible to the model: a copy when it computes in lower precision, else nothing."""
         if self._model_flat is not self.flat:
             self._model_flat[block.start : block.stop].copy_(self.flat[block.start : block.stop])

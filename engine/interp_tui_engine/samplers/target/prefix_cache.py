@@ -24,7 +24,7 @@ from ...models.families import Family, config_of, family_in
 RowsFn = Callable[[nn.Module, Tensor], Tensor]
 """(model, rows) -> losses; run up to a block to see what enters it."""
 
-Compute = Callable[["Cut | None", Tensor | None], Tensor]
+Compute = Callable[["PrefixCut | None", Tensor | None], Tensor]
 """(lower cut, what enters it) -> what enters the cut that is asked for; (None, None): from the rows themselves."""
 
 
@@ -64,7 +64,7 @@ class Injected:
 
 
 @dataclass(frozen=True)
-class Cut:
+class PrefixCut:
     """Where a model is cut: at the entry of block `depth` of the list at `blocks`; depth counts up to the number of blocks."""
 
     blocks: str
@@ -100,7 +100,7 @@ class Cut:
         return found if isinstance(found, Tensor) else None
 
 
-def cut_of(model: nn.Module, names: Iterable[str]) -> Cut | None:
+def cut_of(model: nn.Module, names: Iterable[str]) -> PrefixCut | None:
     """The highest cut above which all of these parameters lie; None where that saves nothing or the architecture is not known."""
     try:
         family = family_in(config_of(model), (name for name, _ in model.named_parameters()))
@@ -111,7 +111,7 @@ def cut_of(model: nn.Module, names: Iterable[str]) -> Cut | None:
     every = dict(model.named_parameters(remove_duplicate=False))
     wanted = {id(every[name]) for name in names}
     depths = [_depth(family, name, len(blocks)) for name, p in every.items() if id(p) in wanted]
-    return Cut(family.blocks, min(depths)) if depths and min(depths) > 0 else None
+    return PrefixCut(family.blocks, min(depths)) if depths and min(depths) > 0 else None
 
 
 def _get(model: nn.Module, path: str) -> nn.Module | None:
@@ -140,11 +140,11 @@ class PrefixCache:
 
     def __init__(self, budget: int) -> None:
         self._budget, self._bytes = budget, 0
-        self._held: dict[bytes, tuple[Cut, Tensor]] = {}
-        self._coming: dict[tuple[bytes, Cut], Future[Tensor]] = {}
+        self._held: dict[bytes, tuple[PrefixCut, Tensor]] = {}
+        self._coming: dict[tuple[bytes, PrefixCut], Future[Tensor]] = {}
         self._lock = threading.Lock()
 
-    def get(self, cut: Cut, rows: Int[Tensor, "b t1"], compute: Compute) -> Float[Tensor, ...]:
+    def get(self, cut: PrefixCut, rows: Int[Tensor, "b t1"], compute: Compute) -> Float[Tensor, ...]:
         """What enters the cut for this batch. Chains that ask for the same at the same time wait for the first of them."""
         key = hashlib.blake2b(rows.cpu().contiguous().numpy().data, digest_size=16).digest() + bytes(str(tuple(rows.shape)), "ascii")
         with self._lock:
@@ -170,7 +170,7 @@ class PrefixCache:
         mine.set_result(found)
         return found
 
-    def _keep(self, key: bytes, cut: Cut, found: Tensor) -> None:
+    def _keep(self, key: bytes, cut: PrefixCut, found: Tensor) -> None:
         before = self._held.pop(key, None)
         self._bytes -= 0 if before is None else before[1].nbytes
         if self._bytes + found.nbytes <= self._budget:

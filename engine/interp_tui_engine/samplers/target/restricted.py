@@ -20,7 +20,7 @@ from ...errors import UserError
 from .language_model import Head, LossFn, find_head, functional_losses, fused_losses, plain_losses, tie_gradients, with_parameters
 from .losses import plain_cross_entropy
 from .parameters import Masks, ParameterSpace, named_parameters
-from .prefix_cache import Cut, Injected, PrefixCache, cut_of
+from .prefix_cache import Injected, PrefixCache, PrefixCut, cut_of
 from .sliced_linear import install_slices
 from .tied_gradient import TiedGradient
 from .weight_slice import WeightSlice, weight_slice_of
@@ -43,7 +43,7 @@ class RestrictedModel:
     ) -> None:
         self.space, self._slabs = moving(model, masks)
         self._model, self._loss_fn, self._prefixes = model, loss_fn, prefixes
-        self._stateless: dict[Cut | None, tuple[nn.Module, Injected | None]] = {}
+        self._stateless: dict[PrefixCut | None, tuple[nn.Module, Injected | None]] = {}
         self.head = None if loss_fn is not None else find_head(with_parameters(model, {}), sample, budget)
         self._losses = _Losses(loss_fn, self.head, budget)
         self._below = _Below(model, self._losses)
@@ -92,12 +92,12 @@ class RestrictedModel:
         output = torch.func.functional_call(model, whole, (ids[..., :-1],), {"use_cache": False})
         return plain_cross_entropy(output.logits, ids[..., 1:])
 
-    def _copy(self, leaves: Mapping[str, Tensor], cut: Cut | None) -> tuple[nn.Module, Injected | None]:
+    def _copy(self, leaves: Mapping[str, Tensor], cut: PrefixCut | None) -> tuple[nn.Module, Injected | None]:
         model = with_parameters(self._model, {name: leaf for name, leaf in leaves.items() if name not in self._slabs})
         install_slices(model, {name: slab for name, slab in self._slabs.items() if name in leaves}, leaves)
         return model, None if cut is None else cut.shorten(model)
 
-    def _that_works(self, cut: Cut | None, sample: Tensor) -> Cut | None:
+    def _that_works(self, cut: PrefixCut | None, sample: Tensor) -> PrefixCut | None:
         """The cut, if going on from it gives the losses of the whole model; a model that shares more between blocks does not."""
         if cut is None:
             return None
@@ -138,13 +138,13 @@ class _Below:
 
     def __init__(self, model: nn.Module, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
         self._model, self._run = model, run
-        self._copies: dict[Cut | None, tuple[nn.Module, Injected | None]] = {}
+        self._copies: dict[PrefixCut | None, tuple[nn.Module, Injected | None]] = {}
 
-    def entering(self, prefixes: PrefixCache, cut: Cut, ids: Int[Tensor, "b t1"]) -> Float[Tensor, ...]:
+    def entering(self, prefixes: PrefixCache, cut: PrefixCut, ids: Int[Tensor, "b t1"]) -> Float[Tensor, ...]:
         """What enters the cut for these rows, as kept or computed now."""
         return prefixes.get(cut, ids, lambda lower, known: self._compute(cut, ids, lower, known))
 
-    def _compute(self, cut: Cut, ids: Tensor, lower: Cut | None, known: Tensor | None) -> Tensor:
+    def _compute(self, cut: PrefixCut, ids: Tensor, lower: PrefixCut | None, known: Tensor | None) -> Tensor:
         if lower not in self._copies:
             copy = with_parameters(self._model, {})
             self._copies[lower] = (copy, None if lower is None else lower.shorten(copy))
