@@ -1,0 +1,128 @@
+"""The pages of examples/guides/ do what they say: every command in them runs, in order, and every file they print is one that works."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import guide_pages
+import pytest
+from guide_pages import GUIDES, ROOT, Desk
+
+from interp_tui_engine import manifest
+from interp_tui_engine.runfolder import RunFolder
+
+PAGES = {name: guide_pages.read(name) for name in sorted(path.stem for path in GUIDES.glob("*.md") if path.name != "README.md")}
+RESULTS = {
+    "first-llc": {"trained": "llc_mean", "early": "llc_mean"},
+    "where-a-fact-lives": {"trace": "peak", "lens": "crossover_layer"},
+    "find-a-circuit": {"circuit": "faithfulness"},
+    "train-and-read-an-sae": {"sae": "fvu", "read": "cards"},
+    "follow-training": {"stages": "series"},
+    "add-your-own-kind": {"surprise": "loss"},
+}
+"""By page, the runs that it makes and a number of each that it speaks of."""
+OWN_KIND = "add-your-own-kind"
+PATIENCE = 900
+"""Seconds that a page may take where other work keeps the machine busy; idle, it takes some 20."""
+FORM = """
+import asyncio
+from pathlib import Path
+
+from interp_tui.app import InterpApp
+from interp_tui.widgets.form import FieldRow
+
+
+class NewSurprise(InterpApp):
+    def on_mount(self):
+        super().on_mount()
+        self.new_run("surprise", None)
+
+
+async def fields():
+    app = NewSurprise(Path("runs"))
+    async with app.run_test(size=(140, 40)) as pilot:
+        for _ in range(100):
+            await pilot.pause(0.05)
+            if rows := app.screen.query(FieldRow):
+                return {".".join(row.field.path) for row in rows}
+
+
+print(sorted(asyncio.run(fields())))
+"""
+
+
+def assert_runs_are_whole(page: str, folder: Path) -> None:
+    """Each run of the page has ended well, with the number that the page speaks of and a report."""
+    for name, number in RESULTS[page].items():
+        run = RunFolder(folder / "runs" / name)
+        result = run.result()
+        assert result is not None and result[number] not in (None, []), f"{page}: {name} has no {number}"
+        assert run.report_path.stat().st_size > 0
+
+
+def checkout(folder: Path) -> Path:
+    """A copy of what a kind is added to: the sources, and the tests of the kinds."""
+    leave = shutil.ignore_patterns("__pycache__", "__snapshots__", "recorded", "bench", "tui")
+    for part in ("engine", "tests"):
+        shutil.copytree(ROOT / part, folder / part, ignore=leave)
+    shutil.copytree(ROOT / "tui", folder / "tui", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "themes", folder / "themes")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def test_the_index_and_the_readme_name_every_page() -> None:
+    assert set(RESULTS) == set(PAGES)
+    for text, prefix in ((GUIDES / "README.md", ""), (ROOT / "README.md", "examples/guides/")):
+        named = re.findall(rf"\({prefix}([\w-]+)\.md\)", text.read_text(encoding="utf-8"))
+        assert set(named) - {"README"} == set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_and_pictures_of_a_page_are_there(name: str) -> None:
+    linked = re.findall(r"\]\(([\w./-]+)\)", re.sub(r"(?ms)^```.*?^```$", "", (GUIDES / f"{name}.md").read_text(encoding="utf-8")))
+    assert [link for link in linked if not (GUIDES / link).is_file()] == []
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name != OWN_KIND])
+def test_manifests_of_a_page_are_valid_as_printed(name: str, tmp_path: Path) -> None:
+    for block in PAGES[name].blocks:
+        if block.file is not None:
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+    for run in RESULTS[name]:
+        (tmp_path / "runs" / run).mkdir(parents=True)
+    for block in PAGES[name].blocks:
+        if block.language == "toml":
+            assert block.file is not None and manifest.load(tmp_path / block.file).kind
+
+
+@pytest.mark.timeout(PATIENCE)
+@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if name != OWN_KIND and not page.long])
+def test_a_page_runs_with_its_runs_cut_short(name: str, tmp_path: Path) -> None:
+    Desk(tmp_path, cut=PAGES[name].cut).follow(PAGES[name])
+    assert_runs_are_whole(name, tmp_path)
+
+
+@pytest.mark.timeout(PATIENCE)
+def test_a_kind_is_one_file_and_its_test(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, sources=checkout(tmp_path))
+    before = {path for part in ("engine", "tui") for path in (tmp_path / part).rglob("*.py")}
+    printed = desk.follow(PAGES[OWN_KIND])
+    assert_runs_are_whole(OWN_KIND, tmp_path)
+    assert {path.name for part in ("engine", "tui") for path in (tmp_path / part).rglob("*.py")} - {p.name for p in before} == {
+        "surprise.py"
+    }
+    assert "4 passed" in printed, "the page's two tests, and the catalogue's two of every kind"
+    assert "token.loss by step" in printed, "the view that any kind has"
+    fields = desk.run(["python", "-c", FORM])
+    assert "'params.prompt'" in fields and "'params.top'" in fields
+
+
+@pytest.mark.real
+@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if page.cut or page.long])
+def test_a_page_runs_as_it_stands(name: str, tmp_path: Path) -> None:
+    Desk(tmp_path).follow(PAGES[name])
+    assert_runs_are_whole(name, tmp_path)
