@@ -7,7 +7,9 @@ import functools
 import pytest
 import torch
 
+from interp_tui_engine.errors import UserError
 from interp_tui_engine.estimators import known_cases
+from interp_tui_engine.samplers import sgld
 from interp_tui_engine.samplers.certification.certify import Target, certify_case
 from interp_tui_engine.samplers.certification.toy import LinearNetwork, Monomial, Quadratic
 
@@ -32,19 +34,55 @@ CASES = [
     {"family": "monomial", "powers": [2], "n_beta": 30.0},
     {"family": "monomial", "powers": [3], "n_beta": 100.0},
     {"family": "monomial", "powers": [1, 1]},
-    {"family": "monomial", "powers": [1, 1], "n_beta": 144.8, "localization": 1.0},
+    {"family": "monomial", "powers": [1, 1], "n_beta": 1e4, "localization": 1.0},
+    {"family": "deep_linear_network", "widths": [3, 2, 2, 3], "rank": 1, "n_beta": 50.0},
 ]
+
+
+def certified(case, *, seed=0, **held_to):
+    e = known_cases.expected(case)
+    exact = functools.partial(known_cases.posterior_at, case), functools.partial(known_cases.sampler_at, case)
+    target = Target(*e, *exact)._replace(**held_to)
+    return certify_case(case, known_cases.case_name(case), target, seed)
 
 
 @pytest.mark.parametrize("case", CASES, ids=known_cases.case_name)
 def test_the_sampler_finds_what_is_known(case):
-    e = known_cases.expected(case)
-    target = Target(e.value, e.multiplicity, e.tolerance, functools.partial(known_cases.finite_temperature, case))
-    result = certify_case(case, known_cases.case_name(case), target, seed=0)
+    result = certified(case)
     assert result.passed, result
     assert result.raw == pytest.approx(result.estimate + result.step_bias + result.finite_temperature)
 
 
-def test_a_wrong_answer_does_not_pass():
-    case = {"family": "monomial", "powers": [2], "n_beta": 30.0}
-    assert not certify_case(case, "x", Target(0.3, 1, 0.1, lambda n, g: None), seed=0).passed
+def test_a_wrong_value_at_the_temperature_does_not_pass():
+    result = certified({"family": "monomial", "powers": [1], "n_beta": 30.0}, exact_at=lambda n_beta, gamma: 0.52)
+    assert not result.passed and result.measurements == 2
+    assert "errors from the exact value" in result.reason
+
+
+def test_a_wrong_learning_coefficient_does_not_pass():
+    result = certified({"family": "monomial", "powers": [2], "lambda": 0.3})
+    assert not result.passed and "from λ" in result.reason
+
+
+def test_a_direction_that_cannot_relax_fails_and_says_so():
+    result = certified({"family": "quadratic", "curvatures": [1e-6, 1.0]})
+    assert not result.passed and "steps to relax" in result.reason
+
+
+def test_a_step_that_is_too_large_fails_and_says_so():
+    result = certified({"family": "monomial", "powers": [2], "n_beta": 30.0, "lr": 10.0})
+    assert not result.passed and "step is too large" in result.reason
+
+
+def test_a_kernel_whose_noise_is_off_by_a_twentieth_does_not_pass(monkeypatch):
+    step = sgld.step
+    monkeypatch.setattr(sgld, "step", lambda state, gradient, drawn, *rest: step(state, gradient, drawn.mul_(1.05), *rest))
+    assert not certified({"family": "deep_linear_network", "widths": [3, 2, 2, 3], "rank": 1, "n_beta": 50.0}).passed
+
+
+@pytest.mark.parametrize(
+    "family", [{"family": "deep_linear_network", "widths": [3, 2, 3], "rank": 1}, {"family": "monomial", "powers": [1, 1]}]
+)
+def test_a_valley_without_end_is_refused(family):
+    with pytest.raises(UserError, match="no posterior"):
+        known_cases.expected({**family, "localization": 0.0})

@@ -22,6 +22,7 @@ from .base import QuietTable, RunView
 
 TOLERANCE = 0.10
 LIMIT = 0.25
+MOST_REASONS = 2
 AXIS = 15
 
 COLUMNS = (
@@ -96,9 +97,16 @@ def summary(cases: list[Mapping[str, Any]], total: int) -> list[Fact]:
     found = [Fact("cases", f"{len(cases)}/{max(total, len(cases))}"), Fact("passed", str(passed), "good" if passed and not failed else "")]
     if failed:
         found.append(Fact("failed", str(failed), "bad", loud=True))
+        found += [Fact("why", why, "bad") for why in reasons(cases)[:MOST_REASONS]]
     if errors:
         found.append(Fact("largest error", f"{max(errors):.1%}".replace("%", " %")))
     return found
+
+
+def reasons(cases: list[Mapping[str, Any]]) -> list[str]:
+    """Why cases failed, a sentence each."""
+    failed = [case for case in cases if case.get("passed") is False and isinstance(case.get("reason"), str) and case["reason"]]
+    return [clean(f"{case.get('name') or 'case'}: {case['reason']}", limit=200) for case in failed]
 
 
 def relative_error(case: Mapping[str, Any]) -> float | None:

@@ -77,8 +77,9 @@ class LinearNetwork:
         layers = [torch.zeros(shape) for shape in self._shapes]
         for layer in layers:
             layer.diagonal()[:rank] = 1.0
-        self._target = torch.zeros(widths[-1], widths[0])
-        self._target.diagonal()[:rank] = 1.0
+        self.anchor_layers = tuple(layers)
+        self.target = torch.zeros(widths[-1], widths[0])
+        self.target.diagonal()[:rank] = 1.0
         self.anchor = torch.cat([layer.reshape(-1) for layer in layers])
 
     def _layers(self, w: Tensor) -> list[Tensor]:
@@ -89,14 +90,14 @@ class LinearNetwork:
         product, *rest = self._layers(w)
         for layer in rest:
             product = layer @ product
-        return (product - self._target).square().sum((-1, -2)) / 2
+        return (product - self.target).square().sum((-1, -2)) / 2
 
     def gradient(self, w: Float[Tensor, "c p"]) -> Float[Tensor, "c p"]:
         layers = self._layers(w)
         below = [layers[0]]  # below[i] = W_{i+1} … W_1
         for layer in layers[1:]:
             below.append(layer @ below[-1])
-        upstream = below[-1] - self._target  # dK/d(W_{i+1} … W_1), walking down
+        upstream = below[-1] - self.target  # dK/d(W_{i+1} … W_1), walking down
         gradients = []
         for i in range(len(layers) - 1, 0, -1):
             gradients.append(upstream @ below[i - 1].mT)
