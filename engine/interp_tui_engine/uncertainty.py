@@ -1,13 +1,14 @@
 """How sure a number of result.json is, in the one shape that every kind writes and every view, report and export draws. Torch-free.
 
 A kind returns `Result.uncertainty`, a mapping from the name of a number ("llc_mean", or "best.auroc" for one further in) to an
-`Uncertainty`; the worker writes it as the table "uncertainty" of result.json.
+`Uncertainty`; the worker writes it as the table "uncertainty" of result.json, and for the headline's numbers into the headline too.
+`describe` words a number with its uncertainty for reports, listings and screens alike.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,3 +77,100 @@ def _finite(value: Any) -> Any:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+def describe(value: float, bar: Uncertainty | None) -> str:
+    """`38.2 ± 0.9`, `0.81 [0.72, 0.88]`, `38.2 (no error bar: one chain)`; `(not clear of 0.50)` where it is not clear of its control."""
+    if bar is None:
+        return short(value)
+    text = _with_bar(value, bar)
+    if bar.clear is not False:
+        return text
+    return f"{text} (not clear of {'its control' if bar.control is None else short(bar.control)})"
+
+
+def _with_bar(value: float, bar: Uncertainty) -> str:
+    if bar.std_error is not None and math.isfinite(bar.std_error):
+        return plus_minus(value, bar.std_error)
+    if bar.low is not None and bar.high is not None and math.isfinite(bar.low) and math.isfinite(bar.high):
+        return interval(value, bar.low, bar.high)
+    return f"{short(value)} (no error bar{f': {bar.note}' if bar.note else ''})"
+
+
+def plus_minus(value: float, error: float) -> str:
+    """`38.2 ± 0.9`: as many decimals as two figures of the error have; `(-4.8 ± 1.2)e-05` where both are small."""
+    if not error > 0 or not math.isfinite(error) or not math.isfinite(value):
+        return f"{short(value)} ± 0" if error == 0 and math.isfinite(value) else short(value)
+    if error < 1e-4 and abs(value) < 1e-2:
+        power = math.floor(math.log10(max(abs(value), error)))
+        large, small = value / 10.0**power, error / 10.0**power
+        decimals = min(2, max(0, 1 - math.floor(math.log10(small))))
+        return f"({large:.{decimals}f} ± {small:.{decimals}f})e{power:03d}"
+    decimals = _decimals(error)
+    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """`0.81 [0.72, 0.88]`: decimals as half the interval's width needs them."""
+    half = (high - low) / 2
+    if not half > 0 or half < 1e-4:
+        return f"{short(value)} [{short(low)}, {short(high)}]"
+    decimals = _decimals(half)
+    return f"{value:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
+
+
+def short(value: float) -> str:
+    """A number without a bar, to three figures; a dash for what is not finite."""
+    if not math.isfinite(value):
+        return "—"
+    if value == 0 or (1e-3 <= abs(value) < 1e6):
+        return f"{value:,.{0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+    return f"{value:.2e}"
+
+
+def _decimals(error: float) -> int:
+    return 0 if error >= 10 else min(6, max(0, 1 - math.floor(math.log10(error))))
+
+
+def value_at(values: Mapping[str, Any], name: str) -> float | None:
+    """The number that an uncertainty's name points to: keys and list positions, with dots between; None where there is none."""
+    found: Any = values
+    rest = name
+    while rest:
+        if isinstance(found, Mapping):
+            key = next((key for key in _prefixes(rest) if key in found), None)  # names of sites and data may hold dots themselves
+            if key is None:
+                return None
+            found, rest = found[key], rest[len(key) + 1 :]
+        elif isinstance(found, Sequence) and not isinstance(found, str):
+            index, _, rest = rest.partition(".")
+            if not index.isdecimal() or int(index) >= len(found):
+                return None
+            found = found[int(index)]
+        else:
+            return None
+    return _number(found)
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def of_headline(headline: Mapping[str, Any], values: Mapping[str, Any], bars: Mapping[str, Uncertainty]) -> dict[str, Uncertainty]:
+    """The bars of a headline's numbers: of the same name, or of the same last name and value further inside the result."""
+    found: dict[str, Uncertainty] = {}
+    for key, shown in headline.items():
+        if key in bars:
+            found[key] = bars[key]
+        elif (number := _number(shown)) is not None:
+            inner = (name for name in bars if name.rpartition(".")[2] == key and value_at(values, name) == number)
+            if (name := next(inner, None)) is not None:
+                found[key] = bars[name]
+    return found
+
+
+def headline_text(headline: Mapping[str, Any], key: str) -> str | None:
+    """A number of a stored headline with its uncertainty, for the tables of reports; None where it is no number."""
+    number = _number(headline.get(key))
+    return None if number is None else describe(number, read(headline).get(key)) if key in read(headline) else f"{headline[key]:.4g}"

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import filelock
 
-from . import accelerators, atomic, catalog, manifest, shards
+from . import accelerators, atomic, catalog, manifest, shards, uncertainty, uncertainty_report
 from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
 from .events import Event, Metrics, RunFinished, RunStarted
@@ -84,8 +84,16 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
         values["uncertainty"] = {name: bar.as_json() for name, bar in result.uncertainty.items()}
     atomic.write_json(folder.result_path, values)
     if result.report:
-        atomic.write_text(folder.report_path, visible(result.report))
-    return {"state": "done", "headline": dict(result.headline), "digests": dict(result.digests)}
+        atomic.write_text(folder.report_path, visible(result.report + uncertainty_report.section(values, result.uncertainty)))
+    return {"state": "done", "headline": _headline(result), "digests": dict(result.digests)}
+
+
+def _headline(result: catalog.Result) -> dict[str, Any]:
+    """The headline with the uncertainty of its numbers, for listings that read no result.json."""
+    bars = uncertainty.of_headline(result.headline, result.values, result.uncertainty)
+    if not bars:
+        return dict(result.headline)
+    return {**result.headline, "uncertainty": {name: bar.as_json() for name, bar in bars.items()}}
 
 
 def _device(request: manifest.Manifest, shard: int, share: shards.Shard | None) -> str | None:

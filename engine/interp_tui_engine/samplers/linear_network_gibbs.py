@@ -3,8 +3,8 @@
     density of W_1 … W_L  ∝  exp( -nβ ½ ‖W_L … W_1 − T‖²_F  −  (γ/2) Σ_l ‖W_l − W_l(w0)‖²_F )
 
 Given the other layers a layer is Gaussian: with A the product of the layers after it and B of those before it, AᵀA = U diag(a) Uᵀ and
-BBᵀ = V diag(b) Vᵀ, its entries in those eigenbases are independent with precision nβ a_i b_j + γ. Block Gibbs (Geman & Geman 1984) draws layer
-by layer. Along the valley of the minimum a sweep moves by about (nβ)^(-1/2) only, so a ladder of temperatures exchanges its
+BBᵀ = V diag(b) Vᵀ, its entries in those eigenbases are independent with precision nβ a_i b_j + γ. Block Gibbs (Geman & Geman 1984)
+draws layer by layer. Along the valley of the minimum a sweep moves by about (nβ)^(-1/2) only, so a ladder of temperatures exchanges its
 states (parallel tempering, Swendsen & Wang 1986): neighbours swap with probability min(1, exp(Δnβ ΔK)).
 
 E[nβK] is averaged over the last layer in closed form (Rao-Blackwell): nβ K at the layer's mean + ½ Σ nβ a b / (nβ a b + γ).

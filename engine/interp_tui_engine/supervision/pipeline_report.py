@@ -10,6 +10,7 @@ from .. import atomic
 from ..figures.intervals import intervals_svg
 from ..manifest import Manifest
 from ..markdown import words
+from ..uncertainty import headline_text
 from .pipeline_findings import Findings
 
 FIGURES_A_STEP = 2
@@ -53,4 +54,5 @@ def bars_of(found: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
 
 
 def _numbers(headline: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in headline.items())
+    shown = {key: headline_text(headline, key) or str(value) for key, value in headline.items() if not isinstance(value, Mapping)}
+    return ", ".join(f"{key} {value}" for key, value in shown.items())

@@ -10,6 +10,7 @@ from .. import atomic
 from ..figures.lines import Curve, lines_svg
 from ..manifest import Manifest
 from ..markdown import words
+from ..uncertainty import headline_text
 
 MAX_CURVES = 8
 
@@ -29,7 +30,7 @@ def markdown(folder: Path, request: Manifest, rows: Sequence[Row]) -> str:
     lines += [_line([*keys, "state", *names]), _line(["---"] * (len(keys) + 1 + len(names)))]
     for row in rows:
         cells = [_shown(row["values"][key]) for key in keys] + [row["state"]]
-        lines.append(_line([*cells, *(_shown(row["headline"].get(name)) for name in names)]))
+        lines.append(_line([*cells, *(headline_text(row["headline"], name) or _shown(row["headline"].get(name)) for name in names)]))
     lines.append("")
     for name in names:
         curves = list(curves_of(request.sweep, rows, name))

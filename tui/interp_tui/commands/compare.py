@@ -13,11 +13,13 @@ NOT_COMPARED = ("provenance.started", "provenance.finished", "provenance.request
 
 def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, json: JsonOption = False) -> int:
     """Compare two runs: what was asked and what came out."""
+    from ..certainty import flat_numbers, worded
     from ..runs import session
 
     left, right = find(first, runs), find(second, runs)
     changed = differences(session.flat(session.tables(left)), session.flat(session.tables(right)))
-    results = side_by_side(session.flat(left.result() or {}), session.flat(right.result() or {}))
+    found = left.result() or {}, right.result() or {}
+    results = side_by_side(*map(session.flat, found))
     if json:
         names = {"first": str(left.path), "second": str(right.path)}
         out_json({**names, "manifest": changed, "result": results})
@@ -26,7 +28,8 @@ def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, js
     made_with = {key: pair for key, pair in changed.items() if key.startswith("provenance.")}
     _section("manifest", requested, left.path.name, right.path.name, "the manifests are equal")
     _section("made with", made_with, left.path.name, right.path.name, "")
-    _section("result", results, left.path.name, right.path.name, "neither run has a result")
+    shown = side_by_side(*({**flat_numbers(result), **worded(result, over=False)} for result in found))
+    _section("result", shown, left.path.name, right.path.name, "neither run has a result")
     return 0
 
 

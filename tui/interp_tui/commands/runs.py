@@ -186,16 +186,18 @@ def _times(status: Status, state: RunState) -> list[tuple[str, str]]:
 
 
 def _result(folder: RunFolder) -> list[tuple[str, str]]:
-    from ..runs.session import flat
+    from ..certainty import flat_numbers, worded
     from ..text.numbers import number
 
+    result = folder.result() or {}
+    sure = worded(result)
     found = []
-    for key, value in flat(folder.result() or {}).items():
+    for key, value in flat_numbers(result).items():
         if key in ("kind", "name", "schema_version"):
             continue
         text = _listed(value) if isinstance(value, list) else number(value)
-        found.append((key, text))
-    return found
+        found.append((key, sure.pop(key, text)))
+    return [*found, *sure.items()]
 
 
 def _listed(values: list[Any]) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 from interp_tui_engine.runfolder import RunFolder, Status
 from interp_tui_engine.untrusted import text_or_empty
 
-from ..runs.session import flat, tables
-from ..text.numbers import headline_pairs
+from ..certainty import flat_numbers, worded
+from ..runs.session import tables
+from ..text.numbers import quantities
 from ..text.sanitise import clean, clean_lines
 
 LARGEST_TEXT = 8 << 20
@@ -49,7 +50,7 @@ def page(folder: RunFolder) -> str:
         f"<h1>{escape(title)}</h1>",
         f'<p class="said">{_said(status, recorded)}</p>',
         _report(folder) if folder.report_path.exists() else "<p>The run has written no report.</p>",
-        _folded("All numbers", _table(flat(result))) if isinstance(result, Mapping) else "",
+        _folded("All numbers", _table({**flat_numbers(result), **worded(result)})) if isinstance(result, Mapping) else "",
         _folded("manifest.toml: interp-tui --batch with it is the same run", f"<pre>{escape(clean_lines(manifest))}</pre>"),
         _folded("sha256 of the arrays", _table(digests)) if isinstance(digests, Mapping) and digests else "",
     ]
@@ -62,7 +63,8 @@ def _said(status: Status, recorded: Mapping[str, Any]) -> str:
     made = recorded.get("provenance")
     when = str(made.get("finished") or made.get("started") or "") if isinstance(made, Mapping) else ""
     facts = [clean(str(fact), limit=80) for fact in (status.state, status.model, status.device, when) if fact]
-    found = "  ".join(f"{escape(sign)} <b>{escape(said)}</b>" for sign, said in headline_pairs(status.headline)[:6])
+    shown = quantities(status.headline)[:6]
+    found = "  ".join(f"{escape(sign)} {escape(said) if unclear else f'<b>{escape(said)}</b>'}" for sign, said, unclear in shown)
     return escape(" · ".join(facts)) + (f"<br>{found}" if found else "")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from interp_tui_engine.runfolder import RunFolder
 
+from ..certainty import difference, flat_numbers, worded
 from ..text.numbers import number
 from . import session
 
@@ -34,7 +36,15 @@ def compare(left: RunFolder, right: RunFolder) -> list[Line]:
     ]
     requests = [{k: v for k, v in table.items() if k not in {"provenance", "result"}} for table in tables]
     made = [table.get("provenance", {}) for table in tables]
-    return [*_lines("result", *results), *_lines("manifest", *requests), *_lines("provenance", *made)]
+    lines = [_with_errors(line, *results) for line in _lines("result", *map(flat_numbers, results))]
+    return [*lines, *_lines("manifest", *requests), *_lines("provenance", *made)]
+
+
+def _with_errors(line: Line, left: Mapping[str, Any], right: Mapping[str, Any]) -> Line:
+    """The line with its numbers as they state their uncertainty, and that of their difference."""
+    a, b = (worded(result, over=False).get(line.key) for result in (left, right))
+    change = difference(left, right, line.key) if line.differs else ""
+    return replace(line, left=a or line.left, right=b or line.right, change=change or line.change)
 
 
 def _lines(part: Part, left: Any, right: Any) -> list[Line]:

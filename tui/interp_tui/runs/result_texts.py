@@ -8,6 +8,7 @@ from rich.text import Text
 
 from interp_tui_engine.runfolder import ACTIVE, Status
 
+from ..certainty import section
 from ..text.numbers import headline
 from ..text.sanitise import clean
 from ..widgets.facts import rich_style
@@ -34,7 +35,8 @@ def result_texts(
     for name, value in documents.digests.items():
         digests.append(f"\n{clean(name, limit=36):<36} ")
         digests.append(clean(str(value), limit=64 if wide else 32), muted)
-    return said(documents.result, colours, ascii=ascii), digests
+    numbers = said(documents.result, colours, ascii=ascii)
+    return numbers.append_text(section(documents.result, colours, ascii=ascii)), digests
 
 
 def waiting_for(state: RunState, status: Status) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from textual.content import Content
 
 from ..terminal import host, themes
-from ..text.numbers import bar, headline, headline_pairs, number, spark
+from ..text.numbers import bar, headline, number, quantities, spark
 from ..text.sanitise import clean
 from ..widgets.list_table import Cell, Column, Row
 from .preview import Preview
@@ -95,7 +95,8 @@ def _said(run: Run, ascii: bool) -> tuple[str, str]:
     status = run.status
     if status.state in SIMPLE_REASON:
         return clean(str(status.exit.get("reason") or SIMPLE_REASON[status.state]), limit=120), themes.colour_name(status.state)
-    return headline(status.headline, ascii=ascii), "foreground"
+    shown = quantities(status.headline, ascii=ascii)
+    return headline(status.headline, ascii=ascii), "muted" if shown and shown[0].unclear else "foreground"
 
 
 def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Content:
@@ -105,9 +106,10 @@ def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Cont
     colour = f"${themes.colour_name(state)}"
     facts = [clean(fact, limit=40) for fact in (status.kind, status.model, status.device) if fact]
     lines = [Content.assemble((f"{themes.glyph(state, ascii)} {state}", colour), "  ", " · ".join(facts), ("  " + _when(run), "$muted"))]
-    pairs = headline_pairs(status.headline, ascii=ascii)
-    if pairs:
-        lines.append(Content.assemble(*(part for sign, said in pairs[:6] for part in ((sign, "$muted"), f" {said}   "))))
+    shown = quantities(status.headline, ascii=ascii)
+    if shown:
+        parts = ((number.sign, (f" {number.text}   ", "$muted" if number.unclear else "")) for number in shown[:6])
+        lines.append(Content.assemble(*(part for sign, text in parts for part in ((sign, "$muted"), text))))
     if found and len(found.loss) > 1:
         low, high = min(found.loss), max(found.loss)
         room = min(60, max(10, width - 40))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from interp_tui_engine import uncertainty
 
 from .sanitise import clean
 
@@ -46,13 +48,15 @@ def with_error(value: float, error: float | None) -> str:
     """`38.2 ± 0.9`: as many decimals as two figures of the error have; `(-4.8 ± 1.2)e-05` where both are small."""
     if not error or not math.isfinite(error) or not math.isfinite(value):
         return number(value, 3)
-    if 0 < error < 1e-4 and abs(value) < 1e-2:
-        power = math.floor(math.log10(max(abs(value), error)))
-        large, small = value / 10.0**power, error / 10.0**power
-        decimals = min(2, max(0, 1 - math.floor(math.log10(small))))
-        return f"({large:.{decimals}f} ± {small:.{decimals}f})e{power:03d}"
-    decimals = 0 if error >= 10 else min(6, max(0, 1 - math.floor(math.log10(error)))) if error > 0 else 3
-    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
+    return uncertainty.plus_minus(value, error)
+
+
+class Quantity(NamedTuple):
+    """A number under its sign, worded with its error. unclear: it does not stand clear of its control, and is drawn dimmed."""
+
+    sign: str
+    text: str
+    unclear: bool
 
 
 def headline(values: Mapping[str, Any], *, ascii: bool = False, most: int = 3) -> str:
@@ -62,7 +66,14 @@ def headline(values: Mapping[str, Any], *, ascii: bool = False, most: int = 3) -
 
 def headline_pairs(values: Mapping[str, Any], *, ascii: bool = False) -> list[tuple[str, str]]:
     """The headline as (sign, value) pairs, in its own order, errors joined to what they belong to."""
-    pairs: list[tuple[str, str]] = []
+    return [(quantity.sign, quantity.text) for quantity in quantities(values, ascii=ascii)]
+
+
+def quantities(values: Mapping[str, Any], *, ascii: bool = False) -> list[Quantity]:
+    """A headline's or a result's own numbers, in its order, with the uncertainty it states (its table `uncertainty`), else with the error
+    that a `x_std_error` (else `x_std`) gives its `x_mean`."""
+    bars = uncertainty.read(values)
+    found: list[Quantity] = []
     joined = NOT_IN_HEADLINE | {
         f"{key.removesuffix('_mean')}{end}" for key in values if key.endswith("_mean") for end in ("_std_error", "_std")
     }
@@ -70,14 +81,25 @@ def headline_pairs(values: Mapping[str, Any], *, ascii: bool = False) -> list[tu
         if key in joined or isinstance(value, (list, Mapping)):
             continue
         sign = (ASCII_SIGNS if ascii else SIGNS).get(key, SIGNS.get(key, key) if not ascii else key)
-        stem = key.removesuffix("_mean")
-        error = next((values[stem + end] for end in ("_std_error", "_std") if isinstance(values.get(stem + end), (int, float))), None)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and key.endswith("_mean") and error is not None:
-            said = with_error(float(value), float(error))
-        else:
-            said = number(value, 3)
-        pairs.append((clean(sign, limit=24), said.replace("±", "+-").replace("—", "-") if ascii else said))
-    return pairs
+        text = _worded(key, value, values, bars.get(key))
+        unclear = key in bars and bars[key].clear is False
+        found.append(Quantity(clean(sign, limit=24), plain(text) if ascii else text, unclear))
+    return found
+
+
+def _worded(key: str, value: Any, values: Mapping[str, Any], bar: uncertainty.Uncertainty | None) -> str:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return number(value, 3)
+    if bar is not None:
+        return clean(uncertainty.describe(float(value), bar), limit=80)
+    stem = key.removesuffix("_mean")
+    error = next((values[stem + end] for end in ("_std_error", "_std") if isinstance(values.get(stem + end), (int, float))), None)
+    return with_error(float(value), float(error)) if key.endswith("_mean") and error is not None else number(value, 3)
+
+
+def plain(text: str) -> str:
+    """The text without signs that an ASCII terminal lacks."""
+    return text.replace("±", "+-").replace("—", "-")
 
 
 BLOCKS = "▁▂▃▄▅▆▇█"

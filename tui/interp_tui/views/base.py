@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.message import Message
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.text.numbers import headline_pairs, number
+from interp_tui.text.numbers import number, quantities
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.list_table import ListTable
@@ -93,8 +93,9 @@ class RunView(Vertical, can_focus=True):
 
 def scalars(result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool, skip: frozenset[str] = frozenset()) -> Text:
     """Headline pairs first, errors joined to their means; then whatever else there is, as dotted keys."""
-    rows = [Fact(sign, said) for sign, said in headline_pairs({k: v for k, v in result.items() if k not in skip}, ascii=ascii)]
-    rows += [Fact(key, said) for key, said in _nested({k: v for k, v in result.items() if k not in skip}) if key]
+    shown = {k: v for k, v in result.items() if k not in skip}
+    rows = [Fact(sign, text, "muted" if unclear else "") for sign, text, unclear in quantities(shown, ascii=ascii)]
+    rows += [Fact(key, said) for key, said in _nested({k: v for k, v in shown.items() if k != "uncertainty"}) if key]
     if len(rows) > ROWS_AT_MOST:
         rows = [*rows[:ROWS_AT_MOST], Fact("", f"and {len(rows) - ROWS_AT_MOST} more in result.json", "muted")]
     return column(rows, colours)
