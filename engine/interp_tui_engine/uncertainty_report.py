@@ -14,7 +14,7 @@ _MOST = 20
 
 def section(values: Mapping[str, Any], bars: Mapping[str, Uncertainty]) -> str:
     """A table of the numbers that have an uncertainty, as Markdown; empty where none has."""
-    rows = [_row(name, value_at(values, name), bar) for name, bar in bars.items()]
+    rows = [_row(name, value, bar) for name, bar in bars.items() if (value := value_at(values, name)) is not None]
     if not rows:
         return ""
     shown = "\n".join(rows[:_MOST])
@@ -31,9 +31,9 @@ nothing.
 {rest}"""
 
 
-def _row(name: str, value: float | None, bar: Uncertainty) -> str:
+def _row(name: str, value: float, bar: Uncertainty) -> str:
     level = "" if bar.std_error is not None or not bar.has_bar or bar.level == 0.95 else f" ({bar.level:.0%})"
-    text = "—" if value is None else describe(value, replace(bar, clear=None, note=words(bar.note))) + level
+    text = describe(value, replace(bar, clear=None, note=words(bar.note))) + level
     clear = "" if bar.clear is None else "yes" if bar.clear else "no"
     control = "" if bar.control is None else short(bar.control)
     return f"| `{code(name)}` | {text} | {words(bar.over or bar.note)} | {control} | {clear} |"

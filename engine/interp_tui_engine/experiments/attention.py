@@ -21,6 +21,7 @@ from ..runtime.context import Context
 from ..runtime.open_model import open_model, run_started
 from ..runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
 from ..specs import Table
+from ..uncertainty import none_known
 
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -135,7 +136,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield from write_arrays(context.folder.path, STORE, arrays, {"kind": "attention", "tokens": tokens, "layers": layers})
     values["seconds"] = time.monotonic() - started
     headline = {"heads": heads * site_map.num_layers, **({"named": len(values["named_heads"])} if params.scores else {})}
-    return Result(values, headline, _report(params, values), digests(STORE, arrays))
+    bars = {"named": none_known(f"scores are means over {params.score_rows} sequences, held to a threshold")} if params.scores else {}
+    return Result(values, headline, _report(params, values), digests(STORE, arrays), bars)
 
 
 def _place(name: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from ..manifest import Manifest
 from ..markdown import words
 from ..runtime.context import Context
 from ..specs import FILE, Table
+from ..uncertainty import Uncertainty
 from ._features.evidence_files import file_of
 
 TOY = ("builtin:left", "builtin:right")
@@ -96,7 +97,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     }
     digest = hashlib.sha256(json.dumps(values["matches"], sort_keys=True).encode()).hexdigest()
     headline = {"matches": len(matches), "beyond_chance": beyond, "best": matches[0]["score"] if matches else None}
-    return Result(values, {k: v for k, v in headline.items() if v is not None}, _report(manifest.name, values), {"matches": digest})
+    shown = {k: v for k, v in headline.items() if v is not None}
+    return Result(values, shown, _report(manifest.name, values), {"matches": digest}, _uncertainty(values))
+
+
+def _uncertainty(values: dict[str, Any]) -> dict[str, Uncertainty]:
+    """The best score beside what 95 % of chance matches stay below; how many lie beyond it, beside how many chance alone puts there."""
+    matches, limit = values["matches"], values["null_score_95"]
+    if not matches or limit is None:
+        return {}
+    best = Uncertainty(note="one pair of feature sets", control=limit, clear=matches[0]["score"] > limit)
+    beyond = Uncertainty(note="one pair of feature sets", control=0.05 * len(matches))
+    return {"best": best, "matches.0.score": best, "beyond_chance": beyond}
 
 
 def _cards(source: str, seed: int) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from ...runtime import cost
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
+from ...uncertainty import none_known
 from . import tuned_lens
 from .params import Params
 
@@ -143,7 +144,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
     hashes = digests(STORE, written)
     if tuned is not None:
         headline["tuned_crossover"], hashes[tuned_lens.FILE] = other and other["crossover_layer"], tuned.digest
-    return Result(values, headline, _report(params.prompt, values), hashes)
+    bars = {name: none_known("one prompt") for name in ("crossover_layer", "answer_prob")}
+    return Result(values, headline, _report(params.prompt, values), hashes, bars)
 
 
 def _positions(params: Params, length: int) -> list[int]:
