@@ -69,12 +69,17 @@ GROUPS: tuple[Group, ...] = ("Learning theory", "One forward pass", "Features", 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take, before it is started: wall-clock seconds, peak resident bytes, bytes on disk; None where it cannot be known."""
+    """What a run will take, before it is started: wall-clock seconds, peak resident bytes, bytes on disk; None where it cannot be known.
+
+    low, high: bounds of the seconds, where `expected_time` has set them.
+    """
 
     seconds: float | None
     memory_bytes: int | None
     disk_bytes: int | None
     notes: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)

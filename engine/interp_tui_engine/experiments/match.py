@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..catalog import Kind, Result
+from ..catalog import Estimate, Kind, Result
 from ..errors import Problem
 from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
@@ -24,6 +25,8 @@ TOY = ("builtin:left", "builtin:right")
 EXAMPLE: dict[str, Any] = {"name": "planted", "params": {"left": TOY[0], "right": TOY[1]}}
 RESULT = ("matches", "left_features", "right_features", "null_score_95", "beyond_chance", "null_quantile")
 """What stands at the top of its result.json."""
+START_SECONDS, BYTES_A_SECOND = 4.0, 2e6
+"""To start a worker; what is read and compared, with its shuffles, a second."""
 AXES = ("text", "activation", "decoder", "causal")
 
 
@@ -56,6 +59,14 @@ def check(manifest: Manifest) -> list[Problem]:
         if source.startswith("builtin:") and source not in TOY:
             problems.append(Problem(f"params.{side}", f"{source!r} is not there; {TOY[0]} and {TOY[1]} are", value=source))
     return problems
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """From the sizes of the files: features are few beside the records they were ranked on."""
+    sides = [Path(side) for side in (manifest.params.left, manifest.params.right)]
+    files = [side / "result.json" if side.is_dir() else side for side in sides]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return Estimate(START_SECONDS + size / BYTES_A_SECOND, 200 << 20, (64 << 10) + size)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -161,5 +172,6 @@ KIND = Kind(
     params=Params,
     run=run,
     check=check,
+    estimate=estimate,
     result=RESULT,
 )

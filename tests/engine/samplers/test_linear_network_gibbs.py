@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from interp_tui_engine.samplers.certification.linear_network_gibbs import ladder, tempered_draws
 from interp_tui_engine.samplers.certification.toy import LinearNetwork
-from interp_tui_engine.samplers.linear_network_gibbs import ladder, tempered_draws
 
 
 def tempered(network, n_betas, *, ladders=32, seed=0, sweeps=150, localization=1.0, draws=64):

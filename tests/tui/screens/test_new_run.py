@@ -16,7 +16,7 @@ from interp_tui.runs import session
 from interp_tui.screens.info import InfoScreen
 from interp_tui.screens.new_run import NewRunScreen
 from interp_tui.widgets.form import FieldRow, Form, SectionTitle
-from interp_tui_engine import catalog, manifest
+from interp_tui_engine import catalog, expected_time, manifest
 from interp_tui_engine.catalog import Estimate
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
@@ -32,6 +32,7 @@ def same_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     get = catalog.get
     cost = Estimate(22.0, 310_000_000, 5_000_000)
     monkeypatch.setattr(catalog, "get", lambda name: dataclasses.replace(get(name), estimate=lambda request: cost))
+    monkeypatch.setattr(expected_time, "_load", lambda: 0.0)
     monkeypatch.setattr(catalog, "kinds", lambda: [catalog.get(name) for name in ("llc", "sample")])
 
 

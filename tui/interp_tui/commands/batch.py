@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp_tui_engine import manifest, supervisor
+from interp_tui_engine import expected_time, manifest, supervisor
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RESUMABLE, RunFolder, Status, is_free, new_run_path, runs_root
@@ -144,12 +144,14 @@ def resume(folder: RunFolder, options: Options) -> int:
 
 def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
     """Print what the run would take, and create nothing."""
-    estimate = sweep_supervisor.estimate(request)
+    estimate = expected_time.expected(request, path.parent, sweep_supervisor.estimate)
     free = shutil.disk_usage(_existing(path)).free
     if as_json:
         event(
             "estimate",
             seconds=estimate.seconds,
+            seconds_low=estimate.low,
+            seconds_high=estimate.high,
             memory_bytes=estimate.memory_bytes,
             disk_bytes=estimate.disk_bytes,
             disk_free_bytes=free,
@@ -160,7 +162,7 @@ def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
         return 0
     what = f"a sweep of {request.kind}" if request.sweep else request.kind
     out(f"{what} {request.name}: the manifest is valid; nothing has been created")
-    out(f"  time    {host.duration(estimate.seconds)}")
+    out(f"  time    {host.duration_range(estimate.seconds, estimate.low, estimate.high)}")
     out(f"  memory  {host.size(estimate.memory_bytes)}")
     out(f"  disk    {host.size(estimate.disk_bytes)} of {host.size(free)} free")
     for text in estimate.notes:

@@ -13,8 +13,8 @@ NOT_COMPARED = ("provenance.started", "provenance.finished", "provenance.request
 
 def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, json: JsonOption = False) -> int:
     """Compare two runs: what was asked and what came out."""
-    from ..certainty import flat_numbers, worded
     from ..runs import session
+    from ..runs.certainty import flat_numbers, worded
 
     left, right = find(first, runs), find(second, runs)
     changed = differences(session.flat(session.tables(left)), session.flat(session.tables(right)))

@@ -103,16 +103,19 @@ def plan(
 
 def of_manifest(path: Path) -> dict[str, Any]:
     """A manifest's own estimate, as `--dry-run` has it."""
-    from interp_tui_engine import manifest
+    from interp_tui_engine import expected_time, manifest
+    from interp_tui_engine.runfolder import runs_root
     from interp_tui_engine.supervision import sweep_supervisor
 
     request = manifest.load(path)
-    estimate = sweep_supervisor.estimate(request)
+    estimate = expected_time.expected(request, runs_root(), sweep_supervisor.estimate)
     return {
         "schema_version": 1,
         "manifest": str(path),
         "kind": request.kind,
         "seconds": estimate.seconds,
+        "seconds_low": estimate.low,
+        "seconds_high": estimate.high,
         "memory_bytes": estimate.memory_bytes,
         "disk_bytes": estimate.disk_bytes,
         "notes": list(estimate.notes),
@@ -145,7 +148,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     if "manifest" in found:
         from ..terminal import host
 
-        rows = [("kind", found["kind"]), ("time", host.duration(found["seconds"]))]
+        rows = [("kind", found["kind"]), ("time", host.duration_range(found["seconds"], found["seconds_low"], found["seconds_high"]))]
         rows += [("memory", host.size(found["memory_bytes"])), ("disk", host.size(found["disk_bytes"]))]
         return [*columns(rows), *found["notes"]]
     from interp_tui_engine.scaleplan import human

@@ -186,7 +186,7 @@ def _times(status: Status, state: RunState) -> list[tuple[str, str]]:
 
 
 def _result(folder: RunFolder) -> list[tuple[str, str]]:
-    from ..certainty import flat_numbers, worded
+    from ..runs.certainty import flat_numbers, worded
     from ..text.numbers import number
 
     result = folder.result() or {}

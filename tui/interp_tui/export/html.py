@@ -12,7 +12,7 @@ from typing import Any
 from interp_tui_engine.runfolder import RunFolder, Status
 from interp_tui_engine.untrusted import text_or_empty
 
-from ..certainty import flat_numbers, worded
+from ..runs.certainty import flat_numbers, worded
 from ..runs.session import tables
 from ..text.numbers import quantities
 from ..text.sanitise import clean, clean_lines

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from interp_tui_engine.runfolder import RunFolder
 
-from ..certainty import difference, flat_numbers, worded
 from ..text.numbers import number
 from . import session
+from .certainty import difference, flat_numbers, worded
 
 Part = Literal["result", "manifest", "provenance"]
 MISSING = object()

@@ -8,10 +8,10 @@ from rich.text import Text
 
 from interp_tui_engine.runfolder import ACTIVE, Status
 
-from ..certainty import section
 from ..text.numbers import headline
 from ..text.sanitise import clean
 from ..widgets.facts import rich_style
+from .certainty import section
 from .follow import Documents
 from .runstate import RunState
 

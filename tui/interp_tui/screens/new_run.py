@@ -25,7 +25,7 @@ from interp_tui.text.manifest_text import by_field, drawn, dry_run, verdict
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.form import Edited, FieldRow, Form, SectionTitle
 from interp_tui.widgets.kind_list import KindList
-from interp_tui_engine import atomic, catalog, manifest
+from interp_tui_engine import atomic, catalog, expected_time, manifest
 from interp_tui_engine.catalog import Estimate, Kind
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.manifest import Manifest
@@ -191,7 +191,7 @@ class NewRunScreen(WorkScreen):
         estimate: Estimate | None = None
         try:
             checked = manifest.parse(text, source="manifest.toml", base=Path.cwd())
-            estimate = sweep_supervisor.estimate(checked)
+            estimate = expected_time.expected(checked, self.workbench.runs_root, sweep_supervisor.estimate)
         except ManifestError as error:
             problems = error
         except Exception as error:  # an estimate that fails must not keep the run from starting

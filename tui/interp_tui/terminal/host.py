@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..text.numbers import age as age
 from ..text.numbers import duration as duration
+from ..text.numbers import duration_range as duration_range
 from ..text.numbers import short_path as short_path
 from ..text.numbers import size as size
 from ..text.sanitise import clean

@@ -12,7 +12,7 @@ from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import new_run_path
 
-from .numbers import duration, short_path, size
+from .numbers import duration_range, short_path, size
 from .sanitise import clean
 
 
@@ -57,7 +57,11 @@ def verdict(
         return Content.assemble((f"{glyph('failed')} {clean(str(first), limit=200)}", "$bad"), (more, "$muted"))
     if cost is None:
         return None
-    parts = (f"~ {duration(cost.seconds)}", f"{size(cost.memory_bytes)} memory", f"{size(cost.disk_bytes)} on disk")
+    parts = (
+        f"~ {duration_range(cost.seconds, cost.low, cost.high)}",
+        f"{size(cost.memory_bytes)} memory",
+        f"{size(cost.disk_bytes)} on disk",
+    )
     notes = "; ".join(clean(note, limit=80) for note in cost.notes)
     return Content.assemble((f"{glyph('done')} ", "$good"), " · ".join(parts), (f"  {notes}" if notes else "", "$muted"))
 
@@ -66,7 +70,7 @@ def dry_run(request: Manifest, cost: Estimate, root: Path) -> Content:
     """What would be made, where, and at what cost; then the manifest with every default filled in."""
     folder = short_path(new_run_path(root, request.kind, request.name))
     rows = [
-        ("time", duration(cost.seconds)),
+        ("time", duration_range(cost.seconds, cost.low, cost.high)),
         ("memory", size(cost.memory_bytes)),
         ("disk", size(cost.disk_bytes)),
         ("folder", folder),

@@ -159,6 +159,12 @@ def duration(seconds: float | None) -> str:
     return f"{whole} s"
 
 
+def duration_range(seconds: float | None, low: float | None, high: float | None) -> str:
+    """`1 m 12 s (48 s to 1 m 50 s)`; without the range where it is not known."""
+    text = duration(seconds)
+    return text if seconds is None or low is None or high is None else f"{text} ({duration(low)} to {duration(high)})"
+
+
 def size(count: float | None) -> str:
     """Bytes in the largest decimal unit that fits, such as '310 MB'; '—' when not known."""
     if count is None:

@@ -8,11 +8,12 @@ from collections.abc import Generator
 from typing import Any
 
 from ... import atomic
-from ...catalog import Kind, Result
+from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Artifact, Event, Metrics, Phase, Progress, RunStarted
 from ...manifest import Manifest
 from ...markdown import code
+from ...runtime import cost
 from ...runtime.context import Context
 from .. import _features
 from .._features.evidence_files import file_of
@@ -39,6 +40,18 @@ def check(manifest: Manifest) -> list[Problem]:
     if manifest.model is None:
         problems.append(Problem("model", "is missing; params.prompts are run on it for attribution edges"))
     return problems + _features.check(manifest)
+
+
+def estimate(manifest: Manifest) -> Estimate:
+    """The report is read in seconds; with a model, passes forward and back for each step of each prompt, one for an edge."""
+    params: Params = manifest.params
+    if params.prompts is None:
+        return Estimate(4.0, 200 << 20, 1 << 20)
+    size = cost.parameters_of(manifest)
+    if size is None:
+        return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
+    passes = 2 * params.most_prompts * (3 * params.steps * (1 + params.top) + params.exact)
+    return Estimate(cost.seconds(2.0 * size.parameters * 16 * passes), cost.memory(size.parameters, 1024), 4 << 20, size.notes)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -123,4 +136,5 @@ KIND = Kind(
     params=Params,
     run=run,
     check=check,
+    estimate=estimate,
 )

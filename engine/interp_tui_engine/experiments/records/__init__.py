@@ -47,15 +47,19 @@ def check(manifest: Manifest) -> list[Problem]:
     return problems
 
 
+BUILTIN_TOKENS = 2_000
+"""Of a built-in set of prompts, some 130 of them."""
+
+
 def estimate(manifest: Manifest) -> Estimate:
     """Time from one pass over the prompts, at four bytes a token of text."""
     from pathlib import Path
 
     size = cost.parameters_of(manifest)
     path = Path(manifest.params.prompts)
-    if size is None or not path.is_file():
+    if size is None:
         return Estimate(None, None, None, ("the model's size is not known before it is loaded",))
-    tokens = path.stat().st_size / 4
+    tokens = path.stat().st_size / 4 if path.is_file() else BUILTIN_TOKENS
     memory = cost.memory(size.parameters, manifest.params.batch_tokens or 16_384)
     return Estimate(cost.seconds(2 * size.parameters * tokens), memory, None, size.notes)
 

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..certify_chains import Measured, chains_of, measure
-from ..linear_network_gibbs import TemperedDraws, ladder, tempered_draws
+from .chains import Measured, chains_of, measure
+from .linear_network_gibbs import TemperedDraws, ladder, tempered_draws
 from .toy import LinearNetwork, Monomial, Quadratic, ToyLoss
 
 _N_BETA = 100.0

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .certification.toy import LinearNetwork
+from .toy import LinearNetwork
 
 _SPACING = 1.8
 """Of neighbouring log nβ, in units of λ^(-1/2): nβK has about mean and variance λ, and a quarter of the swaps are accepted."""

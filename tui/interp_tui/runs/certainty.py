@@ -10,10 +10,10 @@ from rich.text import Text
 
 from interp_tui_engine.uncertainty import Uncertainty, describe, plus_minus, read, short, value_at
 
-from .runs.session import flat
-from .text.numbers import plain
-from .text.sanitise import clean
-from .widgets.facts import Fact, column, rich_style
+from ..text.numbers import plain
+from ..text.sanitise import clean
+from ..widgets.facts import Fact, column, rich_style
+from .session import flat
 
 TABLE = "uncertainty"
 MOST = 12

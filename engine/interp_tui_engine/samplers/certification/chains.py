@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from . import sgld
-from .certification.toy import LinearNetwork, Monomial, Quadratic, ToyLoss
-from .settings import SamplerConfig
+from .. import sgld
+from ..settings import SamplerConfig
+from .toy import LinearNetwork, Monomial, Quadratic, ToyLoss
 
 _STEP = 1.0
 """ε times the largest curvature that any chain met. AR(1) is stable to 4; at 1 it is 33 % off, in that one direction of that one chain."""

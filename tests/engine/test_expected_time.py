@@ -1,0 +1,105 @@
+"""How long a run will take: from past runs of the kind, else from the machine and what else runs on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from interp_tui_engine import atomic, catalog, expected_time, manifest
+from interp_tui_engine.catalog import Estimate
+from interp_tui_engine.eventlog import EventLog
+from interp_tui_engine.events import RunFinished, RunStarted
+from interp_tui_engine.expected_time import PastRun, from_past, past_runs, slowdown
+from interp_tui_engine.manifest import Manifest
+from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.status import Status
+
+TEXT = """
+kind = "logit_lens"
+[model]
+source = "builtin:tiny"
+[params]
+prompt = "The capital of France is"
+answer = " Paris"
+"""
+
+
+def cost(request: Manifest) -> Estimate:
+    """An operation count that knows the length of the prompt only."""
+    return Estimate(float(len(request.params.prompt)), None, None)
+
+
+def finished(root: Path, name: str, seconds: float, text: str = TEXT, *, resumed: bool = False, state: str = "done") -> RunFolder:
+    folder = RunFolder.create(root / name)
+    atomic.write_text(folder.manifest_path, text)
+    log = EventLog(folder.events_path)
+    log.append(RunStarted("logit_lens", name, resumed=resumed))
+    log.append(RunFinished(state, seconds))  # type: ignore[arg-type]
+    log.close()
+    atomic.write_json(folder.path / "status.json", Status(state=state, kind="logit_lens", name=name).to_json())  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expected_time, "_load", lambda: 0.0)
+    expected_time._past_runs.cache_clear()
+
+
+def test_the_same_run_took_what_it_will_take(tmp_path: Path) -> None:
+    for index, seconds in enumerate((80.0, 84.0, 76.0)):
+        finished(tmp_path, f"r{index}", seconds)
+    found = expected_time.expected(manifest.parse(TEXT), tmp_path, cost)
+    assert found.seconds == pytest.approx(80.0)
+    assert found.low is not None and found.high is not None and 40 < found.low < 76 and 84 < found.high < 160
+    assert found.notes[-1] == "time: from 3 past runs of this kind here"
+
+
+def test_a_longer_run_takes_longer_in_proportion_and_its_range_is_wider(tmp_path: Path) -> None:
+    finished(tmp_path, "r", 80.0)
+    one, ten = (expected_time.expected(manifest.parse(TEXT.replace("France", "x" * width)), tmp_path, cost) for width in (6, 230))
+    assert one.seconds and ten.seconds and one.low and ten.low and one.high and ten.high
+    assert ten.seconds == pytest.approx(80.0 * cost(manifest.parse(TEXT.replace("France", "x" * 230))).seconds / 24)  # type: ignore[operator]
+    assert ten.high / ten.low > one.high / one.low
+
+
+def test_what_is_no_measurement_is_passed_over(tmp_path: Path) -> None:
+    finished(tmp_path, "resumed", 5.0, resumed=True)
+    finished(tmp_path, "failed", 5.0, state="failed")
+    finished(tmp_path, "broken", 5.0, text="kind = [")
+    finished(tmp_path, "elsewhere", 5.0, text=TEXT.replace('source = "builtin:tiny"', 'source = "builtin:tiny"\ndevice = "cuda:0"'))
+    (tmp_path / "no-run").mkdir()
+    (tmp_path / "file").write_text("x")
+    assert past_runs(manifest.parse(TEXT), tmp_path, cost) == ()
+    assert past_runs(manifest.parse(TEXT), tmp_path / "none", cost) == ()
+
+
+def test_the_nearest_in_size_count() -> None:
+    past = [PastRun(10.0, 10.0)] * 5 + [PastRun(1000.0, 3000.0)] * 5
+    small, large = (from_past(Estimate(seconds, None, None), past) for seconds in (12.0, 900.0))
+    assert small.seconds == pytest.approx(12.0) and large.seconds == pytest.approx(2700.0)
+
+
+def test_without_past_runs_the_range_is_a_factor_of_three_and_a_busy_machine_is_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = expected_time.expected(manifest.parse(TEXT), tmp_path, cost)
+    assert (quiet.seconds, quiet.low, quiet.high) == (24.0, 8.0, 72.0) and "no run of the kind here yet" in quiet.notes[-1]
+    monkeypatch.setattr(expected_time, "_load", lambda: 8.0)
+    monkeypatch.setattr(expected_time.psutil, "cpu_count", lambda: 4)
+    busy = expected_time.expected(manifest.parse(TEXT), tmp_path, cost)
+    assert busy.seconds == pytest.approx(72.0) and "3.0 times slower" in busy.notes[-1]
+    assert slowdown(0.0, 4) == 1.0 and slowdown(1.0, 2) == 1.5
+
+
+def test_an_unknown_time_stays_unknown(tmp_path: Path) -> None:
+    found = expected_time.expected(manifest.parse(TEXT), tmp_path, lambda request: Estimate(None, 5, None))
+    assert (found.seconds, found.low, found.high, found.memory_bytes) == (None, None, None, 5)
+
+
+@pytest.mark.parametrize("name", catalog.kind_names())
+def test_every_kinds_example_has_a_time(name: str) -> None:
+    kind = catalog.get(name)
+    request = manifest.resolve({"kind": name, **kind.example})
+    assert kind.estimate(request).seconds is not None
