@@ -172,5 +172,9 @@ def of_headline(headline: Mapping[str, Any], values: Mapping[str, Any], bars: Ma
 
 def headline_text(headline: Mapping[str, Any], key: str) -> str | None:
     """A number of a stored headline with its uncertainty, for the tables of reports; None where it is no number."""
-    number = _number(headline.get(key))
-    return None if number is None else describe(number, read(headline).get(key)) if key in read(headline) else f"{headline[key]:.4g}"
+    value, bar = headline.get(key), read(headline).get(key)
+    if (number := _number(value)) is None:
+        return None
+    if bar is not None:
+        return describe(number, bar)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from interp_tui_engine import uncertainty
-from interp_tui_engine.uncertainty import Uncertainty, describe, none_known, of_headline, value_at
+from interp_tui_engine.uncertainty import Uncertainty, describe, headline_text, none_known, of_headline, value_at
 from interp_tui_engine.uncertainty_report import section
 
 
@@ -63,6 +63,12 @@ def test_a_headline_takes_the_bar_of_its_number_wherever_that_stands() -> None:
         "llc_mean": bars["llc_mean"],
         "auroc": bars["best.auroc"],
     }
+
+
+def test_tables_of_reports_show_whole_numbers_whole() -> None:
+    bars = {"llc": Uncertainty("4 chains", std_error=0.5).as_json()}
+    headline = {"llc": 3.25, "rows": 128_000, "auroc": 0.123456, "top": "l2/7", "uncertainty": bars}
+    assert [headline_text(headline, key) for key in ("llc", "rows", "auroc", "top")] == ["3.25 ± 0.50", "128000", "0.1235", None]
 
 
 def test_the_report_says_how_sure_it_is_and_shows_names_as_text() -> None:
