@@ -32,7 +32,7 @@ def same_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     get = catalog.get
     cost = Estimate(22.0, 310_000_000, 5_000_000)
     monkeypatch.setattr(catalog, "get", lambda name: dataclasses.replace(get(name), estimate=lambda request: cost))
-    monkeypatch.setattr(expected_time, "_load", lambda: 0.0)
+    monkeypatch.setattr(expected_time, "expected", lambda request, root, estimate: estimate(request))
     monkeypatch.setattr(catalog, "kinds", lambda: [catalog.get(name) for name in ("llc", "sample")])
 
 
