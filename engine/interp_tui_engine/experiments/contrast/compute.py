@@ -21,17 +21,16 @@ from torch import Tensor
 
 from ...catalog import Result
 from ...errors import UserError
-from ...events import Artifact, Event, Metrics, Phase, RunStarted, Warned
+from ...events import Artifact, Event, Metrics, Phase, Warned
 from ...features import effects, ids, interventions
 from ...features.interventions import Intervention
 from ...features.prompts import Prompt
 from ...runtime.context import Context
+from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Steps
 from ...sites.site import Site
-from ...sites.site_map import site_map_of
 from .. import _features
 from .._features.changed_model import Bench, bench_of
-from .._sampling.run import model_of
 from ..interventions.compute import summary
 from ..interventions.report import markdown
 from .params import Params
@@ -61,9 +60,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """The whole run. Raises Interrupted after a stop, UserError where a part would be empty."""
     params, seed = context.manifest.params, context.manifest.seed
     assert isinstance(params, Params)
-    yield Phase("loading model", context.manifest.model.source if context.manifest.model else "")
-    model = model_of(context.manifest)
-    site_map = site_map_of(model)
+    model, site_map = yield from open_model(context.manifest)
     site_map.check(Site("resid_post", params.layer))
     prompts = _features.prompts_of(params.prompts)
     shared = list(params.answers)
@@ -72,8 +69,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         prompts = [replace(p, extra={}) for p in prompts]
     parts = split(params, prompts, seed)
     bench, warnings = bench_of(model, site_map, prompts, params.metric, shared, params.batch_size)
-    provenance = model.identity
-    yield RunStarted("contrast", context.manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance)
+    yield run_started(context, model)
     for warning in warnings:
         yield Warned(warning)
     yield Phase("fitting", f"{sum(map(len, parts.fit))} prompts")

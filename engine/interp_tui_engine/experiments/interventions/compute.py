@@ -14,21 +14,20 @@ from torch import Tensor
 from ... import atomic
 from ...catalog import Result
 from ...errors import UserError
-from ...events import Artifact, Event, Metrics, Phase, RunStarted, Warned
+from ...events import Artifact, Event, Metrics, Phase, Warned
 from ...features import effects, ids, interventions
 from ...features.effects import Effect
 from ...features.interventions import Intervention
 from ...features.ranking import false_discovery
 from ...runtime.context import Context
+from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Steps
-from ...sites.site_map import site_map_of
 from ...validation_errors import nearest
 from .. import _features
 from .._features.changed_model import Bench, bench_of
 from .._features.evidence_files import file_of
 from .._features.plain_text import Change, plain_text
 from .._features.space import Space, spaces_of
-from .._sampling.run import model_of
 from .params import Params
 from .report import markdown
 
@@ -51,9 +50,7 @@ class Trial:
 def run(context: Context) -> Generator[Event, None, Result]:
     """The whole run. Raises Interrupted after a stop, UserError for features or prompts that do not fit the model."""
     params: Params = context.manifest.params
-    yield Phase("loading model", context.manifest.model.source if context.manifest.model else "")
-    model = model_of(context.manifest)
-    site_map = site_map_of(model)
+    model, site_map = yield from open_model(context.manifest)
     targets = _targets(params)
     layers = sorted({_layer(name) for name in targets})
     spaces = spaces_of(params, layers, site_map, model.device)
@@ -64,9 +61,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     if len(positives) < 2 or not negatives:
         raise UserError(f"{len(positives)} positive and {len(negatives)} negative prompts", "two positives and one negative are the least")
     bench, warnings = bench_of(model, site_map, positives + negatives, params.metric, params.answers, params.batch_size)
-    provenance = model.identity
-    device = str(model.device)
-    yield RunStarted(context.manifest.kind, context.manifest.name, device=device, resumed=context.resumed, provenance=provenance)
+    yield run_started(context, model)
     for warning in warnings:
         yield Warned(warning)
     yield Phase("reading features", f"{len(prompts)} prompts")
