@@ -12,6 +12,7 @@ import zarr
 from sampler_models import SERIAL, THREADS, VMAP, config, make_store, problem, run, tiny_lm, token_rows
 
 from interp_tui_engine.samplers.chains.store import digests
+from interp_tui_engine.samplers.target.losses import plain_cross_entropy
 from references.sgld_loop import sample_reference
 
 # float32 sums of some hundred terms, taken in another order, over a few dozen steps
@@ -46,6 +47,11 @@ def test_equals_the_slow_reference(tmp_path, changes, executor):
     np.testing.assert_allclose(got["init_loss"], init.numpy()[None].repeat(2, 0), **CLOSE)
     np.testing.assert_allclose(got["sampling_loss_micro"], micro.numpy(), **CLOSE)
     np.testing.assert_allclose(got["loss_train"], observed.numpy(), **CLOSE)
+    ids = p.observables[0].input_ids
+    with torch.no_grad():
+        logits = tiny_lm().eval()(ids)
+        start = plain_cross_entropy((logits if isinstance(logits, torch.Tensor) else logits.logits)[:, :-1], ids[:, 1:])
+    np.testing.assert_allclose(got["init_loss_train"], start.numpy(), **CLOSE)
     per_draw = micro[:, c.num_burnin_steps :: c.num_steps_bw_draws].unflatten(2, (-1, c.batch_size)).mean(2)
     np.testing.assert_allclose(got["sampling_loss"], per_draw.numpy(), **CLOSE)
 

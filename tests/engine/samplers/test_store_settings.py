@@ -32,6 +32,7 @@ def test_the_tree_has_devinterps_names_and_dims(tmp_path):
         "sampling_rows_micro": {"step": 8, "batch_sampling": 8},
         "init_loss_micro": {"step": 8},
         "loss_train": {"chain": 4, "draw": 7, "batch_train": 8, "token_pos": 8},
+        "init_loss_train": {"batch_train": 8, "token_pos": 8},
         "input_ids_train": {"batch_train": 8, "token": 9},
     }
     assert {name: dict(zip(tree[name].dims, tree[name].shape, strict=True)) for name in tree.data_vars} == want
