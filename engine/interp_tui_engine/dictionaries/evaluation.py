@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from .architecture import Architecture, reconstruct
@@ -46,6 +47,40 @@ def evaluate(architecture: Architecture, weights: Weights, batches: Iterable[Flo
     variance = total - float(sum_D.square().sum()) / max(1, tokens)
     varies = variance > ROUNDING * total
     return Quality(error / variance if varies else math.nan, float(fired_M.sum()) / max(1, tokens), fired_M, tokens)
+
+
+@torch.no_grad()
+def squares_by_row(
+    architecture: Architecture, weights: Weights, held_ND: Float[Tensor, "n d"], tokens: int
+) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
+    """Σ‖x − x̂‖² and Σ‖x − x̄‖² of each row of text, `tokens` activations a row: FVU is the ratio of their sums."""
+    mean_D = held_ND.mean(0, dtype=torch.float64).to(held_ND.dtype)
+    errors: list[Float64[np.ndarray, " part"]] = []
+    spreads: list[Float64[np.ndarray, " part"]] = []
+    for x_BD in torch.split(held_ND, max(1, 4096 // tokens) * tokens):
+        codes = architecture.encode(weights, x_BD)
+        for values, into in ((x_BD - reconstruct(weights, codes), errors), (x_BD - mean_D, spreads)):
+            into.append(values.square().sum(1).double().reshape(-1, tokens).sum(1).cpu().numpy())
+    return np.concatenate(errors), np.concatenate(spreads)
+
+
+def ratio_interval(
+    above: Float64[np.ndarray, " rows"], below: Float64[np.ndarray, " rows"], confidence: float = 0.95
+) -> tuple[float | None, float | None]:
+    """Σ above / Σ below between further draws of as many rows: the jackknife over rows (Quenouille 1956), Student's t of n − 1.
+
+    Rows of text are what is drawn; tokens of one row are alike. None below two rows and where the denominator vanishes.
+    """
+    count, total = len(above), float(below.sum())
+    rest = total - below
+    if count < 2 or total == 0.0 or not np.all(rest):
+        return None, None
+    from scipy.special import stdtrit
+
+    left_out = (above.sum() - above) / rest
+    error = math.sqrt((count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum()))
+    value, half = float(above.sum()) / total, float(stdtrit(count - 1, 0.5 + confidence / 2)) * error
+    return value - half, value + half
 
 
 def rate_histogram(fired_M: Float[Tensor, " m"], tokens: int) -> tuple[list[float], list[int], int]:

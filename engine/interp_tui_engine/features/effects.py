@@ -3,6 +3,10 @@
 d = base − changed for verbs that take away, changed − base for verbs that put in
 criterion = |mean d|      side = mean |side_effect|      specificity = max(0, |mean d| − side)
 strong = max(0, specificity − mean |d_control|)
+
+The interval is over prompts: how large the effect of this one change is on others like them. Whether another change would do as much is
+asked of the controls, each of which counts once, as its mean over prompts (control_test.py), and of each kind of control apart: p is the
+largest of theirs, so that the effect stands out from every kind.
 """
 
 from __future__ import annotations
@@ -13,7 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .control_test import ControlTest, against_controls
 from .interventions import Intervention
+
+ALPHA = 0.05
+UNCHANGED = ("placebo",)
+"""Kinds of control that change nothing: they show that nothing comes of nothing, which no effect can fail to differ from."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +46,28 @@ class Effect:
     feature_id: str
     directed: Interval
     p: float | None
-    """Two-sided p-value of a mean directed effect of 0 (one-sample t-test over prompts)."""
+    """That a change of the controls' kinds has an effect so far from theirs: the largest p over kinds; None below two of a kind."""
     side: float | None
     control: Interval | None
-    """Directed effect of the controls, all kinds together."""
+    """Effects of the controls, all kinds together: over directions, of which each is a mean over prompts."""
     controls: dict[str, Interval]
     specificity: float
     strong: float
-    margin: Interval | None
-    """|mean d| less the controls' mean d in the same direction, with Welch's interval: what another change of this size would not do."""
+    test: ControlTest | None
+    """The comparison that p is of."""
     metric: str | None = None
     """What the score is, where all rows say the same; it tells what the effect's unit is."""
 
     @property
+    def beyond(self) -> bool:
+        """Whether the effect is larger than its controls' in its own direction, not only different."""
+        sign = 1.0 if self.directed.mean >= 0 else -1.0
+        return self.test is not None and sign * (self.directed.mean - self.test.mean) > 0
+
+    @property
     def clear(self) -> bool:
-        """The interval is clear of 0 and, where there are controls, stronger than theirs."""
-        beyond = self.margin is None or (self.margin.low is not None and self.margin.low > 0)
-        return self.directed.clear_of(0.0) and beyond
+        """The interval over prompts is clear of 0, and the effect stands out from every kind of control (p ≤ 5 %)."""
+        return self.directed.clear_of(0.0) and self.beyond and self.p is not None and self.p <= ALPHA
 
 
 def effects_of(rows: Sequence[Intervention]) -> dict[str, Effect]:
@@ -78,27 +92,45 @@ def effect(feature_id: str, rows: Sequence[Intervention], controls: Sequence[Int
     directed = interval([row.effect for row in rows])
     sides = [abs(row.side_effect) for row in rows if row.side_effect is not None]
     side = float(np.mean(sides)) if sides else None
-    by_kind: dict[str, list[float]] = {}
-    for row in controls:
-        by_kind.setdefault(str(row.control), []).append(row.effect)
-    everything = [row.effect for row in controls]
-    sizes = [abs(value) for value in everything]
+    by_kind = directions_of(controls)
+    everything = [value for values in by_kind.values() for value in values]
+    sizes = [abs(row.effect) for row in controls]
     specificity = max(0.0, abs(directed.mean) - (side or 0.0))
-    sign = 1.0 if directed.mean >= 0 else -1.0
     metrics = {row.metadata.get("metric") for row in rows}
     metric = metrics.pop() if len(metrics) == 1 else None
+    test = strictest([against_controls(directed.mean, values) for kind, values in by_kind.items() if kind not in UNCHANGED])
     return Effect(
         feature_id,
         directed,
-        p_value([row.effect for row in rows]),
+        test.p if test is not None else None,
         side,
         interval(everything) if everything else None,
         {kind: interval(values) for kind, values in sorted(by_kind.items())},
         specificity,
         max(0.0, specificity - (float(np.mean(sizes)) if sizes else 0.0)),
-        welch([sign * row.effect for row in rows], [sign * value for value in everything]) if everything else None,
+        test,
         metric if isinstance(metric, str) else None,
     )
+
+
+def directions_of(controls: Sequence[Intervention]) -> dict[str, list[float]]:
+    """The mean effect of each control direction, by kind.
+
+    What tells directions of a kind apart is what was changed: `metadata.changed` and `draw` in our own rows, the feature in any. As the
+    feature's own, a control's effects by several strengths are averaged.
+    """
+    values: dict[str, dict[tuple[str, ...], list[float]]] = {}
+    for row in controls:
+        said = row.metadata
+        key = (row.feature_id, str(said.get("changed", "")), str(said.get("draw", "")))
+        values.setdefault(str(row.control), {}).setdefault(key, []).append(row.effect)
+    return {kind: [float(np.mean(effects)) for effects in by_key.values()] for kind, by_key in values.items()}
+
+
+def strictest(tests: Sequence[ControlTest]) -> ControlTest | None:
+    """The comparison that speaks most for chance: the largest p, of equal ones the fewest units. None where no kind has two controls."""
+    known = [test for test in tests if test.p is not None]
+    return max(known, key=lambda test: (test.p, -abs(math.inf if test.units is None else test.units)), default=None)
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -109,33 +141,6 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
         return Interval(mean, None, None, len(array))
     half = _t(len(array) - 1, confidence) * float(array.std(ddof=1)) / math.sqrt(len(array))
     return Interval(mean, mean - half, mean + half, len(array))
-
-
-def welch(left: Sequence[float], right: Sequence[float], confidence: float = 0.95) -> Interval:
-    """mean(left) − mean(right) with Welch's interval; no ends where either has fewer than two values."""
-    a, b = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    mean = float(a.mean() - b.mean())
-    if len(a) < 2 or len(b) < 2:
-        return Interval(mean, None, None, len(a))
-    u, v = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
-    if u + v == 0.0:
-        return Interval(mean, mean, mean, len(a))
-    freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
-    half = _t(freedom, confidence) * math.sqrt(u + v)
-    return Interval(mean, mean - half, mean + half, len(a))
-
-
-def p_value(values: Sequence[float]) -> float | None:
-    """Two-sided one-sample t-test of mean 0; None below two values. No spread at all: 0 away from zero, 1 at it."""
-    array = np.asarray(values, dtype=np.float64)
-    if len(array) < 2:
-        return None
-    spread = float(array.std(ddof=1)) / math.sqrt(len(array))
-    if spread == 0.0:
-        return 0.0 if array[0] != 0.0 else 1.0
-    from scipy.special import stdtr
-
-    return float(2 * stdtr(len(array) - 1, -abs(float(array.mean()) / spread)))
 
 
 def _t(freedom: float, confidence: float) -> float:

@@ -17,7 +17,7 @@ LOWERING = ("ablate", "zero", "remove", "knockout", "suppress", "clamp_down")
 RAISING = ("amplify", "steer", "patch", "patch_in", "clamp", "clamp_up")
 """Verbs that put a feature in: a score that rises says so."""
 VERBS = (*LOWERING, *RAISING)
-CONTROLS = ("control", "matched_frequency", "matched_norm", "negative_control", "placebo", "random", "random_feature")
+CONTROLS = ("control", "matched_frequency", "matched_norm", "negative_control", "placebo", "random", "random_feature", "shuffled_labels")
 """Values of metadata.control_type by which a row is a control: a change of the same kind where no effect is expected."""
 
 

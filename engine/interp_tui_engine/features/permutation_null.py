@@ -1,7 +1,8 @@
 """The label-permutation null: how strong the strongest of all features looks when the labels mean nothing.
 
-Labels are shuffled among held-out rows; for each shuffle the largest z over all features is kept. A feature's family-wise p-value is the
-share of shuffles whose largest z reaches its own (Westfall & Young 1993, with the +1 of Phipson & Smyth 2010).
+Labels are shuffled among held-out rows (texts, where they have several rows: per_text.py); for each shuffle the largest z over all features
+is kept. A feature's family-wise p-value is the share of shuffles whose largest z reaches its own (Westfall & Young 1993, with the +1 of
+Phipson & Smyth 2010).
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Features in the order of their evidence for a criterion.
 
-Three tiers. Highest: associated (q ≤ α on held-out rows) and causal (an effect whose interval is clear of 0 and of its controls), in the
-order of the strong causal score. Then: associated, in the order of the lower end of the held-out AUROC's interval. Then the rest, likewise.
-`importance` puts tier and order into one number: (tier + x)/3 with x = s/(1+s) of the strong score, or max(0, 2·low − 1).
+Three tiers. Highest: associated (q ≤ α on held-out rows) and causal (an effect whose interval is clear of 0 and that stands out from its
+controls, with q ≤ α over the features that were changed), in the order of the strong causal score. Then: associated, in the order of the
+lower end of the held-out AUROC's interval. Then the rest, likewise.
+`importance` puts tier and order into one number: (tier + x)/3 with x = s/(1+s) of the strong score, or max(0, 2·low − 1). Where records say
+which latents another start of their dictionary finds too, those go before the others of their tier: x ← (x + repeats)/2.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from .association import Association, associate, auroc, auroc_interval, correlation_interval, fold_sums, stability, tie_groups
+from ..probes.score_interval import auroc_interval
+from .association import Association, associate, auroc, correlation_interval, fold_sums, stability, tie_groups
 from .column_store import Column
 from .effects import Effect
 from .interp_lab_score import SeedScore, seed_score
+from .per_text import per_text
 from .permutation_null import PermutationNull
 from .split import Design
 
@@ -27,8 +31,11 @@ COLUMNS = (
     *("rank", "feature_id", "layer", "label", "importance", "tier", "auroc", "auroc_low", "auroc_high", "auroc_fitted", "direction"),
     *("correlation", "correlation_low", "correlation_high", "z", "p", "q", "family_p", "fires", "density", "stability", "specificity"),
     *("effect", "effect_low", "effect_high", "effect_q", "clear", "side_effect", "control", "strong", "effect_rows"),
+    "repeats",
 )
 """Columns of a ranking's table, in this order."""
+REPEATS = 0.7
+"""Cosine from which on a latent is the same as one of another start (dictionaries/repetition.py)."""
 LONG = 50_000
 """Rows from which on columns are ranked side by side, on `Settings.threads` threads."""
 
@@ -86,7 +93,11 @@ def rank(
     layer: Callable[[str], int | None],
     about: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[int | Ranking]:
-    """Rank all features. Yields how many are done after each, and the ranking last."""
+    """Rank all features. Yields how many are done after each, and the ranking last. Several rows of a text count once, as their mean."""
+    texts, rows_design = per_text(design), design
+    if texts is not None:
+        design = texts.design
+        others = [Other(other.name, other.scored[texts.first], other.positive[texts.first]) for other in others]
     null = PermutationNull(design, settings.permutations, settings.seed) if settings.permutations else None
     found: list[Association] = []
     sums = np.zeros((len(names), 3, 10))
@@ -94,7 +105,8 @@ def rank(
     seed_scores: dict[str, SeedScore] = {}
 
     def weigh(index: int) -> _Weighed:
-        one, name = column(index), names[index]
+        as_recorded, name = column(index), names[index]
+        one = as_recorded if texts is None else texts.column(as_recorded)
         result = associate(one, design)
         said = about.get(name, {}).get("side_effect", 0.0) if settings.seed_ranking else None
         return _Weighed(
@@ -102,13 +114,13 @@ def rank(
             fold_sums(one, design),
             specificity(one, result, design, others) if others else math.nan,
             null.of(one, result.direction) if null is not None and result.fires >= settings.minimum else None,
-            seed_score(one, design, effects.get(name), float(said) if isinstance(said, (int, float)) else 0.0)
+            seed_score(as_recorded, rows_design, effects.get(name), float(said) if isinstance(said, (int, float)) else 0.0)
             if settings.seed_ranking
             else None,
         )
 
     # numpy works beside itself on long columns; short ones cost only Python's time, which threads cannot share
-    with ThreadPoolExecutor(settings.threads if len(design.score) >= LONG else 1) as pool:
+    with ThreadPoolExecutor(settings.threads if len(rows_design.score) >= LONG else 1) as pool:
         try:
             for index, weighed in enumerate(pool.map(weigh, range(len(names)))):
                 found.append(weighed.association)
@@ -120,7 +132,9 @@ def rank(
                 yield index + 1
         finally:
             pool.shutdown(cancel_futures=True)
-    yield _assemble(names, found, sums, specific, seed_scores, null, design, settings, effects, layer, about)
+    ranking = _assemble(names, found, sums, specific, seed_scores, null, design, settings, effects, layer, about)
+    ranking.summary |= {"rows": len(rows_design.score), "unit": "row" if texts is None else "text"}
+    yield ranking
 
 
 def specificity(column: Column, own: Association, design: Design, others: Sequence[Other]) -> float:
@@ -174,6 +188,9 @@ def _assemble(
     associated = (q <= settings.alpha) & (values["auroc"] > 0.5)
     tier = associated.astype(int) + (associated & clear)
     within = np.where(tier == 2, strong / (1 + strong), np.maximum(0.0, 2 * np.nan_to_num(low) - 1))
+    repeats = np.array([_cosine(about.get(name, {}).get("repeats")) for name in names])
+    if np.isfinite(repeats).any():  # of a tier, first the latents that another start finds too
+        within = (within + (repeats >= REPEATS)) / 2
     importance = (tier + within) / 3
     if settings.seed_ranking:
         importance = np.array([seed_scores[name].importance for name in names])
@@ -211,6 +228,7 @@ def _assemble(
         "control": [e.control.mean if e and e.control else None for e in caused],
         "strong": strong.tolist(),
         "effect_rows": [e.directed.count if e else 0 for e in caused],
+        "repeats": repeats.tolist(),
     }
     table = {key: [_finite(columns[key][i]) for i in order] for key in COLUMNS}
     table["rank"] = list(range(1, len(names) + 1))
@@ -226,6 +244,10 @@ def _assemble(
         "null_z_95": null.quantile(0.95) if null is not None else None,
     }
     return Ranking(table, order, seed_scores, summary)
+
+
+def _cosine(said: Any) -> float:
+    return float(said) if isinstance(said, (int, float)) else math.nan
 
 
 def _finite(value: Any) -> Any:

@@ -43,9 +43,19 @@ class Planted(NamedTuple):
 
 
 def planted(
-    seed: int, *, rows: int, features: int, followers: int, shift: float, effect: float, prompts: int, noise: float = 0.1
+    seed: int,
+    *,
+    rows: int,
+    features: int,
+    followers: int,
+    shift: float,
+    effect: float,
+    prompts: int,
+    noise: float = 0.1,
+    controls: int = 239,
 ) -> Planted:
-    """Draw records and interventions. `shift` in standard deviations, `effect` and `noise` in the score's unit."""
+    """Draw records and interventions. `shift` in standard deviations, `effect` and `noise` in the score's unit; `controls` for all features
+    together, so many that one effect beyond them is clear among the twelve features that are changed."""
     rng = np.random.default_rng([seed, 0x91A7])
     positive = rng.permutation(rows) < rows // 2
     activations = rng.normal(size=(rows, features))
@@ -54,23 +64,24 @@ def planted(
     causal, rest = chosen[0], chosen[1:]
     draw = Planted(activations, positive, [], causal, rest)
     tested = [*chosen, *(f for f in range(features) if f not in chosen)][: max(followers + 1, min(features, 12))]
-    for feature in tested:
+    others = [f for f in range(features) if f not in tested] or tested
+    moved = [(feature, None) for feature in tested] + [(others[number % len(others)], number) for number in range(controls)]
+    for feature, number in moved:
         for prompt in range(prompts):
-            for control in (None, "random"):
-                base = 0.8 + noise * rng.normal()
-                gone = effect if feature == causal and control is None else 0.0
-                draw.interventions.append(
-                    Intervention(
-                        model=MODEL,
-                        feature_id=draw.name(feature),
-                        verb="ablate",
-                        baseline=base,
-                        changed=base - gone + noise * rng.normal(),
-                        prompt_id=f"p{prompt}",
-                        side_effect=0.02 * abs(rng.normal()),
-                        metadata={"control_type": control} if control else {},
-                    )
+            base = 0.8 + noise * rng.normal()
+            gone = effect if feature == causal and number is None else 0.0
+            draw.interventions.append(
+                Intervention(
+                    model=MODEL,
+                    feature_id=draw.name(feature) if number is None else f"control-{number}",
+                    verb="ablate",
+                    baseline=base,
+                    changed=base - gone + noise * rng.normal(),
+                    prompt_id=f"p{prompt}",
+                    side_effect=0.02 * abs(rng.normal()),
+                    metadata={} if number is None else {"control_type": "random", "draw": number, "changed": draw.name(feature)},
                 )
+            )
     return draw
 
 

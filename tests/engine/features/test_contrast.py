@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import Warned
 from interp_tui_engine.experiments import _features
-from interp_tui_engine.experiments.contrast import compute
+from interp_tui_engine.experiments.contrast import labels as by_labels
 from interp_tui_engine.experiments.contrast.params import Params
 from interp_tui_engine.features import interventions, prompts
 from interp_tui_engine.features.prompts import Prompt
@@ -26,22 +26,26 @@ def params(**given: Any) -> Params:
     return Params.model_validate({"criterion": "c", "prompts": "builtin:capital"} | given)
 
 
+def labels(everyone: list[Prompt]) -> list[bool]:
+    return [prompt.score > 0.5 for prompt in everyone]
+
+
 def test_the_three_parts_share_nothing_and_hold_both_classes() -> None:
     everyone = _features.prompts_of("builtin:capital")
-    parts = compute.split(params(), everyone, 3)
+    parts = by_labels.split(params(), labels(everyone), 3)
     places = [place for part in (parts.fit, parts.choose, parts.report) for side in part for place in side]
     assert sorted(places) == list(range(len(everyone)))
     for positives, negatives in (parts.fit, parts.choose, parts.report):
         assert all(everyone[i].score == 1.0 for i in positives) and all(everyone[i].score == 0.0 for i in negatives)
     with pytest.raises(UserError, match="3 positive prompts are too few"):
-        compute.split(params(), [Prompt("a", float(i < 3), str(i)) for i in range(30)], 0)
+        by_labels.split(params(), [i < 3 for i in range(30)], 0)
 
 
 def test_the_strength_is_chosen_by_gain_less_side_effect() -> None:
     base = np.zeros(4)
     weak, strong, wild = np.array([0.1, 0.1, 0.0, 0.0]), np.array([0.5, 0.3, 0.1, -0.1]), np.array([0.9, 0.9, -0.8, 0.8])
-    assert compute.choose([1.0, 2.0, 4.0], [base, weak, strong, wild], 2) == 2.0
-    assert compute.choose([1.0, 2.0], [base, weak, weak], 2) == 1.0
+    assert by_labels.choose([1.0, 2.0, 4.0], [base, weak, strong, wild], 2) == 2.0
+    assert by_labels.choose([1.0, 2.0], [base, weak, weak], 2) == 1.0
 
 
 def test_the_kind_end_to_end(run_kind: Any, tmp_path: Path) -> None:
@@ -50,7 +54,7 @@ def test_the_kind_end_to_end(run_kind: Any, tmp_path: Path) -> None:
     values = result.values
     rows = interventions.read(folder.path / "interventions.jsonl")
     told = values["prompts"]["report"][0]
-    assert len(rows) == told * 3 and {row.control for row in rows} == {None, "matched_norm"}
+    assert len(rows) == told * 5 and {row.control for row in rows} == {None, "matched_norm", "shuffled_labels"}
     assert values["effect"] == pytest.approx(np.mean([row.effect for row in rows if row.control is None]))
     assert [event.values["strength"] for event in events if getattr(event, "series", "") == "cells"] == [0.25, 0.5]
     (direction,) = load_file(folder.path / "direction.safetensors").values()
@@ -59,7 +63,7 @@ def test_the_kind_end_to_end(run_kind: Any, tmp_path: Path) -> None:
     # by hand: the mean difference of transformers' own hidden states over the fitting part
     model = load_model("builtin:tiny", revision="final", device="cpu")
     everyone = _features.prompts_of("builtin:capital")
-    parts = compute.split(params(), everyone, 100)
+    parts = by_labels.split(params(), labels(everyone), 100)
     means = []
     for side in parts.fit:
         states = []
@@ -72,14 +76,22 @@ def test_the_kind_end_to_end(run_kind: Any, tmp_path: Path) -> None:
     assert torch.allclose(direction, by_hand / by_hand.norm(), atol=1e-5)
     assert values["distance"] == pytest.approx(float(by_hand.norm()), rel=1e-5)
     reported = {everyone[i].id for i in parts.report[0]}
-    assert {row.prompt_id for row in rows} == reported, "no prompt that the direction or the strength has seen"
+    ours = {row.prompt_id for row in rows if row.control != "shuffled_labels"}
+    assert ours == reported, "no prompt that the direction or the strength has seen"
     again, _, _ = run_kind("contrast", **request)
     assert again.digests == result.digests
 
 
 def test_steering_makes_other_prompts_end_as_the_criterion_says(run_kind: Any) -> None:
     """The embedded model knows its capitals for certain: what the direction brings about shows where something else was asked for."""
-    request = {"tables": TINY, "criterion": "A capital", "prompts": "builtin:capital", "layer": 2, "strengths": [0.5, 1.0], "draws": 3}
+    request = {
+        "tables": TINY,
+        "criterion": "A capital",
+        "prompts": "builtin:capital",
+        "layer": 2,
+        "strengths": [0.5, 1.0, 2.0],
+        "draws": 20,
+    }
     own, events, _ = run_kind("contrast", **request)
     assert any(isinstance(event, Warned) and "give their answers without it" in event.message for event in events)
     assert not own.headline["clear"]
@@ -88,9 +100,11 @@ def test_steering_makes_other_prompts_end_as_the_criterion_says(run_kind: Any) -
     assert shared.headline["clear"] and values["effect"] > 1.0 > values["side_effect"] and values["wanted_on"] == "negatives"
     rows = interventions.read(folder.path / "interventions.jsonl")
     everyone = _features.prompts_of("builtin:capital")
-    parts = compute.split(params(), everyone, 100)
-    assert {row.prompt_id for row in rows} == {everyone[i].id for i in parts.report[1]}, "told on held-out prompts that are no positives"
-    assert not any(isinstance(event, Warned) for event in events)
+    parts = by_labels.split(params(), labels(everyone), 100)
+    told = {row.prompt_id for row in rows if row.control != "shuffled_labels"}
+    assert told == {everyone[i].id for i in parts.report[1]}, "told on held-out prompts that are no positives"
+    assert [event.message[:34] for event in events if isinstance(event, Warned)] == ["the strength 2 is the largest of th"[:34]]
+    assert values["at_edge"] and values["effect_in_controls"] > 2 and values["loss_change"] > 0 and values["p"] <= 1 / 21
 
 
 def test_what_cannot_be_contrasted(run_kind: Any, tmp_path: Path) -> None:

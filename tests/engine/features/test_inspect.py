@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,9 @@ def test_a_dump_without_activations_is_ranked_by_words_and_effects(run_kind: Any
     assert [card["feature_id"] for card in result.values["cards"]] == ["a", "b"] and result.values["cards"][0]["auroc"] is None
     items.append(evidence.Evidence("L1:D0", "m"))
     evidence.write(tmp_path / "f.jsonl", items)
+    rows = interventions.read(tmp_path / "i.jsonl")
+    rows += [replace(rows[-1], changed=0.87 + 0.005 * draw, metadata={"control_type": "random", "draw": draw}) for draw in range(4)]
+    interventions.write(tmp_path / "i.jsonl", rows)
     more = {"interventions": "i.jsonl", "any_criterion": True}
     result, events, _ = run_kind("inspect", criterion="length in metres", backend="features", features="f.jsonl", **more)
     assert result.values["cards"][0]["feature_id"] == "L1:D0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,9 +12,11 @@ from hypothesis import strategies as st
 import interp_tui_engine as engine
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.probes.classifiers import Linear, auroc, fit
-from interp_tui_engine.probes.evaluate import cross_validate, folds_of
+from interp_tui_engine.probes.evaluate import Settings, cross_validate, folds_of, permuted_labels
+from interp_tui_engine.probes.recurrence import recurrence
 
 LINEAR = ("logistic", "ridge", "mean_difference")
+SETTINGS = Settings(folds=4, repeats=2, controls=2, permutations=0, strength=1.0, resamples=50, seed=3)
 
 
 def rows(n=200, d=12, gap=3.0, seed=0):
@@ -44,13 +48,12 @@ def test_scores_are_those_of_the_scaled_fit_in_the_activations_own_units(kind):
 @pytest.mark.parametrize("kind", [*LINEAR, "mlp"])
 def test_noise_has_nothing_to_read_and_a_label_has(kind):
     x, y, _ = rows(160)
-    settings = {"folds": 4, "strength": 1.0, "resamples": 100, "seed": 3}
-    found = cross_validate(kind, x, y, np.arange(160), **settings)
+    found = cross_validate(kind, x, y, np.arange(160), SETTINGS)
     assert found.accuracy > 0.8 and found.auroc_low < found.auroc < found.auroc_high
     # the control is a coin: 160 fair throws stay within four standard errors of one half
     assert abs(found.control_accuracy - 0.5) < 4 * 0.5 / np.sqrt(160)
     noise = np.random.default_rng(9).normal(size=x.shape)
-    assert abs(cross_validate(kind, noise, y, np.arange(160), **settings).accuracy - 0.5) < 4 * 0.5 / np.sqrt(160)
+    assert abs(cross_validate(kind, noise, y, np.arange(160), SETTINGS).accuracy - 0.5) < 4 * 0.5 / np.sqrt(160)
 
 
 def test_a_group_is_never_on_both_sides():
@@ -59,8 +62,10 @@ def test_a_group_is_never_on_both_sides():
         assert not set(groups[train]) & set(groups[test])
     # what is known of a group by heart is worth nothing on another group
     x = np.eye(20)[groups]
-    found = cross_validate("logistic", x, y, groups, folds=4, strength=0.01, resamples=50, seed=0)
-    assert found.accuracy < 0.7
+    found = cross_validate("logistic", x, y, groups, replace(SETTINGS, strength=0.01, permutations=20))
+    assert found.accuracy < 0.7 and found.p > 0.05
+    # but all of it is known by heart, the labels and any others: that is what selectivity takes off
+    assert found.control_accuracy == found.recurring_accuracy == 1.0 and found.selectivity == 0.0
 
 
 @given(st.integers(2, 40), st.integers(0, 10_000))
@@ -75,10 +80,58 @@ def test_more_classes_than_two():
     rng = np.random.default_rng(0)
     y = np.arange(150) % 3
     x = rng.normal(size=(150, 6)) + 3 * np.eye(6)[y]
-    found = cross_validate("logistic", x, y, np.arange(150), folds=3, strength=1.0, resamples=50, seed=0)
+    found = cross_validate("logistic", x, y, np.arange(150), replace(SETTINGS, folds=3))
     assert found.accuracy > 0.85 and found.auroc > 0.95
     with pytest.raises(UserError, match="there are 3"):
         fit("mean_difference", x, y, strength=1.0, seed=0)
+
+
+COUNTRIES = ("France", "Italy", "Spain", "Japan", "Egypt", "China", "India", "Kenya", "Cuba", "New Zealand")
+TEMPLATES = ("The capital of {} is", "{}'s capital is", "In {} people speak", "The flag of {} shows", "A map of {} lay there")
+
+
+def test_labels_that_hang_on_subjects_keep_a_subjects_rows_together():
+    """A random label per country, five templates and no group given: by row, AUROC 1 would say that the label can be read."""
+    texts = [template.format(country) for country in COUNTRIES for template in TEMPLATES]
+    y = np.repeat(np.arange(10) % 2, 5)
+    found = recurrence(texts, y, None)
+    assert [len(set(found.groups[5 * i : 5 * i + 5].tolist())) for i in range(10)] == [1] * 10 and len(set(found.groups.tolist())) == 10
+    assert "5 templates of 10 subjects" in found.notes[0] and "France" in found.notes[0]
+    # with groups given, they stand; what crosses them is named
+    own = recurrence(texts, y, np.arange(50))
+    assert (own.groups == np.arange(50)).all() and "'France' stands in several groups" in own.notes[0]
+
+
+def test_labels_that_hang_on_templates_keep_a_templates_rows_together():
+    good, bad = ("I love {} a lot", "{} was a joy", "{} is the best"), ("I hate {} a lot", "{} was a bore", "{} is the worst")
+    texts = [template.format(country) for template in (*good, *bad) for country in COUNTRIES]
+    y = np.repeat([1, 1, 1, 0, 0, 0], 10)
+    found = recurrence(texts, y, None)
+    assert len(set(found.groups.tolist())) == 6 and "the label hangs on the template" in found.notes[0]
+    two = recurrence(texts[:10] + texts[30:40], np.repeat([1, 0], 10), None)
+    assert len(set(two.groups.tolist())) == 20 and "a probe may read the template and nothing else" in two.notes[0]
+
+
+def test_copies_are_one_group_and_texts_of_their_own_are_left_alone():
+    texts = ["a dog barks at night", "some rain fell", " A dog  barks at night", "three ships came by", "no wind today at all"]
+    found = recurrence(texts, np.array([0, 1, 1, 0, 1]), None)
+    assert found.groups[0] == found.groups[2] and len(set(found.groups.tolist())) == 4
+    assert "(2 times)" in found.notes[0] and "different labels" in found.notes[1]
+    assert recurrence(texts[1:4], np.array([0, 1, 1]), None).notes == []
+
+
+def test_permuted_labels_are_dealt_among_groups_or_within_them():
+    rng = np.random.default_rng(0)
+    pure = permuted_labels(np.array([0, 0, 1, 1, 1, 1]), np.array([0, 0, 1, 1, 2, 2]), rng)
+    assert (pure[::2] == pure[1::2]).all()
+    mixed = permuted_labels(np.array([0, 1, 1, 0, 0, 0]), np.array([0, 0, 0, 1, 1, 1]), rng)
+    assert mixed[:3].sum() == 2 and not mixed[3:].any()
+
+
+def test_a_perfect_probe_of_few_rows_is_not_sure_of_itself():
+    x = np.array([[-2.0], [-1.0], [-1.5], [-2.5], [1.0], [1.5], [2.0], [2.5]])
+    found = cross_validate("ridge", x, np.repeat([0, 1], 4), np.arange(8), replace(SETTINGS, folds=2))
+    assert found.auroc == 1.0 and found.auroc_low < 0.6
 
 
 def test_the_seeds_own_names_and_the_way_to_disk_and_back(tmp_path):

@@ -24,7 +24,17 @@ def effect(name: str, strength: float, mean: float, half: float | None, *, clear
     ends = {"low": None, "high": None} if half is None else {"low": mean - half, "high": mean + half}
     line = {"feature_id": name, "verb": "steer", "strength": strength, "effect": mean, "clear": clear, "rows": 24, "p": 0.001, "q": None}
     loss = {"loss_change": 0.021, "loss_low": 0.015, "loss_high": 0.027, "loss_control": 0.004} if strength > 4 else {}
-    return {**line, **ends, **loss, "side_effect": 0.12, "control": -0.05, "controls": CONTROLS, "strong": max(0.0, abs(mean) - 0.2)} | more
+    among = {"units": abs(mean) / 0.31, "control_count": 20, "control_spread": 0.31}
+    return {
+        **line,
+        **ends,
+        **loss,
+        **among,
+        "side_effect": 0.12,
+        "control": -0.05,
+        "controls": CONTROLS,
+        "strong": max(0.0, abs(mean) - 0.2),
+    } | more
 
 
 EFFECTS = [

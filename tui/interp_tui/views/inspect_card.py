@@ -70,6 +70,8 @@ def _evidence(row: Mapping[str, Any], accent: str, good: str) -> list[tuple[str,
         stable, specific = finite(row.get("stability")), finite(row.get("specificity"))
         more = f"   specificity {number(specific, 2)}" if specific is not None else ""
         found.append(("stable", f"{number(stable, 2)}{more}", ""))
+    if (again := finite(row.get("repeats"))) is not None:
+        found.append(("repeats", f"cosine {again:.2f} with its like from another start", "" if again >= 0.7 else accent))
     effect = finite(row.get("effect"))
     if effect is not None:
         ends = [finite(row.get("effect_low")), finite(row.get("effect_high"))]

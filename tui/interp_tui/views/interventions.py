@@ -33,7 +33,7 @@ COLUMNS = (
     Column("controls", 8, right=True, drop=3),
     Column("", 2),
 )
-CLEAR = "◆ the interval is clear of 0 and of the controls"
+CLEAR = "◆ clear of 0 and of every kind of control"
 
 
 class InterventionsView(RunView):
@@ -136,13 +136,16 @@ def effect_row(index: int, line: Mapping[str, Any], limit: float) -> Row:
 
 
 def detail_text(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> Text:
-    """What the controls did, and, of a feature that was changed by several strengths, the curve."""
+    """What the controls did (95 % of them, beside the effect's own interval), and, where there are several strengths, the curve."""
     muted = rich_style(colours.get("muted", ""))
     text = Text(end="", no_wrap=True, overflow="ellipsis")
     text.append(clean(str(line.get("feature_id", "")), limit=60), rich_style(colours.get("accent", ""), bold=True))
     rows, q, p = line.get("rows"), finite(line.get("q")), finite(line.get("p"))
     text.append(f"  {number(rows)} prompts" if rows is not None else "", muted)
     text.append(f"  q {number(q, 2)}" if q is not None else f"  p {number(p, 2)}" if p is not None else "", muted)
+    units, count = finite(line.get("units")), finite(line.get("control_count"))
+    if units is not None:
+        text.append(f"  {units:+.1f} × the spread of {number(count)} controls", muted)
     strong = finite(line.get("strong"))
     text.append(f"  strong score {number(strong, 3)}" if strong is not None else "", muted)
     limit = axis_limit(lines)

@@ -184,8 +184,10 @@ class ProbeView(RunView):
         facts.append(Fact("AUROC", f"{number(finite(told.get('auroc')), 3)}  {interval(told)}", roomy=True))
         facts.append(Fact("accuracy", number(accuracy, 3), roomy=True))
         facts.append(Fact("control", number(control, 3), roomy=True))
-        if accuracy is not None and control is not None:
-            facts.append(Fact("selectivity", f"{round(accuracy - control, 3) + 0.0:+.3f}", "good" if accuracy - control > 0.1 else "bad"))
+        if (gap := selectivity(told)) is not None:
+            facts.append(Fact("selectivity", f"{gap:+.3f}", "good" if gap > 0.1 else "bad"))
+        if (p := finite(told.get("p"))) is not None:
+            facts.append(Fact("p", f"{number(p, 2)} among permuted labels", roomy=True))
         rows = self._confusion(told)
         facts += [Fact("true, read as", rows, alone=True, roomy=True)] if rows else []
         if len(self.labels) == 2 and (wrong := _mistaken(told, self.labels)):
@@ -235,6 +237,8 @@ class ProbeView(RunView):
             Fact("selectivity", number(finite(best.get("selectivity")), 3)),
             Fact("rows", rows),
             Fact("larger class alone", number(finite(result.get("majority")), 3)),
+            Fact("best of permuted labels", number(finite(best.get("permuted_auroc")), 3)),
+            Fact("p", number(finite(best.get("family_p")), 2)),
         ]
         return column(facts, colours)
 
@@ -243,6 +247,13 @@ def interval(told: Told) -> str:
     """The AUROC's interval in words; empty where it is not known."""
     low, high = finite(told.get("auroc_low")), finite(told.get("auroc_high"))
     return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+
+
+def selectivity(told: Told) -> float | None:
+    """The labels' accuracy on the control task's folds, where it is known apart from that on the run's own, less the control's."""
+    accuracy, control = (finite(told.get(name)) for name in ("recurring_accuracy", "control_accuracy"))
+    accuracy = finite(told.get("accuracy")) if accuracy is None else accuracy
+    return None if accuracy is None or control is None else round(accuracy - control, 3) + 0.0
 
 
 def confusion_of(told: Told, classes: int) -> list[list[int]]:
@@ -263,7 +274,7 @@ def _mistaken(told: Told, classes: Sequence[str]) -> str:
 def layer_row(layer: int, told: Told, *, best: bool) -> Row:
     """One layer of a place as a table row."""
     score, accuracy, control = (finite(told.get(name)) for name in ("auroc", "accuracy", "control_accuracy"))
-    gap = round(accuracy - control, 3) + 0.0 if accuracy is not None and control is not None else None
+    gap = selectivity(told)
     said = [f"{value:.3f}" if value is not None else "—" for value in (score, accuracy, control)]
     return Row(
         str(layer),

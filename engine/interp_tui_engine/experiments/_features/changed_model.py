@@ -1,12 +1,13 @@
 """A model whose residual stream is changed at the last token of prompts, and what that does to their answers. Imports torch.
 
-Legend: P prompts, B prompts of one batch, D width, V vocabulary.
+Legend: P prompts, K changes, B prompts of one batch, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,7 +22,11 @@ from ...sites.answers import Answer, kl, log_prob, logit_diff, set_logit
 from ...sites.hooks import Edit, activations
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
+from .last_token import LastToken, last_token
 from .space import Tokens, tokens_of
+
+LOGITS = 1 << 24
+"""Most logits that are held at a time: 64 MiB."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,31 @@ class Bench:
     batch: int
     continued: Tokens | None = None
     """Prompts with their answers behind them, where answers are scored whole."""
+    unchanged: LastToken | None = None
+    """The prompts' runs as they are, from which changed ones go on; None where each is run whole."""
+
+    def ready(self) -> Bench:
+        """The same with the unchanged runs kept, where the model can go on from them and answers are scored by one token."""
+        if self.metric == "sequence":
+            return self
+        return replace(self, unchanged=last_token(self.site_map, self.tokens, self.batch))
+
+    def scores_of(self, layer: int, changes_KPD: Float[Tensor, "K P D"], chosen: Sequence[int]) -> Float[Tensor, "K chosen"]:
+        """The metric of the chosen prompts under each of several changes, added after `layer` at their last token."""
+        if self.unchanged is None:
+            return torch.stack([self.scores(layer, change_PD, chosen) for change_PD in changes_KPD])
+        found = []
+        for some_KPD in torch.split(changes_KPD, max(1, LOGITS // self.model.vocab_size // len(chosen))):
+            final_KPD = self.unchanged.finals(layer, some_KPD, chosen)
+            logits_KPV = self._logits(final_KPD.flatten(0, 1)).reshape(*final_KPD.shape[:2], -1)
+            if self.metric == "kl":
+                zero = torch.zeros_like(some_KPD[:1])
+                found.append(kl(self._logits(self.unchanged.finals(layer, zero, chosen)[0]), logits_KPV))
+            else:
+                found.append(torch.stack([self.score(logits_KPV[:, j], self.answers[i]) for j, i in enumerate(chosen)], dim=1))
+        scores = torch.cat(found)
+        self._check(scores, chosen, changed=True)
+        return scores
 
     def clean(self, layer: int) -> Float[Tensor, "P D"]:
         """The residual stream after a layer at each prompt's last token."""
@@ -53,11 +83,14 @@ class Bench:
                 found = torch.zeros(len(chosen)) if change_PD is None else kl(self._logits(self._run(final, layer, None, chosen)), logits)
             else:
                 found = torch.stack([self.score(row, self.answers[i]) for row, i in zip(logits, chosen, strict=True)])
-        if not torch.isfinite(found).all():
-            place = self.prompts[chosen[int((~torch.isfinite(found)).nonzero()[0])]].id
-            advice = "lower params.strengths" if change_PD is not None else "load the model with dtype = 'float32'"
-            raise RunFailed(f"the score of prompt {place!r:.40} is not finite", advice)
+        self._check(found, chosen, changed=change_PD is not None)
         return found
+
+    def _check(self, scores: Float[Tensor, "*rows chosen"], chosen: Sequence[int], *, changed: bool) -> None:
+        if not torch.isfinite(scores).all():
+            place = self.prompts[chosen[int((~torch.isfinite(scores)).nonzero()[0, -1])]].id
+            advice = "lower params.strengths" if changed else "load the model with dtype = 'float32'"
+            raise RunFailed(f"the score of prompt {place!r:.40} is not finite", advice)
 
     def _sequence(self, layer: int, change_PD: Tensor | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
         """Σ log p of the answer's tokens, each given the prompt and those before it; the change is made at the prompt's last token."""
@@ -102,15 +135,15 @@ class Bench:
         with torch.no_grad():
             return torch.cat([self.site_map.unembed(part).float() for part in torch.split(final_PD, self.batch)])
 
-    def score(self, logits: Tensor, answer: Answer) -> Tensor:
-        """The metric of one prompt's logits (vocab,)."""
+    def score(self, logits: Float[Tensor, "*rows V"], answer: Answer) -> Float[Tensor, "*rows"]:
+        """The metric of one prompt's logits."""
         if self.metric == "logit_diff":
             return logit_diff(logits, answer)
         found = log_prob(logits, answer.right)
         if self.metric == "log_odds":
             # log(1 − p) from the other tokens' logits: 1 − exp(log p) would lose all digits where p is near 1
             others = logits.clone()
-            others[list(answer.right)] = -torch.inf
+            others[..., list(answer.right)] = -torch.inf
             return set_logit(logits, answer.right) - others.logsumexp(-1)
         return found.exp() if self.metric == "prob" else found
 
@@ -129,14 +162,16 @@ def bench_of(
         return _whole(model, site_map, prompts, tokens, shared, batch), []
     cut: set[str] = set()
 
+    @cache
+    def first_of(text: str) -> tuple[int, ...]:
+        ids: list[int] = model.tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[misc]
+        if len(ids) > 1:
+            cut.add(text)
+        return tuple(ids[:1])
+
     def first(texts: Any) -> tuple[int, ...]:
-        found = []
-        for text in [texts] if isinstance(texts, str) else list(texts or ()):
-            ids: list[int] = model.tokenizer(str(text), add_special_tokens=False)["input_ids"]  # type: ignore[misc]
-            if len(ids) > 1:
-                cut.add(str(text))
-            found += ids[:1]
-        return tuple(dict.fromkeys(found))
+        several = [texts] if isinstance(texts, str) else list(texts or ())
+        return tuple(dict.fromkeys(token for text in several for token in first_of(str(text))))
 
     answers = []
     for prompt in prompts:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from ...dictionaries.dictionary import Dictionary
 from ...dictionaries.sae_lens import CONFIG, load
@@ -25,6 +27,14 @@ def open_sae(path: Path, device: torch.device | str, *, width: int | None = None
             f"{folder} is for activations of width {found.weights.width}, but these have {width}{trained}", "use it where it fits"
         )
     return found
+
+
+def repeats_of(path: Path, name: str | None) -> torch.Tensor | None:
+    """Each latent's cosine with its like from another start; None where the dictionary was trained from one, or its file is of no use."""
+    try:
+        return load_file(_folder(path, name) / "repeats.safetensors").get("cosine")
+    except (OSError, SafetensorError):
+        return None
 
 
 def site_of(dictionary: Dictionary) -> Site | None:

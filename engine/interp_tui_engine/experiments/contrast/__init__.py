@@ -21,7 +21,8 @@ EXAMPLE: dict[str, Any] = {
 }
 RESULT = (
     *("model", "criterion", "verb", "metric", "rows", "positives", "negatives", "feature", "distance", "curve", "chosen_strength"),
-    *("effect", "effect_low", "effect_high", "side_effect", "effects", "path", "direction", "wanted_on", "prompts"),
+    *("at_edge", "effect", "effect_low", "effect_high", "effect_in_controls", "p", "side_effect", "loss_change", "loss_low", "loss_high"),
+    *("effects", "path", "direction", "wanted_on", "prompts"),
 )
 """What stands at the top of its result.json."""
 
@@ -54,8 +55,12 @@ def estimate(manifest: Manifest) -> Estimate:
     size = cost.parameters_of(manifest)
     if size is None:
         return Estimate(None, None, None, ("the model's size is not known before it is loaded",))
-    passes = 100 * (2 + len(manifest.params.strengths) + manifest.params.draws)
-    return Estimate(cost.seconds(2.0 * size.parameters * 16 * passes), cost.memory(size.parameters, 1024), 200 * passes, size.notes)
+    draws, rows = manifest.params.draws, manifest.params.plain_rows * 64 * 7
+    # each shuffle tries all strengths on some thirty prompts; one token of each goes through the blocks behind the change
+    passes = 40 * (draws + 1) * (3 + len(manifest.params.strengths)) + 40 * draws + rows
+    return Estimate(
+        cost.seconds(2.0 * size.parameters * (passes + 1600)), cost.memory(size.parameters, 1024), 200 * 40 * (1 + 2 * draws), size.notes
+    )
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

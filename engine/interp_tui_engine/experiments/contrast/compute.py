@@ -2,16 +2,19 @@
 
 direction = unit(mean of positives − mean of negatives) of the residual stream at the last token, on the first part
 strength  = argmax over strengths of (mean Δ where it is wanted − mean |Δ| elsewhere), on the second part
-effect    = with Student-t interval, on the third, beside random directions of the same length
+effect    = with Student-t interval, on the third
 
 It is wanted on positives, whose own answers should become likelier; with shared answers on negatives, which should end as positives do.
+
+The effect is held against two kinds of control, each of `draws` directions: random ones of the same length and strength, on the same
+prompts; and what the whole of it (parts, answers, direction, strength, effect) makes of shuffled labels.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,31 +32,19 @@ from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Steps
 from ...sites.site import Site
+from ...uncertainty import Uncertainty
 from .. import _features
-from .._features.changed_model import Bench, bench_of
-from ..interventions.compute import summary
-from ..interventions.report import markdown
+from .._features.plain_text import PlainText, plain_text
+from ..interventions.compute import at_edge, few_controls
+from ..interventions.params import PLAIN_CONTROLS
+from ..interventions.report import effect_line, markdown
+from .labels import Labelled, Measured, bench_under, gain, shuffled, split
 from .params import Params
 
 ROWS, DIRECTION = "interventions.jsonl", "direction.safetensors"
-
-
 SURE = 0.9
 """Mean probability of their answers from which on there is nothing to bring about in positives."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Places of the prompts in each part, positives and negatives apart."""
-
-    fit: tuple[list[int], list[int]]
-    choose: tuple[list[int], list[int]]
-    report: tuple[list[int], list[int]]
-
-    def ordered(self, part: str, *, shared: bool) -> tuple[list[int], list[int]]:
-        """Places of a part where an effect is wanted, and elsewhere."""
-        positives, negatives = getattr(self, part)
-        return (negatives, positives) if shared else (positives, negatives)
+Step = tuple[str, int]
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -63,74 +54,150 @@ def run(context: Context) -> Generator[Event, None, Result]:
     model, site_map = yield from open_model(context.manifest)
     site_map.check(Site("resid_post", params.layer))
     prompts = _features.prompts_of(params.prompts)
-    shared = list(params.answers)
-    if params.shared_answers:
-        shared = list(dict.fromkeys(str(p.extra["answer"]) for p in prompts if p.score > 0.5 and "answer" in p.extra)) or shared
-        prompts = [replace(p, extra={}) for p in prompts]
-    parts = split(params, prompts, seed)
-    bench, warnings = bench_of(model, site_map, prompts, params.metric, shared, params.batch_size)
+    positive = [prompt.score > 0.5 for prompt in prompts]
+    parts = split(params, positive, seed)
+    bench, warnings = bench_under(params, model, site_map, prompts, positive)
     yield run_started(context, model)
-    for warning in warnings:
+    for warning in [*warnings, *few_controls(params.draws, 1, params.alpha)]:
         yield Warned(warning)
     yield Phase("fitting", f"{sum(map(len, parts.fit))} prompts")
+    bench = bench.ready()
     clean_PD = bench.clean(params.layer).float()
-    offset_D = clean_PD[parts.fit[0]].mean(0) - clean_PD[parts.fit[1]].mean(0)
-    distance = float(offset_D.norm())
+    real = Labelled(params, bench, clean_PD, parts)
+    distance = float(real.offset_D.norm())
     if not distance > 0:
         raise UserError("positives and negatives have the same mean activation", "give prompts that differ, or another layer")
-    yield Phase("choosing a strength", f"{len(params.strengths)} on {sum(map(len, parts.choose))} prompts")
-    chosen_on, told_on = (parts.ordered(part, shared=params.shared_answers) for part in ("choose", "report"))
-    chosen_places, told_places = [*chosen_on[0], *chosen_on[1]], [*told_on[0], *told_on[1]]
-    # steps: what the second part is like unchanged, then at each strength; then the third likewise, at the chosen strength and for controls
-    plan: list[tuple[str, float, int]] = [("choose", 0.0, 0), *(("choose", s, 0) for s in params.strengths), ("report", 0.0, 0)]
-    plan += [("report", 1.0, draw) for draw in range(params.draws + 1)]
-    scored: list[np.ndarray[Any, Any]] = []
+    text = plain_text(params.plain_text, params.plain_rows, model, site_map) if params.plain_rows else None
+    yield Phase("choosing a strength", f"{len(params.strengths)} on {sum(map(len, parts.choose))} prompts, and on {params.draws} shuffles")
+    plan: list[Step] = [("real", 0), ("random", 0), ("plain", 0)]
+    plan += [("shuffled", draw) for draw in range(params.draws)]
+    table = Table(params, model.source, prompts, real)
 
-    def chosen() -> float:
-        return choose(params.strengths, scored[: len(params.strengths) + 1], len(chosen_on[0]))
+    @lru_cache(1)  # a shuffle is measured, then read
+    def under(draw: int) -> Labelled:
+        labels = shuffled(positive, seed, draw)
+        scored = bench_under(params, model, site_map, prompts, labels, beside=bench)[0] if params.shared_answers else bench
+        return Labelled(params, scored, clean_PD, split(params, labels, seed))
 
-    def do(step: tuple[str, float, int]) -> Any:
-        part, strength, draw = step
-        places = chosen_places if part == "choose" else told_places
-        size = strength * (chosen() if part == "report" and strength else 1.0)
-        along_D = offset_D if draw == 0 else _random(offset_D, seed, draw)
-        change_PD = (size * along_D).expand_as(clean_PD) if size else None
-        return bench.scores(params.layer, change_PD, places).cpu().numpy()
+    def do(step: Step) -> Any:
+        what, draw = step
+        if what == "real":
+            return real.measure()
+        if what == "shuffled":
+            return under(draw).measure()
+        size_D = table.strength * real.offset_D
+        random_KD = torch.stack([_random(size_D, seed, index) for index in range(params.draws)])
+        if what == "random":
+            changes_KPD = random_KD[:, None].expand(-1, len(prompts), -1)
+            return bench.scores_of(params.layer, changes_KPD, real.places("report")[0]).flatten().cpu().numpy()
+        return _plain(text, params.layer, [size_D, *random_KD[:PLAIN_CONTROLS]])
 
-    def say(index: int, step: tuple[str, float, int], numbers: Any) -> list[Event]:
-        scored.append(numbers)
-        part, strength, _ = step
-        if part != "choose" or not strength:
-            return []
-        return [Metrics("cells", index, {"strength": strength, **_gain(scored[0], numbers, len(chosen_on[0]))})]
+    def say(index: int, step: Step, numbers: Any) -> list[Event]:
+        what, draw = step
+        if what == "real":
+            table.take_real(real.read(numbers))
+            cells = [Metrics("cells", place, point) for place, point in enumerate(table.real.curve, 1)]
+            return [*cells, Metrics("case", 0, table.line())]
+        if what == "random":
+            table.take_random(numbers.reshape(params.draws, -1))
+        elif what == "plain":
+            table.take_plain(numbers)
+        else:
+            table.take_shuffled(draw, under(draw).read(numbers))
+        return [Metrics("case", 0, table.line())] if what != "shuffled" or draw == params.draws - 1 else []
 
-    done = yield from Steps(context, plan, unit="changes", size=lambda step: 1).run(do, say)
-    strength = chosen()
-    if told := _certain(params, done[0][: len(chosen_on[0])]):
+    done = yield from Steps(context, plan, unit="directions", size=lambda step: 1).run(do, say)
+    if told := _certain(params, table.real.certain):
         yield Warned(told)
-    count = len(params.strengths)
-    rows = _rows(params, context, bench, told_on, strength, done[count + 1], done[count + 2 :])
-    interventions.write(context.folder.path / ROWS, rows)
-    name = rows[0].feature_id
-    save_file({name: (offset_D / distance).cpu()}, context.folder.path / DIRECTION)
+    if (edge := at_edge(table.strength, params.strengths)) is not None:
+        yield Warned(edge)
+    interventions.write(context.folder.path / ROWS, table.rows)
+    save_file({table.name: (real.offset_D / distance).cpu()}, context.folder.path / DIRECTION)
     yield Artifact(ROWS, "intervention rows")
     yield Artifact(DIRECTION, "the direction, of unit length")
-    own, controls = [row for row in rows if row.control is None], [row for row in rows if row.control is not None]
-    found = effects.effect(name, own, controls)
-    line = summary(found, strength, "steer", found.p)
+    line = table.line()
     yield Metrics("case", 0, line)
-    curve = [{"strength": s, **_gain(done[0], numbers, len(chosen_on[0]))} for s, numbers in zip(params.strengths, done[1:], strict=False)]
     values: dict[str, Any] = {
-        **{"model": model.source, "criterion": params.criterion, "verb": "steer", "metric": params.metric, "rows": len(rows)},
-        **{"positives": len(parts.report[0]), "negatives": len(parts.report[1]), "feature": name, "distance": distance, "curve": curve},
-        **{"chosen_strength": strength, "effect": line["effect"], "effect_low": line["low"], "effect_high": line["high"]},
+        **{"model": model.source, "criterion": params.criterion, "verb": "steer", "metric": params.metric, "rows": len(table.rows)},
+        **{"positives": len(parts.report[0]), "negatives": len(parts.report[1]), "feature": table.name, "distance": distance},
+        **{"curve": table.real.curve, "chosen_strength": table.strength, "at_edge": edge, "effect": line["effect"]},
+        **{"effect_low": line["low"], "effect_high": line["high"], "effect_in_controls": line["units"], "p": line["p"]},
         **{"side_effect": line["side_effect"], "effects": [line], "path": ROWS, "direction": DIRECTION},
+        **{key: line[key] for key in ("loss_change", "loss_low", "loss_high") if key in line},
         "wanted_on": "negatives" if params.shared_answers else "positives",
         "prompts": {part: [len(side) for side in getattr(parts, part)] for part in ("fit", "choose", "report")},
     }
     digest = {"scores": hashlib.sha256(np.concatenate(done).tobytes()).hexdigest()}
-    headline = {"strength": strength, "effect": line["effect"], "clear": found.clear}
-    return Result(values, headline, _report(context.manifest.name, values), digest)
+    headline = {"strength": table.strength, "effect": line["effect"], "in_controls": line["units"], "clear": line["clear"]}
+    shown = {key: value for key, value in headline.items() if value is not None}
+    return Result(values, shown, _report(context.manifest.name, values), digest, _uncertainty(values, line))
+
+
+class Table:
+    """Rows as they come, and what they add up to."""
+
+    def __init__(self, params: Params, model: str, prompts: Sequence[Prompt], labelled: Labelled) -> None:
+        self.params, self.model, self.prompts, self.labelled = params, model, prompts, labelled
+        self.name = ids.direction(params.layer, params.criterion)
+        self.rows: list[Intervention] = []
+        self.plain: dict[str, Any] = {}
+        self.real: Measured
+
+    @property
+    def strength(self) -> float:
+        return self.real.strength
+
+    def take_real(self, measured: Measured) -> None:
+        self.real = measured
+        self._add(measured, measured.changed, {})
+
+    def take_random(self, scores_KP: Any) -> None:
+        for draw, scores_P in enumerate(scores_KP):
+            self._add(self.real, scores_P, {"control_type": "matched_norm", "draw": draw})
+
+    def take_shuffled(self, draw: int, measured: Measured) -> None:
+        self._add(measured, measured.changed, {"control_type": "shuffled_labels", "draw": draw, "strength": measured.strength})
+
+    def take_plain(self, losses: Any) -> None:
+        """Losses of rows of plain text: as they are, steered, and along random directions; nothing where no text was read."""
+        if not len(losses):
+            return
+        losses_KR = losses.astype(np.float64).reshape(2 + min(PLAIN_CONTROLS, self.params.draws), -1)
+        change_KR = losses_KR[1:] - losses_KR[0]
+        own = effects.interval(change_KR[0].tolist())
+        self.plain = {"loss_change": own.mean, "loss_low": own.low, "loss_high": own.high, "loss_control": float(change_KR[1:].mean())}
+
+    def line(self) -> dict[str, Any]:
+        """The effect as result.json and the view have it."""
+        own, controls = [row for row in self.rows if row.control is None], [row for row in self.rows if row.control is not None]
+        found = effects.effect(self.name, own, controls)
+        line = effect_line(found, self.strength, "steer", found.p) | self.plain
+        # the direction says which way the score should go
+        return line | {"clear": found.clear and found.directed.mean > 0 and (found.p or 0.0) <= self.params.alpha}
+
+    def _add(self, measured: Measured, scores: Any, metadata: Mapping[str, Any]) -> None:
+        side = gain(measured.base, scores, len(measured.told_on))["side_effect"]
+        for place, prompt in enumerate(measured.told_on):
+            self.rows.append(
+                Intervention(
+                    model=self.model,
+                    feature_id=self.name,
+                    verb="steer",
+                    baseline=float(measured.base[place]),
+                    changed=float(scores[place]),
+                    criterion=self.params.criterion,
+                    prompt_id=self.prompts[prompt].id,
+                    side_effect=side,
+                    metadata={"strength": self.strength, "metric": self.params.metric, **metadata},
+                )
+            )
+
+
+def _plain(text: PlainText | None, layer: int, directions: Sequence[Tensor]) -> Any:
+    if text is None:
+        return np.zeros(0, np.float32)
+    changes = [lambda x, size_D=size_D: size_D.expand_as(x) for size_D in directions]
+    return np.concatenate([text.losses(layer, change) for change in (None, *changes)])
 
 
 def _certain(params: Params, base: np.ndarray[Any, Any]) -> str | None:
@@ -147,33 +214,6 @@ def _certain(params: Params, base: np.ndarray[Any, Any]) -> str | None:
     )
 
 
-def split(params: Params, prompts: Sequence[Prompt], seed: int) -> Parts:
-    """Each class dealt into the three parts in proportion. Raises UserError where a part would get none of a class."""
-    rng = np.random.default_rng([seed, 0xC0])
-    dealt: list[list[list[int]]] = []
-    for positive in (True, False):
-        members = rng.permutation([i for i, p in enumerate(prompts) if (p.score > 0.5) is positive]).tolist()
-        first = round(params.fit * len(members))
-        second = first + round(params.choose * len(members))
-        dealt.append([members[:first], members[first:second], members[second:]])
-        if min(map(len, dealt[-1])) < 2:
-            what = "positive" if positive else "negative"
-            raise UserError(f"{len(members)} {what} prompts are too few for three parts", "each part needs two of each class")
-    return Parts(*((dealt[0][part], dealt[1][part]) for part in range(3)))
-
-
-def choose(strengths: Sequence[float], scored: Sequence[np.ndarray[Any, Any]], wanted: int) -> float:
-    """The strength of the largest mean Δ on the first `wanted` prompts less mean |Δ| on the rest; the smallest of equals."""
-    gains = [_gain(scored[0], numbers, wanted)["gain"] for numbers in scored[1:]]
-    return strengths[int(np.argmax(gains))]
-
-
-def _gain(base: Any, changed: Any, wanted: int) -> dict[str, float]:
-    delta = np.asarray(changed, dtype=np.float64) - base
-    effect, side = float(delta[:wanted].mean()), float(np.abs(delta[wanted:]).mean())
-    return {"effect": effect, "side_effect": side, "gain": effect - side}
-
-
 def _random(offset_D: Tensor, seed: int, draw: int) -> Tensor:
     generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, 0xC1, draw]).integers(2**62)))
     direction_D = torch.randn(offset_D.shape[0], generator=generator).to(offset_D.device)
@@ -181,35 +221,28 @@ def _random(offset_D: Tensor, seed: int, draw: int) -> Tensor:
     return control_D
 
 
-def _rows(
-    params: Params, context: Context, bench: Bench, told_on: tuple[list[int], list[int]], strength: float, base: Any, changed: Sequence[Any]
-) -> list[Intervention]:
-    name = ids.direction(params.layer, params.criterion)
-    rows = []
-    for draw, scores in enumerate(changed):
-        side = _gain(base, scores, len(told_on[0]))["side_effect"]
-        metadata: dict[str, Any] = {"strength": strength, "metric": params.metric}
-        metadata |= {"control_type": "matched_norm", "draw": draw} if draw else {}
-        for place, prompt in enumerate(told_on[0]):
-            rows.append(
-                Intervention(
-                    model=bench.model.source,
-                    feature_id=name,
-                    verb="steer",
-                    baseline=float(base[place]),
-                    changed=float(scores[place]),
-                    criterion=params.criterion,
-                    prompt_id=bench.prompts[prompt].id,
-                    side_effect=side,
-                    metadata=metadata,
-                )
-            )
-    return rows
+def _uncertainty(values: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Uncertainty]:
+    told = values["negatives"] if values["wanted_on"] == "negatives" else values["positives"]
+    over = f"{told} prompts that neither direction nor strength was chosen on"
+    found = {
+        "effect": Uncertainty(over, low=values["effect_low"], high=values["effect_high"], control=line["control"], clear=line["clear"])
+    }
+    if "loss_change" in line:
+        found["loss_change"] = Uncertainty("rows of plain text", low=line["loss_low"], high=line["loss_high"], control=line["loss_control"])
+    return found
 
 
 def _report(name: str, values: dict[str, Any]) -> str:
-    parts = values["prompts"]
-    lines = [markdown(name, values).replace("# interventions", "# contrast", 1), "## Strengths", ""]
+    parts, line = values["prompts"], values["effects"][0]
+    lines = [markdown(name, values).replace("# interventions", "# contrast", 1), "## Controls", ""]
+    for kind, said in (
+        ("shuffled_labels", "shuffled labels, taken through everything: parts, answers, direction, strength"),
+        ("matched_norm", "random directions of the same length"),
+    ):
+        if (found := line["controls"].get(kind)) is not None:
+            ends = f" [{found['low']:.3f}, {found['high']:.3f}]" if found["low"] is not None else ""
+            lines.append(f"- {found['count']} × {said}: {found['mean']:.3f}{ends}")
+    lines += ["", "In brackets where 95 % of such controls lie.", "", "## Strengths", ""]
     lines += [f"Fitted on {sum(parts['fit'])} prompts, chosen on {sum(parts['choose'])} others, told on {sum(parts['report'])} more.", ""]
     wanted, elsewhere = ("negatives", "positives") if values["wanted_on"] == "negatives" else ("positives", "negatives")
     if wanted == "negatives":
@@ -217,7 +250,7 @@ def _report(name: str, values: dict[str, Any]) -> str:
             "Every prompt is scored by the set of all positives' answers: the effect is that on prompts that do not meet the criterion"
         ]
         lines += ["(do they end as if they did?), the side effect that on those that do.", ""]
-    lines += [f"| strength | mean Δ, {wanted} | mean abs Δ, {elsewhere} | gain |", "|---:|---:|---:|---:|"]
+    lines += [f"| strength | mean Δ, {wanted} | mean abs Δ, {elsewhere} | gain |", "|---|---:|---:|---:|"]
     for point in values["curve"]:
         mark = " ◀" if point["strength"] == values["chosen_strength"] else ""
         lines.append(f"| {point['strength']:g} | {point['effect']:.4f} | {point['side_effect']:.4f} | {point['gain']:.4f}{mark} |")

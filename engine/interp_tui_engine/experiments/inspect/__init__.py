@@ -18,7 +18,7 @@ EXAMPLE: dict[str, Any] = {
     "params": {"criterion": "the text is about the planted topic", "backend": "toy"},
 }
 RESULT = (
-    *("model", "criterion", "ranking", "rows", "held_out_rows", "held_out_positives", "groups", "features", "tested", "associated"),
+    *("model", "criterion", "ranking", "rows", "held_out_rows", "held_out_positives", "groups", "unit", "features", "tested", "associated"),
     *("causal", "null_z_95", "cards", "table", "report"),
 )
 """What stands at the top of its result.json."""

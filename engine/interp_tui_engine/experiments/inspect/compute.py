@@ -122,7 +122,9 @@ def _from_dump(context: Context, params: Params) -> Generator[Event, None, Resul
             **{"feature_id": item.feature_id, "model": item.model, "layer": item.layer, "label": item.label or item.feature_id},
             "explanation": "No activations were given: ranked by its words and effects.",
             "importance": row["importance"],
-            **{"association": 0.0, "specificity": effect.specificity if effect else 0.0, "stability": 0.0},
+            # no activations, no association of our own: what the dump says of it, whether or not anything is called
+            "association": abs(item.causal_effects.get("signed_association", 0.0)),
+            **{"specificity": effect.specificity if effect else 0.0, "stability": 0.0},
             "causal_effect": abs(effect.directed.mean) if effect else 0.0,
             **{"examples": list(item.examples), "source": item.source},
             "causal_effects": cards.causal_effects(effect) if effect else dict(item.causal_effects),
@@ -143,8 +145,8 @@ def _from_records(
     design = split.design(given.scores, given.groups, threshold=params.positive_above, held_out=params.held_out, seed=seed)
     if design.groups < len(design.score):
         yield Warned(
-            f"{len(design.score):,} rows come from {design.groups:,} texts: rows of one text are alike, "
-            "so that intervals and p-values come out too small"
+            f"{len(design.score):,} rows come from {design.groups:,} texts: rows of one text are alike, so that features are "
+            "ranked by their means over each text's rows"
         )
     for name, count in reader.other_models.items():
         yield Warned(f"{count:,} rows are of model {name!r:.60} and were passed over")
@@ -235,7 +237,7 @@ def _effects(params: Params, model: str, moved: Path | None, names: set[str]) ->
     if unknown:
         warnings.append(f"{len(unknown)} features with interventions have no records, such as {unknown[0]!r:.60}")
     if found and not any(row.control for row in ours):
-        warnings.append("the interventions have no controls: an effect is only held to be clear of 0")
+        warnings.append("the interventions have no controls: whether another change would do as much is not known, and no effect is clear")
     return found, warnings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...features.ranking import Ranking
+from ...features.ranking import REPEATS, Ranking
 from ...markdown import code, words
 from .params import Params
 
@@ -26,7 +26,7 @@ def markdown(params: Params, model: str, ranked: Ranking, cards: Sequence[Mappin
             f"(false discovery rate {params.alpha:g} over {summary['tested']:,} tested), "
             f"**{summary['causal']} of them cause it**: changing them moves the score, clear of 0 and of its controls.",
             "",
-            f"Numbers are from {summary['held_out_rows']:,} held-out rows ({summary['held_out_positives']:,} positive); "
+            f"Numbers are from {summary['held_out_rows']:,} held-out {_unit(summary)} ({summary['held_out_positives']:,} positive); "
             "each feature's direction was fixed on the others.",
             "",
         ]
@@ -35,10 +35,13 @@ def markdown(params: Params, model: str, ranked: Ranking, cards: Sequence[Mappin
     for i in range(min(ROWS, len(ranked.order))):
         row = {key: column[i] for key, column in table.items()}
         lines.append(
-            f"| {row['rank']} | {words(row['feature_id'])} | {words(row['label'][:60])} | {_with(row, 'auroc')} | {_number(row['q'])} "
-            f"| {_with(row, 'effect')}{' ◆' if row['clear'] else ''} | {_number(row['side_effect'])} | {_number(row['stability'])} |"
+            f"| {row['rank']} | {words(row['feature_id'])}{_again(row)} | {words(row['label'][:60])} | {_with(row, 'auroc')} "
+            f"| {_number(row['q'])} | {_with(row, 'effect')}{' ◆' if row['clear'] else ''} | {_number(row['side_effect'])} "
+            f"| {_number(row['stability'])} |"
         )
-    lines += ["", "◆ the interval is clear of 0 and of the controls.", ""]
+    lines += ["", "◆ the interval is clear of 0, and the effect stands out from its controls.", ""]
+    if any(value is not None for value in table.get("repeats", ())):
+        lines += ["↻ another start of the dictionary finds the latent too.", ""]
     for card in cards[:CARDS]:
         lines += [f"## {words(card['feature_id'])} · {words(str(card['label'])[:80])}", "", words(card["explanation"]), ""]
         activating = (card.get("metadata") or {}).get("activating") or []
@@ -49,6 +52,14 @@ def markdown(params: Params, model: str, ranked: Ranking, cards: Sequence[Mappin
     if null is not None:
         lines += [f"With shuffled labels the strongest of all features stays below z = {null:.2f} in 95 % of shuffles.", ""]
     return "\n".join(lines)
+
+
+def _again(row: Mapping[str, Any]) -> str:
+    return " ↻" if (row.get("repeats") or 0.0) >= REPEATS else ""
+
+
+def _unit(summary: Mapping[str, Any]) -> str:
+    return "texts, of whose rows the means are taken" if summary.get("unit") == "text" else "rows"
 
 
 def _example(example: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from ...manifest import Manifest
 from ...runtime import cost
 from ...runtime.context import Context
 from .. import _features
+from .params import PLAIN_CONTROLS, draws_of
 from .params import Params as Params
 
 EXAMPLE: dict[str, Any] = {
@@ -21,7 +22,8 @@ EXAMPLE: dict[str, Any] = {
 }
 RESULT = (
     *("model", "criterion", "verb", "metric", "rows", "positives", "negatives", "baseline", "effects", "chosen", "chosen_strength"),
-    *("effect", "effect_low", "effect_high", "side_effect", "path", "loss_change", "loss_low", "loss_high"),
+    *("effect", "effect_low", "effect_high", "effect_in_controls", "side_effect", "at_edge", "path"),
+    *("loss_change", "loss_low", "loss_high"),
 )
 """What stands at the top of its result.json."""
 
@@ -48,10 +50,11 @@ def estimate(manifest: Manifest) -> Estimate:
     if size is None:
         return Estimate(None, None, None, ("the model's size is not known before it is loaded",))
     features = len(params.targets) or params.top
-    each = 1 + sum(params.draws if name in ("random", "matched_norm") else 1 for name in params.controls)
+    each = 1 + sum(1 if name == "placebo" else draws_of(params, features) for name in params.controls)
     passes = features * len(params.strengths) * each * 2 * params.most_prompts
-    plain = features * len(params.strengths) * each * params.plain_rows * 64
-    seconds = cost.seconds(2.0 * size.parameters * (16 * passes + plain))
+    plain = features * len(params.strengths) * (1 + PLAIN_CONTROLS * len(params.controls)) * params.plain_rows * 64
+    # one token of each prompt goes through the blocks behind the change
+    seconds = cost.seconds(2.0 * size.parameters * (passes + plain))
     return Estimate(seconds, cost.memory(size.parameters, 16 * params.batch_size), 300 * passes, size.notes)
 
 

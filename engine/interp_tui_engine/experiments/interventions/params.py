@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
 
+from ...features.control_test import FEWEST
 from ...specs import FILE
 from .. import _features
+
+MOST_DRAWS = 400
+
+
+PLAIN_CONTROLS = 5
+"""Draws of each kind of control whose cost on plain text is measured: it is shown beside the feature's, not tested."""
 
 
 class Params(_features.FeatureParams):
@@ -35,6 +43,18 @@ class Params(_features.FeatureParams):
     controls: list[Literal["random", "matched_frequency", "matched_norm", "placebo"]] = Field(
         ["random", "matched_frequency", "matched_norm"], description="changes of the same kind where no effect is expected"
     )
-    draws: int = Field(3, ge=1, le=100, description="random and matched_norm controls for each feature")
+    draws: int | None = Field(
+        None,
+        ge=1,
+        le=2000,
+        description="controls of each kind but placebo; each counts once. Left out: so many that one effect beyond all of them is clear "
+        "among the features and strengths that are tried (20 for each), up to 400",
+    )
     most_prompts: int = Field(64, ge=2, description="positives, and negatives, that are run at most")
     alpha: float = Field(0.05, gt=0.0, lt=1.0, description="false discovery rate over features and strengths")
+
+
+def draws_of(params: Params, features: int) -> int:
+    """Controls of a kind: K of them give no p below 1/(K + 1), which correction for n tests multiplies by n."""
+    tests = features * len(params.strengths)
+    return params.draws or min(MOST_DRAWS, max(FEWEST, math.ceil(tests / params.alpha) - 1))

@@ -50,7 +50,10 @@ def estimate(manifest: Manifest) -> Estimate:
     if size is None:
         return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
     texts = len(manifest.params.examples) or 200
-    return Estimate(cost.seconds(2 * size.parameters * texts * 16) + 4, cost.BASE_BYTES + 6 * size.parameters, 1 << 20, size.notes)
+    fits = manifest.params.folds * (manifest.params.repeats + manifest.params.controls + 1 + manifest.params.permutations)
+    return Estimate(
+        cost.seconds(2 * size.parameters * texts * 16) + 4 + 0.05 * fits, cost.BASE_BYTES + 6 * size.parameters, 1 << 20, size.notes
+    )
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

@@ -1,6 +1,7 @@
 """A probe run: activations of all texts at all places, then one cross-validated probe a place. Imports torch.
 
-A place is a kind of site in one layer at one position. Its numbers are MEASURES and the confusion matrix of its held-out rows.
+A place is a kind of site in one layer at one position. Its numbers are MEASURES, the confusion matrix of its held-out rows, the AUROC of
+each fold, and that of each permutation of the labels.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ import numpy as np
 from ...catalog import Result
 from ...data.prompts import need_tokenizer
 from ...errors import UserError
-from ...events import Artifact, Event, Metrics, Phase
-from ...probes.classifiers import Linear, fit
-from ...probes.evaluate import Score, cross_validate, folds_of
+from ...events import Artifact, Event, Metrics, Phase, Warned
+from ...probes.classifiers import Labels, Linear, fit
+from ...probes.evaluate import Score, Settings, cross_validate, divided
+from ...probes.recurrence import recurrence
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays
 from ...sites.cache import ActivationCache
 from ...sites.site import Site, site_name
 from .params import Params, read_rows
-from .report import MEASURES, figures, report, values_of
+from .report import MEASURES, chosen_among, figures, report, uncertainty_of, values_of
 
 STORE, WEIGHTS = "probe.zarr", "probes.safetensors"
 ROWS = 32
+FEWEST = 5
+"""Groups of each class, at least: of four, two sides of a fold have two each, and any direction tells them apart now and then."""
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -42,9 +46,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
     classes = sorted({str(row["label"]) for row in rows})
     y = np.array([classes.index(str(row["label"])) for row in rows], np.int64)
     names: dict[str, int] = {}
-    groups = np.array([names.setdefault(str(row.get("group", f"row {i}")), len(names)) for i, row in enumerate(rows)], np.int64)
-    folds_of(y, groups, params.folds, manifest.seed)
+    given = np.array([names.setdefault(str(row.get("group", f"row {i}")), len(names)) for i, row in enumerate(rows)], np.int64)
+    grouping = recurrence([str(row["text"]) for row in rows], y, given if any("group" in row for row in rows) else None)
+    groups = grouping.groups
+    divided(y, groups, params.folds, manifest.seed)
+    _enough(y, groups, classes)
+    settings = Settings(
+        params.folds, params.repeats, params.controls, params.permutations, params.strength, params.resamples, manifest.seed
+    )
     yield run_started(context, model)
+    for note in grouping.notes:
+        yield Warned(note)
     kinds = list(dict.fromkeys(site_name(name) for name in params.sites))
     columns = [Site(kind, 0, position=position) for kind in kinds for position in params.positions]
     for column in columns:
@@ -56,20 +68,12 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Phase("probing", f"{len(places)} places")
 
     def do(place: Site) -> Numbers:
-        score: Score = cross_validate(
-            params.probe,
-            x[place],
-            y,
-            groups,
-            folds=params.folds,
-            strength=params.strength,
-            resamples=params.resamples,
-            seed=manifest.seed,
-        )
-        return np.array([*(getattr(score, name) for name in MEASURES), *score.confusion.ravel()], np.float32)
+        score: Score = cross_validate(params.probe, x[place], y, groups, settings)
+        own = [getattr(score, name) for name in MEASURES]
+        return np.concatenate([own, score.confusion.ravel(), score.fold_aurocs.ravel(), score.permuted]).astype(np.float32)
 
     def say(index: int, place: Site, numbers: Numbers) -> list[Event]:
-        told: dict[str, Any] = dict(zip(MEASURES, map(float, numbers), strict=False))
+        told: dict[str, Any] = {name: _finite(value) for name, value in zip(MEASURES, numbers, strict=False)}
         cell = {"place": titles[Site(place.name, 0, position=place.position)], "layer": place.layer, **told}
         cell["confusion"] = _square(numbers, len(classes)).astype(int).tolist()
         if index == 0:
@@ -79,7 +83,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     done = yield from Steps(context, places, unit="probes", size=lambda _: 1).run(do, say)
     shape = (len(columns), site_map.num_layers)
     numbers = np.stack(done).reshape(*shape, -1)
-    table, confusion = numbers[..., : len(MEASURES)], numbers[..., len(MEASURES) :].reshape(*shape, len(classes), len(classes))
+    table, confusion, fold_aurocs, permuted = _parts(numbers, len(classes), params)
     arrays: dict[str, Any] = {name: (("place", "layer"), table[..., i]) for i, name in enumerate(MEASURES)}
     arrays["confusion"] = (("place", "layer", "true", "predicted"), confusion.astype(np.int32))
     if params.probe != "mlp":
@@ -87,10 +91,12 @@ def run(context: Context) -> Generator[Event, None, Result]:
         yield from _save(context.folder.path / WEIGHTS, fitted, x, y, params, classes)
     yield from write_arrays(context.folder.path, STORE, arrays, {"places": list(titles.values()), "classes": classes})
     yield from figures(context.folder.path, list(titles.values()), table)
-    values = values_of(list(titles.values()), table, confusion, classes, y)
+    values = values_of(list(titles.values()), table, confusion, classes, y) | {"groups": len(np.unique(groups)), "notes": grouping.notes}
+    values["best"] |= chosen_among(table, fold_aurocs, permuted)
     values["seconds"] = time.monotonic() - started
-    headline = {"best_layer": values["best_layer"], "accuracy": values["best"]["accuracy"], "auroc": values["best"]["auroc"]}
-    return Result(values, headline, report(params, values), digests(STORE, arrays))
+    best = values["best"]
+    headline = {"best_layer": values["best_layer"], "auroc": best["auroc"], "accuracy": best["accuracy"], "majority": values["majority"]}
+    return Result(values, headline, report(params, values), digests(STORE, arrays), uncertainty_of(params, values, len(rows)))
 
 
 def _title(column: Site, positions: Sequence[int]) -> str:
@@ -99,7 +105,28 @@ def _title(column: Site, positions: Sequence[int]) -> str:
 
 
 def _square(numbers: Numbers, classes: int) -> Numbers:
-    return numbers[len(MEASURES) :].reshape(classes, classes)
+    return numbers[len(MEASURES) : len(MEASURES) + classes**2].reshape(classes, classes)
+
+
+def _parts(numbers: Numbers, classes: int, params: Params) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Measures, confusion matrices, AUROCs of folds (repeat, fold) and of permutations, each behind the axes of places and layers."""
+    shape = numbers.shape[:-1]
+    ends = np.cumsum([len(MEASURES), classes**2, params.repeats * params.folds, params.permutations])
+    table, confusion, folds, permuted = np.split(numbers, ends[:-1], axis=-1)
+    return table, confusion.reshape(*shape, classes, classes), folds.reshape(*shape, params.repeats, params.folds), permuted
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _enough(y: Labels, groups: Labels, classes: Sequence[str]) -> None:
+    """Raise UserError for a class with so few independent groups that nothing held out can tell anything."""
+    counts = [len(np.unique(groups[y == label])) for label in range(len(classes))]
+    rarest = int(np.argmin(counts))
+    if counts[rarest] < FEWEST:
+        kind = "rows" if len(np.unique(groups)) == len(y) else "groups of rows"
+        raise UserError(f"{counts[rarest]} {kind} of class {classes[rarest]!r:.40}: fewer than {FEWEST} tell nothing", f"give more {kind}")
 
 
 def _read(cache: ActivationCache, texts: Sequence[str], places: Sequence[Site], positions: Sequence[int]) -> dict[Site, Numbers]:

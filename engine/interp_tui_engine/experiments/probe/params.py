@@ -21,7 +21,10 @@ class Params(Table):
     probe: Literal["logistic", "ridge", "mean_difference", "mlp"] = Field("logistic", description="what reads the label")
     strength: float = Field(1.0, gt=0, description="L2 penalty on standardised activations")
     folds: int = Field(5, ge=2, description="parts of cross-validation; groups are never split")
-    resamples: int = Field(500, ge=10, description="bootstrap resamples for the AUROC's interval")
+    repeats: int = Field(3, ge=1, description="divisions into folds that are averaged over")
+    controls: int = Field(3, ge=1, description="draws of the control task: random labels of subjects that recur, else of rows")
+    permutations: int = Field(20, ge=0, le=10_000, description="permuted labels that are fitted and scored anew, for p; 0: none")
+    resamples: int = Field(500, ge=10, description="bootstrap resamples by which the interval learns how alike rows of a group are")
 
 
 def _complaint(row: Any) -> str | None:

@@ -13,31 +13,91 @@ from ...events import Artifact, Event
 from ...figures.lines import Curve, Level, lines_svg
 from ...markdown import words
 from ...runtime.steps import Numbers
+from ...uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from .params import Params
 
-MEASURES = ("accuracy", "auroc", "auroc_low", "auroc_high", "control_accuracy")
+MEASURES = ("accuracy", "auroc", "auroc_low", "auroc_high", "control_accuracy", "recurring_accuracy", "p")
+"""Of one place, in the order in which its numbers are kept. `recurring_accuracy` is the labels' on the folds of the control task."""
 
 
 def values_of(places: Sequence[str], table: Numbers, confusion: Numbers, classes: Sequence[str], y: Any) -> dict[str, Any]:
     """`table` (place, layer, measure) and `confusion` (place, layer, true, predicted) as the result's numbers."""
 
-    def column(name: str) -> dict[str, list[float]]:
-        return {place: table[i, :, MEASURES.index(name)].astype(float).tolist() for i, place in enumerate(places)}
+    def column(name: str) -> dict[str, list[float | None]]:
+        return {place: [_finite(value) for value in table[i, :, MEASURES.index(name)]] for i, place in enumerate(places)}
 
     place, layer = divmod(int(np.argmax(table[..., 1])), table.shape[1])
-    at = table[place, layer]
-    best = {"site": places[place], **dict(zip(MEASURES, map(float, at), strict=True)), "selectivity": float(at[0] - at[4])}
+    told = {name: _finite(value) for name, value in zip(MEASURES, table[place, layer], strict=True)}
+    chosen = _selectivity(table[place, layer])
+    majority = float(max((y == i).mean() for i in range(len(classes))))
+    best = {"site": places[place], **told, "selectivity": chosen, "over_majority": float(told["accuracy"] or 0.0) - majority}
     return {
         "layers": list(range(table.shape[1])),
         **{name: column(name) for name in MEASURES},
-        "selectivity": {name: (table[i, :, 0] - table[i, :, 4]).astype(float).tolist() for i, name in enumerate(places)},
+        "selectivity": {name: [_selectivity(row) for row in table[i]] for i, name in enumerate(places)},
         "best_layer": layer,
         "best": {**best, "confusion": confusion[place, layer].astype(int).tolist()},
         "classes": {label: int((y == i).sum()) for i, label in enumerate(classes)},
-        "majority": float(max((y == i).mean() for i in range(len(classes)))),
+        "majority": majority,
     }
+
+
+def chosen_among(table: Numbers, fold_aurocs: Numbers, permuted: Numbers) -> dict[str, Any]:
+    """What the choice of the best place cost: its AUROC on folds that it was not chosen on, and its p among the best of permuted labels.
+
+    `fold_aurocs` (place, layer, repeat, fold), `permuted` (place, layer, permutation). For each fold the place of the largest mean on the
+    other folds is taken, and its AUROC on this one (cf. Tibshirani & Tibshirani 2009, Annals of Applied Statistics 3:822).
+    """
+    places = int(np.prod(table.shape[:2]))
+    folds = fold_aurocs.reshape(places, *fold_aurocs.shape[2:]).astype(np.float64)
+    apart = []
+    for repeat, fold in np.ndindex(*folds.shape[1:]):
+        if np.isnan(folds[:, repeat, fold]).any():
+            continue
+        others = np.delete(folds[:, repeat], fold, axis=1)
+        others = others[:, ~np.isnan(others).any(0)]
+        if others.shape[1]:
+            apart.append(float(folds[int(np.argmax(others.mean(1))), repeat, fold]))
+    # the same number of places and of divisions on both sides: what the best of them scores on the first division
+    own = folds[:, 0]
+    firsts = own[:, ~np.isnan(own).any(0)]
+    shuffled = permuted.reshape(places, -1).astype(np.float64)
+    highest = shuffled[:, ~np.isnan(shuffled).any(0)].max(0)
+    p = (1 + int((highest >= firsts.mean(1).max()).sum())) / (len(highest) + 1) if len(highest) and firsts.shape[1] else None
+    return {
+        "places": places,
+        "auroc_apart": float(np.mean(apart)) if apart else None,
+        "family_p": p,
+        "permuted_auroc": float(highest.mean()) if len(highest) else None,
+    }
+
+
+def uncertainty_of(params: Params, values: dict[str, Any], rows: int) -> dict[str, Uncertainty]:
+    """The error bars of the headline, and what the numbers would be were there nothing to find."""
+    best, what = values["best"], f"{rows} rows" if values["groups"] == rows else f"{values['groups']} groups of {rows} rows"
+    p = best["family_p"]
+    return {
+        "best.auroc": Uncertainty(
+            over=f"{what}, refitted",
+            low=best["auroc_low"],
+            high=best["auroc_high"],
+            control=best["permuted_auroc"],
+            clear=None if p is None else p <= 0.05,
+            note=f"the best of {best['places']} places" if best["places"] > 1 else "",
+        ),
+        "best.accuracy": Uncertainty(control=values["majority"], note="no error bar: the AUROC has one; the control is the larger class"),
+    }
+
+
+def _selectivity(measures: Any) -> float | None:
+    found = dict(zip(MEASURES, measures, strict=True))
+    return _finite(found["recurring_accuracy"] - found["control_accuracy"])
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def figures(folder: Path, places: Sequence[str], table: Numbers) -> Generator[Event, None, None]:
@@ -62,15 +122,20 @@ def report(params: Params, values: dict[str, Any]) -> str:
     """The run in Markdown."""
     best, places = values["best"], list(values["accuracy"])
     interval = f"[{best['auroc_low']:.3f}, {best['auroc_high']:.3f}]"
-    classes = list(values["classes"])
+    classes, total = list(values["classes"]), sum(values["classes"].values())
     lines = [
         "# Probe",
         "",
         f"Best at layer **{values['best_layer']}** of {best['site']}: AUROC {best['auroc']:.3f} {interval}, "
-        f"accuracy {best['accuracy']:.3f}, selectivity {best['selectivity']:+.3f} ({params.probe}, {params.folds} folds). The best of "
-        f"{len(places) * len(values['layers'])} places is chosen on the rows it is measured on: expect a little less on new ones.",
+        f"accuracy {best['accuracy']:.3f} where the larger class alone gives {values['majority']:.3f} "
+        f"({params.probe}, {params.folds} folds, {params.repeats} times).",
         "",
-        f"{sum(values['classes'].values())} rows; the larger class alone would give {values['majority']:.3f}.",
+        *_chosen(best, params),
+        f"Control task: {_said(best['control_accuracy'])} of random labels that recur are known by heart, of the real ones there "
+        f"{_said(best['recurring_accuracy'])}: selectivity {_said(best['selectivity'], signed=True)}.",
+        "",
+        f"{total} rows" + (f" in {values['groups']} groups." if values["groups"] < total else "."),
+        *(f"\n- {words(note)}" for note in values["notes"]),
         "",
         f"| held-out rows | {' | '.join(f'read as {words(name)}' for name in classes)} |",
         "|---|" + "---:|" * len(classes),
@@ -81,8 +146,31 @@ def report(params: Params, values: dict[str, Any]) -> str:
         "![accuracy](figures/accuracy.svg)",
     ]
     for place in places:
-        lines += ["", f"## {place}", "", "| layer | accuracy | AUROC | 95 % | control | selectivity |", "|---:|---:|---:|---|---:|---:|"]
-        columns = (values[name][place] for name in (*MEASURES, "selectivity"))
-        rows = enumerate(zip(*columns, strict=True))
-        lines += [f"| {layer} | {a:.3f} | {u:.3f} | [{lo:.3f}, {hi:.3f}] | {c:.3f} | {s:+.3f} |" for layer, (a, u, lo, hi, c, s) in rows]
+        lines += [
+            "",
+            f"## {place}",
+            "",
+            "| layer | accuracy | AUROC | 95 % | p | control | selectivity |",
+            "|---:|---:|---:|---|---:|---:|---:|",
+        ]
+        columns = (values[name][place] for name in ("accuracy", "auroc", "auroc_low", "auroc_high", "p", "control_accuracy", "selectivity"))
+        for layer, (a, u, low, high, p, c, s) in enumerate(zip(*columns, strict=True)):
+            cells = [_said(a), _said(u), f"[{_said(low)}, {_said(high)}]", _said(p, digits=2), _said(c), _said(s, signed=True)]
+            lines.append(f"| {layer} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _chosen(best: dict[str, Any], params: Params) -> list[str]:
+    parts = []
+    if best["auroc_apart"] is not None and best["places"] > 1:
+        parts.append(f"Chosen and scored on different folds, the best of {best['places']} has AUROC {best['auroc_apart']:.3f}.")
+    if best["family_p"] is not None:
+        parts.append(
+            f"With permuted labels the best of them reaches {best['permuted_auroc']:.3f} on average "
+            f"(p = {best['family_p']:.2g} of {params.permutations} permutations)."
+        )
+    return [" ".join(parts), ""] if parts else []
+
+
+def _said(value: float | None, *, signed: bool = False, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import UserError
 from ...features import ids
 from ...sites.site import Site, site_name
-from .._features.open_sae import open_sae, site_of
+from .._features.open_sae import open_sae, repeats_of, site_of
 from .params import Params
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Recorded:
     about: Mapping[str, Any] = field(default_factory=dict)
     directions: Mapping[Site, Float[Tensor, "f d"]] = field(default_factory=dict)
     """What each feature writes into the residual stream, at sites that write there."""
+    repeats: Mapping[Site, Float[Tensor, " f"]] = field(default_factory=dict)
+    """Each latent's cosine with its like from another start, where the dictionary was trained from two."""
 
 
 def features_of(params: Params, seed: int, passes: Passes, texts: list[PromptTokens]) -> tuple[Recorded, list[PromptTokens]]:
@@ -89,7 +91,9 @@ def _latents(params: Params, passes: Passes) -> Recorded:
     names = [ids.latent(site.layer, index) for index in range(sae.weights.latents)]
     about = {"sae": params.sae, "site": str(site), "latents": sae.weights.latents}
     writes = {site: sae.weights.decoder} if site.name in WRITERS else {}
-    return Recorded((site,), {site: names}, lambda site, x: sae.encode(x), sparse=True, about=about, directions=writes)
+    twice = repeats_of(Path(params.sae), params.sae_name)
+    repeats = {site: twice} if twice is not None and len(twice) == len(names) else {}
+    return Recorded((site,), {site: names}, lambda site, x: sae.encode(x), sparse=True, about=about, directions=writes, repeats=repeats)
 
 
 def _width(passes: Passes, site: Site) -> int:

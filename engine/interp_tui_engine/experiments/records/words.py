@@ -35,6 +35,9 @@ def words_of(recorded: Recorded, site_map: SiteMap, tokenizer: Any) -> dict[str,
                 for one, row in zip(about, rows_FD.tolist(), strict=True):
                     one["decoder_signature"] = [round(value, 6) for value in row]
         found |= {name: {"layer": site.layer, **one} for name, one in zip(names, about, strict=True)}
+    for site, cosines in recorded.repeats.items():
+        for name, cosine in zip(recorded.names[site], cosines.tolist(), strict=True):
+            found.setdefault(name, {"layer": site.layer})["repeats"] = round(cosine, 4)
     return found
 
 

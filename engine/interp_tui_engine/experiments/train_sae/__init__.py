@@ -26,7 +26,8 @@ EXAMPLE: dict[str, Any] = {
 RESULT = (
     *("architecture", "latents", "k", "sae", "saes", "fvu", "l0", "dead_fraction", "dead_among_tokens", "ce_loss_recovered"),
     *("ce_loss_recovered_from_mean", "ce_clean", "ce_zero", "ce_mean", "ce_sae", "kl", "steps", "tokens", "tokens_per_second"),
-    *("distinct_tokens", "width", "norm_scale", "training_seconds"),
+    *("distinct_tokens", "width", "norm_scale", "training_seconds", "fvu_low", "fvu_high"),
+    *("ce_loss_recovered_low", "ce_loss_recovered_high", "repeats", "repeat_cosine", "repeat_chance"),
 )
 """What stands at the top of its result.json."""
 Params = sae_params.Params

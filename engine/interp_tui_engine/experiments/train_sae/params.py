@@ -59,6 +59,9 @@ class Params(Table):
     validation: float = Field(0.1, gt=0, lt=1, description="share of the rows that are held out to measure on")
     normalise: bool = Field(True, description="scale activations to norm √width for training; undone in the saved weights")
     buffer: Count = Field(262_144, description="activations held in memory; if all fit, the model runs over the data once")
+    seeds: int = Field(
+        1, ge=1, le=2, description="2 trains each dictionary from another start too, and says which latents both have; takes twice as long"
+    )
     records: str | None = Field(None, description="train on this activation-record file instead of a model", json_schema_extra=FILE)
     records_model: str | None = Field(None, description="take the records of this model alone")
     max_records: Count | None = Field(None, description="train on a random sample of this many records")

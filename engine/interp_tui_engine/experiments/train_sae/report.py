@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ... import atomic
 from ...catalog import Result
 from ...dictionaries import sae_lens
 from ...dictionaries.dictionary import Dictionary
-from ...dictionaries.evaluation import HIGHEST, LOWEST, Quality, evaluate, loss_recovered, rate_histogram
+from ...dictionaries.evaluation import HIGHEST, LOWEST, Quality, evaluate, loss_recovered, rate_histogram, ratio_interval, squares_by_row
+from ...dictionaries.learner import Learner
+from ...dictionaries.repetition import REPEATS, Repetition, repetition
 from ...figures.lines import Curve, lines_svg
 from ...runtime.context import Context
+from ...uncertainty import Uncertainty
 from .params import Params, Variant
 from .source import Source
 from .training import Trained
@@ -28,7 +32,7 @@ BATCH = 4096
 DEAD_AMONG = 262_144
 """Most activations over which a latent must fire once to count as alive at the end."""
 LATENTS = "latents.zarr"
-SAE = "sae"
+SAE, REPETITION = "sae", "repeats.safetensors"
 
 
 def finish(context: Context, params: Params, source: Source, chosen: list[Variant], trained: Trained) -> tuple[Result, list[str]]:
@@ -37,7 +41,7 @@ def finish(context: Context, params: Params, source: Source, chosen: list[Varian
     rates: dict[str, Any] = {}
     digests: dict[str, str] = {}
     entries, written, histograms = [], [], []
-    for variant, learner in zip(chosen, trained.learners, strict=True):
+    for place_of, (variant, learner) in enumerate(zip(chosen, trained.learners, strict=True)):
         weights = learner.weights.map(torch.Tensor.detach).scaled(trained.scale)
         dictionary = Dictionary(learner.architecture, weights, _about(context, params, source, variant, trained))
         place = SAE if len(chosen) == 1 else f"{SAE}/{variant.name}"
@@ -45,10 +49,15 @@ def finish(context: Context, params: Params, source: Source, chosen: list[Varian
         seen = evaluate(dictionary.architecture, dictionary.weights, torch.split(source.stream.rows[:DEAD_AMONG], BATCH))
         fired, tokens = seen.fired + quality.fired, seen.tokens + quality.tokens
         sae_lens.save(dictionary, folder / place)
-        rates["/" if len(chosen) == 1 else variant.name] = _rates(fired, tokens)
+        partner = trained.partners[place_of] if trained.partners else None
+        twice = None if partner is None else _repetition(partner, source, dictionary, fired, trained.scale, context.manifest.seed)
+        if twice is not None:
+            save_file({"cosine": twice.cosine.contiguous()}, folder / place / REPETITION)
+            digests[f"{place}/repeats"] = _digest(twice.cosine)
+        rates["/" if len(chosen) == 1 else variant.name] = _rates(fired, tokens, twice)
         digests |= {f"{place}/{name}": _digest(tensor) for name, tensor in weights.named().items()}
         digests[f"{place}/firing_rate"] = _digest(fired)
-        entries.append(_entry(variant, quality, fired, tokens, source, dictionary, place))
+        entries.append(_entry(variant, quality, fired, tokens, source, dictionary, place) | _said_of(twice))
         histograms.append((variant.name, fired, tokens))
         written.append(place)
     xr.DataTree.from_dict(rates).to_zarr(folder / LATENTS, mode="w", consolidated=False)
@@ -63,9 +72,11 @@ def finish(context: Context, params: Params, source: Source, chosen: list[Varian
     }
     first = {key: value for key, value in entries[0].items() if key != "name"}
     values = {**first, **shared} if len(chosen) == 1 else {**first, "sae": SAE, "saes": entries, **shared}
-    headline = {key: entries[0][key] for key in ("fvu", "l0", "dead_fraction", "ce_loss_recovered") if entries[0].get(key) is not None}
+    told = ("fvu", "l0", "dead_fraction", "ce_loss_recovered", "repeats")
+    headline = {key: entries[0][key] for key in told if entries[0].get(key) is not None}
     _figures(context, chosen, trained, histograms)
-    return Result(values, headline, _report(context, params, source, entries, shared), digests), written
+    report = _report(context, params, source, entries, shared)
+    return Result(values, headline, report, digests, _uncertainty(source, entries[0])), written
 
 
 def _entry(
@@ -78,14 +89,19 @@ def _entry(
         "k": variant.sparsity.k,
         "sae": place,
         "fvu": quality.fvu if math.isfinite(quality.fvu) else None,  # one activation held out has no variance
+        **dict(zip(("fvu_low", "fvu_high"), _fvu_interval(quality, source, dictionary), strict=True)),
         "l0": quality.l0,
         "dead_fraction": float((fired == 0).float().mean()),
         "dead_among_tokens": tokens,
         "ce_loss_recovered": None,
     }
     if source.losses is not None:
-        found = source.losses.measure(dictionary.reconstruct, live=False)
+        rows = source.losses.measure(dictionary.reconstruct, live=False)
+        found = {name: float(values.mean()) for name, values in rows.items()}
+        low, high = ratio_interval(rows["ce_zero"] - rows["ce_sae"], rows["ce_zero"] - rows["ce_clean"])
         entry |= {
+            "ce_loss_recovered_low": low,
+            "ce_loss_recovered_high": high,
             "ce_loss_recovered": loss_recovered(found["ce_clean"], found["ce_sae"], found["ce_zero"]),
             "ce_loss_recovered_from_mean": loss_recovered(found["ce_clean"], found["ce_sae"], found["ce_mean"]),
             **found,
@@ -93,16 +109,48 @@ def _entry(
     return entry
 
 
+def _fvu_interval(quality: Quality, source: Source, dictionary: Dictionary) -> tuple[float | None, float | None]:
+    if not math.isfinite(quality.fvu):
+        return None, None
+    return ratio_interval(*squares_by_row(dictionary.architecture, dictionary.weights, source.held_out, source.row_tokens))
+
+
+def _repetition(partner: Learner, source: Source, dictionary: Dictionary, fired: Tensor, scale: float, seed: int) -> Repetition:
+    """How much of a dictionary its partner has too; both without the latents that fired on nothing."""
+    weights = partner.weights.map(torch.Tensor.detach)
+    seen = chain(torch.split(source.held_out, BATCH), torch.split(source.stream.rows[:DEAD_AMONG], BATCH))
+    other = evaluate(partner.architecture, weights.scaled(scale), seen).fired
+    return repetition(dictionary.weights.decoder, weights.decoder, fired > 0, other > 0, seed)
+
+
+def _said_of(twice: Repetition | None) -> dict[str, Any]:
+    return {} if twice is None else {"repeats": twice.share, "repeat_cosine": twice.mean, "repeat_chance": twice.chance}
+
+
+def _uncertainty(source: Source, entry: Mapping[str, Any]) -> dict[str, Uncertainty]:
+    """Over rows of text, which are what another sample would draw; of stored activations each is a row."""
+    count = len(source.held_out) // source.row_tokens
+    over = f"{count} held-out rows of text" if source.losses is not None else f"{count} held-out activations"
+    found = {"fvu": Uncertainty(over, low=entry["fvu_low"], high=entry["fvu_high"])}
+    if entry["ce_loss_recovered"] is not None:
+        found["ce_loss_recovered"] = Uncertainty(over, low=entry["ce_loss_recovered_low"], high=entry["ce_loss_recovered_high"])
+    if "repeats" in entry:
+        found["repeat_cosine"] = Uncertainty(control=entry["repeat_chance"], note="one pair of starts")
+    return found
+
+
 def _about(context: Context, params: Params, source: Source, variant: Variant, trained: Trained) -> dict[str, Any]:
     own = {"architecture": variant.architecture, "k": variant.sparsity.k, "steps": trained.steps, "seed": context.manifest.seed}
     return {**source.about, "interp_tui": {**own, "batch_size": params.batch_size, "lr": params.lr, "norm_scale": trained.scale}}
 
 
-def _rates(fired: Tensor, tokens: int) -> xr.Dataset:
-    """How often each latent fires, as a share of the tokens."""
+def _rates(fired: Tensor, tokens: int, twice: Repetition | None) -> xr.Dataset:
+    """How often each latent fires, as a share of the tokens; and its cosine with its like from another start, where there was one."""
     rate = (fired.double().cpu() / max(1, tokens)).numpy()
     data = xr.DataArray(rate, dims=("latent",), coords={"latent": np.arange(len(rate))}, attrs={"tokens": tokens})
-    return xr.Dataset({"firing_rate": data})
+    if twice is None:
+        return xr.Dataset({"firing_rate": data})
+    return xr.Dataset({"firing_rate": data, "repeat_cosine": ("latent", twice.cosine.numpy())})
 
 
 def _digest(tensor: Tensor) -> str:
@@ -143,6 +191,7 @@ def _report(context: Context, params: Params, source: Source, entries: list[dict
         f"**FVU {_n(best['fvu'])} at L0 {_n(best['l0'])}**, {best['dead_fraction']:.1%} dead"
         + (f", loss recovered {_n(best['ce_loss_recovered'])}." if best["ce_loss_recovered"] is not None else "."),
         "",
+        *_intervals(best),
         f"Activations of {where}, width {shared['width']}: {shared['tokens']:,} in {shared['steps']:,} steps of {params.batch_size:,}, of "
         f"{shared['distinct_tokens']:,} different ones, at {_n(shared['tokens_per_second'])} tokens/s. Measured on activations held out.",
         "",
@@ -165,6 +214,22 @@ def _report(context: Context, params: Params, source: Source, entries: list[dict
         "",
     ]
     return "\n".join(lines)
+
+
+def _intervals(entry: Mapping[str, Any]) -> list[str]:
+    said = []
+    if entry["fvu_low"] is not None:
+        said.append(f"With 95 % over rows FVU lies in [{_n(entry['fvu_low'])}, {_n(entry['fvu_high'])}]")
+        if entry["ce_loss_recovered"] is not None:
+            said[0] += f", the loss recovered in [{_n(entry['ce_loss_recovered_low'])}, {_n(entry['ce_loss_recovered_high'])}]"
+        said[0] += "."
+    if "repeats" in entry:
+        said.append(
+            f"**{entry['repeats']:.1%} of the latents repeat** from another start on the same activations (cosine of {REPEATS:g} and more; "
+            f"{entry['repeat_cosine']:.2f} on average, {entry['repeat_chance']:.2f} by chance): the others are as much the start's doing "
+            "as the model's."
+        )
+    return [" ".join(said), ""] if said else []
 
 
 def _n(value: float | None) -> str:

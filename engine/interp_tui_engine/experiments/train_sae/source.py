@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ...data.rows import TokenRows
@@ -29,21 +29,23 @@ from .params import Params
 
 FORWARD_TOKENS = 8192
 """Tokens in one forward pass."""
-HELD_OUT_ROWS = 128
-"""Most rows of text on which the loss is measured at the end; LIVE_ROWS of them on the way."""
 LIVE_ROWS = 16
+"""Rows of the held-out text on which the loss is measured on the way; at the end it is on all of them."""
 LOGITS = 1 << 25
 """Most logits of one forward pass: 128 MiB, of which a measurement holds a few copies."""
 HELD_OUT_TOKENS = 65_536
 """Most activations that are kept to measure on."""
 
 
+Rows = Float64[np.ndarray, " rows"]
+
+
 class Losses(ABC):
     """What the model's own loss says about a dictionary."""
 
     @abstractmethod
-    def measure(self, reconstruct: Callable[[Tensor], Tensor], *, live: bool) -> Mapping[str, float]:
-        """Mean next-token cross-entropy in nats, clean and with the reconstruction, zeros or the mean in place; and the KL.
+    def measure(self, reconstruct: Callable[[Tensor], Tensor], *, live: bool) -> Mapping[str, Rows]:
+        """Each row's mean next-token cross-entropy in nats, clean and with the reconstruction, zeros or the mean in place; and the KL.
 
         `live`: on a few rows, and without the mean and the KL, which cost passes of the model.
         """
@@ -65,6 +67,8 @@ class Source:
     """For cfg.json: model_name, hook_name, context_size, …"""
     provenance: Mapping[str, Any]
     losses: Losses | None
+    row_tokens: int = 1
+    """Activations of one row of text among those held out, which stand row by row."""
 
 
 def from_model(
@@ -122,8 +126,8 @@ def from_model(
         "datasets": {rows.name: rows.fingerprint for rows in data},
     }
     held_out = torch.cat([reader.read(part) for part in torch.split(held_ids, reader.rows(context))])
-    losses = _ModelLosses(model, reader, held_ids[:HELD_OUT_ROWS], held_out.mean(0))
-    return Source(sample.shape[1], tokens, stream, sample, held_out, model.device, about, provenance, losses)
+    losses = _ModelLosses(model, reader, held_ids, held_out.mean(0))
+    return Source(sample.shape[1], tokens, stream, sample, held_out, model.device, about, provenance, losses, positions)
 
 
 def _check_rows(rows: TokenRows, model: LoadedModel, site_map: SiteMap) -> None:
@@ -230,10 +234,11 @@ def _chunks(reader: _Reader, train_ids: Tensor, seed: int) -> Callable[[int], Te
 class _ModelLosses(Losses):
     def __init__(self, model: LoadedModel, reader: _Reader, ids: Tensor, mean_D: Tensor) -> None:
         self._model, self._reader, self._ids, self._mean = model, reader, ids, mean_D
-        self._known: dict[tuple[str, int], float] = {}
+        self._known: dict[tuple[str, int], Rows] = {}
 
-    def measure(self, reconstruct: Callable[[Tensor], Tensor], *, live: bool) -> Mapping[str, float]:
-        ids = self._ids[: LIVE_ROWS if live else None]
+    def measure(self, reconstruct: Callable[[Tensor], Tensor], *, live: bool) -> Mapping[str, Rows]:
+        # held-out rows are in the order of the text: every n-th is a sample of all of it
+        ids = self._ids[:: max(1, len(self._ids) // LIVE_ROWS)][:LIVE_ROWS] if live else self._ids
         changes = {"ce_zero": torch.zeros_like, "ce_mean": lambda flat: self._mean.to(flat.dtype).expand_as(flat)}
         for name, change in {"ce_clean": None, **changes}.items():  # the same whatever the dictionary
             if (name, len(ids)) not in self._known and not (live and name == "ce_mean"):
@@ -243,8 +248,8 @@ class _ModelLosses(Losses):
         return known | {"ce_sae": loss} | ({} if live else {"kl": divergence})
 
     @torch.no_grad()
-    def _over(self, ids: Tensor, change: Callable[[Tensor], Tensor] | None, *, beside_clean: bool = False) -> tuple[float, float]:
-        """Mean loss at the positions that are changed, and, where asked for, the mean KL from the clean model's predictions there."""
+    def _over(self, ids: Tensor, change: Callable[[Tensor], Tensor] | None, *, beside_clean: bool = False) -> tuple[Rows, Rows]:
+        """Each row's mean loss at the positions changed, and, where asked for, its mean KL from the clean model's predictions there."""
         places, site = self._reader.places, self._reader.site
 
         def changed(value: Tensor) -> Tensor:
@@ -254,15 +259,16 @@ class _ModelLosses(Losses):
             new[:, places] = change(inner.flatten(0, 1).flatten(1).float()).reshape(inner.shape).to(value.dtype)
             return new
 
-        loss = divergence = 0.0
-        tokens = 0
+        losses, divergences = [], []
         for part in torch.split(ids, max(1, LOGITS // self._model.vocab_size // ids.shape[1])):
             part = part.to(self._model.device)
             with edited(self._reader.site_map, [] if change is None else [Edit(site, changed)]):
                 logits = self._model.module(part[:, :-1]).logits[:, places].float().flatten(0, 1)
-            loss += float(F.cross_entropy(logits, part[:, 1:][:, places].flatten(), reduction="sum"))
+            losses.append(F.cross_entropy(logits, part[:, 1:][:, places].flatten(), reduction="none").reshape(len(part), -1).mean(1))
             if beside_clean:  # a pass more
                 clean = self._model.module(part[:, :-1]).logits[:, places].float().flatten(0, 1).log_softmax(-1)
-                divergence += float(F.kl_div(logits.log_softmax(-1), clean, reduction="sum", log_target=True))
-            tokens += logits.shape[0]
-        return loss / tokens, divergence / tokens
+                tokens = F.kl_div(logits.log_softmax(-1), clean, reduction="none", log_target=True).sum(1)
+                divergences.append(tokens.reshape(len(part), -1).mean(1))
+        nothing = np.zeros(0)
+        loss, divergence = (torch.cat(rows).double().cpu().numpy() if rows else nothing for rows in (losses, divergences))
+        return loss, divergence

@@ -51,6 +51,8 @@ class Trained:
     """Time in training steps, over all starts of the run."""
     history: list[list[list[float]]]
     """For each dictionary [step, FVU, L0], as reported."""
+    partners: list[Learner]
+    """The same dictionaries from another start, where params.seeds asks for them."""
 
 
 def steps_of(params: Params, tokens: int) -> int:
@@ -64,13 +66,16 @@ def train(context: Context, params: Params, source: Source, chosen: list[Variant
     steps = steps_of(params, source.tokens)
     _check_variety(source)
     scale = _scale(source) if params.normalise else 1.0
-    learners = _learners(params, source, chosen, scale, steps, context.manifest.seed)
+    own = _learners(params, source, chosen, scale, steps, context.manifest.seed)
+    partners = _learners(params, source, chosen, scale, steps, context.manifest.seed, start=1) if params.seeds > 1 else []
+    learners = [*own, *partners]
     file = context.checkpoint_path / "training.pt"
     said: list[str] = []
     pieces = Microbatch(params.batch_size, said.append)
     step, spent, history = _restore(file, source, learners, pieces)
+    history = history[: len(own)]
     every = parse_interval(context.manifest.compute.checkpoint_every) or _patience(learners)
-    reporter = _Reporter(source, chosen, learners, scale, steps, params.batch_size, history)
+    reporter = _Reporter(source, chosen, own, scale, steps, params.batch_size, history)
     report, keep, last_saved = Ticker(REPORT_EVERY), Ticker(every), step
     keep.due()
     checks = {round(steps * (i + 1) / LOSS_CHECKS) for i in range(LOSS_CHECKS)} if source.losses is not None else set()
@@ -98,7 +103,7 @@ def train(context: Context, params: Params, source: Source, chosen: list[Variant
             raise Interrupted
     if step > last_saved:
         save(file, _state(source, learners, step, spent, history, pieces))
-    return Trained(learners, scale, steps, spent, history)
+    return Trained(own, scale, steps, spent, history, partners)
 
 
 def _scale(source: Source) -> float:
@@ -114,18 +119,19 @@ def _check_variety(source: Source) -> None:
         raise UserError(f"all {len(source.sample):,} activations are the same", "choose another site, or other records")
 
 
-def _learners(params: Params, source: Source, chosen: list[Variant], scale: float, steps: int, seed: int) -> list[Learner]:
+def _learners(params: Params, source: Source, chosen: list[Variant], scale: float, steps: int, seed: int, start: int = 0) -> list[Learner]:
+    """A learner for each dictionary; `start` numbers the random weights it begins with."""
     schedule = Schedule(steps, params.lr, round(params.warmup * steps), round(params.decay * steps), round(params.sparsity_warmup * steps))
     learners = []
     for variant in chosen:
         if variant.sparsity.k > variant.latents and ARCHITECTURES[variant.architecture].has_k:
             raise UserError(f"params.k = {variant.sparsity.k} is more than the {variant.latents} latents", "lower k, or raise expansion")
         architecture = build(variant.architecture, variant.latents, variant.sparsity)
-        start = tied(variant.latents, source.sample * scale, keyed_generator(seed, -4))
+        weights = tied(variant.latents, source.sample * scale, keyed_generator(seed, -4 - 1_000 * start))
         learners.append(
             Learner(
                 architecture,
-                start,
+                weights,
                 schedule,
                 auxk_coefficient=params.auxk if architecture.revives_dead else 0.0,
                 k_aux=params.k_aux or max(1, source.width // 2),
@@ -220,7 +226,8 @@ class _Reporter:
     def losses(self, step: int) -> Generator[Event, None, None]:
         assert self._source.losses is not None
         for index, learner in enumerate(self._learners):
-            found = self._source.losses.measure(reconstructor(learner, self._scale), live=True)
+            rows = self._source.losses.measure(reconstructor(learner, self._scale), live=True)
+            found = {name: float(values.mean()) for name, values in rows.items()}
             recovered = loss_recovered(found["ce_clean"], found["ce_sae"], found["ce_zero"])
             yield Metrics(f"loss{index}", step, {"ce_loss_recovered": recovered, "ce_sae": found["ce_sae"], "ce_clean": found["ce_clean"]})
 
