@@ -14,6 +14,7 @@ import pytest
 import tomli_w
 from on_screen import ready as drawn
 
+from interp_tui.app import InterpApp
 from interp_tui.screens.run import RunScreen
 from interp_tui.terminal import host
 from interp_tui_engine import atomic
@@ -39,6 +40,7 @@ def still(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(RunScreen, "forgiving", False)  # a view that cannot draw its run fails the test
+    monkeypatch.setattr(InterpApp, "forgiving", False)  # so does any fault
     monkeypatch.delenv("LC_ALL", raising=False)
     monkeypatch.setenv("INTERP_TUI_CONFIG", str(tmp_path / "config"))
     monkeypatch.setattr(host, "now", lambda: NOW)

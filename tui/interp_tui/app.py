@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import signal
-from collections.abc import Iterable, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter, Monochrome
+from textual.message import Message
+from textual.message_pump import MessagePump
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import ThemeProvider
+from textual.widget import Widget
 
 from interp_tui_engine.errors import UserError
 
+from . import guard
+from .guard import Guarded
 from .runs.notifications import Endings, run_command, said
 from .runs.session import Run, RunIndex
 from .screens.palette import Palette, RunProvider
-from .terminal import config, host, themes
+from .terminal import config, crash_log, host, themes
 from .terminal.theme_watch import ThemeWatch
 from .text.asciify import AsciiFilter
 from .text.sanitise import clean
+from .way_out import LOST, leaving
 from .widgets.header import HeaderLine
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
+
     from interp_tui_engine.runfolder import RunFolder, Status
 
 HEADER_EVERY = 1.0
@@ -39,7 +47,7 @@ LOOK_EVERY = 2.0
 PRELOAD_AFTER = 0.5
 
 
-class InterpApp(App[int]):
+class InterpApp(Guarded, App[int]):
     """The workbench over one folder of runs."""
 
     TITLE = "interp-tui"
@@ -53,10 +61,20 @@ class InterpApp(App[int]):
         Binding("ctrl+t", "change_theme", "Theme", id="app.theme", show=False),
         Binding("y", "copy", "Copy", id="app.copy", show=False),
         Binding("q,ctrl+q", "quit", "Quit", id="app.quit", show=False),
+        Binding("ctrl+z", "suspend_process", "To the shell; fg comes back", id="app.suspend", show=False, priority=True),
     ]
+
+    forgiving: ClassVar[bool] = not crash_log.debugging()
+    """Whether the app goes on after a fault of its own; tests want to see it."""
 
     def __init__(self, runs_root: Path, open_run: Path | None = None) -> None:
         super().__init__()
+        self.on_leave: Callable[[], None] = lambda: None
+        """Called as soon as the app is on its way out."""
+        self.crash: tuple[str, str] | None = None
+        """What ended the app, if a fault of its own did, and where its details are."""
+        self._faults = guard.FaultCount()
+        self._started = self._giving_up = False
         self.runs_root = runs_root
         self.index = RunIndex(runs_root)
         self.listed: Sequence[Run] = ()
@@ -107,13 +125,12 @@ class InterpApp(App[int]):
         return RunsScreen()
 
     def on_mount(self) -> None:
+        self._started = True
         if self._config.keys:
             self.set_keymap(self._config.keys)
         for problem in (*self._theme_problems, *self._config.problems):
             self.notify(clean(problem), severity="warning", markup=False)
-        # a hang-up ends Textual without unmounting, and ignoring it leaves a process that spins; runs are their own sessions and go on
-        with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.exit)
+        self.app_resume_signal.subscribe(self, lambda app: self.redraw())
         self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme.name))
         self.set_interval(HEADER_EVERY, self.refresh_header)
         self.set_interval(DEVICES_EVERY, self.look_for_devices)
@@ -134,7 +151,11 @@ class InterpApp(App[int]):
 
     @work(thread=True, group="look", exclusive=True)
     def look_around(self) -> None:
-        """See which runs have ended, and whether the user has changed a theme."""
+        """See which runs have ended, whether the user has changed a theme, and whether the terminal is still there."""
+        if not getattr(self._driver, "terminal_alive", True):
+            with contextlib.suppress(RuntimeError):
+                self.call_from_thread(self.terminal_lost)
+            return
         ended, changed = self.endings.look(), self._theme_watch.changed()
         for folder, status in ended:
             if self._config.command:
@@ -157,7 +178,7 @@ class InterpApp(App[int]):
 
     def reload_themes(self) -> None:
         """Read the themes again, and draw in the one that is chosen as it is now."""
-        self._loaded, problems = themes.load_themes()
+        self._loaded, problems = themes.load_themes(self._loaded)
         for loaded in self._loaded.values():
             self.register_theme(loaded.to_textual())
         for problem in problems:
@@ -170,12 +191,101 @@ class InterpApp(App[int]):
         from interp_tui_engine import catalog
 
         catalog.kinds()
+        if not self._config.keys:
+            return
+        from . import key_ids
+
+        for problem in key_ids.problems(self._config.keys):
+            if self.is_running:
+                with contextlib.suppress(RuntimeError):
+                    self.call_from_thread(partial(self.notify, clean(problem, limit=300), severity="warning", markup=False))
 
     def refresh_header(self) -> None:
         """Say what is new in the header of the screen that shows; does nothing on a screen without one."""
         for header in self.screen.query(HeaderLine) if self.screen_stack else ():
             header.facts = (host.name(), self._devices, host.short_path(self.runs_root))
             header.clock = host.clock()
+
+    # -- faults, and the way out
+
+    def get_driver_class(self) -> type[Driver]:
+        usual = super().get_driver_class()
+        if usual.__name__ != "LinuxDriver":
+            return usual
+        from .terminal_driver import TerminalDriver
+
+        return TerminalDriver
+
+    def survive(self, fault: Exception, pump: MessagePump | None = None, message: Message | None = None) -> bool:
+        """Log a fault, report it in a notice and go on; False where going on is pointless."""
+        if self._giving_up:
+            return False
+        leaving = self._started and (self._exit or not self.is_running)
+        if guard.taken_down(fault, [] if leaving else self.screen_stack):
+            return True
+        if not self.forgiving or not (leaving or self.is_running):
+            return False
+        if leaving:  # what it was for has gone
+            guard.described(fault)
+            return True
+        count = self._faults.add(time.monotonic())
+        if count >= guard.FAULTS_AT_MOST:
+            self._giving_up = True
+            return False
+        what, log = guard.described(fault)
+        self.notify(clean(f"{what}; details: {log}", limit=400), title="A fault of interp-tui; it goes on", severity="error", markup=False)
+        unmade = isinstance(pump, Screen) and isinstance(message, (events.Compose, events.Mount))
+        if unmade or count % guard.LEAVE_AFTER == 0:
+            self.call_later(self._leave_screen)
+        return True
+
+    def _leave_screen(self) -> None:
+        """Close the screen that shows; the first one, which cannot be closed, is made anew."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        else:
+            self.switch_screen(self.get_default_screen())
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Textual's own end of the road: for faults of its widgets, timers and background tasks."""
+        pump = guard.stopped_pump(error)
+        if pump is not self and self.survive(error, pump):
+            if isinstance(pump, Widget):  # nothing reads its messages any more
+                self.call_later(self._leave_screen)
+            return
+        self._giving_up = True
+        self._return_code = 1
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+            self.crash = guard.described(error)
+        self._fatal_error()
+
+    def _fatal_error(self) -> None:
+        """Textual would print the traceback with the values of all variables, among them texts of models and data."""
+        self.on_leave()
+        self._close_messages_no_wait()
+
+    def exit(self, result: int | None = None, return_code: int = 0, message: Any = None) -> None:
+        self.on_leave()
+        super().exit(result, return_code, message)
+
+    def terminal_lost(self) -> None:
+        """There is nothing to draw on any more; runs are their own sessions and go on."""
+        self.exit(return_code=LOST)
+
+    def keys_lost(self, fault: Exception) -> None:
+        """The terminal cannot be read any more."""
+        if isinstance(fault, OSError) or not getattr(self._driver, "terminal_alive", True):
+            self.terminal_lost()
+        else:
+            self._giving_up = True
+            self._handle_exception(fault)
+
+    def redraw(self) -> None:
+        """Draw every cell, whatever was there before."""
+        for screen in self.screen_stack:
+            screen.refresh(layout=True)
 
     # -- going places
 
@@ -258,5 +368,16 @@ class InterpApp(App[int]):
 
 def run_app(runs_root: Path, open_run: Path | None = None) -> int:
     """Run the app until the user leaves it; returns the exit code. Runs that are going on are not touched."""
-    code = InterpApp(runs_root, open_run).run()
-    return code if isinstance(code, int) else 0
+    app = InterpApp(runs_root, open_run)
+    with leaving(app):
+        result = app.run()
+    if app.crash is None:
+        return result if isinstance(result, int) else app.return_code or 0
+    if crash_log.debugging() and app._exception is not None:
+        import traceback
+
+        traceback.print_exception(app._exception)
+    what, log = app.crash
+    sys.stderr.write(f"interp-tui crashed: {clean(what, limit=300)}; log at {log}\n")
+    sys.stderr.write("runs that were going on still are; interp-tui list shows them\n")
+    return app.return_code or 1

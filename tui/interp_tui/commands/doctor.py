@@ -77,6 +77,7 @@ def examine(runs: Path | None) -> Iterator[Finding]:
     yield _keys()
     yield _builtin_model()
     yield _themes()
+    yield _config()
     yield _runs(runs)
 
 
@@ -201,6 +202,15 @@ def _themes() -> Finding:
 
     themes, problems = load_themes()
     return Finding("themes", ", ".join(themes) or "none", "; ".join(problems))
+
+
+def _config() -> Finding:
+    from .. import key_ids
+    from ..terminal import config
+
+    read = config.load()
+    problems = [*read.problems, *(key_ids.problems(read.keys) if read.keys else ())]
+    return Finding("config", f"{len(read.keys)} keys of your own" if read.keys else "keys as they come", "; ".join(problems))
 
 
 def _runs(runs: Path | None) -> Finding:

@@ -68,7 +68,7 @@ class RunIndex:
             if before is not None and before[0] == stamp and not before[1].active:
                 known[name] = before
             elif before is not None or folder.manifest_path.is_file():
-                known[name] = (stamp, read_run(folder))
+                known[name] = (stamp, listed_run(folder))
         self._known = known
         return [run for _, run in known.values()]
 
@@ -95,6 +95,17 @@ def read_run(folder: RunFolder) -> Run:
         kind, name = (match["kind"], match["name"]) if match else ("?", folder.path.name)
         status = Status(**{**{f: getattr(status, f) for f in Status.__dataclass_fields__}, "kind": kind, "name": status.name or name})
     return Run(folder, status, started)
+
+
+def listed_run(folder: RunFolder) -> Run:
+    """`read_run` for a listing: one folder that cannot be read at all must not hide the others."""
+    try:
+        return read_run(folder)
+    except Exception as fault:
+        match = RUN_NAME.fullmatch(folder.path.name)
+        kind, name = (match["kind"], match["name"]) if match else ("?", folder.path.name)
+        reason = f"this folder cannot be read: {type(fault).__name__}"
+        return Run(folder, Status(state="crashed", kind=kind, name=name, exit={"reason": reason, "advice": "a file in it is damaged"}), 0.0)
 
 
 def tables(folder: RunFolder) -> dict[str, Any]:

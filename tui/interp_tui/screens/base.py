@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.worker import get_current_worker
 
+from interp_tui.guard import Guarded
 from interp_tui.widgets.header import HeaderLine
 from interp_tui.widgets.key_line import KeyLine
 from interp_tui_engine.errors import UserError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .workbench import Workbench
 
 
-class WorkScreen(Screen[None]):
+class WorkScreen(Guarded, Screen[None]):
     """A full screen. Subclasses yield what lies between header and footer from `body`; `esc`, bound by the app,
     calls `action_back`."""
 

@@ -11,8 +11,10 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from interp_tui.guard import Guarded
 
-class ConfirmScreen(ModalScreen[bool]):
+
+class ConfirmScreen(Guarded, ModalScreen[bool]):
     """Shows what is about to happen and to what; `y` does it, anything that means no does not."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

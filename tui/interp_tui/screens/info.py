@@ -11,8 +11,10 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from interp_tui.guard import Guarded
 
-class InfoScreen(ModalScreen[None]):
+
+class InfoScreen(Guarded, ModalScreen[None]):
     """A title and text, scrolled by the arrow keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

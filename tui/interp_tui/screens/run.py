@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.widgets import TabbedContent, TabPane, Tabs
 
+from interp_tui import guard
 from interp_tui.runs.follow import Documents, Follower, Reading, mean_trace
 from interp_tui.runs.result_texts import result_texts, waiting_for
 from interp_tui.runs.strip_facts import strip_facts
@@ -41,6 +42,8 @@ TICK = 0.2
 """Seconds between looks at the folder while nothing is behind."""
 PLOTS_EVERY = 0.5
 TABLES_EVERY = 1.0
+FAILURES_AT_MOST = 1
+"""Looks in a row that may fail before the screen gives up."""
 TABS = ("live", "result", "manifest", "log")
 
 
@@ -106,23 +109,35 @@ class RunScreen(SteeringScreen):
 
     async def _follow(self) -> None:
         """Read in a thread, show, sleep until the next tick or a key; so state is never looked at while it changes."""
+        failures = 0
         try:
             while self.is_attached and self.app.is_running:
-                self._wake.clear()
-                reading = await asyncio.to_thread(self.follower.read)
-                await self._show(reading)
-                if reading.more:
-                    continue
-                if not self._dirty and not self._wake.is_set():
-                    self._settled.set()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), TICK)
-        except NoMatches:  # the screen was taken down while something was read or drawn
-            if self.is_attached and self.app.is_running:
-                raise
+                try:
+                    await self._look()
+                    failures = 0
+                except NoMatches:
+                    if not self.is_attached or not self.app.is_running:  # taken down while something was read or drawn
+                        return
+                    raise
+                except Exception as fault:  # one run that cannot be read or shown costs its screen, not the app
+                    failures += 1
+                    if failures > FAILURES_AT_MOST or not self.workbench.survive(fault):
+                        raise
+                    await asyncio.sleep(TICK)
         finally:
             self._over = True
             self._settled.set()
+
+    async def _look(self) -> None:
+        self._wake.clear()
+        reading = await asyncio.to_thread(self.follower.read)
+        await self._show(reading)
+        if reading.more:
+            return
+        if not self._dirty and not self._wake.is_set():
+            self._settled.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), TICK)
 
     def _touch(self) -> None:
         """Draw everything again soon."""
@@ -164,7 +179,7 @@ class RunScreen(SteeringScreen):
         if not reading.gone or not self.status.kind:
             self.status = reading.status
         if self._view is None:
-            self._view = await self._mounted(view_for(self.status.kind)())
+            self._view = await self._make_view()
         if (changed and not self._gone) or self._documents is None:
             self._documents = await asyncio.to_thread(self.follower.documents)
             self.workbench.endings.expect([self.folder])
@@ -186,24 +201,39 @@ class RunScreen(SteeringScreen):
                 await self._view.draw_plots()
             if tables or force:
                 self._view.draw_tables()
-        except NoMatches:
-            raise
+        except NoMatches as fault:
+            if guard.taken_down(fault, self.app.screen_stack):
+                raise
+            await self._show_plainly(fault)  # the view failed while its parts were made
         except Exception as fault:  # a damaged result, or one from a newer version, must not take the app down
             await self._show_plainly(fault)
         if tables or force:
             self._show_log()
             self._show_strip(gone=reading.gone)
 
+    async def _make_view(self) -> RunView:
+        try:
+            return await self._mounted(view_for(self.status.kind)())
+        except Exception as fault:
+            if not self.forgiving:
+                raise
+            self._say_plainly(fault)
+            return await self._mounted(GenericView())
+
     async def _show_plainly(self, fault: Exception) -> None:
         """Put the view of all numbers in the place of one that cannot draw this run."""
         if not self.forgiving or isinstance(self._view, GenericView) or self._view is None:
             raise fault
-        said = f"{type(fault).__name__}: {fault}; details: {crash_log.record(fault)}"
-        self.notify(clean(said, limit=300), title="This run cannot be drawn as its kind is", severity="error", markup=False, timeout=10)
+        self._say_plainly(fault)
         await self._view.remove()
         self._view = await self._mounted(GenericView())
         self._taken = -1
         self._touch()
+
+    def _say_plainly(self, fault: Exception) -> None:
+        what, log = guard.described(fault)
+        title = "This run cannot be drawn as its kind is"
+        self.notify(clean(f"{what}; details: {log}", limit=400), title=title, severity="error", markup=False, timeout=10)
 
     async def _mounted(self, view: RunView) -> RunView:
         view.folder = self.folder

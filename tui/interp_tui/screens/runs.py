@@ -97,7 +97,11 @@ class RunsScreen(WorkScreen):
 
     @work(thread=True, group="list")
     def _list(self) -> None:
-        runs = self.workbench.index.refresh()
+        try:
+            runs = self.workbench.index.refresh()
+        except BaseException:
+            self._listing = False
+            raise
         self.tell(self._listed, runs)
 
     def _listed(self, runs: list[Run]) -> None:
@@ -174,7 +178,10 @@ class RunsScreen(WorkScreen):
 
     @work(thread=True, group="preview", exclusive=True)
     def _read_preview(self, run: Run, stamp: tuple[str, float]) -> None:
-        found = read_preview(run)
+        try:
+            found = read_preview(run)
+        except Exception as fault:  # a log from elsewhere must not cost more than its own preview
+            found = Preview(warning=f"its log cannot be read: {type(fault).__name__}")
         self.tell(self._preview_read, run.key, stamp, found)
 
     def _preview_read(self, key: str, stamp: tuple[str, float], found: Preview) -> None:

@@ -13,10 +13,11 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from interp_tui.guard import Guarded
 from interp_tui.terminal import host
 
 
-class SaveScreen(ModalScreen[Path | None]):
+class SaveScreen(Guarded, ModalScreen[Path | None]):
     """Gives the path chosen, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel", id="save.cancel")]

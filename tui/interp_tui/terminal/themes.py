@@ -11,6 +11,8 @@ Style sheets say `$good`; code that draws asks `app.theme_variables["good"]`.
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from textual.theme import Theme
 
 DEFAULT = "dark"
+COLOURS = {"primary", "secondary", "accent", "foreground", "background", "surface", "panel", "boost", "success", "warning", "error"}
+TEXT_STYLES = {"bold", "dim", "italic", "none", "reverse", "strike", "underline", "blink", "overline", "not"}
+NAME = re.compile(r"[a-z][a-z0-9-]*")
+FILE_NAME = re.compile(r"[A-Za-z0-9_-]+")
+OPACITY = re.compile(r"\d{1,3}(\.\d+)?%")
 ASCII = "ascii"
 
 GLYPHS = {
@@ -117,39 +124,77 @@ def theme_folders() -> list[Path]:
     return [packaged if packaged.is_dir() else package.parent.parent / "themes", config_folder() / "themes"]
 
 
-def load_themes() -> tuple[dict[str, LoadedTheme], list[str]]:
-    """All themes by name, and a sentence on each file that is none."""
+def load_themes(before: Mapping[str, LoadedTheme] | None = None) -> tuple[dict[str, LoadedTheme], list[str]]:
+    """All themes by name, and a sentence on each file that is none: its theme stays as it was `before`, where it was one."""
     themes: dict[str, LoadedTheme] = {}
     problems: list[str] = []
     for folder in theme_folders():
         for path in sorted(folder.glob("*.toml")):
             try:
                 themes[path.stem] = _read(path)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
                 problems.append(f"theme {path.name}: {error}")
+                if before is not None and path.stem in before:
+                    themes[path.stem] = before[path.stem]
     return themes, problems
 
 
 def _read(path: Path) -> LoadedTheme:
-    from textual.color import Color, ColorParseError
-
+    if FILE_NAME.fullmatch(path.stem) is None:
+        raise ValueError("a theme's file name has letters, digits, - and _ only")
     table: dict[str, Any] = untrusted.read_toml(path)
+    text = path.read_text(encoding="utf-8")
     unknown = set(table) - {"dark", "ascii", "colors", "variables"}
     if unknown:
         raise ValueError(f"unknown key {sorted(unknown)[0]!r}")
+    for name in ("colors", "variables"):
+        if not isinstance(table.get(name, {}), dict):
+            raise ValueError(f"[{name}] is not a table")
     colors = {str(k): str(v) for k, v in table.get("colors", {}).items()}
     variables = {str(k): str(v) for k, v in table.get("variables", {}).items()}
-    known = {"primary", "secondary", "accent", "foreground", "background", "surface", "panel", "boost", "success", "warning", "error"}
-    if set(colors) - known:
-        raise ValueError(f"unknown colour {sorted(set(colors) - known)[0]!r}; known: {', '.join(sorted(known))}")
+    if set(colors) - COLOURS:
+        raise ValueError(f"unknown colour {sorted(set(colors) - COLOURS)[0]!r}; known: {', '.join(sorted(COLOURS))}")
     if "primary" not in colors:
         raise ValueError("colors.primary is missing")
-    for name, value in colors.items():
-        try:
-            Color.parse(value)
-        except ColorParseError:
-            raise ValueError(f"colors.{name}: {value!r} is no colour") from None
+    for section, values, usable in (("colors", colors, _is_colour), ("variables", variables, _is_value)):
+        for name, value in values.items():
+            if not usable(name, value):
+                what = "text style" if name.endswith("-style") and section == "variables" else "colour"
+                raise ValueError(f"line {_line_of(text, section, name)}: {section}.{name}: {value!r} is no {what}")
     return LoadedTheme(path.stem, bool(table.get("dark", True)), bool(table.get("ascii", False)), colors, variables)
+
+
+def _is_colour(name: str, value: str) -> bool:
+    from textual.color import Color, ColorParseError
+
+    try:
+        return Color.parse(value).a >= 0
+    except ColorParseError:
+        return False
+
+
+def _is_value(name: str, value: str) -> bool:
+    """Whether a style sheet can use the value: a text style, or a colour, with an opacity where only style sheets read the name."""
+    if NAME.fullmatch(name) is None:
+        return False
+    if name.endswith("-style"):
+        return bool(value.split()) and set(value.split()) <= TEXT_STYLES
+    colour, _, opacity = value.rpartition(" ")
+    if name not in FALLBACKS and OPACITY.fullmatch(opacity):
+        automatic = colour.strip() == "auto" and name.endswith("foreground")
+        return automatic or _is_colour(name, colour.strip())
+    return _is_colour(name, value)
+
+
+def _line_of(text: str, section: str, name: str) -> int | str:
+    """The line of the file that sets `name` in its `section`; a question mark where it is written in a way this does not look for."""
+    here = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if (head := re.match(r"\s*\[\s*([\w-]+)\s*\]", line)) is not None:
+            here = head[1]
+        elif here == section and re.match(rf"""\s*["']?{re.escape(name)}["']?\s*=""", line):
+            return number
+    return "?"
 
 
 def first_theme(themes: dict[str, LoadedTheme], remembered: str | None) -> str:

@@ -12,6 +12,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 
+from interp_tui.guard import Guarded
 from interp_tui.runs.runstate import RunState
 from interp_tui.text.numbers import number, quantities
 from interp_tui.text.sanitise import clean
@@ -33,7 +34,7 @@ class QuietTable(ListTable):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Open", show=False, id="table.open")]
 
 
-class RunView(Vertical, can_focus=True):
+class RunView(Guarded, Vertical, can_focus=True):
     """The Live tab of a run, and how its result reads.
 
     `take` copies, `draw_plots` and `draw_tables` draw the copy: while the screen is frozen nothing is taken, but the cursor still moves

@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from interp_tui.guard import Guarded
 from interp_tui.runs.cross_links import links
 from interp_tui.runs.feature_table import SORTS, FeatureTable, load
 from interp_tui.runs.runstate import RunState
@@ -43,7 +44,7 @@ CAUSAL = ("effect (95 %)", "side")
 EXAMPLES = "auroc > .8 & layer = 2, clear, label ~ city"
 
 
-class CardPanel(Static):
+class CardPanel(Guarded, Static):
     """Where a card is drawn; says when it has another size, since a card is written to measure."""
 
     class Resized(Message):

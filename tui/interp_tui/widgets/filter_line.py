@@ -9,8 +9,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from interp_tui.guard import Guarded
 
-class FilterLine(Horizontal):
+
+class FilterLine(Guarded, Horizontal):
     """`/ kind = llc & done`, with room at its right for what is wrong with it."""
 
     DEFAULT_CSS = """

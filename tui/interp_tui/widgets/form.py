@@ -19,6 +19,8 @@ from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input
 
+from interp_tui.guard import Guarded
+
 Path = tuple[str, ...]
 LABEL = 22
 BOX = 18
@@ -61,7 +63,7 @@ class Edited(Message):
         self.text = text
 
 
-class Choice(Widget, can_focus=True):
+class Choice(Guarded, Widget, can_focus=True):
     """One of a few words; left and right go through them. One line high, and drawn at once, unlike an overlay over a slow link."""
 
     DEFAULT_CSS = """
@@ -97,7 +99,7 @@ class Choice(Widget, can_focus=True):
         self.action_turn(1)
 
 
-class FieldRow(Widget):
+class FieldRow(Guarded, Widget):
     """Label, box, and what the field is for or what is wrong with it; label and words are drawn by the row itself, under its one child."""
 
     DEFAULT_CSS = f"""
@@ -131,7 +133,7 @@ class FieldRow(Widget):
         self.post_message(Edited(self.field.path, event.value))
 
 
-class SectionTitle(Widget, can_focus=True):
+class SectionTitle(Guarded, Widget, can_focus=True):
     """A section's name; a folded section opens with enter or space."""
 
     DEFAULT_CSS = """
@@ -163,7 +165,7 @@ class SectionTitle(Widget, can_focus=True):
             await self.action_fold()
 
 
-class Form(VerticalScroll, can_focus=False):
+class Form(Guarded, VerticalScroll, can_focus=False):
     """The sections of a form. Posts `Edited`; `show_errors` puts what is wrong beside the fields it is about."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

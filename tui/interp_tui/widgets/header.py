@@ -6,8 +6,10 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from interp_tui.guard import Guarded
 
-class HeaderLine(Widget):
+
+class HeaderLine(Guarded, Widget):
     """`interp-tui · host · devices · ./runs            12:41`; the app says what stands in it."""
 
     DEFAULT_CSS = "HeaderLine { dock: top; height: 1; padding: 0 1; background: $surface; color: $muted; }"

@@ -21,6 +21,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from interp_tui.guard import Guarded
 from interp_tui.text.numbers import number
 
 from .colour_scale import LOOKS, Look, Palette, Scale, digit, glyph
@@ -49,7 +50,7 @@ class Grid:
     """Cells that carry a star, as far as a column has room for it: in bold where it has none."""
 
 
-class Heatmap(Widget, can_focus=True):
+class Heatmap(Guarded, Widget, can_focus=True):
     """Shows a `Grid`; arrows move the cursor, which messages and labels follow."""
 
     DEFAULT_CSS = """

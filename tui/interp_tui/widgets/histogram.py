@@ -9,6 +9,8 @@ from rich.text import Text
 from textual.message import Message
 from textual.widgets import Static
 
+from interp_tui.guard import Guarded
+
 from .facts import rich_style
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -25,7 +27,7 @@ class Histogram:
     ticks: Sequence[tuple[float, str]] = ()
 
 
-class HistogramPlot(Static):
+class HistogramPlot(Guarded, Static):
     """Draws a `Histogram` to its own size: bars, and the axis below them."""
 
     DEFAULT_CSS = """

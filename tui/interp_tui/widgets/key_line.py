@@ -9,6 +9,8 @@ from textual.app import ComposeResult
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
+from interp_tui.guard import Guarded
+
 ALWAYS = ("back", "help", "pause", "stop", "resume")
 """Actions whose keys stay however narrow the terminal; `?` lists what is left out."""
 FIRST_TO_GO = ("Move",)
@@ -17,7 +19,7 @@ PALETTE_EDGE = 2
 """Cells of the rule before the palette's key, and of the gap before the rule."""
 
 
-class KeyLine(Footer):
+class KeyLine(Guarded, Footer):
     """Textual's footer scrolls sideways where its keys do not fit, and hides `? Help` behind the palette's key."""
 
     def compose(self) -> ComposeResult:

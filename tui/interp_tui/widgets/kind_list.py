@@ -10,8 +10,10 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from interp_tui.guard import Guarded
 
-class KindList(OptionList):
+
+class KindList(Guarded, OptionList):
     """A kind an option: its name, and its question wrapped to hang under it."""
 
     DEFAULT_CSS = """

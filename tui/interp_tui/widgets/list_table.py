@@ -21,6 +21,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from interp_tui.guard import Guarded
+
 from .legible import legible
 
 GAP = 2
@@ -102,7 +104,7 @@ def layout(columns: Sequence[Column], width: int) -> list[int]:
     return widths
 
 
-class ListTable(ScrollView, can_focus=True):
+class ListTable(Guarded, ScrollView, can_focus=True):
     """Rows under a fixed header."""
 
     DEFAULT_CSS = """

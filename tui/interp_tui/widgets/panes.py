@@ -11,8 +11,10 @@ from textual.content import Content
 from textual.highlight import highlight
 from textual.widgets import Markdown, RichLog, Static
 
+from interp_tui.guard import Guarded
 
-class TextPane(VerticalScroll):
+
+class TextPane(Guarded, VerticalScroll):
     """Scrolling text."""
 
     DEFAULT_CSS = """
@@ -40,7 +42,7 @@ class TomlPane(TextPane):
             self.show(highlight(toml, language="toml"))
 
 
-class ResultPane(VerticalScroll):
+class ResultPane(Guarded, VerticalScroll):
     """Numbers above, the report below."""
 
     DEFAULT_CSS = """
@@ -67,7 +69,7 @@ class ResultPane(VerticalScroll):
         await self.query_one(Markdown).update(report)
 
 
-class LogPane(Vertical):
+class LogPane(Guarded, Vertical):
     """What the run said, line by line, over what its engine printed. Both follow their ends, unless scrolled up."""
 
     DEFAULT_CSS = """

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
+from interp_tui.guard import Guarded
 from interp_tui.text.numbers import bar
 
 from .facts import rich_style
@@ -33,7 +34,7 @@ class StripFacts:
     notice_colour: str = "warn"
 
 
-class StatusStrip(Static):
+class StatusStrip(Guarded, Static):
     """Two lines, and a third while something needs saying."""
 
     DEFAULT_CSS = """

@@ -15,6 +15,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from interp_tui.guard import Guarded
+
 from .colour_scale import LOOKS, Look, Palette, Scale, digit, glyph
 
 
@@ -26,7 +28,7 @@ class Token:
     value: float | None
 
 
-class TokenStrip(Widget, can_focus=True):
+class TokenStrip(Guarded, Widget, can_focus=True):
     """Tokens over as many lines as they need; where colours cannot tell their numbers, a line of glyphs or digits under each."""
 
     DEFAULT_CSS = """

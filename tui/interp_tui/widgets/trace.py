@@ -15,6 +15,8 @@ from textual.color import Color
 from textual.message import Message
 from textual.widgets import Static
 
+from interp_tui.guard import Guarded
+
 Point = tuple[float, float]
 
 POINTS_AT_MOST = 800
@@ -55,7 +57,7 @@ class Plot:
     ascii: bool = False
 
 
-class TracePlot(Static):
+class TracePlot(Guarded, Static):
     """Draws a `Plot` to its own size, in a thread."""
 
     DEFAULT_CSS = """
