@@ -23,16 +23,15 @@ from textual.widget import Widget
 
 from interp_tui_engine.errors import UserError
 
-from . import guard
-from .guard import Guarded
 from .runs.notifications import Endings, run_command, said
 from .runs.session import Run, RunIndex
 from .screens.palette import Palette, RunProvider
-from .terminal import config, crash_log, host, themes
+from .terminal import config, crash_log, guard, host, themes
+from .terminal.guard import Guarded
 from .terminal.theme_watch import ThemeWatch
+from .terminal.way_out import LOST, leaving
 from .text.asciify import AsciiFilter
 from .text.sanitise import clean
-from .way_out import LOST, leaving
 from .widgets.header import HeaderLine
 
 if TYPE_CHECKING:
@@ -193,9 +192,9 @@ class InterpApp(Guarded, App[int]):
         catalog.kinds()
         if not self._config.keys:
             return
-        from . import key_ids
+        from .screens import key_ids
 
-        for problem in key_ids.problems(self._config.keys):
+        for problem in key_ids.problems(self._config.keys, InterpApp):
             if self.is_running:
                 with contextlib.suppress(RuntimeError):
                     self.call_from_thread(partial(self.notify, clean(problem, limit=300), severity="warning", markup=False))
@@ -212,7 +211,7 @@ class InterpApp(Guarded, App[int]):
         usual = super().get_driver_class()
         if usual.__name__ != "LinuxDriver":
             return usual
-        from .terminal_driver import TerminalDriver
+        from .terminal.driver import TerminalDriver
 
         return TerminalDriver
 

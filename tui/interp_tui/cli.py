@@ -127,13 +127,22 @@ def route(arguments: Sequence[str]) -> list[str]:
     if word.endswith(".toml") and not word.endswith("manifest.toml"):
         hint = f"{PROGRAM} --batch {word} runs it; {PROGRAM} validate {word} checks it"
         raise UserError(f"{word!r} is a manifest, not a run folder", hint)
-    if "/" in word or word.startswith((".", "~")) or word[:1].isdigit() or Path(word).exists():
+    if "/" in word or word.startswith((".", "~")) or word[:1].isdigit() or Path(word).exists() or _names_a_run(word, rest):
         return ["open", word, *rest]
     import difflib
 
     close = difflib.get_close_matches(word, command_names(), n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]!r}?" if close else f"{PROGRAM} --help shows what there is"
     raise UserError(f"no such command or run folder: {word!r}", hint)
+
+
+def _names_a_run(word: str, rest: Sequence[str]) -> bool:
+    """Whether the word is part of a run's name, as `attach` and `show` take it."""
+    from interp_tui_engine.runfolder import find_runs, runs_root
+
+    given = next((rest[at + 1] for at, option in enumerate(rest[:-1]) if option == "--runs"), None)
+    given = given or next((option.removeprefix("--runs=") for option in rest if option.startswith("--runs=")), None)
+    return any(word in run.path.name for run in find_runs(runs_root(Path(given) if given else None)))
 
 
 def _first_word(arguments: Sequence[str]) -> int | None:

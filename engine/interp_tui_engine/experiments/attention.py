@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,9 +135,30 @@ def run(context: Context) -> Generator[Event, None, Result]:
             yield Artifact(f"figures/pattern-{name}.svg", f"attention pattern of {name}")
     yield from write_arrays(context.folder.path, STORE, arrays, {"kind": "attention", "tokens": tokens, "layers": layers})
     values["seconds"] = time.monotonic() - started
-    headline = {"heads": heads * site_map.num_layers, **({"named": len(values["named_heads"])} if params.scores else {})}
+    headline: dict[str, Any] = {"heads": heads * site_map.num_layers, **({"named": len(values["named_heads"])} if params.scores else {})}
+    if params.scores and (said := heads_by_name(values["named_heads"])):
+        headline["answer"] = said
     bars = {"named": none_known(f"scores are means over {params.score_rows} sequences, held to a threshold")} if params.scores else {}
     return Result(values, headline, _report(params, values), digests(STORE, arrays), bars)
+
+
+def heads_by_name(heads: Sequence[Mapping[str, Any]]) -> str:
+    """The heads by what they are, those next to each other as one: `induction L1H0-H3, L2H5; previous token L0H2`."""
+    by_name: dict[str, list[tuple[int, int]]] = {}
+    for row in heads:
+        by_name.setdefault(row["name"], []).append(_place(row["head"]))
+    order = sorted(by_name, key=lambda name: (name != "induction", name))
+    return "; ".join(f"{name} {', '.join(_runs(sorted(by_name[name])))}" for name in order)
+
+
+def _runs(places: Sequence[tuple[int, int]]) -> list[str]:
+    runs: list[list[tuple[int, int]]] = []
+    for layer, head in places:
+        if runs and runs[-1][-1] == (layer, head - 1):
+            runs[-1].append((layer, head))
+        else:
+            runs.append([(layer, head)])
+    return [f"L{run[0][0]}H{run[0][1]}" + (f"-H{run[-1][1]}" if len(run) > 1 else "") for run in runs]
 
 
 def _place(name: str) -> tuple[int, int]:

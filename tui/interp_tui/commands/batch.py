@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,7 +143,9 @@ def resume(folder: RunFolder, options: Options) -> int:
 
 def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
     """Print what the run would take, and create nothing."""
-    estimate = expected_time.expected(request, path.parent, sweep_supervisor.estimate)
+    from ..runs.model_source import with_model
+
+    estimate = with_model(expected_time.expected(request, path.parent, sweep_supervisor.estimate), request)
     free = shutil.disk_usage(_existing(path)).free
     if as_json:
         event(
@@ -169,8 +170,7 @@ def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
         out(f"  note    {text}")
     if estimate.disk_bytes is not None and estimate.disk_bytes > free:
         warn(f"the disk at {_existing(path)} is too small")
-    sys.stderr.flush()
-    out_path(path)
+    out(f"  folder  {path}, once it runs")
     return 0
 
 

@@ -205,11 +205,15 @@ def _themes() -> Finding:
 
 
 def _config() -> Finding:
-    from .. import key_ids
     from ..terminal import config
 
     read = config.load()
-    problems = [*read.problems, *(key_ids.problems(read.keys) if read.keys else ())]
+    problems = list(read.problems)
+    if read.keys:
+        from ..app import InterpApp
+        from ..screens import key_ids
+
+        problems += key_ids.problems(read.keys, InterpApp)
     return Finding("config", f"{len(read.keys)} keys of your own" if read.keys else "keys as they come", "; ".join(problems))
 
 

@@ -17,10 +17,10 @@ from interp_tui_engine import events
 from interp_tui_engine.events import ChainFailed, Phase, Progress, RunFinished, Stamped, Warned
 from interp_tui_engine.runfolder import ACTIVE, EventTail, RunFolder, Status
 
+from ..runs.headlines import answer
 from ..runs.runstate import RunState
 from ..terminal import host
 from ..terminal.themes import GLYPHS
-from ..text.numbers import headline
 from ..text.sanitise import clean
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def counts(state: RunState) -> str:
 
 def findings(state: RunState) -> str:
     """The headline with its error, and how many chains have failed."""
-    parts = [headline(state.latest.get("headline", {}))]
+    parts = [answer(state.kind, state.latest.get("headline", {}))]
     if state.failures:
         parts.append("1 chain failed" if len(state.failures) == 1 else f"{len(state.failures)} chains failed")
     return clean("  ".join(part for part in parts if part))
@@ -208,7 +208,7 @@ def note(stamped: Stamped) -> str:
         return clean(f"chain {event.chain} failed at step {event.step}: {event.cause}; it is left out of every estimate")
     if isinstance(event, RunFinished):
         reason = f": {event.reason}" if event.reason else ""
-        return clean(f"{event.state} in {host.duration(event.seconds)}{reason}  {headline(event.headline)}".rstrip())
+        return clean(f"{event.state} in {host.duration(event.seconds)}{reason}  {answer('', event.headline)}".rstrip())
     return ""
 
 

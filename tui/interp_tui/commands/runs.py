@@ -34,12 +34,19 @@ def list_(
 
     root = runs_root(runs)
     _check_state(state)
-    found = [run for run in RunIndex(root).refresh() if state in (None, run.status.state) and kind in (None, run.status.kind)]
+    everything = RunIndex(root).refresh()
+    found = [run for run in everything if state in (None, run.status.state) and kind in (None, run.status.kind)]
+    if kind is not None and not any(run.status.kind == kind for run in everything):
+        _check_kind(kind)
     if json:
         out_json([{"path": str(run.folder.path), **run.status.to_json()} for run in found])
         return 0
     rows: list[tuple[str, ...]] = [("", "state", "kind", "name", "model", "progress", "headline", "age", "folder")]
     rows += [(*_row(run.status), host.age(host.now() - run.started), run.key) for run in found]
+    if not found and everything:
+        wanted = " and ".join(f"{name} {value}" for name, value in (("kind", kind), ("state", state)) if value is not None)
+        say(f"none of the {len(everything)} runs under {host.short_path(root)} has {wanted}")
+        return 0
     if not found:
         say(f"no runs under {host.short_path(root)}; interp-tui new llc -o llc.toml writes a first manifest")
         return 0
@@ -49,19 +56,52 @@ def list_(
     return 0
 
 
-MODEL, PROGRESS, HEADLINE, AGE = 4, 5, 6, 7
+STATE, MODEL, PROGRESS, HEADLINE, AGE, FOLDER = 1, 4, 5, 6, 7, 8
+DROPPED = ((), (MODEL,), (MODEL, PROGRESS), (MODEL, PROGRESS, STATE), (MODEL, PROGRESS, STATE, AGE), (MODEL, PROGRESS, STATE, FOLDER))
+"""Columns left out, the least telling first."""
+NARROW = 16
+"""Cells of a headline below which another column goes first."""
 
 
 def fitted(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
-    """The table's lines; on a terminal too narrow for them without the model, then the progress, then the age, then the headline."""
-    from rich.cells import cell_len
+    """The table's lines. On a terminal too narrow for them columns go (the state's sign stays), the headline is cut, and last the folder
+    goes, since `show` takes a part of a name; no line is ever wider than the terminal."""
+    from rich.cells import cell_len, set_cell_size
 
-    for dropped in ((), (MODEL,), (MODEL, PROGRESS), (MODEL, PROGRESS, AGE), (MODEL, PROGRESS, AGE, HEADLINE)):
+    for dropped in DROPPED:
         kept = [index for index in range(len(rows[0])) if index not in dropped]
-        lines = columns(([row[index] for index in kept] for row in rows), right=[kept.index(AGE)] if AGE in kept else [])
-        if width is None or max(map(cell_len, lines)) <= width:
-            break
-    return lines
+        right = [kept.index(AGE)] if AGE in kept else []
+
+        def table(of: list[tuple[str, ...]], kept: list[int] = kept, right: list[int] = right) -> list[str]:
+            return columns(([row[index] for index in kept] for row in of), right=right)
+
+        lines = table(rows)
+        widest, headline = max(map(cell_len, lines)), max(cell_len(row[HEADLINE]) for row in rows)
+        if width is None or widest <= width:
+            return lines
+        room = headline - (widest - (width or 0))
+        if width is not None and room >= NARROW:
+            return table([_with_headline(row, room) for row in rows])
+    assert width is not None
+    return [set_cell_size(line, width - 1) + "…" if cell_len(line) > width else line for line in lines]
+
+
+def _with_headline(row: tuple[str, ...], room: int) -> tuple[str, ...]:
+    from rich.cells import cell_len, set_cell_size
+
+    said = row[HEADLINE]
+    return (*row[:HEADLINE], set_cell_size(said, room - 1) + "…" if cell_len(said) > room else said, *row[HEADLINE + 1 :])
+
+
+def _check_kind(kind: str) -> None:
+    from interp_tui_engine import catalog
+    from interp_tui_engine.errors import UserError
+    from interp_tui_engine.validation_errors import nearest
+
+    names = [*dict.fromkeys([*catalog.kind_names(), "sweep", "pipeline"])]
+    if kind not in names:
+        guess = nearest(kind, names)
+        raise UserError(f"--kind {kind}: there is no such kind", f"Did you mean {guess!r}?" if guess else f"kinds: {', '.join(names)}")
 
 
 def _check_state(state: str | None) -> None:
@@ -78,12 +118,13 @@ def _check_state(state: str | None) -> None:
 
 
 def _row(status: Status) -> tuple[str, ...]:
+    from ..runs.headlines import answer
     from ..terminal.themes import glyph
-    from ..text.numbers import headline
+    from ..text.numbers import percent_done
     from ..text.sanitise import clean
 
-    share = f"{status.fraction:.0%}".replace("%", " %") if status.total else ""
-    said = headline(status.headline) or str(status.exit.get("reason") or "")
+    share = percent_done(status.fraction) if status.total else ""
+    said = answer(status.kind, status.headline) or str(status.exit.get("reason") or "")
     return (
         glyph(status.state),
         status.state,
@@ -116,13 +157,16 @@ def show(
     digests = session.flat(_table(_table(tables, "result"), "sha256"))
     if json:
         recorded = {"provenance": _table(tables, "provenance"), "sha256": digests, "damage": damage}
-        out_json({"path": str(folder.path), "status": status.to_json(), "result": folder.result(), **recorded})
+        damaged = {"result_damage": worn} if (worn := session.result_damage(folder, folder.result())) else {}
+        out_json({"path": str(folder.path), "status": status.to_json(), "result": folder.result(), **recorded, **damaged})
         return 0
     out(" ".join(part for part in _row(status)[:4] if part))
     state = replayed(folder)
     facts = [("folder", str(folder.path)), ("model", status.model), ("device", status.device), *_times(status, state)]
     if damage:
         facts.append(("manifest", damage))
+    if worn := session.result_damage(folder, folder.result()):
+        facts.append(("result", worn))
     facts += [(key, str(status.exit[key])) for key in ("reason", "advice") if status.exit.get(key)]
     _section("", facts)
     found = _result(folder)
@@ -195,15 +239,8 @@ def _result(folder: RunFolder) -> list[tuple[str, str]]:
     for key, value in flat_numbers(result).items():
         if key in ("kind", "name", "schema_version"):
             continue
-        text = _listed(value) if isinstance(value, list) else number(value)
-        found.append((key, sure.pop(key, text)))
+        found.append((key, sure.pop(key, number(value))))
     return [*found, *sure.items()]
-
-
-def _listed(values: list[Any]) -> str:
-    from ..text.numbers import number
-
-    return ", ".join(number(item) for item in values[:8]) + (", …" if len(values) > 8 else "")
 
 
 def _workers(status: Status) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
 
-from ..runs.session import flat
+from ..runs.session import flat, result_damage
 from ..text.sanitise import cell
 from .html import page
 
@@ -17,6 +17,8 @@ from .html import page
 def export(folder: RunFolder) -> list[Path]:
     """Write the result as JSON, as a two-column CSV and as a page into the run's `export` folder; returns the files."""
     result = folder.result()
+    if damage := result_damage(folder, result):
+        raise UserError(f"{folder.path.name}: {damage}")
     if result is None:
         raise UserError(f"{folder.path.name} has no result yet", "it is written when the run is done")
     target = folder.path / "export"

@@ -5,8 +5,9 @@ Words without a sign are looked for in state, kind, name, model and headline. `&
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 
 from ..terminal import host
 from .session import Run
@@ -17,18 +18,27 @@ TERM = re.compile(r"\s*(?P<field>[A-Za-z_]\w*)\s*(?P<op>!=|>=|<=|=|~|>|<)\s*(?P<
 AGE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def compile_filter(text: str) -> Predicate:
-    """The predicate that `text` means. Raises ValueError with a sentence saying what is wrong."""
+def compile_filter(text: str, numbers: Iterable[str] | None = None) -> Predicate:
+    """The predicate that `text` means. Raises ValueError with a sentence saying what is wrong.
+
+    `numbers` are the headline numbers that the runs have: a field that is neither one of them nor of `FIELDS` is refused. None takes any.
+    """
     if not text.strip():
         return lambda run: True
-    choices = [[_term(term) for term in choice.split("&") if term.strip()] for choice in text.split("|") if choice.strip()]
+    known = None if numbers is None else {*FIELDS, *numbers, *(name.removesuffix("_mean") for name in numbers)}
+    choices = [[_term(term, known) for term in choice.split("&") if term.strip()] for choice in text.split("|") if choice.strip()]
     return lambda run: any(all(term(run) for term in terms) for terms in choices)
 
 
-def _term(text: str) -> Predicate:
+def numbers_of(runs: Iterable[Run]) -> set[str]:
+    """The names of the headline numbers that any of the runs has."""
+    return {name for run in runs for name in run.status.headline}
+
+
+def _term(text: str, known: Set[str] | None) -> Predicate:
     text = text.strip()
     if text.startswith("!") and not text.startswith("!="):
-        inner = _term(text[1:])
+        inner = _term(text[1:], known)
         return lambda run: not inner(run)
     match = TERM.fullmatch(text)
     if match is None:
@@ -37,6 +47,10 @@ def _term(text: str) -> Predicate:
         word = text.lower()
         return lambda run: word in _haystack(run)
     field, op, value = match["field"], match["op"], match["value"].strip("\"'")
+    if known is not None and field not in known:
+        close = difflib.get_close_matches(field, known, n=1)
+        meant = f"did you mean {close[0]!r}?" if close else f"fields: {', '.join([*FIELDS, *sorted(known - set(FIELDS))[:6]])}"
+        raise ValueError(f"no run has {field!r}; {meant}")
     if op in {">", "<", ">=", "<="}:
         return _compare(field, op, _limit(field, value))
     wanted = value.lower()

@@ -24,6 +24,8 @@ FIRST_SECONDS, CHUNK_SECONDS = 0.02, 0.25
 """How long one `read` may take: short at first, so that a screen has something to show; reading in a thread holds nothing else up."""
 DOCUMENT_CHARACTERS = 1 << 20
 BLOCK = 256 << 10
+LONG, HEAD = 4 << 20, 16 << 10
+"""From how many bytes on a log is read from its end first, and how many of its beginning with it: the start of the run stands there."""
 REPLACED = re.compile(rb'"type":"progress"|"series":"(?:estimate|headline)"')
 LOG_BYTES = 64 << 10
 LOG_LINES = 1000
@@ -37,6 +39,8 @@ class Reading:
     more: bool
     gone: bool = False
     """The folder is no longer there."""
+    caught_up: float = 1.0
+    """How much of the log has been read, until that was all of it once; before, what the events say is older than the status."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Documents:
     result: Mapping[str, Any] | None
     digests: Mapping[str, Any]
     report: str
+    damage: str = ""
+    """What is wrong with result.json, where there is one that cannot be read."""
 
 
 class LogTail:
@@ -90,24 +96,41 @@ class LogTail:
 
 
 class Follower:
-    """One reader of one run. `state` changes only inside `read`, so whoever awaits that may look at it in between."""
+    """One reader of one run. `state` changes only inside `read`, so whoever awaits that may look at it in between.
+
+    A long log is read from its end first: until all of it has been read, `state` is that of its beginning and its last stretch.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.state = RunState()
+        self.state = self._whole = RunState()
         self.log = LogTail(folder)
         self._tail = EventTail(folder.events_path)
+        self._caught_up = False
 
     def read(self) -> Reading:
         """Take in what the run has said since the last call, for at most a quarter of a second."""
-        deadline = time.monotonic() + (CHUNK_SECONDS if self.state.version else FIRST_SECONDS)
+        deadline = time.monotonic() + (CHUNK_SECONDS if self._whole.version else FIRST_SECONDS)
         before = self._tail.offset
+        if not self._whole.version and (ends := self._ends()):
+            self.state = RunState()
+            self._apply(self.state, ends)
         while time.monotonic() < deadline and self._skim():
             pass
-        self.state.apply_all(self._tail.read(seconds=max(0.0, deadline - time.monotonic())))
+        self._whole.apply_all(self._tail.read(seconds=max(0.0, deadline - time.monotonic())))
         self.log.read()
         more = self._tail.behind() and self._tail.offset > before
-        return Reading(session.read_run(self.folder).status, more, not self.folder.path.is_dir())
+        self._caught_up = self._caught_up or not more
+        if self._caught_up:
+            self.state = self._whole
+        share = 1.0 if self._caught_up else self._share_read()
+        return Reading(session.read_run(self.folder).status, more, not self.folder.path.is_dir(), share)
+
+    def _share_read(self) -> float:
+        try:
+            return min(0.999, self._tail.offset / max(1, self._tail.path.stat().st_size))
+        except OSError:
+            return 1.0
 
     def _skim(self) -> bool:
         """Take in one block of a log that is far ahead, less the lines that later ones replace; False when there is no such block."""
@@ -120,13 +143,30 @@ class Follower:
         except (OSError, ValueError):
             return False
         whole = data.rfind(b"\n") + 1
-        for line in newest(data[:whole].splitlines()):
-            try:
-                self.state.apply(from_line(line))
-            except ValueError:
-                continue
+        self._apply(self._whole, newest(data[:whole].splitlines()))
         self._tail.offset += whole
         return whole > 0
+
+    @staticmethod
+    def _apply(state: RunState, lines: list[bytes]) -> None:
+        for line in lines:
+            try:
+                state.apply(from_line(line))
+            except ValueError:
+                continue
+
+    def _ends(self) -> list[bytes]:
+        """The first lines of a long log and its last ones; none of a log that is read at once."""
+        try:
+            with self._tail.path.open("rb") as file:
+                if (size := os.fstat(file.fileno()).st_size) < LONG:
+                    return []
+                first = file.read(HEAD).splitlines()[:-1]
+                file.seek(size - LONG // 4)
+                last = file.read(LONG // 4)
+        except OSError:
+            return []
+        return newest([*first, *last[: last.rfind(b"\n") + 1].splitlines()[1:]])
 
     def documents(self) -> Documents:
         """Manifest, result and report as they are now; empty where they cannot be read."""
@@ -135,7 +175,8 @@ class Follower:
         except (UserError, AttributeError):
             recorded = {}
         digests = recorded if isinstance(recorded, dict) else {}
-        return Documents(_text(self.folder.manifest_path), self.folder.result(), digests, _text(self.folder.report_path))
+        result, report = self.folder.result(), _text(self.folder.report_path)
+        return Documents(_text(self.folder.manifest_path), result, digests, report, session.result_damage(self.folder, result))
 
 
 def newest(lines: list[bytes]) -> list[bytes]:

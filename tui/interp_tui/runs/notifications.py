@@ -12,8 +12,8 @@ from pathlib import Path
 from interp_tui_engine.runfolder import ACTIVE, RunFolder, Status
 
 from ..terminal import themes
-from ..text.numbers import headline
 from ..text.sanitise import clean
+from .headlines import answer
 
 
 @dataclass
@@ -46,7 +46,7 @@ def said(status: Status, *, ascii: bool) -> tuple[str, str]:
     """A title and a line on how a run ended."""
     title = clean(f"{themes.glyph(status.state, ascii)} {status.kind} {status.name}: {status.state}", limit=80)
     reason = "" if status.state == "done" else str(status.exit.get("reason") or "")
-    return title, clean(reason, limit=200) or headline(status.headline, ascii=ascii)
+    return title, clean(reason, limit=200) or answer(status.kind, status.headline, ascii=ascii)
 
 
 def run_command(command: str, folder: RunFolder, status: Status) -> None:
@@ -56,7 +56,7 @@ def run_command(command: str, folder: RunFolder, status: Status) -> None:
         "INTERP_TUI_KIND": status.kind,
         "INTERP_TUI_NAME": clean(status.name, limit=200),
         "INTERP_TUI_STATE": status.state,
-        "INTERP_TUI_HEADLINE": headline(status.headline, ascii=True),
+        "INTERP_TUI_HEADLINE": answer(status.kind, status.headline, ascii=True),
     }
     quiet = subprocess.DEVNULL
     with suppress(OSError):

@@ -11,7 +11,7 @@ from typing import Any
 from interp_tui_engine.events import ChainFailed, Metrics, Warned, from_line
 from interp_tui_engine.untrusted import open_regular
 
-from .session import Run
+from .session import Run, result_damage
 
 WHOLE = 1 << 20
 """Logs up to this size are read whole; of longer ones, evenly spaced blocks."""
@@ -30,6 +30,8 @@ class Preview:
 
 def read(run: Run) -> Preview:
     """Blocking: call it from a thread."""
+    if run.status.state == "done" and (damage := result_damage(run.folder, run.folder.result())):
+        return Preview(warning=damage)
     losses: dict[int, float] = {}
     failures: dict[int, str] = {}
     warning = ""

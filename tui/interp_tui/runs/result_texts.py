@@ -8,11 +8,11 @@ from rich.text import Text
 
 from interp_tui_engine.runfolder import ACTIVE, Status
 
-from ..text.numbers import headline
 from ..text.sanitise import clean
 from ..widgets.facts import rich_style
 from .certainty import section
 from .follow import Documents
+from .headlines import answer
 from .runstate import RunState
 
 ResultText = Callable[..., Text]
@@ -26,8 +26,11 @@ def result_texts(
     digests = Text(end="")
     if documents.result is None:
         active = status.state in ACTIVE
+        if documents.damage:
+            digests.append(documents.damage, rich_style(colours.get("bad", "")))
+            return digests, Text(end="")
         numbers = Text("no result yet: it is written when the run is done" if active else "this run has no result", muted, end="")
-        so_far = headline(state.latest.get("headline", {}), ascii=ascii)
+        so_far = answer(state.kind, state.latest.get("headline", {}), ascii=ascii)
         numbers.append(f"\n\nso far  {so_far}" if so_far else "", "")
         return numbers, digests
     if documents.digests:

@@ -8,9 +8,10 @@ from pathlib import Path
 from textual.content import Content
 
 from ..terminal import host, themes
-from ..text.numbers import bar, headline, number, quantities, spark
+from ..text.numbers import bar, number, percent_done, quantities, spark
 from ..text.sanitise import clean
 from ..widgets.list_table import Cell, Column, Row
+from .headlines import answer
 from .preview import Preview
 from .session import Run
 
@@ -88,7 +89,7 @@ def _progress(run: Run, ascii: bool) -> tuple[str, str]:
     if not status.total:
         return ("starting", "muted") if status.state == "running" else ("", "muted")
     colour = "accent" if status.state == "running" else "muted"
-    return f"{bar(status.fraction, BAR, ascii=ascii)} {int(100 * status.fraction):>2} %", colour
+    return f"{bar(status.fraction, BAR, ascii=ascii)} {percent_done(status.fraction):>4}", colour
 
 
 def _said(run: Run, ascii: bool) -> tuple[str, str]:
@@ -96,7 +97,7 @@ def _said(run: Run, ascii: bool) -> tuple[str, str]:
     if status.state in SIMPLE_REASON:
         return clean(str(status.exit.get("reason") or SIMPLE_REASON[status.state]), limit=120), themes.colour_name(status.state)
     shown = quantities(status.headline, ascii=ascii)
-    return headline(status.headline, ascii=ascii), "muted" if shown and shown[0].unclear else "foreground"
+    return answer(status.kind, status.headline, ascii=ascii), "muted" if shown and shown[0].unclear else "foreground"
 
 
 def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Content:

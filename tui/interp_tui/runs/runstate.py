@@ -122,6 +122,15 @@ class RunState:
         for stamped in events:
             self.apply(stamped)
 
+    def adopt(self, result: Mapping[str, Any]) -> None:
+        """Take over from a finished run's result what was estimated as it went on, so that one number is not shown in two versions."""
+        known = self.latest.get("estimate")
+        if known is not None:
+            final = {name: result[name] for name in known if name in result}
+            if any(known[name] != value for name, value in final.items()):
+                self.latest["estimate"] = {**known, **final}
+                self.version += 1
+
     def chains(self) -> list[ChainNow]:
         """Every chain heard of, by number."""
         rows: dict[int, ChainNow] = {}

@@ -108,6 +108,13 @@ def listed_run(folder: RunFolder) -> Run:
         return Run(folder, Status(state="crashed", kind=kind, name=name, exit={"reason": reason, "advice": "a file in it is damaged"}), 0.0)
 
 
+def result_damage(folder: RunFolder, result: Mapping[str, Any] | None) -> str:
+    """What is wrong with a result.json that there is and that gave no `result`; empty where nothing is."""
+    if result is not None or not folder.result_path.exists():
+        return ""
+    return "result.json cannot be read: it is not whole JSON, or not of this program; the numbers in the log and the report are untouched"
+
+
 def tables(folder: RunFolder) -> dict[str, Any]:
     """The manifest's tables as they stand in the folder, recorded ones too. Raises UserError if it cannot be read."""
     try:

@@ -24,12 +24,19 @@ QUIET_PHASES = {"", "sampling"}
 """Phases that the numbers speak for."""
 
 
-def strip_facts(state: RunState, status: Status, now: float, *, ascii: bool, gone: bool = False) -> StripFacts:
-    """The strip of a run as it stands at `now`."""
+def strip_facts(
+    state: RunState, status: Status, now: float, *, ascii: bool, gone: bool = False, caught_up: float = 1.0, damage: str = ""
+) -> StripFacts:
+    """The strip of a run as it stands at `now`. Until its log is read (`caught_up` to 1) the status alone says how far it is, since what
+    the events say so far is of long ago."""
+    if caught_up < 1:
+        state = RunState()
     active = status.state in ACTIVE
     silent = now - max(status.updated, state.updated)
     stale = active and status.state != "queued" and silent > STALE_AFTER
     badge = f"no update for {duration(silent) if silent >= 60 else f'{silent:.0f} s'}" if stale else BADGES.get(status.state, status.state)
+    if caught_up < 1 and not stale:
+        badge = f"{badge} · reading its log, {caught_up:.0%}".replace("%", " %")
     if gone:
         badge = "folder gone"
     fraction = min(1.0, state.done / state.total) if state.total > 0 else status.fraction if status.total else None
@@ -45,8 +52,8 @@ def strip_facts(state: RunState, status: Status, now: float, *, ascii: bool, gon
         badge_loud=False,
         fraction=1.0 if status.state == "done" else fraction,
         parts=tuple(_parts(state, status, active=active)),
-        notice=GONE if gone else clean(_notice(state, status), limit=400),
-        notice_colour="bad" if status.state in {"failed", "crashed"} else "warn",
+        notice=GONE if gone else damage or clean(_notice(state, status), limit=400),
+        notice_colour="bad" if status.state in {"failed", "crashed"} or damage else "warn",
     )
 
 
@@ -59,8 +66,9 @@ def _parts(state: RunState, status: Status, *, active: bool) -> list[str]:
     elif state.total or status.total:
         done, total, unit = (state.done, state.total, state.unit) if state.total else (status.done, status.total, status.unit)
         found.append(f"{done:,.0f}/{total:,.0f} {clean(unit, limit=20)}")
-    if active and status.state == "running" and state.eta_seconds is not None:
-        found.append(f"ETA {duration(state.eta_seconds)}")
+    eta = state.eta_seconds if state.version else status.eta_seconds
+    if active and status.state == "running" and eta is not None:
+        found.append(f"ETA {duration(eta)}")
     if state.ending is not None and not active:
         found.append(f"took {duration(state.ending.seconds)}")
     speed = state.value("estimate", "tokens_per_second")
@@ -81,8 +89,11 @@ def _notice(state: RunState, status: Status) -> str:
     reason = str(status.exit.get("reason") or (state.ending.reason if state.ending else "") or status.state)
     advice = str(status.exit.get("advice") or (state.ending.advice if state.ending else ""))
     advice = " · ".join(line.strip() for line in advice.splitlines())
-    keys = "r resumes" if status.state in RESUMABLE else ""
-    if keys and "resume" in advice:
+    keys = ""
+    if status.state in RESUMABLE:
+        tried = status.state != "failed" or state.checkpoint is not None
+        keys = "r resumes" if tried else "r tries again from the beginning"
+    if keys == "r resumes" and "resume" in advice:
         advice = ""
     at = f"checkpoint at step {state.checkpoint.step:,}" if state.checkpoint is not None and isinstance(state.checkpoint.step, int) else ""
     return " · ".join(part for part in (reason, advice, at, keys) if part)

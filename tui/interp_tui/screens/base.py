@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.worker import get_current_worker
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 from interp_tui.widgets.header import HeaderLine
 from interp_tui.widgets.key_line import KeyLine
 from interp_tui_engine.errors import UserError

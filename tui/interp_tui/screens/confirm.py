@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 
 class ConfirmScreen(Guarded, ModalScreen[bool]):
@@ -22,17 +22,17 @@ class ConfirmScreen(Guarded, ModalScreen[bool]):
         Binding("n,escape,enter,q", "answer(False)", "No", id="confirm.no"),
     ]
 
-    def __init__(self, question: str, details: tuple[str, ...], verb: str) -> None:
+    def __init__(self, question: str, details: tuple[str, ...], verb: str, otherwise: str = "keep") -> None:
         super().__init__()
         self.question = question
         self.details = details
-        self.verb = verb
+        self.verb, self.otherwise = verb, otherwise
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Content.styled(self.question, "bold"))
             yield Static(Content("\n".join(self.details)), classes="details")
-            yield Static(Content.assemble(("y", "bold $bad"), f" {self.verb}   ", ("n", "bold $accent"), " keep"))
+            yield Static(Content.assemble(("y", "bold $bad"), f" {self.verb}   ", ("n", "bold $accent"), f" {self.otherwise}"))
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 
 class InfoScreen(Guarded, ModalScreen[None]):

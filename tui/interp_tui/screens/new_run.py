@@ -19,6 +19,7 @@ from textual.widgets import Input, OptionList, Static
 
 from interp_tui.runs import session
 from interp_tui.runs.draft import DATASETS, Draft
+from interp_tui.runs.model_source import with_model
 from interp_tui.screens.base import WorkScreen
 from interp_tui.terminal import host
 from interp_tui.text.manifest_text import by_field, drawn, dry_run, verdict
@@ -191,9 +192,10 @@ class NewRunScreen(WorkScreen):
         estimate: Estimate | None = None
         try:
             checked = manifest.parse(text, source="manifest.toml", base=Path.cwd())
-            estimate = expected_time.expected(checked, self.workbench.runs_root, sweep_supervisor.estimate)
+            estimate = with_model(expected_time.expected(checked, self.workbench.runs_root, sweep_supervisor.estimate), checked)
         except ManifestError as error:
             problems = error
+            checked = None
         except Exception as error:  # an estimate that fails must not keep the run from starting
             estimate = Estimate(None, None, None, (f"no estimate: {error}",))
         self.tell(self._verdict, text, checked, problems, estimate)

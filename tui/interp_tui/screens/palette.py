@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
-from ..guard import Guarded
+from ..terminal.guard import Guarded
 from ..text.sanitise import clean
 
 if TYPE_CHECKING:

@@ -16,11 +16,10 @@ from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.widgets import TabbedContent, TabPane, Tabs
 
-from interp_tui import guard
 from interp_tui.runs.follow import Documents, Follower, Reading, mean_trace
 from interp_tui.runs.result_texts import result_texts, waiting_for
 from interp_tui.runs.strip_facts import strip_facts
-from interp_tui.terminal import crash_log, host
+from interp_tui.terminal import crash_log, guard, host
 from interp_tui.terminal.repaint_throttle import Pace, backlog_of
 from interp_tui.text.narrate import narrate
 from interp_tui.text.sanitise import clean, clean_lines
@@ -54,6 +53,7 @@ class RunScreen(SteeringScreen):
     CSS = """
     RunScreen TabbedContent { height: 1fr; }
     RunScreen TabPane { padding: 0; }
+    RunScreen.-catching-up RunView { opacity: 45%; }
     RunScreen ContentTabs { height: 1; }
     RunScreen ContentTabs Underline { display: none; }
     RunScreen ContentTabs #tabs-list { height: 1; }
@@ -81,6 +81,7 @@ class RunScreen(SteeringScreen):
         self._plots, self._tables = Pace(PLOTS_EVERY), Pace(TABLES_EVERY)
         self._dirty = True
         self._gone = False
+        self._caught_up = 1.0
         self._taken = -1
         self._noted = self._logged = 0
         self._overlaid = -1
@@ -183,8 +184,13 @@ class RunScreen(SteeringScreen):
         if (changed and not self._gone) or self._documents is None:
             self._documents = await asyncio.to_thread(self.follower.documents)
             self.workbench.endings.expect([self.folder])
+        result = self._documents.result
+        if result is not None and reading.caught_up >= 1 and self.status.state == "done":
+            self.follower.state.adopt(result)
         if changed:
             self.refresh_bindings()
+        self._caught_up = reading.caught_up
+        self.set_class(reading.caught_up < 1, "-catching-up")
         if not self.is_current:
             return
         force, self._dirty = self._dirty or changed, False
@@ -244,7 +250,9 @@ class RunScreen(SteeringScreen):
 
     def _show_strip(self, *, gone: bool) -> None:
         state = self.follower.state
-        facts = strip_facts(state, self.status, host.now(), ascii=self.workbench.ascii_mode, gone=gone)
+        damage = self._documents.damage if self._documents is not None else ""
+        about = {"gone": gone, "caught_up": self._caught_up, "damage": damage}
+        facts = strip_facts(state, self.status, host.now(), ascii=self.workbench.ascii_mode, **about)  # type: ignore[arg-type]
         if self.frozen_at is not None and self._strip is not None:
             behind = state.version - self.frozen_at
             badge = f" frozen · {behind:,} {'event' if behind == 1 else 'events'} behind · {facts.badge} "
@@ -265,6 +273,8 @@ class RunScreen(SteeringScreen):
 
     def _show_log(self) -> None:
         state, log = self.follower.state, self.follower.log
+        if self._caught_up < 1:  # only all of the log has its lines in order
+            return
         if self.frozen_at is not None or (state.noted == self._noted and log.read_in_all == self._logged):
             return
         notes = list(state.notes)[-(state.noted - self._noted) :] if state.noted > self._noted else []

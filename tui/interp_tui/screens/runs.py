@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 
@@ -15,7 +17,7 @@ from textual.widgets import Static
 
 from interp_tui.export.beside import export
 from interp_tui.runs import run_rows, session
-from interp_tui.runs.filters import Predicate, compile_filter
+from interp_tui.runs.filters import Predicate, compile_filter, numbers_of
 from interp_tui.runs.preview import Preview
 from interp_tui.runs.preview import read as read_preview
 from interp_tui.runs.session import Run
@@ -29,6 +31,8 @@ from .base import WorkScreen
 from .confirm import ConfirmScreen
 
 EVERY = 1.0
+REST = 10.0
+"""How many times as long as a look took nothing is looked at again."""
 ACTIVE_ONLY = {"stop", "pause"}
 ON_A_RUN = {"stop", "pause", "resume", "replay", "compare", "delete", "export", "template"}
 
@@ -59,8 +63,10 @@ class RunsScreen(WorkScreen):
         self._rows = run_rows.RowCache()
         self.previews: dict[str, tuple[tuple[str, float], Preview]] = {}
         self._matches: Predicate = compile_filter("")
+        self._typed = ""
         self._timer: Timer | None = None
         self._listing = False
+        self._rested = 0.0
         self._said: dict[str, tuple[str | Content, Content | None]] = {}
 
     def body(self) -> ComposeResult:
@@ -75,7 +81,7 @@ class RunsScreen(WorkScreen):
         self.workbench.refresh_header()
         self.query_one(ListTable).focus()
         self._timer = self.set_interval(EVERY, self.list_runs)
-        self.list_runs()
+        self.list_runs(at_once=True)
 
     def on_screen_suspend(self) -> None:
         if self._timer:
@@ -85,23 +91,26 @@ class RunsScreen(WorkScreen):
         if self._timer:
             self._timer.resume()
             self.workbench.refresh_header()
-            self.list_runs()
+            self.list_runs(at_once=True)
 
     # -- listing
 
-    def list_runs(self) -> None:
-        """Look at the runs folder in a thread, unless the last look is still going on: a slow disk delays rows, not keys."""
-        if not self._listing:
+    def list_runs(self, *, at_once: bool = False) -> None:
+        """Look at the runs folder in a thread, unless the last look is still going on: a slow disk delays rows, not keys. A look that took
+        long is not repeated at once, so that ten thousand runs do not keep a core busy."""
+        if not self._listing and (at_once or time.monotonic() >= self._rested):
             self._listing = True
             self._list()
 
     @work(thread=True, group="list")
     def _list(self) -> None:
+        start = time.monotonic()
         try:
             runs = self.workbench.index.refresh()
         except BaseException:
             self._listing = False
             raise
+        self._rested = time.monotonic() + REST * (time.monotonic() - start)
         self.tell(self._listed, runs)
 
     def _listed(self, runs: list[Run]) -> None:
@@ -200,17 +209,29 @@ class RunsScreen(WorkScreen):
 
     @on(FilterLine.Changed)
     def _filter_changed(self, event: FilterLine.Changed) -> None:
+        """While a filter is typed that means nothing yet, or that no run meets, the rows stand as they were."""
+        self._typed = event.text
+        runs = list((self.runs or {}).values())
         try:
-            self._matches = compile_filter(event.text)
+            matches = compile_filter(event.text, numbers_of(runs))
         except ValueError as error:
             self.query_one(FilterLine).say(clean(str(error)))
             return
+        if runs and not any(map(matches, runs)):
+            self.query_one(FilterLine).say("no run matches")
+            return
+        self._use_filter(matches)
+
+    def _use_filter(self, matches: Predicate) -> None:
+        self._matches = matches
         self.query_one(FilterLine).say("")
         self.show_rows()
 
     @on(FilterLine.Done)
     def _filter_done(self) -> None:
         self.query_one(ListTable).focus()
+        with suppress(ValueError):  # it says at the line what is wrong
+            self._use_filter(compile_filter(self._typed, numbers_of((self.runs or {}).values())))
 
     def action_clear(self) -> None:
         if self.query_one(FilterLine).display:
@@ -245,7 +266,17 @@ class RunsScreen(WorkScreen):
             self.do(partial(session.resume, run.folder), lambda folder: self.notify(clean(run.status.name), title="Goes on", markup=False))
 
     def action_replay(self) -> None:
-        if (run := self.current) is not None:
+        if (run := self.current) is None:
+            return
+        took = host.duration(max(0.0, run.status.updated - run.started)) if run.status.state == "done" else ""
+        details = (
+            clean(f"{run.status.kind} {run.status.name}", limit=70),
+            "The same manifest runs again, as a new run" + (f"; this one took {took}." if took else "."),
+        )
+        self.app.push_screen(ConfirmScreen("Run this again?", details, "run again", "leave it"), partial(self._replay_answered, run))
+
+    def _replay_answered(self, run: Run, yes: bool | None) -> None:
+        if yes:
             self.do(partial(session.replay, run.folder, self.workbench.runs_root), lambda folder: self._started(folder))
 
     def _started(self, folder: RunFolder) -> None:
@@ -298,4 +329,4 @@ class RunsScreen(WorkScreen):
             self.do(partial(session.delete, run.folder), lambda _: self.notify(clean(run.status.name), title="Deleted", markup=False))
 
     def look_again(self) -> None:
-        self.list_runs()
+        self.list_runs(at_once=True)

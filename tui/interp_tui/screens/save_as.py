@@ -13,8 +13,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from interp_tui.guard import Guarded
 from interp_tui.terminal import host
+from interp_tui.terminal.guard import Guarded
 
 
 class SaveScreen(Guarded, ModalScreen[Path | None]):

@@ -27,7 +27,7 @@ class SteeringScreen(WorkScreen):
         Binding("r", "resume", "Resume", id="run.resume"),
         Binding("e", "export", "Export", id="run.export"),
         Binding("t", "template", "Template", id="run.template", show=False),
-        Binding("k", "checkpoint", "Checkpoint now", id="run.checkpoint", show=False),
+        Binding("w", "checkpoint", "Write a checkpoint now", id="run.checkpoint", show=False),
         Binding("K", "kill", "Kill", id="run.kill", show=False),
     ]
 

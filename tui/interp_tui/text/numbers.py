@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,11 @@ SIGNS = {
     "loss": "loss",
 }
 ASCII_SIGNS = {"llc_mean": "llc", "llc": "llc", "rhat": "rhat", "ess": "ess", "init_loss": "loss0"}
-NOT_IN_HEADLINE = {"kind", "name", "schema_version", "seconds"}
+MOST_WRITTEN = 10**15
+"""Integers from here on are written with a power of ten."""
+FEW = 8
+"""Items of a list that are written out."""
+NOT_IN_HEADLINE = {"kind", "name", "schema_version", "seconds", "answer"}
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -33,7 +37,7 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}"
+        return f"{value:,}" if abs(value) < MOST_WRITTEN else f"{value:.3e}" if abs(value) < 10**300 else "beyond 1e300"
     if isinstance(value, float):
         if value == 0:
             return "0"
@@ -41,7 +45,21 @@ def number(value: Any, digits: int = 4) -> str:
             return f"{value:.{max(0, digits - 2)}e}"
         decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
         return f"{value:,.{decimals}f}"
+    if isinstance(value, (list, tuple)):
+        return _several(value, digits)
+    if isinstance(value, Mapping):
+        said = ", ".join(f"{clean(str(key), limit=24)} {number(item, digits)}" for key, item in list(value.items())[:FEW])
+        return clean(said + (", …" if len(value) > FEW else ""), limit=120)
     return clean(str(value), limit=60)
+
+
+def _several(values: Sequence[Any], digits: int) -> str:
+    """A list on one line: its first items, or of a table its size and range, never all digits of all numbers."""
+    if values and all(isinstance(row, (list, tuple)) for row in values):
+        flat = [item for row in values for item in row if isinstance(item, (int, float)) and not isinstance(item, bool)]
+        shape = f"{len(values)} × {max(len(row) for row in values)}"
+        return f"{shape} from {number(min(flat), digits)} to {number(max(flat), digits)}" if flat else shape
+    return ", ".join(number(item, digits) for item in values[:FEW]) + (", …" if len(values) > FEW else "")
 
 
 def with_error(value: float, error: float | None) -> str:
@@ -60,7 +78,12 @@ class Quantity(NamedTuple):
 
 
 def headline(values: Mapping[str, Any], *, ascii: bool = False, most: int = 3) -> str:
-    """A run's headline numbers on one line: `λ̂ 38.2 ± 0.9  R̂ 1.02`. A `x_std_error` (else `x_std`) becomes the error of its `x_mean`."""
+    """A run's headline numbers on one line: `λ̂ 38.2 ± 0.9  R̂ 1.02`. A `x_std_error` (else `x_std`) becomes the error of its `x_mean`.
+
+    An `answer` in words takes the place of the numbers.
+    """
+    if values.get("answer"):
+        return clean(str(values["answer"]), limit=120)
     return "  ".join(f"{sign} {said}" for sign, said in headline_pairs(values, ascii=ascii)[:most])
 
 
@@ -80,7 +103,7 @@ def quantities(values: Mapping[str, Any], *, ascii: bool = False) -> list[Quanti
     for key, value in values.items():
         if key in joined or isinstance(value, (list, Mapping)):
             continue
-        sign = (ASCII_SIGNS if ascii else SIGNS).get(key, SIGNS.get(key, key) if not ascii else key)
+        sign = (ASCII_SIGNS if ascii else SIGNS).get(key, key).replace("_", " ")
         text = _worded(key, value, values, bars.get(key))
         unclear = key in bars and bars[key].clear is False
         found.append(Quantity(clean(sign, limit=24), plain(text) if ascii else text, unclear))
@@ -118,6 +141,11 @@ def spark(values: list[float], width: int, *, ascii: bool = False) -> str:
     blocks = ASCII_BLOCKS if ascii else BLOCKS
     scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
     return "".join(blocks[round((v - low) * scale)] for v in means)
+
+
+def percent_done(fraction: float) -> str:
+    """How far a run is, the same wherever it is said: `64 %`, rounded down, so that 100 % means done."""
+    return f"{math.floor(100 * max(0.0, min(1.0, fraction)) + 1e-9)} %"
 
 
 def bar(fraction: float, width: int, *, ascii: bool = False) -> str:

@@ -12,8 +12,8 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 
-from interp_tui.guard import Guarded
 from interp_tui.runs.runstate import RunState
+from interp_tui.terminal.guard import Guarded
 from interp_tui.text.numbers import number, quantities
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column

@@ -59,7 +59,7 @@ class BifView(RunView):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "show('matrix')", "Matrix", id="bif.matrix"),
-        Binding("t", "show('pairs')", "Top pairs", id="bif.pairs"),
+        Binding("b", "show('pairs')", "Top pairs", id="bif.pairs"),
         Binding("i", "show('row')", "Influences", id="bif.row", tooltip="what moves with the sequence under the cursor"),
         Binding("slash", "search", "Search", key_display="/", id="bif.search", tooltip="find a sequence by its words"),
         Binding("n", "next(1)", "Next found", show=False, id="bif.next"),
@@ -157,7 +157,7 @@ class BifView(RunView):
         value = found.values[one][two] if one < len(found.values) else None
         muted = rich_style(self.app.theme_variables.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
-        text.append("covariance, nats²  " if self.result.get("covariance") else "correlation  ", muted)
+        text.append(f"influence ({'covariance, nats²' if self.result.get('covariance') else 'correlation'})  ", muted)
         error, clear, exact = found.certainty(one, two)
         text.append(self._said(value, error) if value is not None else "null: one of them never varies", "bold")
         if one != two and clear is not None:

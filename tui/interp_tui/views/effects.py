@@ -64,7 +64,9 @@ class EffectsView(RunView):
         table, waiting = self.query_one(ListTable), self.query_one("#waiting", Static)
         table.display, waiting.display = bool(self.parts), bool(self.waiting)
         waiting.update(self.waiting)
-        table.set_rows([part_row(batch) for batch in self.parts])
+        estimated = any(finite(batch.get("guess")) is not None for batch in self.parts)
+        table.set_columns(COLUMNS if estimated else COLUMNS[:-1])
+        table.set_rows([part_row(batch, estimated=estimated) for batch in self.parts])
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
@@ -79,12 +81,13 @@ class EffectsView(RunView):
         return column(facts, colours)
 
 
-def part_row(batch: Mapping[str, Any]) -> Row:
-    """One part as a table row."""
+def part_row(batch: Mapping[str, Any], *, estimated: bool) -> Row:
+    """One part as a table row; with a cell for its estimate where any part has one."""
     value, guess = finite(batch.get("effect")), finite(batch.get("guess"))
     name = clean(str(batch.get("part")), limit=40)
     rounded = round(value or 0.0, 3)
     colour = "good" if rounded > 0 else "bad" if rounded < 0 else "muted"
     axis = on_axis(value, AXIS, limit=1.1, mark=1.0)
     said = [f"{one:+z.3f}" if one is not None else "—" for one in (value, guess)]
-    return Row(name, (Cell(name), Cell(said[0], colour), Cell(axis, colour), Cell(said[1] if guess is not None else "", "muted")))
+    estimate = (Cell(said[1] if guess is not None else "", "muted"),) if estimated else ()
+    return Row(name, (Cell(name), Cell(said[0], colour), Cell(axis, colour), *estimate))

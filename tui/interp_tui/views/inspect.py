@@ -15,11 +15,11 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from interp_tui.guard import Guarded
 from interp_tui.runs.cross_links import links
 from interp_tui.runs.feature_table import SORTS, FeatureTable, load
 from interp_tui.runs.runstate import RunState
 from interp_tui.runs.runstate import number as finite
+from interp_tui.terminal.guard import Guarded
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts

@@ -12,11 +12,12 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from interp_tui.runs.headlines import answer
 from interp_tui.runs.runstate import RunState
 from interp_tui.runs.runstate import number as finite
 from interp_tui.terminal.host import duration
 from interp_tui.terminal.themes import GLYPHS
-from interp_tui.text.numbers import bar, headline
+from interp_tui.text.numbers import bar
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
@@ -122,7 +123,8 @@ class PipelineView(RunView):
         rows = [step_of(i, step) for i, step in enumerate(found if isinstance(found, list) else []) if isinstance(step, Mapping)]
         text = column(summary(rows), colours)
         for row in rows:
-            text.append(f"\n{row.name:<20.20} {row.state:<12} {duration(row.seconds):>8}  {headline(row.headline, ascii=ascii, most=4)}")
+            numbers = answer(row.kind, row.headline, ascii=ascii, most=4)
+            text.append(f"\n{row.name:<20.20} {row.state:<12} {duration(row.seconds):>8}  {numbers}")
         said = result.get("sentences")
         for sentence in said if isinstance(said, list) else []:
             text.append(f"\n\n{clean(str(sentence), limit=600)}")
@@ -159,7 +161,7 @@ def summary(rows: list[StepRow]) -> list[Fact]:
 
 def row_of(step: StepRow, *, ascii: bool) -> Row:
     """A step's row: its numbers, or why there are none."""
-    numbers = headline(step.headline, ascii=ascii, most=4)
+    numbers = answer(step.kind, step.headline, ascii=ascii, most=4)
     well = step.state not in ("failed", "crashed", "interrupted")
     said = numbers if well else "  ".join(part for part in (step.reason, numbers) if part)
     state = "reused" if step.reused and step.state == "done" else step.state

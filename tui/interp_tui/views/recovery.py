@@ -38,8 +38,8 @@ class RecoveryView(GridView):
         Binding("s", "site(1)", "Site", id="recovery.site", tooltip="the next kind of site"),
         Binding("S", "site(-1)", "Site before", show=False, id="recovery.site.before"),
         Binding("enter", "heads", "Heads", show=True, id="recovery.heads", tooltip="the heads of the layer under the cursor, and back"),
-        Binding("t", "pair(1)", "Pair", id="recovery.pair", tooltip="the next pair; after the last, their mean"),
-        Binding("T", "pair(-1)", "Pair before", show=False, id="recovery.pair.before"),
+        Binding("n", "pair(1)", "Pair", id="recovery.pair", tooltip="the next pair; after the last, their mean"),
+        Binding("N", "pair(-1)", "Pair before", show=False, id="recovery.pair.before"),
     ]
 
     def __init__(self) -> None:

@@ -73,8 +73,8 @@ class SamplingView(RunView):
         Binding("minus", "zoom(-1)", "Zoom out", show=False, id="sampling.zoom.out"),
         Binding("0", "chain(0)", "Chain", key_display="0-9", id="sampling.chain.0"),
         *(Binding(str(n), f"chain({n})", f"Highlight chain {n}", show=False, id=f"sampling.chain.{n}") for n in range(1, 10)),
-        Binding("up", "next_chain(-1)", "Highlight the chain above", show=False, id="sampling.chain.up"),
-        Binding("down", "next_chain(1)", "Highlight the chain below", show=False, id="sampling.chain.down"),
+        Binding("up,k", "next_chain(-1)", "Highlight the chain above", show=False, id="sampling.chain.up"),
+        Binding("down,j", "next_chain(1)", "Highlight the chain below", show=False, id="sampling.chain.down"),
     ]
 
     def __init__(self) -> None:

@@ -79,6 +79,8 @@ class SusceptibilitiesView(RunView):
     def __init__(self) -> None:
         super().__init__()
         self.cases: list[Mapping[str, Any]] = []
+        self.zero: set[str] = set()
+        """Data sets that every part responds to with 0: that which the chains sample."""
         self.data: list[str] = []
         self.tops: Mapping[str, Any] = {}
         self.tokens: Tokens | None = None
@@ -110,7 +112,9 @@ class SusceptibilitiesView(RunView):
     def take(self, state: RunState, waiting: str) -> None:
         self.cases = [state.cases[index] for index in sorted(state.cases)]
         found = {str(name): None for case in self.cases for name in _table(case, "mean")}
-        self.data = list(found)
+        self.zero = {name for name in found if self.cases and all(_table(case, "mean").get(name) == 0 for case in self.cases)}
+        self.zero = self.zero if len(self.zero) < len(found) else set()
+        self.data = sorted(found, key=lambda name: name in self.zero)
         self.done = state.ending is not None and state.ending.state == "done"
         self.waiting = "" if self.cases else waiting
         under_way = [now for now in state.now.values() if now.get("restriction")]
@@ -128,6 +132,8 @@ class SusceptibilitiesView(RunView):
             self.query_one(name).display = bool(self.cases)
         shown = self.shown
         values = [[finite(self._of(index, shown).get(name)) for name in self.data] for index in range(len(self.cases))]
+        blank = {at for at, name in enumerate(self.data) if name in self.zero and all(row[at] == 0 for row in values)}
+        values = [[None if at in blank else value for at, value in enumerate(row)] for row in values]
         scale = Scale.of(value for row in values for value in row)
         reach = max(scale.high, -scale.low)
         labels = [clean(name, limit=20) for name in self.data]
@@ -214,6 +220,8 @@ class SusceptibilitiesView(RunView):
                 text.append(f"   two samplings agree at r = {agreement:.2f} over tokens", muted)
             if _table(self.result, "clear"):
                 text.append("   * clear of shuffled rows", muted)
+        if self.zero:
+            text.append(f"   {', '.join(clean(name, limit=20) for name in sorted(self.zero))}: 0 by definition", muted)
         text.append(("   " if self.cases else "") + self.waiting, "" if self.cases else muted)
         return text
 

@@ -16,10 +16,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.widgets import Static
 
+from interp_tui.runs.headlines import answer
 from interp_tui.runs.runstate import RunState
 from interp_tui.runs.runstate import number as finite
 from interp_tui.terminal.themes import GLYPHS
-from interp_tui.text.numbers import headline, number
+from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column, rich_style
@@ -219,9 +220,8 @@ class SweepView(RunView):
         done = sum(point.state == "done" for point in results)
         text = column([Fact("points", str(len(results))), Fact("done", str(done), "good" if done == len(results) else "")], colours)
         for point in results:
-            text.append(
-                f"\n{point.index:03d}  {said_values(point.values):<40} {point.state:<12} {headline(point.headline, ascii=ascii, most=4)}"
-            )
+            numbers = answer("", point.headline, ascii=ascii, most=4)
+            text.append(f"\n{point.index:03d}  {said_values(point.values):<40} {point.state:<12} {numbers}")
         return text
 
 
@@ -260,7 +260,7 @@ def error_of(name: str) -> str:
 
 def row_of(result: Result, *, ascii: bool) -> Row:
     """A point's row: its numbers, or why there are none."""
-    numbers = headline(result.headline, ascii=ascii, most=4)
+    numbers = answer("", result.headline, ascii=ascii, most=4)
     found = numbers if result.state in WELL else "  ".join(part for part in (result.reason, numbers) if part)
     state = f"{SIGNS.get(result.state, '')} {result.state}".strip()
     cells = (

@@ -200,7 +200,7 @@ def result_facts(result: Mapping[str, Any]) -> list[Fact]:
     def of(name: str) -> float | None:
         return finite(result.get(name))
 
-    found = [Fact("FVU", number(of("fvu")), loud=True), Fact("L0", number(of("l0")), loud=True)]
+    found = [Fact("FVU", f"{number(of('fvu'), 3)} {sae_facts.HELD_OUT}", loud=True), Fact("L0", number(of("l0"), 3), loud=True)]
     found.append(Fact("dead", f"{sae_facts.percent(of('dead_fraction'))} of {number(result.get('latents'))} latents"))
     if of("ce_loss_recovered") is not None:
         mean = of("ce_loss_recovered_from_mean")

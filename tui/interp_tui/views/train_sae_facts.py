@@ -20,11 +20,13 @@ GOOD_RECOVERY = 0.95
 MOST = 32
 """Dictionaries that are shown; as many as a run may train."""
 BARS = 24
+HELD_OUT, IN_TRAINING = "held out", "in training"
+"""What an FVU was measured on: activations that training never saw, or the latest ones that it did."""
 
 COLUMNS = (
     Column("dictionary", 18, grow=2, most=40),
     Column("latents", 7, right=True, drop=2),
-    Column("FVU", 7, right=True),
+    Column("train FVU", 9, right=True),
     Column("L0", 6, right=True),
     Column("dead", 7, right=True),
     Column("recovered", 9, right=True, drop=1),
@@ -93,8 +95,10 @@ def facts(state: RunState, sae: Sae | None, final: Mapping[str, Any]) -> list[Fa
     found: list[Fact] = []
     if sae is not None:
         held = finite(final.get("fvu")) if sae.index == 0 else None
-        found.append(Fact("FVU", number(held if held is not None else sae.fvu, 3), loud=True))
-        found.append(Fact("L0", number(sae.l0, 3), loud=True))
+        sparse = finite(final.get("l0")) if sae.index == 0 else None
+        unexplained, where = (held, HELD_OUT) if held is not None else (sae.fvu, IN_TRAINING)
+        found.append(Fact("FVU", f"{number(unexplained, 3)} {where}" if unexplained is not None else number(None), loud=True))
+        found.append(Fact("L0", number(sparse if sparse is not None else sae.l0, 3), loud=True))
         found.append(Fact("dead", percent(sae.dead), dead_colour(sae.dead)))
         recovered = finite(final.get("ce_loss_recovered")) if sae.index == 0 else None
         recovered = recovered if recovered is not None else sae.recovered

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 
-class FilterLine(Guarded, Horizontal):
-    """`/ kind = llc & done`, with room at its right for what is wrong with it."""
+class FilterLine(Guarded, Vertical):
+    """`/ kind = llc & done`, and under it, only while there is something, what is wrong with it."""
 
     DEFAULT_CSS = """
-    FilterLine { height: 1; padding: 0 1; display: none; }
-    FilterLine > .sign { width: 2; color: $accent; }
-    FilterLine > Input { width: 3fr; }
-    FilterLine > .said { width: 2fr; color: $bad; padding: 0 0 0 1; }
+    FilterLine { height: auto; padding: 0 1; display: none; }
+    FilterLine > Horizontal { height: 1; }
+    FilterLine .sign { width: 2; color: $accent; }
+    FilterLine Input { width: 1fr; }
+    FilterLine > .said { width: 1fr; height: auto; max-height: 3; color: $bad; padding: 0 0 0 2; display: none; }
     """
 
     class Changed(Message):
@@ -37,10 +38,11 @@ class FilterLine(Guarded, Horizontal):
         self.examples = examples
 
     def compose(self) -> ComposeResult:
-        yield Static("/", classes="sign")
         box = Input(compact=True, placeholder=self.examples)
         box.cursor_blink = False
-        yield box
+        with Horizontal():
+            yield Static("/", classes="sign")
+            yield box
         yield Static("", classes="said")
 
     def start(self) -> None:
@@ -51,13 +53,16 @@ class FilterLine(Guarded, Horizontal):
 
     def clear(self) -> None:
         """No filter, no line."""
+        self.say("")
         self.query_one(Input).value = ""
         self.display = False
         self.disabled = True
         self.post_message(self.Done())
 
     def say(self, text: str) -> None:
-        self.query_one(".said", Static).update(Content(text))
+        said = self.query_one(".said", Static)
+        said.display = bool(text)
+        said.update(Content(text))
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:

@@ -19,11 +19,13 @@ from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 Path = tuple[str, ...]
 LABEL = 22
 BOX = 18
+WORDS = 24
+"""Cells that a field's help needs at least to be worth showing beside it."""
 AT_ONCE = 5
 """Lines made before keys are looked at again: one costs about 4 ms."""
 
@@ -105,6 +107,7 @@ class FieldRow(Guarded, Widget):
     DEFAULT_CSS = f"""
     FieldRow {{ height: 1; layout: horizontal; padding: 0 0 0 1; }}
     FieldRow > * {{ margin: 0 0 0 {LABEL + 1}; width: {BOX}; }}
+    FieldRow.-narrow-row > * {{ width: 1fr; }}
     """
     error: reactive[str] = reactive("")
 
@@ -123,9 +126,14 @@ class FieldRow(Guarded, Widget):
 
     def render(self) -> Content:
         label = self.field.label if cell_len(self.field.label) <= LABEL else set_cell_size(self.field.label, LABEL - 1) + "…"
+        if self.has_class("-narrow-row"):  # the form's owner says in full what there is no room for here
+            return Content.assemble((label, "$bad" if self.error else "$foreground"))
         gap = " " * (LABEL + 1 + BOX + 2 - cell_len(label))
         words = (self.error, "$bad") if self.error else (self.field.help, "$muted")
         return Content.assemble((label, "$bad" if self.error else "$foreground"), gap, words).truncate(self.size.width, ellipsis=True)
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < LABEL + BOX + WORDS, "-narrow-row")
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

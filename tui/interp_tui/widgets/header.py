@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 
 class HeaderLine(Guarded, Widget):

@@ -21,7 +21,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 from interp_tui.text.numbers import number
 
 from .colour_scale import LOOKS, Look, Palette, Scale, digit, glyph
@@ -29,6 +29,10 @@ from .colour_scale import LOOKS, Look, Palette, Scale, digit, glyph
 NUMBER_FITS = 9
 """Cells a column needs for its values to be written out."""
 MOST_LABEL = 22
+STEPS = 5
+"""Steps of the legend on either side of zero."""
+LEGEND_FROM = 5
+"""Lines a heatmap has at least to have a legend under it."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ class Heatmap(Guarded, Widget, can_focus=True):
     Heatmap { height: 1fr; width: 1fr; background: $background; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1,0)", "Move", key_display="←↑↓→", id="heatmap.up"),
-        Binding("down", "move(1,0)", "Down", show=False, id="heatmap.down"),
+        Binding("up,k", "move(-1,0)", "Move", key_display="←↑↓→", id="heatmap.up"),
+        Binding("down,j", "move(1,0)", "Down", show=False, id="heatmap.down"),
         Binding("left", "move(0,-1)", "Left", show=False, id="heatmap.left"),
         Binding("right", "move(0,1)", "Right", show=False, id="heatmap.right"),
         Binding("pageup", "page(-1)", "Page up", show=False, id="heatmap.pageup"),
@@ -156,8 +160,14 @@ class Heatmap(Guarded, Widget, can_focus=True):
         return max(1, (self.size.width - self._label - 2) // self.cell_width)
 
     @property
+    def _legend(self) -> bool:
+        """Whether there is room, and reason, for a line that says what the colours, glyphs or digits stand for."""
+        scale = self.grid.scale
+        return self.size.height >= LEGEND_FROM and bool(self.grid.rows) and (scale.high > 0 or scale.low < 0)
+
+    @property
     def _shown_rows(self) -> int:
-        return max(1, self.size.height - 1)
+        return max(1, self.size.height - (2 if self._legend else 1))
 
     def _follow(self) -> None:
         if self._followed != self.size:  # where a smaller one had scrolled to says nothing about this one
@@ -216,7 +226,10 @@ class Heatmap(Guarded, Widget, can_focus=True):
             segments.append(Segment("›" if shown.stop < len(self.grid.columns) else " ", muted))
             return Strip(segments).adjust_cell_length(width, base)
         row = self._top + y - 1
-        if row >= len(self.grid.rows):
+        if self._legend and y == 1 + min(self._shown_rows, len(self.grid.rows)):
+            segments = [Segment(_fit("", self._label) + " ", base), *self._key(base, muted)]
+            return Strip(segments).adjust_cell_length(width, base)
+        if row >= len(self.grid.rows) or y > self._shown_rows:
             return Strip.blank(width, base)
         segments = [Segment(_fit(self.grid.rows[row], self._label) + " ", strong if row == self.row else muted)]
         segments += [self._cell(row, column, base) for column in shown]
@@ -247,7 +260,7 @@ class Heatmap(Guarded, Widget, can_focus=True):
         share = None if value is None else self.grid.scale.share(value)
         texts = self.grid.texts
         word = texts[row][column] if texts is not None and row < len(texts) and column < len(texts[row]) and width > 3 else ""
-        look = self.look if self._palette.coloured or self.look == "digit" else "glyph"
+        look = self._drawn_as
         style = base
         if share is not None and look == "colour":
             style = base + self._palette.style(share)
@@ -271,6 +284,32 @@ class Heatmap(Guarded, Widget, can_focus=True):
     def _marked(self, row: int, column: int) -> bool:
         marks = self.grid.marks
         return marks is not None and row < len(marks) and column < len(marks[row]) and marks[row][column]
+
+    @property
+    def _drawn_as(self) -> Look:
+        """The look as chosen; where the theme has no colours to tell values by, digits in their place."""
+        plain = self._palette is not None and not self._palette.coloured
+        return "digit" if plain and self.look == "colour" else self.look
+
+    def _key(self, base: Style, muted: Style) -> list[Segment]:
+        """What the scale's ends and its zero look like: `-1.02 ▓▓▒▒░░ 0 ░░▒▒▓▓ 1.02`."""
+        assert self._palette is not None
+        scale, look = self.grid.scale, self._drawn_as
+        room = self.size.width - self._label - 1
+        steps = STEPS if room >= 44 else 2
+
+        def swatch(share: float) -> Segment:
+            if look == "colour":
+                return Segment("  ", base + self._palette.style(share) if self._palette is not None else base)
+            return Segment(digit(share) if look == "digit" else glyph(share, ascii=self._ascii), base)
+
+        parts: list[Segment] = []
+        if scale.low < 0:
+            parts += [Segment(f"{self._number(scale.low, 3)} ", muted), *(swatch(-step / steps) for step in range(steps, 0, -1))]
+        parts.append(Segment(" 0 " if scale.low < 0 else "0 ", muted))
+        if scale.high > 0:
+            parts += [*(swatch(step / steps) for step in range(1, steps + 1)), Segment(f" {self._number(scale.high, 3)}", muted)]
+        return parts
 
     def _number(self, value: float | None, digits: int) -> str:
         decimals = self.grid.decimals

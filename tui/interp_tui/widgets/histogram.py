@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.message import Message
 from textual.widgets import Static
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 from .facts import rich_style
 

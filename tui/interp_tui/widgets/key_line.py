@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 ALWAYS = ("back", "help", "pause", "stop", "resume")
 """Actions whose keys stay however narrow the terminal; `?` lists what is left out."""

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 
 class KindList(Guarded, OptionList):

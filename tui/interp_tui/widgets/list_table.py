@@ -21,7 +21,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 from .legible import legible
 
@@ -165,6 +165,11 @@ class ListTable(Guarded, ScrollView, can_focus=True):
     def copied(self) -> str:
         """The row under the cursor, its cells between tabs."""
         return "\t".join(cell.text.strip() for cell in self.rows[self.cursor].cells).strip() if self.rows else ""
+
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        """Show these columns from the next rows on: those that are given have a cell for each."""
+        if self.columns != tuple(columns):
+            self.columns, self.rows = tuple(columns), []
 
     def set_rows(self, rows: list[Row]) -> None:
         """Show these rows. The cursor stays on the row it was on, and on the screen line it was on; only changed lines are drawn."""

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.highlight import highlight
 from textual.widgets import Markdown, RichLog, Static
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
+
+VIM: list[BindingType] = [
+    Binding("k", "scroll_up", "Line up", show=False),
+    Binding("j", "scroll_down", "Line down", show=False),
+    Binding("g", "scroll_home", "To the top", show=False),
+    Binding("G", "scroll_end", "To the end", show=False),
+]
 
 
 class TextPane(Guarded, VerticalScroll):
     """Scrolling text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = VIM
 
     DEFAULT_CSS = """
     TextPane { padding: 0 1; width: 1fr; scrollbar-size-vertical: 1; }
@@ -44,6 +55,8 @@ class TomlPane(TextPane):
 
 class ResultPane(Guarded, VerticalScroll):
     """Numbers above, the report below."""
+
+    BINDINGS: ClassVar[list[BindingType]] = VIM
 
     DEFAULT_CSS = """
     ResultPane { padding: 0 1; scrollbar-size-vertical: 1; }

@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
-from interp_tui.guard import Guarded
-from interp_tui.text.numbers import bar
+from interp_tui.terminal.guard import Guarded
+from interp_tui.text.numbers import bar, percent_done
 
 from .facts import rich_style
 
@@ -70,7 +70,7 @@ def draw(facts: StripFacts, width: int, colours: Mapping[str, str], *, ascii: bo
     if facts.fraction is not None:
         cells = max(10, min(40, width // 5))
         text.append(bar(facts.fraction, cells, ascii=ascii), colour)
-        percent = f"{int(facts.fraction * 100):3d} %"
+        percent = f"{percent_done(facts.fraction):>5}"
         text.append(f" {percent}", "bold")
         used += cells + 1 + len(percent)
     for part in facts.parts:

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 from .colour_scale import LOOKS, Look, Palette, Scale, digit, glyph
 
@@ -37,8 +37,8 @@ class TokenStrip(Guarded, Widget, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "move(-1)", "Token", key_display="←→", id="tokens.left"),
         Binding("right", "move(1)", "Next token", show=False, id="tokens.right"),
-        Binding("up", "line(-1)", "Line above", show=False, id="tokens.up"),
-        Binding("down", "line(1)", "Line below", show=False, id="tokens.down"),
+        Binding("up,k", "line(-1)", "Line above", show=False, id="tokens.up"),
+        Binding("down,j", "line(1)", "Line below", show=False, id="tokens.down"),
         Binding("home", "move(-1000000)", "First token", show=False, id="tokens.home"),
         Binding("end", "move(1000000)", "Last token", show=False, id="tokens.end"),
         Binding("g", "look", "Colour/glyph/digit", show=False, id="tokens.look"),

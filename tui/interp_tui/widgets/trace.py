@@ -15,7 +15,7 @@ from textual.color import Color
 from textual.message import Message
 from textual.widgets import Static
 
-from interp_tui.guard import Guarded
+from interp_tui.terminal.guard import Guarded
 
 Point = tuple[float, float]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,32 @@ class Traced:
     patched: NDArray[np.float32]
     seed: int
     seconds: float
+
+
+SUBJECT_FROM = 0.2
+"""Share of the metric that a place before the last must restore to be named as where the fact is read from."""
+NEARLY = 0.95
+"""Of the last position's greatest recovery: where it is first reached, the answer has arrived."""
+
+
+def handover(recovery: Mapping[str, Sequence[Sequence[float | None]]], tokens: Sequence[str]) -> str:
+    """Where the answer is read from and where it arrives, by the residual stream: `France L0 0.85 → is L2 1.00`.
+
+    The first place is the earliest of the greatest recovery before the last token, the second the first layer at which the last token
+    restores nearly all that it ever does. Empty where no residual stream was traced, or nothing restores anything.
+    """
+    site = next((name for name in ("resid_post", "resid_pre", "resid_mid") if name in recovery), None)
+    if site is None or not tokens:
+        return ""
+    last = len(tokens) - 1
+    grid = [[-math.inf if value is None or not math.isfinite(value) else value for value in row] for row in recovery[site]]
+    places = [(value, layer, position) for layer, row in enumerate(grid) for position, value in enumerate(row[: last + 1])]
+    before = max((place for place in places if place[2] != last), key=lambda place: (round(place[0], 2), -place[1]), default=None)
+    most = max((value for value, _, position in places if position == last), default=-math.inf)
+    arrived = next((place for place in places if place[2] == last and place[0] >= NEARLY * most), None)
+    said = [before] if before is not None and before[0] >= SUBJECT_FROM else []
+    said += [arrived] if arrived is not None and most >= SUBJECT_FROM else []
+    return " → ".join(f"{tokens[position].strip() or repr(tokens[position])} L{layer} {value:.2f}" for value, layer, position in said)
 
 
 def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result]:
@@ -103,6 +130,8 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
         "peak": f"{peak['site']} L{peak['layer']} {peak['token']!r}",
         "recovery": peak["recovery"],
     }
+    if said := handover(values["recovery"], columns):
+        headline["answer"] = said
     values["seconds"] = traced.seconds
     return Result(finite(values), headline, _report(traced, values, columns, layers), digests(STORE, arrays))
 

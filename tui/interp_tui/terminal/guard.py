@@ -16,7 +16,7 @@ from textual.css.query import NoMatches
 from textual.dom import DOMNode
 from textual.message_pump import MessagePump
 
-from .terminal import crash_log
+from . import crash_log
 
 if TYPE_CHECKING:
     from textual.message import Message

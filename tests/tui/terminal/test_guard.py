@@ -14,14 +14,15 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
-from interp_tui import guard, key_ids
 from interp_tui.app import InterpApp
 from interp_tui.commands import doctor
 from interp_tui.runs import session
+from interp_tui.screens import key_ids
 from interp_tui.screens.info import InfoScreen
 from interp_tui.screens.new_run import NewRunScreen
 from interp_tui.screens.run import RunScreen
 from interp_tui.screens.runs import RunsScreen
+from interp_tui.terminal import guard
 from interp_tui.views.generic import GenericView
 from interp_tui.views.sampling import SamplingView
 from interp_tui_engine.runfolder import RunFolder
@@ -29,11 +30,31 @@ from interp_tui_engine.runfolder import RunFolder
 MakeRun = Callable[..., RunFolder]
 
 
+TOLD: list[str] = []
+"""Every notice of the test, also those that have gone from the screen again."""
+
+
 @pytest.fixture(autouse=True)
 def forgiving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    notify = InterpApp.notify
+
+    def noted(self: InterpApp, message: str, *, title: str = "", **more: Any) -> None:
+        TOLD.append(f"{title}: {message}")
+        notify(self, message, title=title, **more)
+
+    TOLD.clear()
+    monkeypatch.setattr(InterpApp, "notify", noted)
     monkeypatch.setattr(InterpApp, "forgiving", True)
     monkeypatch.setattr(RunScreen, "forgiving", True)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it does not come about")
 
 
 def fail(*args: Any) -> None:
@@ -45,7 +66,7 @@ class Boom(Message):
 
 
 def notices(app: InterpApp) -> list[str]:
-    return [f"{notice.title}: {notice.message}" for notice in app._notifications]
+    return TOLD
 
 
 async def test_a_key_that_fails_is_reported_and_the_next_works(runs_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +76,7 @@ async def test_a_key_that_fails_is_reported_and_the_next_works(runs_root: Path, 
         await pilot.press("y")
         assert any("A fault of interp-tui; it goes on: ZeroDivisionError: division by zero" in notice for notice in notices(app))
         await pilot.press("question_mark")
-        assert isinstance(app.screen, InfoScreen)
+        await until(lambda: isinstance(app.screen, InfoScreen))
     (log,) = Path.cwd().rglob("error.log")
     assert "ZeroDivisionError" in log.read_text()
 
@@ -73,31 +94,29 @@ async def test_what_fails_in_the_background_is_reported(runs_root: Path, monkeyp
         else:
             monkeypatch.setattr(RunsScreen, "on_boom", fail, raising=False)
             app.screen.post_message(Boom())
-        await pilot.pause(0.1)
-        assert any("ZeroDivisionError" in notice for notice in notices(app))
+        await until(lambda: any("ZeroDivisionError" in notice for notice in notices(app)))
         await pilot.press("n")
-        assert isinstance(app.screen, NewRunScreen)
+        await until(lambda: isinstance(app.screen, NewRunScreen))
 
 
 async def test_a_widget_of_textual_that_fails_takes_its_screen_with_it(runs_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = InterpApp(runs_root)
     async with app.run_test() as pilot:
         await pilot.press("n")
-        await pilot.pause(0.3)
+        await until(lambda: bool(app.screen.query(Input)))
         monkeypatch.setattr(Input, "on_boom", fail, raising=False)
         app.screen.query(Input).first().post_message(Boom())
-        await asyncio.sleep(0.3)  # the pilot would wait for the widget to answer
-        assert isinstance(app.screen, RunsScreen) and app.is_running
+        await until(lambda: isinstance(app.screen, RunsScreen))  # the pilot would wait for the widget to answer
         await pilot.press("n")
-        assert isinstance(app.screen, NewRunScreen)
+        await until(lambda: isinstance(app.screen, NewRunScreen))
 
 
 async def test_faults_without_end_end_the_app_and_say_where_the_log_is(runs_root: Path) -> None:
     app = InterpApp(runs_root)
     with pytest.raises(ZeroDivisionError):
-        async with app.run_test() as pilot:
+        async with app.run_test():
             app.set_interval(0.005, fail)
-            await pilot.pause(2)
+            await until(lambda: app.crash is not None)
     assert app.return_code == 1 and app.crash is not None
     what, log = app.crash
     assert what == "ZeroDivisionError: division by zero" and log.endswith("error.log")
@@ -147,11 +166,9 @@ async def test_a_run_whose_log_cannot_be_followed_costs_only_its_screen(make_run
     monkeypatch.setattr("interp_tui.runs.follow.Follower.read", fail)
     app = app_on(folder)
     async with app.run_test() as pilot:
-        await pilot.pause(0.8)
-        assert app.is_running and any("ZeroDivisionError" in notice for notice in notices(app))
+        await until(lambda: any("ZeroDivisionError" in notice for notice in notices(app)))
         await pilot.press("escape")
-        await pilot.pause(0.1)
-        assert isinstance(app.screen, RunsScreen)
+        await until(lambda: isinstance(app.screen, RunsScreen))
 
 
 async def test_the_palette_opened_and_closed_quickly(runs_root: Path) -> None:
@@ -212,7 +229,7 @@ def test_doctor_tells_of_values_that_no_style_sheet_takes(name: str, value: str)
 
 
 def test_keys_that_change_nothing_are_named() -> None:
-    problems = key_ids.problems({"runs.stpo": "ctrl+x", "runs.stop": "ctrl-x", "app.help": "question_mark,f1", "run.pause": ","})
+    problems = key_ids.problems({"runs.stpo": "ctrl+x", "runs.stop": "ctrl-x", "app.help": "question_mark,f1", "run.pause": ","}, InterpApp)
     assert problems == [
         "config.toml: keys.runs.stpo: no key has this id; did you mean 'runs.stop'?",
         "config.toml: keys.runs.stop: 'ctrl-x' is no key, such as x, ctrl+x or f5",
@@ -233,7 +250,7 @@ async def test_the_app_says_which_of_the_users_keys_it_does_not_know(runs_root: 
 
 
 def test_every_own_widget_with_handlers_is_guarded() -> None:
-    key_ids.bound()
+    key_ids.bound(InterpApp)
     for cls in _subclasses(Widget):
         if cls.__module__.startswith("interp_tui.") and _handlers(cls):
             assert issubclass(cls, guard.Guarded), cls

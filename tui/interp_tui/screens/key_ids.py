@@ -23,12 +23,10 @@ class Bound:
 
 
 @cache
-def bound() -> Mapping[str, Bound]:
-    """All bindings with an id. Imports every screen, view and widget, so call it from a thread."""
-    from .app import InterpApp
-
+def bound(app: type) -> Mapping[str, Bound]:
+    """All bindings with an id, those of `app` too. Imports every screen, view and widget, so call it from a thread."""
     found: dict[str, Bound] = {}
-    for owner in (InterpApp, *_owners()):
+    for owner in (app, *_owners()):
         for binding in vars(owner).get("BINDINGS", ()):
             if getattr(binding, "id", None):
                 found.setdefault(binding.id, Bound(binding.id, binding.key, binding.description, owner.__name__))
@@ -36,9 +34,8 @@ def bound() -> Mapping[str, Bound]:
 
 
 def _owners() -> Iterator[type]:
-    package = __package__ or "interp_tui"
     for place in PLACES:
-        folder = importlib.import_module(f"{package}.{place}")
+        folder = importlib.import_module(f"interp_tui.{place}")
         for file in pkgutil.walk_packages(folder.__path__, f"{folder.__name__}."):
             module = importlib.import_module(file.name)
             for value in vars(module).values():
@@ -46,9 +43,9 @@ def _owners() -> Iterator[type]:
                     yield value
 
 
-def problems(keys: Mapping[str, str]) -> list[str]:
+def problems(keys: Mapping[str, str], app: type) -> list[str]:
     """A sentence on each entry of [keys] that changes nothing: an id that there is not, or a key that no terminal sends."""
-    known = bound()
+    known = bound(app)
     found = []
     for name, key in keys.items():
         if name not in known:

@@ -6,13 +6,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .app import InterpApp
+from typing import Any, Protocol
 
 GRACE = 5.0
 """Seconds that leaving may take before the process ends as it is: a thread may be reading from a disk that does not answer."""
@@ -21,10 +18,22 @@ LOST = 129
 """The exit code where the terminal has gone: that of a hang-up, which is what it is."""
 
 
+class Leavable(Protocol):
+    """What the way out needs of the app."""
+
+    on_leave: Callable[[], None]
+    _loop: Any
+
+    @property
+    def return_code(self) -> int | None: ...
+
+    def exit(self, result: int | None = None, return_code: int = 0, message: Any = None) -> None: ...
+
+
 class Deadline:
     """Ends the process `GRACE` seconds after `start`, unless it has ended by itself."""
 
-    def __init__(self, app: InterpApp) -> None:
+    def __init__(self, app: Leavable) -> None:
         self._app = app
         self._started = threading.Event()
         self._code = 1
@@ -46,7 +55,7 @@ class Deadline:
 
 
 @contextmanager
-def leaving(app: InterpApp) -> Iterator[None]:
+def leaving(app: Leavable) -> Iterator[None]:
     """While the app runs: a signal ends it as `q` does, with 128 and the signal's number as exit code."""
     deadline = Deadline(app)
     app.on_leave = deadline.start

@@ -20,7 +20,8 @@ MOUSE_OFF = b"\x1b[?1003l"
 OPEN = """
 import signal, sys, threading
 from pathlib import Path
-from interp_tui import app as module, way_out
+from interp_tui import app as module
+from interp_tui.terminal import way_out
 from interp_tui.app import InterpApp, run_app
 {}
 sys.exit(run_app(Path("runs")))
