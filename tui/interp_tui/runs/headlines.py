@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from interp_tui_engine import uncertainty
+
 from ..text.numbers import headline, number, with_error
 from ..text.sanitise import clean
 from .mixing_diagnosis import FEW_DRAWS, verdict
@@ -58,7 +60,7 @@ def _llc(values: Values) -> str:
     mean, error, rhat = (finite(values.get(name)) for name in ("llc_mean", "llc_std_error", "rhat"))
     if mean is None:
         return ""
-    parts = [f"λ̂ {with_error(mean, error)}"]
+    parts = [f"λ̂ {sure(values, 'llc_mean') if 'llc_mean' in uncertainty.read(values) else with_error(mean, error)}"]
     if (doubt := llc_doubt(values)) != "":
         parts.append(doubt)
     elif rhat is not None:
@@ -88,12 +90,12 @@ def _sample(values: Values) -> str:
 
 def _susceptibilities(values: Values) -> str:
     chi = finite(values.get("chi"))
-    return f"{_word(values, 'strongest')}: χ {number(chi, 3)}" if chi is not None and values.get("strongest") else ""
+    return f"{_word(values, 'strongest')}: χ {sure(values, 'chi')}" if chi is not None and values.get("strongest") else ""
 
 
 def _bif(values: Values) -> str:
     influence = finite(values.get("influence"))
-    return f"{_word(values, 'strongest')}: influence {number(influence, 3)}" if influence is not None else ""
+    return f"{_word(values, 'strongest')}: influence {sure(values, 'influence')}" if influence is not None else ""
 
 
 def _certify(values: Values) -> str:
@@ -103,7 +105,7 @@ def _certify(values: Values) -> str:
 def _lens(values: Values) -> str:
     prob, layer = finite(values.get("answer_prob")), values.get("crossover_layer")
     parts = [f"answer first at L{layer}" if isinstance(layer, int) else "answer never first"] if "crossover_layer" in values else []
-    parts += [f"p {number(prob, 3)} at the end"] if prob is not None else []
+    parts += [f"p {sure(values, 'answer_prob')} at the end"] if prob is not None else []
     tuned = values.get("tuned_crossover")
     return GAP.join([*parts, *([f"tuned lens: L{tuned}"] if isinstance(tuned, int) else [])])
 
@@ -111,22 +113,22 @@ def _lens(values: Values) -> str:
 def _trace(values: Values) -> str:
     recovery = finite(values.get("recovery"))
     if recovery is not None and values.get("peak"):
-        return f"{_word(values, 'peak')} restores {number(recovery, 3)}"
+        return f"{_word(values, 'peak')} restores {sure(values, 'recovery')}"
     clean_metric, corrupt = finite(values.get("clean_metric")), finite(values.get("corrupt_metric"))
     return f"clean {number(clean_metric, 3)}, corrupt {number(corrupt, 3)}" if clean_metric is not None else ""
 
 
 def _effects(values: Values) -> str:
     effect, r = finite(values.get("effect")), finite(values.get("correlation"))
-    parts = [f"{_word(values, 'top')} carries {number(effect, 3)}"] if effect is not None and values.get("top") else []
-    return GAP.join([*parts, *([f"r {number(r, 3)} with exact effects"] if r is not None else [])])
+    parts = [f"{_word(values, 'top')} carries {sure(values, 'effect')}"] if effect is not None and values.get("top") else []
+    return GAP.join([*parts, *([f"r {sure(values, 'correlation')} with exact effects"] if r is not None else [])])
 
 
 def _circuit(values: Values) -> str:
     parts = [f"{number(values.get('nodes'))} nodes"] if "nodes" in values else []
     parts += [f"{number(values['edges'])} edges"] if "edges" in values else []
     found = [(name, finite(values.get(name))) for name in ("faithfulness", "completeness")]
-    return GAP.join([", ".join(parts), *(f"{name} {number(value, 3)}" for name, value in found if value is not None)]).strip()
+    return GAP.join([", ".join(parts), *(f"{name} {sure(values, name)}" for name, value in found if value is not None)]).strip()
 
 
 def _attention(values: Values) -> str:
@@ -137,7 +139,7 @@ def _attention(values: Values) -> str:
 
 def _probe(values: Values) -> str:
     auroc, accuracy, layer = finite(values.get("auroc")), finite(values.get("accuracy")), values.get("best_layer")
-    parts = [f"AUROC {number(auroc, 3)}"] if auroc is not None else []
+    parts = [f"AUROC {sure(values, 'auroc')}"] if auroc is not None else []
     parts += [f"accuracy {percent(accuracy)}"] if accuracy is not None else []
     return GAP.join([*([f"best at L{layer}"] if isinstance(layer, int) else []), *parts])
 
@@ -149,7 +151,7 @@ def _records(values: Values) -> str:
 def _sae(values: Values) -> str:
     fvu, sparse, dead, kept = (finite(values.get(name)) for name in ("fvu", "l0", "dead_fraction", "ce_loss_recovered"))
     where = "held out" if kept is not None else ""
-    parts = [f"FVU {number(fvu, 3)} {where}".strip()] if fvu is not None else []
+    parts = [f"FVU {sure(values, 'fvu')} {where}".strip()] if fvu is not None else []
     parts += [f"L0 {number(sparse, 3)}"] if sparse is not None else []
     parts += [f"loss kept {percent(kept)}"] if kept is not None else [f"dead {percent(dead)}"] if dead is not None else []
     return GAP.join(parts)
@@ -157,7 +159,7 @@ def _sae(values: Values) -> str:
 
 def _inspect(values: Values) -> str:
     auroc, causal, all_ = finite(values.get("auroc")), values.get("causal"), values.get("associated")
-    parts = [f"{_word(values, 'top')} AUROC {number(auroc, 3)}"] if auroc is not None and values.get("top") else []
+    parts = [f"{_word(values, 'top')} AUROC {sure(values, 'auroc')}"] if auroc is not None and values.get("top") else []
     parts += [f"{number(causal)} causal of {number(all_)} associated"] if isinstance(causal, int) and isinstance(all_, int) else []
     return GAP.join(parts)
 
@@ -170,7 +172,7 @@ def _interventions(values: Values) -> str:
     top = f"{_word(values, 'top')} " if values.get("top") else strength
     said = ["clear of its controls" if clear else "not clear of its controls"] if isinstance(clear, bool) else []
     said = [f"{number(clear)} clear of their controls"] if isinstance(clear, int) and not isinstance(clear, bool) else said
-    return GAP.join([f"{top}effect {number(effect, 3)}", *said])
+    return GAP.join([f"{top}effect {sure(values, 'effect')}", *said])
 
 
 def _steer_text(values: Values) -> str:
@@ -184,7 +186,7 @@ def _match(values: Values) -> str:
     if "matches" not in values:
         return ""
     said = f"{number(values.get('beyond_chance'))} of {number(values['matches'])} matches beyond chance"
-    return GAP.join([said, *([f"best {number(best, 3)}"] if best is not None else [])])
+    return GAP.join([said, *([f"best {sure(values, 'best')}"] if best is not None else [])])
 
 
 def _graph(values: Values) -> str:
@@ -213,8 +215,8 @@ def _pipeline(values: Values) -> str:
         running = f", {_word(values, 'running')} goes on" if values.get("running") else ""
         return f"{number(values.get('done'))} of {number(values['steps'])} steps done{running}"
     effect, matched = finite(values.get("effect")), finite(values.get("matched"))
-    parts = [_inspect(values), *([f"effect {number(effect, 3)}"] if effect is not None else [])]
-    return GAP.join(part for part in [*parts, *([f"matched {number(matched, 3)}"] if matched is not None else [])] if part)
+    parts = [_inspect(values), *([f"effect {sure(values, 'effect')}"] if effect is not None else [])]
+    return GAP.join(part for part in [*parts, *([f"matched {sure(values, 'matched')}"] if matched is not None else [])] if part)
 
 
 WORDS: dict[str, Words] = {
@@ -246,6 +248,12 @@ WORDS: dict[str, Words] = {
     "sweep": _sweep,
     "train_sae": _sae,
 }
+
+
+def sure(values: Values, name: str) -> str:
+    """A number with the uncertainty that the headline states for it, where it states one."""
+    value, bar = finite(values.get(name)), uncertainty.read(values).get(name)
+    return clean(uncertainty.describe(value, bar), limit=80) if bar is not None and value is not None else number(value, 3)
 
 
 def percent(share: float) -> str:
