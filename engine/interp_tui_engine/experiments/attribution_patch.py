@@ -80,7 +80,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "method": params.method,
         "level": params.level,
         "parts": len(parts),
-        "correlation": correlation([guesses[part] for part in exact], list(exact.values())),
+        "correlation": correlation([row["guess"] for row in rows], [row["effect"] for row in rows]),
         "estimates": {name(part): guesses[part] / reach for part in sorted(parts, key=lambda part: -abs(guesses[part]))[:SHOWN]},
     }
     return (yield from part_effects.finished(context, found, rows, extra))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from inside import run_inside
 
@@ -29,6 +30,13 @@ def test_attributions_are_held_against_exact_patching(exact, tmp_path):
     assert values["effects"] == pytest.approx({name: exact["effects"][name] for name in values["effects"]}, abs=1e-5)
     few = run_inside("attribution_patch", {**FACT, "method": "eap", "sample": 6}, tmp_path / "eap").result.values
     assert len(few["effects"]) == 6 and "L0H1" in few["effects"]
+
+
+def test_the_correlation_is_that_of_the_two_columns_where_the_metric_falls_by_what_is_patched(tmp_path):
+    params = {**FACT, "metric": "kl", "method": "eap_ig"}  # 0 on the clean prompt, above it on the corrupt one
+    values = run_inside("attribution_patch", params, tmp_path / "run").result.values
+    columns = [[values["effects"][name] for name in values["effects"]], [values["estimates"][name] for name in values["effects"]]]
+    assert values["correlation"] == pytest.approx(np.corrcoef(columns)[0, 1], abs=1e-5) and values["correlation"] > 0.5
 
 
 @pytest.mark.parametrize("method, least", [("eap_ig", 0.9), ("eap_ig_activations", 0.9)])
