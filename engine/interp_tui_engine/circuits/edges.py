@@ -133,14 +133,22 @@ class EdgeBehaviour:
 
     def alone(self, edges: Sequence[Edge]) -> list[float]:
         """What the metric loses when each edge alone is cut."""
+        return [float(value) for value in self.whole - self._values_alone(edges).mean(1)]
+
+    def loss(self, edge: Edge) -> tuple[float, Float[Tensor, " examples"]]:
+        """What the metric loses when one edge is cut: on average, and of each example."""
+        values = self._values_alone([edge])
+        return float((self.whole - values.mean(1))[0]), self.nodes.per_example(()) - values[0]
+
+    def _values_alone(self, edges: Sequence[Edge]) -> Float[Tensor, "edges examples"]:
         at = {edge: self._layer(edge) for edge in edges}
         ordered = sorted(range(len(edges)), key=lambda i: -at[edges[i]])
-        found = torch.zeros(len(edges))
+        found = torch.zeros(len(edges), self.examples)
         for start in range(0, len(ordered), self.rows):
             chosen = ordered[start : start + self.rows]
             cuts = torch.stack([self.graph.mask([edges[i]]) for i in chosen])
-            found[chosen] = self.whole - self.per_example(cuts, None, at[edges[chosen[-1]]]).mean(1)
-        return [float(value) for value in found]
+            found[chosen] = self.per_example(cuts, None, at[edges[chosen[-1]]])
+        return found
 
     def _layer(self, edge: Edge) -> int:
         """The block from which a run with this edge cut differs."""

@@ -11,11 +11,12 @@ al. 2025)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..sites.answers import Answer, Metric, metric_of
@@ -73,9 +74,18 @@ class Behaviour:
     """A metric over examples as a function of which nodes are ablated. Each set of nodes is run once."""
 
     def __init__(self, site_map: SiteMap, examples: Sequence[Example], metric: str, ablation: Ablation) -> None:
+        self._begin(site_map, [prepare(site_map, example, metric) for example in examples], ablation)
+
+    def subset(self, examples: Sequence[int]) -> Behaviour:
+        """The same behaviour over some of its examples; means of corrupt runs are theirs alone."""
+        found = Behaviour.__new__(Behaviour)
+        found._begin(self.site_map, [self.runs[index] for index in examples], self.ablation)
+        return found
+
+    def _begin(self, site_map: SiteMap, runs: list[Prepared], ablation: Ablation) -> None:
         self.site_map, self.ablation = site_map, ablation
         self.nodes = all_nodes(site_map)
-        self.runs = [prepare(site_map, example, metric) for example in examples]
+        self.runs = runs
         self._means = _means(self.runs) if ablation == "mean" else {}
         self._known: dict[frozenset[Node], Tensor] = {}
         self.whole = self.value(frozenset())
@@ -91,6 +101,10 @@ class Behaviour:
     def value(self, ablated: Collection[Node]) -> float:
         """The mean metric with these nodes ablated."""
         return float(self.per_example(ablated).mean())
+
+    def loss(self, node: Node) -> tuple[float, Float[Tensor, " examples"]]:
+        """What the metric loses when one node is ablated: on average, and of each example."""
+        return self.whole - self.value([node]), self.per_example(()) - self.per_example([node])
 
     def faithfulness(self, circuit: Collection[Node]) -> float:
         """How much of the behaviour the circuit keeps when all else is ablated."""
@@ -109,13 +123,21 @@ class Behaviour:
         """A value of the metric as a share of the behaviour."""
         return (value - self.empty) / (self.whole - self.empty)
 
-    @torch.no_grad()
+    def ends(self) -> Iterator[tuple[Float[Tensor, " vocab"], Float[Tensor, " vocab"]]]:
+        """By example, the next-token logits with nothing and with everything ablated."""
+        for run in self.runs:
+            yield self._logits(run, frozenset())[0], self._logits(run, frozenset(self.nodes))[0]
+
     def _run(self, run: Prepared, ablated: frozenset[Node]) -> Tensor:
+        return run.score(self._logits(run, ablated))[0].float().cpu()
+
+    @torch.no_grad()
+    def _logits(self, run: Prepared, ablated: frozenset[Node]) -> Float[Tensor, "1 vocab"]:
         if not ablated:
-            return run.score(run.fork.logits([run.fork.length - 1]))[0].float().cpu()
+            return run.fork.logits([run.fork.length - 1])
         job = tuple(Patch(node, self.instead(run, node)) for node in sorted(ablated))
         first = run.first if self.ablation == "interchange" else 0
-        return run.score(run.fork.run([job], [run.fork.length - 1], first=first)[0])[0].float().cpu()
+        return run.fork.run([job], [run.fork.length - 1], first=first)[0]
 
     def instead(self, run: Prepared, node: Node) -> Tensor:
         """What takes the place of a node's output when it is ablated."""

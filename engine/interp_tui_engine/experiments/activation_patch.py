@@ -44,8 +44,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     wanted = {"all": ("z", "mlp_out"), "heads": ("z",), "mlps": ("mlp_out",)}[params.parts]
     nodes = [node for node in behaviour.nodes if node.name in wanted]
     yield Phase("patching", f"{len(nodes)} parts")
-    effects = yield from part_effects.scored(context, found, nodes, lambda node: behaviour.whole - behaviour.value([node]), node_name)
-    return (yield from part_effects.finished(context, found, [{"name": node_name(n), "effect": e} for n, e in effects.items()], {}))
+    exact = yield from part_effects.scored(context, found, nodes, behaviour.loss, node_name)
+    rows = [{"name": node_name(node), "effect": effect} for node, effect in exact.effects.items()]
+    return (yield from part_effects.finished(context, found, rows, exact.losses, {}))
 
 
 KIND = Kind(

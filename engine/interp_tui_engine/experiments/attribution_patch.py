@@ -57,9 +57,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         yield Phase("attributing", params.method)
         parts, name = list(behaviour.nodes), node_name
         guesses = attribution(behaviour, params.method, steps=params.steps)
-
-        def score(part: Any) -> float:
-            return behaviour.whole - behaviour.value([part])
+        score: Callable[[Any], tuple[float, Any]] = behaviour.loss
     else:
         from ..circuits.edges import EdgeBehaviour
 
@@ -67,15 +65,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
         parts, name = edges.graph.edges(edges.graph.valid), lambda edge: str(edge.name)
         estimates = yield from circuit_search.attributed(context, edges)
         guesses = dict(zip(parts, estimates[edges.graph.valid].tolist(), strict=True))
-
-        def score(part: Any) -> float:
-            return edges.alone([part])[0]
+        score = edges.loss
 
     chosen = circuit_search.sampled(parts, guesses, params.sample, context.manifest.seed)
     yield Phase("patching", f"{len(chosen)} of {len(parts):,} {params.level}s, exactly")
     exact = yield from part_effects.scored(context, found, chosen, score, name, guesses)
     reach = behaviour.whole - behaviour.empty
-    rows = [{"name": name(part), "effect": effect, "guess": guesses[part] / reach} for part, effect in exact.items()]
+    rows = [{"name": name(part), "effect": effect, "guess": guesses[part] / reach} for part, effect in exact.effects.items()]
     extra = {
         "method": params.method,
         "level": params.level,
@@ -83,7 +79,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "correlation": correlation([row["guess"] for row in rows], [row["effect"] for row in rows]),
         "estimates": {name(part): guesses[part] / reach for part in sorted(parts, key=lambda part: -abs(guesses[part]))[:SHOWN]},
     }
-    return (yield from part_effects.finished(context, found, rows, extra))
+    return (yield from part_effects.finished(context, found, rows, exact.losses, extra))
 
 
 KIND = Kind(

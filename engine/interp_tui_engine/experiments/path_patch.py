@@ -17,7 +17,6 @@ from . import _pairs, circuit
 from ._pairs import part_effects
 
 if TYPE_CHECKING:
-    from ..circuits.edges import Edge
     from ..sites.site import Site
     from ..sites.site_map import SiteMap
 
@@ -63,11 +62,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     edges = cuts.graph.edges(cuts.graph.between(nodes))
     yield Phase("patching", f"{len(edges)} edges")
 
-    def score(edge: Edge) -> float:
-        return cuts.alone([edge])[0]
-
-    effects = yield from part_effects.scored(context, found, edges, score, lambda edge: edge.name)
-    return (yield from part_effects.finished(context, found, [{"name": edge.name, "effect": e} for edge, e in effects.items()], {}))
+    exact = yield from part_effects.scored(context, found, edges, cuts.loss, lambda edge: edge.name)
+    rows = [{"name": edge.name, "effect": effect} for edge, effect in exact.effects.items()]
+    return (yield from part_effects.finished(context, found, rows, exact.losses, {}))
 
 
 def _nodes(site_map: SiteMap, texts: list[str]) -> list[Site]:

@@ -83,6 +83,12 @@ class Trace:
     corrupt_metric: float
     window: int
     freeze: tuple[str, ...]
+    ends: tuple[Float[Tensor, "positions vocab"], Float[Tensor, "positions vocab"]]
+    """The logits of the clean and of the corrupt run where the answer is scored."""
+
+    def layers(self, centre: int) -> range:
+        """The layers patched together about one: l − ⌊w/2⌋ … l + ⌈w/2⌉ − 1, an even window reaching one further back, as Meng et al.'s."""
+        return range(max(0, centre - self.window // 2), min(self.site_map.num_layers, centre + (self.window + 1) // 2))
 
     def jobs(self, cells: Sequence[Cell]) -> list[Job]:
         """The patches of each cell."""
@@ -105,14 +111,12 @@ class Trace:
         return float(self.score(self.fork.run([job], self.positions))[0])
 
     def _window(self, cell: Cell) -> list[Patch]:
-        low = max(0, cell.layer - (self.window - 1) // 2)
-        high = min(self.site_map.num_layers, cell.layer + self.window // 2 + 1)
-        sites = [Site(cell.name, layer, cell.head, cell.position) for layer in range(low, high)]
+        sites = [Site(cell.name, layer, cell.head, cell.position) for layer in self.layers(cell.layer)]
         return [Patch(site, part(site, self.clean[site.whole])[0]) for site in sites]
 
     def _frozen(self, cell: Cell) -> list[Patch]:
         """Later sites held at what they are in the corrupt run, at every position: the patch acts past them."""
-        layers = range(cell.layer + self.window // 2 + 1, self.site_map.num_layers)
+        layers = range(self.layers(cell.layer).stop, self.site_map.num_layers)
         held = [Site(name, layer) for name in self.freeze for layer in layers]
         return [Patch(site, self.clean[site][1]) for site in held]
 
@@ -140,7 +144,8 @@ def prepare(site_map: SiteMap, prompts: Prompts, names: Sequence[str], metric: s
         clean_logits, corrupt_logits = clean_run.logits(positions), fork.logits(positions)
         score = _score(prompts, metric, clean_logits)
         clean_metric, corrupt_metric = float(score(clean_logits)), float(score(corrupt_logits))
-    return Trace(site_map, fork, clean, prompts, score, positions, clean_metric, corrupt_metric, window, tuple(freeze))
+    ends = (clean_logits, corrupt_logits)
+    return Trace(site_map, fork, clean, prompts, score, positions, clean_metric, corrupt_metric, window, tuple(freeze), ends)
 
 
 def grid(trace: Trace, names: Sequence[str], *, heads: Sequence[str] = ()) -> list[Cell]:

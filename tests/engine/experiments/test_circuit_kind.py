@@ -8,7 +8,7 @@ import pytest
 from inside import run_inside
 
 from interp_tui_engine.errors import ManifestError
-from interp_tui_engine.events import Metrics
+from interp_tui_engine.events import Metrics, Phase
 
 FACT = {"clean": "The capital of France is", "corrupt": "The capital of Japan is", "answer": " Paris", "counterfactual": " Tokyo"}
 
@@ -44,9 +44,45 @@ def test_a_threshold_that_nothing_reaches_leaves_nothing(tmp_path):
     assert values["nodes"] == values["edges"] == [] and values["faithfulness"] == pytest.approx(0, abs=1e-4) and values["minimality"] == 0
 
 
+def write_pairs(folder, *names):
+    answers = {"Italy": "Rome", "Egypt": "Cairo", "Spain": "Madrid", "China": "Beijing", "Norway": "Oslo", "Cuba": "Havana"}
+    rows = [FACT]
+    for one, other in names:
+        texts = {"clean": f"The capital of {one} is", "corrupt": f"The capital of {other} is"}
+        rows.append({**texts, "answer": f" {answers[one]}", "counterfactual": f" {answers[other]}"})
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("level", ["node", "edge"])
+def test_a_circuit_is_measured_on_pairs_it_was_not_found_on_beside_random_ones(tmp_path, level):
+    write_pairs(tmp_path, ("Italy", "Egypt"), ("Spain", "China"), ("Norway", "Cuba"))
+    params = {"pairs": "pairs.jsonl", "level": level, "method": "eap_ig", "threshold": 0.1}
+    done = run_inside("circuit", params, tmp_path / "run")
+    values, bars = done.result.values, done.result.uncertainty
+    held, random = values["held_out"], values["random"]
+    assert held["low"] < held["faithfulness"] < held["high"] and 0.3 < held["faithfulness"] <= values["faithfulness"] + 0.2
+    assert done.result.headline["held_out"] == held["faithfulness"] == pytest.approx(sum(held["each"]) / 2, abs=0.1)
+    assert len(random["faithfulness"]) == 20 and random["max"] < held["faithfulness"]
+    assert bars["held_out.faithfulness"].clear and bars["held_out.faithfulness"].control == random["mean"]
+    assert "measured on the other: faithfulness" in done.result.report and 0 < values["stability"] <= 1
+    half = next(i for i, event in enumerate(done.events) if isinstance(event, Phase) and event.name == "finding it again")
+    for cut in (half + 6,):
+        assert run_inside("circuit", params, tmp_path / f"cut{cut}", cut=cut) is None
+        again = run_inside("circuit", params, tmp_path / f"cut{cut}").result
+        assert again.values["held_out"] == held and again.digests == done.result.digests
+    without = run_inside("circuit", {**params, "halves": False}, tmp_path / "without").result
+    assert without.digests == done.result.digests and without.values["held_out"] is None is without.values["stability"]
+    assert "halves of the pairs were not searched" in without.report
+
+
+def test_of_one_pair_nothing_is_known_beyond_it(tmp_path):
+    done = run_inside("circuit", {**FACT, "level": "node", "method": "eap_ig", "threshold": 0.1}, tmp_path / "run").result
+    assert done.values["held_out"] is None is done.values["stability"] and "stability: not known: one pair" in done.report
+    assert done.uncertainty["stability"].note == "not known: one pair" and "one pair" in done.uncertainty["faithfulness"].note
+
+
 def test_a_circuit_of_nodes_has_a_stability_over_pairs(tmp_path):
-    rows = [FACT, {"clean": "The capital of Italy is", "corrupt": "The capital of Egypt is", "answer": " Rome", "counterfactual": " Cairo"}]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_pairs(tmp_path, ("Italy", "Egypt"))
     params = {"pairs": "pairs.jsonl", "level": "node", "method": "eap_ig", "threshold": 0.1}
     done = run_inside("circuit", params, tmp_path / "run")
     values = done.result.values

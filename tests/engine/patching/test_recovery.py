@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -58,6 +61,14 @@ def test_a_window_patches_all_its_layers_and_is_cut_at_the_ends():
     jobs = [[Site("mlp_out", inner, None, 4) for inner in layers] for layers in ([0, 1], [0, 1, 2], [1, 2])]
     logits = patched_logits(tiny_family("llama"), clean, corrupt, jobs)[:, -1]
     torch.testing.assert_close(trace.patched(cells), logits[:, 5] - logits[:, 9], atol=1e-4, rtol=0)
+
+
+def test_even_windows_reach_one_further_back_as_those_of_meng_et_al():
+    trace = dataclasses.replace(made(window=10), site_map=SimpleNamespace(num_layers=24))
+    assert list(trace.layers(12)) == list(range(7, 17)), "l − 5 … l + 4"
+    assert list(trace.layers(2)) == list(range(0, 7)) and list(trace.layers(22)) == list(range(17, 24))
+    for width, layers in ((1, [12]), (2, [11, 12]), (3, [11, 12, 13]), (5, [10, 11, 12, 13, 14])):
+        assert list(dataclasses.replace(trace, window=width).layers(12)) == layers
 
 
 @torch.no_grad()

@@ -14,8 +14,11 @@ import torch
 from ...catalog import Result
 from ...data.prompts import Pair, answer_ids, encode, texts_of
 from ...errors import UserError
-from ...events import Event, Metrics, Phase
+from ...events import Event, Metrics, Phase, Warned
 from ...models.loaded import LoadedModel
+from ...patching import reach_report
+from ...patching.reach import Ends, reaches_of
+from ...patching.reach_report import Reaches
 from ...patching.recovery import Cell, Prompts, Trace, prepare, recovery
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
@@ -51,6 +54,10 @@ def run(context: Context) -> Generator[Event, None, Result]:
     records = _pairs.records_of(params)
     prompts = [_prompts(params, record, model, site_map, manifest.seed, index, len(records)) for index, record in enumerate(records)]
     yield run_started(context, model)
+    yield Phase("running both prompts", f"{len(records)} pairs" if len(records) > 1 else "")
+    reaches = _reaches(params, prompts, site_map, manifest.seed)
+    for text in reach_report.warnings(reaches):
+        yield Warned(text)
     yield Phase("patching", f"{len(records)} pairs" if len(records) > 1 else "")
 
     @lru_cache(maxsize=1)
@@ -88,10 +95,28 @@ def run(context: Context) -> Generator[Event, None, Result]:
         clean=np.array([next(n[0] for c, n in zip(chunks, done, strict=True) if c.pair == p) for p in range(len(records))], np.float32),
         corrupt=np.array([next(n[1] for c, n in zip(chunks, done, strict=True) if c.pair == p) for p in range(len(records))], np.float32),
         patched=np.concatenate([numbers[2:] for numbers in done]),
+        reaches=reaches,
         seed=manifest.seed,
         seconds=time.monotonic() - started,
     )
     return (yield from result_of(context, traced))
+
+
+def _reaches(params: Params, prompts: Sequence[Sequence[Prompts]], site_map: SiteMap, seed: int) -> Reaches:
+    """Both ends of the metric for each pair; of an answer that is a sequence unrelated ones are not tried, each being a run of its own."""
+    other = "with noise on the subject" if params.corruption == "noise" else "on corrupt ones"
+
+    def ends(variants: Sequence[Prompts]) -> list[Trace]:
+        return [prepare(site_map, one, (), params.metric, window=1, freeze=()) for one in variants]
+
+    if any(variants[0].sequence for variants in prompts):
+        values = [
+            [sum(getattr(trace, end) for trace in found) / len(found) for end in ("clean_metric", "corrupt_metric")]
+            for found in map(ends, prompts)
+        ]
+        return Reaches(params.metric, tuple(clean for clean, _ in values), tuple(corrupt for _, corrupt in values), other)
+    logits = (Ends(found[0].ends[0][0], torch.stack([trace.ends[1][0] for trace in found])) for found in map(ends, prompts))
+    return reaches_of(params.metric, [variants[0].answer for variants in prompts], logits, seed, other)
 
 
 def _tokenizer(model: LoadedModel) -> Any:

@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog import Result
+from ...circuits.ratio import Shard, largest
 from ...events import Event, finite
 from ...figures.heat import heatmap_svg
 from ...markdown import code
+from ...patching import reach_report
 from ...patching.pooling import ROLES, Pooled, by_role, pool, role
+from ...patching.reach_report import Reaches
 from ...patching.recovery import Cell, recovery
 from ...runtime.context import Context
 from ...runtime.steps import digests, write_arrays, write_figure
+from ...uncertainty import Uncertainty
 from .params import Params
 
 STORE = "trace.zarr"
@@ -42,6 +46,7 @@ class Traced:
     clean: NDArray[np.float32]
     corrupt: NDArray[np.float32]
     patched: NDArray[np.float32]
+    reaches: Reaches
     seed: int
     seconds: float
 
@@ -92,7 +97,8 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
     aligned, columns = _columns(traced)
     effects = (traced.clean - traced.corrupt).astype(float)
     recovery(0.0, float(traced.clean.mean()), float(traced.corrupt.mean()))
-    pooled = {name: _pooled(grid, traced, effects, aligned) for name, grid in grids.items()}
+    gains = {name: _gains(grid, traced, aligned) for name, grid in grids.items()}
+    pooled = {name: _pooled(grid, traced, effects) for name, grid in gains.items()}
 
     dims = ("pair", "layer", "position")
     arrays = {f"patched_{name}": ((*dims, "head") if name == HEADS else dims, grid) for name, grid in grids.items()} | {
@@ -108,6 +114,7 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
         yield write_figure(context.folder.path, name, svg, f"recovery by {name}")
 
     peak = _peak(pooled, traced.names, columns)
+    chosen = _held_out_peak(gains, effects, traced, columns)
     values: dict[str, Any] = {
         "tokens": columns,
         "corrupt_tokens": list(traced.corrupt_tokens[0]) if aligned else None,
@@ -117,7 +124,9 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
         "corrupt_metric": float(traced.corrupt.mean()),
         "recovery": {name: _lists(pooled[name].mean) for name in traced.names},
         "peak": peak,
+        "peak_held_out": None if chosen is None else {"recovery": chosen[0].value, "cells": chosen[1]},
         "pairs": pairs,
+        "reach": traced.reaches.as_json(),
     }
     if traced.head_count:
         values["recovery_heads"] = _lists(pooled[HEADS].mean)
@@ -129,11 +138,19 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
         "corrupt_metric": values["corrupt_metric"],
         "peak": f"{peak['site']} L{peak['layer']} {peak['token']!r}",
         "recovery": peak["recovery"],
+        **({"verdict": verdict} if (verdict := reach_report.verdict(traced.reaches)) else {}),
     }
     if said := handover(values["recovery"], columns):
         headline["answer"] = said
     values["seconds"] = traced.seconds
-    return Result(finite(values), headline, _report(traced, values, columns, layers), digests(STORE, arrays))
+    clear = traced.reaches.clear
+    bar = (
+        Uncertainty(clear=clear, note="one pair")
+        if chosen is None
+        else chosen[0].uncertainty(f"{pairs} pairs, the cell chosen on other pairs", clear=clear)
+    )
+    uncertainty = {"peak.recovery": bar, "reach.mean": traced.reaches.uncertainty()}
+    return Result(finite(values), headline, _report(traced, values, columns, layers), digests(STORE, arrays), uncertainty)
 
 
 def _columns(traced: Traced) -> tuple[bool, list[str]]:
@@ -145,15 +162,34 @@ def _columns(traced: Traced) -> tuple[bool, list[str]]:
     return True, [column[0] if len(set(column)) == 1 else f"[{place}]" for place, column in enumerate(zip(*rows, strict=True))]
 
 
-def _pooled(grid: NDArray[np.float32], traced: Traced, effects: NDArray[np.float64], aligned: bool) -> Pooled:
+def _gains(grid: NDArray[np.float32], traced: Traced, aligned: bool) -> NDArray[np.float64]:
+    """patched − corrupt of every pair, (pairs, layers, columns[, heads]); NaN where a pair has no such cell."""
     gains = grid.astype(float) - traced.corrupt.astype(float).reshape(-1, *([1] * (grid.ndim - 1)))
-    if not aligned:
-        roles = [_roles(traced, pair) for pair in range(len(effects))]
-        moved = np.moveaxis(gains, 2, -1)
-        gains = np.moveaxis(by_role(moved, roles), -1, 2)
-    flat = gains.reshape(len(effects), -1)
-    found = pool(flat, effects, resamples=traced.params.resamples, seed=traced.seed)
+    if aligned:
+        return gains
+    roles = [_roles(traced, pair) for pair in range(len(gains))]
+    return np.moveaxis(by_role(np.moveaxis(gains, 2, -1), roles), -1, 2)
+
+
+def _pooled(gains: NDArray[np.float64], traced: Traced, effects: NDArray[np.float64]) -> Pooled:
+    found = pool(gains.reshape(len(effects), -1), effects, resamples=traced.params.resamples, seed=traced.seed)
     return Pooled(*(part.reshape(gains.shape[1:]) for part in found))
+
+
+def _held_out_peak(
+    gains: dict[str, NDArray[np.float64]], effects: NDArray[np.float64], traced: Traced, columns: Sequence[str]
+) -> tuple[Shard, list[str]] | None:
+    """The recovery of the cell that restores most, chosen on one half of the pairs and measured on the other; None for one pair."""
+    flat, names = [], []
+    for name in traced.names:
+        grid = gains[name]
+        left_out = name.startswith("resid") and np.nanmax(np.abs(grid[..., :-1]), initial=0.0) > 0
+        for layer, position in np.ndindex(grid.shape[1:]):
+            if not (left_out and position == grid.shape[2] - 1):
+                flat.append(grid[:, layer, position])
+                names.append(f"{name} L{layer} {columns[position]!r}")
+    chosen = largest(np.stack(flat, axis=1), effects, traced.seed, signed=True)
+    return None if chosen is None else (chosen.share, [names[cell] for cell in chosen.cells])
 
 
 def _roles(traced: Traced, pair: int) -> list[str]:
@@ -210,9 +246,14 @@ def _report(traced: Traced, values: dict[str, Any], columns: Sequence[str], laye
         f"- clean `{code(clean)}` → `{code(first['answer'])}`: {params.metric} {values['clean_metric']:.4g}",
         f"- corrupt {other}: {params.metric} {values['corrupt_metric']:.4g}",
         f"- the patch that restores most: **{where}, recovery {peak['recovery']:.3f}**",
+        *_chosen(values["peak_held_out"]),
+        "",
+        *reach_report.lines(traced.reaches),
         "",
         "Recovery is 1 where a patch restores the clean metric, 0 where it does nothing.",
     ]
+    if params.window > 1:
+        lines.append(f"Windows of {params.window} layers: l − {params.window // 2} … l + {(params.window + 1) // 2 - 1}, cut at the ends.")
     if values["pairs"] > 1:
         lines.append(f"Means over {values['pairs']} pairs; 95 % bootstrap intervals over pairs are in result.json.")
     for name in traced.names:
@@ -226,6 +267,14 @@ def _report(traced: Traced, values: dict[str, Any], columns: Sequence[str], laye
         lines += ["", "## heads that restore or harm most", "", "| head | at | recovery |", "|---|---|---:|"]
         lines += [f"| {head['head']} | `{code(head['token'])}` | {head['recovery']:+.3f} |" for head in heads]
     return "\n".join([*lines, ""])
+
+
+def _chosen(held_out: dict[str, Any] | None) -> list[str]:
+    """The recovery of the peak where it was not chosen."""
+    if held_out is None:
+        return ["- how far that holds for other pairs is not known: one pair"]
+    cells = " and ".join(f"`{code(cell)}`" for cell in dict.fromkeys(held_out["cells"]))
+    return [f"- chosen on one half of the pairs and measured on the other: recovery **{held_out['recovery']:.3f}** ({cells})"]
 
 
 def clean_name(token: str) -> str:

@@ -15,10 +15,11 @@ from ...errors import Problem
 from ...events import Artifact, Event, Metrics
 from ...figures.plots import plot_circuit
 from ...manifest import Manifest
+from ...patching import reach_report
 from ...runtime import cost
 from ...runtime.context import Context
 from ...runtime.steps import digests, write_arrays
-from .. import _pairs
+from .. import _circuit_report, _pairs
 from .._pairs import part_effects
 from . import search as circuit_search
 from .params import MANY_EDGES, Params
@@ -26,6 +27,7 @@ from .params import MANY_EDGES, Params
 if TYPE_CHECKING:
     from ...circuits.circuit import Circuit
     from ...circuits.nodes import Node
+    from ...patching.reach_report import Reaches
     from ...sites.site_map import SiteMap
 
 EXAMPLE: dict[str, Any] = {
@@ -62,8 +64,12 @@ def estimate(manifest: Manifest) -> Estimate:
     pairs, tokens = _pairs_given(params)
     edges = {"all": nodes * nodes, "nodes": 3 * NODES_KEPT * NODES_KEPT}[params.scope] if params.method == "acdc" else params.most_edges
     passes = pairs * (nodes if params.level == "node" else min(edges, nodes * nodes) + (nodes if params.scope == "nodes" else 0))
+    again = 2 if params.halves and pairs > 1 else 1
+    passes *= again
     kept = 4 * nodes * tokens * round((size.parameters / nodes) ** 0.5)
     notes = (*size.notes, f"about {passes:,} passes of part of the model over {pairs} pairs")
+    if again > 1:
+        notes = (*notes, "half of them to find it again on halves of the pairs; halves = false leaves that out")
     if params.level == "edge" and edges > MANY_EDGES and params.method == "acdc":
         notes = (*notes, f"acdc tries each of about {edges:,} edges; method = 'eap_ig' would try the {params.most_edges:,} strongest")
     memory = cost.BASE_BYTES + 6 * size.parameters + 2 * pairs * kept + (512 << 20 if params.level == "edge" else 0)
@@ -89,7 +95,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     behaviour = ready.behaviour
     found = yield from circuit_search.search(context, behaviour)
     roles = _roles(context, found.circuit, behaviour.site_map)
-    values = _values(params, found, roles)
+    values = _values(params, found, roles, ready.reaches)
     edges = [{"edge": row["name"], "effect": row["effect"]} for row in values["edges"]]
     yield Metrics(
         "cells", 2 * circuit_search.START, {"circuit": values["nodes"], "edges": edges, "heads_per_kv": values.get("heads_per_kv", 1)}
@@ -104,9 +110,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
         plot_circuit(values, context.folder.path / "figures" / name, f"circuit: {context.manifest.name}")
         yield Artifact(f"figures/{name}", said)
     values["seconds"] = time.monotonic() - ready.started
-    headline = {key: values[key] for key in ("faithfulness", "completeness")}
-    headline = {"nodes": len(values["nodes"]), **({"edges": len(edges)} if params.level == "edge" else {}), **headline}
-    return Result(values, headline, _report(params, values), digests(STORE, arrays))
+    headline: dict[str, Any] = {"nodes": len(values["nodes"]), **({"edges": len(edges)} if params.level == "edge" else {})}
+    headline |= {"faithfulness": values["faithfulness"]}
+    headline |= {"held_out": held_out.share.value} if (held_out := found.held_out) is not None else {}
+    headline |= {"completeness": values["completeness"]}
+    headline |= {"verdict": verdict} if (verdict := reach_report.verdict(ready.reaches)) else {}
+    report = _circuit_report.report(params, values, ready.reaches)
+    return Result(values, headline, report, digests(STORE, arrays), _circuit_report.uncertainty(found, ready.reaches))
 
 
 def _roles(context: Context, circuit: Circuit, site_map: SiteMap) -> dict[Node, dict[str, Any]]:
@@ -128,7 +138,7 @@ def _roles(context: Context, circuit: Circuit, site_map: SiteMap) -> dict[Node, 
     }
 
 
-def _values(params: Params, found: circuit_search.Found, roles: dict[Node, dict[str, Any]]) -> dict[str, Any]:
+def _values(params: Params, found: circuit_search.Found, roles: dict[Node, dict[str, Any]], reaches: Reaches) -> dict[str, Any]:
     from ...circuits.nodes import node_name
 
     circuit = found.circuit
@@ -153,48 +163,19 @@ def _values(params: Params, found: circuit_search.Found, roles: dict[Node, dict[
         "faithfulness": circuit.faithfulness,
         "completeness": circuit.completeness,
         "minimality": circuit.minimality,
-        "stability": found.stability,
+        "held_out": _circuit_report.held_out(found.held_out),
+        "random": {"faithfulness": list(found.random.faithfulness), "mean": found.random.mean, "max": max(found.random.faithfulness)},
+        "stability": None if found.held_out is None else found.held_out.overlap,
+        "stability_resampled": found.resampled,
         "clean_metric": circuit.clean_metric,
         "empty_metric": circuit.empty_metric,
+        "pairs": len(reaches.each),
+        "reach": reaches.as_json(),
         "parts": found.considered,
         "tried": found.tried,
         "correlation": found.correlation,
         "heads_per_kv": circuit.heads_per_kv,
     }
-
-
-def _report(params: Params, values: dict[str, Any]) -> str:
-    stable = values["stability"]
-    said = f", stability over pairs {stable:.2f}" if stable is not None else ""
-    trust = values["correlation"]
-    guessed = f" Estimates correlate with cutting single {params.level}s at r = {trust:.2f}." if trust is not None else ""
-    edges = f" and {len(values['edges'])} edges" if params.level == "edge" else ""
-    lines = [
-        "# Circuit",
-        "",
-        f"**{len(values['nodes'])} nodes{edges}**: faithfulness {values['faithfulness']:.3f}, completeness {values['completeness']:.3f}, "
-        f"minimality {values['minimality']:.3f}{said}.",
-        "",
-        f"{params.metric} {values['clean_metric']:.4g} with everything, {values['empty_metric']:.4g} with nothing ({params.ablation} "
-        f"ablation); of {values['parts']:,} {params.level}s {values['tried']:,} were tried, and one stays if the circuit changes by "
-        f"{params.threshold:.1%} of the difference without it.{guessed}",
-        "",
-        "![the circuit](figures/circuit.svg)",
-        "",
-        "[The same as a page](figures/circuit.html), where pointing at an edge names it.",
-        "",
-        "| node | lost without it | is a | previous | duplicate | induction | copying |",
-        "|---|---:|---|---:|---:|---:|---:|",
-    ]
-    for row in sorted(values["nodes"], key=lambda row: -abs(row["effect"])):
-        cells = " | ".join(f"{score:.2f}" for score in row["scores"].values()) if "scores" in row else " |  |  | "
-        lines.append(f"| {row['name']} | {row['effect']:+.3f} | {row.get('role') or ''} | {cells} |")
-    if values["edges"]:
-        lines += ["", "| edge | lost without it | estimate |", "|---|---:|---:|"]
-        for row in values["edges"]:
-            guess = "" if row["estimate"] is None else f"{row['estimate']:+.3f}"
-            lines.append(f"| {row['name']} | {row['effect']:+.3f} | {guess} |")
-    return "\n".join([*lines, ""])
 
 
 KIND = Kind(

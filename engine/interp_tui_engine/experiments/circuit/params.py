@@ -24,3 +24,4 @@ class Params(_pairs.PairParams):
     steps: int = Field(5, ge=1, le=200, description="points along the way, for integrated gradients")
     most_edges: int = Field(1000, ge=1, description="edges with the strongest estimates to try exactly")
     resamples: int = Field(200, ge=10, description="bootstrap resamples of the pairs for stability")
+    halves: bool = Field(True, description="find it again on each half of the pairs and measure it on the other: twice the work")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from ...errors import UserError
 from ...events import Event, Metrics, Phase, Progress, Warned
 from ...runtime.context import Context
 from ...runtime.pause import wait_while_paused
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
     from ...circuits.circuit import Circuit
     from ...circuits.edges import EdgeBehaviour
-    from ...circuits.graph import Mask
+    from ...circuits.graph import Edge, Mask
     from ...circuits.nodes import Behaviour, Node
+    from ...circuits.ratio import Floats
     from ...circuits.trial import Trial
+    from ...circuits.validation import HeldOut, Random
     from .params import Params
 
 
@@ -35,61 +38,164 @@ class Found:
     """A circuit, how it was come by, and how far it depends on the pairs."""
 
     circuit: Circuit
-    stability: float | None
+    resampled: float | None
+    """Mean overlap with what the same trials would keep on resampled pairs."""
     considered: int
     """Parts that might have been in it."""
     tried: int
     """Parts that were cut to see what happens."""
     correlation: float | None
     """Of estimates with what cutting the part alone does, over a sample of parts; None for acdc, which estimates nothing."""
+    random: Random
+    held_out: HeldOut | None
+    """None where the pairs have no halves, or none are wanted."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One search of a run: its pairs, under which name its steps are kept, and whether it is told part by part."""
+
+    behaviour: Behaviour
+    name: str = ""
+    told: bool = True
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a search kept, before it is measured."""
+
+    nodes: Sequence[Node]
+    trials: list[Trial]
+    stayed: list[bool]
+    scores: dict[Node, float]
+    correlation: float | None = None
+
+
+@dataclass(frozen=True)
+class KeptEdges:
+    """What a search of edges kept."""
+
+    edges: EdgeBehaviour
+    mask: Mask
+    trials: list[tuple[Trial, bool]]
+    guesses: Tensor | None
+    correlation: float | None = None
 
 
 def search(context: Context, behaviour: Behaviour) -> Generator[Event, None, Found]:
-    """Find the circuit of the level that is asked for."""
+    """Find the circuit of the level that is asked for, and again on each half of the pairs."""
     params: Params = context.manifest.params
-    from ...circuits import finder
-    from ...circuits.attribution import correlation
-    from ...circuits.circuit import circuit_of_edges, circuit_of_nodes
+    return (yield from (_search_nodes if params.level == "node" else _search_edges)(context, behaviour))
 
-    agreement: float | None = None
 
-    if params.level == "node":
-        scores: dict[Node, float] = {}
-        candidates: Sequence[Node] = behaviour.nodes
-        if params.method != "acdc":
-            from ...circuits.attribution import attribution
+def _search_nodes(context: Context, behaviour: Behaviour) -> Generator[Event, None, Found]:
+    from ...circuits import validation
+    from ...circuits.circuit import circuit_of_nodes
 
-            yield Phase("attributing", params.method)
-            scores = attribution(behaviour, params.method, steps=params.steps)
-            candidates = finder.nodes_worth_trying(behaviour, scores, params.threshold)
-            sample = sampled(behaviour.nodes, scores, SAMPLE, context.manifest.seed)
-            agreement = correlation([scores[node] for node in sample], [behaviour.whole - behaviour.value([node]) for node in sample])
-        nodes, trials, stayed = yield from _nodes(context, behaviour, candidates, "steps")
-        yield Phase("measuring", f"{len(nodes)} nodes")
-        stable = _stability(context, trials, stayed, behaviour.per_example(()) - behaviour.per_example(behaviour.nodes))
-        return Found(circuit_of_nodes(behaviour, nodes, scores), stable, len(behaviour.nodes), len(trials), agreement)
-    from ...circuits.acdc import without_orphans
+    kept = yield from _kept_nodes(context, Stage(behaviour))
+    yield Phase("measuring", f"{len(kept.nodes)} nodes")
+    circuit = circuit_of_nodes(behaviour, kept.nodes, kept.scores)
+    random = validation.random_nodes(behaviour, kept.nodes, context.manifest.seed)
+
+    def again(stage: Stage, other: Behaviour) -> Generator[Event, None, tuple[set[Node], tuple[Floats, Floats]]]:
+        half = yield from _kept_nodes(context, stage)
+        return set(half.nodes), validation.gains(other, half.nodes)
+
+    held_out = yield from _on_halves(context, behaviour, again)
+    resampled = _resampled(context, kept.trials, kept.stayed, behaviour.per_example(()) - behaviour.per_example(behaviour.nodes))
+    return Found(circuit, resampled, len(behaviour.nodes), len(kept.trials), kept.correlation, random, held_out)
+
+
+def _search_edges(context: Context, behaviour: Behaviour) -> Generator[Event, None, Found]:
+    from ...circuits import validation
+    from ...circuits.circuit import circuit_of_edges
     from ...circuits.edges import EdgeBehaviour
 
-    edges = EdgeBehaviour(behaviour)
+    kept = yield from _kept_edges(context, Stage(behaviour))
+    edges = kept.edges
+    circuit = circuit_of_edges(edges, kept.mask, kept.guesses)
+    random = validation.random_edges(edges, circuit.nodes, kept.mask, context.manifest.seed)
+    reach, considered = behaviour.per_example(()) - edges.empties, int(edges.graph.valid.sum())
+    resampled = _resampled(context, [trial for trial, _ in kept.trials], [stays for _, stays in kept.trials], reach)
+
+    def again(stage: Stage, other: Behaviour) -> Generator[Event, None, tuple[set[Edge], tuple[Floats, Floats]]]:
+        half = yield from _kept_edges(context, stage)
+        return set(half.edges.graph.edges(half.mask)), validation.gains(EdgeBehaviour(other), half.mask)
+
+    held_out = yield from _on_halves(context, behaviour, again)
+    return Found(circuit, resampled, considered, len(kept.trials), kept.correlation, random, held_out)
+
+
+def _on_halves(
+    context: Context,
+    behaviour: Behaviour,
+    again: Callable[[Stage, Behaviour], Generator[Event, None, tuple[set[Any], tuple[Floats, Floats]]]],
+) -> Generator[Event, None, HeldOut | None]:
+    """Search either half of the pairs, and measure what is found on the other."""
+    from ...circuits import finder, validation
+    from ...circuits.ratio import halves
+
+    count = len(behaviour.runs)
+    if count < 2 or not context.manifest.params.halves:
+        return None
+    first, second = halves(count, context.manifest.seed)
+    found = []
+    for index, (own, other) in enumerate(((first, second), (second, first))):
+        yield Phase("finding it again", f"on {len(own)} of {count} pairs, measured on the others")
+        stage = Stage(behaviour.subset(own), f"half{index}-", told=False)
+        try:
+            finder.check_behaviour(stage.behaviour)
+            found.append((yield from again(stage, behaviour.subset(other))))
+        except UserError as error:
+            yield Warned(f"no circuit could be found on half of the pairs: {error.what}")
+            return None
+    return validation.held_out((found[0][0], found[1][0]), [measured for _, measured in found])
+
+
+def _kept_nodes(context: Context, stage: Stage) -> Generator[Event, None, Kept]:
+    """The nodes that a search keeps."""
+    from ...circuits import finder
+    from ...circuits.attribution import attribution, correlation
+
+    params, behaviour = context.manifest.params, stage.behaviour
+    if params.method == "acdc":
+        return Kept(*(yield from _nodes(context, stage, behaviour.nodes, "steps")), {})
+    yield Phase("attributing", params.method)
+    scores = attribution(behaviour, params.method, steps=params.steps)
+    candidates = finder.nodes_worth_trying(behaviour, scores, params.threshold)
+    agreement: float | None = None
+    if stage.told:
+        sample = sampled(behaviour.nodes, scores, SAMPLE, context.manifest.seed)
+        agreement = correlation([scores[node] for node in sample], [behaviour.whole - behaviour.value([node]) for node in sample])
+    return Kept(*(yield from _nodes(context, stage, candidates, "steps")), scores, agreement)
+
+
+def _kept_edges(context: Context, stage: Stage) -> Generator[Event, None, KeptEdges]:
+    """The edges that a search keeps."""
+    from ...circuits import finder
+    from ...circuits.acdc import without_orphans
+    from ...circuits.attribution import correlation
+    from ...circuits.edges import EdgeBehaviour
+
+    params = context.manifest.params
+    edges = EdgeBehaviour(stage.behaviour)
     finder.check_behaviour(edges)
-    guesses = None
+    guesses, agreement = None, None
     if params.method != "acdc":
         guesses = yield from attributed(context, edges)
         wanted = finder.edges_worth_trying(edges, guesses, params.threshold, params.most_edges)
-        scored = dict(zip(edges.graph.edges(edges.graph.valid), guesses[edges.graph.valid].tolist(), strict=True))
-        chosen = sampled(list(scored), scored, SAMPLE, context.manifest.seed)
-        yield Phase("holding estimates against cutting", f"{len(chosen)} edges alone")
-        agreement = correlation([scored[edge] for edge in chosen], edges.alone(chosen))
+        if stage.told:
+            scored = dict(zip(edges.graph.edges(edges.graph.valid), guesses[edges.graph.valid].tolist(), strict=True))
+            chosen = sampled(list(scored), scored, SAMPLE, context.manifest.seed)
+            yield Phase("holding estimates against cutting", f"{len(chosen)} edges alone")
+            agreement = correlation([scored[edge] for edge in chosen], edges.alone(chosen))
     elif params.scope == "nodes":
-        nodes, _, _ = yield from _nodes(context, behaviour, behaviour.nodes, "nodes")
+        nodes, _, _ = yield from _nodes(context, stage, stage.behaviour.nodes, "nodes")
         wanted = edges.graph.between(nodes)
     else:
         wanted = edges.graph.valid
-    kept, tried = yield from _edges(context, edges, wanted)
-    circuit = circuit_of_edges(edges, without_orphans(edges, kept), guesses)
-    stable = _stability(context, [t for t, _ in tried], [stays for _, stays in tried], behaviour.per_example(()) - edges.empties)
-    return Found(circuit, stable, int(edges.graph.valid.sum()), len(tried), agreement)
+    kept, tried = yield from _edges(context, stage, edges, wanted)
+    return KeptEdges(edges, without_orphans(edges, kept), tried, guesses, agreement)
 
 
 def sampled(parts: Sequence[Part], guesses: Mapping[Part, float], size: int, seed: int) -> list[Part]:
@@ -115,7 +221,7 @@ def attributed(context: Context, edges: EdgeBehaviour) -> Generator[Event, None,
     return sum(found[1:], found[0]) / total
 
 
-def _stability(context: Context, trials: Sequence[Trial], stayed: Sequence[bool], reach: Any) -> float | None:
+def _resampled(context: Context, trials: Sequence[Trial], stayed: Sequence[bool], reach: Any) -> float | None:
     from ...circuits.trial import stability
 
     params: Params = context.manifest.params
@@ -123,12 +229,14 @@ def _stability(context: Context, trials: Sequence[Trial], stayed: Sequence[bool]
 
 
 def _nodes(
-    context: Context, behaviour: Behaviour, candidates: Sequence[Node], name: str
+    context: Context, stage: Stage, candidates: Sequence[Node], name: str
 ) -> Generator[Event, None, tuple[list[Node], list[Trial], list[bool]]]:
     from ...circuits.acdc_nodes import NodeSearch
     from ...circuits.nodes import node_name
 
-    yield Phase("ablating", f"{len(candidates)} nodes")
+    behaviour = stage.behaviour
+    if stage.told:
+        yield Phase("ablating", f"{len(candidates)} nodes")
     going = NodeSearch(behaviour, candidates, context.manifest.params.threshold)
     trials: list[Trial] = []
 
@@ -136,21 +244,28 @@ def _nodes(
         tried = _trial(numbers)
         stays = going.decide(tried)
         trials.append(tried)
+        if not stage.told:
+            return []
         part = {"node": node_name(node), "layer": node.layer, "head": node.head}
         told = {**part, "loss": tried.loss, "kept": stays, "faithfulness": going.faithfulness, **_ends(behaviour)}
         return [Metrics("cells", index, told), Metrics("headline", index, {"nodes": len(going.kept), "faithfulness": going.faithfulness})]
 
-    yield from Steps(context, going.order, unit="nodes", size=lambda _: 1, name=name).run(lambda _: _numbers(going.try_next()), say)
+    yield from Steps(context, going.order, unit="nodes", size=lambda _: 1, name=stage.name + name).run(
+        lambda _: _numbers(going.try_next()), say
+    )
     return going.nodes, trials, going.stayed
 
 
-def _edges(context: Context, edges: EdgeBehaviour, candidates: Mask) -> Generator[Event, None, tuple[Mask, list[tuple[Trial, bool]]]]:
+def _edges(
+    context: Context, stage: Stage, edges: EdgeBehaviour, candidates: Mask
+) -> Generator[Event, None, tuple[Mask, list[tuple[Trial, bool]]]]:
     from ...circuits.acdc import EdgeSearch
     from .params import MANY_EDGES
 
     going = EdgeSearch(edges, candidates, context.manifest.params.threshold)
-    yield Phase("cutting", f"{len(going.order):,} edges")
-    if len(going.order) > MANY_EDGES:
+    if stage.told:
+        yield Phase("cutting", f"{len(going.order):,} edges")
+    if stage.told and len(going.order) > MANY_EDGES:
         said = f"{len(going.order):,} edges are to be cut one after another, which may take hours"
         yield Warned(f"{said}; method = 'eap_ig' would cut the most_edges strongest, scope = 'nodes' those between the nodes that matter")
     tried: list[tuple[Trial, bool]] = []
@@ -176,10 +291,12 @@ def _edges(context: Context, edges: EdgeBehaviour, candidates: Mask) -> Generato
             after = edges.share(float((trial.before if going.stayed[at] else trial.after).mean()))
             told = {"edge": going.order[at].name, "loss": trial.loss, "kept": going.stayed[at], "faithfulness": after}
             events.append(Metrics("cells", START + at, {**told, **_ends(edges)}))
+        if not stage.told:
+            return []
         kept = sum(stays for _, stays in tried)
         return [*events, Metrics("headline", START + index, {"edges": kept, "faithfulness": edges.share(float(going.now.mean()))})]
 
-    yield from Steps(context, going.blocks, unit="edges", size=len, name="edges").run(do, say)
+    yield from Steps(context, going.blocks, unit="edges", size=len, name=f"{stage.name}edges").run(do, say)
     return going.kept, tried
 
 

@@ -1,0 +1,92 @@
+"""Shares of a behaviour over pairs of prompts, with their intervals; and the largest of many shares, measured where it was not chosen.
+
+    share = Σ gain / Σ reach      over pairs; its standard error by linearisation, √(n/(n−1) Σ (gain − share·reach)²) / |Σ reach|
+
+with Student's t of n − 1 degrees of freedom (Cochran, Sampling Techniques, 6.3): a ratio of sums, so that a pair with next to no reach of
+its own does not drown the others.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..uncertainty import Uncertainty
+
+Floats = NDArray[np.floating]
+LEVEL = 0.95
+
+
+class Shard(NamedTuple):
+    """A share, and the ends of its 95 % interval over pairs; none of one pair."""
+
+    value: float
+    std_error: float | None
+    low: float | None
+    high: float | None
+
+    def uncertainty(self, over: str, *, control: float | None = None, clear: bool | None = None, note: str = "") -> Uncertainty:
+        """Its error bar, with what else is known of it."""
+        if self.std_error is None:
+            return Uncertainty(control=control, clear=clear, note=note or "one pair")
+        return Uncertainty(over, self.std_error, self.low, self.high, LEVEL, control, clear, note)
+
+
+def share_of(gains: Floats, reach: Floats) -> Shard:
+    """The share of a reach (pairs,) that gains (pairs,) make up."""
+    from scipy.special import stdtrit
+
+    count, whole = len(reach), float(reach.sum())
+    value = float(gains.sum()) / whole if whole else math.nan
+    if count < 2 or not math.isfinite(value):
+        return Shard(value, None, None, None)
+    error = math.sqrt(count / (count - 1) * float(np.square(gains - value * reach).sum())) / abs(whole)
+    away = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * error
+    return Shard(value, error, value - away, value + away)
+
+
+class Chosen(NamedTuple):
+    """The largest of many shares, chosen on one half of the pairs and measured on the other, and the other way round."""
+
+    share: Shard
+    cells: tuple[int, int]
+    """What either half chose."""
+
+
+def halves(count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Pairs dealt out to two halves at random, each in its order."""
+    order = np.random.default_rng([seed, count]).permutation(count)
+    first, second = (sorted(part.tolist()) for part in (order[: count // 2], order[count // 2 :]))
+    return first, second
+
+
+def largest(gains: Floats, reach: Floats, seed: int, *, signed: bool) -> Chosen | None:
+    """The largest share of many, as it is on the pairs that did not choose it; None where there is but one pair.
+
+    gains: (pairs, cells), NaN where a pair has no such cell. The largest by size, or, where `signed`, the most positive.
+    """
+    if len(reach) < 2:
+        return None
+    gains = np.where(np.isfinite(gains), gains, 0.0)
+    parts = halves(len(reach), seed)
+    measured = np.empty(len(reach))
+    chosen = []
+    for own, other in (parts, parts[::-1]):
+        shares = gains[own].sum(0) / reach[own].sum()
+        chosen.append(int(np.argmax(shares if signed else np.abs(shares))))
+        measured[other] = gains[other, chosen[-1]]
+    return Chosen(share_of(measured, reach), (chosen[0], chosen[1]))
+
+
+def of_correlation(r: float | None, count: int, over: str) -> Uncertainty:
+    """The interval of Pearson's r by Fisher's z, 1/√(n − 3) either way."""
+    from scipy.special import ndtri
+
+    if r is None or count < 4:
+        return Uncertainty(note="fewer than four parts" if count < 4 else "one of the columns does not vary")
+    z = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, r)))
+    away = float(ndtri((1 + LEVEL) / 2)) / math.sqrt(count - 3)
+    return Uncertainty(over, None, math.tanh(z - away), math.tanh(z + away), LEVEL)

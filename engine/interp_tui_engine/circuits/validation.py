@@ -1,0 +1,95 @@
+"""How far a circuit holds beyond the pairs it was found on: its faithfulness on others, beside that of random circuits of its size.
+
+A circuit's faithfulness on the pairs that chose it is optimistic, the more so the fewer they are. Each half of the pairs is therefore
+searched by itself and its circuit measured on the other half, pair by pair; the overlap of the two circuits says how far the choice of
+parts depends on the pairs. A random circuit has as many heads and as many MLPs, and as many of the edges between them, drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .edges import EdgeBehaviour
+from .graph import Mask
+from .nodes import Behaviour, Node
+from .ratio import Floats, Shard, share_of
+
+RANDOM = 20
+"""Random circuits: a circuit that beats them all does so by chance in 1 of 21 cases."""
+
+
+class Random(NamedTuple):
+    """Faithfulness of random circuits of a circuit's size."""
+
+    faithfulness: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.faithfulness))
+
+    def p(self, faithfulness: float) -> float:
+        """Share of circuits, with the one at hand, that are at least as faithful."""
+        return (1 + sum(value >= faithfulness for value in self.faithfulness)) / (1 + len(self.faithfulness))
+
+
+class HeldOut(NamedTuple):
+    """Faithfulness of either half's circuit on the other half, over all pairs, and how far the two circuits are the same."""
+
+    share: Shard
+    each: tuple[float, float]
+    sizes: tuple[int, int]
+    overlap: float | None
+    """Jaccard: parts in both circuits by parts in either; None where both are empty."""
+
+
+def gains(behaviour: Behaviour | EdgeBehaviour, circuit: Collection[Node] | Mask) -> tuple[Floats, Floats]:
+    """By example: the metric that the circuit brings back from its empty end, and all there is to bring back."""
+    if isinstance(behaviour, EdgeBehaviour):
+        assert isinstance(circuit, torch.Tensor)
+        kept = behaviour.per_example((behaviour.graph.valid & ~circuit)[None])[0]
+        whole, empty = behaviour.nodes.per_example(()), behaviour.empties
+    else:
+        kept = behaviour.per_example(set(behaviour.nodes) - set(circuit))
+        whole, empty = behaviour.per_example(()), behaviour.per_example(behaviour.nodes)
+    return (kept - empty).double().numpy(), (whole - empty).double().numpy()
+
+
+def held_out(parts: tuple[Collection[Hashable], Collection[Hashable]], measured: list[tuple[Floats, Floats]]) -> HeldOut:
+    """From both halves' circuits, as sets of parts, and `gains` of each on the other half."""
+    each = [share_of(gain, reach).value for gain, reach in measured]
+    gain, reach = (np.concatenate([pair[i] for pair in measured]) for i in (0, 1))
+    first, second = set(parts[0]), set(parts[1])
+    overlap = len(first & second) / len(first | second) if first | second else None
+    return HeldOut(share_of(gain, reach), (each[0], each[1]), (len(first), len(second)), overlap)
+
+
+def random_nodes(behaviour: Behaviour, nodes: Collection[Node], seed: int) -> Random:
+    """Faithfulness of random circuits of as many heads and MLPs."""
+    draw = np.random.default_rng(seed)
+    return Random(tuple(behaviour.faithfulness(_drawn(behaviour, nodes, draw)) for _ in range(RANDOM)))
+
+
+def random_edges(edges: EdgeBehaviour, nodes: Collection[Node], kept: Mask, seed: int) -> Random:
+    """Faithfulness of random circuits of as many heads, MLPs and edges; of all edges between them, where those are fewer."""
+    draw, graph, cuts = np.random.default_rng(seed), edges.graph, []
+    for _ in range(RANDOM):
+        between = graph.between(_drawn(edges.nodes, nodes, draw)).flatten().nonzero()[:, 0].numpy()
+        chosen = draw.permutation(between)[: int(kept.sum())]
+        mask = torch.zeros(graph.valid.numel(), dtype=torch.bool)
+        mask[torch.from_numpy(chosen)] = True
+        cuts.append(graph.valid & ~mask.view_as(graph.valid))
+    values = torch.cat([edges.per_example(torch.stack(cuts[i : i + edges.rows])).mean(1) for i in range(0, RANDOM, edges.rows)])
+    return Random(tuple(edges.share(float(value)) for value in values))
+
+
+def _drawn(behaviour: Behaviour, nodes: Collection[Node], draw: np.random.Generator) -> list[Node]:
+    """As many heads and as many MLPs, in the order of the forward pass."""
+    chosen: set[Node] = set()
+    for name in ("z", "mlp_out"):
+        there = [node for node in behaviour.nodes if node.name == name]
+        chosen |= {there[i] for i in draw.permutation(len(there))[: sum(node.name == name for node in nodes)]}
+    return [node for node in behaviour.nodes if node in chosen]

@@ -1,0 +1,75 @@
+"""Kinds that take pairs print both ends of the metric, and say where pairs ask nothing: swapped or unrelated answers, disagreeing pairs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from inside import run_inside
+
+from interp_tui_engine.events import Warned
+
+FACT = {"clean": "The capital of France is", "corrupt": "The capital of Japan is", "answer": " Paris", "counterfactual": " Tokyo"}
+LITTLE = {
+    "causal_trace": {"sites": ["resid_post"], "heads": False},
+    "activation_patch": {"parts": "mlps"},
+    "attribution_patch": {"sample": 3, "method": "eap"},
+    "path_patch": {"nodes": ["L3.mlp"]},
+    "circuit": {"level": "node", "method": "eap_ig", "threshold": 0.5},
+}
+
+
+def warned(done):
+    return [event.message for event in done.events if isinstance(event, Warned)]
+
+
+@pytest.mark.parametrize("kind", LITTLE)
+def test_swapped_answers_are_flagged(tmp_path, kind):
+    params = {**FACT, "answer": " Tokyo", "counterfactual": " Paris", **LITTLE[kind]}
+    done = run_inside(kind, params, tmp_path / "run")
+    assert any("are answer and counterfactual swapped?" in text for text in warned(done))
+    reach = done.result.values["reach"]
+    assert reach["clear"] is False and reach["clean"][0] < -10 < 10 < reach["corrupt"][0]
+    assert done.result.headline["verdict"] == "the metric runs the wrong way"
+    assert "**-16.22** at the clean end, **17.26** at the corrupt end" in done.result.report and "swapped" in done.result.report
+    assert done.result.uncertainty["reach.mean"].clear is False
+    json.dumps(dict(done.result.values), allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", ["causal_trace", "activation_patch"])
+def test_unrelated_answers_are_flagged_and_right_ones_are_not(tmp_path, kind):
+    unrelated = run_inside(kind, {**FACT, "answer": " Berlin", "counterfactual": " Rome", **LITTLE[kind]}, tmp_path / "unrelated")
+    assert any("unrelated answers reach too" in text for text in warned(unrelated))
+    assert unrelated.result.headline["verdict"] == "not clear of unrelated answers" and unrelated.result.values["reach"]["p"] > 0.05
+    right = run_inside(kind, {**FACT, **LITTLE[kind]}, tmp_path / "right")
+    assert warned(right) == [] and "verdict" not in right.result.headline and right.result.values["reach"]["p"] <= 0.01
+
+
+def test_pairs_that_disagree_are_named_and_effects_have_intervals_over_pairs(tmp_path):
+    rows = [("France", "Japan", "Paris", "Tokyo"), ("Italy", "Egypt", "Cairo", "Rome"), ("Spain", "China", "Madrid", "Beijing")]
+    rows.append(("Norway", "Cuba", "Oslo", "Havana"))
+    lines = [
+        {"clean": f"The capital of {a} is", "corrupt": f"The capital of {b} is", "answer": x, "counterfactual": y} for a, b, x, y in rows
+    ]
+    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run_inside("activation_patch", {"pairs": "facts.jsonl", "parts": "mlps"}, tmp_path / "run")
+    assert any(text.startswith("pair 2 of 4 goes the other way: ") for text in warned(done))
+    values = done.result.values
+    assert values["reach"]["opposed"] == [2] and "| 2 | -" in done.result.report and "95 % over 4 pairs" in done.result.report
+    assert all(row["low"] <= row["effect"] <= row["high"] for row in values["top"])
+    assert done.result.uncertainty["effect"].has_bar and values["top_held_out"]["parts"]
+
+
+def test_the_cell_that_restores_most_is_measured_on_pairs_that_did_not_choose_it(tmp_path):
+    rows = [("France", "Japan", "Paris", "Tokyo"), ("Italy", "Egypt", "Rome", "Cairo"), ("Spain", "China", "Madrid", "Beijing")]
+    lines = [
+        {"clean": f"The capital of {a} is", "corrupt": f"The capital of {b} is", "answer": x, "counterfactual": y} for a, b, x, y in rows
+    ]
+    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    params = {"pairs": "facts.jsonl", "sites": ["resid_post"], "heads": False}
+    done = run_inside("causal_trace", params, tmp_path / "run")
+    values, bar = done.result.values, done.result.uncertainty["peak.recovery"]
+    assert bar.has_bar and bar.low <= values["peak_held_out"]["recovery"] <= bar.high and bar.clear
+    assert "chosen on one half of the pairs and measured on the other" in done.result.report
+    one = run_inside("causal_trace", {**FACT, "sites": ["resid_post"], "heads": False}, tmp_path / "one").result
+    assert one.values["peak_held_out"] is None and one.uncertainty["peak.recovery"].note == "one pair"
