@@ -71,7 +71,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Phase("patching", f"{len(chosen)} of {len(parts):,} {params.level}s, exactly")
     exact = yield from part_effects.scored(context, found, chosen, score, name, guesses)
     reach = behaviour.whole - behaviour.empty
-    rows = [{"name": name(part), "effect": effect, "guess": guesses[part] / reach} for part, effect in exact.effects.items()]
+    rows: list[dict[str, Any]] = [
+        {"name": name(part), "effect": effect, "guess": guesses[part] / reach} for part, effect in exact.effects.items()
+    ]
     extra = {
         "method": params.method,
         "level": params.level,

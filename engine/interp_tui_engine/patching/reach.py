@@ -45,7 +45,8 @@ def reaches_of(metric: str, answers: Sequence[Answer], ends: Iterable[Ends], see
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     place = {token: i for i, token in enumerate(dict.fromkeys(t for answer in answers for t in (*answer.right, *answer.wrong)))}
     clean, corrupt, tested, pair_p = [], [], [], []
-    draws = total = None
+    draws: Int[Tensor, "draws tokens"] | None = None
+    totals = torch.zeros(2, 0)
     for answer, end in zip(answers, ends, strict=True):
         score = metric_of(metric, answer, end.clean)
         clean.append(float(score(end.clean[None])[0]))
@@ -54,17 +55,17 @@ def reaches_of(metric: str, answers: Sequence[Answer], ends: Iterable[Ends], see
             continue
         if draws is None:
             draws = _drawn(list(place), end.clean.shape[-1], seed)
-            total = torch.zeros(2, len(draws), dtype=torch.float64)
+            totals = torch.zeros(2, len(draws), dtype=torch.float64)
         sets = [draws[:, [place[token] for token in tokens]] for tokens in (answer.right, answer.wrong)]
         own = [torch.tensor([tokens], dtype=torch.long) for tokens in (answer.right, answer.wrong)]
         unrelated = _reach(metric, end, *sets)
         as_tested = sign * _reach(metric, end, *sets, tested=True)
         tested.append(sign * _reach(metric, end, *own, tested=True)[0])
         pair_p.append(_p(tested[-1], as_tested))
-        total = total + torch.stack([unrelated, as_tested])
-    if total is None:
+        totals += torch.stack([unrelated, as_tested])
+    if draws is None:
         return Reaches(metric, tuple(clean), tuple(corrupt), other)
-    means = total / len(clean)
+    means = totals / len(clean)
     p = _p(torch.stack(tested).mean(), means[1])
     return Reaches(metric, tuple(clean), tuple(corrupt), other, float(means[0].abs().mean()), p, tuple(pair_p))
 

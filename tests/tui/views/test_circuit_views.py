@@ -7,8 +7,10 @@ from typing import Any
 from on_screen import look
 
 from interp_tui.app import InterpApp
+from interp_tui.views.circuit import CircuitView
 from interp_tui.views.circuit_tree import Edge, edges_of, readers, tree
-from interp_tui_engine.events import Metrics, Progress, RunFinished, RunStarted
+from interp_tui.views.effects import EffectsView
+from interp_tui_engine.events import Metrics, Progress, RunFinished, RunStarted, Warned
 
 TABLES = {"seed": 100, "model": {"source": "builtin:tiny"}, "params": {"threshold": 0.02}}
 
@@ -107,3 +109,38 @@ async def test_effects_stand_beside_their_estimates(make_run):
     async with InterpApp(folder.path.parent, folder.path).run_test(size=(140, 40)) as pilot:
         text = await look(pilot)
         assert text.index("[red]L1H0") < text.index("L0H1 ") and "+0.800" in text and "-0.950" in text
+
+
+async def test_a_column_without_estimates_is_not_shown_and_both_ends_of_the_metric_are(make_run):
+    parts = [
+        {"part": f"L{i} MLP → logits", "effect": 0.5 - i / 10, "guess": None, "clean_metric": 14.09, "empty_metric": -12.59} for i in (0, 1)
+    ]
+    events: list[Any] = [RunStarted("path_patch", "x", device="cpu"), Warned("pair 2 of 4 goes the other way: -3 against 5")]
+    events += [*(Metrics("cells", i, part) for i, part in enumerate(parts)), RunFinished("done", 3.0, {"top": "L0 MLP → logits"})]
+    folder = make_run("x", kind="path_patch", tables=TABLES, events=events)
+    async with InterpApp(folder.path.parent, folder.path).run_test(size=(140, 40)) as pilot:
+        text = await look(pilot)
+        assert "estimate" not in text and "14.09 → -12.59" in text and "+0.500" in text
+        assert "pair 2 of 4 goes the other way" in text
+
+
+def test_results_say_how_far_a_circuit_holds_and_whether_its_pairs_ask_anything():
+    nodes = [{"name": "L0H1", "effect": 0.9}]
+    reach = {"mean": -33.5, "unrelated": 4.2, "p": 1.0, "clear": False, "opposed": [], "unclear": []}
+    held = {"faithfulness": 0.916, "low": 0.873, "high": 0.959}
+    result = {
+        "nodes": nodes,
+        "edges": [],
+        "faithfulness": 0.941,
+        "held_out": held,
+        "random": {"mean": 0.01, "max": 0.14},
+        "stability": 0.66,
+    }
+    text = CircuitView.result_text({**result, "pairs": 4, "reach": reach}, {}, ascii=True).plain
+    assert "0.916  [0.873, 0.959]" in text and "at most 0.14" in text and "0.66" in text and "swapped?" in text
+    one = CircuitView.result_text({**result, "pairs": 1, "held_out": None, "stability": None}, {}, ascii=True).plain
+    assert one.count("not known: one pair") == 2
+    top = [{"name": "L0H1", "effect": 0.9, "low": 0.8, "high": 1.0}]
+    reach |= {"mean": 20.0, "p": 0.001, "clear": True, "opposed": [3]}
+    text = EffectsView.result_text({"top": top, "reach": reach, "top_held_out": {"effect": 0.85}}, {}, ascii=True).plain
+    assert "0.900  [0.800, 1.00]" in text and "pairs that go the other way" in text and "0.85" in text

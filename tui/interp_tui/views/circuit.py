@@ -23,6 +23,7 @@ from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 
 from .base import WIDE, QuietTable, RunView, scalars
 from .circuit_tree import Edge, Line, edges_of, tree
+from .reach import reach_facts, warning_facts
 
 AXIS = 21
 COLUMNS = (
@@ -106,6 +107,7 @@ class CircuitView(RunView):
         ]
         if self.found:
             self.summary.append(Fact("edges", number(len(self.edges))))
+        self.summary += warning_facts(state)
 
     async def draw_plots(self) -> None:
         """Find out once how many heads share keys: a run says so in its result."""
@@ -211,12 +213,35 @@ class CircuitView(RunView):
         nodes = _mappings(result.get("nodes"))
         if not nodes:
             return scalars(result, colours, ascii=ascii)
-        facts = [Fact(key, number(finite(result.get(key)), 3)) for key in ("faithfulness", "completeness", "minimality", "stability")]
+        facts = [*_beyond(result), *reach_facts(result)]
         for title, rows in (("nodes", nodes), ("edges", _mappings(result.get("edges")))):
             for index, row in enumerate(sorted(rows, key=lambda row: -abs(finite(row.get("effect")) or 0.0))[:30]):
                 said = f"{clean(str(row.get('name')), limit=30):<24} {number(finite(row.get('effect')), 3)}"
                 facts.append(Fact(title if not index else " ", said))
         return column(facts, colours)
+
+
+def _beyond(result: Mapping[str, Any]) -> list[Fact]:
+    """What the circuit is worth on its own pairs, on others, and beside random ones."""
+    facts = [Fact(key, number(finite(result.get(key)), 3)) for key in ("faithfulness", "completeness", "minimality")]
+    held, random, pairs = result.get("held_out"), result.get("random"), finite(result.get("pairs"))
+    unknown = "not known: one pair" if pairs == 1 else "not known"
+    said = unknown
+    if isinstance(held, Mapping):
+        low, high = finite(held.get("low")), finite(held.get("high"))
+        bar = f"  [{number(low, 3)}, {number(high, 3)}]" if low is not None and high is not None else ""
+        said = number(finite(held.get("faithfulness")), 3) + bar
+    facts.insert(1, Fact("faithfulness on pairs it was not found on", said))
+    if isinstance(random, Mapping):
+        facts.insert(
+            2,
+            Fact(
+                "of random circuits of its size", f"{number(finite(random.get('mean')), 3)}, at most {number(finite(random.get('max')), 3)}"
+            ),
+        )
+    stability = finite(result.get("stability"))
+    facts.append(Fact("stability over halves of the pairs", unknown if stability is None else number(stability, 3)))
+    return facts
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ from interp_tui.widgets.facts import Fact, Facts, column
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 
 from .base import QuietTable, RunView, scalars
+from .reach import reach_facts, warning_facts
 
 AXIS = 21
 COLUMNS = (
@@ -41,6 +42,7 @@ class EffectsView(RunView):
         super().__init__()
         self.parts: list[Mapping[str, Any]] = []
         self.waiting = ""
+        self.warnings: list[Fact] = []
 
     def compose(self) -> ComposeResult:
         yield Facts(id="facts")
@@ -54,19 +56,26 @@ class EffectsView(RunView):
         found = [batch for batch in state.cells.values() if "part" in batch]
         self.parts = sorted(found, key=lambda batch: -abs(finite(batch.get("effect")) or 0.0))
         self.waiting = "" if self.parts else waiting
+        self.warnings = warning_facts(state)
 
     async def draw_plots(self) -> None:
         """There are none: the rows are drawn with the tables."""
 
     def draw_tables(self) -> None:
-        facts = [Fact("patched", number(len(self.parts))), Fact("", "share of the behaviour lost when the part alone is patched", "muted")]
-        self.query_one(Facts).show(facts if self.parts else [], flat=True)
+        self.query_one(Facts).show(self._facts() if self.parts else [], flat=True)
         table, waiting = self.query_one(ListTable), self.query_one("#waiting", Static)
         table.display, waiting.display = bool(self.parts), bool(self.waiting)
         waiting.update(self.waiting)
         estimated = any(finite(batch.get("guess")) is not None for batch in self.parts)
         table.set_columns(COLUMNS if estimated else COLUMNS[:-1])
         table.set_rows([part_row(batch, estimated=estimated) for batch in self.parts])
+
+    def _facts(self) -> list[Fact]:
+        whole, empty = (finite(self.parts[0].get(end)) for end in ("clean_metric", "empty_metric"))
+        arrow = "->" if self.app.has_class("-ascii") else "→"
+        ends = [Fact("metric", f"{number(whole, 4)} {arrow} {number(empty, 4)}")] if whole is not None and empty is not None else []
+        said = "share of that lost when the part alone is patched" if ends else "share of the behaviour lost when the part alone is patched"
+        return [Fact("patched", number(len(self.parts))), *ends, Fact("", said, "muted"), *self.warnings]
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
@@ -75,9 +84,15 @@ class EffectsView(RunView):
             return scalars(result, colours, ascii=ascii)
         names = ("pairs", "clean_metric", "empty_metric", "correlation")
         facts = [Fact(name.replace("_", " "), number(result.get(name), 4)) for name in names if name in result]
+        facts += reach_facts(result)
+        held = result.get("top_held_out")
+        if isinstance(held, Mapping):
+            facts.append(Fact("largest, on pairs that did not choose it", number(finite(held.get("effect")), 3)))
         for row in top:
             if isinstance(row, Mapping):
-                facts.append(Fact(clean(str(row.get("name")), limit=30), number(finite(row.get("effect")), 3)))
+                low, high = finite(row.get("low")), finite(row.get("high"))
+                bar = f"  [{number(low, 3)}, {number(high, 3)}]" if low is not None and high is not None else ""
+                facts.append(Fact(clean(str(row.get("name")), limit=30), number(finite(row.get("effect")), 3) + bar))
         return column(facts, colours)
 
 

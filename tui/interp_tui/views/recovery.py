@@ -13,12 +13,14 @@ from textual.widgets import Static
 
 from interp_tui.runs.runstate import RunState
 from interp_tui.text.numbers import number
+from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.heatmap import Grid, Heatmap
 
 from .base import scalars
 from .grid import GridView
+from .reach import reach_facts
 from .recovery_cells import PairGrid, Recovered, token_labels
 
 STRIP = 24
@@ -55,6 +57,7 @@ class RecoveryView(GridView):
         self.placed = False
         self.done = 0.0
         self.waiting = ""
+        self.warning = ""
 
     def above(self) -> Iterator[Widget]:
         yield from super().above()
@@ -65,6 +68,7 @@ class RecoveryView(GridView):
         self.found.read(state.cells)
         self.done = state.done / state.total if state.total else 0.0
         self.waiting = "" if self.found.pairs else waiting
+        self.warning = clean(state.warnings[-1], limit=300) if state.warnings else ""
         if fresh and self.found.pairs and not self.found.aligned and self.found.expected > 1:
             self.pair = min(self.found.pairs)
 
@@ -128,6 +132,8 @@ class RecoveryView(GridView):
             arrow = "->" if self.app.has_class("-ascii") else "→"
             text.append(f" {arrow} {answer or '?'}", muted)
             text.append(f"   {shown.metric} {number(value, 4)}", muted)
+        if self.warning:
+            text.append(f"\nwarning {self.warning}", self.app.theme_variables.get("warn", "").removeprefix("ansi_"))
         return text
 
     def _sites(self) -> Text:
@@ -240,11 +246,15 @@ class RecoveryView(GridView):
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
         facts = [Fact(name.replace("_", " "), number(result.get(name))) for name in ("metric", "clean_metric", "corrupt_metric", "pairs")]
+        facts += reach_facts(result)
         peak = result.get("peak")
         if isinstance(peak, Mapping):
             token = "".join(token_labels([peak.get("token", "")]))
             where = f"{number(peak.get('site'))} of layer {number(peak.get('layer'))} at ‘{token}’"
             facts.append(Fact("restores most", f"{where}, recovery {number(peak.get('recovery'), 3)}", "accent"))
+        held = result.get("peak_held_out")
+        if isinstance(held, Mapping):
+            facts.append(Fact("on pairs that did not choose it", f"recovery {number(held.get('recovery'), 3)}"))
         heads = result.get("top_heads")
         for index, head in enumerate(heads[:5] if isinstance(heads, list) else []):
             if isinstance(head, Mapping):

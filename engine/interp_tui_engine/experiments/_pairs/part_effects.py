@@ -88,6 +88,7 @@ def scored(
     guesses: dict[Part, float] | None = None,
 ) -> Generator[Event, None, Scored[Part]]:
     """Every part's effect, told as it is found; `score` gives the mean loss of the metric, and each example's (examples,)."""
+    ends = {"clean_metric": found.behaviour.whole, "empty_metric": found.behaviour.empty}
     reach = found.behaviour.whole - found.behaviour.empty
 
     def do(part: Part) -> Numbers:
@@ -96,7 +97,7 @@ def scored(
 
     def say(index: int, part: Part, numbers: Numbers) -> list[Event]:
         guess = None if guesses is None else guesses[part] / reach
-        return [Metrics("cells", index, {"part": name(part), "effect": float(numbers[0]), "guess": guess})]
+        return [Metrics("cells", index, {"part": name(part), "effect": float(numbers[0]), "guess": guess, **ends})]
 
     done = yield from Steps(context, parts, unit="parts", size=lambda _: 1).run(do, say)
     effects = {part: float(numbers[0]) for part, numbers in zip(parts, done, strict=True)}

@@ -164,11 +164,11 @@ def _columns(traced: Traced) -> tuple[bool, list[str]]:
 
 def _gains(grid: NDArray[np.float32], traced: Traced, aligned: bool) -> NDArray[np.float64]:
     """patched − corrupt of every pair, (pairs, layers, columns[, heads]); NaN where a pair has no such cell."""
-    gains = grid.astype(float) - traced.corrupt.astype(float).reshape(-1, *([1] * (grid.ndim - 1)))
+    gains: NDArray[np.float64] = grid.astype(float) - traced.corrupt.astype(float).reshape(-1, *([1] * (grid.ndim - 1)))
     if aligned:
         return gains
     roles = [_roles(traced, pair) for pair in range(len(gains))]
-    return np.moveaxis(by_role(np.moveaxis(gains, 2, -1), roles), -1, 2)
+    return np.moveaxis(by_role(np.moveaxis(gains, 2, -1), roles).astype(float), -1, 2)
 
 
 def _pooled(gains: NDArray[np.float64], traced: Traced, effects: NDArray[np.float64]) -> Pooled:
