@@ -23,11 +23,13 @@ SETTINGS = {"k": 32, "l0": 1.0, "bandwidth": 2.0, "threshold": 1.0}
 
 @dataclass(frozen=True)
 class JumpReLU(Architecture):
-    """z = h·H(h − θ), h = ReLU(W_enc(x − b_dec) + b_enc), loss ‖x − x̂‖² + l0·k·(L0/k − 1)².
+    """z = h·H(h − θ), h = W_enc(x − b_dec) + b_enc, θ ≥ 0, loss ‖x − x̂‖² + l0·k·(L0/k − 1)².
 
     The penalty is the paper's app. G one, which steers the mean number of active latents L0 to k instead of leaving it to a coefficient.
     θ has gradients through the step by a rectangle kernel of width `bandwidth` (pseudo-derivatives of the paper's eq. 11-12):
-    ∂z/∂θ = −(θ/ε)·K((h−θ)/ε), ∂H/∂θ = −(1/ε)·K((h−θ)/ε). θ itself is the parameter, kept ≥ 0: under Adam its logarithm would hardly move.
+    ∂z/∂θ = −(θ/ε)·K((h−θ)/ε), ∂H/∂θ = −(1/ε)·K((h−θ)/ε). Their mean over inputs is a density of h at θ, so h is not cut off at 0 first:
+    every input on which a latent is silent would stand at 0, within ε/2 of a small θ. θ itself is the parameter, kept ≥ 0: under Adam its
+    logarithm would hardly move.
     """
 
     k: int
@@ -53,7 +55,7 @@ class JumpReLU(Architecture):
         return replace(weights, threshold=torch.full_like(weights.b_enc, self.start))
 
     def train(self, weights: Weights, x_BD: Float[Tensor, "b d"], pressure: float) -> Pass:
-        hidden_BM = preactivations(weights, x_BD).relu().float()
+        hidden_BM = preactivations(weights, x_BD).float()
         codes_BM: Tensor = _Jump.apply(hidden_BM, weights.threshold, self.bandwidth)  # type: ignore[no-untyped-call]
         active_BM: Tensor = _Step.apply(hidden_BM, weights.threshold, self.bandwidth)  # type: ignore[no-untyped-call]
         reconstruction_BD = codes_BM @ weights.decoder + weights.b_dec

@@ -5,7 +5,7 @@
 Every effect of patching is a share of it: where the model does not tell the two prompts apart by these answers, shares of it are ratios of
 accidents. The control replaces each answer token by one drawn from the vocabulary, the same in every pair and on both sides, `DRAWS` times:
 p is the share of draws whose mean reach is at least that of the answers given (the draw at hand counted). An answer that has nothing to do
-with the prompts is such a draw itself, and is called clear in 5 % of cases.
+with the prompts is such a draw itself, and is called clear in 1 % of cases.
 """
 
 from __future__ import annotations

@@ -141,6 +141,22 @@ def test_jumprelu_kernel_by_hand() -> None:
     assert done.fired.tolist() == [1, 1]
 
 
+def test_jumprelu_counts_no_silent_input_as_near_its_threshold() -> None:
+    """For h ~ N(m, 1), dL0/dθ is minus the normal density at θ, averaged over the kernel: inputs far below 0 are not near a small θ."""
+    samples, bandwidth, threshold = 200_000, 1.0, 0.1
+    for mean in (0.0, -3.0):
+        noise = torch.randn(samples, 1, generator=torch.Generator().manual_seed(0)) + mean
+        weights = Weights(torch.ones(1, 1), torch.zeros(1), torch.zeros(1, 1), torch.zeros(1), torch.tensor([threshold]))
+        weights.threshold.requires_grad_(True)
+        # of the penalty l0·k·(L0/k − 1)² only what follows L0; its slope by L0 is taken out
+        done = JumpReLU(k=1, l0=1.0, bandwidth=bandwidth, start=threshold).train(weights, noise, 1.0)
+        l0 = (noise > threshold).float().mean()
+        slope = torch.autograd.grad(done.loss, weights.threshold)[0].item() / (2 * (l0.item() - 1))
+        ends = torch.tensor([threshold + bandwidth / 2, threshold - bandwidth / 2]) - mean
+        mass = torch.special.ndtr(ends[0]) - torch.special.ndtr(ends[1])
+        assert slope == pytest.approx(-mass.item() / bandwidth, abs=4 / samples**0.5 / bandwidth)
+
+
 def test_jumprelu_penalty_steers_the_thresholds_towards_k(x: Tensor) -> None:
     for k, sign in ((1, -1), (30, 1)):
         weights = JumpReLU(k, 1.0, 0.4, 0.2).begin(random_weights())
