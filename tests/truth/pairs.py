@@ -1,4 +1,4 @@
-"""Pairs of prompts: unrelated answers called clear, shares' intervals over pairs, and the largest of many effects where it was not chosen."""
+"""Pairs of prompts: unrelated answers called clear, intervals of shares, and the largest of many effects where it was not chosen."""
 
 from __future__ import annotations
 

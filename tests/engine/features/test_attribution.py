@@ -14,6 +14,7 @@ from torch import Tensor
 from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import Progress
+from interp_tui_engine.experiments.attribution_graph.compute import checked_of
 from interp_tui_engine.features import jsonl, records
 from interp_tui_engine.features.attribution import Feature, Prompts, exact, shares, weights
 from interp_tui_engine.models.load import load_model
@@ -122,10 +123,12 @@ def test_the_graph_has_checked_edges_to_features_and_to_the_criterion(run_kind: 
     assert all(edge["exact"] is not None for edge in edges[:4])
     assert result.values["prompts"] == 8 and "| gradient × activation | exact |" in result.report
     assert "attribution" in (folder.path / "figures" / "graph.svg").read_text()
+    assert result.values["checked_criterion"]["edges"] + result.values["checked_features"]["edges"] == result.values["checked"]
+    assert "edges to `criterion` checked" in result.report and "edges to features checked" in result.report
     assert result.values["metric"] == "logit_diff", "no interventions, no metric of theirs"
     whole = sum(isinstance(event, Progress) and event.done > 0 and event.unit != "nodes" for event in events)
-    assert whole == 3 * 5 + 4, "three shares of the criterion and four features; what is clean and three sources"
-    for most in (3, 15, 17):  # among the targets, at the first source, among the sources
+    assert whole == 5 * 5 + 4, "five shares of the criterion and four features; what is clean and three sources"
+    for most in (3, 25, 27):  # among the targets, at the first source, among the sources
         polls, at = iter(["go"] * most), RunFolder.create(folder.path.parent / f"stopped-{most}")
         with pytest.raises(Interrupted):
             run_kind("attribution_graph", tables=TINY, again=at, orders=lambda polls=polls: next(polls, "stop"), **given, exact=4)
@@ -152,6 +155,17 @@ def test_edges_end_at_the_metric_that_the_effects_are_of(run_kind: Any, tmp_path
     effects = {f"builtin:tiny:{line['feature_id']}": line["effect"] for line in moved.values["effects"]}
     # taken away at every token here, at the last one there; of most features the last is what counts
     assert exact.keys() == effects.keys() and all(exact[name] * effects[name] > 0 for name in exact)
+
+
+def test_edges_of_two_units_are_checked_apart() -> None:
+    """Edges to the criterion of the wrong sign do not hide behind large edges to features that agree."""
+    criterion = [{"target": "criterion", "attribution": -value / 100, "exact": value / 100} for value in (1.0, 2.0, 4.0)]
+    others = [{"target": "f", "attribution": value, "exact": value} for value in (10.0, 20.0, 45.0)]
+    found = checked_of([*criterion, *others, {"target": "f", "attribution": 1.0, "exact": None}])
+    assert found["checked_criterion"] == {"edges": 3, "correlation": pytest.approx(-1.0), "opposed": 3}
+    assert found["checked_features"] == {"edges": 3, "correlation": pytest.approx(1.0), "opposed": 0}
+    assert (found["checked"], found["opposed"], found["correlation_with_exact"]) == (6, 3, None)
+    assert checked_of(others)["correlation_with_exact"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

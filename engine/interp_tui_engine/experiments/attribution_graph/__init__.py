@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import atomic
 from ...catalog import Estimate, Kind, Result
+from ...circuits.ratio import of_correlation
 from ...errors import Problem
 from ...events import Artifact, Event, Metrics, Phase, Progress, RunStarted
 from ...manifest import Manifest
@@ -87,7 +88,12 @@ def run(context: Context) -> Generator[Event, None, Result]:
     rows = [edge for edge in found["edges"] if edge["type"] == "attribution"]
     text = f"# attribution_graph · {manifest.name}\n\n{values['nodes']} nodes, {values['edges']} edges.\n\n![the graph]({PICTURE})\n"
     text += _table(rows, values, params.steps) if rows else ""
-    return Result(values, {"nodes": values["nodes"], "edges": values["edges"]}, text, {"graph": digest})
+    uncertainty = {
+        f"{name}.correlation": of_correlation(values[name]["correlation"], values[name]["edges"], f"{values[name]['edges']} edges checked")
+        for name in ("checked_criterion", "checked_features")
+        if rows and values[name]["edges"]
+    }
+    return Result(values, {"nodes": values["nodes"], "edges": values["edges"]}, text, {"graph": digest}, uncertainty)
 
 
 def measured_by(cards: list[dict[str, Any]]) -> str:
@@ -99,14 +105,21 @@ def measured_by(cards: list[dict[str, Any]]) -> str:
 
 def _table(edges: list[dict[str, Any]], values: dict[str, Any], steps: int) -> str:
     """The strongest attribution edges beside their exact effects."""
-    r = values.get("correlation_with_exact")
     lines = ["", f"Attribution edges: gradient (mean over {steps} points of the way to absent) × activation, mean over"]
     lines += [f"{values['prompts']} prompts; exact: the source taken away. Edges to `{CRITERION}` are of the answer's"]
     lines += [f"`{values['metric']}`, the others of the target's own activation.", ""]
-    if r is not None:
-        lines += [f"Over {values['checked']} edges checked the two correlate with r = {r:.3f}; {values['opposed']} have opposite signs."]
+    for name, said in (("criterion", f"to `{CRITERION}`"), ("features", "to features")):
+        found = values[f"checked_{name}"]
+        if not found["edges"]:
+            continue
+        r = f"correlate with r = {found['correlation']:.3f}" if found["correlation"] is not None else "are too few or too equal for an r"
+        lines += [f"- {found['edges']} edges {said} checked: the two {r}; {found['opposed']} have opposite signs."]
     if values["opposed"]:
-        lines += ["A gradient speaks of small changes: where the two differ the exact effect holds, and edges are drawn by it."]
+        lines += ["", "A gradient speaks of small changes: where the two differ the exact effect holds, and edges are drawn by it."]
+        if steps == 1:
+            lines += ["One point, of all features present, says little where the metric is flat: raise `steps`."]
+        else:
+            lines += ["The way takes all features away together, the exact effect one alone: more `steps` do not bring these two together."]
     lines += [""]
     lines += ["| from | to | gradient × activation | exact |", "|---|---|---:|---:|"]
     for edge in edges[:40]:

@@ -86,10 +86,28 @@ def attributed(
         }
         for source, target in pairs
     ]
-    both = [(edge["attribution"], edge["exact"]) for edge in edges if edge["exact"] is not None]
-    opposed = sum(first * measured < 0 for first, measured in both)
-    about = {"attribution": len(edges), "checked": len(both), "correlation_with_exact": _correlation(both), "opposed": opposed}
+    about = {"attribution": len(edges), **checked_of(edges)}
     return edges, about | {"metric": metric, "prompts": len(positives)}
+
+
+def checked_of(edges: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How attributions stand beside exact effects, apart for edges to the criterion, which are of the metric, and for those to features.
+
+    `correlation_with_exact` is of all, where all are of one kind: over two units r says mostly which edge is of which.
+    """
+    both = [edge for edge in edges if edge["exact"] is not None]
+    kinds = {
+        "criterion": [(edge["attribution"], edge["exact"]) for edge in both if edge["target"] == graph.CRITERION],
+        "features": [(edge["attribution"], edge["exact"]) for edge in both if edge["target"] != graph.CRITERION],
+    }
+    found = {
+        f"checked_{name}": {"edges": len(pairs), "correlation": _correlation(pairs), "opposed": _opposed(pairs)}
+        for name, pairs in kinds.items()
+    }
+    alone = [pairs for pairs in kinds.values() if pairs]
+    whole = _correlation(alone[0]) if len(alone) == 1 else None
+    opposed = sum(_opposed(pairs) for pairs in kinds.values())
+    return {"checked": len(both), "opposed": opposed, "correlation_with_exact": whole, **found}
 
 
 def _estimates(
@@ -126,6 +144,10 @@ def _batch(bench: Bench, rows: Sequence[int]) -> Prompts:
         return torch.stack([bench.score(row, bench.answers[place]) for row, place in zip(logits, rows, strict=True)])
 
     return Prompts(bench.tokens.ids[list(rows)][:, : int(last.max()) + 1], last, metric)
+
+
+def _opposed(pairs: Sequence[tuple[float, float]]) -> int:
+    return sum(first * measured < 0 for first, measured in pairs)
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:

@@ -34,7 +34,7 @@ class Params(Table):
     answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
     most_prompts: int = Field(32, ge=1, description="positives that are run, and negatives that say what an absent feature is like")
     steps: int = Field(
-        3, ge=1, le=100, description="points between all features absent and all present that gradients are averaged over; 1: present only"
+        5, ge=1, le=100, description="points between all features absent and all present that gradients are averaged over; 1: present only"
     )
     edges: int = Field(100, ge=1, description="attribution edges kept, the strongest")
     exact: int = Field(20, ge=0, description="how many of them are checked by taking their source away")
