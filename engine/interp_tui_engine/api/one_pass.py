@@ -209,18 +209,18 @@ def tuned_lens(
     seed: int = 0,
     on_step: Callable[[int, list[float]], None] = lambda step, losses: None,
 ) -> TunedLens:
-    """Fit an affine map for each layer to token rows, the last of them held out (Belrose et al. 2023); `logit_lens` reads with it.
+    """Fit an affine map for each layer to token rows, blocks of them held out (Belrose et al. 2023); `logit_lens` reads with it.
 
     A layer whose map is no better than the logit lens on the held-out rows is left without one (`identity_layers`).
     """
     site_map: SiteMap = ActivationCache(model).site_map
     if len(rows) < 2:
         raise UserError(f"there is {len(rows)} row of tokens", "give at least two: some to fit the lens to, some held out")
-    held = max(1, round(len(rows) * held_out))
+    fitted, apart = lenses.held_out_rows(len(rows), held_out)
     ids = rows.long().to(next(site_map.embed.parameters()).device)
     fitting = lenses.Fitting(site_map, lr=lr, steps=steps)
     for step in range(steps):
-        chosen = lenses.rows_of(seed, step, len(ids) - held, batch_size)
-        on_step(step, fitting.update(lens.streams(site_map, ids[chosen])))
-    apart = (lens.streams(site_map, part) for part in torch.split(ids[-held:], batch_size))
-    return lenses.no_worse(fitting.lens, lenses.divergences(site_map, fitting.lens, apart))
+        chosen = lenses.rows_of(seed, step, len(fitted), batch_size).to(ids.device)
+        on_step(step, fitting.update(lens.streams(site_map, ids[fitted][chosen])))
+    streams = (lens.streams(site_map, part) for part in torch.split(ids[apart], batch_size))
+    return lenses.no_worse(fitting.lens, lenses.divergences(site_map, fitting.lens, streams))

@@ -25,6 +25,8 @@ from ..sites.answers import kl
 from ..sites.site_map import SiteMap
 
 FORMAT = "interp-tui tuned lens 1"
+BLOCKS = 8
+"""Blocks of held-out rows, at most."""
 
 
 @final
@@ -41,7 +43,8 @@ class TunedLens:
         """A layer's stream, translated into what the last layer would make of it."""
         if layer >= len(self.weight):
             return stream
-        return stream + stream @ self.weight[layer].T.to(stream) + self.bias[layer].to(stream)
+        weight, bias = (part[layer].to(stream.device).float() for part in (self.weight, self.bias))
+        return _mapped(stream, weight, bias)
 
     @property
     def identity_layers(self) -> list[int]:
@@ -56,6 +59,12 @@ class TunedLens:
         tensors = {f"layers.{i}.weight": w.contiguous().cpu() for i, w in enumerate(self.weight)}
         tensors |= {f"layers.{i}.bias": b.contiguous().cpu() for i, b in enumerate(self.bias)}
         atomic.write_bytes(path, save(tensors, metadata={"format": FORMAT, **self.made_for}))
+
+
+def _mapped(stream: Float[Tensor, "*batch d_model"], weight: Tensor, bias: Tensor) -> Float[Tensor, "*batch d_model"]:
+    """h + W h + b, in float32 whatever the model's precision, and rounded to that once."""
+    exact = stream.float()
+    return (exact + exact @ weight.T + bias).to(stream.dtype)
 
 
 def identity(layers: int, d_model: int) -> TunedLens:
@@ -114,7 +123,7 @@ class Fitting:
         with torch.enable_grad():
             for (weight, bias), stream in zip(self.maps, streams[:-1], strict=True):  # one layer's logits in memory at a time
                 stream = stream.detach()
-                loss = kl(end, self.site_map.unembed(stream + stream @ weight.T + bias)).mean()
+                loss = kl(end, self.site_map.unembed(_mapped(stream, weight, bias))).mean()
                 loss.backward()  # type: ignore[no-untyped-call]
                 losses.append(float(loss.detach()))
         self._adam.step()
@@ -158,6 +167,36 @@ def divergences(site_map: SiteMap, lens: TunedLens, streams: Iterable[Float[Tens
             total[1, layer] += float(kl(end, site_map.unembed(lens(layer, stream[layer]))).double().sum())
         tokens += stream.shape[1]
     return (total / tokens).float()
+
+
+@torch.no_grad()
+def divergences_by_row(
+    site_map: SiteMap, lens: TunedLens, streams: Iterable[Float[Tensor, "layers tokens d_model"]], length: int
+) -> Float[Tensor, "2 layers rows"]:
+    """As `divergences`, for each row of `length` tokens by itself."""
+    found = []
+    for stream in streams:
+        end = site_map.unembed(stream[-1]).float()
+        each = [[site_map.unembed(stream[i]), site_map.unembed(lens(i, stream[i]))] for i in range(site_map.num_layers)]
+        values = torch.stack([torch.stack([kl(end, logits) for logits in pair]) for pair in each], dim=1)
+        found.append(values.double().unflatten(-1, (-1, length)).mean(-1).cpu())
+    return torch.cat(found, dim=-1)
+
+
+def held_out_rows(rows: int, share: float) -> tuple[list[int], list[int]]:
+    """Rows to fit to and rows to hold out: blocks of neighbours spread evenly over the text, so that no part of it stands for all.
+
+    At least one row of either.
+    """
+    count = min(rows - 1, max(1, round(rows * share)))
+    blocks = min(BLOCKS, count)
+    apart: list[int] = []
+    for block in range(blocks):
+        size = count * (block + 1) // blocks - count * block // blocks
+        low = round((block + 0.5) * rows / blocks - size / 2)
+        apart += range(low, low + size)
+    chosen = set(apart)
+    return [row for row in range(rows) if row not in chosen], apart
 
 
 def no_worse(lens: TunedLens, held_out: Float[Tensor, "2 layers"]) -> TunedLens:

@@ -52,8 +52,14 @@ def test_a_tuned_lens_is_never_worse_and_is_kept_for_other_runs(tmp_path):
     assert values["tuned"]["answer_prob"] != values["answer_prob"] and values["tuned"]["kl_to_end"][-1] == pytest.approx(0, abs=1e-6)
     assert "Tuned lens" in done.result.report and "held-out tokens" in done.result.report
     json.dumps(values, allow_nan=False)
+    assert list(values["domains"]) == ["builtin:prose", "builtin:code"], "but not the facts, which it was fitted to"
+    prose = values["domains"]["builtin:prose"]
+    assert prose["rows"] == 32 and len(prose["logit_kl"]) == len(prose["tuned_kl"]) == 4 and prose["tuned_kl"][-1] < 1e-5
+    assert ("here**, on `builtin:prose`: L" in done.result.report) == bool(prose["worse_layers"])
+    assert done.result.uncertainty["domains.builtin:prose.difference"].has_bar
     read = run_inside("logit_lens", {**FACT, "lens": "tuned", "tuned_from": "run"}, tmp_path / "read").result
     assert read.values["tuned"] == values["tuned"] and read.values["held_out"] is None
+    assert read.values["domains"] == values["domains"], "as it was measured when it was fitted"
     assert read.digests == done.result.digests
 
 
@@ -66,9 +72,26 @@ def test_a_stopped_or_killed_fit_ends_with_the_same_lens(tmp_path):
     assert run_inside("logit_lens", TUNED, tmp_path / "again", data=TEXT).result.digests == done.result.digests
 
 
+def test_a_lens_that_does_worse_says_where(tmp_path):
+    params = {**TUNED, "fit_steps": 8, "fit_lr": 0.1, "domains": ["builtin:facts", "other"]}  # a rate at which it does not converge
+    text = {"train": {"source": "builtin:code", "context": 24, "rows": 60}, "other": {"source": "builtin:prose", "context": 24, "rows": 40}}
+    done = run_inside("logit_lens", params, tmp_path / "run", data=text).result
+    assert list(done.values["domains"]) == ["builtin:facts", "other"]
+    worse = {name: row["worse_layers"] for name, row in done.values["domains"].items()}
+    assert any(worse.values()) and done.report.count("**Worse than the logit lens here**") >= 1
+    assert all(row["tuned_kl"][i] > row["logit_kl"][i] for name, row in done.values["domains"].items() for i in worse[name])
+
+
+def test_a_lens_is_fitted_in_bfloat16(tmp_path):
+    model = {"source": "builtin:tiny", "device": "cpu", "dtype": "bfloat16"}
+    done = run_inside("logit_lens", {**TUNED, "fit_steps": 5, "domains": []}, tmp_path / "run", data=TEXT, model=model).result
+    assert done.values["held_out"]["tuned_kl"][0] <= done.values["held_out"]["logit_kl"][0] and done.values["domains"] == {}
+
+
 @pytest.mark.parametrize(
     "changes, tables, error, said",
     [
+        ({"domains": ["builtin:fact"]}, {"data": TEXT}, ManifestError, "Did you mean 'builtin:facts'"),
         ({}, {}, ManifestError, "fitted to text; add it, or give tuned_from"),
         ({"data": "tests"}, {"data": TEXT}, ManifestError, "none of the manifest's data: train"),
         ({"lens": "logit", "tuned_from": "."}, {}, ManifestError, "set lens = 'tuned'"),

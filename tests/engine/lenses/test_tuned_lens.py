@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+
 import pytest
 import torch
 
@@ -84,3 +87,29 @@ def test_a_saved_lens_comes_back_and_others_are_refused(site_map, tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(UserError, match="no tuned lens of this program"):
         tuned_lens.load(tmp_path / "foreign.safetensors", site_map)
+
+
+def test_held_out_rows_are_blocks_across_the_text():
+    for rows, share in ((300, 0.1), (60, 0.1), (2, 0.1), (7, 0.9), (1000, 0.25)):
+        fitted, apart = tuned_lens.held_out_rows(rows, share)
+        assert sorted(fitted + apart) == list(range(rows)) and fitted and apart
+    fitted, apart = tuned_lens.held_out_rows(300, 0.1)
+    assert len(apart) == 30 and all(7 <= sum(low <= row < low + 100 for row in apart) <= 12 for low in (0, 100, 200))
+    assert sum(after > before + 1 for before, after in itertools.pairwise(apart)) == 7, "eight blocks of neighbours"
+
+
+def test_rows_add_up_to_the_mean(site_map):
+    draw = torch.Generator().manual_seed(0)
+    lens = tuned_lens.TunedLens(tuple(0.1 * torch.randn(2, 32, 32, generator=draw)), tuple(torch.zeros(2, 32)))
+    parts = [streams(site_map, some_ids(2, 6)), streams(site_map, some_ids(3, 6, 1))]
+    by_row = tuned_lens.divergences_by_row(site_map, lens, parts, 6)
+    assert by_row.shape == (2, 3, 5)
+    torch.testing.assert_close(by_row.mean(-1).float(), tuned_lens.divergences(site_map, lens, parts), atol=1e-6, rtol=1e-5)
+
+
+def test_a_lens_is_fitted_in_float32_to_a_model_in_bfloat16():
+    half = site_map_of(copy.deepcopy(tiny_family("llama")).to(torch.bfloat16))
+    fitting = tuned_lens.Fitting(half, lr=1e-2, steps=30)
+    losses = [fitting.update(streams(half, some_ids(4, 6))) for _ in range(30)]
+    assert sum(losses[-1]) < sum(losses[0]) and fitting.lens.weight[0].dtype == torch.float32
+    assert fitting.lens(0, torch.zeros(2, 32, dtype=torch.bfloat16)).dtype == torch.bfloat16

@@ -18,7 +18,8 @@ from ...runtime import cost
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
-from ...uncertainty import none_known
+from ...uncertainty import Uncertainty, none_known
+from ...validation_errors import nearest
 from . import tuned_lens
 from .params import Params
 
@@ -30,8 +31,11 @@ EXAMPLE: dict[str, Any] = {
     "params": {"prompt": "The capital of France is", "answer": " Paris"},
 }
 STORE = "lens.zarr"
+BUILTIN = ("builtin:prose", "builtin:code", "builtin:facts")
 LENSES = ("", "tuned_")
 """What the names of each lens's numbers begin with."""
+SMALLEST_KL = 1e-3
+"""Nats by which a lens must be further from the end to be called worse on one prompt."""
 PER_POSITION = ("answer_prob", "answer_rank", "entropy", "kl_to_end")
 
 
@@ -45,6 +49,11 @@ def check(manifest: Manifest) -> list[Problem]:
         there = ", ".join(manifest.data)
         said = f"is none of the manifest's data: {there}" if there else "is not there: a tuned lens is fitted to text"
         problems.append(Problem("params.data", f"[data.{params.data}] {said}; add it, or give tuned_from", value=params.data))
+    known = [*BUILTIN, *manifest.data]
+    for index, name in enumerate(params.domains):
+        if name not in known:
+            message = f"{name!r} is no built-in text and no [data] table; there are {', '.join(known)}"
+            problems.append(Problem(f"params.domains.{index}", message, value=name, suggestion=nearest(name, known, 0.5)))
     return problems
 
 
@@ -138,6 +147,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         **plain,
         "tuned": other,
         "held_out": None if tuned is None else tuned.held_out,
+        "domains": {} if tuned is None else tuned.domains,
         "seconds": time.monotonic() - started,
     }
     headline = {"crossover_layer": plain["crossover_layer"], "answer_prob": plain["answer_prob"][-1]}
@@ -145,7 +155,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     if tuned is not None:
         headline["tuned_crossover"], hashes[tuned_lens.FILE] = other and other["crossover_layer"], tuned.digest
     bars = {name: none_known("one prompt") for name in ("crossover_layer", "answer_prob")}
-    return Result(values, headline, _report(params.prompt, values), hashes, bars)
+    return Result(values, headline, _report(params.prompt, values), hashes, bars | _uncertainty(values))
 
 
 def _positions(params: Params, length: int) -> list[int]:
@@ -193,13 +203,59 @@ def _report(prompt: str, values: dict[str, Any]) -> str:
     lines += ["", *_table(values["layers"], values)]
     if (tuned := values["tuned"]) is not None:
         lines += ["", "# Tuned lens", "", f"Through a map fitted for each layer, {_first(tuned)}.", "", *_table(values["layers"], tuned)]
+        lines += ["", *_here(values)]
     if (held := values["held_out"]) is not None:
         same = ", ".join(f"L{layer}" for layer in held["identity_layers"])
-        lines += ["", f"On {held['tokens']:,} held-out tokens, mean KL to the end in nats a token:", ""]
+        lines += [
+            "",
+            f"On {held['tokens']:,} held-out tokens, in blocks across the text it was fitted to, mean KL to the end in nats a token:",
+            "",
+        ]
         lines += ["| layer | logit lens | tuned lens |", "|---:|---:|---:|"]
         lines += [f"| {i} | {a:.4f} | {b:.4f} |" for i, (a, b) in enumerate(zip(held["logit_kl"], held["tuned_kl"], strict=True))]
         lines += ["", f"Fitting did not help {same}: read as by the logit lens."] if same else []
+    lines += _elsewhere(values["layers"], values["domains"])
     return "\n".join([*lines, ""])
+
+
+def _here(values: dict[str, Any]) -> list[str]:
+    """Whether the tuned lens does worse than the logit lens on the very prompt that is read."""
+    both = zip(values["kl_to_end"], values["tuned"]["kl_to_end"], strict=True)
+    worse = ", ".join(f"L{layer}" for layer, (plain, other) in enumerate(both) if other > plain + SMALLEST_KL)
+    return [f"**Worse than the logit lens here**: further from the end on this prompt at {worse}."] if worse else []
+
+
+def _elsewhere(layers: list[int], domains: dict[str, Any]) -> list[str]:
+    """Both lenses on texts that the tuned one was not fitted to."""
+    if not domains:
+        return []
+    lines = ["", "On other texts, mean KL to the end in nats a token, logit lens → tuned lens:", ""]
+    lines += ["| layer | " + " | ".join(f"`{code(name)}`" for name in domains) + " |", "|---:|" + "---:|" * len(domains)]
+    for layer in layers:
+        cells = [f"{row['logit_kl'][layer]:.4f} → {row['tuned_kl'][layer]:.4f}" for row in domains.values()]
+        lines.append(f"| {layer} | " + " | ".join(cells) + " |")
+    for name, row in domains.items():
+        if row["worse_layers"]:
+            worse = ", ".join(_by_how_much(row, layer) for layer in row["worse_layers"])
+            lines += ["", f"**Worse than the logit lens here**, on `{code(name)}`: {worse} nats, with the standard error over its rows."]
+    return lines
+
+
+def _by_how_much(row: dict[str, Any], layer: int) -> str:
+    return f"L{layer} by {row['tuned_kl'][layer] - row['logit_kl'][layer]:.3f} ± {row['std_error'][layer]:.3f}"
+
+
+def _uncertainty(values: dict[str, Any]) -> dict[str, Uncertainty]:
+    """By text: how much further from the end the tuned lens is, over the layers but the last; the logit lens is its control, at 0."""
+    return {
+        f"domains.{name}.difference": Uncertainty(
+            f"{row['rows']} rows of text",
+            row["difference_std_error"],
+            control=0.0,
+            clear=abs(row["difference"]) > 2 * row["difference_std_error"],
+        )
+        for name, row in values["domains"].items()
+    }
 
 
 def _first(values: dict[str, Any]) -> str:

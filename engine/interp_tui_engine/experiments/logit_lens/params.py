@@ -28,3 +28,7 @@ class Params(Table):
     fit_lr: float = Field(1e-3, gt=0, description="Adam's rate at the first step")
     fit_batch: int = Field(8, ge=1, description="rows a step")
     held_out: float = Field(0.1, gt=0, lt=1, description="share of the rows that the lens is measured on and not fitted to")
+    domains: list[str] = Field(
+        ["builtin:prose", "builtin:code", "builtin:facts"],
+        description="texts besides, on which a fitted lens is measured: names of [data] tables, or built-in texts, their held-out part",
+    )

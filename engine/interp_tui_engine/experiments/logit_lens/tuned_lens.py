@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
-from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress
+from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, Warned
 from ...runtime.context import Context, Ticker
 from ...runtime.pause import wait_while_paused
 from ...runtime.steps import digest
+from ...specs import DataSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from .params import Params
 
 FILE = "lens.safetensors"
+DOMAINS = "domains"
+"""Under which key of its file's metadata a lens says how it does on texts it was not fitted to."""
+DOMAIN_ROWS, DOMAIN_CONTEXT = 32, 64
 SAVE_EVERY = 5.0
 TOLD_STEPS = 200
 """Points of the training curve, at most."""
@@ -37,6 +42,8 @@ class Tuned:
 
     lens: TunedLens
     held_out: dict[str, Any] | None
+    domains: dict[str, Any]
+    """By text that the lens was not fitted to, the same, measured when it was fitted."""
     digest: str
 
 
@@ -49,16 +56,18 @@ def tuned(context: Context, model: LoadedModel, site_map: SiteMap) -> Generator[
     if params.tuned_from is not None:
         given = Path(params.tuned_from)
         lens = tuned_lens.load(given / FILE if given.is_dir() else given, site_map)
-        held_out = None
+        held_out, domains = None, read_domains(lens.made_for.get(DOMAINS))
         if lens.made_for.get("weights_sha256") not in (None, model.weights_hash):
             yield Phase("reading the lens", f"it was fitted to other weights, of {lens.made_for.get('model', 'a model without a name')}")
     else:
         lens, held_out = yield from _fitted(context, model, site_map)
+        domains = yield from _domains(context, model, site_map, lens)
+        lens = tuned_lens.TunedLens(lens.weight, lens.bias, {**lens.made_for, DOMAINS: json.dumps(domains)})
     lens.save(path)
     yield Artifact(FILE, "the tuned lens")
     # of the maps: a safetensors file does not write its metadata in one order
     whole = np.concatenate([part.numpy().ravel() for part in (*lens.weight, *lens.bias)])
-    return Tuned(lens, held_out, digest(whole))
+    return Tuned(lens, held_out, domains, digest(whole))
 
 
 def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generator[Event, None, tuple[TunedLens, dict[str, Any]]]:
@@ -71,8 +80,9 @@ def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generato
     yield Phase("reading data", spec.source)
     rows = load_rows(spec, model.tokenizer, name=params.data)
     _check(rows, site_map, params.data)
-    held = max(1, round(len(rows) * params.held_out))
-    ids, apart = rows.ids[:-held].long().to(model.device), rows.ids[-held:].long().to(model.device)
+    fit_rows, held_rows = tuned_lens.held_out_rows(len(rows), params.held_out)
+    held = len(held_rows)
+    ids, apart = (rows.ids[part].long().to(model.device) for part in (fit_rows, held_rows))
     fitting = tuned_lens.Fitting(site_map, lr=params.fit_lr, steps=params.fit_steps)
     file = context.checkpoint_path / "fit.pt"
     if (state := checkpoint.load(file)) is not None:
@@ -97,7 +107,8 @@ def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generato
     plain = fitting.lens
     made_for = {"weights_sha256": model.weights_hash, "model": model.source}
     lens = tuned_lens.TunedLens(plain.weight, plain.bias, made_for)
-    measured = tuned_lens.divergences(site_map, lens, _streams(site_map, apart, params.fit_batch))
+    by_row = tuned_lens.divergences_by_row(site_map, lens, _streams(site_map, apart, params.fit_batch), apart.shape[1])
+    measured = by_row.mean(-1).float()
     lens = tuned_lens.no_worse(lens, measured)
     # a layer put back reads as by the logit lens, on held-out text as everywhere
     final = [min(pair) for pair in zip(*measured.tolist(), strict=True)]
@@ -110,6 +121,61 @@ def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generato
     }
     yield Metrics("cells", -1, {"held_out": told})
     return lens, told
+
+
+def _domains(context: Context, model: LoadedModel, site_map: SiteMap, lens: TunedLens) -> Generator[Event, None, dict[str, dict[str, Any]]]:
+    """KL to the end by both lenses on every text the manifest names, none of which the lens was fitted to."""
+    from ...data.rows import load_rows
+    from ...lenses.tuned_lens import divergences_by_row
+
+    manifest, params = context.manifest, context.manifest.params
+    fitted, found = manifest.data[params.data], {}
+    for name in params.domains:
+        own = manifest.data.get(name)
+        split = "heldout" if name != "builtin:facts" else None
+        if (name, split) == (fitted.source, fitted.split) or own == fitted:
+            continue  # the text that the lens was fitted to
+        yield Phase("measuring", name)
+        if own is None:
+            size = min(fitted.context, DOMAIN_CONTEXT)
+            tables = {"source": name, "context": size, "rows": DOMAIN_ROWS, "split": split, "prepend_bos": fitted.prepend_bos}
+            own = DataSpec.model_validate(tables)
+        try:
+            rows = load_rows(own, model.tokenizer, name=name)
+        except UserError as error:
+            yield Warned(f"the lens is not measured on {name}: {error.what}")
+            continue
+        _check(rows, site_map, name)
+        ids = rows.ids[:: max(1, len(rows) // DOMAIN_ROWS)][:DOMAIN_ROWS].long().to(model.device)
+        found[name] = _summary(divergences_by_row(site_map, lens, _streams(site_map, ids, params.fit_batch), ids.shape[1]), ids.numel())
+    return found
+
+
+def _summary(by_row: Tensor, tokens: int) -> dict[str, Any]:
+    """What is said of one text. by_row: (2, layers, rows), by the logit lens and the tuned one."""
+    more = by_row[1] - by_row[0]
+    error = more.std(-1) / more.shape[-1] ** 0.5
+    worse = [layer for layer, mean in enumerate(more.mean(-1).tolist()) if mean > 0]
+    return {
+        "rows": by_row.shape[-1],
+        "tokens": tokens,
+        "logit_kl": by_row[0].mean(-1).tolist(),
+        "tuned_kl": by_row[1].mean(-1).tolist(),
+        "std_error": error.tolist(),
+        "worse_layers": worse,
+        "difference": float(more[:-1].mean()),
+        "difference_std_error": float(more[:-1].mean(0).std() / more.shape[-1] ** 0.5),
+    }
+
+
+def read_domains(stored: str | None) -> dict[str, Any]:
+    """What a lens's file says of texts it was measured on; nothing where it says nothing, or nothing that can be read."""
+    try:
+        found = json.loads(stored or "{}")
+    except ValueError:
+        return {}
+    keys = {"logit_kl", "tuned_kl", "worse_layers", "std_error", "tokens", "rows", "difference", "difference_std_error"}
+    return {name: row for name, row in found.items() if isinstance(row, dict) and keys <= row.keys()} if isinstance(found, dict) else {}
 
 
 def _streams(site_map: SiteMap, ids: Tensor, batch: int) -> Iterator[Tensor]:
