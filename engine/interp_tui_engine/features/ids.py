@@ -9,6 +9,8 @@ _LAYER = re.compile(r"(?:^|[^A-Za-z0-9])L(\d+)(?:[^A-Za-z0-9]|$)")
 _HIDDEN = re.compile(r"L(\d+):D(\d+)")
 _LATENT = re.compile(r"SAE:L(\d+):F(\d+)")
 _DIRECTION = re.compile(r"direction:[^:]+:L(\d+):(.+)")
+FORMS = "write a hidden dimension as L2:D95, a latent as SAE:L2:F417, a direction as direction:NAME:L2:x"
+"""What a name may look like, for error messages."""
 
 
 class FeatureName(NamedTuple):

@@ -7,12 +7,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ... import atomic
 from ...errors import Problem, UserError
 from ...features.prompts import Prompt
 from ...features.prompts import read as read_prompts
 from ...manifest import Manifest
 from ...specs import FILE, Table
 from ...validation_errors import nearest
+from .. import _inputs
+from .evidence_files import file_of
 
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -36,7 +39,7 @@ class FeatureParams(Table):
 
 
 def check(manifest: Manifest) -> list[Problem]:
-    """A relation that is none, an SAE missing or not used."""
+    """A relation that is none, an SAE missing or not used; files that do not hold what they should."""
     params: FeatureParams = manifest.params
     problems = []
     try:
@@ -49,7 +52,48 @@ def check(manifest: Manifest) -> list[Problem]:
             problems.append(Problem(f"params.{name}", f"is missing; features = {kind!r} reads it"))
         if params.features != kind and given is not None:
             problems.append(Problem(f"params.{name}", f"is given, but features = {params.features!r}", value=given))
-    return problems
+    return problems or check_files(params) + _inputs.target_problems(getattr(params, "targets", ()), params.features)
+
+
+def check_files(params: Any) -> list[Problem]:
+    """What is wrong with the files of prompts, SAE and directions that params name, and with prompts for what is measured of them."""
+    problems: list[Problem] = []
+    for name, reader in (("sae", _sae_folder), ("directions", _direction_file)):
+        if (given := getattr(params, name, None)) is not None:
+            problems += _inputs.read(f"params.{name}", given, reader)[1]
+    problems += check_report(params)
+    if params.prompts.startswith("builtin:"):
+        return problems
+    prompts, wrong = _inputs.read("params.prompts", params.prompts, read_prompts)
+    problems += wrong
+    if prompts is None or not hasattr(params, "metric"):
+        return problems
+    if getattr(params, "shared_answers", False):
+        return problems + _inputs.class_problems(prompts, (1, 1))
+    positives, negatives = _inputs.used(prompts, getattr(params, "most_prompts", len(prompts)))
+    found = _inputs.class_problems(prompts, (2, 1) if hasattr(params, "verb") else (1, 1))
+    return problems + (found or _inputs.answer_problems([*positives, *negatives], params.metric or "logprob", params.answers))
+
+
+def check_report(params: Any) -> list[Problem]:
+    """What is wrong with the report that params name, if they name one."""
+    given = getattr(params, "report", None)
+    return [] if given is None or given.startswith("builtin:") else _inputs.read("params.report", given, _report)[1]
+
+
+def _report(path: Path) -> None:
+    found = atomic.read_json(file_of(str(path), "report"))
+    cards = found.get("cards") if isinstance(found, dict) else None
+    if not isinstance(cards, list) or not any(isinstance(card, dict) and isinstance(card.get("feature_id"), str) for card in cards):
+        raise UserError(f"{path} is no report with cards", "give an inspect run that is done, or its report.json")
+
+
+def _sae_folder(path: Path) -> Path:
+    return sae_folder(str(path))
+
+
+def _direction_file(path: Path) -> Path:
+    return direction_file(str(path))
 
 
 def relation_of(source: str) -> str | None:

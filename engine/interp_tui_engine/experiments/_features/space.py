@@ -96,7 +96,7 @@ def _directions(params: FeatureParams, site_map: SiteMap, device: torch.device) 
         layer = ids.layer_of(name)
         if layer is None or vector.shape != (site_map.d_model,) or not float(vector.norm()) > 0:
             what = f"{path}: {name!r:.60} has shape {tuple(vector.shape)}"
-            raise UserError(what, f"a direction is a vector of {site_map.d_model} numbers, and its id names its layer")
+            raise UserError(what, f"a direction is a vector of {site_map.d_model} numbers, and its id names its layer: direction:NAME:L2:x")
         by_layer.setdefault(layer, {})[name] = vector.float() / vector.float().norm()
     for layer in by_layer:
         site_map.check(Site("resid_post", layer))

@@ -14,6 +14,7 @@ from ...manifest import Manifest
 from ...runtime import cost
 from ...sites.site import NAMES, Site, parse, site_name
 from ...specs import FILE, Table
+from .. import _inputs
 
 if TYPE_CHECKING:
     from ...data.prompts import Pair
@@ -45,7 +46,7 @@ class PairParams(Table):
 
 
 def check_pairs(manifest: Manifest, *, need_corrupt: bool = True) -> list[Problem]:
-    """What pydantic cannot see: prompts missing, or given twice; a metric that needs what is not given."""
+    """What pydantic cannot see: prompts missing, or given twice; a metric that needs what is not given; wrong pairs."""
     params: PairParams = manifest.params
     problems = []
     given = [name for name in ("clean", "corrupt", "answer") if getattr(params, name)]
@@ -61,6 +62,23 @@ def check_pairs(manifest: Manifest, *, need_corrupt: bool = True) -> list[Proble
     if params.long_answers == "sequence" and params.metric not in ("prob", "logprob"):
         message = f"{params.metric!r} cannot score a sequence; 'prob' and 'logprob' can"
         problems.append(Problem("params.metric", message, value=params.metric, suggestion="logprob"))
+    return problems or _wrong_pairs(params, noise=not need_corrupt)
+
+
+def _wrong_pairs(params: PairParams, *, noise: bool) -> list[Problem]:
+    """What is wrong with the pairs as they are written, by pair."""
+    from ...data.prompts import read_pairs_file
+
+    how: dict[str, Any] = {"metric": params.metric, "subject": getattr(params, "subject", None), "noise": noise}
+    if not params.pairs:
+        return _inputs.pair_problems("params.clean", records_of(params)[0], **how)
+    records, problems = _inputs.read("params.pairs", params.pairs, read_pairs_file)
+    for index, record in enumerate(records or ()):
+        problems += [
+            Problem(found.path, f"pair {index + 1}: {found.message}") for found in _inputs.pair_problems("params.pairs", record, **how)
+        ]
+        if len(problems) >= _inputs.MOST_PROBLEMS:
+            break
     return problems
 
 

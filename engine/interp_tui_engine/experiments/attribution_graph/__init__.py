@@ -37,7 +37,7 @@ def check(manifest: Manifest) -> list[Problem]:
         for name in ("sae", "directions", "answers"):
             if getattr(params, name):
                 problems.append(Problem(f"params.{name}", "is given, but there are no params.prompts to run", value=getattr(params, name)))
-        return problems
+        return problems or _features.check_report(params)
     if manifest.model is None:
         problems.append(Problem("model", "is missing; params.prompts are run on it for attribution edges"))
     return problems + _features.check(manifest)

@@ -30,9 +30,7 @@ def attributed(
     model, site_map = yield from open_model(context.manifest)
     known = [(card, said) for card in cards if (said := ids.parse(card["feature_id"])) is not None]
     if not known:
-        raise UserError(
-            "none of the report's features can be found in a model", "hidden dimensions are written as L2:D95, latents as SAE:L2:F417"
-        )
+        raise UserError("none of the report's features can be found in a model", ids.FORMS)
     given = {name: getattr(params, name) for name in ("prompts", "features", "sae", "directions")}
     asked = _features.FeatureParams.model_validate({"criterion": "the report's", **given})
     spaces = spaces_of(asked, sorted({said.layer for _, said in known}), site_map, model.device)

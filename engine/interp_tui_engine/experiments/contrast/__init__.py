@@ -47,7 +47,7 @@ def check(manifest: Manifest) -> list[Problem]:
         )
     if len(set(params.strengths)) < len(params.strengths):
         problems.append(Problem("params.strengths", "names a strength twice", value=params.strengths))
-    return problems
+    return problems or _features.check_files(params)
 
 
 def estimate(manifest: Manifest) -> Estimate:

@@ -125,7 +125,7 @@ def _targets(params: Params) -> list[str]:
 def _layer(name: str) -> int:
     known = ids.parse(name)
     if known is None:
-        raise UserError(f"{name!r:.60} is no feature that can be changed", "write a hidden dimension as L2:D95, a latent as SAE:L2:F417")
+        raise UserError(f"{name!r:.60} is no feature that can be changed", ids.FORMS)
     return known.layer
 
 

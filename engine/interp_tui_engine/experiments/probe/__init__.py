@@ -11,8 +11,8 @@ from ...events import Event
 from ...manifest import Manifest
 from ...runtime import cost
 from ...runtime.context import Context
-from .. import _pairs
-from .params import Params, _complaint
+from .. import _inputs, _pairs
+from .params import Params, _complaint, read_rows
 
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -41,7 +41,7 @@ def check(manifest: Manifest) -> list[Problem]:
     for index, row in enumerate(params.examples):
         if (said := _complaint(row)) is not None:
             problems.append(Problem(f"params.examples.{index}", said, value=row))
-    return problems
+    return problems + (_inputs.read("params.file", params.file, read_rows)[1] if params.file else [])
 
 
 def estimate(manifest: Manifest) -> Estimate:

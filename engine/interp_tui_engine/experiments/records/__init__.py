@@ -8,10 +8,12 @@ from typing import Any
 from ...catalog import Estimate, Kind, Result
 from ...errors import Problem, UserError
 from ...events import Event
+from ...features.prompts import read as read_prompts
 from ...manifest import Manifest
 from ...runtime import cost
 from ...runtime.context import Context
 from ...sites.site import site_name
+from .. import _inputs
 from .params import Params as Params
 
 EXAMPLE: dict[str, Any] = {
@@ -44,7 +46,7 @@ def check(manifest: Manifest) -> list[Problem]:
             problems.append(Problem("params.site", f"{params.site!r} cannot be recorded; choose resid_post, mlp_out, …", value=params.site))
     except UserError as error:
         problems.append(Problem("params.site", f"{error.what}; {error.hint}", value=params.site))
-    return problems
+    return problems or _inputs.read("params.prompts", params.prompts, read_prompts)[1]
 
 
 BUILTIN_TOKENS = 2_000

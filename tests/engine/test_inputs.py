@@ -1,0 +1,127 @@
+"""Inputs that need no model are checked with the manifest: before one is loaded, and before there is a folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from interp_tui_engine import manifest
+from interp_tui_engine.errors import ManifestError
+
+FACT = {"clean": "The capital of France is", "corrupt": "The capital of Japan is", "answer": " Paris", "counterfactual": " Tokyo"}
+PROMPT = {"text": "The capital of France is", "criterion_score": 1.0, "answer": " Paris", "wrong": [" Tokyo"]}
+OTHER = {"text": "The unit of force is the", "criterion_score": 0.0, "answer": " newton", "wrong": [" volt"]}
+FEATURES = {"criterion": "c", "prompts": "in.jsonl"}
+PAIRS = ["causal_trace", "activation_patch", "attribution_patch", "circuit"]
+
+
+def problems(folder, kind, params, rows=None, **tables):
+    """What is wrong with the manifest, given a file of these rows."""
+    if rows is not None:
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        (folder / "in.jsonl").write_text("".join(line + "\n" for line in lines))
+    try:
+        manifest.resolve({"kind": kind, "name": "t", "model": {"source": "builtin:tiny"}, "params": params, **tables}, base=folder)
+    except ManifestError as error:
+        return "\n".join(map(str, error.problems))
+    return ""
+
+
+def without(row, *keys, **changes):
+    return {key: value for key, value in (row | changes).items() if key not in keys}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize(
+    "rows, said",
+    [
+        ([FACT, "{not json"], "line 2: not JSON"),
+        ([], "holds no pairs"),
+        ([FACT, without(FACT, "answer")], "line 2: answer is missing"),
+        ([FACT, without(FACT, "counterfactual")], "params.pairs: pair 2: counterfactual is missing"),
+        ([without(FACT, corrupt=FACT["clean"])], "pair 1: clean and corrupt are the same text"),
+        ([FACT, without(FACT, answer="Tokyo")], "pair 2: answer and counterfactual share 'Tokyo'"),
+    ],
+)
+def test_files_of_pairs(tmp_path, kind, rows, said):
+    assert said in problems(tmp_path, kind, {"pairs": "in.jsonl"}, rows)
+    assert problems(tmp_path, kind, {"pairs": "in.jsonl"}, [FACT]) == ""
+    assert problems(tmp_path, kind, {"pairs": "in.jsonl", "metric": "prob"}, [without(FACT, "counterfactual")]) == ""
+
+
+def test_pairs_in_the_manifest_and_subjects_of_noise(tmp_path):
+    assert "are the same text" in problems(tmp_path, "circuit", without(FACT, corrupt=FACT["clean"]))
+    assert "share 'Tokyo'" in problems(tmp_path, "circuit", without(FACT, answer=[" Paris", " Tokyo"]))
+    noise = {"pairs": "in.jsonl", "corruption": "noise", "subject": "France"}
+    rows = [FACT, without(FACT, clean="The capital of Peru is"), without(FACT, clean="The capital of Peru is", subject="Peru")]
+    said = problems(tmp_path, "causal_trace", noise, rows)
+    assert "pair 2: the subject 'France' does not stand in" in said and "pair 3" not in said
+    wrong = [without(FACT, "counterfactual")] * 40
+    assert problems(tmp_path, "circuit", {"pairs": "in.jsonl"}, wrong).count("pair ") == 5, "the first are enough"
+
+
+@pytest.mark.parametrize("kind", ["interventions", "steer", "contrast", "attribution_graph"])
+def test_prompts_without_answers(tmp_path, kind):
+    params = {**FEATURES, **({"targets": ["L2:D95"]} if kind in ("interventions", "steer") else {})}
+    if kind == "attribution_graph":
+        params = {"report": "builtin:left", "prompts": "in.jsonl"}
+    rows = [PROMPT, PROMPT, without(OTHER, "answer")]
+    assert "has no answer, which metric = 'log" in problems(tmp_path, kind, params, rows)
+    assert problems(tmp_path, kind, params, [PROMPT, PROMPT, OTHER]) == ""
+    assert problems(tmp_path, kind, {**params, "answers": [" Rome"]}, rows if kind == "contrast" else [PROMPT, PROMPT, OTHER]) == ""
+    assert "line 2: text is empty" in problems(tmp_path, kind, params, [PROMPT, without(OTHER, text=" ")])
+    assert "0 negative prompts" in problems(tmp_path, kind, params, [PROMPT, PROMPT])
+    if kind in ("interventions", "steer"):
+        assert "no wrong answers" in problems(tmp_path, kind, params, [PROMPT, PROMPT, without(OTHER, "wrong")])
+
+
+def test_features_that_are_none_and_their_files(tmp_path):
+    given = {"criterion": "c", "prompts": "builtin:capital"}
+    said = problems(tmp_path, "interventions", {**given, "targets": ["D95", "SAE:L2:F417"]})
+    assert "params.targets.0: 'D95' is no feature that can be changed" in said and "a direction as direction:NAME:L2:x" in said
+    assert "params.targets.1: 'SAE:L2:F417' is a latent, but features = 'hidden'" in said
+    (tmp_path / "empty").mkdir()
+    sae = {**given, "targets": ["SAE:L2:F417"], "features": "sae", "sae": "empty"}
+    assert "params.sae" in problems(tmp_path, "interventions", sae) and "there is no cfg.json in it" in problems(tmp_path, "steer", sae)
+    (tmp_path / "report.json").write_text("{}")
+    for report, wrong in (("empty", "holds no report.json"), ("report.json", "cards")):
+        said = problems(tmp_path, "interventions", {**given, "report": report})
+        assert "params.report" in said and wrong in said
+        assert wrong in problems(tmp_path, "attribution_graph", {"report": report})
+    directions = {**given, "targets": ["direction:x:L2:y"], "features": "direction", "directions": "empty"}
+    assert "holds no direction.safetensors" in problems(tmp_path, "interventions", directions)
+
+
+def test_rows_of_probes_and_records(tmp_path):
+    assert "line 1: has no label" in problems(tmp_path, "probe", {"file": "in.jsonl"}, [{"text": "a"}])
+    assert "holds no rows" in problems(tmp_path, "probe", {"file": "in.jsonl"}, [])
+    records = {**FEATURES, "layers": [1]}
+    assert "criterion_score" in problems(tmp_path, "records", records, [{"text": "a"}])
+    assert problems(tmp_path, "records", records, [PROMPT]) == ""
+
+
+def test_files_are_read_again_only_when_they_change_and_without_torch(tmp_path, monkeypatch):
+    from interp_tui_engine.data import prompts
+
+    read, reads = prompts.read_pairs_file, []
+    monkeypatch.setattr(prompts, "read_pairs_file", lambda path: reads.append(path) or read(path))
+    for _ in range(3):
+        assert problems(tmp_path, "circuit", {"pairs": "in.jsonl"}, [FACT] if not reads else None) == ""
+    assert len(reads) == 1
+    assert "pair 2: counterfactual" in problems(tmp_path, "circuit", {"pairs": "in.jsonl"}, [FACT, without(FACT, "counterfactual")])
+    assert len(reads) == 2
+
+
+def test_the_checks_need_no_torch():
+    import subprocess
+
+    code = (
+        "import sys; from interp_tui_engine import manifest; "
+        "manifest.resolve({'kind': 'contrast', 'model': {}, 'params': {'criterion': 'c', 'prompts': 'builtin:capital'}}); "
+        "pair = {'clean': 'a b', 'corrupt': 'a c', 'answer': 'd', 'counterfactual': 'e'}; "
+        "manifest.resolve({'kind': 'circuit', 'model': {}, 'params': pair}); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
