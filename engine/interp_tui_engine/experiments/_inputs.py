@@ -50,18 +50,18 @@ def _outcome(reader: Read, path: Path, changed: int, size: int) -> tuple[Any, Us
 
 def pair_problems(key: str, record: dict[str, Any], *, metric: str, subject: str | None, noise: bool) -> list[Problem]:
     """What is wrong with one pair as it is written: an answer that is missing or no answer, prompts that are the same."""
-    found = []
+    messages = []
     clean, corrupt = record.get("clean"), record.get("corrupt")
     if not noise and clean and clean == corrupt:
-        found.append("clean and corrupt are the same text; change what the answer depends on in one of them")
+        messages.append("clean and corrupt are the same text; change what the answer depends on in one of them")
     if metric == "logit_diff" and not record.get("counterfactual"):
-        found.append("counterfactual is missing; give the answer to the corrupt prompt, or use metric = 'prob'")
+        messages.append("counterfactual is missing; give the answer to the corrupt prompt, or use metric = 'prob'")
     shared = set(_texts(record.get("answer"))) & set(_texts(record.get("counterfactual")))
     if shared:
-        found.append(f"answer and counterfactual share {min(shared)!r}: their difference would be 0 whatever the model does")
+        messages.append(f"answer and counterfactual share {min(shared)!r}: their difference would be 0 whatever the model does")
     if noise and clean and not ((own := record.get("subject") or subject) and str(own) in clean):
-        found.append(f"the subject {str(own or '')!r} does not stand in {clean!r}; give words of the clean prompt as subject")
-    return [Problem(key, text) for text in found]
+        messages.append(f"the subject {str(own or '')!r} does not stand in {clean!r}; give words of the clean prompt as subject")
+    return [Problem(key, text) for text in messages]
 
 
 def _texts(answer: Any) -> list[str]:
@@ -105,12 +105,12 @@ def answer_problems(prompts: Sequence[Prompt], metric: str, shared: Sequence[str
 def target_problems(names: Sequence[str], features: str) -> list[Problem]:
     """Names that are no feature's, and features of another kind than those that are read."""
     kinds = {"hidden": "a hidden dimension", "sae": "a latent", "direction": "a direction"}
-    found = []
+    problems = []
     for index, name in enumerate(names):
         parsed = ids.parse(name)
         if parsed is None:
-            found.append(Problem(f"params.targets.{index}", f"{name!r:.60} is no feature that can be changed; {ids.FORMS}", value=name))
+            problems.append(Problem(f"params.targets.{index}", f"{name!r:.60} is no feature that can be changed; {ids.FORMS}", value=name))
         elif parsed.kind != features:
             message = f"{name!r:.60} is {kinds[parsed.kind]}, but features = {features!r}"
-            found.append(Problem(f"params.targets.{index}", message, value=name, suggestion=None))
-    return found
+            problems.append(Problem(f"params.targets.{index}", message, value=name, suggestion=None))
+    return problems

@@ -174,13 +174,13 @@ def divergences_by_row(
     site_map: SiteMap, lens: TunedLens, streams: Iterable[Float[Tensor, "layers tokens d_model"]], length: int
 ) -> Float[Tensor, "2 layers rows"]:
     """As `divergences`, for each row of `length` tokens by itself."""
-    found = []
+    parts = []
     for stream in streams:
         end = site_map.unembed(stream[-1]).float()
         each = [[site_map.unembed(stream[i]), site_map.unembed(lens(i, stream[i]))] for i in range(site_map.num_layers)]
         values = torch.stack([torch.stack([kl(end, logits) for logits in pair]) for pair in each], dim=1)
-        found.append(values.double().unflatten(-1, (-1, length)).mean(-1).cpu())
-    return torch.cat(found, dim=-1)
+        parts.append(values.double().reshape(2, site_map.num_layers, -1, length).mean(-1).cpu())
+    return torch.cat(parts, dim=-1)
 
 
 def held_out_rows(rows: int, share: float) -> tuple[list[int], list[int]]:

@@ -94,21 +94,21 @@ def warnings(reaches: Reaches) -> list[str]:
     metric, count = reaches.metric, len(reaches.each)
     clean, corrupt = float(np.mean(reaches.clean)), float(np.mean(reaches.corrupt))
     ends = f"{metric} is {clean:.4g} on clean prompts and {corrupt:.4g} {reaches.other}" + (f", over {count} pairs" if count > 1 else "")
-    found = []
+    sentences = []
     if reaches.mean < 0:
         swapped = "are answer and counterfactual swapped?" if metric == "logit_diff" else "does the model know the answer?"
-        found.append(f"{ends}: the clean prompt makes the answer less likely, not more; {swapped}")
+        sentences.append(f"{ends}: the clean prompt makes the answer less likely, not more; {swapped}")
     elif reaches.clear is False:
-        found.append(
+        sentences.append(
             f"{ends}, a difference of {reaches.mean:.3g} that unrelated answers reach too ({reaches.unrelated:.3g} on average, "
             f"p = {reaches.p:.2g}): the model does not tell these prompts apart by these answers, and shares of it say nothing"
         )
     if reaches.mean >= 0 and reaches.opposed:
-        found.append(f"{_pairs(reaches.opposed, count)} the other way: {_ends(reaches, reaches.opposed)}")
+        sentences.append(f"{_pairs(reaches.opposed, count)} the other way: {_ends(reaches, reaches.opposed)}")
     if count > 1 and reaches.clear and reaches.unclear:
         verb = "is" if len(reaches.unclear) == 1 else "are"
-        found.append(f"{_numbers(reaches.unclear)} of {count} {verb} not clear of unrelated answers: {_ends(reaches, reaches.unclear)}")
-    return found
+        sentences.append(f"{_numbers(reaches.unclear)} of {count} {verb} not clear of unrelated answers: {_ends(reaches, reaches.unclear)}")
+    return sentences
 
 
 def verdict(reaches: Reaches) -> str | None:
@@ -124,17 +124,21 @@ def lines(reaches: Reaches) -> list[str]:
     control = ""
     if reaches.p is not None:
         control = f"; unrelated answers differ by {reaches.unrelated:.3g} on average (p = {reaches.p:.2g})"
-    found = [f"{reaches.metric}: **{clean:.4g}** at the clean end, **{corrupt:.4g}** at the corrupt end{control}."]
-    found += ["", *(f"**Warning: {text}.**" for text in warnings(reaches))] if warnings(reaches) else []
+    rows = [f"{reaches.metric}: **{clean:.4g}** at the clean end, **{corrupt:.4g}** at the corrupt end{control}."]
+    rows += (
+        ["", *(f"**Warning: {text.removesuffix('?')}{'?' if text.endswith('?') else '.'}**" for text in warnings(reaches))]
+        if warnings(reaches)
+        else []
+    )
     if len(reaches.each) == 1:
-        return found
+        return rows
     order = sorted(range(len(reaches.each)), key=lambda pair: reaches.each[pair])[:SHOWN]
     weakest = f"the weakest {SHOWN} of {len(reaches.each)}" if len(reaches.each) > SHOWN else "weakest first"
-    found += ["", f"By pair, {weakest}:", "", "| pair | clean | corrupt | p of unrelated answers |", "|---:|---:|---:|---:|"]
+    rows += ["", f"By pair, {weakest}:", "", "| pair | clean | corrupt | p of unrelated answers |", "|---:|---:|---:|---:|"]
     for pair in order:
         p = "" if reaches.pair_p is None else f"{reaches.pair_p[pair]:.2g}"
-        found.append(f"| {pair + 1} | {reaches.clean[pair]:.4g} | {reaches.corrupt[pair]:.4g} | {p} |")
-    return found
+        rows.append(f"| {pair + 1} | {reaches.clean[pair]:.4g} | {reaches.corrupt[pair]:.4g} | {p} |")
+    return rows
 
 
 def _pairs(pairs: Sequence[int], count: int) -> str:

@@ -19,8 +19,9 @@ from ...patching import reach_report
 from ...runtime import cost
 from ...runtime.context import Context
 from ...runtime.steps import digests, write_arrays
-from .. import _circuit_report, _pairs
+from .. import _pairs
 from .._pairs import part_effects
+from . import report as circuit_report
 from . import search as circuit_search
 from .params import MANY_EDGES, Params
 
@@ -115,8 +116,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
     headline |= {"held_out": held_out.share.value} if (held_out := found.held_out) is not None else {}
     headline |= {"completeness": values["completeness"]}
     headline |= {"verdict": verdict} if (verdict := reach_report.verdict(ready.reaches)) else {}
-    report = _circuit_report.report(params, values, ready.reaches)
-    return Result(values, headline, report, digests(STORE, arrays), _circuit_report.uncertainty(found, ready.reaches))
+    report = circuit_report.report(params, values, ready.reaches)
+    return Result(values, headline, report, digests(STORE, arrays), circuit_report.uncertainty(found, ready.reaches))
 
 
 def _roles(context: Context, circuit: Circuit, site_map: SiteMap) -> dict[Node, dict[str, Any]]:
@@ -163,7 +164,7 @@ def _values(params: Params, found: circuit_search.Found, roles: dict[Node, dict[
         "faithfulness": circuit.faithfulness,
         "completeness": circuit.completeness,
         "minimality": circuit.minimality,
-        "held_out": _circuit_report.held_out(found.held_out),
+        "held_out": circuit_report.held_out(found.held_out),
         "random": {"faithfulness": list(found.random.faithfulness), "mean": found.random.mean, "max": max(found.random.faithfulness)},
         "stability": None if found.held_out is None else found.held_out.overlap,
         "stability_resampled": found.resampled,

@@ -139,17 +139,17 @@ def _on_halves(
     if count < 2 or not context.manifest.params.halves:
         return None
     first, second = halves(count, context.manifest.seed)
-    found = []
+    circuits = []
     for index, (own, other) in enumerate(((first, second), (second, first))):
         yield Phase("finding it again", f"on {len(own)} of {count} pairs, measured on the others")
         stage = Stage(behaviour.subset(own), f"half{index}-", told=False)
         try:
             finder.check_behaviour(stage.behaviour)
-            found.append((yield from again(stage, behaviour.subset(other))))
+            circuits.append((yield from again(stage, behaviour.subset(other))))
         except UserError as error:
             yield Warned(f"no circuit could be found on half of the pairs: {error.what}")
             return None
-    return validation.held_out((found[0][0], found[1][0]), [measured for _, measured in found])
+    return validation.held_out((circuits[0][0], circuits[1][0]), [measured for _, measured in circuits])
 
 
 def _kept_nodes(context: Context, stage: Stage) -> Generator[Event, None, Kept]:

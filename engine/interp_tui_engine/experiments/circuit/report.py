@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..patching import reach_report
-from ..uncertainty import Uncertainty, none_known
+from ...patching import reach_report
+from ...uncertainty import Uncertainty, none_known
 
 if TYPE_CHECKING:
-    from ..circuits.validation import HeldOut
-    from ..patching.reach_report import Reaches
-    from .circuit.params import Params
-    from .circuit.search import Found
+    from ...circuits.validation import HeldOut
+    from ...patching.reach_report import Reaches
+    from .params import Params
+    from .search import Found
 
 LEVEL = 0.05
 
