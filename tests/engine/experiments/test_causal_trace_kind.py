@@ -96,9 +96,9 @@ def test_noise_on_the_subject_hurts_and_its_embedding_restores_all(tmp_path):
             {"corrupt": "The capital of Japan"},
             "must be as many.*clean    The\\| capital.*first differ at token 3: ' France' against ' Japan'",
         ),
-        ({"corrupt": FACT["clean"]}, "are the same 5 tokens"),
+        ({"corrupt": FACT["clean"]}, "clean and corrupt are the same text"),
         ({"answer": " Paris is"}, "is 2 tokens: ' Paris' · ' is'.*long_answers = 'first'"),
-        ({"answer": " Tokyo"}, "share the token ' Tokyo'"),
+        ({"answer": " Tokyo"}, "answer and counterfactual share 'Tokyo'"),
         ({"clean": "The capital of France is " * 900, "corrupt": "The capital of Japan is " * 900}, "the model reads at most"),
     ],
 )
