@@ -1,4 +1,4 @@
-"""To add a kind, sampler, dictionary architecture, family, view or theme is to add one file: each is tried in a copy of the package.
+"""To add a kind, sampler, dictionary architecture, family, site, view or theme is to add one file: each is tried in a copy of the package.
 
 The files are as short as such files can be. They run in processes of their own, so that no other test sees them.
 """
@@ -163,6 +163,31 @@ FAMILIES = (replace(LLAMA, name="added", model_types=("added_type",)),)
 '''
 
 
+PLACE = '''
+"""mlp_read: what the MLP reads, after its norm."""
+
+from ..points.place import BlockParts, Place
+
+
+def find(block: BlockParts):
+    from ..points.hook_point import HookPoint
+
+    return HookPoint(block.mlp, "input")
+
+
+PLACE = Place(
+    name="mlp_read",
+    meaning="what the MLP reads",
+    shape="(batch, pos, d_model)",
+    listed=12,
+    order=7,
+    find=find,
+    bridge="mlp.hook_in",
+    aliases=("read",),
+)
+'''
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of both source trees with one more file of each sort."""
@@ -176,6 +201,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (engine / "samplers" / "plain_descent.py").write_text(SAMPLER)
     (engine / "dictionaries" / "powered.py").write_text(ARCHITECTURE)
     (engine / "models" / "families" / "added.py").write_text(FAMILY)
+    (engine / "sites" / "places" / "mlp_read.py").write_text(PLACE)
     (root / "interp_tui" / "views" / "word_count.py").write_text(VIEW)
     (root / "interp_tui" / "themes" / "mine.toml").write_text((ROOT / "themes" / "dark.toml").read_text())
     return root
@@ -256,3 +282,20 @@ def test_a_model_family(package: Path) -> None:
         "print(family_in(SimpleNamespace(model_type='added_type'), ()).name)"
     )
     assert ask(package, code) == "added"
+
+
+def test_a_hook_site(package: Path) -> None:
+    code = """
+import torch
+from interp_tui_engine import load_model
+from interp_tui_engine.sites.hooks import capture
+from interp_tui_engine.sites.site import parse
+from interp_tui_engine.sites.site_map import site_map_of
+model = load_model("builtin:tiny", device="cpu")
+site = parse("L1.read")
+with torch.no_grad(), capture(site_map_of(model), [site, parse("L1.resid_mid")]) as values:
+    model.module(torch.arange(1, 6)[None])
+block = model.module.model.layers[1]
+print(site, torch.equal(values[site], block.post_attention_layernorm(values[parse("L1.resid_mid")])))
+"""
+    assert ask(package, code) == "L1.mlp_read True"

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from .hook_point import HookPoint
+from .points.hook_point import HookPoint
 from .site import Site
 from .site_map import SiteMap
 

@@ -1,18 +1,8 @@
 """Where in a forward pass: one vocabulary of places as values, whatever the architecture.
 
-    embed       (batch, pos, d_model)             the token embedding, before positions are added
-    resid_pre   (batch, pos, d_model)             the residual stream that enters a block
-    resid_mid   (batch, pos, d_model)             between attention and MLP: resid_pre + attn_out (sequential blocks only)
-    resid_post  (batch, pos, d_model)             the residual stream that leaves a block
-    attn_out    (batch, pos, d_model)             what attention adds to the residual stream, post-norm included where there is one
-    mlp_out     (batch, pos, d_model)             what the MLP adds to it
-    mlp_post    (batch, pos, d_mlp)               the neurons: what the MLP's last matrix multiplies
-    q           (batch, pos, heads, head_dim)     queries as projected, before q-norm and rotation
-    k, v        (batch, pos, kv_heads, head_dim)  keys and values as projected; one head a group, never expanded
-    z           (batch, pos, heads, head_dim)     what each head sends into the output projection: attn_pattern times v
-    attn_pattern (batch, heads, query, key)       attention weights after the softmax
-
-Torch-free. Text is parsed here, at the edge; everything else passes `Site` values.
+A kind of site is one file in `places/`, which says what it is, its shape and where it is read and written. `embed`, of shape (batch, pos,
+d_model), is the token embedding before positions are added, the one site that lies in no block. Torch-free. Text is parsed here, at the
+edge; everything else passes `Site` values.
 """
 
 from __future__ import annotations
@@ -22,22 +12,11 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from ..errors import UserError
+from .places import PLACES
 
-RESIDUAL = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
-HEADED = ("q", "k", "v", "z", "attn_pattern")
-NAMES = (*RESIDUAL, "mlp_post", *HEADED)
-ALIASES = {
-    "resid": "resid_post",
-    "residual": "resid_post",
-    "hidden": "resid_post",
-    "attn": "attn_out",
-    "attention": "attn_out",
-    "mlp": "mlp_out",
-    "neurons": "mlp_post",
-    "heads": "z",
-    "head": "z",
-    "pattern": "attn_pattern",
-}
+NAMES = ("embed", *PLACES)
+HEADED = tuple(name for name, place in PLACES.items() if place.heads)
+ALIASES = {alias: name for name, place in PLACES.items() for alias in place.aliases}
 _TEXT = re.compile(r"(?:L(?P<layer>\d+)[.:]?)?(?:(?P<name>[A-Za-z_]+?))?(?:[.:]?H(?P<head>\d+))?(?:@(?P<position>-?\d+))?")
 
 

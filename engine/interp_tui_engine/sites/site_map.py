@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..models.families import Attention, Family, family_in
 from ..models.families.llama import LLAMA
-from .hook_point import HookPoint
+from .places import PLACES
+from .points.hook_point import HookPoint
+from .points.place import BlockParts
 from .site import NAMES, Site
 
 DOWN = ("down_proj", "c_proj", "dense_4h_to_h", "fc_out", "fc2", "w2")
 """Names of a feed-forward module's last matrix."""
-_ORDER = {name: index for index, name in enumerate(("resid_pre", "q", "k", "v", "attn_pattern", "z", "attn_out", "resid_mid"))}
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,12 @@ class SiteMap:
 
     def heads(self, name: str) -> int:
         """How many heads a kind of site has: as many as K/V heads for k and v."""
-        return self.num_kv_heads if name in ("k", "v") else self.num_heads
+        return self.num_kv_heads if name in PLACES and PLACES[name].heads == "kv" else self.num_heads
 
     def order(self, site: Site) -> tuple[int, int]:
         """Where in the forward pass a site comes: a later site has a greater order."""
         layer = -1 if site.layer is None else site.layer
-        return (layer, {"mlp_post": 8, "mlp_out": 9, "resid_post": 10, "embed": -1}.get(site.name, _ORDER.get(site.name, 0)))
+        return (layer, -1 if site.name == "embed" else PLACES[site.name].order)
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, SiteMap] = WeakKeyDictionary()
@@ -206,21 +207,23 @@ def _block(layer: nn.Module, family: Family, config: Any, heads: int, kv_heads: 
     parallel = _is_parallel(family, config)
     flat = layer if mlp is layer else None  # OPT folds positions into the batch for its MLP
     added = after_mlp or (down if flat or family.adds_inside else mlp)
-    ports = {
-        "resid_pre": HookPoint(layer, "input"),
-        "resid_post": HookPoint(layer, "output"),
-        "attn_out": HookPoint(after_attention or out, "output"),
-        "z": HookPoint(out, "input", heads=heads),
-        **_qkv(attention, kind, heads, kv_heads),
-    }
-    if added is not None:
-        ports["mlp_out"] = HookPoint(added, "output", owned=not family.in_place, rows=flat)
-    if down is not None:
-        ports["mlp_post"] = HookPoint(down, "input", rows=flat)
-    if not parallel:
-        ports["resid_mid"] = HookPoint(before_mlp or mlp, "input in place", owned=False, rows=flat)
-    if hasattr(sys.modules[type(attention).__module__], "eager_attention_forward"):
-        ports["attn_pattern"] = HookPoint(attention, "pattern")
+    parts = BlockParts(
+        layer=layer,
+        attention=attention,
+        attention_out=out,
+        attention_post_norm=after_attention,
+        mlp=mlp,
+        mlp_pre_norm=before_mlp,
+        mlp_down=down,
+        mlp_added=added,
+        folds_positions=flat,
+        adds_in_place=family.in_place,
+        parallel=parallel,
+        heads=heads,
+        qkv=_qkv(attention, kind, heads, kv_heads),
+        shows_pattern=hasattr(sys.modules[type(attention).__module__], "eager_attention_forward"),
+    )
+    ports = {name: point for name, place in PLACES.items() if (point := place.find(parts)) is not None}
     return Block(layer, attention, ports, parallel)
 
 

@@ -1,0 +1,27 @@
+"""v: values as projected; one head a group, never expanded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..points.place import BlockParts, Place
+
+if TYPE_CHECKING:
+    from ..points.hook_point import HookPoint
+
+
+def find(block: BlockParts) -> HookPoint | None:
+    """Where the site is on a block."""
+    return block.qkv.get("v")
+
+
+PLACE = Place(
+    name="v",
+    meaning="values as projected; one head a group, never expanded",
+    shape="(batch, pos, kv_heads, head_dim)",
+    listed=9,
+    order=3,
+    find=find,
+    bridge="attn.hook_v",
+    heads="kv",
+)
