@@ -83,6 +83,7 @@ def test_the_index_and_the_readme_name_every_page() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_links_and_pictures_of_a_page_are_there(name: str) -> None:
     linked = re.findall(r"\]\(([\w./-]+)\)", re.sub(r"(?ms)^```.*?^```$", "", (GUIDES / f"{name}.md").read_text(encoding="utf-8")))
+    assert [link for link in linked if link.endswith(".svg")], "a page ends in a picture"
     assert [link for link in linked if not (GUIDES / link).is_file()] == []
 
 
