@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from interp_tui_engine.experiments._sampling import run as sampling_run
+from interp_tui_engine.models import load
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,6 @@ def read_once() -> Any:
         return rows[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling_run, "load_model", functools.cache(sampling_run.load_model))
+        patch.setattr(load, "load_model", functools.cache(load.load_model))
         patch.setattr(sampling_run, "load_rows", load_rows)
         yield
