@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_run import FINISHED, INIT_LOSS, REPORT, RESULT, WARNING, Chains, beginning, certification, sampling
+from long_log import write_long
 from on_screen import press, ready, shown
 
 from interp_tui.app import InterpApp
@@ -334,8 +335,6 @@ async def test_a_folder_that_goes_away_is_no_crash(run: MakeRun) -> None:
 
 
 async def test_keys_are_answered_while_a_long_log_is_read(run: MakeRun) -> None:
-    from test_runstate import write_long
-
     folder = run([])
     write_long(folder, 100_000)
     app = InterpApp(folder.path.parent, folder.path)

@@ -1,4 +1,4 @@
-"""What the sampling kinds share: their parameters, checks and estimate. Torch-free; the run itself is in _sampling_run."""
+"""What the sampling kinds share: their parameters, checks and estimate. Torch-free; the run itself is in `run`."""
 
 from __future__ import annotations
 
