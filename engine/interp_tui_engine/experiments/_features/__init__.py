@@ -12,9 +12,9 @@ from ...errors import Problem, UserError
 from ...features.prompts import Prompt
 from ...features.prompts import read as read_prompts
 from ...manifest import Manifest
+from ...runtime import inputs
 from ...specs import FILE, Table
 from ...validation_errors import nearest
-from .. import _inputs
 from .evidence_files import file_of
 
 EXAMPLE: dict[str, Any] = {
@@ -52,7 +52,7 @@ def check(manifest: Manifest) -> list[Problem]:
             problems.append(Problem(f"params.{name}", f"is missing; features = {kind!r} reads it"))
         if params.features != kind and given is not None:
             problems.append(Problem(f"params.{name}", f"is given, but features = {params.features!r}", value=given))
-    return problems or check_files(params) + _inputs.target_problems(getattr(params, "targets", ()), params.features)
+    return problems or check_files(params) + inputs.target_problems(getattr(params, "targets", ()), params.features)
 
 
 def check_files(params: Any) -> list[Problem]:
@@ -60,25 +60,25 @@ def check_files(params: Any) -> list[Problem]:
     problems: list[Problem] = []
     for name, reader in (("sae", _sae_folder), ("directions", _direction_file)):
         if (given := getattr(params, name, None)) is not None:
-            problems += _inputs.read(f"params.{name}", given, reader)[1]
+            problems += inputs.read(f"params.{name}", given, reader)[1]
     problems += check_report(params)
     if params.prompts.startswith("builtin:"):
         return problems
-    prompts, wrong = _inputs.read("params.prompts", params.prompts, read_prompts)
+    prompts, wrong = inputs.read("params.prompts", params.prompts, read_prompts)
     problems += wrong
     if prompts is None or not hasattr(params, "metric"):
         return problems
     if getattr(params, "shared_answers", False):
-        return problems + _inputs.class_problems(prompts, (1, 1))
-    positives, negatives = _inputs.used(prompts, getattr(params, "most_prompts", len(prompts)))
-    found = _inputs.class_problems(prompts, (2, 1) if hasattr(params, "verb") else (1, 1))
-    return problems + (found or _inputs.answer_problems([*positives, *negatives], params.metric or "logprob", params.answers))
+        return problems + inputs.class_problems(prompts, (1, 1))
+    positives, negatives = inputs.used(prompts, getattr(params, "most_prompts", len(prompts)))
+    found = inputs.class_problems(prompts, (2, 1) if hasattr(params, "verb") else (1, 1))
+    return problems + (found or inputs.answer_problems([*positives, *negatives], params.metric or "logprob", params.answers))
 
 
 def check_report(params: Any) -> list[Problem]:
     """What is wrong with the report that params name, if they name one."""
     given = getattr(params, "report", None)
-    return [] if given is None or given.startswith("builtin:") else _inputs.read("params.report", given, _report)[1]
+    return [] if given is None or given.startswith("builtin:") else inputs.read("params.report", given, _report)[1]
 
 
 def _report(path: Path) -> None:

@@ -11,10 +11,9 @@ from pydantic import Field
 from ...catalog import Estimate
 from ...errors import Problem, UserError
 from ...manifest import Manifest
-from ...runtime import cost
+from ...runtime import cost, inputs
 from ...sites.site import NAMES, Site, parse, site_name
 from ...specs import FILE, Table
-from .. import _inputs
 
 if TYPE_CHECKING:
     from ...data.prompts import Pair
@@ -71,13 +70,13 @@ def _wrong_pairs(params: PairParams, *, noise: bool) -> list[Problem]:
 
     how: dict[str, Any] = {"metric": params.metric, "subject": getattr(params, "subject", None), "noise": noise}
     if not params.pairs:
-        return _inputs.pair_problems("params.clean", records_of(params)[0], **how)
-    records, problems = _inputs.read("params.pairs", params.pairs, read_pairs_file)
+        return inputs.pair_problems("params.clean", records_of(params)[0], **how)
+    records, problems = inputs.read("params.pairs", params.pairs, read_pairs_file)
     for index, record in enumerate(records or ()):
         problems += [
-            Problem(found.path, f"pair {index + 1}: {found.message}") for found in _inputs.pair_problems("params.pairs", record, **how)
+            Problem(found.path, f"pair {index + 1}: {found.message}") for found in inputs.pair_problems("params.pairs", record, **how)
         ]
-        if len(problems) >= _inputs.MOST_PROBLEMS:
+        if len(problems) >= inputs.MOST_PROBLEMS:
             break
     return problems
 

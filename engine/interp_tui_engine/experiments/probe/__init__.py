@@ -9,9 +9,9 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
-from ...runtime import cost
+from ...runtime import cost, inputs
 from ...runtime.context import Context
-from .. import _inputs, _pairs
+from .. import _pairs
 from .params import Params, _complaint, read_rows
 
 EXAMPLE: dict[str, Any] = {
@@ -41,7 +41,7 @@ def check(manifest: Manifest) -> list[Problem]:
     for index, row in enumerate(params.examples):
         if (said := _complaint(row)) is not None:
             problems.append(Problem(f"params.examples.{index}", said, value=row))
-    return problems + (_inputs.read("params.file", params.file, read_rows)[1] if params.file else [])
+    return problems + (inputs.read("params.file", params.file, read_rows)[1] if params.file else [])
 
 
 def estimate(manifest: Manifest) -> Estimate:
