@@ -90,5 +90,5 @@ def test_a_hang_up_ends_the_app_cleanly(tmp_path: Path) -> None:
         while time.monotonic() < deadline:
             seen += os.read(main, 65536)
     os.close(main)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=20) == 128 + signal.SIGHUP
     assert b"\x1b[?1049l" in seen  # the terminal was given back as it was

@@ -136,7 +136,7 @@ def test_what_cannot_be_scored_is_said(file: str, run_kind: Any, tmp_path: Path)
     with pytest.raises(UserError, match=r"answer of prompt '0' is a set of 2, and only one"):
         run_kind("interventions", prompts="set.jsonl", **request)
     prompts.write(tmp_path / "bare.jsonl", [Prompt(t, float(i < 2), str(i)) for i, (t, _) in enumerate(TEXTS)])
-    with pytest.raises(UserError, match="prompt '0' has no answer to score"):
+    with pytest.raises(UserError, match="prompt '0' and 3 others have no answer"):
         run_kind("interventions", prompts="bare.jsonl", **request)
     result, _, _ = run_kind("interventions", prompts="bare.jsonl", **(request | {"metric": "kl", "controls": [], "plain_rows": 0}))
     assert result.values["effects"][0]["effect"] > 0, "a distance needs no answer"

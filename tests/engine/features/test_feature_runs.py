@@ -151,7 +151,7 @@ def test_what_does_not_fit(run_kind: Any, file: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'gpt2@6:650' is no feature that can be changed"):
         run_kind("interventions", targets=["gpt2@6:650"], **request)
     prompts.write(tmp_path / "bare.jsonl", [Prompt("a b", 1.0, "x"), Prompt("a c", 1.0, "z"), Prompt("c d", 0.0, "y")])
-    with pytest.raises(UserError, match="prompt 'x' has no answer"):
+    with pytest.raises(UserError, match="prompt 'x' and 2 others have no answer"):
         run_kind("interventions", tables=TINY, criterion="c", prompts="bare.jsonl", targets=["L2:D1"])
     result, _, _ = run_kind(
         "interventions",

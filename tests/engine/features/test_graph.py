@@ -74,5 +74,5 @@ def test_the_kind(run_kind: Any, tmp_path: Any) -> None:
     again, _, _ = run_kind("attribution_graph", report="builtin:left", coactivation=0.3)
     assert again.digests == result.digests
     atomic.write_json(tmp_path / "r.json", {"cards": [3]})
-    with pytest.raises(UserError, match="card 1 has no feature_id"):
+    with pytest.raises(UserError, match="is no report with cards"):
         run_kind("attribution_graph", report="r.json")

@@ -14,7 +14,7 @@ PRELUDE = """
 import sys, threading, time
 from pathlib import Path
 from interp_tui_engine.runtime.orders import Orders
-from interp_tui_engine.experiments.context import Interrupted
+from interp_tui_engine.runtime.context import Interrupted
 Orders.PATIENCE, Orders.GRACE, Orders.LOOK = 0.3, 0.5, 0.02
 here = Path(sys.argv[1])
 orders = Orders(here / "control")

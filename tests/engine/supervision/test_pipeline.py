@@ -19,6 +19,7 @@ from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.supervision import step_cache
 from interp_tui_engine.supervision.pipeline_findings import findings
 
+MINE = '{"text": "The capital of France is", "criterion_score": 1.0}\n{"text": "The currency of Japan is", "criterion_score": 0.0}\n'
 REQUEST = """
 kind = "pipeline"
 name = "chain"
@@ -78,7 +79,7 @@ def test_steps_take_over_what_the_pipeline_says_and_read_back_as_they_are():
 
 
 def test_paths_of_steps_start_from_the_manifests_folder(tmp_path):
-    (tmp_path / "mine.jsonl").write_text("{}")
+    (tmp_path / "mine.jsonl").write_text(MINE)
     text = REQUEST.replace("layers = [2]", 'layers = [2], prompts = "mine.jsonl"')
     (tmp_path / "m.toml").write_text(text)
     assert manifest.load(tmp_path / "m.toml").step[0].params["prompts"] == str(tmp_path / "mine.jsonl")
@@ -253,13 +254,13 @@ def test_equal_steps_are_taken_over_and_those_that_read_a_changed_one_are_not(sc
 
 @pytest.mark.parametrize("why", ["code", "file", "not asked", "not done"])
 def test_nothing_is_taken_over_where_anything_differs(why, scripted: Script, reusing: Script, tmp_path, monkeypatch):
-    (tmp_path / "mine.jsonl").write_text("{}")
+    (tmp_path / "mine.jsonl").write_text(MINE)
     text = REQUEST.replace("layers = [2]", f'layers = [2], prompts = "{tmp_path / "mine.jsonl"}"')
     supervisor.supervise(scripted("end('failed', reason='x')" if why == "not done" else "done()", text))
     if why == "code":
         monkeypatch.setattr(provenance, "code_digest", lambda: "other")
     if why == "file":
-        (tmp_path / "mine.jsonl").write_text("{ }")
+        (tmp_path / "mine.jsonl").write_text(MINE + "\n")
     folder = (scripted if why == "not asked" else reusing)("done()", text, "again")
     assert supervisor.supervise(folder).state == "done"
     assert states(folder)["first"] == "" and states(folder)["inspect"] == ""

@@ -224,7 +224,7 @@ async def test_commands_become_control_files(run: MakeRun) -> None:
     app = InterpApp(folder.path.parent, folder.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await press(pilot, "p", "k")
+        await press(pilot, "p", "w")
         assert await appears(folder.control / "pause")
         assert await appears(folder.control / "checkpoint")
         for key, command in (("x", "stop"), ("K", "kill")):

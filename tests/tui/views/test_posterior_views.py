@@ -111,7 +111,7 @@ async def test_pairs_say_their_error_and_whether_they_are_clear_of_the_floor(mak
         view = screen.query_one(BifView)
         assert "9 of 276 pairs clear of the floor" in shown(screen)
         assert "± 0.011" in shown(screen) and "clear of the floor *" in shown(screen) and "first order" in shown(screen)
-        await press(pilot, "t")
+        await press(pilot, "b")
         rows = screen.query_one("#list", ListTable).rows
         marked = [row.cells[0].text.endswith("*") for row in rows]
         assert view.found is not None and view.found.clear is not None

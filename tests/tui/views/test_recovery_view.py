@@ -101,10 +101,10 @@ async def test_pairs_are_stepped_through_from_their_mean(make_run):
     app = InterpApp(folder.path.parent, folder.path)
     async with app.run_test(size=(140, 40)) as pilot:
         assert "mean of 2 pairs" in await look(pilot)
-        first = await look(pilot, "t")
+        first = await look(pilot, "n")
         assert "pair 1 of 2" in first and "0.980" in first
-        assert "0.990" in await look(pilot, "t")
-        assert "mean of 2 pairs" in await look(pilot, "t")
+        assert "0.990" in await look(pilot, "n")
+        assert "mean of 2 pairs" in await look(pilot, "n")
 
 
 async def test_tokens_cannot_steer_the_terminal(make_run):

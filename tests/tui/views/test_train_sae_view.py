@@ -91,7 +91,7 @@ def test_a_finished_run_shows_what_was_measured_on_held_out_data() -> None:
     ended = RunFinished("done", 64.0, {"fvu": 0.2, "l0": 31.0, "dead_fraction": 0.0, "ce_loss_recovered": 0.9})
     state = state_of([*training(1200, 1), ended])
     facts = {fact.label: fact for fact in sae_facts.facts(state, sae_facts.saes(state)[0], state.latest["headline"])}
-    assert facts["FVU"].value == "0.200" and facts["recovered"].value == "90.0 %" and facts["recovered"].colour == ""
+    assert facts["FVU"].value == "0.200 held out" and facts["recovered"].value == "90.0 %" and facts["recovered"].colour == ""
 
 
 def test_dead_latents_are_coloured_by_how_many() -> None:
