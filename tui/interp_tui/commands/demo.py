@@ -1,4 +1,4 @@
-"""`demo`: from a criterion to the feature that causes it, on the embedded model: what the program is for, in about a minute."""
+"""`demo`: from a criterion to the feature that causes it, on the embedded model: what the program is for, in a few minutes."""
 
 from __future__ import annotations
 
