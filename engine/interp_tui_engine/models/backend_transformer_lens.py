@@ -1,4 +1,4 @@
-"""TransformerLens 4: a `TransformerBridge` around the model, whose hook points are then the sites.
+"""TransformerLens 3.9 or newer: a `TransformerBridge` around the model, whose hook points are then the sites.
 
 The bridge puts its own components into the model it is given, which runs through them from then on, with attention made explicit (eager):
 logits differ from those of fused attention by rounding. Nothing is folded or centred: activations are the model's own.
@@ -17,7 +17,7 @@ def drive(model: LoadedModel) -> LoadedModel:
     try:
         from transformer_lens.model_bridge import TransformerBridge
     except ImportError:
-        raise UserError("this transformer_lens has no TransformerBridge", "pip install 'transformer-lens>=4'") from None
+        raise UserError("this transformer_lens has no TransformerBridge", "pip install 'transformer-lens>=3.9'") from None
     try:
         bridge = TransformerBridge.boot_transformers(
             model.source, hf_model=model.module, tokenizer=model.tokenizer, device=model.device, dtype=model.dtype

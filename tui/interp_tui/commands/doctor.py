@@ -16,13 +16,13 @@ from typing import Annotated
 
 import typer
 
+from . import extras
 from .output import columns, out, out_json
 from .shared import JsonOption, RunsOption
 
 OutOption = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the report as JSON too: plan --env-profile reads it.")]
 
 PACKAGES = ("interp-tui", "torch", "transformers", "datasets", "textual", "pydantic", "zarr", "xarray", "numpy")
-EXTRAS = {"gguf": "gguf", "transformer-lens": "transformer-lens", "nnsight": "nnsight", "sae-lens": "sae-lens", "slurm": "submitit"}
 KEYS = {"judge": "INTERP_TUI_API_KEY", "Neuronpedia": "NEURONPEDIA_API_KEY", "Goodfire": "GOODFIRE_API_KEY", "NDIF": "NDIF_API_KEY"}
 LOW_DISK = 5 * 10**9
 LOW_MEMORY = 2 * 2**30
@@ -97,17 +97,11 @@ def _package(name: str) -> Finding:
 
 
 def _extras() -> Finding:
-    from importlib.metadata import PackageNotFoundError, version
-
-    present = []
-    for extra, package in EXTRAS.items():
-        try:
-            version(package)
-            present.append(extra)
-        except PackageNotFoundError:
-            continue
-    absent = ", ".join(extra for extra in EXTRAS if extra not in present)
-    return Finding("extras", (", ".join(present) or "none") + (f" (not: {absent})" if absent else ""))
+    faults = extras.faults(extras.installed())
+    present = [name if name not in faults else f"{name} (does not import)" for name in extras.installed()]
+    absent = ", ".join(extra for extra in extras.MODULES if extra not in extras.installed())
+    advice = "; ".join(f"{name}: {fault}; pip install 'interp-tui[{name}]' in a new environment" for name, fault in faults.items())
+    return Finding("extras", (", ".join(present) or "none") + (f" (not: {absent})" if absent else ""), advice)
 
 
 def _cores() -> Finding:
