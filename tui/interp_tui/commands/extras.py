@@ -34,8 +34,14 @@ def faults(names: Iterable[str]) -> dict[str, str]:
 
     Each is imported in a process of its own, all side by side: the caller stays free of torch, and one that crashes takes nothing along.
     """
-    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
-    imports = {name: subprocess.Popen([sys.executable, "-c", f"import {MODULES[name]}"], **options) for name in names}
+
+    def start(module: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", f"import {module}"]
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+
+    imports = {name: start(MODULES[name]) for name in names}
     answers = {name: _fault(process) for name, process in imports.items()}
     return {name: fault for name, fault in answers.items() if fault}
 
