@@ -1,4 +1,4 @@
-"""Files, median lines, imports between folders and circles, as they stand. `python tests/architecture.py` fails on a circle of folders.
+"""Files, median lines, imports between folders and circles, as they stand. `python tests/architecture.py` fails on a circle.
 
 A folder is a package below one of the two source roots; the modules that lie directly in a root's package are its contract and count as
 one folder. Imports of every kind count, also those inside functions and under TYPE_CHECKING: a reader has to follow them too.
@@ -102,7 +102,7 @@ def arrows(graph: Graph, part: Iterable[str]) -> list[str]:
 
 
 def main() -> int:
-    """Print what stands; 1 if folders import each other in a circle."""
+    """Print what stands; 1 if files or folders import each other in a circle."""
     known, files, folders = graphs()
     lengths = [len(path.read_text("utf-8").splitlines()) for path in known.values()]
     print(f"{len(known)} files, median {median(lengths):.0f} lines, {sum(length > 300 for length in lengths)} over 300")
@@ -123,7 +123,7 @@ def main() -> int:
                 if folder_of(imported, known[imported]) == target
             ]
             print(f"    {arrow}: {'; '.join(because[:4])}{' …' if len(because) > 4 else ''}")
-    return 1 if between_folders else 0
+    return 1 if between_files or between_folders else 0
 
 
 if __name__ == "__main__":

@@ -42,8 +42,9 @@ def test_the_command_line_starts_without_the_app() -> None:
     assert loaded_after("import interp_tui.__main__", ("textual", "pydantic", *HEAVY)) == ""
 
 
-def test_no_folders_import_each_other_in_a_circle() -> None:
-    _, _, folders = architecture.graphs()
+def test_no_files_and_no_folders_import_each_other_in_a_circle() -> None:
+    _, files, folders = architecture.graphs()
+    assert [architecture.arrows(files, part) for part in architecture.circles(files)] == []
     assert [architecture.arrows(folders, part) for part in architecture.circles(folders)] == []
 
 

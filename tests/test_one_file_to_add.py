@@ -290,7 +290,7 @@ import torch
 from interp_tui_engine import load_model
 from interp_tui_engine.sites.hooks import capture
 from interp_tui_engine.sites.site import parse
-from interp_tui_engine.sites.site_map import site_map_of
+from interp_tui_engine.sites.dissect import site_map_of
 model = load_model("builtin:tiny", device="cpu")
 site = parse("L1.read")
 with torch.no_grad(), capture(site_map_of(model), [site, parse("L1.resid_mid")]) as values:

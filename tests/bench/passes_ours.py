@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from interp_tui_engine.api.one_pass import causal_trace
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import activations
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 
 from .passes_work import ANSWER, CLEAN, CORRUPT, OTHER, Work, answer
 

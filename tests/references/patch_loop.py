@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 
 
 @torch.no_grad()

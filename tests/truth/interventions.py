@@ -21,7 +21,7 @@ from interp_tui_engine.features.control_test import against_controls
 from interp_tui_engine.features.effects import interval
 from interp_tui_engine.features.ranking import false_discovery
 from interp_tui_engine.models.load import load_model
-from interp_tui_engine.sites.site_map import site_map_of
+from interp_tui_engine.sites.dissect import site_map_of
 
 from .outcome import Outcome
 

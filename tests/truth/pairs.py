@@ -14,7 +14,7 @@ from interp_tui_engine.models.load import load_model
 from interp_tui_engine.patching.reach import Ends, reaches_of
 from interp_tui_engine.sites.answers import Answer
 from interp_tui_engine.sites.branched_run import record
-from interp_tui_engine.sites.site_map import site_map_of
+from interp_tui_engine.sites.dissect import site_map_of
 
 from .outcome import Outcome
 

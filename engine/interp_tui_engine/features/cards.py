@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .. import atomic
 from ..errors import UserError
+from .card_example import CardExample
 from .column_store import Column
 from .effects import Effect
 from .fingerprint import fingerprint
@@ -24,19 +25,6 @@ BEFORE, AFTER = 24, 8
 FIELDS = ("text_vector", "activation_signature", "decoder_signature", "causal_vector")
 SCHEMA_VERSION = "interp-lab.inspection_report.v1"
 """What interp-lab's own commands ask of a report they read."""
-
-
-class Example(NamedTuple):
-    """One text on which a feature fires: its activation there and its score; where records say it, on which tokens how strongly."""
-
-    activation: float
-    score: float
-    prompt_id: str
-    text: str
-    tokens: tuple[str, ...] = ()
-    """Consecutive pieces of the text, the token it fires on most among them; empty where the records name no tokens."""
-    values: tuple[float, ...] = ()
-    """The feature's value on each of `tokens`."""
 
 
 def top_rows(column: Column, count: int) -> list[tuple[int, float]]:
@@ -91,8 +79,8 @@ def card(
     column: Column,
     rows: int,
     effect: Effect | None,
-    examples: Sequence[Example],
-    quantiles: Sequence[Example],
+    examples: Sequence[CardExample],
+    quantiles: Sequence[CardExample],
     about: Mapping[str, Any],
     signature: tuple[Sequence[int], str],
 ) -> dict[str, Any]:
@@ -194,9 +182,9 @@ def _wrong_with(card: Any) -> str:
 
 def examples_of(
     column: Column, rows: Sequence[tuple[int, float]], count: int, text_of: Callable[[int], Text], scores: np.ndarray[Any, Any]
-) -> list[Example]:
+) -> list[CardExample]:
     """Examples at these rows, at most `count`, one a text: of several tokens of one text the first named speaks for it."""
-    found: list[Example] = []
+    found: list[CardExample] = []
     seen: set[tuple[str, str]] = set()
     for row, value in rows:
         said = text_of(row)
@@ -206,7 +194,7 @@ def examples_of(
             continue
         seen.add((said.prompt_id, said.text))
         tokens, values = around(column, row, value, said, text_of, len(scores))
-        found.append(Example(value, float(scores[row]), said.prompt_id, said.text, tuple(tokens), tuple(values)))
+        found.append(CardExample(value, float(scores[row]), said.prompt_id, said.text, tuple(tokens), tuple(values)))
     return found
 
 
@@ -240,7 +228,7 @@ def value_at(column: Column, row: int) -> float:
     return float(column.values[at]) + column.offset if at < len(column.rows) and column.rows[at] == row else 0.0
 
 
-def rendered(example: Example) -> str:
+def rendered(example: CardExample) -> str:
     """An example as reports show it."""
     name = f"{example.prompt_id}: " if example.prompt_id else ""
     return f"{name}activation={example.activation:.3f}, criterion_score={example.score:.3f} | {example.text}"

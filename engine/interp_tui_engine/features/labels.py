@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .cards import Example
+from .card_example import CardExample
 
 MOST_TOKENS, MOST_PROMOTED = 3, 4
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
-def own_label(examples: Sequence[Example], about: Mapping[str, Any]) -> str:
+def own_label(examples: Sequence[CardExample], about: Mapping[str, Any]) -> str:
     """`on “ is”, “ in” → Lima, Cairo`: what it fires on, then the tokens it promotes; empty where neither is known.
 
     Fires on: the strongest token of each example, the commonest first, where at least half of the examples have one of those named. Where

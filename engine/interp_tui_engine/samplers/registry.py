@@ -1,7 +1,7 @@
 """Which file implements a sampling method. Torch-free.
 
 A sampler is one file in this folder that states, at top level and as literals, `METHOD = "name"` and `SETTINGS = {"setting": default}`,
-and defines `init` and `step` (see `Kernel`); where it has them also `BOUNDS = {"setting": (low, high)}`, open ends, and
+and defines `init` and `step` (see `kernel.Kernel`); where it has them also `BOUNDS = {"setting": (low, high)}`, open ends, and
 `LANGEVIN = False`. Literals are read from the source, not by import, because a manifest must be validated without loading torch.
 
 A sampler whose coordinates depend on one another also defines `couple(state, moving, config)`, called once after the steps of all blocks.
@@ -10,41 +10,11 @@ A sampler whose coordinates depend on one another also defines `couple(state, mo
 from __future__ import annotations
 
 import ast
-import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-if TYPE_CHECKING:
-    import torch
-
-    from .settings import SamplerConfig
-
-
-class Kernel(Protocol):
-    """The two functions a sampler file defines. Tensors are flat vectors `(p,)` or stacks of them `(chains, p)`.
-
-    Randomness comes in as `noise`, standard normal and shaped like the weights; `step` may use it as scratch.
-    """
-
-    State: type[Any]
-    """A frozen dataclass whose fields are vectors: `weights`, and others shaped like them."""
-
-    def init(self, weights: torch.Tensor, config: SamplerConfig) -> Any: ...
-
-    def step(
-        self,
-        state: Any,
-        gradient: torch.Tensor,
-        noise: torch.Tensor,
-        anchor: torch.Tensor,
-        mask: torch.Tensor | None,
-        config: SamplerConfig,
-    ) -> Any: ...
-
-    def conditioner(self, state: Any, config: SamplerConfig) -> torch.Tensor | None: ...
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -67,14 +37,6 @@ class Method:
             low, high = self.bounds.get(key, (-math.inf, math.inf))
             if not low < value < high:
                 raise ValueError(f"sampling_method_kwargs.{key} must lie between {low:g} and {high:g}, not {value!r}")
-
-    def kernel(self) -> Kernel:
-        """Import the implementation (and torch with it)."""
-        return cast(Kernel, importlib.import_module(f".{self.module}", __package__))
-
-    def vectors(self) -> tuple[str, ...]:
-        """Names of the vectors that the sampler's state holds besides the weights."""
-        return tuple(f.name for f in fields(self.kernel().State) if f.name != "weights")
 
 
 def _literals(source: Path) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .config import finish_of, head_counts, text_config, width_of
 from .places import PLACES
 from .points.hook_point import HookPoint
-from .site_map import Block, SiteMap, finish_of, head_counts, text_config, width_of
+from .site_map import Block, SiteMap
 
 
 def bridged(module: Any, bridge: Any) -> SiteMap:

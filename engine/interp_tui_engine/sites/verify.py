@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .dissect import site_map_of
 from .hooks import capture
 from .site import Site
-from .site_map import SiteMap, site_map_of
+from .site_map import SiteMap
 
 TOKENS = 3
 ROUNDINGS = 64

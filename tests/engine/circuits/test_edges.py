@@ -15,8 +15,8 @@ from interp_tui_engine.circuits.edges import EMBED, Edge, EdgeBehaviour, edge_ef
 from interp_tui_engine.circuits.nodes import Behaviour, Example
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.sites.answers import Answer
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 from references.edge_loop import cut_logits
 from references.tiny_families import some_ids, tiny_family
 

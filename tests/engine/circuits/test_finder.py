@@ -15,9 +15,9 @@ from interp_tui_engine.circuits.nodes import Behaviour, Example
 from interp_tui_engine.circuits.trial import Trial, stability
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.sites.answers import Answer
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 from references.tiny_families import some_ids, tiny_family
 
 HEAD = 8

@@ -7,9 +7,9 @@ import torch
 
 from interp_tui_engine.circuits.heads import _stripe, copying, head_scores
 from interp_tui_engine.models.load import load_model
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import activations
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 from references.tiny_families import tiny_family
 
 

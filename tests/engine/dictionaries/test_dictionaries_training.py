@@ -23,7 +23,7 @@ from interp_tui_engine.experiments.train_sae import params as sae_params
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime.context import Context, Interrupted, Order
-from interp_tui_engine.sites.site_map import site_map_of
+from interp_tui_engine.sites.dissect import site_map_of
 
 MODEL = {"source": "builtin:tiny", "revision": "final"}
 DATA = {"train": {"source": "builtin:facts", "context": 24, "rows": 60}}

@@ -12,9 +12,9 @@ from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.events import Metrics
 from interp_tui_engine.experiments.activations import rounded
 from interp_tui_engine.models.load import load_model
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import activations
 from interp_tui_engine.sites.site import parse
-from interp_tui_engine.sites.site_map import site_map_of
 
 DATA = {"train": {"source": "builtin:facts", "context": 12, "rows": 10}}
 PARAMS = {"sites": ["L2.resid_post", "L1.z", "L0.k.H1", "L1.attn_pattern"], "batch_size": 4}

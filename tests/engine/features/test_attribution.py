@@ -21,9 +21,10 @@ from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.loaded import LoadedModel
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime.context import Interrupted
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import SiteMap, site_map_of
+from interp_tui_engine.sites.site_map import SiteMap
 
 TINY = {"model": {"source": "builtin:tiny"}}
 IDS = torch.tensor([[5, 9, 200, 31, 7], [11, 90, 14, 14, 14]])

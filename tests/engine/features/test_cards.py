@@ -15,13 +15,14 @@ from interp_tui_engine import atomic
 from interp_tui_engine.events import Warned
 from interp_tui_engine.experiments.inspect.report import _example
 from interp_tui_engine.experiments.records.words import nearest, promoted
-from interp_tui_engine.features import cards, fingerprint, jsonl, records, text_store
+from interp_tui_engine.features import fingerprint, jsonl, records, text_store
+from interp_tui_engine.features.card_example import CardExample
 from interp_tui_engine.features.explain import Explainer
 from interp_tui_engine.features.labels import own_label, shared_words
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime.context import Interrupted
-from interp_tui_engine.sites.site_map import site_map_of
+from interp_tui_engine.sites.dissect import site_map_of
 from references.local_server import Server, said
 
 
@@ -50,13 +51,13 @@ def test_examples_are_texts_with_the_tokens_a_feature_fires_on(run_kind: Any, tm
 
 
 def test_a_text_with_one_row_is_marked_at_its_token() -> None:
-    example = cards.Example(2.0, 1.0, "p", "a *b* is", ("a *b*", " is"), (0.0, 2.0))
+    example = CardExample(2.0, 1.0, "p", "a *b* is", ("a *b*", " is"), (0.0, 2.0))
     assert _example(example._asdict()) == "- 2.000 · a \\*b\\* **is**"
 
 
 def test_labels_without_a_service() -> None:
-    def example(text: str, token: str = "", value: float = 1.0) -> cards.Example:
-        return cards.Example(value, 1.0, "", text, (text, token) if token else (), (0.0, value) if token else ())
+    def example(text: str, token: str = "", value: float = 1.0) -> CardExample:
+        return CardExample(value, 1.0, "", text, (text, token) if token else (), (0.0, value) if token else ())
 
     on = [example("a", " is"), example("b", " is"), example("c", " in")]
     assert own_label(on, {"promotes": [" Lima", " Rome", " "]}) == "on “is” → Lima, Rome"

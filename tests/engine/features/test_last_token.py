@@ -7,9 +7,9 @@ import torch
 
 from interp_tui_engine.experiments._features.last_token import last_token
 from interp_tui_engine.experiments._features.space import Tokens
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 from references.tiny_families import FAMILIES, tiny_family
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp_tui_engine.lenses.logit_lens import crossover, read, streams
-from interp_tui_engine.sites.site_map import site_map_of
+from interp_tui_engine.sites.dissect import site_map_of
 from references.tiny_families import some_ids, tiny_family
 
 

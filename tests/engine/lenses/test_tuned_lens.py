@@ -12,7 +12,7 @@ from interp_tui_engine.errors import UserError
 from interp_tui_engine.lenses import tuned_lens
 from interp_tui_engine.lenses.logit_lens import streams
 from interp_tui_engine.sites.answers import kl
-from interp_tui_engine.sites.site_map import site_map_of
+from interp_tui_engine.sites.dissect import site_map_of
 from references.tiny_families import some_ids, tiny_family
 
 

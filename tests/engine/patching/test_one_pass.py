@@ -35,7 +35,7 @@ def test_one_patch_is_that_component_at_every_position(model):
     )
     tokenizer, module = model.tokenizer, model.module
     clean, corrupt = (torch.tensor([tokenizer(text).input_ids]) for text in (CLEAN, CORRUPT))
-    from interp_tui_engine.sites.site_map import site_map_of
+    from interp_tui_engine.sites.dissect import site_map_of
 
     site_map, site, paris = site_map_of(model), Site("mlp_out", 1), tokenizer(" Paris").input_ids[0]
     value = activations(site_map, clean, [site])[site]

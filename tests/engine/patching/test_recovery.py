@@ -11,9 +11,9 @@ import torch
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.patching.recovery import Cell, Prompts, grid, prepare, recovery
 from interp_tui_engine.sites.answers import METRICS, Answer, entropy, kl, log_prob, rank, set_logit
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 from references.patch_loop import patched_logits
 from references.tiny_families import some_ids, tiny_family
 

@@ -7,9 +7,9 @@ import torch
 
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.probes.steering import Steering, continuation
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import edited
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 
 PLACE = Site("resid_post", 2)
 

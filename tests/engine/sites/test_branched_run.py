@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from interp_tui_engine.sites.branched_run import Patch, record
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations, part
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 from references.patch_loop import patched_logits
 from references.tiny_families import FAMILIES, some_ids, tiny_family
 

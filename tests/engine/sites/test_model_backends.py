@@ -10,9 +10,9 @@ import torch
 from interp_tui_engine.api.one_pass import causal_trace
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.models.load import load_model
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
-from interp_tui_engine.sites.site_map import site_map_of
 from interp_tui_engine.sites.verify import checked_site_map
 
 BACKENDS = ("transformer_lens", "nnsight")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.sites import hooks
+from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations, capture, edited
 from interp_tui_engine.sites.site import HEADED, NAMES, Site, parse
-from interp_tui_engine.sites.site_map import site_map_of
 from interp_tui_engine.sites.verify import checked_site_map
 from references.tiny_families import FAMILIES, PARALLEL, shows_patterns, some_ids, tiny_family
 

@@ -13,7 +13,7 @@ from scripted_workers import SAMPLE_OR_JOIN, SHARED, Script, starts, told
 
 from interp_tui_engine import manifest, shards, supervisor
 from interp_tui_engine.events import Metrics, Progress, Warned
-from interp_tui_engine.experiments._sampling.sharding import RunningEstimate
+from interp_tui_engine.experiments._sampling.running_estimate import RunningEstimate
 from interp_tui_engine.runfolder import Status
 from interp_tui_engine.supervision.worker_pool import WorkerPool, assignments_of
 

@@ -18,7 +18,7 @@ from ...events import ChainFailed, Event, Metrics, Progress
 from ...runtime.context import Ticker
 from ...samplers.chains.run import ChainsSnapshot
 from ...samplers.settings import SamplerConfig
-from .sharding import shown
+from .running_estimate import shown
 
 ESTIMATE_EVERY = 1.0
 POINTS_PER_REPORT = 32

@@ -1,19 +1,17 @@
-"""How sampling kinds are shared by several workers: by chains or by parts, and the estimates they give while they run. Torch-free."""
+"""How sampling kinds are shared by several workers: by chains or by parts. Torch-free."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping
 from itertools import pairwise
-from statistics import fmean, variance
 from typing import Any
 
 from ...catalog import Sharding
-from ...events import Event, Metrics
+from ...events import Event
 from ...manifest import Manifest
 from ...runtime.context import Context
 from ...shards import Assignment
+from .running_estimate import RunningEstimate
 
 STACK = 4
 """Chains that a GPU may step as one (`samplers.chains.executor`): part of a stack costs as much as all of it, so none is split."""
@@ -54,72 +52,6 @@ def work_on_chains(context: Context) -> Generator[Event, None, Mapping[str, Any]
 def as_it_is(manifest: Manifest) -> Callable[[int, Event], Event]:
     """Each worker speaks for itself."""
     return lambda shard, event: event
-
-
-class RunningEstimate:
-    """Makes one running estimate of those of several workers, each of its own chains.
-
-    A worker tells the count, mean and variance of each half of each of its chains (`halves`, in nats). Over all of them, split R-hat is
-    sqrt((n - 1)/n + V/W), with V the variance of the halves' means, W the mean of their variances and n draws in the shortest (Gelman
-    et al. 2013, section 11.4); effective draws add up; the standard error is the larger of two, as `estimators.diagnostics` explains.
-    """
-
-    def __init__(self, manifest: Manifest) -> None:
-        self._n_beta: float = manifest.params.n_beta
-        self._newest: dict[int, Mapping[str, Any]] = {}
-
-    def __call__(self, shard: int, event: Event) -> Event:
-        if not isinstance(event, Metrics) or event.series not in ("estimate", "headline"):
-            return event
-        if event.series == "estimate":
-            self._newest[shard] = event.values
-        merged = self._merged()
-        return replace(event, values=merged if event.series == "estimate" else shown(merged))
-
-    def _merged(self) -> dict[str, Any]:
-        found = list(self._newest.values())
-
-        def known(name: str) -> list[float]:
-            return [value for values in found if isinstance(value := values.get(name), (int, float)) and math.isfinite(value)]
-
-        init_loss = fmean(known("init_loss")) if known("init_loss") else None
-        halves = [half for values in found for half in values.get("halves") or []]
-        ess = sum(known("ess")) or None
-        mean, error, rhat = _of_halves(halves, ess)
-        return {
-            "llc_mean": None if mean is None or init_loss is None else self._n_beta * (mean - init_loss),
-            "llc_std_error": None if error is None else self._n_beta * error,
-            "rhat": rhat,
-            "ess": ess,
-            "init_loss": init_loss,
-            "tokens_per_second": sum(known("tokens_per_second")),
-            "memory_bytes": sum(known("memory_bytes")) or None,
-            "device_memory_bytes": max(known("device_memory_bytes"), default=None),
-        }
-
-
-def _of_halves(halves: Sequence[Sequence[float]], ess: float | None) -> tuple[float | None, float | None, float | None]:
-    """Mean, its standard error and split R-hat of chains given as halves [draws, mean, variance], two of each chain after another."""
-    if not halves:
-        return None, None, None
-    draws = sum(count for count, _, _ in halves)
-    mean = sum(count * middle for count, middle, _ in halves) / draws
-    within, shortest = fmean(spread for _, _, spread in halves), min(count for count, _, _ in halves)
-    between = variance(middle for _, middle, _ in halves)
-    rhat = math.sqrt((shortest - 1) / shortest + between / within) if within > 0 and shortest > 1 and len(halves) > 2 else None
-    errors = []
-    chains = [(a[0] * a[1] + b[0] * b[1]) / (a[0] + b[0]) for a, b in zip(halves[::2], halves[1::2], strict=True)]
-    if len(chains) > 1:
-        errors.append(math.sqrt(variance(chains) / len(chains)))
-    if ess:
-        total = sum((count - 1) * spread + count * (middle - mean) ** 2 for count, middle, spread in halves) / max(1, draws - 1)
-        errors.append(math.sqrt(total / ess))
-    return mean, max(errors, default=None), rhat
-
-
-def shown(estimates: Mapping[str, Any]) -> dict[str, Any]:
-    """The few numbers of a running estimate that a listing shows."""
-    return {key: estimates[key] for key in ("llc_mean", "llc_std_error", "rhat") if estimates.get(key) is not None}
 
 
 BY_CHAINS = Sharding(chains_to, work_on_chains, RunningEstimate)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +14,27 @@ import numpy as np
 from ... import atomic
 from ...catalog import Result
 from ...errors import UserError
-from ...events import Artifact, Event, Metrics, Phase, Progress, RunStarted, Warned
+from ...events import Artifact, Event, Phase, Progress, RunStarted, Warned
 from ...features import (
     cards,
-    criteria,
     dump_ranking,
     effects,
     evidence,
     interventions,
     jsonl,
     ranking,
-    records,
     split,
     synthetic,
     table_file,
 )
-from ...features.column_store import ColumnStore
 from ...features.effects import Effect
 from ...features.fingerprint import fingerprint, rows_mark, signature_rows
-from ...features.judge import Judge
 from ...features.ranking import Ranking
-from ...features.records import RecordReader
-from ...features.text_store import TextStore
 from ...runtime.context import Context, Ticker
 from ...runtime.pause import wait_while_paused
 from .._features.decoder_rows import rows_of
 from .._features.evidence_files import file_of
+from .evidence import EvidenceAtHand, read_evidence
 from .labels import labelled
 from .params import Params
 from .report import markdown
@@ -49,21 +42,7 @@ from .sources import recorded, served
 
 SERVICES = {"neuronpedia": "Neuronpedia", "goodfire": "Goodfire", "saelens": "the hub", "scope": "the hub"}
 TABLE, REPORT = "features.parquet", "report.json"
-BUDGET = 768 << 20
-"""Bytes of activations held in memory; the rest goes to a scratch file."""
 TOY: dict[str, Any] = {"rows": 400, "features": 256, "followers": 3, "shift": 1.2, "effect": 0.25, "prompts": 16}
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was read: activations by column, texts, each row's score and groups."""
-
-    reader: RecordReader
-    spool: ColumnStore
-    texts: TextStore
-    scores: np.ndarray[Any, Any]
-    groups: np.ndarray[Any, Any]
-    others: list[ranking.Other]
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -140,7 +119,7 @@ def _from_records(
     context: Context, params: Params, paths: Sequence[Path], moved: Path | None, scratch: Path
 ) -> Generator[Event, None, Result]:
     yield Phase("reading records", ", ".join(path.name for path in paths))
-    given = yield from _read(context, params, paths, scratch)
+    given = yield from read_evidence(context, params, paths, scratch)
     reader, spool, seed = given.reader, given.spool, context.manifest.seed
     design = split.design(given.scores, given.groups, threshold=params.positive_above, held_out=params.held_out, seed=seed)
     if design.groups < len(design.score):
@@ -179,50 +158,6 @@ def _from_records(
     return (yield from _finish(context, params, str(reader.model), ranked, made, (texts[:3], texts[3:])))
 
 
-def _read(context: Context, params: Params, paths: Sequence[Path], scratch: Path) -> Generator[Event, None, Evidence]:
-    reader = RecordReader(paths, model=params.model, scorer=_scorer(context, params))
-    spool, texts = ColumnStore(scratch / "activations", BUDGET), TextStore(scratch / "texts")
-    rules = {name: criteria.rule(text) for name, text in params.other_criteria.items()}
-    parts: dict[str, list[np.ndarray[Any, Any]]] = {
-        "scores": [],
-        "keys": [],
-        "groups": [],
-        "lines": [],
-        **{f"other {n}": [] for n in rules},
-    }
-    started = time.monotonic()
-    for block in reader.blocks():
-        spool.add(block)
-        texts.add(block.prompt_ids, block.texts, block.tokens)
-        for name in ("scores", "keys", "groups", "lines"):
-            parts[name].append(getattr(block, name))
-        for name, score in rules.items():
-            parts[f"other {name}"].append(np.array([score(text) for text in block.texts]))
-        seconds = time.monotonic() - started
-        values = {"rows": reader.rows, "features": len(reader.names), "rows_per_second": reader.rows / max(seconds, 1e-9)}
-        yield Metrics("records", reader.rows, values)
-        wait_while_paused(context)
-    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    records.check_repeats(paths, joined["keys"], joined["lines"])
-    everyone = np.ones(len(joined["scores"]), dtype=bool)
-    others = [ranking.Other(name, everyone, joined[f"other {name}"] > 0.5) for name in rules]
-    return Evidence(reader, spool, texts, joined["scores"], joined["groups"], others)
-
-
-def _scorer(context: Context, params: Params) -> criteria.Scorer | None:
-    """How texts are scored anew: by a rule or a judge; None keeps the file's scores."""
-    if params.judge is None:
-        return criteria.rule(params.rule) if params.rule else None
-    cache = context.checkpoint_path / "judged.jsonl"
-    judge = Judge(params.judge, params.judge_model, params.criterion, cache, most=params.judge_calls, sleep=waiting(context))
-
-    def score(text: str) -> float:
-        wait_while_paused(context)
-        return judge(text)
-
-    return score
-
-
 def _effects(params: Params, model: str, moved: Path | None, names: set[str]) -> tuple[dict[str, Effect], list[str]]:
     if moved is None:
         return {}, []
@@ -254,7 +189,7 @@ def _watched(context: Context, steps: Iterator[int | Ranking], total: int) -> Ge
     raise AssertionError("a ranking ends with its table")
 
 
-def _cards(params: Params, given: Evidence, ranked: Ranking, found: dict[str, Effect]) -> list[dict[str, Any]]:
+def _cards(params: Params, given: EvidenceAtHand, ranked: Ranking, found: dict[str, Effect]) -> list[dict[str, Any]]:
     made, decoder = [], rows_of(params.records)
     chosen_rows = signature_rows(given.scores > params.positive_above).tolist()
     told = [given.texts.get(row) for row in chosen_rows]
@@ -300,14 +235,3 @@ def _finish(
     headline |= {"causal": ranked.summary["causal"]}
     shown = {key: value for key, value in headline.items() if value is not None}
     return Result(values, shown, markdown(params, model, ranked, made), table_file.digests(ranked.table, "features"))
-
-
-def waiting(context: Context) -> Callable[[float], None]:
-    """Waits for a busy server, and gives up when the run is to stop."""
-
-    def wait(seconds: float) -> None:
-        for _ in range(math.ceil(seconds / 0.2)):
-            wait_while_paused(context)
-            time.sleep(0.2)
-
-    return wait

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...errors import RunFailed
 from ...events import Event, Progress, Warned
 from ...features import cards
+from ...features.card_example import CardExample
 from ...features.explain import Explainer
 from ...features.fingerprint import fingerprint
 from ...features.ranking import Ranking
 from ...runtime.context import Context
-from ...runtime.pause import wait_while_paused
+from ...runtime.pause import sleep_unless_stopped, wait_while_paused
+from .evidence import EvidenceAtHand
 from .params import Params
-
-if TYPE_CHECKING:
-    from .compute import Evidence
 
 TEXTS = 10
 """Firing texts a label is made from and tested on, half of them each; and silent ones at most."""
 
 
 def labelled(
-    context: Context, params: Params, given: Evidence, ranked: Ranking, made: Sequence[dict[str, Any]]
+    context: Context, params: Params, given: EvidenceAtHand, ranked: Ranking, made: Sequence[dict[str, Any]]
 ) -> Generator[Event, None, None]:
     """Give the cards their labels, and the ranking's table too; `metadata.detection` of a card is its label's score on held-out texts."""
-    from .compute import waiting
-
     assert params.labeller is not None
     cache = context.checkpoint_path / "labels.jsonl"
-    explainer = Explainer(params.labeller, params.labeller_model, cache, most=params.labeller_calls, sleep=waiting(context))
+    explainer = Explainer(params.labeller, params.labeller_model, cache, most=params.labeller_calls, sleep=sleep_unless_stopped(context))
     rng = np.random.default_rng([context.manifest.seed, 0x1ABE])
     for place, (card, feature) in enumerate(zip(made, ranked.order, strict=False)):
         wait_while_paused(context)
@@ -62,7 +59,7 @@ def labelled(
         yield Progress(place + 1, len(made), "labels", None)
 
 
-def marked(example: cards.Example) -> str:
+def marked(example: CardExample) -> str:
     """The text with its strongest token between « and »."""
     if not example.tokens:
         return example.text

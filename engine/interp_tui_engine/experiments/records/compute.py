@@ -6,8 +6,7 @@ import gzip
 import hashlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,62 +19,22 @@ from ...catalog import Result
 from ...data.prompts import encode, need_tokenizer, texts_of
 from ...errors import UserError
 from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, Warned
-from ...features.prompts import Prompt
 from ...features.records import record
 from ...models.loaded import LoadedModel
 from ...runtime.context import Context, Interrupted, Ticker
 from ...runtime.open_model import open_model, run_started
 from ...runtime.pause import next_order
-from ...sites.hooks import activations
-from ...sites.site import Site
 from ...sites.site_map import SiteMap
 from .._features import prompts_of
 from .feature_values import Recorded, features_of
 from .params import Params
+from .passes import Passes, PromptTokens, pooled
 from .words import words_of
 
 WINDOW = 256
 """Prompts that are sorted by length together, and written together."""
 BATCH_TOKENS = {"cpu": 1024}
 """What caches hold: on a CPU twice as many tokens a second as 8,192 at a time."""
-
-
-@dataclass(frozen=True)
-class PromptTokens:
-    """A prompt and its tokens."""
-
-    prompt: Prompt
-    ids: tuple[int, ...]
-
-
-class Passes:
-    """Pooled activations of texts, in batches of like length; right-padded, which a causal model's real tokens do not see."""
-
-    def __init__(self, model: LoadedModel, site_map: SiteMap, batch_tokens: int) -> None:
-        self.model, self.site_map, self.batch_tokens = model, site_map, batch_tokens
-
-    def batches(self, texts: Sequence[PromptTokens], sites: Sequence[Site]) -> Iterator[tuple[list[int], dict[Site, Tensor]]]:
-        """Places in `texts`, and (text, position, width) float32 values at each site for them."""
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place].ids))
-        while order:
-            longest = len(texts[order[-1]].ids)
-            size = max(1, self.batch_tokens // longest)
-            places, order = order[-size:], order[:-size]
-            padded = torch.zeros(len(places), longest, dtype=torch.long)
-            for row, place in enumerate(places):
-                padded[row, : len(texts[place].ids)] = torch.tensor(texts[place].ids)
-            found = activations(self.site_map, padded.to(self.model.device), sites)
-            yield places, {site: value.flatten(2).float() for site, value in found.items()}
-
-
-def pooled(value_PD: Tensor, length: int, pool: str) -> Tensor:
-    """The rows that speak for a text of `length` tokens: (1, width), or (length, width) under 'tokens'."""
-    real = value_PD[:length]
-    if pool == "last":
-        return real[-1:]
-    if pool == "mean":
-        return real.mean(0, keepdim=True)
-    return real.amax(0, keepdim=True) if pool == "max" else real
 
 
 def run(context: Context, params: Params) -> Generator[Event, None, Result]:

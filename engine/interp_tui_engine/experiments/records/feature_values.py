@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,13 +15,11 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...features import ids
+from ...sites.hooks import activations
 from ...sites.site import Site, site_name
 from .._features.open_sae import open_sae, repeats_of, site_of
 from .params import Params
-
-if TYPE_CHECKING:
-    from .compute import Passes, PromptTokens
-
+from .passes import Passes, PromptTokens, pooled
 
 WRITERS = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
 """Sites that are in, or added to, the residual stream."""
@@ -97,8 +95,6 @@ def _latents(params: Params, passes: Passes) -> Recorded:
 
 
 def _width(passes: Passes, site: Site) -> int:
-    from ...sites.hooks import activations
-
     value = activations(passes.site_map, torch.zeros(1, 1, dtype=torch.long, device=passes.model.device), [site])[site]
     return int(value.flatten(2).shape[2])
 
@@ -127,8 +123,6 @@ def _contrast(
     params: Params, seed: int, passes: Passes, sites: tuple[Site, ...], texts: list[PromptTokens]
 ) -> tuple[Recorded, list[PromptTokens]]:
     """unit(mean over high scores − mean over low ones) of the hidden state, fitted on a random share of the prompts."""
-    from .compute import pooled
-
     order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()
     fitted_on = set(order[: max(2, round(params.fit_share * len(texts)))])
     fit = [text for index, text in enumerate(texts) if index in fitted_on]

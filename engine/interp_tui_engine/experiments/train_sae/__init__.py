@@ -99,7 +99,7 @@ def _source(context: Context, params: sae_params.Params, wait_while_paused: Call
 
     from ...data.rows import load_rows
     from ...models.device import resolve_device
-    from ...sites.site_map import site_map_of
+    from ...sites.dissect import site_map_of
     from . import source as sae_source
 
     manifest, seed = context.manifest, context.manifest.seed

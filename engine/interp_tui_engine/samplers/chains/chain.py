@@ -18,8 +18,8 @@ from torch import Tensor
 
 from .. import mala, metrics
 from ..batches import BatchOrder
+from ..kernel import Kernel, kernel_of, vectors_of
 from ..noise import NoiseSource
-from ..registry import METHODS, Kernel
 from ..settings import SamplerConfig
 from ..target.parameters import ChainWeights, ParameterBlock
 from ..target.problem import Observable, RowLoss, SamplingTarget, take
@@ -49,9 +49,9 @@ class Chain:
         self.records = (record,)
         self.weights = ChainWeights(problem.space)
         self._loss: RowLoss = problem.bind(self.weights.leaves)
-        self._kernel: Kernel = METHODS[config.sampling_method].kernel()
+        self._kernel: Kernel = kernel_of(config.sampling_method)
         start = self._kernel.init(self.weights.flat, config)
-        self._vectors = {name: getattr(start, name) for name in METHODS[config.sampling_method].vectors()}
+        self._vectors = {name: getattr(start, name) for name in vectors_of(config.sampling_method)}
         blocks = len(problem.space.blocks)
         stripes = 1 if helpers is None else min(threads, blocks)
         self._helpers = helpers

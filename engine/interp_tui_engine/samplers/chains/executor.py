@@ -14,7 +14,7 @@ from typing import Any, Literal, final
 import psutil
 
 from ...errors import UserError
-from ..registry import METHODS
+from ..kernel import vectors_of
 from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
 
@@ -57,7 +57,7 @@ class Executor:
 
 def chain_bytes(problem: SamplingTarget, config: SamplerConfig) -> int:
     """Bytes that one resident chain's vectors take (weights and the sampler's own; gradients come and go)."""
-    vectors = 1 + len(METHODS[config.sampling_method].vectors())
+    vectors = 1 + len(vectors_of(config.sampling_method))
     return problem.space.size * 4 * vectors
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .. import mala, metrics
 from ..batches import BatchOrder
+from ..kernel import kernel_of, vectors_of
 from ..noise import NoiseSource
-from ..registry import METHODS
 from ..settings import SamplerConfig
 from ..target.problem import Batch, SamplingTarget, take
 from .microbatch import Microbatch
@@ -45,9 +45,9 @@ class VmappedChains:
         space = problem.space
         self._anchor = space.anchor()
         self._flat = self._anchor.repeat(width, 1)
-        self._kernel = METHODS[config.sampling_method].kernel()
+        self._kernel = kernel_of(config.sampling_method)
         start = self._kernel.init(self._flat, config)
-        self._vectors = {name: getattr(start, name) for name in METHODS[config.sampling_method].vectors()}
+        self._vectors = {name: getattr(start, name) for name in vectors_of(config.sampling_method)}
         blocks = len(space.blocks)
         self._noise = {slot: NoiseSource(config.init_seed, r.chain, blocks, "step", space.device) for slot, r in self._slots.items()}
         self._scratch = torch.zeros_like(self._flat)

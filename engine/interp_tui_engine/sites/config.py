@@ -1,0 +1,62 @@
+"""What a transformers configuration says of a language model's shape, under whichever of several names its family has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+
+
+def text_config(module: Any) -> Any:
+    """The configuration of a transformers module's language model."""
+    return module.config.get_text_config() if hasattr(module.config, "get_text_config") else module.config
+
+
+def head_counts(config: Any) -> tuple[int, int]:
+    """How many heads, and how many K/V heads."""
+    heads = int(_setting(config, ("num_attention_heads", "n_head", "num_heads", "n_heads")))
+    return heads, _kv_heads(config, heads)
+
+
+def width_of(config: Any) -> int:
+    """The width of the residual stream."""
+    return int(_setting(config, ("hidden_size", "n_embd", "d_model")))
+
+
+def finish_of(config: Any) -> Callable[[Tensor], Tensor]:
+    """What a model of this configuration does to its logits at last."""
+    cap = getattr(config, "final_logit_softcapping", None)
+    scale = getattr(config, "logit_scale", None)
+    divisor = getattr(config, "logits_scaling", None)
+
+    def finish(logits: Tensor) -> Tensor:
+        if scale is not None:
+            logits = logits * scale
+        if divisor is not None:
+            logits = logits / divisor
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    return finish
+
+
+def _kv_heads(config: Any, heads: int) -> int:
+    if getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False):
+        return 1
+    found = _setting(config, ("num_key_value_heads", "num_kv_heads", "n_head_kv"), default=heads)
+    return heads if found is None else int(found)
+
+
+_REQUIRED: Any = object()
+
+
+def _setting(config: Any, names: Sequence[str], default: Any = _REQUIRED) -> Any:
+    for name in names:
+        if getattr(config, name, None) is not None:
+            return getattr(config, name)
+    if default is _REQUIRED:
+        raise UserError(f"the configuration of {config.model_type} names none of {', '.join(names)}", "this architecture is not known here")
+    return default
