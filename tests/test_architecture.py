@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import zipfile
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,14 @@ def test_the_wheel_holds_the_product_and_nothing_else(tmp_path: Path) -> None:
         assert wanted in names
     weights = sum(info.file_size for info in zipfile.ZipFile(wheel).infolist() if "/models/tiny/" in info.filename)
     assert 0 < weights <= 16 << 20
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    """Classes at the top of a module, in the engine and the app; `Params` is what every kind calls its parameters."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for module, path in architecture.modules().items():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name != "Params":
+                places[node.name].append(module)
+    assert len(places) > 300
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}

@@ -20,7 +20,7 @@ from .manifest_types import Manifest as Manifest
 from .manifest_types import StepSpec
 from .specs import FILE, ComputeSpec, DataSpec, ModelSpec, Table, devices_problem
 from .toml_lines import KeyPath, key_lines, split_key
-from .validation_errors import Source, explain, nearest
+from .validation_errors import ManifestOrigin, explain, nearest
 
 LOCAL_SUFFIXES = (".gguf", ".jsonl", ".txt", ".csv", ".parquet", ".safetensors", ".json", ".toml")
 RECORDED = ("provenance", "result")
@@ -119,7 +119,7 @@ def resolve(
     tables = {"params": {}, **{key: value for key, value in tables.items() if key not in RECORDED}}
     if isinstance(tables.get("sweep"), dict):
         return _resolve_sweep(tables, source, base, dict(lines or {}), origins or {})
-    given = Source(lines or {}, origins or {})
+    given = ManifestOrigin(lines or {}, origins or {})
     names = catalog.kind_names()
     kind = catalog.get(tables["kind"]) if tables.get("kind") in names else None
     problems = [] if kind else [_kind_problem(tables, given)]
@@ -164,7 +164,7 @@ def _resolve_sweep(
     if (devices := sweeps.devices_of(tables)) and (message := devices_problem(devices)):
         problems.append(Problem("compute.devices", message, value=devices))  # the points have it as their model.device
     if problems:
-        raise ManifestError(source, [Source(lines, origins).located(problem) for problem in problems])
+        raise ManifestError(source, [ManifestOrigin(lines, origins).located(problem) for problem in problems])
     placed = lines | {axis.path: lines[("sweep", axis.key)] for axis in axes if ("sweep", axis.key) in lines}
     resolved: list[tuple[sweeps.Point, Manifest]] = []
     found: dict[str, Problem] = {}
@@ -232,7 +232,7 @@ def _syntax_problem(error: tomli.TOMLDecodeError) -> Problem:
     return Problem("TOML", f"{error.msg}, at column {error.colno}{f' of {row[:80]!r}' if row else ''}", error.lineno)
 
 
-def _kind_problem(tables: Mapping[str, Any], given: Source) -> Problem:
+def _kind_problem(tables: Mapping[str, Any], given: ManifestOrigin) -> Problem:
     names = catalog.kind_names()
     if "kind" not in tables:
         return Problem("kind", f"is missing; one of {', '.join(names)}", 1)

@@ -22,7 +22,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
-class Source:
+class ManifestOrigin:
     """Where the values of a manifest come from: lines of a file, and --set options, which are named instead of a line."""
 
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def nearest(name: str, choices: Sequence[str], cutoff: float = 0.6) -> str | Non
     return close[0] if close else None
 
 
-def explain(errors: Sequence[ErrorDetails], model: type[BaseModel], tables: Mapping[str, Any], source: Source) -> list[Problem]:
+def explain(errors: Sequence[ErrorDetails], model: type[BaseModel], tables: Mapping[str, Any], source: ManifestOrigin) -> list[Problem]:
     """One problem for each key that has errors: the branches of a union all complain about the same value."""
     by_path: dict[KeyPath, list[ErrorDetails]] = {}
     for error in errors:
@@ -88,7 +88,7 @@ def _path_in_file(error: ErrorDetails, tables: Any) -> KeyPath:
     return tuple(path)
 
 
-def _explain_key(path: KeyPath, errors: Sequence[ErrorDetails], model: type[BaseModel], source: Source) -> Problem:
+def _explain_key(path: KeyPath, errors: Sequence[ErrorDetails], model: type[BaseModel], source: ManifestOrigin) -> Problem:
     first = errors[0]
     value = first["input"]
     about = _field(model, path)
@@ -138,7 +138,7 @@ def _unquoted(value: object, errors: Sequence[ErrorDetails]) -> str:
     return ", without quotes" if is_value else ""
 
 
-def _unknown_key(path: KeyPath, value: object, model: type[BaseModel], source: Source) -> Problem:
+def _unknown_key(path: KeyPath, value: object, model: type[BaseModel], source: ManifestOrigin) -> Problem:
     name = str(path[-1])
     here = list(_fields_below(model, path[:-1]))
     guess = nearest(name, here)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from interp_tui_engine.experiments import _features
-from interp_tui_engine.experiments.contrast.labels import Labelled, Measured, bench_under, shuffled, split
+from interp_tui_engine.experiments.contrast.labels import LabelEffect, Labelled, bench_under, shuffled, split
 from interp_tui_engine.experiments.contrast.params import Params
 from interp_tui_engine.features.control_test import against_controls
 from interp_tui_engine.features.effects import interval
@@ -64,7 +64,7 @@ class Facts:
             for test in (against_controls(float(effects.mean()), values) for values in (others, self._random(made, own, draw)))
         )
 
-    def _random(self, made: Labelled, own: Measured, draw: int) -> list[float]:
+    def _random(self, made: Labelled, own: LabelEffect, draw: int) -> list[float]:
         generator = torch.Generator().manual_seed(draw)
         random_KD = torch.randn(DRAWS, self.clean_PD.shape[1], generator=generator)
         random_KD *= own.strength * made.offset_D.norm() / random_KD.norm(dim=1, keepdim=True)
@@ -73,7 +73,7 @@ class Facts:
         return [float(_effects(own, row).mean()) for row in scores]
 
 
-def _effects(measured: Measured, changed: Any) -> Any:
+def _effects(measured: LabelEffect, changed: Any) -> Any:
     return (changed - measured.base)[: len(measured.told_on)].astype(np.float64)
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from interp_tui_engine.features import matching, ranking, split, synthetic
-from interp_tui_engine.features.column_store import Column
+from interp_tui_engine.features.column_store import FeatureColumn
 from interp_tui_engine.features.effects import effects_of
 
 from .outcome import Outcome
 
 TEXTS, FEATURES = 100, 50
-SETTINGS = ranking.Settings(alpha=0.05, permutations=99, minimum=5, seed=0, seed_ranking=False, threads=1)
+SETTINGS = ranking.RankingSettings(alpha=0.05, permutations=99, minimum=5, seed=0, seed_ranking=False, threads=1)
 
 
 def outcomes(quick: bool) -> Iterator[Outcome]:
@@ -61,7 +61,7 @@ def _ranked(rows: int, shift: float, seed: int) -> ranking.Ranking:
     names = [f"f{j}" for j in range(FEATURES)]
     steps = ranking.rank(
         names,
-        lambda j: Column(everyone, x[:, j], 0.0, 0.0),
+        lambda j: FeatureColumn(everyone, x[:, j], 0.0, 0.0),
         design,
         SETTINGS,
         effects={},

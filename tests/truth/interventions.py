@@ -15,7 +15,7 @@ from torch import Tensor
 from interp_tui_engine.experiments import _features
 from interp_tui_engine.experiments._features.changed_model import Bench, bench_of
 from interp_tui_engine.experiments._features.space import Space
-from interp_tui_engine.experiments.interventions.changes import Changes, Trial
+from interp_tui_engine.experiments.interventions.changes import Changes, PlannedChange
 from interp_tui_engine.experiments.interventions.params import Params
 from interp_tui_engine.features.control_test import against_controls
 from interp_tui_engine.features.effects import interval
@@ -76,8 +76,8 @@ def _tested(
         own, *others = (
             sign * (bench.scores_of(LAYER, changes.on_prompts(trial), everyone).numpy() - base)[:, :positives].astype(np.float64)
             for trial in (
-                Trial(0, feature, strength, None, (feature,)),
-                Trial(0, feature, strength, "matched_norm", (feature,) * DRAWS),
+                PlannedChange(0, feature, strength, None, (feature,)),
+                PlannedChange(0, feature, strength, "matched_norm", (feature,) * DRAWS),
             )
         )
         test = against_controls(float(own.mean()), others[0].mean(1).tolist())

@@ -12,13 +12,13 @@ import numpy as np
 
 from interp_tui_engine.experiments.probe.report import MEASURES, chosen_among
 from interp_tui_engine.probes.classifiers import Floats, Labels, auroc, fit
-from interp_tui_engine.probes.evaluate import Settings, cross_validate
+from interp_tui_engine.probes.evaluate import ProbeSettings, cross_validate
 from interp_tui_engine.probes.recurrence import recurrence
 
 from .outcome import Outcome
 
 WIDTH, PLACES = 32, 4
-SETTINGS = Settings(folds=5, repeats=3, controls=1, permutations=20, strength=1.0, resamples=50, seed=0)
+SETTINGS = ProbeSettings(folds=5, repeats=3, controls=1, permutations=20, strength=1.0, resamples=50, seed=0)
 
 
 def outcomes(quick: bool) -> Iterator[Outcome]:
@@ -44,7 +44,7 @@ def _draw(rows: int, gap: float, rng: np.random.Generator) -> tuple[Floats, Labe
 
 
 def _coverage(name: str, rows: int, gap: float, trials: int) -> Outcome:
-    settings = Settings(5, 3, 1, 0, 1.0, 50, 0)
+    settings = ProbeSettings(5, 3, 1, 0, 1.0, 50, 0)
     fresh, labels = _draw(4000, gap, np.random.default_rng(999))
     intervals, true = [], []
     for seed in range(trials):

@@ -22,7 +22,7 @@ from textual.widgets._footer import FooterKey
 from interp_tui.app import InterpApp
 from interp_tui.runs import notifications, session
 from interp_tui.screens.new_run import NewRunScreen
-from interp_tui.screens.palette import Palette
+from interp_tui.screens.palette import PaletteScreen
 from interp_tui.screens.run import RunScreen
 from interp_tui.screens.runs import RunsScreen
 from interp_tui.terminal import config
@@ -258,9 +258,9 @@ async def test_a_page_key_before_the_palette_is_drawn(runs_root: Path, settle: S
         app.action_command_palette()
         for _ in range(100):
             await asyncio.sleep(0.01)
-            if isinstance(app.screen, Palette):
+            if isinstance(app.screen, PaletteScreen):
                 app.screen._action_command_list("page_down")
-        assert isinstance(app.screen, Palette)
+        assert isinstance(app.screen, PaletteScreen)
 
 
 async def test_pasting_much_that_is_not_meant_for_a_terminal(runs_root: Path, settle: Settle) -> None:

@@ -25,7 +25,7 @@ from interp_tui_engine.errors import UserError
 
 from .runs.notifications import Endings, run_command, said
 from .runs.session import Run, RunIndex
-from .screens.palette import Palette, RunProvider
+from .screens.palette import PaletteScreen, RunProvider
 from .terminal import config, crash_log, guard, host, themes
 from .terminal.guard import Guarded
 from .terminal.theme_watch import ThemeWatch
@@ -338,11 +338,11 @@ class InterpApp(Guarded, App[int]):
         self.notify(clean(lines[0], limit=200) + more, title="Copied", markup=False)
 
     def action_command_palette(self) -> None:
-        if not isinstance(self.screen, Palette):
-            self.push_screen(Palette(id="--command-palette"))
+        if not isinstance(self.screen, PaletteScreen):
+            self.push_screen(PaletteScreen(id="--command-palette"))
 
     def search_themes(self) -> None:
-        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
+        self.push_screen(PaletteScreen(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def action_help(self) -> None:
         from .screens.help import active_keys, help_text

@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..lenses import logit_lens as lens
 from ..lenses import tuned_lens as lenses
 from ..lenses.tuned_lens import TunedLens
-from ..patching.recovery import Cell, Prompts, grid, prepare
+from ..patching.recovery import GridCell, TracePrompts, grid, prepare
 from ..patching.recovery import recovery as recovered
 from ..sites.answers import Answer
 from ..sites.cache import ActivationCache
@@ -104,7 +104,7 @@ def causal_trace(
     needed = metric == "logit_diff"
     pair = read_pair(tokens, record, context=cache.site_map.context, name="", when_long=long_answers, need_counterfactual=needed)
     names = tuple(dict.fromkeys(map(site_name, sites)))
-    prompts = Prompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)
+    prompts = TracePrompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)
     trace = prepare(cache.site_map, prompts, [*names, *(["z"] if heads else [])], metric, window=window, freeze=())
     cells = grid(trace, names, heads=["z"] if heads else [])
     recovered(0.0, trace.clean_metric, trace.corrupt_metric)
@@ -152,15 +152,15 @@ def activation_patch(
         tokens, record, context=cache.site_map.context, name="", when_long=long_answers, need_counterfactual=False, as_whole=False
     )
     name = site_name(patch_component)
-    cache.site_map.check(Cell(name, patch_layer, 0, head).site)
+    cache.site_map.check(GridCell(name, patch_layer, 0, head).site)
     metric = "logit_diff" if pair.counterfactual else "logit"
     length = len(pair.clean)
     if position is not None and not -length <= position < length:
         raise UserError(f"there is no position {position}", f"the prompts have tokens 0 to {length - 1}")
-    prompts = Prompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), sequence=False)
+    prompts = TracePrompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), sequence=False)
     trace = prepare(cache.site_map, prompts, [name], metric, window=1, freeze=())
     places = range(prompts.first, length) if position is None else [position % length]
-    patched = trace.together([Cell(name, patch_layer, place, head) for place in places])
+    patched = trace.together([GridCell(name, patch_layer, place, head) for place in places])
     return PatchEffect(trace.clean_metric, trace.corrupt_metric, patched)
 
 

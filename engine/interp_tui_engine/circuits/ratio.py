@@ -20,7 +20,7 @@ Floats = NDArray[np.floating]
 LEVEL = 0.95
 
 
-class Shard(NamedTuple):
+class Ratio(NamedTuple):
     """A share, and the ends of its 95 % interval over pairs; none of one pair."""
 
     value: float
@@ -35,23 +35,23 @@ class Shard(NamedTuple):
         return Uncertainty(over, self.std_error, self.low, self.high, LEVEL, control, clear, note)
 
 
-def share_of(gains: Floats, reach: Floats) -> Shard:
+def share_of(gains: Floats, reach: Floats) -> Ratio:
     """The share of a reach (pairs,) that gains (pairs,) make up."""
     from scipy.special import stdtrit
 
     count, whole = len(reach), float(reach.sum())
     value = float(gains.sum()) / whole if whole else math.nan
     if count < 2 or not math.isfinite(value):
-        return Shard(value, None, None, None)
+        return Ratio(value, None, None, None)
     error = math.sqrt(count / (count - 1) * float(np.square(gains - value * reach).sum())) / abs(whole)
     away = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * error
-    return Shard(value, error, value - away, value + away)
+    return Ratio(value, error, value - away, value + away)
 
 
 class Chosen(NamedTuple):
     """The largest of many shares, chosen on one half of the pairs and measured on the other, and the other way round."""
 
-    share: Shard
+    share: Ratio
     cells: tuple[int, int]
     """What either half chose."""
 

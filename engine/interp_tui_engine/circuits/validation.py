@@ -16,7 +16,7 @@ import torch
 from .edges import EdgeBehaviour
 from .graph import Mask
 from .nodes import Behaviour, Node
-from .ratio import Floats, Shard, share_of
+from .ratio import Floats, Ratio, share_of
 
 RANDOM = 20
 """Random circuits: a circuit that beats them all does so by chance in 1 of 21 cases."""
@@ -39,7 +39,7 @@ class Random(NamedTuple):
 class HeldOut(NamedTuple):
     """Faithfulness of either half's circuit on the other half, over all pairs, and how far the two circuits are the same."""
 
-    share: Shard
+    share: Ratio
     each: tuple[float, float]
     sizes: tuple[int, int]
     overlap: float | None

@@ -24,7 +24,7 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class Fact:
+class AskedFact:
     """One question with its answer, as `builtin:tiny` is tested on it; the answer has its leading space."""
 
     relation: str
@@ -143,10 +143,10 @@ RELATIONS: tuple[Relation, ...] = (
 )  # fmt: skip
 
 
-def facts() -> list[Fact]:
+def facts() -> list[AskedFact]:
     """Every fact as one question, in the order of the tables above."""
     return [
-        Fact(relation.name, subject, relation.prompt.format(s=subject), f" {answer}")
+        AskedFact(relation.name, subject, relation.prompt.format(s=subject), f" {answer}")
         for relation in RELATIONS
         for subject, answer in relation.answers.items()
     ]

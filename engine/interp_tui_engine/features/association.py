@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt32
 
-from .column_store import Column
+from .column_store import FeatureColumn
 from .split import FOLDS, Design
 
 SPARSE_EXPECTED = 10.0
@@ -48,7 +48,7 @@ class Association(NamedTuple):
     """Held-out rows on which the feature is not absent or 0."""
 
 
-def associate(column: Column, design: Design) -> Association:
+def associate(column: FeatureColumn, design: Design) -> Association:
     """The association of one column."""
     fit = ~design.held_out
     direction = 1
@@ -77,7 +77,7 @@ def associate(column: Column, design: Design) -> Association:
     )
 
 
-def tie_groups(column: Column, chosen: Bool[np.ndarray, " rows"], positive: Bool[np.ndarray, " rows"]) -> Groups:
+def tie_groups(column: FeatureColumn, chosen: Bool[np.ndarray, " rows"], positive: Bool[np.ndarray, " rows"]) -> Groups:
     """The tie groups of the chosen rows; those without an entry are one group, at the implicit value."""
     here = chosen[column.rows]
     if here.all():
@@ -135,7 +135,7 @@ def standardised(groups: Groups) -> float:
     return float((area - 0.5) * positives * negatives / math.sqrt(variance)) if variance > 0 else 0.0
 
 
-def p_value(z: float, groups: Groups, column: Column, design: Design, fires: int, direction: int, *, both_sides: bool) -> float:
+def p_value(z: float, groups: Groups, column: FeatureColumn, design: Design, fires: int, direction: int, *, both_sides: bool) -> float:
     """The normal tail of z. Where a feature fires on few rows of the rarer class, not below the exact tail of its firing counts."""
     from scipy.special import ndtr
 
@@ -159,7 +159,7 @@ def p_value(z: float, groups: Groups, column: Column, design: Design, fires: int
     return p
 
 
-def correlation(column: Column, design: Design) -> float:
+def correlation(column: FeatureColumn, design: Design) -> float:
     """Pearson's r on held-out rows, from sums of values less their offset: no large number is ever squared."""
     here = design.held_out[column.rows]
     rows, values = column.rows[here], column.values[here].astype(np.float64)
@@ -177,7 +177,7 @@ def correlation(column: Column, design: Design) -> float:
     return float(np.clip(shared / math.sqrt(spread * score_spread), -1.0, 1.0))
 
 
-def fold_sums(column: Column, design: Design) -> Float64[np.ndarray, "3 folds"]:
+def fold_sums(column: FeatureColumn, design: Design) -> Float64[np.ndarray, "3 folds"]:
     """Σx, Σx², Σxy of each fold over all rows: what stability is computed from."""
     values, rows = column.values.astype(np.float64), column.rows
     folds = design.fold[rows]

@@ -41,7 +41,7 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class PromptBatch:
     """Prompts as one batch, padded on the right, and the metric of each one's logits."""
 
     ids: Int[Tensor, "B P"]
@@ -53,7 +53,7 @@ class Prompts:
         return torch.arange(self.ids.shape[1], device=self.ids.device) <= self.last[:, None]
 
 
-def weights(site_map: SiteMap, features: Sequence[Feature], prompts: Prompts, first: int, kept: float) -> Iterator[Float[Tensor, " F"]]:
+def weights(site_map: SiteMap, features: Sequence[Feature], prompts: PromptBatch, first: int, kept: float) -> Iterator[Float[Tensor, " F"]]:
     """For each target from the `first` on, the weights of all features, summed over prompts; 0 where one is not before the target.
 
     The gradients are taken where of each feature's (a_f − b_f), as it is unchanged, the share `kept` is there.
@@ -95,7 +95,7 @@ def shares(steps: int) -> list[float]:
     return [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
 
 
-def exact(site_map: SiteMap, features: Sequence[Feature], prompts: Prompts, source: int | None) -> Float[Tensor, " T"]:
+def exact(site_map: SiteMap, features: Sequence[Feature], prompts: PromptBatch, source: int | None) -> Float[Tensor, " T"]:
     """All targets summed over prompts, with the `source` taken away at every position, or with all as it is (None)."""
     edits = []
     if source is not None:
@@ -112,7 +112,7 @@ def exact(site_map: SiteMap, features: Sequence[Feature], prompts: Prompts, sour
 
 
 def _targets(
-    site_map: SiteMap, features: Sequence[Feature], prompts: Prompts, edits: Sequence[Edit]
+    site_map: SiteMap, features: Sequence[Feature], prompts: PromptBatch, edits: Sequence[Edit]
 ) -> tuple[list[Float[Tensor, " B"]], dict[int, Float[Tensor, "B P D"]]]:
     layers = sorted({feature.layer for feature in features} | {site_map.num_layers - 1})
     sites = [Site("resid_post", layer) for layer in layers]

@@ -12,7 +12,7 @@ import numpy as np
 from .. import atomic
 from ..errors import UserError
 from .card_example import CardExample
-from .column_store import Column
+from .column_store import FeatureColumn
 from .effects import Effect
 from .fingerprint import fingerprint
 from .labels import own_label
@@ -27,7 +27,7 @@ SCHEMA_VERSION = "interp-lab.inspection_report.v1"
 """What interp-lab's own commands ask of a report they read."""
 
 
-def top_rows(column: Column, count: int) -> list[tuple[int, float]]:
+def top_rows(column: FeatureColumn, count: int) -> list[tuple[int, float]]:
     """The rows on which a feature is largest in size, with its true value there; of equal ones the earlier."""
     values = column.values.astype(np.float64) + column.offset
     sizes, places = np.abs(values), np.arange(len(values))
@@ -37,7 +37,7 @@ def top_rows(column: Column, count: int) -> list[tuple[int, float]]:
     return [(int(column.rows[i]), float(values[i])) for i in order]
 
 
-def quantile_rows(column: Column, shares: Sequence[float] = (0.9, 0.5, 0.1)) -> list[tuple[int, float]]:
+def quantile_rows(column: FeatureColumn, shares: Sequence[float] = (0.9, 0.5, 0.1)) -> list[tuple[int, float]]:
     """Rows at quantiles of the values a feature has where it fires: what it means when it fires less; of equal ones in their order."""
     values = column.values.astype(np.float64) + column.offset
     rows = column.rows[values != 0]
@@ -50,7 +50,7 @@ def quantile_rows(column: Column, shares: Sequence[float] = (0.9, 0.5, 0.1)) -> 
     return found
 
 
-def histogram(column: Column, rows: int) -> dict[str, Any]:
+def histogram(column: FeatureColumn, rows: int) -> dict[str, Any]:
     """Counts of a feature's values where it fires, in equal bins; and on how many rows it does not."""
     values = column.values.astype(np.float64) + column.offset
     values = values[values != 0]
@@ -76,7 +76,7 @@ def card(
     row: Mapping[str, Any],
     model: str,
     criterion: str,
-    column: Column,
+    column: FeatureColumn,
     rows: int,
     effect: Effect | None,
     examples: Sequence[CardExample],
@@ -181,7 +181,7 @@ def _wrong_with(card: Any) -> str:
 
 
 def examples_of(
-    column: Column, rows: Sequence[tuple[int, float]], count: int, text_of: Callable[[int], Text], scores: np.ndarray[Any, Any]
+    column: FeatureColumn, rows: Sequence[tuple[int, float]], count: int, text_of: Callable[[int], Text], scores: np.ndarray[Any, Any]
 ) -> list[CardExample]:
     """Examples at these rows, at most `count`, one a text: of several tokens of one text the first named speaks for it."""
     found: list[CardExample] = []
@@ -198,7 +198,9 @@ def examples_of(
     return found
 
 
-def around(column: Column, row: int, value: float, said: Text, text_of: Callable[[int], Text], total: int) -> tuple[list[str], list[float]]:
+def around(
+    column: FeatureColumn, row: int, value: float, said: Text, text_of: Callable[[int], Text], total: int
+) -> tuple[list[str], list[float]]:
     """The tokens about a row and the feature's values on them: those of rows beside it, or, of a text with one row, what comes before."""
     if not said.token:
         return [], []
@@ -222,7 +224,7 @@ def around(column: Column, row: int, value: float, said: Text, text_of: Callable
     return tokens, values
 
 
-def value_at(column: Column, row: int) -> float:
+def value_at(column: FeatureColumn, row: int) -> float:
     """A feature's true value on a row; 0 where the row does not name it."""
     at = int(np.searchsorted(column.rows, row))
     return float(column.values[at]) + column.offset if at < len(column.rows) and column.rows[at] == row else 0.0

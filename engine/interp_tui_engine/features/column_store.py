@@ -18,7 +18,7 @@ LARGE_OFFSET = 8.0
 """Means of so many standard deviations are taken off before rounding to float32."""
 
 
-class Column(NamedTuple):
+class FeatureColumn(NamedTuple):
     """One feature: its value at `rows`, and `implicit` at all others. True values are these plus `offset`."""
 
     rows: Int32[np.ndarray, " entries"]
@@ -82,7 +82,7 @@ class ColumnStore:
         self._blocks.append(_Block(self.rows, count, starts, self._keep(rows) if rows is not None else None, self._keep(values)))
         self.rows += count
 
-    def column(self, feature: int) -> Column:
+    def column(self, feature: int) -> FeatureColumn:
         """One feature's entries, by row."""
         rows, values = [], []
         for block in self._blocks:
@@ -97,8 +97,8 @@ class ColumnStore:
         offset = float(self._offsets[feature])
         implicit = float(np.float32(-offset))
         if not rows:
-            return Column(np.zeros(0, np.int32), np.zeros(0, np.float32), implicit, offset)
-        return Column(np.concatenate(rows), np.concatenate(values), implicit, offset)
+            return FeatureColumn(np.zeros(0, np.int32), np.zeros(0, np.float32), implicit, offset)
+        return FeatureColumn(np.concatenate(rows), np.concatenate(values), implicit, offset)
 
     def close(self) -> None:
         """Let go of the scratch file."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .column_store import Column
+from .column_store import FeatureColumn
 from .effects import Effect
 from .split import Design
 
@@ -31,7 +31,7 @@ class SeedScore(NamedTuple):
     stability: float
 
 
-def seed_score(column: Column, design: Design, effect: Effect | None, said_side_effect: float = 0.0) -> SeedScore:
+def seed_score(column: FeatureColumn, design: Design, effect: Effect | None, said_side_effect: float = 0.0) -> SeedScore:
     """The score of one column with what is known of its effect. `said_side_effect` is what its records' metadata say, used without one."""
     values = column.values.astype(np.float64)
     scores = design.score[column.rows]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from .column_store import Column
+from .column_store import FeatureColumn
 from .split import Design, numbered
 
 
@@ -27,13 +27,13 @@ class PerText:
     first: Int64[np.ndarray, " units"]
     """A row of each unit."""
 
-    def column(self, column: Column) -> Column:
+    def column(self, column: FeatureColumn) -> FeatureColumn:
         """A feature's mean over each unit's rows; units none of whose rows name it keep the implicit value."""
         unit = self.unit[column.rows]
         more = np.bincount(unit, weights=column.values.astype(np.float64) - column.implicit, minlength=len(self.sizes))
         named = np.flatnonzero(np.bincount(unit, minlength=len(self.sizes)))
         means = column.implicit + more[named] / self.sizes[named]
-        return Column(named.astype(np.int32), means.astype(np.float32), column.implicit, column.offset)
+        return FeatureColumn(named.astype(np.int32), means.astype(np.float32), column.implicit, column.offset)
 
 
 def per_text(design: Design) -> PerText | None:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from .column_store import Column
+from .column_store import FeatureColumn
 from .split import Design
 
 MOST_ROWS = 20_000
@@ -41,7 +41,7 @@ class PermutationNull:
         if found is not None:
             np.maximum(self.largest, found, out=self.largest)
 
-    def of(self, column: Column, direction: int) -> Float64[np.ndarray, " shuffles"] | None:
+    def of(self, column: FeatureColumn, direction: int) -> Float64[np.ndarray, " shuffles"] | None:
         """One feature's z in each shuffle, in the direction it was given on the other rows; None for one that is constant."""
         place = self.place[column.rows]
         here = place >= 0

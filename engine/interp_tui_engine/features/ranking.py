@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float64
 
 from ..probes.score_interval import auroc_interval
 from .association import Association, associate, auroc, correlation_interval, fold_sums, stability, tie_groups
-from .column_store import Column
+from .column_store import FeatureColumn
 from .effects import Effect
 from .interp_lab_score import SeedScore, seed_score
 from .per_text import per_text
@@ -37,11 +37,11 @@ COLUMNS = (
 REPEATS = 0.7
 """Cosine from which on a latent is the same as one of another start (dictionaries/repetition.py)."""
 LONG = 50_000
-"""Rows from which on columns are ranked side by side, on `Settings.threads` threads."""
+"""Rows from which on columns are ranked side by side, on `RankingSettings.threads` threads."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class RankingSettings:
     """How to rank. `minimum` is how many held-out rows a feature must fire on to be tested at all."""
 
     alpha: float
@@ -84,9 +84,9 @@ class Other:
 
 def rank(
     names: Sequence[str],
-    column: Callable[[int], Column],
+    column: Callable[[int], FeatureColumn],
     design: Design,
-    settings: Settings,
+    settings: RankingSettings,
     *,
     effects: Mapping[str, Effect],
     others: Sequence[Other],
@@ -137,7 +137,7 @@ def rank(
     yield ranking
 
 
-def specificity(column: Column, own: Association, design: Design, others: Sequence[Other]) -> float:
+def specificity(column: FeatureColumn, own: Association, design: Design, others: Sequence[Other]) -> float:
     """|2A−1| for the criterion less the largest |2A−1| for another one, on held-out rows: ≤ 0 for a feature that fits another as well."""
     sizes = []
     for other in others:
@@ -163,7 +163,7 @@ def _assemble(
     seed_scores: dict[str, SeedScore],
     null: PermutationNull | None,
     design: Design,
-    settings: Settings,
+    settings: RankingSettings,
     effects: Mapping[str, Effect],
     layer: Callable[[str], int | None],
     about: Mapping[str, Mapping[str, Any]],

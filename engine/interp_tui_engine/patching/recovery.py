@@ -30,7 +30,7 @@ SMALLEST_EFFECT = 1e-8
 
 
 @dataclass(frozen=True, order=True)
-class Cell:
+class GridCell:
     """One patch of the grid: the clean value of `name` in the layers of a window around `layer`, at a position, in one head or all."""
 
     name: str
@@ -44,7 +44,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class TracePrompts:
     """What one trace compares: token ids, and the positions from which the runs differ.
 
     `noise` (pos, d_model) is added to the token embeddings of `corrupt`; where it is given, `corrupt` is the clean prompt. With `sequence`,
@@ -59,7 +59,7 @@ class Prompts:
     noise: Float[Tensor, "pos d_model"] | None = None
 
     @classmethod
-    def of(cls, clean: tuple[int, ...], corrupt: tuple[int, ...], answer: Answer, sequence: bool) -> Prompts:
+    def of(cls, clean: tuple[int, ...], corrupt: tuple[int, ...], answer: Answer, sequence: bool) -> TracePrompts:
         """A comparison of two prompts, their first difference found; an answer that is a sequence put behind both."""
         first = next(i for i, (a, b) in enumerate(zip(clean, corrupt, strict=True)) if a != b)
         if not sequence:
@@ -76,7 +76,7 @@ class Trace:
     fork: BranchedRun
     clean: dict[Site, Tensor]
     """Row 0 the clean run's values; row 1, for frozen kinds of site, the corrupt run's."""
-    prompts: Prompts
+    prompts: TracePrompts
     score: Metric
     positions: tuple[int, ...]
     clean_metric: float
@@ -90,12 +90,12 @@ class Trace:
         """The layers patched together about one: l − ⌊w/2⌋ … l + ⌈w/2⌉ − 1, an even window reaching one further back, as Meng et al.'s."""
         return range(max(0, centre - self.window // 2), min(self.site_map.num_layers, centre + (self.window + 1) // 2))
 
-    def jobs(self, cells: Sequence[Cell]) -> list[Job]:
+    def jobs(self, cells: Sequence[GridCell]) -> list[Job]:
         """The patches of each cell."""
         return [(*self._window(cell), *self._frozen(cell)) for cell in cells]
 
     @torch.no_grad()
-    def patched(self, cells: Sequence[Cell]) -> Float[Tensor, " cells"]:
+    def patched(self, cells: Sequence[GridCell]) -> Float[Tensor, " cells"]:
         """The metric of each patched run; that of the corrupt run for cells before the first corrupted position."""
         found = torch.full((len(cells),), self.corrupt_metric)
         wanted = [i for i, cell in enumerate(cells) if cell.position >= self.prompts.first]
@@ -105,23 +105,23 @@ class Trace:
         return found
 
     @torch.no_grad()
-    def together(self, cells: Sequence[Cell]) -> float:
+    def together(self, cells: Sequence[GridCell]) -> float:
         """The metric of one run with all the cells patched."""
         job = tuple(patch for parts in self.jobs(cells) for patch in parts)
         return float(self.score(self.fork.run([job], self.positions))[0])
 
-    def _window(self, cell: Cell) -> list[Patch]:
+    def _window(self, cell: GridCell) -> list[Patch]:
         sites = [Site(cell.name, layer, cell.head, cell.position) for layer in self.layers(cell.layer)]
         return [Patch(site, part(site, self.clean[site.whole])[0]) for site in sites]
 
-    def _frozen(self, cell: Cell) -> list[Patch]:
+    def _frozen(self, cell: GridCell) -> list[Patch]:
         """Later sites held at what they are in the corrupt run, at every position: the patch acts past them."""
         layers = range(self.layers(cell.layer).stop, self.site_map.num_layers)
         held = [Site(name, layer) for name in self.freeze for layer in layers]
         return [Patch(site, self.clean[site][1]) for site in held]
 
 
-def prepare(site_map: SiteMap, prompts: Prompts, names: Sequence[str], metric: str, *, window: int, freeze: Sequence[str]) -> Trace:
+def prepare(site_map: SiteMap, prompts: TracePrompts, names: Sequence[str], metric: str, *, window: int, freeze: Sequence[str]) -> Trace:
     """Run clean and corrupt once and keep what every cell of the kinds of site in `names` needs.
 
     Raises UserError where the two runs score the same, for then there is nothing to recover.
@@ -148,14 +148,14 @@ def prepare(site_map: SiteMap, prompts: Prompts, names: Sequence[str], metric: s
     return Trace(site_map, fork, clean, prompts, score, positions, clean_metric, corrupt_metric, window, tuple(freeze), ends)
 
 
-def grid(trace: Trace, names: Sequence[str], *, heads: Sequence[str] = ()) -> list[Cell]:
+def grid(trace: Trace, names: Sequence[str], *, heads: Sequence[str] = ()) -> list[GridCell]:
     """Every cell worth patching: kinds of site × layers × positions from the first corrupted one, and each head of the kinds in `heads`."""
     positions = range(trace.prompts.first, min(trace.positions) + 1)
     layers = range(trace.site_map.num_layers)
-    cells = [Cell(name, layer, position) for name in names for layer in layers for position in positions]
+    cells = [GridCell(name, layer, position) for name in names for layer in layers for position in positions]
     for name in heads:
         count = trace.site_map.heads(name)
-        cells += [Cell(name, layer, position, head) for layer in layers for position in positions for head in range(count)]
+        cells += [GridCell(name, layer, position, head) for layer in layers for position in positions for head in range(count)]
     return cells
 
 
@@ -169,13 +169,13 @@ def recovery(patched: float, clean: float, corrupt: float) -> float:
     return (patched - corrupt) / (clean - corrupt)
 
 
-def _scored_positions(prompts: Prompts) -> tuple[int, ...]:
+def _scored_positions(prompts: TracePrompts) -> tuple[int, ...]:
     """Where the next token is looked at: at the prompt's end, or before each token of an answer that stands in the ids."""
     length = len(prompts.clean)
     return tuple(range(length - len(prompts.answer.right), length)) if prompts.sequence else (length - 1,)
 
 
-def _score(prompts: Prompts, metric: str, clean: Float[Tensor, "positions vocab"]) -> Metric:
+def _score(prompts: TracePrompts, metric: str, clean: Float[Tensor, "positions vocab"]) -> Metric:
     """A metric of logits (rows, positions, vocab)."""
     if not prompts.sequence:
         single = metric_of(metric, prompts.answer, clean[0])

@@ -55,7 +55,7 @@ class Score(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ProbeSettings:
     """How probes are scored: parts and divisions of cross-validation, draws of the control task, permutations of labels."""
 
     folds: int
@@ -88,7 +88,7 @@ def folds_of(y: Labels, groups: Labels, folds: int, seed: int) -> list[tuple[Lab
     return [(train, test) for train, test in split if len(np.unique(y[train])) == len(labels) and len(test)]
 
 
-def cross_validate(kind: Kind, x: Floats, y: Labels, groups: Labels, settings: Settings) -> Score:
+def cross_validate(kind: Kind, x: Floats, y: Labels, groups: Labels, settings: ProbeSettings) -> Score:
     """Score a kind of probe on activations (n, d). Raises UserError where no fold can hold every class."""
     divisions = [divided(y, groups, settings.folds, settings.seed + 7919 * repeat) for repeat in range(settings.repeats)]
     found = [_held_out(kind, x, y, parts, settings) for parts in divisions]
@@ -134,7 +134,7 @@ class _Held(NamedTuple):
     aurocs: list[float]
 
 
-def _held_out(kind: Kind, x: Floats, y: Labels, parts: list[tuple[Labels, Labels]], settings: Settings) -> _Held:
+def _held_out(kind: Kind, x: Floats, y: Labels, parts: list[tuple[Labels, Labels]], settings: ProbeSettings) -> _Held:
     classes = len(np.unique(y))
     predicted, scores = np.full(len(y), -1, np.int64), np.zeros((len(y), 1 if classes == 2 else classes))
     aurocs = [np.nan] * settings.folds
@@ -157,7 +157,7 @@ def _area(held: _Held, y: Labels) -> float:
     return auroc(held.scores[held.rows], y[held.rows]) if len(np.unique(y[held.rows])) > 1 else 0.5
 
 
-def _permuted(kind: Kind, x: Floats, y: Labels, groups: Labels, draw: int, settings: Settings) -> float:
+def _permuted(kind: Kind, x: Floats, y: Labels, groups: Labels, draw: int, settings: ProbeSettings) -> float:
     """The AUROC of labels without meaning: the same for all places that a run probes, so that their largest can be taken draw by draw."""
     labels = permuted_labels(y, groups, np.random.default_rng([settings.seed, 3, draw]))
     try:
@@ -180,7 +180,7 @@ def permuted_labels(y: Labels, groups: Labels, rng: np.random.Generator) -> Labe
     return labels
 
 
-def _control(kind: Kind, x: Floats, y: Labels, groups: Labels, settings: Settings) -> tuple[float, float]:
+def _control(kind: Kind, x: Floats, y: Labels, groups: Labels, settings: ProbeSettings) -> tuple[float, float]:
     """Accuracy on the control task, mean over its draws, and the labels' own accuracy on its folds."""
     counts = np.bincount(np.unique(groups, return_inverse=True)[1])
     recur = bool((counts > 1).any())
@@ -217,7 +217,7 @@ def _across_types(groups: Labels, folds: int, rng: np.random.Generator) -> list[
     return [(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in range(folds) if (part == fold).any()]
 
 
-def _interval(area: float, scores: Floats, y: Labels, groups: Labels, settings: Settings) -> tuple[float, float]:
+def _interval(area: float, scores: Floats, y: Labels, groups: Labels, settings: ProbeSettings) -> tuple[float, float]:
     classes = len(np.unique(y))
     positives = int((y == 1).sum()) if classes == 2 else max(1, len(y) // max(2, classes))
     spread = REFITTING * _design_effect(area, scores, y, groups, settings)
@@ -226,7 +226,7 @@ def _interval(area: float, scores: Floats, y: Labels, groups: Labels, settings: 
     return float(low[0]), float(high[0])
 
 
-def _design_effect(area: float, scores: Floats, y: Labels, groups: Labels, settings: Settings) -> float:
+def _design_effect(area: float, scores: Floats, y: Labels, groups: Labels, settings: ProbeSettings) -> float:
     """How much more an AUROC varies when whole groups are drawn than when rows are; at most the rows of a group."""
     rows_of = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     most = len(y) / len(rows_of)

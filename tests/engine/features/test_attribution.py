@@ -16,7 +16,7 @@ from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import Progress
 from interp_tui_engine.experiments.attribution_graph.compute import checked_of
 from interp_tui_engine.features import jsonl, records
-from interp_tui_engine.features.attribution import Feature, Prompts, exact, shares, weights
+from interp_tui_engine.features.attribution import Feature, PromptBatch, exact, shares, weights
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.loaded import LoadedModel
 from interp_tui_engine.runfolder import RunFolder
@@ -46,8 +46,8 @@ def features(width: int) -> list[Feature]:
     return [one(0), one(1), one(1), one(3)]
 
 
-def prompts() -> Prompts:
-    return Prompts(IDS, LAST, lambda logits: logits[:, 17] - logits[:, 40])
+def prompts() -> PromptBatch:
+    return PromptBatch(IDS, LAST, lambda logits: logits[:, 17] - logits[:, 40])
 
 
 def by_hand(site_map: SiteMap, found: list[Feature], source: int, share: float) -> Tensor:
@@ -97,7 +97,7 @@ def test_the_way_to_absent_is_what_is_averaged_over(model: LoadedModel) -> None:
 def test_padding_plays_no_part(model: LoadedModel) -> None:
     site_map = site_map_of(model)
     found = features(site_map.d_model)
-    alone = [Prompts(IDS[i : i + 1, : LAST[i] + 1], LAST[i : i + 1], prompts().metric) for i in range(2)]
+    alone = [PromptBatch(IDS[i : i + 1, : LAST[i] + 1], LAST[i : i + 1], prompts().metric) for i in range(2)]
     together = torch.stack(list(weights(site_map, found, prompts(), 0, 1.0)))
     apart = sum(torch.stack(list(weights(site_map, found, one, 0, 1.0))) for one in alone)
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)

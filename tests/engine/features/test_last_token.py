@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp_tui_engine.experiments._features.last_token import last_token
-from interp_tui_engine.experiments._features.space import Tokens
+from interp_tui_engine.experiments._features.space import PaddedPrompts
 from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations
 from interp_tui_engine.sites.site import Site
@@ -21,7 +21,7 @@ def test_changed_runs_are_those_of_whole_passes(family: str) -> None:
     lengths = [5, 7, 5, 7, 5]
     rows = [torch.randint(3, 60, (length,), generator=generator).tolist() for length in lengths]
     ids = torch.tensor([row + [row[-1]] * (7 - len(row)) for row in rows])
-    runs = last_token(site_map, Tokens(ids, torch.tensor(lengths) - 1), batch=2)
+    runs = last_token(site_map, PaddedPrompts(ids, torch.tensor(lengths) - 1), batch=2)
     if runs is None:  # its blocks cannot be given a last token alone: changes are made in whole passes
         return
     changes_KPD = torch.randn(3, 5, site_map.d_model, generator=generator)

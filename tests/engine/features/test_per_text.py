@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from interp_tui_engine.features import ranking, split
-from interp_tui_engine.features.column_store import Column
+from interp_tui_engine.features.column_store import FeatureColumn
 from interp_tui_engine.features.per_text import per_text
 
-SETTINGS = ranking.Settings(alpha=0.05, permutations=100, minimum=5, seed=0, seed_ranking=False, threads=1)
+SETTINGS = ranking.RankingSettings(alpha=0.05, permutations=100, minimum=5, seed=0, seed_ranking=False, threads=1)
 
 
 def rank(x: np.ndarray, y: np.ndarray, texts: np.ndarray, seed: int) -> ranking.Ranking:  # type: ignore[type-arg]
-    def column(j: int) -> Column:
-        return Column(np.arange(len(x), dtype=np.int32), x[:, j].astype(np.float32), 0.0, 0.0)
+    def column(j: int) -> FeatureColumn:
+        return FeatureColumn(np.arange(len(x), dtype=np.int32), x[:, j].astype(np.float32), 0.0, 0.0)
 
     design = split.design(y.astype(float), texts, threshold=0.5, held_out=0.5, seed=seed)
     names = [f"f{j}" for j in range(x.shape[1])]
@@ -36,9 +36,9 @@ def test_means_by_hand() -> None:
     everyone = np.ones(6, dtype=bool)
     found = per_text(split.Design(score, score > 0.5, texts, everyone, texts))
     assert found is not None and found.unit.tolist() == [0, 0, 1, 1, 2, 3], "a text of both classes has a mean for each"
-    column = found.column(Column(np.array([0, 1, 4], np.int32), np.array([3.0, 5.0, 2.0], np.float32), -1.0, 1.0))
+    column = found.column(FeatureColumn(np.array([0, 1, 4], np.int32), np.array([3.0, 5.0, 2.0], np.float32), -1.0, 1.0))
     assert column.rows.tolist() == [0, 2] and column.values.tolist() == [4.0, 2.0]
-    half = found.column(Column(np.array([0], np.int32), np.array([3.0], np.float32), -1.0, 1.0))
+    half = found.column(FeatureColumn(np.array([0], np.int32), np.array([3.0], np.float32), -1.0, 1.0))
     assert half.values.tolist() == [1.0], "a row that does not name the feature has the implicit value"
     assert per_text(split.Design(score, score > 0.5, np.arange(6), everyone, texts)) is None
 

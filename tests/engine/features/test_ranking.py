@@ -13,18 +13,18 @@ from scipy import stats
 
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.features import association, cards, effects, ranking, split, synthetic
-from interp_tui_engine.features.column_store import Column
+from interp_tui_engine.features.column_store import FeatureColumn
 from interp_tui_engine.features.interventions import Intervention
 from interp_tui_engine.features.permutation_null import PermutationNull, centred_ranks
 from interp_tui_engine.probes.score_interval import auroc_interval
 from references import association as reference
 
-SETTINGS = ranking.Settings(alpha=0.05, permutations=100, minimum=5, seed=0, seed_ranking=False, threads=1)
+SETTINGS = ranking.RankingSettings(alpha=0.05, permutations=100, minimum=5, seed=0, seed_ranking=False, threads=1)
 
 
-def sparse(dense: np.ndarray, implicit: float = 0.0) -> Column:  # type: ignore[type-arg]
+def sparse(dense: np.ndarray, implicit: float = 0.0) -> FeatureColumn:  # type: ignore[type-arg]
     rows = np.flatnonzero(dense != implicit)
-    return Column(rows.astype(np.int32), dense[rows].astype(np.float32), implicit, -implicit)
+    return FeatureColumn(rows.astype(np.int32), dense[rows].astype(np.float32), implicit, -implicit)
 
 
 def everything(positive: np.ndarray) -> split.Design:  # type: ignore[type-arg]
@@ -142,7 +142,7 @@ def test_planted_truth_is_found() -> None:
             names,
             lambda j, draw=draw: sparse(draw.activations[:, j]),  # type: ignore[misc]
             design,
-            ranking.Settings(0.05, 0, 5, seed, False, 1),
+            ranking.RankingSettings(0.05, 0, 5, seed, False, 1),
             effects=effects.effects_of(draw.interventions),
             others=[],
             layer=lambda name: 0,

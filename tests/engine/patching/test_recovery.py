@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.patching.recovery import Cell, Prompts, grid, prepare, recovery
+from interp_tui_engine.patching.recovery import GridCell, TracePrompts, grid, prepare, recovery
 from interp_tui_engine.sites.answers import METRICS, Answer, entropy, kl, log_prob, rank, set_logit
 from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations, edited
@@ -21,10 +21,10 @@ LENGTH, FIRST = 7, 2
 ANSWER = Answer((5,), (9,))
 
 
-def prompts(**changes) -> Prompts:
+def prompts(**changes) -> TracePrompts:
     clean, corrupt = some_ids(1, LENGTH, 1)[0].tolist(), some_ids(1, LENGTH, 2)[0].tolist()
     corrupt[:FIRST] = clean[:FIRST]
-    return Prompts(**{"clean": tuple(clean), "corrupt": tuple(corrupt), "answer": ANSWER, "first": FIRST, **changes})
+    return TracePrompts(**{"clean": tuple(clean), "corrupt": tuple(corrupt), "answer": ANSWER, "first": FIRST, **changes})
 
 
 def made(family="llama", names=("resid_post",), metric="logit_diff", *, given=None, window=1, freeze=()):
@@ -42,14 +42,14 @@ def test_the_grid_equals_one_forward_pass_a_cell(family):
     logits = patched_logits(tiny_family(family), clean, corrupt, jobs)[:, -1]
     torch.testing.assert_close(trace.patched(cells), logits[:, 5] - logits[:, 9], atol=1e-4, rtol=0)
     found = [recovery(value, trace.clean_metric, trace.corrupt_metric) for value in trace.patched(cells).tolist()]
-    last = cells.index(Cell("resid_post", 2, LENGTH - 1))
+    last = cells.index(GridCell("resid_post", 2, LENGTH - 1))
     assert found[last] == pytest.approx(1.0, abs=1e-5), "the last position of the last layer is all that is unembedded"
 
 
 @torch.no_grad()
 def test_positions_before_the_corruption_recover_exactly_nothing():
     trace = made()
-    cells = [Cell("resid_post", layer, position) for layer in range(3) for position in range(FIRST)]
+    cells = [GridCell("resid_post", layer, position) for layer in range(3) for position in range(FIRST)]
     assert set(trace.patched(cells).tolist()) == {trace.corrupt_metric}
 
 
@@ -57,7 +57,7 @@ def test_positions_before_the_corruption_recover_exactly_nothing():
 def test_a_window_patches_all_its_layers_and_is_cut_at_the_ends():
     trace = made(names=("mlp_out",), window=3)
     clean, corrupt = (torch.tensor([ids]) for ids in (trace.prompts.clean, trace.prompts.corrupt))
-    cells = [Cell("mlp_out", layer, 4) for layer in range(3)]
+    cells = [GridCell("mlp_out", layer, 4) for layer in range(3)]
     jobs = [[Site("mlp_out", inner, None, 4) for inner in layers] for layers in ([0, 1], [0, 1, 2], [1, 2])]
     logits = patched_logits(tiny_family("llama"), clean, corrupt, jobs)[:, -1]
     torch.testing.assert_close(trace.patched(cells), logits[:, 5] - logits[:, 9], atol=1e-4, rtol=0)
@@ -89,7 +89,7 @@ def test_freezing_holds_later_sites_at_the_corrupt_run():
         edits = [Edit(Site("resid_post", layer), put), *(Edit(site, lambda _, kept=kept: kept) for site, kept in held.items())]
         with edited(site_map, edits):
             logits = module(corrupt).logits[0, -1]
-        assert float(trace.patched([Cell("resid_post", layer, 4)])) == pytest.approx(float(logits[5] - logits[9]), abs=1e-4)
+        assert float(trace.patched([GridCell("resid_post", layer, 4)])) == pytest.approx(float(logits[5] - logits[9]), abs=1e-4)
 
 
 @torch.no_grad()
@@ -99,7 +99,7 @@ def test_noise_corrupts_the_clean_prompt_from_its_first_noised_token():
     noise[3] = torch.randn(32, generator=torch.Generator().manual_seed(0))
     trace = made(given=prompts(corrupt=clean, first=3, noise=noise), names=("resid_pre",))
     assert trace.clean_metric != trace.corrupt_metric
-    restored = trace.patched([Cell("resid_pre", 0, 3)])
+    restored = trace.patched([GridCell("resid_pre", 0, 3)])
     assert float(restored) == pytest.approx(trace.clean_metric, abs=1e-5), "its embedding is all that was corrupted"
 
 
@@ -122,7 +122,7 @@ def test_every_metric_is_1_where_all_is_restored(metric):
     if trace.clean_metric == trace.corrupt_metric:
         assert metric == "rank"
         return
-    value = float(trace.patched([Cell("resid_post", 2, LENGTH - 1)]))
+    value = float(trace.patched([GridCell("resid_post", 2, LENGTH - 1)]))
     assert recovery(value, trace.clean_metric, trace.corrupt_metric) == pytest.approx(1.0, abs=1e-4)
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 import interp_tui_engine as engine
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.probes.classifiers import Linear, auroc, fit
-from interp_tui_engine.probes.evaluate import Settings, cross_validate, folds_of, permuted_labels
+from interp_tui_engine.probes.evaluate import ProbeSettings, cross_validate, folds_of, permuted_labels
 from interp_tui_engine.probes.recurrence import recurrence
 
 LINEAR = ("logistic", "ridge", "mean_difference")
-SETTINGS = Settings(folds=4, repeats=2, controls=2, permutations=0, strength=1.0, resamples=50, seed=3)
+SETTINGS = ProbeSettings(folds=4, repeats=2, controls=2, permutations=0, strength=1.0, resamples=50, seed=3)
 
 
 def rows(n=200, d=12, gap=3.0, seed=0):

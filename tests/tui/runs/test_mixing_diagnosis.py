@@ -8,12 +8,12 @@ import random
 import pytest
 
 from interp_tui.runs.mixing_diagnosis import Drift, drift, verdict
-from interp_tui.runs.traces import Trace
+from interp_tui.runs.traces import DrawSeries
 
 
-def noisy(level: float, slope: float = 0.0, draws: int = 200, sd: float = 0.01, seed: int = 0) -> Trace:
+def noisy(level: float, slope: float = 0.0, draws: int = 200, sd: float = 0.01, seed: int = 0) -> DrawSeries:
     rng = random.Random(seed)
-    trace = Trace()
+    trace = DrawSeries()
     for draw in range(draws):
         trace.add(draw, level + slope * draw / draws + rng.gauss(0, sd))
     return trace

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_tui.runs.traces import CAPACITY, MAX_DRAW, Trace
+from interp_tui.runs.traces import CAPACITY, MAX_DRAW, DrawSeries
 
 values = st.floats(-1e6, 1e6)
 
 
-def traced(losses: list[float], *, start: int = 0, into: Trace | None = None) -> Trace:
-    trace = into or Trace()
+def traced(losses: list[float], *, start: int = 0, into: DrawSeries | None = None) -> DrawSeries:
+    trace = into or DrawSeries()
     for draw, loss in enumerate(losses, start):
         trace.add(draw, loss)
     return trace
@@ -76,6 +76,6 @@ def test_absurd_draws_and_values_are_passed_over() -> None:
 
 
 def test_an_empty_trace_answers() -> None:
-    trace = Trace()
+    trace = DrawSeries()
     assert (trace.last, trace.at(0), trace.extremes(0, 10, 5), trace.means(0, 10, 5)) == (-1, None, [], [])
     assert trace.moments(0, 10).count == 0

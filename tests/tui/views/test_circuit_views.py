@@ -8,7 +8,7 @@ from on_screen import look
 
 from interp_tui.app import InterpApp
 from interp_tui.views.circuit import CircuitView
-from interp_tui.views.circuit_tree import Edge, edges_of, readers, tree
+from interp_tui.views.circuit_tree import TreeEdge, edges_of, readers, tree
 from interp_tui.views.effects import EffectsView
 from interp_tui_engine.events import Metrics, Progress, RunFinished, RunStarted, Warned
 
@@ -90,7 +90,7 @@ def test_a_shared_key_is_read_by_every_head_of_its_group():
 
 
 def test_a_circle_ends():
-    edges = [Edge("x → y", "x", "y", 1.0), Edge("y → x", "y", "x", 1.0), Edge("x → logits", "x", "logits", 1.0)]
+    edges = [TreeEdge("x → y", "x", "y", 1.0), TreeEdge("y → x", "y", "x", 1.0), TreeEdge("x → logits", "x", "logits", 1.0)]
     assert len(tree(edges, ["x", "y"])) == 4
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from textual.app import App, ComposeResult
 
-from interp_tui.widgets.colour_scale import Palette, Scale, digit, glyph
+from interp_tui.widgets.colour_scale import Scale, ScaleStyles, digit, glyph
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.token_strip import Token, TokenStrip, wrap
 
@@ -31,10 +31,10 @@ def test_signs_tell_size_and_side_without_colour() -> None:
 
 
 def test_shades_run_from_zero_to_the_ends_and_ansi_themes_have_none() -> None:
-    palette = Palette(COLOURS)
+    palette = ScaleStyles(COLOURS)
     shades = [palette.style(s).bgcolor.triplet.hex for s in (-1.0, 0.0, 1.0)]  # type: ignore[union-attr]
     assert shades == ["#e8743b", "#1b222b", "#4aa3f0"]
-    assert not Palette(dict.fromkeys(COLOURS, "ansi_default")).coloured
+    assert not ScaleStyles(dict.fromkeys(COLOURS, "ansi_default")).coloured
 
 
 def test_tokens_wrap_by_their_width() -> None:

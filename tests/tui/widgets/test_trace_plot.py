@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from interp_tui.terminal.repaint_throttle import SLOWEST, Pace
 from interp_tui.widgets.axisbar import on_axis
-from interp_tui.widgets.trace import LABEL_WIDTH, POINTS_AT_MOST, Line, Plot, columns_for, log_axis, render, y_axis
+from interp_tui.widgets.trace import LABEL_WIDTH, POINTS_AT_MOST, Plot, PlotLine, columns_for, log_axis, render, y_axis
 
 WAVE = [(float(x), 3.3 + 0.1 * math.sin(x / 9)) for x in range(150)]
 
@@ -21,7 +21,7 @@ WAVE = [(float(x), 3.3 + 0.1 * math.sin(x / 9)) for x in range(150)]
 @pytest.mark.parametrize("ascii", [False, True])
 def test_a_plot_fills_its_room_exactly(size: tuple[int, int], log: bool, ascii: bool) -> None:
     plot = Plot(
-        [Line("chain 0", WAVE, "#6cb6ff")], 0, 200, "draws", log=log, references={"init": 3.19}, cursor=70, muted="#7d8896", ascii=ascii
+        [PlotLine("chain 0", WAVE, "#6cb6ff")], 0, 200, "draws", log=log, references={"init": 3.19}, cursor=70, muted="#7d8896", ascii=ascii
     )
     lines = render(plot, *size).plain.split("\n")
     assert len(lines) == size[1]
@@ -34,7 +34,7 @@ def test_a_plot_fills_its_room_exactly(size: tuple[int, int], log: bool, ascii: 
 
 def test_nothing_to_draw_draws_nothing() -> None:
     assert render(Plot(), 80, 10).plain == ""
-    assert render(Plot([Line("chain 0", [(0, -1.0)], "")], log=True), 80, 10).plain == ""
+    assert render(Plot([PlotLine("chain 0", [(0, -1.0)], "")], log=True), 80, 10).plain == ""
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.integers(2, 10))

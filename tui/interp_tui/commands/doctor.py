@@ -29,7 +29,7 @@ LOW_MEMORY = 2 * 2**30
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line of the report; `advice` is empty where all is well."""
 
     name: str
@@ -63,7 +63,7 @@ def doctor(runs: RunsOption = None, json: JsonOption = False, out_file: OutOptio
     return 0
 
 
-def examine(runs: Path | None) -> Iterator[Finding]:
+def examine(runs: Path | None) -> Iterator[Check]:
     """Every finding, in the order of the report."""
     yield _python()
     yield from (_package(name) for name in PACKAGES)
@@ -81,63 +81,63 @@ def examine(runs: Path | None) -> Iterator[Finding]:
     yield _runs(runs)
 
 
-def _python() -> Finding:
+def _python() -> Check:
     old = sys.version_info < (3, 11)
-    return Finding("python", f"{platform.python_version()} at {sys.executable}", "interp-tui needs 3.11 or newer" if old else "")
+    return Check("python", f"{platform.python_version()} at {sys.executable}", "interp-tui needs 3.11 or newer" if old else "")
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> Check:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return Finding(name, version(name))
+        return Check(name, version(name))
     except PackageNotFoundError:
         where = "pip install interp-tui" if name != "interp-tui" else "run from a source tree; versions in manifests will lack it"
-        return Finding(name, "not installed", where)
+        return Check(name, "not installed", where)
 
 
-def _extras() -> Finding:
+def _extras() -> Check:
     faults = extras.faults(extras.installed())
     present = [name if name not in faults else f"{name} (does not import)" for name in extras.installed()]
     absent = ", ".join(extra for extra in extras.MODULES if extra not in extras.installed())
     advice = "; ".join(f"{name}: {fault}; pip install 'interp-tui[{name}]' in a new environment" for name, fault in faults.items())
-    return Finding("extras", (", ".join(present) or "none") + (f" (not: {absent})" if absent else ""), advice)
+    return Check("extras", (", ".join(present) or "none") + (f" (not: {absent})" if absent else ""), advice)
 
 
-def _cores() -> Finding:
+def _cores() -> Check:
     import psutil
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     busy = f"the load is {load:.1f}: runs will be slow and timings wrong" if load > 1.5 * usable else ""
-    return Finding("cores", f"{usable} usable, {psutil.cpu_count(logical=False) or '?'} physical, load {load:.1f}", busy)
+    return Check("cores", f"{usable} usable, {psutil.cpu_count(logical=False) or '?'} physical, load {load:.1f}", busy)
 
 
-def _memory() -> Finding:
+def _memory() -> Check:
     import psutil
 
     from ..terminal import host
 
     memory = psutil.virtual_memory()
     low = "close something, or lower batch_size and compute.threads" if memory.available < LOW_MEMORY else ""
-    return Finding("memory", f"{host.size(memory.available)} available of {host.size(memory.total)}", low, memory.available)
+    return Check("memory", f"{host.size(memory.available)} available of {host.size(memory.total)}", low, memory.available)
 
 
-def _accelerators() -> Finding:
+def _accelerators() -> Check:
     from ..terminal import host
 
     if gpus := host.asked_gpus():
         said = ", ".join(f"{gpu.name} {host.size(gpu.total - gpu.used)} free of {host.size(gpu.total)}" for gpu in gpus)
-        return Finding("accelerators", said, free_bytes=max(gpu.total - gpu.used for gpu in gpus))
+        return Check("accelerators", said, free_bytes=max(gpu.total - gpu.used for gpu in gpus))
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        return Finding("accelerators", "Apple GPU (mps)")
+        return Check("accelerators", "Apple GPU (mps)")
     unseen = Path("/dev/nvidia0").exists()
-    return Finding(
+    return Check(
         "accelerators", "none found: runs use the CPU", "there is an NVIDIA device but no nvidia-smi: check the driver" if unseen else ""
     )
 
 
-def _disk(runs: Path | None) -> Finding:
+def _disk(runs: Path | None) -> Check:
     from interp_tui_engine.runfolder import runs_root
 
     from ..terminal import host
@@ -146,20 +146,20 @@ def _disk(runs: Path | None) -> Finding:
     place = next(parent for parent in (root, *root.parents) if parent.is_dir())
     free = shutil.disk_usage(place).free
     if not os.access(place, os.W_OK | os.X_OK):
-        return Finding("runs folder", f"{host.short_path(root)}: not writable", "choose another with --runs or INTERP_TUI_RUNS")
+        return Check("runs folder", f"{host.short_path(root)}: not writable", "choose another with --runs or INTERP_TUI_RUNS")
     low = "delete old runs, or choose another place with --runs or INTERP_TUI_RUNS" if free < LOW_DISK else ""
-    return Finding("runs folder", f"{host.short_path(root)}, {host.size(free)} free", low, free)
+    return Check("runs folder", f"{host.short_path(root)}, {host.size(free)} free", low, free)
 
 
-def _terminal() -> Finding:
+def _terminal() -> Check:
     if not sys.stdout.isatty():
-        return Finding("terminal", "none here (output goes to a pipe or file)")
+        return Check("terminal", "none here (output goes to a pipe or file)")
     width, height = shutil.get_terminal_size()
     depth = "no colour" if os.environ.get("NO_COLOR") else _colours()
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     advice = ["make it at least 80×24"] if width < 80 or height < 24 else []
     advice += [] if unicode else ["set LANG to a UTF-8 locale, or use the ascii theme"]
-    return Finding("terminal", f"{width}×{height}, {depth}, {'unicode' if unicode else 'no unicode'}", "; ".join(advice))
+    return Check("terminal", f"{width}×{height}, {depth}, {'unicode' if unicode else 'no unicode'}", "; ".join(advice))
 
 
 def _colours() -> str:
@@ -168,37 +168,37 @@ def _colours() -> str:
     return "256 colours" if "256" in os.environ.get("TERM", "") else "16 colours"
 
 
-def _credentials() -> Finding:
+def _credentials() -> Check:
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     token_file = Path(os.environ.get("HF_TOKEN_PATH") or home / "token")
     present = bool(os.environ.get("HF_TOKEN")) or token_file.is_file()
-    return Finding("hub credentials", "present" if present else "none (public models need none)")
+    return Check("hub credentials", "present" if present else "none (public models need none)")
 
 
-def _keys() -> Finding:
+def _keys() -> Check:
     """Which services' keys are in the environment; never what they are."""
     present = [name for name, variable in KEYS.items() if os.environ.get(variable)]
     missing = [f"{name} ({variable})" for name, variable in KEYS.items() if name not in present]
-    return Finding("service keys", "; ".join([*(f"{name} present" for name in present), *(f"no {name}" for name in missing)]))
+    return Check("service keys", "; ".join([*(f"{name} present" for name in present), *(f"no {name}" for name in missing)]))
 
 
-def _builtin_model() -> Finding:
+def _builtin_model() -> Check:
     from .locate import places
 
     folder = places()["builtin model"]
     if any(folder.glob("*.safetensors")) or any(folder.glob("*/*.safetensors")):
-        return Finding("builtin:tiny", "found")
-    return Finding("builtin:tiny", "not found", "install interp-tui again: its model files are missing")
+        return Check("builtin:tiny", "found")
+    return Check("builtin:tiny", "not found", "install interp-tui again: its model files are missing")
 
 
-def _themes() -> Finding:
+def _themes() -> Check:
     from ..terminal.themes import load_themes
 
     themes, problems = load_themes()
-    return Finding("themes", ", ".join(themes) or "none", "; ".join(problems))
+    return Check("themes", ", ".join(themes) or "none", "; ".join(problems))
 
 
-def _config() -> Finding:
+def _config() -> Check:
     from ..terminal import config
 
     read = config.load()
@@ -208,10 +208,10 @@ def _config() -> Finding:
         from ..screens import key_ids
 
         problems += key_ids.problems(read.keys, InterpApp)
-    return Finding("config", f"{len(read.keys)} keys of your own" if read.keys else "keys as they come", "; ".join(problems))
+    return Check("config", f"{len(read.keys)} keys of your own" if read.keys else "keys as they come", "; ".join(problems))
 
 
-def _runs(runs: Path | None) -> Finding:
+def _runs(runs: Path | None) -> Check:
     from collections import Counter
 
     from interp_tui_engine.runfolder import find_runs, runs_root
@@ -220,4 +220,4 @@ def _runs(runs: Path | None) -> Finding:
     states = Counter(run.status().state for run in found)
     counted = ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none yet"
     stale = [run.path.name for run in found if run.status().state == "crashed"][:3]
-    return Finding("runs", counted, f"interp-tui resume goes on with a crashed run: {', '.join(stale)}" if stale else "")
+    return Check("runs", counted, f"interp-tui resume goes on with a crashed run: {', '.join(stale)}" if stale else "")

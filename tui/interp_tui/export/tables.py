@@ -19,25 +19,25 @@ Block = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Table:
+class ExportTable:
     """`blocks` are read as they are taken: a table may be larger than memory."""
 
     name: str
     blocks: Callable[[], Iterator[Block]]
 
 
-def tables_of(folder: RunFolder) -> list[Table]:
+def tables_of(folder: RunFolder) -> list[ExportTable]:
     """The tables of a run's kind, the one to take without being asked first; none for kinds that have only a result and series."""
     result = folder.result() or {}
     kind = result.get("kind")
     if kind == "susceptibilities":
-        return [Table("tokens", lambda: _susceptibilities(folder, result))]
+        return [ExportTable("tokens", lambda: _susceptibilities(folder, result))]
     if kind == "bif":
-        return [Table("pairs", lambda: _influences(folder, result))]
+        return [ExportTable("pairs", lambda: _influences(folder, result))]
     return []
 
 
-def table_of(folder: RunFolder, name: str | None) -> Table | None:
+def table_of(folder: RunFolder, name: str | None) -> ExportTable | None:
     """The table called `name`, or the first. Raises UserError naming those there are."""
     found = tables_of(folder)
     if name is None:

@@ -17,7 +17,7 @@ MISSING = object()
 
 
 @dataclass(frozen=True)
-class Line:
+class ComparedKey:
     """One key with its two values, already as text; `change` is what the right adds to the left, where both are numbers."""
 
     part: Part
@@ -28,7 +28,7 @@ class Line:
     change: str = ""
 
 
-def compare(left: RunFolder, right: RunFolder) -> list[Line]:
+def compare(left: RunFolder, right: RunFolder) -> list[ComparedKey]:
     """Every key of either run: results first, then the manifest, then provenance. Raises UserError if a manifest cannot be read."""
     tables = [session.tables(folder) for folder in (left, right)]
     results = [
@@ -40,26 +40,26 @@ def compare(left: RunFolder, right: RunFolder) -> list[Line]:
     return [*lines, *_lines("manifest", *requests), *_lines("provenance", *made)]
 
 
-def _with_errors(line: Line, left: Mapping[str, Any], right: Mapping[str, Any]) -> Line:
+def _with_errors(line: ComparedKey, left: Mapping[str, Any], right: Mapping[str, Any]) -> ComparedKey:
     """The line with its numbers as they state their uncertainty, and that of their difference."""
     a, b = (worded(result, over=False).get(line.key) for result in (left, right))
     change = difference(left, right, line.key) if line.differs else ""
     return replace(line, left=a or line.left, right=b or line.right, change=change or line.change)
 
 
-def _lines(part: Part, left: Any, right: Any) -> list[Line]:
+def _lines(part: Part, left: Any, right: Any) -> list[ComparedKey]:
     a, b = (session.flat(table) if isinstance(table, dict) else {} for table in (left, right))
     return [_line(part, key, a.get(key, MISSING), b.get(key, MISSING)) for key in dict.fromkeys([*a, *b])]
 
 
-def _line(part: Part, key: str, left: Any, right: Any) -> Line:
+def _line(part: Part, key: str, left: Any, right: Any) -> ComparedKey:
     change = ""
     if isinstance(left, (int, float)) and isinstance(right, (int, float)) and not isinstance(left, bool) and left != right:
         difference = right - left
         percent = f" ({100 * difference / abs(left):+.1f} %)" if left else ""
         change = f"{'+' if difference > 0 else ''}{number(float(difference), 3)}{percent}"
     exact = part != "result" or _said(left) == _said(right)
-    return Line(part, key, _said(left, exact), _said(right, exact), left != right, change)
+    return ComparedKey(part, key, _said(left, exact), _said(right, exact), left != right, change)
 
 
 def _said(value: Any, exact: bool = False) -> str:

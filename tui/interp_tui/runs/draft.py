@@ -23,7 +23,7 @@ from interp_tui_engine.catalog import Kind
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.specs import ComputeSpec, DataSpec, ModelSpec
 
-from ..widgets.form import Field, Path, Section
+from ..widgets.form import FormField, Path, Section
 
 DATASETS: Path = ("data",)
 """The field that says which [data.NAME] tables there are."""
@@ -34,8 +34,8 @@ SUGGESTED: dict[str, tuple[str, ...]] = {
 SELDOM = {"backend", "partial", "text_column", "config_name", "shuffle_seed", "split", "prepend_bos"}
 NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 HEAD = {
-    "name": Field(("name",), "name", help="a short name for the run folder and the tables"),
-    "seed": Field(("seed",), "seed", default="100", help="all randomness of the run follows from it"),
+    "name": FormField(("name",), "name", help="a short name for the run folder and the tables"),
+    "seed": FormField(("seed",), "seed", default="100", help="all randomness of the run follows from it"),
 }
 
 
@@ -43,7 +43,7 @@ HEAD = {
 class _Typed:
     """A field with what its text must become."""
 
-    field: Field
+    field: FormField
     default: Any
     is_text: bool
 
@@ -98,7 +98,8 @@ class Draft:
         if self._has_data():
             found.append(
                 Section(
-                    "data", (Field(DATASETS, "datasets", ", ".join(self.datasets), help="names of the [data.NAME] tables, with commas"),)
+                    "data",
+                    (FormField(DATASETS, "datasets", ", ".join(self.datasets), help="names of the [data.NAME] tables, with commas"),),
                 )
             )
         for name in self.datasets:
@@ -153,11 +154,11 @@ class Draft:
             found |= _typed_of(("data", name), DataSpec)
         return found | _typed_of(("params",), self.kind.params) | _typed_of(("compute",), ComputeSpec)
 
-    def _fields(self, prefix: Path, model: type[BaseModel], seldom: bool | None) -> tuple[Field, ...]:
+    def _fields(self, prefix: Path, model: type[BaseModel], seldom: bool | None) -> tuple[FormField, ...]:
         typed = _typed_of(prefix, model)
         return tuple(self._filled(t.field) for path, t in typed.items() if seldom is None or (path[-1] in SELDOM) is seldom)
 
-    def _filled(self, field: Field) -> Field:
+    def _filled(self, field: FormField) -> FormField:
         return field.with_text(self.texts.get(field.path, ""))
 
 
@@ -169,7 +170,7 @@ def _typed_of(prefix: Path, model: type[BaseModel]) -> dict[Path, _Typed]:
         default = None if default is PydanticUndefined else default
         kinds = set(_branches(info.annotation))
         is_text = str in kinds
-        field = Field(
+        field = FormField(
             path,
             name,
             default="" if default is None else literal(default, text=is_text),

@@ -18,7 +18,7 @@ from interp_tui_engine.untrusted import open_regular, text_or_empty
 
 from . import session
 from .runstate import RunState
-from .traces import Trace
+from .traces import DrawSeries
 
 FIRST_SECONDS, CHUNK_SECONDS = 0.02, 0.25
 """How long one `read` may take: short at first, so that a screen has something to show; reading in a thread holds nothing else up."""
@@ -32,7 +32,7 @@ LOG_LINES = 1000
 
 
 @dataclass(frozen=True)
-class Reading:
+class RunUpdate:
     """What one `read` found: the run's status, and whether there is more to read at once."""
 
     status: Status
@@ -108,7 +108,7 @@ class Follower:
         self._tail = EventTail(folder.events_path)
         self._caught_up = False
 
-    def read(self) -> Reading:
+    def read(self) -> RunUpdate:
         """Take in what the run has said since the last call, for at most a quarter of a second."""
         deadline = time.monotonic() + (CHUNK_SECONDS if self._whole.version else FIRST_SECONDS)
         before = self._tail.offset
@@ -124,7 +124,7 @@ class Follower:
         if self._caught_up:
             self.state = self._whole
         share = 1.0 if self._caught_up else self._share_read()
-        return Reading(session.read_run(self.folder).status, more, not self.folder.path.is_dir(), share)
+        return RunUpdate(session.read_run(self.folder).status, more, not self.folder.path.is_dir(), share)
 
     def _share_read(self) -> float:
         try:
@@ -203,7 +203,7 @@ def mean_trace(folder: RunFolder, columns: int, *, seconds: float = 3.0) -> list
     deadline = time.monotonic() + seconds
     while follower.read().more and time.monotonic() < deadline:
         pass
-    joined = Trace()
+    joined = DrawSeries()
     sums: dict[int, list[float]] = {}
     for chain, trace in follower.state.traces.items():
         if chain not in follower.state.failures:

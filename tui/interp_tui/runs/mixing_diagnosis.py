@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from .traces import Moments, Trace
+from .traces import DrawSeries, Moments
 
 Tone = Literal["good", "warn", "bad", "muted"]
 
@@ -33,7 +33,7 @@ class Drift:
         return abs(self.share) > DRIFT_SHARE and abs(self.sigmas) > DRIFT_SIGMAS
 
 
-def drift(traces: Iterable[Trace], burnin: int, init_loss: float | None, ess: float | None) -> Drift | None:
+def drift(traces: Iterable[DrawSeries], burnin: int, init_loss: float | None, ess: float | None) -> Drift | None:
     """The drift of the chains' losses since burn-in; None where there are too few draws, or no initial loss to compare with."""
     traces = list(traces)
     last = max((trace.last for trace in traces), default=-1) + 1

@@ -14,7 +14,7 @@ from typing import Any
 
 from interp_tui_engine.events import ChainFailed, Checkpoint, Event, Metrics, Phase, Progress, RunFinished, RunStarted, Stamped, Warned
 
-from .traces import Trace
+from .traces import DrawSeries
 
 NOTES = 1000
 """Events kept for the log tab: all but metrics and progress, newest last."""
@@ -84,9 +84,9 @@ class RunState:
         """When the newest event was written, in seconds since the epoch."""
         self.latest: dict[str, Mapping[str, Any]] = {}
         """The newest values of each series."""
-        self.series: dict[tuple[str, str], Trace] = {}
+        self.series: dict[tuple[str, str], DrawSeries] = {}
         """Scalars of every series but the chains' over its steps, by (series, name)."""
-        self.traces: dict[int, Trace] = {}
+        self.traces: dict[int, DrawSeries] = {}
         """Loss by draw, for each chain."""
         self.failures: dict[int, Failure] = {}
         self.cases: dict[int, Mapping[str, Any]] = {}
@@ -210,7 +210,7 @@ class RunState:
                     if trace is None:
                         if len(self.series) >= MAX_SERIES:
                             continue
-                        trace = self.series[event.series, name] = Trace()
+                        trace = self.series[event.series, name] = DrawSeries()
                     trace.add(event.step, found)
         if event.series in self.latest or len(self.latest) < MAX_SERIES:
             self.latest[event.series] = values
@@ -226,7 +226,7 @@ class RunState:
             if trace is None:
                 if len(self.traces) >= MAX_CHAINS:
                     continue
-                trace = self.traces[chain] = Trace()
+                trace = self.traces[chain] = DrawSeries()
             if (
                 len(points) == 1
                 and type(point := points[0]) is list

@@ -24,7 +24,7 @@ class Moments:
     variance: float
 
 
-class Trace:
+class DrawSeries:
     """Values by draw, as buckets of `width` draws (a power of two) that remember extremes, sum and sum of squares.
 
     A resumed run repeats the draws since its last checkpoint. A bucket starts afresh when its first draw comes again, so that repeated

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from interp_tui.runs.comparison import Line, compare
+from interp_tui.runs.comparison import ComparedKey, compare
 from interp_tui.screens.base import WorkScreen
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
@@ -40,7 +40,7 @@ class CompareScreen(WorkScreen):
     def __init__(self, left: RunFolder, right: RunFolder) -> None:
         super().__init__()
         self.sides = (left, right)
-        self.lines: list[Line] | None = None
+        self.lines: list[ComparedKey] | None = None
         self.everything = False
 
     def body(self) -> ComposeResult:
@@ -64,7 +64,7 @@ class CompareScreen(WorkScreen):
             lines = []
         self.tell(self._read, lines)
 
-    def _read(self, lines: list[Line]) -> None:
+    def _read(self, lines: list[ComparedKey]) -> None:
         self.lines = lines
         self.show()
 
@@ -87,7 +87,7 @@ class CompareScreen(WorkScreen):
             rows.append(Row("#equal", (Cell(""), Cell("equal in everything"), *blank)))
         self.query_one(ListTable).set_rows(rows)
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: ComparedKey) -> Row:
         colour = "foreground" if line.differs else "muted"
         cells = (
             Cell("≠" if line.differs else "", "accent"),

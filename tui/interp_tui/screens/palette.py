@@ -61,7 +61,7 @@ def _in_order(letters: str, text: str) -> bool:
     return all(letter in rest for letter in letters)
 
 
-class Palette(Guarded, CommandPalette):
+class PaletteScreen(Guarded, CommandPalette):
     """Textual's palette, in which a page key that comes before the list has been drawn does nothing; there it ends the app."""
 
     def _action_command_list(self, action: str) -> None:

@@ -16,7 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.widgets import TabbedContent, TabPane, Tabs
 
-from interp_tui.runs.follow import Documents, Follower, Reading, mean_trace
+from interp_tui.runs.follow import Documents, Follower, RunUpdate, mean_trace
 from interp_tui.runs.result_texts import result_texts, waiting_for
 from interp_tui.runs.strip_facts import strip_facts
 from interp_tui.terminal import crash_log, guard, host
@@ -174,7 +174,7 @@ class RunScreen(SteeringScreen):
         self.workbench.refresh_header()
         self._touch()
 
-    async def _show(self, reading: Reading) -> None:
+    async def _show(self, reading: RunUpdate) -> None:
         changed = reading.gone != self._gone or (not reading.gone and reading.status.state != self.status.state)
         self._gone = reading.gone
         if not reading.gone or not self.status.kind:

@@ -22,7 +22,7 @@ from interp_tui.widgets.facts import Fact, Facts, column
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 
 from .base import WIDE, QuietTable, RunView, scalars
-from .circuit_tree import Edge, Line, edges_of, tree
+from .circuit_tree import TreeEdge, TreeLine, edges_of, tree
 from .reach import reach_facts, warning_facts
 
 AXIS = 21
@@ -60,8 +60,8 @@ class CircuitView(RunView):
         super().__init__()
         self.decided: list[Mapping[str, Any]] = []
         self.found: list[Mapping[str, Any]] = []
-        self.edges: list[Edge] = []
-        self.lines: list[Line] = []
+        self.edges: list[TreeEdge] = []
+        self.lines: list[TreeLine] = []
         self.heads_per_kv = 0
         """0 until it is known."""
         self.table = 0
@@ -248,7 +248,7 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
 
-def _pairs(lines: Sequence[Line]) -> list[tuple[str, Line]]:
+def _pairs(lines: Sequence[TreeLine]) -> list[tuple[str, TreeLine]]:
     """Each line with the part it stands under."""
     found, above = [], [""]
     for line in lines:
@@ -259,7 +259,7 @@ def _pairs(lines: Sequence[Line]) -> list[tuple[str, Line]]:
     return found
 
 
-def _branch(index: int, line: Line, *, ascii: bool) -> Row:
+def _branch(index: int, line: TreeLine, *, ascii: bool) -> Row:
     text = line.branch + line.part + (" (above)" if line.again else "")
     if ascii:
         text = text.replace("├", "|").replace("│", "|").replace("└", "`")

@@ -20,7 +20,7 @@ MOST_LINES = 2_000
 
 
 @dataclass(frozen=True)
-class Edge:
+class TreeEdge:
     """From a part into another's input: q, k or v of a head (of all heads of a K/V group), or all that an MLP or the logits read."""
 
     name: str
@@ -30,25 +30,25 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Line:
+class TreeLine:
     """One line of the tree: its branches as text, the part, the input it feeds, and the edge that leads there (None for the root)."""
 
     branch: str
     part: str
     into: str
-    edge: Edge | None
+    edge: TreeEdge | None
     again: bool = False
     """Whether the part is unrolled on another line."""
 
 
-def edges_of(rows: Sequence[Mapping[str, Any]]) -> list[Edge]:
+def edges_of(rows: Sequence[Mapping[str, Any]]) -> list[TreeEdge]:
     """Edges as a run names them, `{edge or name, effect}`; what is no edge is left out."""
     found = []
     for row in rows:
         name = clean(str(row.get("edge", row.get("name", ""))), limit=60)
         sender, arrow, receiver = name.partition(ARROW)
         if arrow and sender and receiver:
-            found.append(Edge(name, sender, receiver, finite(row.get("effect"))))
+            found.append(TreeEdge(name, sender, receiver, finite(row.get("effect"))))
     return found
 
 
@@ -64,15 +64,15 @@ def readers(receiver: str, parts: Sequence[str], heads_per_kv: int) -> list[tupl
     return [(part, into) for part in heads if int(part[len(layer) + 1 :]) // max(1, heads_per_kv) == int(group)]
 
 
-def tree(edges: Sequence[Edge], parts: Sequence[str], heads_per_kv: int = 1) -> list[Line]:
+def tree(edges: Sequence[TreeEdge], parts: Sequence[str], heads_per_kv: int = 1) -> list[TreeLine]:
     """The tree's lines from the root down, strongest edges first."""
-    into: dict[str, list[tuple[Edge, str]]] = defaultdict(list)
+    into: dict[str, list[tuple[TreeEdge, str]]] = defaultdict(list)
     for edge in edges:
         for reader, name in readers(edge.receiver, parts, heads_per_kv):
             into[reader].append((edge, name))
     for found in into.values():
         found.sort(key=lambda item: -abs(item[0].effect or 0.0))
-    lines = [Line("", ROOT, "", None)]
+    lines = [TreeLine("", ROOT, "", None)]
     unrolled: set[str] = set()
 
     def grow(part: str, stem: str, above: frozenset[str]) -> None:
@@ -83,7 +83,7 @@ def tree(edges: Sequence[Edge], parts: Sequence[str], heads_per_kv: int = 1) -> 
                 return
             last = index == len(children) - 1
             again = edge.sender in unrolled and bool(into.get(edge.sender))
-            lines.append(Line(stem + ("└ " if last else "├ "), edge.sender, name, edge, again))
+            lines.append(TreeLine(stem + ("└ " if last else "├ "), edge.sender, name, edge, again))
             if not again and edge.sender not in above:
                 grow(edge.sender, stem + ("  " if last else "│ "), above | {edge.sender})
 

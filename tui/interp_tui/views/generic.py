@@ -14,7 +14,7 @@ from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number, spark
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui.widgets.trace import Line, Plot, Point, TracePlot
+from interp_tui.widgets.trace import Plot, PlotLine, Point, TracePlot
 
 from .base import QuietTable, RunView
 
@@ -77,7 +77,7 @@ class GenericView(RunView):
             return
         title.update(f"{table.key} by step")
         colours = self.app.theme_variables
-        line = Line("*", points, colours.get("chain-0", ""))
+        line = PlotLine("*", points, colours.get("chain-0", ""))
         await plot.draw(
             Plot([line], points[0][0], points[-1][0], "steps", muted=colours.get("muted", ""), ascii=self.app.has_class("-ascii"))
         )

@@ -18,7 +18,7 @@ from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui.widgets.trace import Line, Plot, Point, TracePlot
+from interp_tui.widgets.trace import Plot, PlotLine, Point, TracePlot
 
 from .base import WIDE, QuietTable, RunView, scalars
 
@@ -106,10 +106,10 @@ class ProbeView(RunView):
         colours = self.app.theme_variables
         muted, own = colours.get("muted", ""), colours.get(f"chain-{self.place % 8}", "")
         if self.accuracy:
-            lines = [Line("control", self._points("control_accuracy"), muted), Line("accuracy", self._points("accuracy"), own)]
+            lines = [PlotLine("control", self._points("control_accuracy"), muted), PlotLine("accuracy", self._points("accuracy"), own)]
         else:
-            ends = [Line(".", self._points(name), muted) for name in ("auroc_low", "auroc_high")]
-            lines = [*ends, Line("*", self._points("auroc"), own)]
+            ends = [PlotLine(".", self._points(name), muted) for name in ("auroc_low", "auroc_high")]
+            lines = [*ends, PlotLine("*", self._points("auroc"), own)]
         ascii = self.app.has_class("-ascii")
         chance = {} if self.accuracy else {"chance": 0.5}
         last = max(1, self.depth - 1)

@@ -17,7 +17,7 @@ from interp_tui.runs.runstate import RunState
 from interp_tui.text.numbers import number, spark
 from interp_tui.widgets.chains import ChainLine, ChainTable
 from interp_tui.widgets.facts import Fact, Facts, rich_style
-from interp_tui.widgets.trace import Line, Plot, Point, TracePlot, columns_for
+from interp_tui.widgets.trace import Plot, PlotLine, Point, TracePlot, columns_for
 
 from . import sampling_facts
 from .base import WIDE, RunView
@@ -29,7 +29,7 @@ LEAST_SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Frame:
+class SamplingFrame:
     """A copy of what the view shows."""
 
     waiting: str = ""
@@ -79,7 +79,7 @@ class SamplingView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frame = Frame()
+        self.frame = SamplingFrame()
         self.log_y = False
         self.highlight: int | None = None
         self.cursor: int | None = None
@@ -107,7 +107,7 @@ class SamplingView(RunView):
         columns = columns_for(len(state.traces), plot.columns)
         ascii = self.app.has_class("-ascii")
         history = state.series.get(("estimate", "llc_mean"))
-        self.frame = Frame(
+        self.frame = SamplingFrame(
             waiting=waiting if not last else "",
             extremes={chain: [*trace.extremes(start, stop, columns)] for chain, trace in state.traces.items()},
             means={chain: [*trace.means(start, stop, plot.columns)] for chain, trace in state.traces.items()},
@@ -131,11 +131,11 @@ class SamplingView(RunView):
             return
         muted = colours.get("muted", "")
         lines = [
-            Line(f"chain {chain}", points, colours.get(f"chain-{chain % 8}", "") if self.highlight in (None, chain) else muted)
+            PlotLine(f"chain {chain}", points, colours.get(f"chain-{chain % 8}", "") if self.highlight in (None, chain) else muted)
             for chain, points in sorted(frame.extremes.items(), key=lambda item: item[0] == self.highlight)
         ]
         if self.overlay is not None:
-            lines.insert(0, Line(self.overlay[0], self.overlay[1], colours.get("foreground", ""), marker="+" if self._ascii else "•"))
+            lines.insert(0, PlotLine(self.overlay[0], self.overlay[1], colours.get("foreground", ""), marker="+" if self._ascii else "•"))
         spec = Plot(
             lines=lines,
             start=frame.start,

@@ -25,7 +25,7 @@ from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.token_strip import TokenStrip
 
 from .base import WIDE, RunView
-from .susceptibilities_tokens import Tokens
+from .susceptibilities_tokens import ResponseTokens
 
 QUANTITIES = {
     "covariance": "mean covariance Cov(L, L − l)",
@@ -83,7 +83,7 @@ class SusceptibilitiesView(RunView):
         """Data sets that every part responds to with 0: that which the chains sample."""
         self.data: list[str] = []
         self.tops: Mapping[str, Any] = {}
-        self.tokens: Tokens | None = None
+        self.tokens: ResponseTokens | None = None
         self.row = 0
         self.top = -1
         """Which of the strongest tokens was gone to last."""
@@ -146,7 +146,7 @@ class SusceptibilitiesView(RunView):
             tops = self.result.get("top_tokens")
             self.tops = tops if isinstance(tops, Mapping) else {}
             names = sorted(self.data, key=identifier)
-            self.tokens = await asyncio.to_thread(Tokens.read, self.folder.path, names)
+            self.tokens = await asyncio.to_thread(ResponseTokens.read, self.folder.path, names)
             if first and self.result:
                 self.post_message(self.LookChanged())  # what the run is ranked by is known only now
         await self._draw_tokens()

@@ -21,7 +21,7 @@ LEVEL = 0.98
 
 
 @dataclass(frozen=True)
-class Place:
+class RowSpan:
     """Where a data set's rows lie along the flattened axes: first entry, rows, tokens a row."""
 
     start: int
@@ -30,18 +30,18 @@ class Place:
 
 
 @dataclass
-class Tokens:
+class ResponseTokens:
     """Read once; a part's responses to a data set are read when they are looked at, and kept for a while."""
 
     folder: Path
     parts: list[str] = field(default_factory=list)
-    responses: dict[str, Place] = field(default_factory=dict)
-    context: dict[str, Place] = field(default_factory=dict)
+    responses: dict[str, RowSpan] = field(default_factory=dict)
+    context: dict[str, RowSpan] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
     _kept: dict[tuple[str, str, str], tuple[list[float | None], Scale]] = field(default_factory=dict)
 
     @staticmethod
-    def read(folder: Path, names: list[str]) -> Tokens | None:
+    def read(folder: Path, names: list[str]) -> ResponseTokens | None:
         """What the run left; None before it is there. `names` are the data sets in alphabetical order of their identifiers."""
         path = folder / TREE
         parts, ids = read_array(path / "susceptibilities", "wr"), read_array(path / "susceptibilities", "dataset_id")
@@ -51,13 +51,13 @@ class Tokens:
         )
         if parts is None or ids is None or context_ids is None or positions is None or places is None or not texts:
             return None
-        found = Tokens(folder, [clean(str(part), limit=60) for part in parts.tolist()], texts=texts)
+        found = ResponseTokens(folder, [clean(str(part), limit=60) for part in parts.tolist()], texts=texts)
         for owner, where, into in ((ids, positions, found.responses), (context_ids, places, found.context)):
             for index, name in enumerate(names):
                 here = (owner == index).nonzero()[0]
                 if here.size:
                     length = len(set(where[here].tolist()))
-                    into[name] = Place(int(here[0]), here.size // length, length)
+                    into[name] = RowSpan(int(here[0]), here.size // length, length)
         return found
 
     def strip(self, part: str, data: str, row: int, quantity: str = "mean") -> tuple[list[Token], Scale]:
@@ -75,7 +75,7 @@ class Tokens:
         said = [clean(self.texts.get(int(i), f"<{int(i)}>"), limit=40) for i in ids.tolist()] if ids is not None else []
         return [Token(text, value) for text, value in zip(said, mine, strict=False)], scale
 
-    def _responses(self, part: str, data: str, place: Place, quantity: str) -> tuple[list[float | None], Scale]:
+    def _responses(self, part: str, data: str, place: RowSpan, quantity: str) -> tuple[list[float | None], Scale]:
         key = (part, data, quantity)
         if key not in self._kept:
             here = slice(place.start, place.start + place.rows * place.length)

@@ -26,7 +26,7 @@ from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column, rich_style
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui.widgets.trace import Line, Plot, TracePlot
+from interp_tui.widgets.trace import Plot, PlotLine, TracePlot
 from interp_tui_engine.runfolder import RunFolder
 
 from .base import RunView, scalars
@@ -46,7 +46,7 @@ TOGETHER = "stages"
 
 
 @dataclass(frozen=True)
-class Result:
+class SweepPoint:
     """One point that has ended."""
 
     index: int
@@ -74,7 +74,7 @@ class SweepView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.results: list[Result] = []
+        self.results: list[SweepPoint] = []
         self.verdict: Mapping[str, Any] = {}
         self.waiting = ""
         self.metric = 0
@@ -146,14 +146,14 @@ class SweepView(RunView):
         """What a figure of all numbers shows: those that say something of the model."""
         return [name for name in self.metrics if name not in (TOGETHER, "rhat", "ess") and not name.endswith("_std_error")][:MOST_LINES]
 
-    def _line(self, at: int, name: str, key: str, *, own_range: bool) -> Line:
+    def _line(self, at: int, name: str, key: str, *, own_range: bool) -> PlotLine:
         known = [(r, v) for r in self.results if (v := finite(r.headline.get(name))) is not None]
         low = min((v for _, v in known), default=0.0) if own_range else 0.0
         span = (max((v for _, v in known), default=1.0) - low or 1.0) if own_range else 1.0
         points = [(float(self.axes[key].index(r.values[key])), (v - low) / span) for r, v in known]
-        return Line(name, points, self.app.theme_variables.get(f"chain-{at}", ""), str(at) if self.app.has_class("-ascii") else None)
+        return PlotLine(name, points, self.app.theme_variables.get(f"chain-{at}", ""), str(at) if self.app.has_class("-ascii") else None)
 
-    def _bars(self, at: int, name: str, key: str, *, own_range: bool) -> list[Line]:
+    def _bars(self, at: int, name: str, key: str, *, own_range: bool) -> list[PlotLine]:
         """A standard error up and down from each point that has one."""
         line = self._line(at, name, key, own_range=own_range)
         values = [v for r in self.results if (v := finite(r.headline.get(name))) is not None]
@@ -161,7 +161,7 @@ class SweepView(RunView):
         known = [r for r in self.results if finite(r.headline.get(name)) is not None]
         errors = [finite(r.headline.get(error_of(name))) for r in known]
         return [
-            Line("", [(x, y - e / span), (x, y + e / span)], line.colour, line.marker)
+            PlotLine("", [(x, y - e / span), (x, y + e / span)], line.colour, line.marker)
             for (x, y), e in zip(line.points, errors, strict=True)
             if e
         ]
@@ -202,7 +202,7 @@ class SweepView(RunView):
         here = (axes[down][event.row], axes[across][event.column])
         self._open(next((result for result in self.results if (result.values[down], result.values[across]) == here), None))
 
-    def _open(self, result: Result | None) -> None:
+    def _open(self, result: SweepPoint | None) -> None:
         if result is not None and result.folder and self.folder is not None:
             self.post_message(self.Open(RunFolder(self.folder.path / result.folder)))
 
@@ -239,7 +239,7 @@ def verdict_text(verdict: Mapping[str, Any], colours: Mapping[str, str]) -> Text
     return text
 
 
-def result_of(index: int, case: Mapping[str, Any]) -> Result:
+def result_of(index: int, case: Mapping[str, Any]) -> SweepPoint:
     """A point as an event or a result told of it."""
 
     def table(name: str) -> Mapping[str, Any]:
@@ -248,7 +248,7 @@ def result_of(index: int, case: Mapping[str, Any]) -> Result:
 
     folder = case.get("folder")
     safe = f"points/{index:03d}" if isinstance(folder, str) else ""  # never a path that a log could have been made to hold
-    return Result(
+    return SweepPoint(
         index, table("values"), clean(str(case.get("state") or "")), safe, table("headline"), clean(str(case.get("reason") or ""))
     )
 
@@ -258,7 +258,7 @@ def error_of(name: str) -> str:
     return f"{name.removesuffix('_mean')}_std_error"
 
 
-def row_of(result: Result, *, ascii: bool) -> Row:
+def row_of(result: SweepPoint, *, ascii: bool) -> Row:
     """A point's row: its numbers, or why there are none."""
     numbers = answer("", result.headline, ascii=ascii, most=4)
     found = numbers if result.state in WELL else "  ".join(part for part in (result.reason, numbers) if part)
@@ -272,7 +272,7 @@ def row_of(result: Result, *, ascii: bool) -> Row:
     return Row(str(result.index), cells)
 
 
-def grid_of(results: Sequence[Result], down: str, across: str, axes: Mapping[str, list[Any]], name: str) -> Grid:
+def grid_of(results: Sequence[SweepPoint], down: str, across: str, axes: Mapping[str, list[Any]], name: str) -> Grid:
     """The number by two axes; where further axes give a cell several runs, their mean."""
     cells: dict[tuple[int, int], list[float]] = {}
     for result in results:

@@ -20,7 +20,7 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.histogram import HistogramPlot
 from interp_tui.widgets.list_table import ListTable
-from interp_tui.widgets.trace import Line, Plot, Point, TracePlot
+from interp_tui.widgets.trace import Plot, PlotLine, Point, TracePlot
 
 from . import train_sae_facts as sae_facts
 from .base import WIDE, QuietTable, RunView
@@ -37,7 +37,7 @@ METRICS = (
 
 
 @dataclass(frozen=True)
-class Frame:
+class TrainingFrame:
     """A copy of what the view shows."""
 
     waiting: str = ""
@@ -76,7 +76,7 @@ class TrainSaeView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frame = Frame()
+        self.frame = TrainingFrame()
         self.metric = 0
         self.log_y = False
 
@@ -109,7 +109,7 @@ class TrainSaeView(RunView):
                 if (trace := state.series.get((f"{stem}{sae.index}", name))) is not None:
                     curves[name][sae.index] = [*trace.means(0, stop + 1, columns)]
         ended = state.latest.get("headline", {}) if state.ending is not None and state.ending.state == "done" else {}
-        self.frame = Frame(
+        self.frame = TrainingFrame(
             waiting=waiting if not found else "",
             saes=tuple(found),
             curves=curves,
@@ -136,7 +136,7 @@ class TrainSaeView(RunView):
             return
         own = chosen.index if chosen is not None else 0
         lines = [
-            Line(f"{index}", curve, colours.get(f"chain-{index % 8}", ""))
+            PlotLine(f"{index}", curve, colours.get(f"chain-{index % 8}", ""))
             for index, curve in sorted(points.items(), key=lambda item: item[0] == own)
         ]
         await plot.draw(Plot(lines=lines, stop=frame.stop, x_label="steps", log=self.log_y, muted=muted, accent=accent, ascii=self._ascii))

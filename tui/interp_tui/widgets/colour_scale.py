@@ -59,7 +59,7 @@ def digit(share: float | None) -> str:
     return f"{'-' if share < 0 and tenths else ' '}{said}"
 
 
-class Palette:
+class ScaleStyles:
     """Styles of a theme's scale: `heat-negative` over `heat-zero` to `heat-positive`, with text that can be read on them."""
 
     def __init__(self, colours: Mapping[str, str]) -> None:

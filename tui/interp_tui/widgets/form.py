@@ -31,7 +31,7 @@ AT_ONCE = 5
 
 
 @dataclass(frozen=True)
-class Field:
+class FormField:
     """One line of the form. An empty `text` means the default, which is shown greyed."""
 
     path: Path
@@ -43,7 +43,7 @@ class Field:
     suggestions: tuple[str, ...] = ()
     required: bool = False
 
-    def with_text(self, text: str) -> Field:
+    def with_text(self, text: str) -> FormField:
         return replace(self, text=text)
 
 
@@ -52,7 +52,7 @@ class Section:
     """Fields under one title."""
 
     title: str
-    fields: tuple[Field, ...]
+    fields: tuple[FormField, ...]
     folded: bool = False
 
 
@@ -78,7 +78,7 @@ class Choice(Guarded, Widget, can_focus=True):
     ]
     value: reactive[str] = reactive("")
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: FormField) -> None:
         super().__init__()
         self.field = field
         self.set_reactive(Choice.value, field.text)
@@ -111,7 +111,7 @@ class FieldRow(Guarded, Widget):
     """
     error: reactive[str] = reactive("")
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: FormField) -> None:
         super().__init__()
         self.field = field
 
@@ -209,7 +209,7 @@ class Form(Guarded, VerticalScroll, can_focus=False):
             await self.remove_children([row for row in self.query(FieldRow) if row.field.path in paths])
 
     @property
-    def current(self) -> Field | None:
+    def current(self) -> FormField | None:
         """The field that has the focus."""
         focused = self.screen.focused
         return focused.parent.field if focused is not None and isinstance(focused.parent, FieldRow) else None

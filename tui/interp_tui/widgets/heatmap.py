@@ -24,7 +24,7 @@ from textual.widget import Widget
 from interp_tui.terminal.guard import Guarded
 from interp_tui.text.numbers import number
 
-from .colour_scale import LOOKS, Look, Palette, Scale, digit, glyph
+from .colour_scale import LOOKS, Look, Scale, ScaleStyles, digit, glyph
 
 NUMBER_FITS = 9
 """Cells a column needs for its values to be written out."""
@@ -104,7 +104,7 @@ class Heatmap(Guarded, Widget, can_focus=True):
         self._top = self._left = 0
         self._followed = Size(0, 0)
         """The size that the scrolling was last set for."""
-        self._palette: Palette | None = None
+        self._palette: ScaleStyles | None = None
 
     def show(self, grid: Grid) -> None:
         """Replace what is shown; the cursor stays on the row and column of the same label, else where it is."""
@@ -216,7 +216,7 @@ class Heatmap(Guarded, Widget, can_focus=True):
         if self._followed != self.size:  # drawn before the event that tells of the new size
             self._follow()
         if self._palette is None:
-            self._palette = Palette(self.app.theme_variables)
+            self._palette = ScaleStyles(self.app.theme_variables)
         strong = base + Style(color=_named(self.app.theme_variables, "accent"), bold=True)
         muted = base + Style(color=_named(self.app.theme_variables, "muted"))
         shown = range(self._left, min(self._left + self._shown_columns, len(self.grid.columns)))

@@ -17,7 +17,7 @@ from textual.widget import Widget
 
 from interp_tui.terminal.guard import Guarded
 
-from .colour_scale import LOOKS, Look, Palette, Scale, digit, glyph
+from .colour_scale import LOOKS, Look, Scale, ScaleStyles, digit, glyph
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class TokenStrip(Guarded, Widget, can_focus=True):
         self._wrapped = 0
         """The width that the lines are for."""
         self._top = 0
-        self._palette: Palette | None = None
+        self._palette: ScaleStyles | None = None
 
     def show(self, tokens: Sequence[Token], scale: Scale) -> None:
         """Replace what is shown; the cursor keeps its place."""
@@ -99,9 +99,9 @@ class TokenStrip(Guarded, Widget, can_focus=True):
         return self.look == "colour" and self.palette.coloured
 
     @property
-    def palette(self) -> Palette:
+    def palette(self) -> ScaleStyles:
         if self._palette is None:
-            self._palette = Palette(self.app.theme_variables)
+            self._palette = ScaleStyles(self.app.theme_variables)
         return self._palette
 
     def _line_of(self, index: int) -> int:

@@ -27,7 +27,7 @@ _plotext_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Line:
+class PlotLine:
     """One line; `marker` None means braille, or the label's last character where only ASCII may be drawn."""
 
     label: str
@@ -40,7 +40,7 @@ class Line:
 class Plot:
     """Everything one drawing shows. Colours are theme variables' values; an unparsable one means the terminal's own."""
 
-    lines: Sequence[Line] = ()
+    lines: Sequence[PlotLine] = ()
     start: float = 0.0
     stop: float = 1.0
     x_label: str = ""

@@ -23,7 +23,7 @@ from ...sites.hooks import Edit, activations
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
 from .last_token import LastToken, last_token
-from .space import Tokens, tokens_of
+from .space import PaddedPrompts, tokens_of
 
 LOGITS = 1 << 24
 """Most logits that are held at a time: 64 MiB."""
@@ -36,11 +36,11 @@ class Bench:
     model: LoadedModel
     site_map: SiteMap
     prompts: list[Prompt]
-    tokens: Tokens
+    tokens: PaddedPrompts
     answers: list[Answer]
     metric: str
     batch: int
-    continued: Tokens | None = None
+    continued: PaddedPrompts | None = None
     """Prompts with their answers behind them, where answers are scored whole."""
     unchanged: LastToken | None = None
     """The prompts' runs as they are, from which changed ones go on; None where each is run whole."""
@@ -188,7 +188,7 @@ def bench_of(
     return Bench(model, site_map, prompts, tokens, answers, metric, batch), warnings
 
 
-def _whole(model: LoadedModel, site_map: SiteMap, prompts: list[Prompt], tokens: Tokens, shared: Sequence[str], batch: int) -> Bench:
+def _whole(model: LoadedModel, site_map: SiteMap, prompts: list[Prompt], tokens: PaddedPrompts, shared: Sequence[str], batch: int) -> Bench:
     """A bench that scores answers whole. Raises UserError for a prompt without one answer, and where the two together are too long."""
     assert model.tokenizer is not None
     rows, answers = [], []
@@ -206,5 +206,5 @@ def _whole(model: LoadedModel, site_map: SiteMap, prompts: list[Prompt], tokens:
         answers.append(Answer(answer))
     width = max(map(len, rows))
     padded = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows], device=tokens.ids.device)
-    continued = Tokens(padded, torch.tensor([len(row) - 1 for row in rows], device=tokens.ids.device))
+    continued = PaddedPrompts(padded, torch.tensor([len(row) - 1 for row in rows], device=tokens.ids.device))
     return Bench(model, site_map, prompts, tokens, answers, "sequence", batch, continued)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...sites.branched_run import BranchedRun, record
 from ...sites.hooks import eager_attention
 from ...sites.site_map import SiteMap
-from .space import Tokens
+from .space import PaddedPrompts
 
 ROWS = 8192
 """Most rows (changes × prompts) in one block's pass."""
@@ -57,7 +57,7 @@ class LastToken:
         return hidden[:, 0].float().reshape(changes_KPD.shape)
 
 
-def last_token(site_map: SiteMap, tokens: Tokens, batch: int) -> LastToken | None:
+def last_token(site_map: SiteMap, tokens: PaddedPrompts, batch: int) -> LastToken | None:
     """The prompts' unchanged runs, `batch` prompts a pass; None for a model whose blocks cannot be given a last token alone."""
     by_length: dict[int, list[int]] = {}
     for place, last in enumerate(tokens.last.tolist()):

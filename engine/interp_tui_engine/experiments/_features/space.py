@@ -104,17 +104,17 @@ def _directions(params: FeatureParams, site_map: SiteMap, device: torch.device) 
 
 
 @dataclass(frozen=True)
-class Tokens:
+class PaddedPrompts:
     """Prompts as token ids, padded on the right, and each one's last position."""
 
     ids: Int[Tensor, "B P"]
     last: Int[Tensor, " B"]
 
 
-def tokens_of(model: LoadedModel, site_map: SiteMap, prompts: Sequence[Prompt]) -> Tokens:
+def tokens_of(model: LoadedModel, site_map: SiteMap, prompts: Sequence[Prompt]) -> PaddedPrompts:
     """Raises UserError for a prompt without tokens or longer than the model's context."""
     tokenizer = need_tokenizer(model.tokenizer, model.source)
     rows = [encode(tokenizer, p.text, context=site_map.context, name=f"prompt {p.id!r:.60}") for p in prompts]
     width = max(map(len, rows))
     padded = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows])
-    return Tokens(padded.to(model.device), torch.tensor([len(row) - 1 for row in rows], device=model.device))
+    return PaddedPrompts(padded.to(model.device), torch.tensor([len(row) - 1 for row in rows], device=model.device))

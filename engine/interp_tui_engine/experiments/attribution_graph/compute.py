@@ -12,7 +12,7 @@ from torch import Tensor
 from ...errors import UserError
 from ...events import Event, Phase, Warned
 from ...features import attribution, graph, ids
-from ...features.attribution import Feature, Prompts
+from ...features.attribution import Feature, PromptBatch
 from ...runtime.context import Context
 from ...runtime.open_model import open_model
 from ...runtime.steps import Numbers, Steps
@@ -109,7 +109,11 @@ def checked_of(edges: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _estimates(
-    context: Context, site_map: SiteMap, features: Sequence[Feature], batches: Sequence[Prompts], targets: Sequence[tuple[int, float, int]]
+    context: Context,
+    site_map: SiteMap,
+    features: Sequence[Feature],
+    batches: Sequence[PromptBatch],
+    targets: Sequence[tuple[int, float, int]],
 ) -> Generator[Event, None, list[Numbers]]:
     """The weights of all features for each batch, share and target; a pass for each of the first two, from the first target not done."""
     running: dict[tuple[int, float], Iterator[Tensor]] = {}
@@ -135,13 +139,13 @@ def _feature(space: Space, index: int, bench: Bench, positives: int) -> Feature:
     return Feature(space.layer, read, space.direction(index, clean_PD.shape[1], clean_PD.device).float(), absent)
 
 
-def _batch(bench: Bench, rows: Sequence[int]) -> Prompts:
+def _batch(bench: Bench, rows: Sequence[int]) -> PromptBatch:
     last = bench.tokens.last[list(rows)]
 
     def metric(logits: Tensor) -> Tensor:
         return torch.stack([bench.score(row, bench.answers[place]) for row, place in zip(logits, rows, strict=True)])
 
-    return Prompts(bench.tokens.ids[list(rows)][:, : int(last.max()) + 1], last, metric)
+    return PromptBatch(bench.tokens.ids[list(rows)][:, : int(last.max()) + 1], last, metric)
 
 
 def _opposed(pairs: Sequence[tuple[float, float]]) -> int:

@@ -19,7 +19,7 @@ from ...models.loaded import LoadedModel
 from ...patching import reach_report
 from ...patching.reach import Ends, reaches_of
 from ...patching.reach_report import Reaches
-from ...patching.recovery import Cell, Prompts, Trace, prepare, recovery
+from ...patching.recovery import GridCell, Trace, TracePrompts, prepare, recovery
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps
@@ -39,7 +39,7 @@ class Chunk:
     """Cells of one pair that travel together; `samples` runs of noise are averaged."""
 
     pair: int
-    cells: tuple[Cell, ...]
+    cells: tuple[GridCell, ...]
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -102,11 +102,11 @@ def run(context: Context) -> Generator[Event, None, Result]:
     return (yield from result_of(context, traced))
 
 
-def _reaches(params: Params, prompts: Sequence[Sequence[Prompts]], site_map: SiteMap, seed: int) -> Reaches:
+def _reaches(params: Params, prompts: Sequence[Sequence[TracePrompts]], site_map: SiteMap, seed: int) -> Reaches:
     """Both ends of the metric for each pair; of an answer that is a sequence unrelated ones are not tried, each being a run of its own."""
     other = "with noise on the subject" if params.corruption == "noise" else "on corrupt ones"
 
-    def ends(variants: Sequence[Prompts]) -> list[Trace]:
+    def ends(variants: Sequence[TracePrompts]) -> list[Trace]:
         return [prepare(site_map, one, (), params.metric, window=1, freeze=()) for one in variants]
 
     if any(variants[0].sequence for variants in prompts):
@@ -123,24 +123,24 @@ def _tokenizer(model: LoadedModel) -> Any:
     return model.tokenizer
 
 
-def _last(prompts: Prompts) -> int:
+def _last(prompts: TracePrompts) -> int:
     """The last position of the prompt itself, where the answer is predicted."""
     return len(prompts.clean) - (len(prompts.answer.right) if prompts.sequence else 1)
 
 
-def _chunks(site_map: SiteMap, prompts: Prompts, names: Sequence[str], params: Params) -> list[tuple[Cell, ...]]:
+def _chunks(site_map: SiteMap, prompts: TracePrompts, names: Sequence[str], params: Params) -> list[tuple[GridCell, ...]]:
     """The grid's cells in batches: by kind of site, so that a view fills site by site; late positions first, which are the cheapest."""
     layers, positions = range(site_map.num_layers), range(_last(prompts), prompts.first - 1, -1)
-    rows: list[list[Cell]] = [[Cell(name, layer, p) for p in positions for layer in layers] for name in names]
+    rows: list[list[GridCell]] = [[GridCell(name, layer, p) for p in positions for layer in layers] for name in names]
     if params.heads:
-        rows.append([Cell("z", layer, p, head) for p in positions for layer in layers for head in range(site_map.heads("z"))])
+        rows.append([GridCell("z", layer, p, head) for p in positions for layer in layers for head in range(site_map.heads("z"))])
     size = max(1, min(params.rows, TOKENS_AT_ONCE // len(positions)))
     return [tuple(row[i : i + size]) for row in rows for i in range(0, len(row), size)]
 
 
 def _teller(
     chunks: Sequence[Chunk],
-    prompts: Sequence[Sequence[Prompts]],
+    prompts: Sequence[Sequence[TracePrompts]],
     model: LoadedModel,
     params: Params,
     names: Sequence[str],
@@ -184,7 +184,7 @@ def _teller(
 
 def _prompts(
     params: Params, record: dict[str, Any], model: LoadedModel, site_map: SiteMap, seed: int, index: int, count: int
-) -> list[Prompts]:
+) -> list[TracePrompts]:
     """What is traced for one pair: one comparison, or one for each sample of noise."""
     if params.corruption == "noise":
         return _noisy(params, record, model, site_map, seed, index, count)
@@ -193,7 +193,7 @@ def _prompts(
         if count == 1
         else _named(params, record, model, site_map, index)
     )
-    return [Prompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)]
+    return [TracePrompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)]
 
 
 def _named(params: Params, record: dict[str, Any], model: LoadedModel, site_map: SiteMap, index: int) -> list[Pair]:
@@ -205,7 +205,7 @@ def _named(params: Params, record: dict[str, Any], model: LoadedModel, site_map:
 
 def _noisy(
     params: Params, record: dict[str, Any], model: LoadedModel, site_map: SiteMap, seed: int, index: int, count: int
-) -> list[Prompts]:
+) -> list[TracePrompts]:
     tokenizer, clean = _tokenizer(model), str(record["clean"])
     where = f"pair {index + 1}: " if count > 1 else ""
     subject = str(record.get("subject") or params.subject or "")
@@ -231,5 +231,5 @@ def _noisy(
         noise = torch.zeros(len(ids), site_map.d_model)
         drawn = torch.randn(len(hit), site_map.d_model, generator=torch.Generator().manual_seed(state))
         noise[hit] = drawn * params.noise_scale * spread
-        found.append(Prompts(tuple(ids), tuple(ids), Answer(right, wrong), hit[0], sequence, noise.to(model.device)))
+        found.append(TracePrompts(tuple(ids), tuple(ids), Answer(right, wrong), hit[0], sequence, noise.to(model.device)))
     return found

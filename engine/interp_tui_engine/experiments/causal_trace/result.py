@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog import Result
-from ...circuits.ratio import Shard, largest
+from ...circuits.ratio import Ratio, largest
 from ...events import Event, finite
 from ...figures.heat import heatmap_svg
 from ...markdown import code
 from ...patching import reach_report
 from ...patching.pooling import ROLES, Pooled, by_role, pool, role
 from ...patching.reach_report import Reaches
-from ...patching.recovery import Cell, recovery
+from ...patching.recovery import GridCell, recovery
 from ...runtime.context import Context
 from ...runtime.steps import digests, write_arrays, write_figure
 from ...uncertainty import Uncertainty
@@ -42,7 +42,7 @@ class Traced:
     ends: Sequence[int]
     layers: int
     head_count: int
-    cells: Sequence[tuple[int, Cell]]
+    cells: Sequence[tuple[int, GridCell]]
     clean: NDArray[np.float32]
     corrupt: NDArray[np.float32]
     patched: NDArray[np.float32]
@@ -178,7 +178,7 @@ def _pooled(gains: NDArray[np.float64], traced: Traced, effects: NDArray[np.floa
 
 def _held_out_peak(
     gains: dict[str, NDArray[np.float64]], effects: NDArray[np.float64], traced: Traced, columns: Sequence[str]
-) -> tuple[Shard, list[str]] | None:
+) -> tuple[Ratio, list[str]] | None:
     """The recovery of the cell that restores most, chosen on one half of the pairs and measured on the other; None for one pair."""
     flat, names = [], []
     for name in traced.names:

@@ -38,7 +38,7 @@ from .._features.plain_text import PlainText, plain_text
 from ..interventions.compute import at_edge, few_controls
 from ..interventions.params import PLAIN_CONTROLS
 from ..interventions.report import effect_line, markdown
-from .labels import Labelled, Measured, bench_under, gain, shuffled, split
+from .labels import LabelEffect, Labelled, bench_under, gain, shuffled, split
 from .params import Params
 
 ROWS, DIRECTION = "interventions.jsonl", "direction.safetensors"
@@ -71,7 +71,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Phase("choosing a strength", f"{len(params.strengths)} on {sum(map(len, parts.choose))} prompts, and on {params.draws} shuffles")
     plan: list[Step] = [("real", 0), ("random", 0), ("plain", 0)]
     plan += [("shuffled", draw) for draw in range(params.draws)]
-    table = Table(params, model.source, prompts, real)
+    table = ContrastRows(params, model.source, prompts, real)
 
     @lru_cache(1)  # a shuffle is measured, then read
     def under(draw: int) -> Labelled:
@@ -133,7 +133,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     return Result(values, shown, _report(context.manifest.name, values), digest, _uncertainty(values, line))
 
 
-class Table:
+class ContrastRows:
     """Rows as they come, and what they add up to."""
 
     def __init__(self, params: Params, model: str, prompts: Sequence[Prompt], labelled: Labelled) -> None:
@@ -141,13 +141,13 @@ class Table:
         self.name = ids.direction(params.layer, params.criterion)
         self.rows: list[Intervention] = []
         self.plain: dict[str, Any] = {}
-        self.real: Measured
+        self.real: LabelEffect
 
     @property
     def strength(self) -> float:
         return self.real.strength
 
-    def take_real(self, measured: Measured) -> None:
+    def take_real(self, measured: LabelEffect) -> None:
         self.real = measured
         self._add(measured, measured.changed, {})
 
@@ -155,7 +155,7 @@ class Table:
         for draw, scores_P in enumerate(scores_KP):
             self._add(self.real, scores_P, {"control_type": "matched_norm", "draw": draw})
 
-    def take_shuffled(self, draw: int, measured: Measured) -> None:
+    def take_shuffled(self, draw: int, measured: LabelEffect) -> None:
         self._add(measured, measured.changed, {"control_type": "shuffled_labels", "draw": draw, "strength": measured.strength})
 
     def take_plain(self, losses: Any) -> None:
@@ -175,7 +175,7 @@ class Table:
         # the direction says which way the score should go
         return line | {"clear": found.clear and found.directed.mean > 0 and (found.p or 0.0) <= self.params.alpha}
 
-    def _add(self, measured: Measured, scores: Any, metadata: Mapping[str, Any]) -> None:
+    def _add(self, measured: LabelEffect, scores: Any, metadata: Mapping[str, Any]) -> None:
         side = gain(measured.base, scores, len(measured.told_on))["side_effect"]
         for place, prompt in enumerate(measured.told_on):
             self.rows.append(

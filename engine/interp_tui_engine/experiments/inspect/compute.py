@@ -133,7 +133,7 @@ def _from_records(
     for message in warnings:
         yield Warned(message)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    settings = ranking.Settings(params.alpha, params.permutations, params.min_rows, seed, params.ranking == "interp-lab", threads)
+    settings = ranking.RankingSettings(params.alpha, params.permutations, params.min_rows, seed, params.ranking == "interp-lab", threads)
     yield Phase("ranking", f"{len(reader.names):,} features on {int(design.held_out.sum()):,} held-out rows")
     steps = ranking.rank(
         reader.names,

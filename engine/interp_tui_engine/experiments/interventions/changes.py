@@ -35,7 +35,7 @@ Amounts = Callable[[Float[Tensor, " N"]], Float[Tensor, " N"]]
 
 
 @dataclass(frozen=True)
-class Trial:
+class PlannedChange:
     """Changes of one kind: of which feature of which space, how strongly, and as which control of it (None: of the feature itself)."""
 
     space: int
@@ -46,7 +46,7 @@ class Trial:
     """The features that are really changed, one a draw: others, in controls of some kinds."""
 
 
-def trials_of(params: Params, targets: Sequence[str], spaces: Sequence[Space], values: Sequence[Tensor], seed: int) -> list[Trial]:
+def trials_of(params: Params, targets: Sequence[str], spaces: Sequence[Space], values: Sequence[Tensor], seed: int) -> list[PlannedChange]:
     """All trials in the order they are run: each feature at each strength, then its controls. UserError for a feature there is not."""
     rng, draws = np.random.default_rng([seed, 0x7124]), draws_of(params, len(targets))
     places = {name: (s, f) for s, space in enumerate(spaces) for f, name in enumerate(space.names)}
@@ -66,7 +66,7 @@ def trials_of(params: Params, targets: Sequence[str], spaces: Sequence[Space], v
         others = [f for f in range(len(spaces[space].names)) if f not in used and float(fires[f]) > 0]
         alike = sorted(others, key=lambda f: (abs(float(fires[f]) - float(fires[feature])), f))
         for strength in params.strengths:
-            trials.append(Trial(space, feature, strength, None, (feature,)))
+            trials.append(PlannedChange(space, feature, strength, None, (feature,)))
             for kind in params.controls:
                 if kind == "random":
                     changed = tuple(rng.permutation(others)[:draws].tolist())
@@ -75,7 +75,7 @@ def trials_of(params: Params, targets: Sequence[str], spaces: Sequence[Space], v
                 else:
                     changed = (feature,) * (draws if kind == "matched_norm" else 1)
                 if changed:  # there may be no other feature of this kind to change
-                    trials.append(Trial(space, feature, strength, kind, changed))
+                    trials.append(PlannedChange(space, feature, strength, kind, changed))
     return trials
 
 
@@ -91,11 +91,11 @@ class Changes:
     """Prompts that meet the criterion; they come first."""
     seed: int
 
-    def on_prompts(self, trial: Trial) -> Float[Tensor, "K P D"]:
+    def on_prompts(self, trial: PlannedChange) -> Float[Tensor, "K P D"]:
         """What is added at each prompt's last token, draw by draw."""
         return torch.stack([self._on_prompts(trial, draw) for draw in range(len(trial.changed))])
 
-    def on_text(self, trial: Trial, draw: int) -> Change:
+    def on_text(self, trial: PlannedChange, draw: int) -> Change:
         """What is added at every position of any text."""
 
         def change(x: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class Changes:
 
         return change
 
-    def _on_prompts(self, trial: Trial, draw: int) -> Float[Tensor, "P D"]:
+    def _on_prompts(self, trial: PlannedChange, draw: int) -> Float[Tensor, "P D"]:
         if trial.control == "placebo":
             return torch.zeros_like(self.clean_PD)
         own_P = self.values_PF[:, trial.changed[draw]].float()
@@ -128,7 +128,7 @@ class Changes:
             delta_P = self._scale(trial, unit_D) * self._delta(trial, read_P)(read_P)
         return delta_P[:, None] * unit_D
 
-    def _delta(self, trial: Trial, seen_P: Tensor) -> Amounts:
+    def _delta(self, trial: PlannedChange, seen_P: Tensor) -> Amounts:
         """a′ − a, for a feature that has the values `seen_P` on the prompts."""
         seen_P, strength = seen_P.float(), trial.strength
 
@@ -147,7 +147,7 @@ class Changes:
 
         return delta
 
-    def _scale(self, trial: Trial, unit_D: Tensor) -> float:
+    def _scale(self, trial: PlannedChange, unit_D: Tensor) -> float:
         """What brings the change along a random direction to the size of the feature's own, over the prompts."""
         sizes = []
         for read_P in (self.values_PF[:, trial.feature].float(), self.clean_PD.float() @ unit_D):
@@ -158,7 +158,7 @@ class Changes:
     def _direction(self, index: int) -> Float[Tensor, " D"]:
         return self.space.direction(index, self.clean_PD.shape[1], self.clean_PD.device).float()
 
-    def _random(self, trial: Trial, draw: int) -> Float[Tensor, " D"]:
+    def _random(self, trial: PlannedChange, draw: int) -> Float[Tensor, " D"]:
         """A random direction, of the feature's own length."""
         generator = torch.Generator().manual_seed(int(np.random.default_rng([self.seed, trial.feature, draw]).integers(2**62)))
         random_D = torch.randn(self.clean_PD.shape[1], generator=generator).to(self.clean_PD.device)

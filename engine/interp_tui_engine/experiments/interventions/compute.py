@@ -28,7 +28,7 @@ from .._features.changed_model import Bench, bench_of
 from .._features.evidence_files import file_of
 from .._features.plain_text import plain_text
 from .._features.space import Space, spaces_of
-from .changes import Changes, Trial, trials_of
+from .changes import Changes, PlannedChange, trials_of
 from .params import PLAIN_CONTROLS, Params, draws_of
 from .report import effect_line, markdown
 
@@ -69,9 +69,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     base = bench.scores_of(spaces[0].layer, torch.zeros_like(clean[0])[None], everyone)[0].cpu().numpy()
     text = plain_text(params.plain_text, params.plain_rows, model, site_map) if params.plain_rows else None
     plain_base = text.losses(spaces[0].layer, None) if text is not None else np.zeros(0, np.float32)
-    table = Table(params, params.model_name or model.source, spaces, bench, len(positives), base, plain_base)
+    table = InterventionRows(params, params.model_name or model.source, spaces, bench, len(positives), base, plain_base)
 
-    def do(trial: Trial) -> Any:
+    def do(trial: PlannedChange) -> Any:
         layer, made = spaces[trial.space].layer, changes[trial.space]
         scores = bench.scores_of(layer, made.on_prompts(trial), everyone).flatten().cpu().numpy()
         if text is None:
@@ -79,7 +79,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         losses = [text.losses(layer, made.on_text(trial, draw)) for draw in range(min(PLAIN_CONTROLS, len(trial.changed)))]
         return np.concatenate([scores, *losses])
 
-    def say(index: int, trial: Trial, numbers: Any) -> list[Event]:
+    def say(index: int, trial: PlannedChange, numbers: Any) -> list[Event]:
         table.add(trial, numbers)
         # told again as its controls come in: the newest line of a place is the one that counts
         place = sum(other.control is None for other in trials[: index + 1]) - 1
@@ -129,7 +129,7 @@ def _layer(name: str) -> int:
     return known.layer
 
 
-class Table:
+class InterventionRows:
     """Rows as they come, and what they add up to."""
 
     def __init__(self, params: Params, model: str, spaces: Sequence[Space], bench: Bench, positives: int, base: Any, plain: Any) -> None:
@@ -139,7 +139,7 @@ class Table:
         self.rows: list[Intervention] = []
         self.by_trial: dict[tuple[str, float], list[Intervention]] = {}
 
-    def add(self, trial: Trial, numbers: Any) -> None:
+    def add(self, trial: PlannedChange, numbers: Any) -> None:
         """The rows of one trial: one for each draw and positive prompt, the side effect being the mean |Δ| of the negatives."""
         draws, everyone = len(trial.changed), len(self.base)
         scores_KP = numbers[: draws * everyone].reshape(draws, everyone)
@@ -147,7 +147,7 @@ class Table:
         for draw, scores_P in enumerate(scores_KP):
             self._add(trial, draw, scores_P, losses_KR[draw] if draw < len(losses_KR) else None)
 
-    def _add(self, trial: Trial, draw: int, scores_P: Any, losses_R: Any) -> None:
+    def _add(self, trial: PlannedChange, draw: int, scores_P: Any, losses_R: Any) -> None:
         names = self.spaces[trial.space].names
         name = names[trial.feature]
         side = float(np.abs(scores_P[self.positives :] - self.base[self.positives :]).mean())
@@ -182,7 +182,7 @@ class Table:
         rows = self.by_trial[name, strength]
         return effects.effect(name, [row for row in rows if row.control is None], [row for row in rows if row.control is not None])
 
-    def summary(self, trial: Trial, q: float | None) -> dict[str, Any]:
+    def summary(self, trial: PlannedChange, q: float | None) -> dict[str, Any]:
         """One line of the table."""
         name = self.spaces[trial.space].names[trial.feature]
         return effect_line(self.effect(name, trial.strength), trial.strength, self.params.verb, q) | self.cost(name, trial.strength)
@@ -200,7 +200,7 @@ class Table:
         }
 
 
-def _result(context: Context, params: Params, table: Table, trials: Sequence[Trial], numbers: Any) -> Result:
+def _result(context: Context, params: Params, table: InterventionRows, trials: Sequence[PlannedChange], numbers: Any) -> Result:
     own = [trial for trial in trials if trial.control is None]
     found = [table.effect(table.spaces[trial.space].names[trial.feature], trial.strength) for trial in own]
     q = false_discovery(np.array([1.0 if one.p is None else one.p for one in found])).tolist()

@@ -19,7 +19,7 @@ from ...data.prompts import need_tokenizer
 from ...errors import UserError
 from ...events import Artifact, Event, Metrics, Phase, Warned
 from ...probes.classifiers import Labels, Linear, fit
-from ...probes.evaluate import Score, Settings, cross_validate, divided
+from ...probes.evaluate import ProbeSettings, Score, cross_validate, divided
 from ...probes.recurrence import recurrence
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
@@ -51,7 +51,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     groups = grouping.groups
     divided(y, groups, params.folds, manifest.seed)
     _enough(y, groups, classes)
-    settings = Settings(
+    settings = ProbeSettings(
         params.folds, params.repeats, params.controls, params.permutations, params.strength, params.resamples, manifest.seed
     )
     yield run_started(context, model)

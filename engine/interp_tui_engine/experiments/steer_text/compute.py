@@ -31,7 +31,7 @@ HEAD = 3
 
 
 @dataclass(frozen=True)
-class Variant:
+class SteeredText:
     """One continuation."""
 
     kl: float
@@ -39,7 +39,7 @@ class Variant:
     ids: list[int]
 
     @classmethod
-    def of(cls, numbers: Numbers) -> Variant:
+    def of(cls, numbers: Numbers) -> SteeredText:
         """From the numbers that a step keeps."""
         logprob = float(numbers[1])
         return cls(float(numbers[0]), None if np.isnan(logprob) else logprob, [int(i) for i in numbers[HEAD : HEAD + int(numbers[2])]])
@@ -114,15 +114,15 @@ def _kl(clean: Tensor, steered: Tensor) -> float:
     return max(0.0, float((clean.exp() * (clean - steered)).sum()))
 
 
-def _variants(numbers: Numbers, params: Params) -> list[Variant]:
-    return [Variant.of(row) for row in numbers.reshape(1 + len(params.strengths), HEAD + params.tokens)]
+def _variants(numbers: Numbers, params: Params) -> list[SteeredText]:
+    return [SteeredText.of(row) for row in numbers.reshape(1 + len(params.strengths), HEAD + params.tokens)]
 
 
-def _told(tokenizer: Any, variant: Variant, name: str) -> dict[str, Any]:
+def _told(tokenizer: Any, variant: SteeredText, name: str) -> dict[str, Any]:
     return {f"{name}_tokens": texts_of(tokenizer, variant.ids), f"{name}_logprob": variant.logprob, "kl": variant.kl}
 
 
-def _values(params: Params, direction: Direction, variants: Sequence[Sequence[Variant]], tokenizer: Any) -> dict[str, Any]:
+def _values(params: Params, direction: Direction, variants: Sequence[Sequence[SteeredText]], tokenizer: Any) -> dict[str, Any]:
     rows, curve = [], []
     for place, strength in enumerate(params.strengths, 1):
         gains = []

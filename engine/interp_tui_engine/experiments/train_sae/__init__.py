@@ -15,7 +15,7 @@ from ...runtime.pause import next_order
 from . import params as sae_params
 
 if TYPE_CHECKING:
-    from .source import Source
+    from .source import ActivationSource
 
 EXAMPLE: dict[str, Any] = {
     "name": "tiny-l2",
@@ -94,7 +94,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     return result
 
 
-def _source(context: Context, params: sae_params.Params, wait_while_paused: Callable[[], None]) -> Generator[Event, None, Source]:
+def _source(context: Context, params: sae_params.Params, wait_while_paused: Callable[[], None]) -> Generator[Event, None, ActivationSource]:
     import torch
 
     from ...data.rows import load_rows
@@ -125,7 +125,7 @@ def _source(context: Context, params: sae_params.Params, wait_while_paused: Call
     return (yield from _told(str(site), sae_source.from_model(params, seed, model, site_map, site, rows, wait_while_paused)))
 
 
-def _told(site: str, reading: Generator[tuple[int, int], None, Source]) -> Generator[Event, None, Source]:
+def _told(site: str, reading: Generator[tuple[int, int], None, ActivationSource]) -> Generator[Event, None, ActivationSource]:
     """How far the reading is, every few seconds: of a large model it takes minutes."""
     tell = Ticker(TOLD_EVERY)
     tell.due()
@@ -133,7 +133,7 @@ def _told(site: str, reading: Generator[tuple[int, int], None, Source]) -> Gener
         try:
             done, rows = next(reading)
         except StopIteration as end:
-            source: Source = end.value
+            source: ActivationSource = end.value
             return source
         if tell.due():
             yield Phase("reading activations", f"{site}: {done:,} of {rows:,} rows")

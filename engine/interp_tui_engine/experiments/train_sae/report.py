@@ -25,7 +25,7 @@ from ...figures.lines import Curve, lines_svg
 from ...runtime.context import Context
 from ...uncertainty import Uncertainty
 from .params import Params, Variant
-from .source import Source
+from .source import ActivationSource
 from .training import Trained
 
 BATCH = 4096
@@ -35,7 +35,7 @@ LATENTS = "latents.zarr"
 SAE, REPETITION = "sae", "repeats.safetensors"
 
 
-def finish(context: Context, params: Params, source: Source, chosen: list[Variant], trained: Trained) -> tuple[Result, list[str]]:
+def finish(context: Context, params: Params, source: ActivationSource, chosen: list[Variant], trained: Trained) -> tuple[Result, list[str]]:
     """Measure on what was held out, write everything; returns the result and the folders written."""
     folder = context.folder.path
     rates: dict[str, Any] = {}
@@ -80,7 +80,7 @@ def finish(context: Context, params: Params, source: Source, chosen: list[Varian
 
 
 def _entry(
-    variant: Variant, quality: Quality, fired: Tensor, tokens: int, source: Source, dictionary: Dictionary, place: str
+    variant: Variant, quality: Quality, fired: Tensor, tokens: int, source: ActivationSource, dictionary: Dictionary, place: str
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": variant.name,
@@ -109,13 +109,13 @@ def _entry(
     return entry
 
 
-def _fvu_interval(quality: Quality, source: Source, dictionary: Dictionary) -> tuple[float | None, float | None]:
+def _fvu_interval(quality: Quality, source: ActivationSource, dictionary: Dictionary) -> tuple[float | None, float | None]:
     if not math.isfinite(quality.fvu):
         return None, None
     return ratio_interval(*squares_by_row(dictionary.architecture, dictionary.weights, source.held_out, source.row_tokens))
 
 
-def _repetition(partner: Learner, source: Source, dictionary: Dictionary, fired: Tensor, scale: float, seed: int) -> Repetition:
+def _repetition(partner: Learner, source: ActivationSource, dictionary: Dictionary, fired: Tensor, scale: float, seed: int) -> Repetition:
     """How much of a dictionary its partner has too; both without the latents that fired on nothing."""
     weights = partner.weights.map(torch.Tensor.detach)
     seen = chain(torch.split(source.held_out, BATCH), torch.split(source.stream.rows[:DEAD_AMONG], BATCH))
@@ -127,7 +127,7 @@ def _said_of(twice: Repetition | None) -> dict[str, Any]:
     return {} if twice is None else {"repeats": twice.share, "repeat_cosine": twice.mean, "repeat_chance": twice.chance}
 
 
-def _uncertainty(source: Source, entry: Mapping[str, Any]) -> dict[str, Uncertainty]:
+def _uncertainty(source: ActivationSource, entry: Mapping[str, Any]) -> dict[str, Uncertainty]:
     """Over rows of text, which are what another sample would draw; of stored activations each is a row."""
     count = len(source.held_out) // source.row_tokens
     over = f"{count} held-out rows of text" if source.losses is not None else f"{count} held-out activations"
@@ -139,7 +139,7 @@ def _uncertainty(source: Source, entry: Mapping[str, Any]) -> dict[str, Uncertai
     return found
 
 
-def _about(context: Context, params: Params, source: Source, variant: Variant, trained: Trained) -> dict[str, Any]:
+def _about(context: Context, params: Params, source: ActivationSource, variant: Variant, trained: Trained) -> dict[str, Any]:
     own = {"architecture": variant.architecture, "k": variant.sparsity.k, "steps": trained.steps, "seed": context.manifest.seed}
     return {**source.about, "interp_tui": {**own, "batch_size": params.batch_size, "lr": params.lr, "norm_scale": trained.scale}}
 
@@ -177,7 +177,7 @@ def _figures(context: Context, chosen: list[Variant], trained: Trained, histogra
     atomic.write_text(figures / "firing.svg", svg)
 
 
-def _report(context: Context, params: Params, source: Source, entries: list[dict[str, Any]], shared: Mapping[str, Any]) -> str:
+def _report(context: Context, params: Params, source: ActivationSource, entries: list[dict[str, Any]], shared: Mapping[str, Any]) -> str:
     """Markdown for report.md."""
     manifest, best = context.manifest, entries[0]
     where = (

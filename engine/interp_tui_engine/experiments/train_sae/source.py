@@ -52,7 +52,7 @@ class Losses(ABC):
 
 
 @dataclass(frozen=True)
-class Source:
+class ActivationSource:
     """Activations to train on and to measure on, as they are in the model; `losses` where there is a model to ask."""
 
     width: int
@@ -79,7 +79,7 @@ def from_model(
     site: Site,
     data: Sequence[TokenRows],
     wait_while_paused: Callable[[], None],
-) -> Generator[tuple[int, int], None, Source]:
+) -> Generator[tuple[int, int], None, ActivationSource]:
     """Activations at `site` of the rows; a random share of the rows is held out. Yields how many rows are read, of how many.
 
     `wait_while_paused` is called before each pass of the model, now and whenever the stream reads on: a place to act on orders. Raises
@@ -127,7 +127,7 @@ def from_model(
     }
     held_out = torch.cat([reader.read(part) for part in torch.split(held_ids, reader.rows(context))])
     losses = _ModelLosses(model, reader, held_ids, held_out.mean(0))
-    return Source(sample.shape[1], tokens, stream, sample, held_out, model.device, about, provenance, losses, positions)
+    return ActivationSource(sample.shape[1], tokens, stream, sample, held_out, model.device, about, provenance, losses, positions)
 
 
 def _check_rows(rows: TokenRows, model: LoadedModel, site_map: SiteMap) -> None:
@@ -141,7 +141,7 @@ def _check_rows(rows: TokenRows, model: LoadedModel, site_map: SiteMap) -> None:
         )
 
 
-def from_records(params: Params, seed: int, device: torch.device) -> Source:
+def from_records(params: Params, seed: int, device: torch.device) -> ActivationSource:
     """A row a record, a column a feature, in the order in which the file first names them."""
     assert params.records is not None
     reader = RecordReader([file_of(params.records, "records")], model=params.records_model)
@@ -153,7 +153,7 @@ def from_records(params: Params, seed: int, device: torch.device) -> Source:
     return _from_matrix(params, seed, torch.from_numpy(reservoir.matrix(len(reader.names))), device, about, provenance, params.records)
 
 
-def from_store(params: Params, seed: int, device: torch.device) -> Source:
+def from_store(params: Params, seed: int, device: torch.device) -> ActivationSource:
     """Rows of a stored array (…, width); all axes but the last count activations."""
     assert params.store is not None
     path = Path(params.store)
@@ -169,7 +169,7 @@ def hook_name(site: Site) -> str:
 
 def _from_matrix(
     params: Params, seed: int, rows_ND: Tensor, device: torch.device, about: Mapping[str, Any], provenance: Mapping[str, Any], where: str
-) -> Source:
+) -> ActivationSource:
     if rows_ND.shape[0] < 2 or rows_ND.shape[1] < 1:
         raise UserError(f"{where} holds {rows_ND.shape[0]} activations of width {rows_ND.shape[1]}", "two are needed: some are held out")
     bad = (~torch.isfinite(rows_ND)).any(1).nonzero()
@@ -178,7 +178,7 @@ def _from_matrix(
     order = torch.randperm(len(rows_ND), generator=keyed_generator(seed, -1))
     held = min(len(rows_ND) - 1, max(1, round(params.validation * len(rows_ND))))
     held_out, train = rows_ND[order[:held]].to(device), rows_ND[order[held:]].to(device)
-    return Source(train.shape[1], len(train), Held(train, seed), train[:16_384], held_out, device, about, provenance, None)
+    return ActivationSource(train.shape[1], len(train), Held(train, seed), train[:16_384], held_out, device, about, provenance, None)
 
 
 def _stored(path: Path) -> Any:

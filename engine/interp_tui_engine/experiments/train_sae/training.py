@@ -30,7 +30,7 @@ from ...runtime.pause import next_order
 from ...samplers.chains.checkpoint import load, save
 from ...samplers.chains.microbatch import Microbatch
 from .params import Params, Variant
-from .source import Source
+from .source import ActivationSource
 
 REPORT_EVERY = 0.5
 """Seconds between reports: a view repaints twice a second."""
@@ -61,7 +61,7 @@ def steps_of(params: Params, tokens: int) -> int:
     return max(1, math.ceil(wanted / params.batch_size))
 
 
-def train(context: Context, params: Params, source: Source, chosen: list[Variant]) -> Generator[Event, None, Trained]:
+def train(context: Context, params: Params, source: ActivationSource, chosen: list[Variant]) -> Generator[Event, None, Trained]:
     """Train all of `chosen` on one stream. Goes on from the checkpoint where there is one; raises Interrupted after a stop."""
     steps = steps_of(params, source.tokens)
     _check_variety(source)
@@ -106,12 +106,12 @@ def train(context: Context, params: Params, source: Source, chosen: list[Variant
     return Trained(own, scale, steps, spent, history, partners)
 
 
-def _scale(source: Source) -> float:
+def _scale(source: ActivationSource) -> float:
     """√width / mean norm (Anthropic, April 2024 update): learning rate and coefficients then mean the same for any model and layer."""
     return math.sqrt(source.width) / float(source.sample.norm(dim=1).mean())
 
 
-def _check_variety(source: Source) -> None:
+def _check_variety(source: ActivationSource) -> None:
     """Raise UserError for activations from which nothing can be learnt."""
     if not bool(source.sample.any()):
         raise UserError("all activations are zero", "choose another site, or other records")
@@ -119,7 +119,9 @@ def _check_variety(source: Source) -> None:
         raise UserError(f"all {len(source.sample):,} activations are the same", "choose another site, or other records")
 
 
-def _learners(params: Params, source: Source, chosen: list[Variant], scale: float, steps: int, seed: int, start: int = 0) -> list[Learner]:
+def _learners(
+    params: Params, source: ActivationSource, chosen: list[Variant], scale: float, steps: int, seed: int, start: int = 0
+) -> list[Learner]:
     """A learner for each dictionary; `start` numbers the random weights it begins with."""
     schedule = Schedule(steps, params.lr, round(params.warmup * steps), round(params.decay * steps), round(params.sparsity_warmup * steps))
     learners = []
@@ -152,13 +154,15 @@ def _differentiate(learner: Learner, pieces: Microbatch, x_BD: Tensor) -> Pass:
 
 
 def _state(
-    source: Source, learners: list[Learner], step: int, spent: float, history: list[list[list[float]]], pieces: Microbatch
+    source: ActivationSource, learners: list[Learner], step: int, spent: float, history: list[list[list[float]]], pieces: Microbatch
 ) -> dict[str, Any]:
     said: dict[str, Any] = {"step": step, "spent": spent, "history": history, "parts": pieces.count}
     return said | {"stream": source.stream.state(), "learners": [learner.state() for learner in learners]}
 
 
-def _restore(file: Path, source: Source, learners: list[Learner], pieces: Microbatch) -> tuple[int, float, list[list[list[float]]]]:
+def _restore(
+    file: Path, source: ActivationSource, learners: list[Learner], pieces: Microbatch
+) -> tuple[int, float, list[list[list[float]]]]:
     state = load(file)
     if state is None:
         return 0, 0.0, [[] for _ in learners]
@@ -175,7 +179,7 @@ class _Reporter:
 
     def __init__(
         self,
-        source: Source,
+        source: ActivationSource,
         chosen: list[Variant],
         learners: list[Learner],
         scale: float,
