@@ -10,7 +10,8 @@ import time
 
 from .check import Check
 
-GROUPS = ("fuzz", "kill", "disk", "models", "text")
+GROUPS = ("kill", "fuzz", "disk", "models", "text")
+"""Kills first: they fork this process, which must not have computed anything yet."""
 
 
 def main() -> int:

@@ -1,4 +1,8 @@
-"""A run killed at a random moment, or while it is prepared, and resumed has the numbers of one that never was: every kind, every victim."""
+"""A run killed at random moments, or while it is prepared, and resumed has the numbers of one that never was: every kind, every victim.
+
+The run that others are held to is made by processes of their own; those that are killed are forks (`forked` says what that leaves out).
+Two series go on at a time.
+"""
 
 from __future__ import annotations
 
@@ -7,85 +11,164 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from . import forked
 from .check import Check
 from .requests import kinds, small
-from .steps import killed_at
+from .steps import killed_at, noticing
 
 VICTIMS = ("worker", "supervisor", "both", "preparation")
 QUICK = ("logit_lens",)
+AT_A_TIME = 2
 KILLS = 3
 """In one series, at moments spread over the length of a whole run."""
+PREPARATION_STEPS = 4
+"""At how many of the steps that make a run folder, drawn anew for each request; test_preparation.py tries them all."""
+SHORTEST = 0.03
+"""Seconds after which even a run of no length is killed."""
 
 
 def checks(quick: bool, seed: int) -> Iterator[Check]:
-    """One Check for each kind and victim."""
+    """One Check for each request and victim: every kind, and a run on two workers and a sweep beside them."""
+    forked.warm_up()
+    names = QUICK if quick else (*kinds(), *MORE)
+    with ProcessPoolExecutor(1 if quick else AT_A_TIME, mp_context=get_context("fork")) as pool:
+        for tried in pool.map(partial(_request, quick=quick, seed=seed), names):
+            yield from tried
+
+
+MORE: dict[str, dict[str, Any]] = {
+    "llc on two workers": {"compute": {"devices": ["cpu", "cpu"]}},
+    "susceptibilities on two workers": {"compute": {"devices": ["cpu", "cpu"]}},
+    "logit_lens as a sweep": {"sweep": {"model.revision": ["step-0", "final"]}},
+}
+"""Requests beside one of each kind, by names that begin with the kind's: what they add to it."""
+
+
+def _request(name: str, *, quick: bool, seed: int) -> list[Check]:
+    """All victims of one request."""
     from interp_tui_engine import manifest, supervisor
 
-    draw = random.Random(seed)
-    for name in QUICK if quick else kinds():
-        with tempfile.TemporaryDirectory() as place:
-            request = manifest.resolve({**small(name), "compute": {"checkpoint_every": "0.2s"}})
-            whole = supervisor.prepare(request, Path(place) / "whole")
-            began = time.monotonic()
-            status = supervisor.supervise(whole)
-            length = time.monotonic() - began
-            if status.state != "done":
-                yield Check(f"{name}, whole", False, str(status.exit))
-                continue
-            numbers = _numbers(whole)
-            for victim in VICTIMS[1:2] if quick else VICTIMS:
-                yield _series(name, victim, request, Path(place) / victim, numbers, length, draw)
+    draw = random.Random(f"{seed} {name}")
+    tables = small(name.split(" ")[0])
+    more = MORE.get(name, {})
+    request = manifest.resolve({**tables, **more, "compute": {"checkpoint_every": "0.2s", **more.get("compute", {})}})
+    with tempfile.TemporaryDirectory() as place:
+        whole = supervisor.prepare(request, Path(place) / "whole")
+        status = supervisor.supervise(whole)
+        if status.state != "done":
+            return [Check(f"{name}, whole", False, str(status.exit))]
+        again = supervisor.prepare(request, Path(place) / "again")
+        began = time.monotonic()
+        forked.supervisor_of(again).wait()
+        length = time.monotonic() - began
+        numbers = _numbers(whole)
+        found = [_compared(f"{name}, not killed", again, numbers, 0)]
+        for victim in VICTIMS[1:2] if quick else VICTIMS:
+            found.append(_series(name, victim, request, Path(place) / victim, numbers, length, draw))
+        return found
 
 
 def _series(name: str, victim: str, request: Any, path: Path, numbers: Any, length: float, draw: random.Random) -> Check:
     from interp_tui_engine import supervisor
+
+    what = f"{name}, {victim}"
+    if victim == "preparation":
+        return _prepared(what, request, path, numbers, draw)
+    folder, kills = supervisor.prepare(request, path), 0
+    for _ in range(KILLS):
+        kills += _killed(folder, victim, max(SHORTEST, draw.uniform(0.05, 0.7) * length))
+    if not kills:  # the machine was quicker than the run before: once more, with a run that cannot have ended
+        folder = supervisor.prepare(request, path.with_name(f"{path.name}-again"))
+        kills += _killed(folder, victim, SHORTEST)
+    return _compared(what, _ended(folder), numbers, kills) if kills else Check(what, False, "was not killed: it ended before")
+
+
+def _prepared(what: str, request: Any, path: Path, numbers: Any, draw: random.Random) -> Check:
+    """Kill the making of the run folder at some of its steps; each leaves a free place or a run folder, and one of them is run."""
+    from interp_tui_engine import supervisor
     from interp_tui_engine.runfolder import RunFolder, is_free
 
-    if victim == "preparation":
-        kills = 0
-        while killed_at(kills, partial(supervisor.prepare, request, path.with_name(f"{path.name}-{kills}"))):
-            kills += 1
-        path = path.with_name(f"{path.name}-{draw.randrange(max(1, kills))}")
-        folder = supervisor.prepare(request, path) if is_free(path) else RunFolder(path)
-    else:
-        folder = supervisor.prepare(request, path)
-        kills = sum(_killed(folder, victim, draw.uniform(0.2, 0.95) * length) for _ in range(KILLS))
-    if folder.status().state != "done":
-        supervisor.supervise(folder)
-    state, found = folder.status().state, _numbers(folder)
-    equal = found == numbers
-    note = f"{kills} kills" if equal else f"{state}: {_first_difference(numbers, found)}"
-    return Check(f"{name}, {victim}", state == "done" and equal, note)
+    count = _steps_of_making(request, path.with_name(f"{path.name}-counted"))
+    steps = draw.sample(range(count), min(count, PREPARATION_STEPS))
+    places = [path.with_name(f"{path.name}-{step}") for step in steps]
+    for step, place in zip(steps, places, strict=True):
+        if not killed_at(step, partial(supervisor.prepare, request, place)):
+            return Check(what, False, f"making the run folder has no step {step} of {count}")
+        if not is_free(place) and not RunFolder(place).manifest_path.exists():
+            return Check(what, False, f"killed at step {step} it left what is no run and not free")
+    place = draw.choice(places)
+    folder = supervisor.prepare(request, place) if is_free(place) else RunFolder(place)
+    return _compared(what, _ended(folder), numbers, len(steps))
+
+
+def _steps_of_making(request: Any, path: Path) -> int:
+    from interp_tui_engine import supervisor
+
+    count = 0
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        count += 1
+
+    with noticing(note):
+        supervisor.prepare(request, path)
+    return count
 
 
 def _killed(folder: Any, victim: str, after: float) -> bool:
     """Start the run and kill the victim after a while; False where it ended before."""
-    from interp_tui_engine import supervisor
-
     if folder.status().state == "done":
         return False
-    command = [sys.executable, "-P", "-m", "interp_tui_engine.supervisor", str(folder.path)]
-    process = subprocess.Popen(command, env=supervisor.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forked.supervisor_of(folder)
     try:
         process.wait(timeout=after)
         return False
     except subprocess.TimeoutExpired:
-        worker = folder.status().worker_pid
+        workers = _workers(folder)
         if victim != "worker":
             process.kill()
-        if victim != "supervisor" and worker is not None:
-            with contextlib.suppress(OSError):
-                os.kill(worker, signal.SIGKILL)
+        if victim != "supervisor":
+            for worker in workers:
+                with contextlib.suppress(OSError):
+                    os.kill(worker, signal.SIGKILL)
         process.wait()
-        return True
+        return victim != "worker" or bool(workers)
+
+
+def _workers(folder: Any) -> list[int]:
+    """The processes that work on the run or, where it has runs of its own, on one of those."""
+    from interp_tui_engine.runfolder import RunFolder
+
+    statuses = [RunFolder(path.parent).status() for path in folder.path.rglob("status.json")]
+    pids = [pid for status in statuses if status.state in ("running", "stopping") for pid in _pids(status)]
+    return list(dict.fromkeys(pids))
+
+
+def _pids(status: Any) -> list[int]:
+    return [pid for pid in (status.worker_pid, *(row.get("pid") for row in status.shards)) if pid is not None]
+
+
+def _ended(folder: Any) -> Any:
+    """The folder, run to its end."""
+    if folder.status().state != "done":
+        forked.supervisor_of(folder).wait()
+    return folder
+
+
+def _compared(what: str, folder: Any, numbers: Any, kills: int) -> Check:
+    state, found = folder.status().state, _numbers(folder)
+    equal = found == numbers
+    note = f"{kills} kills" if equal and state == "done" else f"{state}: {_first_difference(numbers, found)} after {kills} kills"
+    return Check(what, state == "done" and equal, note)
 
 
 def _numbers(folder: Any) -> Any:
@@ -93,8 +176,7 @@ def _numbers(folder: Any) -> Any:
     from interp_tui_engine import untrusted
 
     recorded = (untrusted.table_or_none(folder.manifest_path) or {}).get("result", {})
-    result = {key: value for key, value in (folder.result() or {}).items() if key not in TIMES}
-    return {"sha256": recorded.get("sha256"), "result": _without_times(result)}
+    return {"sha256": recorded.get("sha256"), "result": _without_times(folder.result() or {})}
 
 
 TIMES = ("seconds", "tokens_per_second", "name", "path", "folder")
@@ -108,7 +190,7 @@ def _without_times(value: Any) -> Any:
 
 def _first_difference(left: Any, right: Any, path: str = "") -> str:
     if isinstance(left, dict) and isinstance(right, dict):
-        for key in {*left, *right}:
+        for key in sorted({*left, *right}):
             if left.get(key) != right.get(key):
                 return _first_difference(left.get(key), right.get(key), f"{path}.{key}")
     return f"{path} {str(left)[:60]} / {str(right)[:60]}"
