@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.trust import set_allowed
 
 from .commands import compare, completion, control, demo, doctor, export, locate, new, open_app, plan, replay, restrict, runs, validate
 from .commands.shared import RunsOption, SetOption
@@ -32,6 +33,7 @@ PlainOption = Annotated[bool, typer.Option("--plain", help="With --batch: plain 
 ResumeOption = Annotated[bool, typer.Option("--resume", help="With --batch: go on with the run folder given, or with --out.")]
 DetachOption = Annotated[bool, typer.Option("--detach", help="With --batch: start the run and return; it outlives this terminal.")]
 ReuseOption = Annotated[bool, typer.Option("--reuse", help="With --batch: if an equal run has finished, name it instead.")]
+TrustOption = Annotated[bool, typer.Option("--trust", help="With --batch: let the model run code of its own, and open pickled weights.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="With --batch: check, print the estimate, create nothing.")]
 VersionOption = Annotated[bool, typer.Option("--version", "-V", help="Print the version.")]
 
@@ -49,6 +51,7 @@ def root(
     detach: DetachOption = False,
     reuse: ReuseOption = False,
     dry_run: DryRunOption = False,
+    trust: TrustOption = False,
     version: VersionOption = False,
 ) -> int:
     """Look inside language models: a workbench for the terminal.
@@ -67,12 +70,13 @@ def root(
         return 0
     if batch is None:
         options = {"--out": out, "--set": set_, "--json": json, "--plain": plain, "--resume": resume, "--detach": detach}
-        stray = [name for name, given in (options | {"--reuse": reuse, "--dry-run": dry_run}).items() if given]
+        stray = [name for name, given in (options | {"--reuse": reuse, "--dry-run": dry_run, "--trust": trust}).items() if given]
         if stray:
             raise UserError(f"{', '.join(stray)}: only with --batch M.toml", f"{PROGRAM} --help shows what there is")
         return open_app.open_(None, runs)
     from .commands import batch as batch_command
 
+    set_allowed(trust)
     chosen = batch_command.Options(out, runs, json, plain, tuple(set_ or ()), resume, detach, reuse, dry_run)
     return batch_command.run(batch, chosen)
 
@@ -160,5 +164,6 @@ def _first_word(arguments: Sequence[str]) -> int | None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line. Returns the exit code; raises what went wrong."""
     completion.answer_the_shell()
+    set_allowed(False)
     code = app(args=route(arguments), prog_name=PROGRAM, standalone_mode=False)
     return code if isinstance(code, int) else 0

@@ -13,6 +13,7 @@ from torch import nn
 
 from interp_tui_engine import untrusted
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.trust import HINT
 
 _MAX_CONFIG = 16 << 20
 _LARGEST = 1 << 24
@@ -61,7 +62,7 @@ def check_causal(source: str, config: Mapping[str, Any], *, trust: bool) -> None
         raise UserError(f"{source}: architectures in config.json is {named!r:.80}, not a list of names", "fetch it again")
     if "auto_map" in config:
         if not trust and model_type not in CAUSAL:
-            raise UserError(f"{source} runs code of its own to load", "load_model(..., trust=True) in Python runs it: read that code first")
+            raise UserError(f"{source} runs code of its own to load", f"{HINT} runs it: read that code first")
         return
     if model_type is None:
         raise UserError(f"{source}: config.json names no model_type", "expected a folder written by save_pretrained")

@@ -43,13 +43,16 @@ class LoadedModel:
     """How the files and the model differ, where that was allowed; what was missing is random."""
     native: Any = None
     """The backend's own model where another than transformers runs it: a TransformerBridge, or nnsight's TransformersModel."""
+    trusted: bool = False
+    """Whether it could run code: its weights were pickles, or its code is its own."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """What a run records of the model it ran on."""
         partial = {"partial_weights": self.difference.as_json()} if self.difference else {}
         hashes = {"weights_sha256": self.weights_hash, "tokenizer_sha256": self.tokenizer_hash}
-        return {**hashes, "parameters": self.num_parameters, **partial}
+        trusted = {"trusted": True} if self.trusted else {}
+        return {**hashes, "parameters": self.num_parameters, **partial, **trusted}
 
 
 def finish(
@@ -62,6 +65,7 @@ def finish(
     dtype: torch.dtype,
     weights_hash: str,
     difference: Difference = WHOLE,
+    trusted: bool = False,
 ) -> LoadedModel:
     """Move a freshly loaded module to its device and freeze it.
 
@@ -87,6 +91,7 @@ def finish(
         vocab_size=embeddings.num_embeddings,
         num_parameters=sum(p.numel() for p in module.parameters()),
         difference=difference,
+        trusted=trusted,
     )
 
 

@@ -44,8 +44,9 @@ def load_folder(
         revision=revision,
         device=device,
         dtype=dtype,
-        weights_hash=files_hash(files.paths),
+        weights_hash=files_hash([*files.paths, *(sorted(folder.glob("*.py")) if own_code else [])]),
         difference=found,
+        trusted=own_code or not files.safe,
     )
 
 

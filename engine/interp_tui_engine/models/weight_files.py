@@ -8,6 +8,7 @@ from pathlib import Path
 
 from interp_tui_engine import untrusted
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.trust import HINT
 
 SAFE = "model.safetensors"
 SAFE_INDEX = "model.safetensors.index.json"
@@ -60,7 +61,7 @@ def names_of(source: str, names: Sequence[str], *, trust: bool) -> str:
     if not trust:
         raise UserError(
             f"{source} has its weights only as pickles ({', '.join(pickles)}), which can run any code when loaded",
-            "convert them to safetensors; load_model(..., trust=True) in Python opens them, if you trust where they come from",
+            f"convert them to safetensors; {HINT} opens them, if you trust where they come from",
         )
     for name in (PICKLE, PICKLE_INDEX):
         if name in names:

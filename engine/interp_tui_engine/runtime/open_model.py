@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from .. import trust
 from ..events import Event, Phase, RunStarted
 from ..manifest import Manifest
 from .context import Context
@@ -33,7 +34,15 @@ def load(manifest: Manifest) -> LoadedModel:
 
     spec = manifest.model
     assert spec is not None, "the catalogue says that this kind needs a model"
-    return load_model(spec.source, revision=spec.revision, device=spec.device, dtype=spec.dtype, backend=spec.backend, partial=spec.partial)
+    return load_model(
+        spec.source,
+        revision=spec.revision,
+        device=spec.device,
+        dtype=spec.dtype,
+        backend=spec.backend,
+        trust=trust.allowed(),
+        partial=spec.partial,
+    )
 
 
 def open_model(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, SiteMap]]:

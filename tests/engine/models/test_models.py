@@ -144,7 +144,7 @@ class Bomb:
 def test_pickles_are_not_opened_unless_trusted(gpt2, tmp_path):
     folder = copy(gpt2, tmp_path / "pickled", "config.json")
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "went-off")))
-    with pytest.raises(UserError, match=r"only as pickles \(pytorch_model.bin\).*\n.*safetensors.*trust=True"):
+    with pytest.raises(UserError, match=r"only as pickles \(pytorch_model.bin\).*\n.*safetensors.*--trust.*trust=True"):
         load_model(folder)
     assert not (tmp_path / "went-off").exists()
     torch.save(GPT2LMHeadModel.from_pretrained(gpt2).state_dict(), folder / "pytorch_model.bin")
@@ -154,7 +154,7 @@ def test_pickles_are_not_opened_unless_trusted(gpt2, tmp_path):
 def test_a_model_with_its_own_code_needs_trust(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mine", "auto_map": {"AutoModelForCausalLM": "mine.Model"}}))
     (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'went-off')!r}, 'w')")
-    with pytest.raises(UserError, match=r"code of its own.*\n.*trust=True"):
+    with pytest.raises(UserError, match=r"code of its own.*\n.*--trust.*trust=True"):
         load_model(tmp_path)
     assert not (tmp_path / "went-off").exists()
 

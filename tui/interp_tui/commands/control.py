@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .output import out_path, say
-from .shared import JsonOption, PlainOption, RunArgument, RunsOption, find
+from .shared import JsonOption, PlainOption, RunArgument, RunsOption, TrustOption, find
 
 POLL = 0.1
 
@@ -40,9 +40,14 @@ def resume(
     detach: Annotated[bool, typer.Option("--detach", help="Start it and return.")] = False,
     plain: PlainOption = False,
     json: JsonOption = False,
+    trust: TrustOption = False,
 ) -> int:
     """Go on with a run from its last checkpoint."""
+    from interp_tui_engine.trust import set_allowed
+
     from . import batch
+
+    set_allowed(trust)
 
     folder = find(run, runs)
     if folder.status().state == "paused":

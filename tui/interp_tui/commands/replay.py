@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .output import columns, event, out, out_path, say
-from .shared import JsonOption, PlainOption, RunArgument, RunsOption, find
+from .shared import JsonOption, PlainOption, RunArgument, RunsOption, TrustOption, find
 
 if TYPE_CHECKING:
     from interp_tui_engine.runfolder import RunFolder
@@ -22,15 +22,18 @@ def replay(
     runs: RunsOption = None,
     plain: PlainOption = False,
     json: JsonOption = False,
+    trust: TrustOption = False,
 ) -> int:
     """Run a run's manifest again, in a new folder."""
     from interp_tui_engine import manifest, supervisor
     from interp_tui_engine.errors import UserError
     from interp_tui_engine.runfolder import new_run_path, runs_root
+    from interp_tui_engine.trust import set_allowed
 
     from . import progress_display
     from .batch import finish
 
+    set_allowed(trust)
     first = find(run, runs)
     if check and not digests(first):
         raise UserError(f"{first.path.name} has no digests to compare with", "they are recorded when a run is done")

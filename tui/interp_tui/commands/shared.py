@@ -15,6 +15,8 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", hel
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 PlainOption = Annotated[bool, typer.Option("--plain", help="Plain lines, as in a pipe.")]
 
+TrustOption = Annotated[bool, typer.Option("--trust", help="Let the model run code of its own, and open pickled weights.")]
+
 
 def run_names(incomplete: str) -> list[str]:
     """Shell completion: the names of the runs under the default root."""
