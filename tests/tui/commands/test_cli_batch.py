@@ -136,6 +136,9 @@ def test_dry_run_creates_nothing(cli: Cli, request_file: Path, tmp_path: Path) -
     assert answer.code == 0
     for word in ("time", "memory", "disk", "free"):
         assert word in answer.out
+    assert not Path(answer.last).exists() and Path(answer.last).is_absolute() and "nothing has been created" in answer.err
+    named = tmp_path / "there"
+    assert cli("--batch", request_file, "--dry-run", "--out", named).last == str(named)
     (record,) = cli("--batch", request_file, "--dry-run", "--json").records
     assert record["type"] == "estimate" and record["memory_bytes"] > 0 and record["seconds"] > 0
     assert set(tmp_path.rglob("*")) == before

@@ -142,7 +142,7 @@ def resume(folder: RunFolder, options: Options) -> int:
 
 
 def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
-    """Print what the run would take, and create nothing."""
+    """Print what the run would take and, on the last line, the folder it would make; create nothing."""
     from ..runs.model_source import with_model
 
     estimate = with_model(expected_time.expected(request, path.parent, sweep_supervisor.estimate), request)
@@ -162,7 +162,7 @@ def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
         )
         return 0
     what = f"a sweep of {request.kind}" if request.sweep else request.kind
-    out(f"{what} {request.name}: the manifest is valid; nothing has been created")
+    say(f"{what} {request.name}: the manifest is valid; nothing has been created, and the last line is where the run would be")
     out(f"  time    {host.duration_range(estimate.seconds, estimate.low, estimate.high)}")
     out(f"  memory  {host.size(estimate.memory_bytes)}")
     out(f"  disk    {host.size(estimate.disk_bytes)} of {host.size(free)} free")
@@ -170,7 +170,7 @@ def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
         out(f"  note    {text}")
     if estimate.disk_bytes is not None and estimate.disk_bytes > free:
         warn(f"the disk at {_existing(path)} is too small")
-    out(f"  folder  {path}, once it runs")
+    out_path(path)
     return 0
 
 
