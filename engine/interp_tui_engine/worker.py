@@ -30,6 +30,8 @@ from .runtime.orders import STOPPED, Orders
 
 T = TypeVar("T")
 
+INTERRUPTED = 130
+"""Exit code of a worker that was stopped and can be resumed."""
 LOCK_PATIENCE = 120.0
 """Seconds to wait for the last worker of this shard: one whose supervisor was killed needs a moment to write its checkpoint."""
 
@@ -60,7 +62,7 @@ def work(folder: RunFolder, shard: int) -> int:
             if not disk_is_full(error):
                 raise
             return DISK_FULL
-    return {"done": 0, "interrupted": 130}.get(ending["state"], 1)
+    return {"done": 0, "interrupted": INTERRUPTED}.get(ending["state"], 1)
 
 
 def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: bool) -> dict[str, Any]:
@@ -144,5 +146,14 @@ def main() -> int:
     return work(RunFolder.open(arguments.folder), arguments.shard)
 
 
+def end(code: int) -> None:
+    """End the process. Threads may still be in the middle of a step that was given up: the interpreter must not wait for them."""
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -2,8 +2,9 @@
 
 Work asks between its steps (`poll`), saves a checkpoint when it is to stop, and ends. Some of what a run does has no steps to ask between:
 reading data, loading a model, a resampling that was asked for a billion times. Beside the work a thread looks at the same orders. When a
-stop has stood for a while unasked, it interrupts the main thread by an exception, and if that is not enough ends the process. Checkpoints
-are renamed into place whole, so that at any moment the last one is there to go on from.
+stop has stood for a while unasked, it interrupts the main thread by an exception, and if that is not enough ends the process. Work that is
+interrupted may save what it has (it asks once more, and is let alone from then on). Checkpoints are renamed into place whole, so that at
+any moment the last one is there to go on from.
 """
 
 from __future__ import annotations
@@ -31,10 +32,8 @@ STOPPED = {
 class Orders:
     """The orders in force: from the files in `control`, from a signal, or because the supervisor is gone."""
 
-    PATIENCE = 2.5
-    """Seconds that work may go on after a stop before it is interrupted, unless its steps take longer."""
-    LONGEST_PATIENCE = 60.0
-    """Seconds that the longest of steps may take: one that is never asked after is no step."""
+    PATIENCE = 2.0
+    """Seconds that work may go on after a stop before it is interrupted. Work in steps of that length saves the steps it has taken."""
     GRACE = 1.0
     """Seconds from the interruption to the end of the process."""
     LOOK = 0.1
@@ -44,9 +43,6 @@ class Orders:
         self._parent = os.getppid()
         self._lock = threading.Lock()
         self._stop = self._paused = self._checkpoint = False
-        self._polled = 0.0
-        self._step = 0.0
-        """The longest time between the last few polls, in seconds."""
         self._stopping_since: float | None = None
         self._answered = False
         """Whether the work has been told to stop: from then on it may take its time to save."""
@@ -61,11 +57,7 @@ class Orders:
 
     def poll(self) -> Order:
         """The order in force. A checkpoint is asked for once; stop stays; pause holds until resume."""
-        now = time.monotonic()
         self._take()
-        if self._polled:
-            self._step = max(now - self._polled, 0.7 * self._step)
-        self._polled = now
         if self._stop:
             self._answered = True
             return "stop"
@@ -99,13 +91,12 @@ class Orders:
                 continue
             self._stopping_since = self._stopping_since or now
             waited = now - self._stopping_since
-            patience = min(self.LONGEST_PATIENCE, max(self.PATIENCE, 1.5 * self._step))
-            if waited < patience:
+            if waited < self.PATIENCE:
                 continue
             if not self.interrupting:
                 self.interrupting = True
                 os.kill(os.getpid(), signal.SIGUSR1)
-            elif waited > patience + self.GRACE:
+            elif waited > self.PATIENCE + self.GRACE:
                 record = STOPPED | {"seconds": time.time() - started, "pid": os.getpid()}
                 try:
                     atomic.write_json(exit_path, record)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import atomic
 from ..events import ArrayWritten, Artifact, Checkpoint, Event, Progress
-from .context import Context, Ticker
+from .context import Context, Interrupted, Ticker
 from .pause import wait_while_paused
 
 Step = TypeVar("Step")
@@ -47,7 +47,12 @@ class Steps(Generic[Step]):
         for index in range(len(self.done), len(self._steps)):
             order = wait_while_paused(self._context, self._save)
             step = self._steps[index]
-            self.done.append(np.asarray(do(step), np.float32))
+            try:
+                self.done.append(np.asarray(do(step), np.float32))
+            except Interrupted:
+                if self._context.poll() == "stop":  # the step was cut short by it: those before are whole
+                    self._save()
+                raise
             if order == "checkpoint" or save.due():
                 self._save()
                 yield Checkpoint("checkpoint", index + 1)

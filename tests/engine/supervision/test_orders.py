@@ -50,9 +50,33 @@ def test_saving_a_checkpoint_is_not_interrupted(tmp_path: Path) -> None:
     assert ending(script, tmp_path) == (0, "saved")
 
 
-def test_long_steps_are_waited_for(tmp_path: Path) -> None:
-    script = "for _ in range(3): orders.poll(); time.sleep(1.5)\nstop()\ntime.sleep(1)\nprint(orders.poll())\norders.done()"
-    assert ending(script, tmp_path) == (0, "stop")
+def test_work_that_is_interrupted_may_save_what_it_has(tmp_path: Path) -> None:
+    script = """
+    stop()
+    try:
+        time.sleep(1000)
+    except Interrupted:
+        print(orders.poll())
+        time.sleep(2)
+        print("saved")
+        orders.done()
+    """
+    assert ending(script, tmp_path) == (0, "stop\nsaved")
+
+
+def test_a_long_step_does_not_put_off_the_stop(tmp_path: Path) -> None:
+    script = """
+    for _ in range(3):
+        orders.poll()
+        time.sleep(1.5)
+    stop()
+    try:
+        time.sleep(1000)
+    except Interrupted:
+        print("interrupted")
+        orders.done()
+    """
+    assert ending(script, tmp_path) == (0, "interrupted")
 
 
 def test_orders_are_given_once_and_pause_holds(tmp_path: Path) -> None:

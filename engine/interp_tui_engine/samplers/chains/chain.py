@@ -16,6 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...kind import Interrupted
 from .. import mala, metrics
 from ..batches import BatchOrder
 from ..kernel import Kernel, kernel_of, vectors_of
@@ -33,7 +34,11 @@ class NonFinite(Exception):
 
 @final
 class Chain:
-    """A chain that is resident in memory. `step()` advances it by one; an error other than NonFinite leaves it at the step it was at."""
+    """A chain that is resident in memory. `step()` advances it by one; an error other than NonFinite leaves it at the step it was at.
+
+    While it is `steady` its state is that of its last step: also while a gradient is taken, which it gives up, with Interrupted, once
+    `abandon` is set.
+    """
 
     def __init__(
         self,
@@ -59,6 +64,8 @@ class Chain:
         widest = max(b.stop - b.start for b in problem.space.blocks)
         self._scratch = [torch.empty(widest, device=problem.space.device) for _ in range(stripes)]
         self.want_distance = True
+        self.steady, self.abandon = True, False
+        self.weights.call_while_differentiating(self._end_if_abandoned)
         if config.init_noise:
             self._add_init_noise(config.init_noise, record.chain)
 
@@ -80,12 +87,21 @@ class Chain:
         losses = self._pieces.run(lambda: self._gradient(step, record.chain))
         if not math.isfinite(float(losses.mean(dtype=np.float64))):
             raise NonFinite("the loss is not finite")
+        self.steady = False
+        if self.abandon:
+            self.steady = True
+            raise Interrupted
         check = self._config.acceptance_at(step)
         start = None if check is None else (self.weights.flat.clone(), [g.clone() for _, g in self.weights.gradients()])
         measured = self._observe(record, step, lambda: self._update(step))
         if check is not None and start is not None:
             record.push("acceptance", check, self._acceptance(step, float(losses.mean(dtype=np.float64)), *start))
         record.stepped(step, losses, losses.size, *measured)
+        self.steady = True
+
+    def _end_if_abandoned(self) -> None:
+        if self.abandon and self.steady:
+            raise Interrupted
 
     def _gradient(self, step: int, chain: int) -> NDArray[np.float32]:
         batches = self._order.step(step, chain)
@@ -94,6 +110,7 @@ class Chain:
         found = []
         for rows in batches:
             for part in self._pieces.split(rows):
+                self._end_if_abandoned()
                 losses = self._loss(self._problem.batch(part))
                 (losses.sum() / total).backward()  # type: ignore[no-untyped-call]
                 found.append(losses.detach())

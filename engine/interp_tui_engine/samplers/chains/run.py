@@ -214,7 +214,7 @@ class _Run:
             asked = command
             with lanes.condition:
                 lanes.paused = command is Command.PAUSE
-                lanes.stopping = command is Command.STOP
+                lanes.stopping |= command is Command.STOP
                 if newly or (every is not None and now - saved >= every):
                     lanes.generation += 1
                     saved = now

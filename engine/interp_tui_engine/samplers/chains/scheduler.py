@@ -13,6 +13,7 @@ from typing import Any, Protocol, final
 import torch
 
 from ...errors import RunFailed
+from ...kind import Interrupted
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
@@ -25,6 +26,8 @@ from .record import ChainRecord
 from .vmapped import VmappedChains
 from .writer import BackgroundWriter
 
+_STEP_PATIENCE = 1.5
+"""Seconds to wait for steps to end after a stop, and then for those that were given up."""
 _TURN_SECONDS = 0.05
 """A chain keeps its thread for at least this long before the next takes a turn."""
 
@@ -33,6 +36,10 @@ class Lane(Protocol):
     """Chains that step together: one, or a stack."""
 
     want_distance: bool
+    steady: bool
+    """Whether its state is that of its last step, so that it can be saved, also in the middle of the next one."""
+    abandon: bool
+    """Set to have it give up a step that it has not taken yet."""
 
     @property
     def records(self) -> tuple[ChainRecord, ...]: ...
@@ -74,7 +81,8 @@ class ChainScheduler:
         self.error: BaseException | None = None
         self._ready: deque[Lane] = deque()
         self._waiting: deque[tuple[tuple[ChainRecord, ...], list[dict[str, Any]] | None]] = deque()
-        self._running = 0
+        self._stepping: list[Lane] = []
+        """Those that a thread has in hand."""
         self._saved: dict[int, int] = {}
         self._inline = executor.workers == 1
         self._threads: list[threading.Thread] = []
@@ -132,16 +140,27 @@ class ChainScheduler:
                 self.condition.wait(seconds)
 
     def stop(self) -> None:
-        """Have the threads end after their current step, and wait for them."""
+        """Have the threads end after their current step, and wait for them; a step that takes long is given up where it can be."""
         with self.condition:
             self.stopping = True
             self.condition.notify_all()
+        self._join(_STEP_PATIENCE)
+        with self.condition:
+            for lane in self._stepping:
+                lane.abandon = True
+        self._join(_STEP_PATIENCE)
+
+    def _join(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
 
     def save_unfinished(self) -> None:
-        """Checkpoint the chains that are in memory; only after `stop`."""
-        for lane in self._ready:
+        """Checkpoint the chains that are in memory; only after `stop`. One that is still in the middle of a step keeps its state until
+        it is through with the gradient, and gives up then; one caught while its weights change keeps its last checkpoint."""
+        with self.condition:
+            lanes = [*self._ready, *(lane for lane in self._stepping if lane.abandon and lane.steady)]
+        for lane in lanes:
             self._save(lane)
 
     def want_distances(self) -> None:
@@ -175,7 +194,7 @@ class ChainScheduler:
         try:
             self._turn(lane)
             with self.condition:
-                self._running -= 1
+                self._stepping.remove(lane)
                 finished = lane.done
                 if not finished:
                     self._ready.append(lane)
@@ -184,9 +203,18 @@ class ChainScheduler:
                     self._admit()
                 self.condition.notify_all()
             return True
+        except Interrupted:
+            with self.condition:
+                self.stopping = True
+                if lane is not None and lane.steady:
+                    self._stepping.remove(lane)
+                    self._ready.append(lane)
+                self.condition.notify_all()
+            return False
         except BaseException as error:  # raised again by the calling thread
             with self.condition:
-                self._running -= 1
+                if lane in self._stepping:
+                    self._stepping.remove(lane)
                 self.error = self.error or error
                 self.condition.notify_all()
             return False
@@ -197,9 +225,9 @@ class ChainScheduler:
                 if self.stopping or self.error is not None:
                     return None
                 if self._ready and not self.paused:
-                    self._running += 1
-                    return self._ready.popleft()
-                if not self._ready and not self._waiting and self._running == 0:
+                    self._stepping.append(self._ready.popleft())
+                    return self._stepping[-1]
+                if not self._ready and not self._waiting and not self._stepping:
                     self.condition.notify_all()
                     return None
                 self.condition.wait(0.2)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...kind import Interrupted
 from .. import mala, metrics
 from ..batches import BatchOrder
 from ..kernel import kernel_of, vectors_of
@@ -56,6 +57,7 @@ class VmappedChains:
         for b in space.blocks:
             self._mask[b.start : b.stop] = 1.0 if b.mask is None else b.mask
         self.want_distance = True
+        self.steady, self.abandon = True, False
         if config.init_noise:
             for slot, record in self._slots.items():
                 source = NoiseSource(config.init_seed, record.chain, blocks, "init", space.device)
@@ -72,6 +74,10 @@ class VmappedChains:
         live = {slot: r for slot, r in self._slots.items() if not r.done}
         (step,) = {r.now.step for r in live.values()}
         losses = self._pieces.run(lambda: self._losses_and_gradients(step))
+        self.steady = False
+        if self.abandon:
+            self.steady = True
+            raise Interrupted
         for slot, record in list(live.items()):
             if not math.isfinite(float(losses[slot].mean(dtype=np.float64))):
                 self._fail(slot, record, step, "the loss is not finite")
@@ -95,6 +101,7 @@ class VmappedChains:
                 assert draw is not None
                 record.push(name, draw, values[slot])
             record.stepped(step, losses[slot], losses[slot].size, norms[slot], distances[slot])
+        self.steady = True
 
     def _fail(self, slot: int, record: ChainRecord, step: int, reason: str) -> None:
         record.fail(step, reason)
@@ -127,6 +134,8 @@ class VmappedChains:
         for i in range(micro):
             pieces = {slot: self._pieces.split(batches[i]) for slot, batches in per_slot.items()}
             for j in range(len(next(iter(pieces.values())))):
+                if self.abandon and self.steady:
+                    raise Interrupted
                 batch, dim = self._stacked_batch({slot: parts[j] for slot, parts in pieces.items()})
                 run = torch.func.vmap(torch.func.grad(objective, has_aux=True), in_dims=(0, dim))
                 gradients, losses = run(leaves, batch)

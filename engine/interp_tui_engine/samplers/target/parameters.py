@@ -9,7 +9,7 @@ A model in bfloat16 or float16 computes with its own low-precision copy; the cha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -23,6 +23,8 @@ from ..noise import BLOCK
 Masks = Mapping[str, Tensor | None]
 """Parameter name to a mask of its shape, or None for all of it. Parameters not named stay fixed."""
 
+_LONG_PASS = 1 << 24
+"""Parameters from which on a pass takes long enough to be interrupted; below, calls into Python would be felt."""
 _ALIGN = 16  # float32 numbers in 64 bytes
 
 
@@ -159,6 +161,17 @@ class ChainWeights:
         for slot in space.slots:
             if slot.start < space.packed:
                 self.leaves[slot.name].grad = self._packed_gradient[slot.start : slot.stop].view(slot.shape)
+
+    def call_while_differentiating(self, look: Callable[[], None]) -> None:
+        """Have `look` called in the middle of a backward pass, each time a large parameter of a large model has its gradient.
+
+        It may raise: the pass ends with what it raises. Also without that, a pass of seconds comes back to Python here, where a signal can
+        interrupt it.
+        """
+        if self.space.size >= _LONG_PASS:
+            for slot in self.space.slots:
+                if slot.start >= self.space.packed:
+                    self.leaves[slot.name].register_post_accumulate_grad_hook(lambda _: look())  # type: ignore[no-untyped-call]
 
     def zero_gradients(self) -> None:
         """Forget the gradients; those of large parameters give their memory back."""
