@@ -8,6 +8,7 @@ result = engine.llc(model.module, dataset, {"train": dataset}, lr=1e-4, n_beta=3
 from __future__ import annotations
 
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "create_param_masks": "models.restrictions.masks",
     "preview_weight_restriction": "models.restrictions.masks",
     "load_rows": "data.rows",
+    "DataSpec": "specs",
     "ActivationCache": "sites.cache",
     "CircuitFinder": "circuits.finder",
     "LinearProbe": "probes.linear",
@@ -43,6 +45,7 @@ _HOMES = {
 __all__ = [
     "ActivationCache",
     "CircuitFinder",
+    "DataSpec",
     "LinearProbe",
     "SamplerConfig",
     "activation_patch",
@@ -87,12 +90,15 @@ if TYPE_CHECKING:
     from .probes.linear import LinearProbe
     from .samplers.settings import SamplerConfig
     from .sites.cache import ActivationCache
+    from .specs import DataSpec
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if isinstance(value, FunctionType):
+        value = import_module(".api.builtin_errors", __name__).with_builtin_errors(value)
     globals()[name] = value
     return value
 

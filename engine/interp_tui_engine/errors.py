@@ -17,6 +17,20 @@ class UserError(Exception):
         self.hint = hint
 
 
+class WrongType(UserError, TypeError):
+    """A value of a type that cannot be used: a TypeError too."""
+
+
+class MissingName(UserError, KeyError, ValueError):
+    """A name that is not among those there are: a KeyError and a ValueError too, and shown as its sentence, not as a key."""
+
+    __str__ = Exception.__str__
+
+
+class OtherContents(UserError, RuntimeError):
+    """A place that holds something else than what would be written there: a RuntimeError too."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with a manifest: where it stands, what it says, and what it may say."""

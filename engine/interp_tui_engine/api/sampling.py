@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from .. import manifest as manifests
 from .. import supervisor
-from ..data.rows import TokenRows, rows_from_dataset
-from ..errors import RunFailed, UserError
+from ..data.rows import TokenRows, rows_from_dataset, rows_of_items
+from ..errors import OtherContents, RunFailed, UserError
 from ..estimators.llc import compute_llc
 from ..events import Stamped
 from ..runfolder import RunFolder, new_run_path, runs_root
@@ -36,8 +36,9 @@ from ..samplers.target.problem import Batch, FunctionTarget, Loss, ModuleTarget,
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Rows: TypeAlias = "Dataset | TokenRows | Tensor"
-"""Token rows (n, t+1): a Hugging Face Dataset with `input_ids`, what `load_rows` returns, or an integer tensor."""
+Rows: TypeAlias = "Dataset | TokenRows | Tensor | Sequence[Any]"
+"""Token rows (n, t+1): a Hugging Face Dataset with `input_ids`, what `load_rows` returns, an integer tensor, or anything with a length and
+items (a list, a torch Dataset) that are rows of ids or mappings with `input_ids`."""
 Masks = Mapping[str, Tensor | None]
 LossFn = Callable[[nn.Module, Tensor], Tensor]
 Chains = Literal["auto", "threads", "vmap", "serial"]
@@ -95,10 +96,13 @@ def sample(
     """
     kwargs = dict(sampling_method_kwargs or {})
     for key, value in (("eps", rmsprop_eps), ("alpha", rmsprop_alpha)):
-        if value is not None:
-            if sampling_method != "rmsprop_sgld":
-                raise UserError(f"rmsprop_{key} is given, but sampling_method = {sampling_method!r}", "use sampling_method='rmsprop_sgld'")
-            kwargs[key] = value
+        if value is None:
+            continue
+        if sampling_method != "rmsprop_sgld":
+            raise UserError(f"rmsprop_{key} is given, but sampling_method = {sampling_method!r}", "use sampling_method='rmsprop_sgld'")
+        if key in kwargs:
+            raise UserError(f"rmsprop_{key} and sampling_method_kwargs[{key!r}] are both given", "give one of them")
+        kwargs[key] = value
     config = _config(
         lr=lr,
         n_beta=n_beta,
@@ -218,10 +222,16 @@ def _config(**settings: Any) -> SamplerConfig:
 
 def _ids(rows: Rows, name: str) -> Tensor:
     if isinstance(rows, Tensor):
+        if rows.ndim != 2 or rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
+            raise UserError(
+                f"{name!r} is a tensor of {rows.dtype} and shape {tuple(rows.shape)}", "give token ids: integers, rows × tokens"
+            )
         return rows.long()
     if isinstance(rows, TokenRows):
         return rows.ids.long()
-    return rows_from_dataset(rows, name=name).ids.long()
+    if hasattr(rows, "column_names"):
+        return rows_from_dataset(rows, name=name).ids.long()
+    return rows_of_items(rows, name=name).ids.long()
 
 
 def _fingerprint(problem: SamplingTarget, masks: Masks | None, parameters: Mapping[str, Tensor]) -> str:
@@ -257,7 +267,7 @@ def _sample(
     if path.exists():
         held = dict(open_samples(path).attrs)
         if held.get("request") != request:
-            raise UserError(f"{path} holds other samples", "another model, other data, masks or settings; choose another output_path")
+            raise OtherContents(f"{path} holds other samples", "another model, other data, masks or settings; choose another output_path")
         if held.get("completed"):
             return open_samples(path)
     observables = tuple(

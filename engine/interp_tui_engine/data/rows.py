@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import random
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
 from interp_tui_engine.data import builtin, files, hub
-from interp_tui_engine.errors import UserError
+from interp_tui_engine.errors import UserError, WrongType
 from interp_tui_engine.specs import DataSpec
 
 if TYPE_CHECKING:
@@ -76,6 +76,40 @@ def rows_from_dataset(dataset: Dataset, *, name: str) -> TokenRows:
     if ids is None:
         raise UserError(f"dataset {name!r} has no 'input_ids' column", f"its columns: {', '.join(dataset.column_names)}")
     return TokenRows(name, ids, fingerprint(ids), f"dataset:{name}")
+
+
+def rows_of_items(items: Any, *, name: str) -> TokenRows:
+    """Rows given one by one: a list or a torch Dataset, of ids or of mappings with `input_ids`, all of one length.
+
+    Raises WrongType for what has no length and no items, such as a DataLoader or a generator, and for items that are no rows of ids.
+    """
+    if isinstance(items, (str, bytes)) or not (hasattr(items, "__len__") and hasattr(items, "__getitem__")):
+        raise WrongType(
+            f"{name!r} is a {type(items).__name__}, which has no rows that can be counted",
+            "give a Hugging Face Dataset with input_ids, an integer tensor (rows, tokens), or a list or torch Dataset of such rows",
+        )
+    rows = [_row(items[place], place, name) for place in range(len(items))]
+    if not rows:
+        raise UserError(f"{name!r} holds no rows", "give at least one")
+    lengths = {len(row) for row in rows}
+    if len(lengths) != 1:
+        raise UserError(f"the rows of {name!r} differ in length, from {min(lengths)} to {max(lengths)} tokens", "pack them to one length")
+    ids = torch.stack(rows)
+    return TokenRows(name, ids, fingerprint(ids), f"rows:{name}")
+
+
+def _row(item: Any, place: int, name: str) -> torch.Tensor:
+    ids = item["input_ids"] if isinstance(item, Mapping) and "input_ids" in item else item
+    ids = ids[0] if isinstance(ids, tuple) and len(ids) == 1 else ids  # as TensorDataset gives them
+    try:
+        row = torch.as_tensor(ids)
+    except (TypeError, ValueError, RuntimeError):
+        row = torch.empty(())
+    if row.ndim != 1 or row.is_floating_point() or row.dtype == torch.bool:
+        raise WrongType(
+            f"item {place} of {name!r} is no row of token ids: {item!r:.60}", "a row is a list of integers, or {'input_ids': [...]}"
+        )
+    return row.to(torch.int32)
 
 
 def fingerprint(ids: torch.Tensor) -> str:

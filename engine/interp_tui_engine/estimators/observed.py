@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from ..data.names import obs_id
-from ..errors import RunFailed, UserError
+from ..errors import MissingName, RunFailed, UserError
 from ..validation_errors import nearest
 
 STRETCH_BYTES = 32 << 20
@@ -40,7 +40,7 @@ def known(samples: xr.Dataset, name: str, role: str) -> str:
     if wanted not in there:
         guess = nearest(wanted, there)
         hint = f"did you mean {guess!r}?" if guess else f"it holds {', '.join(there)}" if there else "it observed nothing"
-        raise UserError(f"{role} {name!r} is no observable of the store", hint)
+        raise MissingName(f"{role} {name!r} is no observable of the store", hint)
     return wanted
 
 

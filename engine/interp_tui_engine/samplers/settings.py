@@ -22,7 +22,7 @@ class SamplerConfig(Table):
     One step is w <- w - (lr/2) m G [n_beta g + localization (w - w0) + llc_weight_decay w] + sqrt(lr) m sqrt(G) N(0, noise_level^2).
     """
 
-    lr: float = Field(gt=0, allow_inf_nan=False, description="ε, step size; typical: 1e-3 at 3M parameters, 1e-4 at 160M")
+    lr: float = Field(ge=0, allow_inf_nan=False, description="ε, step size; typical: 1e-3 at 3M parameters, 1e-4 at 160M")
     n_beta: float = Field(ge=0, allow_inf_nan=False, description="nβ, inverse temperature times data size; multiplies the mean loss")
 
     batch_size: int = Field(default=32, gt=0, description="rows in one micro-batch")

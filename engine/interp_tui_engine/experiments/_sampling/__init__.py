@@ -22,6 +22,7 @@ LOOKS = 4
 class ObservingParams(SamplerConfig):
     """The sampler's settings, and which of the manifest's data it samples and observes."""
 
+    lr: float = Field(gt=0, allow_inf_nan=False, description=SamplerConfig.model_fields["lr"].description)
     init_seed: int | None = Field(None, ge=0, description="seed of noise and data order; the manifest's seed when left out")  # type: ignore[assignment]
     sampling_data: str = Field("train", description="which [data.NAME] the sampler's gradients come from")
     observables: dict[str, PositiveInt] = Field(default_factory=dict, description="dataset = batches of it to evaluate at each draw")

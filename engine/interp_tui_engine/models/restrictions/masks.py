@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from interp_tui_engine.errors import UserError
+from interp_tui_engine.errors import UserError, WrongType
 from interp_tui_engine.restriction_tree import write_tree
 
 from ..families import Family, config_of
@@ -80,7 +80,7 @@ def create_param_masks(model: nn.Module, restriction: str | list[str]) -> Masks:
     does not have, naming what it has.
     """
     if not isinstance(restriction, (str, list, tuple)):
-        raise UserError(f"restriction = {restriction!r}", "it must be text such as 'l0h1', or a list of such texts")
+        raise WrongType(f"restriction = {restriction!r}", "it must be text such as 'l0h1', or a list of such texts")
     selection = selection_of(model, restriction)
     for note in selection.notes:
         warnings.warn(note, stacklevel=2)
