@@ -76,6 +76,23 @@ def test_auroc_is_the_share_of_pairs_in_order(n, seed):
     assert auroc(scores[:, None], y) == pytest.approx(np.mean(pairs))
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("width", [5, 90])
+def test_ridge_and_auroc_are_those_of_scikit_learn(classes, width):
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(width + classes)
+    y = rng.integers(0, classes, 60)
+    x = rng.normal(size=(60, width)) * rng.uniform(0.5, 2, width) + 0.3 * y[:, None]
+    probe = fit("ridge", x, y, strength=2.0, seed=0)
+    peer = RidgeClassifier(alpha=2.0).fit((x - x.mean(0)) / x.std(0), y)
+    expected = peer.decision_function((x - x.mean(0)) / x.std(0)).reshape(60, -1)
+    np.testing.assert_allclose(probe.scores(x), expected, rtol=1e-9, atol=1e-9)
+    peers = [roc_auc_score(y == label, expected[:, column]) for column, label in enumerate([1] if classes == 2 else range(classes))]
+    assert auroc(probe.scores(x), y) == pytest.approx(np.mean(peers), abs=1e-12)
+
+
 def test_more_classes_than_two():
     rng = np.random.default_rng(0)
     y = np.arange(150) % 3
