@@ -10,7 +10,7 @@ from interp_tui_engine.circuits.edges import EdgeBehaviour
 from interp_tui_engine.circuits.finder import CircuitFinder
 from interp_tui_engine.circuits.nodes import Behaviour, Example
 from interp_tui_engine.circuits.ratio import halves, share_of
-from interp_tui_engine.circuits.validation import gains, held_out, random_edges, random_nodes
+from interp_tui_engine.circuits.validation import Random, gains, held_out, random_edges, random_nodes
 from interp_tui_engine.data.facts import RELATIONS, Relation
 from interp_tui_engine.sites.answers import Answer
 
@@ -60,8 +60,8 @@ def trial(relation: Relation, seed: int, *, edges: bool) -> tuple[bool, bool, bo
     assert result.share.low is not None and result.share.high is not None
     one = EdgeBehaviour(behaviour) if edges else behaviour
     args = (circuit.nodes, whole) if edges else (circuit.nodes,)
-    control = (random_edges if edges else random_nodes)(one, *args, seed)  # type: ignore[operator]
-    again = (random_edges if edges else random_nodes)(one, *args, seed + 10_000)  # type: ignore[operator]
+    draw_random = random_edges if edges else random_nodes
+    control, again = (Random(tuple(draw_random(one, *args, number))) for number in (seed, seed + 10_000))  # type: ignore[operator]
     low, high = result.share.low, result.share.high
     return low <= truth <= high, low <= on_new <= high, control.p(again.faithfulness[0]) <= 0.05, circuit.faithfulness, on_new
 

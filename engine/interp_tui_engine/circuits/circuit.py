@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,9 +55,26 @@ class Circuit:
         return "\n".join(lines)
 
 
-def circuit_of_nodes(behaviour: Behaviour, nodes: Sequence[Node], scores: dict[Node, float]) -> Circuit:
+Measuring = Generator[tuple[int, int], None, "Circuit"]
+"""A circuit being measured: how many of its parts have been left out in turn, and of how many; in the end the circuit."""
+
+
+def measured(measuring: Measuring) -> Circuit:
+    """The circuit, once it is measured."""
+    while True:
+        try:
+            next(measuring)
+        except StopIteration as end:
+            circuit: Circuit = end.value
+            return circuit
+
+
+def circuit_of_nodes(behaviour: Behaviour, nodes: Sequence[Node], scores: dict[Node, float]) -> Measuring:
     """Measure a circuit that keeps some nodes and everything between them."""
-    effects = behaviour.minimality(nodes)
+    effects: dict[Node, float] = {}
+    for node, effect in behaviour.minimality(nodes):
+        effects[node] = effect
+        yield len(effects), len(nodes)
     reach = behaviour.whole - behaviour.empty
     return Circuit(
         "node",
@@ -74,13 +91,17 @@ def circuit_of_nodes(behaviour: Behaviour, nodes: Sequence[Node], scores: dict[N
     )
 
 
-def circuit_of_edges(found: EdgeBehaviour, kept: Mask, scores: Float[Tensor, "receivers senders"] | None) -> Circuit:
+def circuit_of_edges(found: EdgeBehaviour, kept: Mask, scores: Float[Tensor, "receivers senders"] | None) -> Measuring:
     """Measure a circuit that keeps some edges."""
     graph = found.graph
     edges = graph.edges(kept)
     nodes = [node for node in graph.senders if node != EMBED and bool(kept[:, graph.sender_at[node]].any())]
     own = [graph.mask(edge for edge in edges if edge.sender == node) for node in nodes]
-    losses = found.losses(kept, [graph.mask([edge]) for edge in edges] + own)
+    parts = [graph.mask([edge]) for edge in edges] + own
+    losses: list[float] = []
+    for some in found.losses(kept, parts):
+        losses += some
+        yield len(losses), len(parts)
     effects = dict(zip(edges, losses, strict=False))
     guesses = {} if scores is None else {e: float(scores[graph.receiver_at[e.receiver], graph.sender_at[e.sender]]) for e in edges}
     return Circuit(

@@ -6,7 +6,7 @@ edges. Cutting one edge alone is path patching (Wang et al. 2022; Goldowsky-Dill
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import final
 
 import torch
@@ -122,14 +122,12 @@ class EdgeBehaviour:
         """How much of the behaviour goes when these edges are cut."""
         return 1.0 - self.share(float(self.per_example(kept[None]).mean()))
 
-    def losses(self, kept: Mask, parts: Sequence[Mask]) -> list[float]:
-        """What faithfulness loses when some more of the kept edges are cut, for each such part."""
-        outside = self.graph.valid & ~kept
-        faith, found = self.faithfulness(kept), []
+    def losses(self, kept: Mask, parts: Sequence[Mask]) -> Iterator[list[float]]:
+        """What faithfulness loses when some more of the kept edges are cut, for each such part: in turn, as many as are tried together."""
+        outside, faith = self.graph.valid & ~kept, self.faithfulness(kept)
         for start in range(0, len(parts), self.rows):
             cuts = torch.stack([outside | part for part in parts[start : start + self.rows]])
-            found += [faith - self.share(value) for value in self.per_example(cuts).mean(1).tolist()]
-        return found
+            yield [faith - self.share(value) for value in self.per_example(cuts).mean(1).tolist()]
 
     def alone(self, edges: Sequence[Edge]) -> list[float]:
         """What the metric loses when each edge alone is cut."""

@@ -24,7 +24,7 @@ from ..sites.site_map import SiteMap
 from .acdc import EdgeSearch, without_orphans
 from .acdc_nodes import NodeSearch
 from .attribution import attribution
-from .circuit import Circuit, circuit_of_edges, circuit_of_nodes
+from .circuit import Circuit, circuit_of_edges, circuit_of_nodes, measured
 from .edge_attribution import edge_attribution
 from .edges import EdgeBehaviour, can_be_split
 from .graph import Mask
@@ -127,7 +127,7 @@ class CircuitFinder:
         if self.method != "acdc":
             scores = attribution(behaviour, self.method, steps=STEPS)
         nodes = self._nodes(behaviour, nodes_worth_trying(behaviour, scores, self.threshold) if scores else behaviour.nodes)
-        return circuit_of_nodes(behaviour, nodes, scores)
+        return measured(circuit_of_nodes(behaviour, nodes, scores))
 
     def _nodes(self, behaviour: Behaviour, candidates: Sequence[Node]) -> list[Node]:
         search = NodeSearch(behaviour, candidates, self.threshold)
@@ -149,7 +149,7 @@ class CircuitFinder:
         search = EdgeSearch(edges, candidates, self.threshold)
         for _ in search.order:
             search.decide(search.try_next())
-        return circuit_of_edges(edges, without_orphans(edges, search.kept), scores)
+        return measured(circuit_of_edges(edges, without_orphans(edges, search.kept), scores))
 
     def _example(
         self,

@@ -114,10 +114,11 @@ class Behaviour:
         """How much of the behaviour goes when the circuit is ablated."""
         return 1.0 - self.share(self.value(circuit))
 
-    def minimality(self, circuit: Collection[Node]) -> dict[Node, float]:
-        """By node, how much faithfulness the circuit loses without it."""
+    def minimality(self, circuit: Collection[Node]) -> Iterator[tuple[Node, float]]:
+        """Node by node, how much faithfulness the circuit loses without it."""
         kept = self.faithfulness(circuit)
-        return {node: kept - self.faithfulness(set(circuit) - {node}) for node in sorted(circuit, key=self.nodes.index)}
+        for node in sorted(circuit, key=self.nodes.index):
+            yield node, kept - self.faithfulness(set(circuit) - {node})
 
     def share(self, value: float) -> float:
         """A value of the metric as a share of the behaviour."""

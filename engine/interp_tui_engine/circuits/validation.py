@@ -7,7 +7,7 @@ parts depends on the pairs. A random circuit has as many heads and as many MLPs,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -67,14 +67,14 @@ def held_out(parts: tuple[Collection[Hashable], Collection[Hashable]], measured:
     return HeldOut(share_of(gain, reach), (each[0], each[1]), (len(first), len(second)), overlap)
 
 
-def random_nodes(behaviour: Behaviour, nodes: Collection[Node], seed: int) -> Random:
-    """Faithfulness of random circuits of as many heads and MLPs."""
+def random_nodes(behaviour: Behaviour, nodes: Collection[Node], seed: int) -> Iterator[float]:
+    """Faithfulness of RANDOM random circuits of as many heads and MLPs, in turn."""
     draw = np.random.default_rng(seed)
-    return Random(tuple(behaviour.faithfulness(_drawn(behaviour, nodes, draw)) for _ in range(RANDOM)))
+    return (behaviour.faithfulness(_drawn(behaviour, nodes, draw)) for _ in range(RANDOM))
 
 
-def random_edges(edges: EdgeBehaviour, nodes: Collection[Node], kept: Mask, seed: int) -> Random:
-    """Faithfulness of random circuits of as many heads, MLPs and edges; of all edges between them, where those are fewer."""
+def random_edges(edges: EdgeBehaviour, nodes: Collection[Node], kept: Mask, seed: int) -> Iterator[float]:
+    """The same of as many heads, MLPs and edges; of all edges between the nodes, if there are fewer."""
     draw, graph, cuts = np.random.default_rng(seed), edges.graph, []
     for _ in range(RANDOM):
         between = graph.between(_drawn(edges.nodes, nodes, draw)).flatten().nonzero()[:, 0].numpy()
@@ -82,8 +82,8 @@ def random_edges(edges: EdgeBehaviour, nodes: Collection[Node], kept: Mask, seed
         mask = torch.zeros(graph.valid.numel(), dtype=torch.bool)
         mask[torch.from_numpy(chosen)] = True
         cuts.append(graph.valid & ~mask.view_as(graph.valid))
-    values = torch.cat([edges.per_example(torch.stack(cuts[i : i + edges.rows])).mean(1) for i in range(0, RANDOM, edges.rows)])
-    return Random(tuple(edges.share(float(value)) for value in values))
+    for start in range(0, RANDOM, edges.rows):
+        yield from map(edges.share, edges.per_example(torch.stack(cuts[start : start + edges.rows])).mean(1).tolist())
 
 
 def _drawn(behaviour: Behaviour, nodes: Collection[Node], draw: np.random.Generator) -> list[Node]:

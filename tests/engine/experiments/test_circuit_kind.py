@@ -8,13 +8,21 @@ import pytest
 from inside import run_inside
 
 from interp_tui_engine.errors import ManifestError
-from interp_tui_engine.events import Metrics, Phase
+from interp_tui_engine.events import Metrics, Phase, Progress
 
 FACT = {"clean": "The capital of France is", "corrupt": "The capital of Japan is", "answer": " Paris", "counterfactual": " Tokyo"}
 
 
 def decided(done):
     return [e.values for e in done.events if isinstance(e, Metrics) and e.series == "cells" and "kept" in e.values]
+
+
+def progress_in(done, phase):
+    """What is told of a phase's progress."""
+    start = next(i for i, event in enumerate(done.events) if isinstance(event, Phase) and event.name == phase)
+    rest = done.events[start + 1 :]
+    end = next((i for i, event in enumerate(rest) if isinstance(event, Phase)), len(rest))
+    return [(event.done, event.total, event.unit) for event in rest[:end] if isinstance(event, Progress)]
 
 
 @pytest.mark.parametrize("method", [{"method": "eap_ig", "threshold": 0.02}, {"scope": "nodes"}, {"scope": "all"}], ids=str)
@@ -65,6 +73,9 @@ def test_a_circuit_is_measured_on_pairs_it_was_not_found_on_beside_random_ones(t
     assert len(random["faithfulness"]) == 20 and random["max"] < held["faithfulness"]
     assert bars["held_out.faithfulness"].clear and bars["held_out.faithfulness"].control == random["mean"]
     assert "measured on the other: faithfulness" in done.result.report and 0 < values["stability"] <= 1
+    parts = len(values["nodes"]) + len(values["edges"])
+    assert progress_in(done, "measuring the circuit")[-1] == (parts, parts, "parts")
+    assert progress_in(done, "measuring random circuits") == [(count, 20, "circuits") for count in range(1, 21)]
     half = next(i for i, event in enumerate(done.events) if isinstance(event, Phase) and event.name == "finding it again")
     for cut in (half + 6,):
         assert run_inside("circuit", params, tmp_path / f"cut{cut}", cut=cut) is None

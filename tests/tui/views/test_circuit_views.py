@@ -29,7 +29,8 @@ def circuit(make_run: Any, done: bool, name: str = "capitals") -> InterpApp:
             {"edge": "L1H0 → logits", "effect": 0.41}, {"edge": "L1H0 → L3 MLP", "effect": 0.3},
             {"edge": "L3 MLP → logits", "effect": 0.45},
         ]  # fmt: skip
-        events += [Metrics("cells", 5, {"circuit": nodes, "edges": edges}), RunFinished("done", 3.0, {"nodes": 4})]
+        beyond = {"held_out": {"faithfulness": 0.916, "low": 0.873, "high": 0.959}, "random": 0.02}
+        events += [Metrics("cells", 5, {"circuit": nodes, "edges": edges, **beyond}), RunFinished("done", 3.0, {"nodes": 4})]
     folder = make_run(
         name, kind="circuit", state="done" if done else "running", tables=TABLES, events=events, unit="nodes", total=5, done=5
     )
@@ -50,6 +51,14 @@ async def test_nodes_by_strength_then_edges(make_run):
         assert text.index("L0H1") < text.index("L3 MLP") < text.index("L1H0") and "L3H1" not in text
         text = await look(pilot, "s")
         assert "L0H1 → L1KV0.v" in text and "+0.870" in text and "[/b]" in text and "\x1b" not in text
+
+
+async def test_faithfulness_stands_beside_that_on_other_pairs_and_the_axis_fits_beside_the_tree(make_run):
+    async with circuit(make_run, True).run_test(size=(110, 30)) as pilot:
+        text = await look(pilot)
+        assert "on other pairs 0.916 [0.873, 0.959]" in text and "random 0.02" in text
+        head = next(line for line in text.splitlines() if "part" in line and "effect" in line)
+        assert "−1       0       +1" in head and "what reads from what" in head
 
 
 async def test_the_tree_stands_beside_and_what_is_cut_is_told(make_run):

@@ -46,7 +46,7 @@ class CircuitView(RunView):
     CircuitView #body { height: 1fr; layout: horizontal; }
     CircuitView #parts { height: 1fr; width: 1fr; }
     CircuitView #right { width: 1fr; height: 1fr; }
-    CircuitView.-wide #right { width: 54; border-left: solid $rule; padding: 0 0 0 2; }
+    CircuitView.-wide #right { width: 48; border-left: solid $rule; padding: 0 0 0 2; }
     CircuitView #cut { height: auto; margin-top: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,6 +64,8 @@ class CircuitView(RunView):
         self.lines: list[TreeLine] = []
         self.heads_per_kv = 0
         """0 until it is known."""
+        self.beyond: Mapping[str, Any] = {}
+        """What is known of the circuit on other pairs and of random ones; empty until it is."""
         self.table = 0
         self.summary: list[Fact] = []
         self.metrics: tuple[float | None, float | None] = (None, None)
@@ -93,6 +95,7 @@ class CircuitView(RunView):
             if isinstance(batch.get("circuit"), list):
                 self.found, self.edges = _mappings(batch.get("circuit")), edges_of(_mappings(batch.get("edges")))
                 self.heads_per_kv = max(self.heads_per_kv, int(finite(batch.get("heads_per_kv")) or 0))
+                self.beyond = batch
         self.done = state.ending is not None and state.ending.state == "done"
         self.waiting = "" if self.decided else waiting
         kept = sum(batch.get("kept") is True for batch in self.decided)
@@ -102,6 +105,7 @@ class CircuitView(RunView):
             Fact("decided", number(len(self.decided))),
             Fact("kept", number(kept), "good"),
             Fact("faithfulness", number(finite(newest.get("faithfulness")), 3), loud=True),
+            *_held_out(self.beyond),
             Fact("with all nodes", number(self.metrics[0])),
             Fact("with none", number(self.metrics[1])),
         ]
@@ -219,6 +223,17 @@ class CircuitView(RunView):
                 said = f"{clean(str(row.get('name')), limit=30):<24} {number(finite(row.get('effect')), 3)}"
                 facts.append(Fact(title if not index else " ", said))
         return column(facts, colours)
+
+
+def _held_out(batch: Mapping[str, Any]) -> list[Fact]:
+    """Faithfulness on pairs that had no part in the circuit, with its interval, and that of random circuits."""
+    held, random = batch.get("held_out"), finite(batch.get("random"))
+    facts = []
+    if isinstance(held, Mapping):
+        low, high = finite(held.get("low")), finite(held.get("high"))
+        bar = f" [{number(low, 3)}, {number(high, 3)}]" if low is not None and high is not None else ""
+        facts.append(Fact("on other pairs", number(finite(held.get("faithfulness")), 3) + bar, loud=True))
+    return [*facts, Fact("random", number(random, 3), "muted")] if random is not None else facts
 
 
 def _beyond(result: Mapping[str, Any]) -> list[Fact]:

@@ -98,9 +98,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
     roles = _roles(context, found.circuit, behaviour.site_map)
     values = _values(params, found, roles, ready.reaches)
     edges = [{"edge": row["name"], "effect": row["effect"]} for row in values["edges"]]
-    yield Metrics(
-        "cells", 2 * circuit_search.START, {"circuit": values["nodes"], "edges": edges, "heads_per_kv": values.get("heads_per_kv", 1)}
-    )
+    whole = {"circuit": values["nodes"], "edges": edges, "heads_per_kv": values["heads_per_kv"]}
+    yield Metrics("cells", 2 * circuit_search.START, whole | {"held_out": values["held_out"], "random": values["random"]["mean"]})
     arrays: dict[str, Any] = {
         f"{part}_effect": ((part,), np.array([row["effect"] for row in values[f"{part}s"]], np.float32)) for part in ("node", "edge")
     }

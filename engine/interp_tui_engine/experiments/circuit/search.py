@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +18,7 @@ from ...runtime.steps import Numbers, Steps
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...circuits.circuit import Circuit
+    from ...circuits.circuit import Circuit, Measuring
     from ...circuits.edges import EdgeBehaviour
     from ...circuits.graph import Edge, Mask
     from ...circuits.nodes import Behaviour, Node
@@ -93,9 +93,8 @@ def _search_nodes(context: Context, behaviour: Behaviour) -> Generator[Event, No
     from ...circuits.circuit import circuit_of_nodes
 
     kept = yield from _kept_nodes(context, Stage(behaviour))
-    yield Phase("measuring", f"{len(kept.nodes)} nodes")
-    circuit = circuit_of_nodes(behaviour, kept.nodes, kept.scores)
-    random = validation.random_nodes(behaviour, kept.nodes, context.manifest.seed)
+    circuit = yield from _measured(context, circuit_of_nodes(behaviour, kept.nodes, kept.scores), f"{len(kept.nodes)} nodes")
+    random = yield from _random(context, validation.random_nodes(behaviour, kept.nodes, context.manifest.seed))
 
     def again(stage: Stage, other: Behaviour) -> Generator[Event, None, tuple[set[Node], tuple[Floats, Floats]]]:
         half = yield from _kept_nodes(context, stage)
@@ -113,8 +112,9 @@ def _search_edges(context: Context, behaviour: Behaviour) -> Generator[Event, No
 
     kept = yield from _kept_edges(context, Stage(behaviour))
     edges = kept.edges
-    circuit = circuit_of_edges(edges, kept.mask, kept.guesses)
-    random = validation.random_edges(edges, circuit.nodes, kept.mask, context.manifest.seed)
+    said = f"{int(kept.mask.sum())} edges, and their nodes"
+    circuit = yield from _measured(context, circuit_of_edges(edges, kept.mask, kept.guesses), said)
+    random = yield from _random(context, validation.random_edges(edges, circuit.nodes, kept.mask, context.manifest.seed))
     reach, considered = behaviour.per_example(()) - edges.empties, int(edges.graph.valid.sum())
     resampled = _resampled(context, [trial for trial, _ in kept.trials], [stays for _, stays in kept.trials], reach)
 
@@ -124,6 +124,33 @@ def _search_edges(context: Context, behaviour: Behaviour) -> Generator[Event, No
 
     held_out = yield from _on_halves(context, behaviour, again)
     return Found(circuit, resampled, considered, len(kept.trials), kept.correlation, random, held_out)
+
+
+def _measured(context: Context, measuring: Measuring, parts: str) -> Generator[Event, None, Circuit]:
+    """The circuit, each of its parts left out in turn, and how far that is. A resumed run measures it anew."""
+    yield Phase("measuring the circuit", parts)
+    began = time.monotonic()
+    while True:
+        try:
+            done, total = next(measuring)
+        except StopIteration as end:
+            circuit: Circuit = end.value
+            return circuit
+        wait_while_paused(context)
+        yield Progress(done, total, "parts", (time.monotonic() - began) / done * (total - done))
+
+
+def _random(context: Context, faithfulness: Iterator[float]) -> Generator[Event, None, Random]:
+    """What random circuits keep, one after another."""
+    from ...circuits.validation import RANDOM, Random
+
+    yield Phase("measuring random circuits", "of as many parts")
+    found: list[float] = []
+    for value in faithfulness:
+        wait_while_paused(context)
+        found.append(value)
+        yield Progress(len(found), RANDOM, "circuits", None)
+    return Random(tuple(found))
 
 
 def _on_halves(
