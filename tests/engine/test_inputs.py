@@ -102,6 +102,74 @@ def test_rows_of_probes_and_records(tmp_path):
     assert problems(tmp_path, "records", records, [PROMPT]) == ""
 
 
+def damaged(folder):
+    """Files that are not what they are given as."""
+    for name, text in {"bad.jsonl": "{nope", "junk": "junk", "no.jsonl": "", "rows.jsonl": '{"text": "a"}', "r.json": "{}"}.items():
+        (folder / name).write_text(text + "\n" * bool(text))
+    for name in ("junk.safetensors", "junk.npy"):
+        (folder / name).write_text("junk")
+    (folder / "empty").mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind, params, said",
+    [
+        ("inspect", {"criterion": "c", "records": ["bad.jsonl"]}, "params.records.0"),
+        ("inspect", {"criterion": "c", "records": ["no.jsonl"]}, "no records"),
+        ("inspect", {"criterion": "c", "records": ["empty"]}, "holds no records.jsonl"),
+        ("inspect", {"criterion": "c", "backend": "features", "features": "rows.jsonl"}, "params.features"),
+        ("inspect", {"criterion": "c", "backend": "toy", "interventions": "rows.jsonl"}, "params.interventions"),
+        ("inspect", {"criterion": "c", "backend": "sae", "sae": "empty", "prompts": "builtin:capital"}, "no cfg.json"),
+        ("records", {"prompts": "builtin:capital", "features": "sae", "sae": "empty"}, "no cfg.json"),
+        ("records", {"prompts": "builtin:capitol", "layers": [1]}, "did you mean builtin:capital?"),
+        ("interventions", {**FEATURES, "prompts": "builtin:capital", "features": "direction", "directions": "junk.safetensors",
+                           "targets": ["direction:x:L2:y"]}, "no safetensors file"),
+        ("match", {"left": "r.json", "right": "builtin:right"}, "params.left"),
+        ("match", {"left": "builtin:left", "right": "empty"}, "holds no report.json"),
+        ("train_sae", {"records": "bad.jsonl"}, "params.records"),
+        ("train_sae", {"store": "junk.npy"}, "holds no array"),
+        ("train_sae", {"store": "empty"}, "no Zarr array"),
+        ("steer_text", {"direction": "junk.safetensors", "prompts": ["a"]}, "no safetensors file"),
+        ("steer_text", {"direction": "empty", "prompts": ["a"]}, "holds no direction.safetensors"),
+        ("steer_text", {"toward": ["a"], "away": ["a"], "prompts": ["a"], "site": "L2.resid_post"}, "no way from one to the other"),
+        ("steer_text", {"toward": ["a"], "away": ["b"], "prompts": [""], "site": "L2.resid_post"}, "params.prompts.0: is empty"),
+        ("logit_lens", {"prompt": "a", "lens": "tuned", "tuned_from": "junk.safetensors"}, "params.tuned_from"),
+        ("logit_lens", {"prompt": "a", "answer": ""}, "params.answer: is empty"),
+        ("probe", {"examples": [{"text": f"t{i}", "label": "a"} for i in range(9)]}, "rows of one label"),
+        ("probe", {"examples": [{"text": f"t{i}", "label": i % 2} for i in range(6)]}, "3 rows with label '0', fewer than folds = 5"),
+    ],
+)  # fmt: skip
+def test_files_and_texts_that_are_not_what_they_are_given_as(tmp_path, kind, params, said):
+    damaged(tmp_path)
+    assert said in problems(tmp_path, kind, params)
+
+
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        ({"source": "no.jsonl"}, "is empty: it holds no text"),
+        ({"source": "bad.jsonl"}, "line 1"),
+        ({"source": "rows.jsonl", "text_column": "body"}, "has no column 'body'"),
+        ({"source": "builtin:pros"}, "choose from builtin:"),
+        ({"source": "builtin:prose", "split": "test"}, "no split 'test'"),
+    ],
+)
+def test_texts_that_are_none(tmp_path, data, said):
+    damaged(tmp_path)
+    for kind, params in (
+        ("activations", {"sites": ["resid_post"]}),
+        ("train_sae", {"layer": 2}),
+        ("llc", {"batch_size": 1, "lr": 1e-4, "n_beta": 10.0}),
+    ):
+        assert said in problems(tmp_path, kind, params, data={"train": {"context": 16, **data}})
+        assert problems(tmp_path, kind, params, data={"train": {"context": 16, "source": "rows.jsonl"}}) == ""
+
+
+def test_what_is_to_come_from_a_step_is_not_looked_for(tmp_path):
+    for kind, params in (("match", {"left": "${a}", "right": "${b}"}), ("inspect", {"criterion": "c", "records": ["${a}"]})):
+        assert problems(tmp_path, kind, params) == ""
+
+
 def test_files_are_read_again_only_when_they_change_and_without_torch(tmp_path, monkeypatch):
     from interp_tui_engine.data import prompts
 

@@ -17,7 +17,7 @@ from ..errors import Problem, UserError
 from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
 from ..figures.bars import Bar, bars_svg
 from ..manifest import Manifest
-from ..runtime import cost
+from ..runtime import cost, inputs
 from ..runtime.context import Context
 from ..runtime.open_model import open_model, run_started
 from ..runtime.pause import wait_while_paused
@@ -66,7 +66,7 @@ def check(manifest: Manifest) -> list[Problem]:
     if params.data not in manifest.data:
         message = f"{params.data!r} is none of the manifest's data: {', '.join(manifest.data)}"
         problems.append(Problem("params.data", message, value=params.data))
-    return problems
+    return problems or inputs.data_problems(manifest.data, [params.data])
 
 
 def estimate(manifest: Manifest) -> Estimate:

@@ -19,6 +19,7 @@ from ..markdown import words
 from ..runtime.context import Context
 from ..specs import FILE, Table
 from ..uncertainty import Uncertainty
+from . import _features
 from ._features.evidence_files import file_of
 
 TOY = ("builtin:left", "builtin:right")
@@ -58,6 +59,7 @@ def check(manifest: Manifest) -> list[Problem]:
         source = getattr(params, side)
         if source.startswith("builtin:") and source not in TOY:
             problems.append(Problem(f"params.{side}", f"{source!r} is not there; {TOY[0]} and {TOY[1]} are", value=source))
+        problems += _features.check_cards(f"params.{side}", source)
     return problems
 
 

@@ -6,7 +6,8 @@ Readers raise UserError; a large file is left to the run, since a form checks it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,24 +15,27 @@ from typing import Any
 from ..errors import Problem, UserError
 from ..features import ids
 from ..features.prompts import Prompt
+from ..specs import DataSpec
+from . import input_files
 
 MOST_BYTES = 32 << 20
 MOST_PROBLEMS = 5
 """Of one file: the first are enough to see what is wrong."""
 
-Read = Callable[[Path], Any]
+Read = Callable[..., Any]
+"""Of a path, and of what else is given with it."""
 
 
-def read(key: str, given: str, reader: Read) -> tuple[Any, list[Problem]]:
+def read(key: str, given: str, reader: Read, *more: Hashable, most_bytes: int = MOST_BYTES) -> tuple[Any, list[Problem]]:
     """What a file holds, or what is wrong with it; neither for one that is not there (yet), or too large to be read twice."""
     path = Path(given)
     try:
         about = path.stat()
     except (OSError, ValueError):  # the artifact of a step that has not run; a file that is missing is found by all kinds alike
         return None, []
-    if path.is_file() and about.st_size > MOST_BYTES:
+    if path.is_file() and about.st_size > most_bytes:
         return None, []
-    value, error = _outcome(reader, path, about.st_mtime_ns, about.st_size)
+    value, error = _outcome(reader, path, about.st_mtime_ns, about.st_size, more)
     return value, [] if error is None else [problem(key, error, given)]
 
 
@@ -41,11 +45,26 @@ def problem(key: str, error: UserError, value: object) -> Problem:
 
 
 @lru_cache(maxsize=16)
-def _outcome(reader: Read, path: Path, changed: int, size: int) -> tuple[Any, UserError | None]:
+def _outcome(reader: Read, path: Path, changed: int, size: int, more: tuple[Hashable, ...]) -> tuple[Any, UserError | None]:
     try:
-        return reader(path), None
+        return reader(path, *more), None
     except UserError as error:
         return None, error
+
+
+def data_problems(data: Mapping[str, DataSpec], names: Sequence[str]) -> list[Problem]:
+    """Texts that are none, of the [data] tables that a run reads: built-in ones by name, files by their first text."""
+    problems = []
+    for name in dict.fromkeys(name for name in names if name in data):
+        spec, key = data[name], f"data.{name}.source"
+        if spec.source.startswith("builtin:"):
+            try:
+                input_files.builtin_text(spec)
+            except UserError as error:
+                problems.append(problem(key, error, spec.source))
+        elif (path := input_files.text_file(spec.source)) is not None:
+            problems += read(key, str(path), input_files.first_document, spec.text_column, most_bytes=sys.maxsize)[1]
+    return problems
 
 
 def pair_problems(key: str, record: dict[str, Any], *, metric: str, subject: str | None, noise: bool) -> list[Problem]:

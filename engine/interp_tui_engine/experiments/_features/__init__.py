@@ -9,14 +9,17 @@ from pydantic import Field
 
 from ... import atomic
 from ...errors import Problem, UserError
+from ...features import ids
 from ...features.prompts import Prompt
 from ...features.prompts import read as read_prompts
 from ...manifest import Manifest
-from ...runtime import inputs
+from ...runtime import input_files, inputs
 from ...specs import FILE, Table
 from ...validation_errors import nearest
 from .evidence_files import file_of
 
+PROBES = "probes.safetensors"
+"""Where a probe run keeps its probes."""
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {"criterion": "the next token is a capital city", "prompts": "builtin:capital"},
@@ -62,7 +65,13 @@ def check_files(params: Any) -> list[Problem]:
         if (given := getattr(params, name, None)) is not None:
             problems += inputs.read(f"params.{name}", given, reader)[1]
     problems += check_report(params)
+    if params.prompts is None:
+        return problems
     if params.prompts.startswith("builtin:"):
+        try:
+            relation_of(params.prompts)
+        except UserError as error:
+            problems.append(inputs.problem("params.prompts", error, params.prompts))
         return problems
     prompts, wrong = inputs.read("params.prompts", params.prompts, read_prompts)
     problems += wrong
@@ -81,6 +90,26 @@ def check_report(params: Any) -> list[Problem]:
     return [] if given is None or given.startswith("builtin:") else inputs.read("params.report", given, _report)[1]
 
 
+def check_records(key: str, given: str, *, scored: bool, model: str | None = None) -> list[Problem]:
+    """What is wrong with a file of activation records, or with the first of them; `scored` where the scores in it count."""
+    return inputs.read(key, given, _records, scored, model)[1]
+
+
+def check_cards(key: str, given: str) -> list[Problem]:
+    """What is wrong with an inspect run's report."""
+    return [] if given.startswith("builtin:") else inputs.read(key, given, _cards)[1]
+
+
+def _records(path: Path, scored: bool, model: str | None) -> None:
+    (input_files.scored_records if scored else input_files.records)(file_of(str(path), "records"), model)
+
+
+def _cards(path: Path) -> None:
+    from ...features.cards import read_report
+
+    read_report(file_of(str(path), "report"))
+
+
 def _report(path: Path) -> None:
     found = atomic.read_json(file_of(str(path), "report"))
     cards = found.get("cards") if isinstance(found, dict) else None
@@ -92,8 +121,12 @@ def _sae_folder(path: Path) -> Path:
     return sae_folder(str(path))
 
 
-def _direction_file(path: Path) -> Path:
-    return direction_file(str(path))
+def _direction_file(path: Path) -> None:
+    file = direction_file(str(path))
+    if not any(ids.layer_of(name) is not None for name in input_files.tensors(file)):
+        raise UserError(
+            f"{file} holds no direction", "give a contrast run, or a .safetensors of vectors by id, such as direction:NAME:L2:x"
+        )
 
 
 def relation_of(source: str) -> str | None:

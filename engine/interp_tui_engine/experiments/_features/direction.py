@@ -22,9 +22,7 @@ from ...sites.hooks import activations
 from ...sites.site import Site, parse
 from ...sites.site_map import SiteMap
 from ...validation_errors import nearest
-from . import direction_file
-
-PROBES = "probes.safetensors"
+from . import PROBES, direction_file
 
 
 @dataclass(frozen=True)

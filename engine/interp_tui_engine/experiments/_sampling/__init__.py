@@ -9,7 +9,7 @@ from pydantic import Field
 from ...catalog import Estimate
 from ...errors import Problem
 from ...manifest import Manifest
-from ...runtime import cost
+from ...runtime import cost, inputs
 from ...samplers.registry import METHODS
 from ...samplers.settings import SamplerConfig
 from . import restriction_check
@@ -83,7 +83,7 @@ def check(manifest: Manifest) -> list[Problem]:
         )
     if isinstance(params, SamplingParams) and params.restriction != "full":
         problems += restriction_check.problems(manifest, params.restriction, "params.restriction")
-    return problems
+    return problems or inputs.data_problems(manifest.data, [params.sampling_data, *params.observables])
 
 
 def estimate(manifest: Manifest) -> Estimate:

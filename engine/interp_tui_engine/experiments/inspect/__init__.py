@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
+from ...runtime import inputs
 from ...runtime.context import Context
+from .. import _features
+from .._features.evidence_files import file_of
 from .params import Params
 
 EXAMPLE: dict[str, Any] = {
@@ -73,13 +77,36 @@ def check(manifest: Manifest) -> list[Problem]:
             rule(text)
         except UserError as error:
             problems.append(Problem(f"params.{key}", str(error).replace("\n  ", "; "), value=text))
+    return problems or _wrong_files(params)
+
+
+def _wrong_files(params: Params) -> list[Problem]:
+    """Files that are not what they are given as."""
+    from ...features import evidence, interventions
+
+    scored = params.rule is None and params.judge is None
+    problems = _features.check_files(params)
+    for index, given in enumerate(params.records):
+        problems += _features.check_records(f"params.records.{index}", given, scored=scored, model=params.model)
+    if params.features is not None:
+        problems += inputs.read("params.features", params.features, _reader_of("features", evidence.read), params.model)[1]
+    if params.interventions is not None:
+        problems += inputs.read("params.interventions", params.interventions, _reader_of("interventions", interventions.read))[1]
     return problems
+
+
+@cache
+def _reader_of(what: str, reader: Callable[..., Any]) -> Callable[..., None]:
+    """Reads what a run folder holds of that name."""
+
+    def read(path: Path, *more: Any) -> None:
+        reader(file_of(str(path), what), *more)
+
+    return read
 
 
 def estimate(manifest: Manifest) -> Estimate:
     """From the sizes of the files."""
-    from .._features.evidence_files import file_of
-
     size = 0
     for given in manifest.params.records:
         path = file_of(given, "records") if Path(given).exists() else Path(given)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...catalog import Estimate, Kind, Result
-from ...errors import Problem
+from ...errors import Problem, UserError
 from ...events import Event, Metrics, Phase
 from ...figures.lines import Curve, lines_svg
 from ...manifest import Manifest
 from ...markdown import code
-from ...runtime import cost
+from ...runtime import cost, input_files, inputs
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
@@ -54,7 +55,19 @@ def check(manifest: Manifest) -> list[Problem]:
         if name not in known:
             message = f"{name!r} is no built-in text and no [data] table; there are {', '.join(known)}"
             problems.append(Problem(f"params.domains.{index}", message, value=name, suggestion=nearest(name, known, 0.5)))
+    if params.answer is not None and not all([params.answer] if isinstance(params.answer, str) else params.answer or [""]):
+        problems.append(Problem("params.answer", "is empty; give what should follow, or leave it out", value=params.answer))
+    if params.lens == "tuned" and not problems:
+        if params.tuned_from is not None:
+            return inputs.read("params.tuned_from", params.tuned_from, _lens_file)[1]
+        return inputs.data_problems(manifest.data, [params.data, *params.domains])
     return problems
+
+
+def _lens_file(path: Path) -> None:
+    file = path / tuned_lens.FILE if path.is_dir() else path
+    if "layers.0.weight" not in input_files.tensors(file):
+        raise UserError(f"{file} is no tuned lens of this program", "give the folder of a run with lens = 'tuned', or its lens.safetensors")
 
 
 def estimate(manifest: Manifest) -> Estimate:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from ...catalog import Estimate, Kind, Result
@@ -41,7 +42,26 @@ def check(manifest: Manifest) -> list[Problem]:
     for index, row in enumerate(params.examples):
         if (said := _complaint(row)) is not None:
             problems.append(Problem(f"params.examples.{index}", said, value=row))
-    return problems + (inputs.read("params.file", params.file, read_rows)[1] if params.file else [])
+    if problems:
+        return problems
+    key = "params.file" if params.file else "params.examples"
+    rows, problems = inputs.read(key, params.file, read_rows) if params.file else (params.examples, [])
+    return problems or ([] if rows is None else _label_problems(key, rows, params.folds))
+
+
+def _label_problems(key: str, rows: Sequence[Mapping[str, Any]], folds: int) -> list[Problem]:
+    """One label only, or fewer rows of the rarest, or fewer groups, than folds."""
+    counts = Counter(str(row["label"]) for row in rows)
+    if len(counts) < 2:
+        return [Problem(key, f"holds {len(rows)} rows of one label, {next(iter(counts))!r:.40}: there is nothing to tell apart")]
+    label, least = min(counts.items(), key=lambda item: item[1])
+    if least < folds:
+        hint = f"set folds = {least}, or give more" if least > 1 else "give two of each at least"
+        return [Problem(key, f"holds {least} row{'s' * (least > 1)} with label {label!r:.40}, fewer than folds = {folds}; {hint}")]
+    groups = {str(row["group"]) for row in rows if row.get("group") is not None}
+    if groups and all(row.get("group") is not None for row in rows) and len(groups) < folds:
+        return [Problem(key, f"names {len(groups)} group{'s' * (len(groups) > 1)}, fewer than folds = {folds}; groups are never split")]
+    return []
 
 
 def estimate(manifest: Manifest) -> Estimate:

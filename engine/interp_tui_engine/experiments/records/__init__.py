@@ -8,11 +8,11 @@ from typing import Any
 from ...catalog import Estimate, Kind, Result
 from ...errors import Problem, UserError
 from ...events import Event
-from ...features.prompts import read as read_prompts
 from ...manifest import Manifest
-from ...runtime import cost, inputs
+from ...runtime import cost
 from ...runtime.context import Context
 from ...sites.site import site_name
+from .. import _features
 from .params import Params as Params
 
 EXAMPLE: dict[str, Any] = {
@@ -45,7 +45,7 @@ def check(manifest: Manifest) -> list[Problem]:
             problems.append(Problem("params.site", f"{params.site!r} cannot be recorded; choose resid_post, mlp_out, …", value=params.site))
     except UserError as error:
         problems.append(Problem("params.site", f"{error.what}; {error.hint}", value=params.site))
-    return problems or inputs.read("params.prompts", params.prompts, read_prompts)[1]
+    return problems or _features.check_files(params)
 
 
 BUILTIN_TOKENS = 2_000

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 from ...catalog import Estimate, Kind, Result
 from ...errors import Problem, UserError
 from ...events import Event
+from ...features import ids
 from ...manifest import Manifest
-from ...runtime import cost
+from ...runtime import cost, input_files, inputs
 from ...runtime.context import Context
 from ...sites.site import parse
+from .._features import PROBES, direction_file
 from .params import Params
 
 EXAMPLE: dict[str, Any] = {
@@ -53,7 +56,21 @@ def check(manifest: Manifest) -> list[Problem]:
         problems.append(Problem("params.strengths", "ablate has no strength; add and clamp have", value=params.strengths))
     if len(set(params.strengths)) < len(params.strengths):
         problems.append(Problem("params.strengths", "names a strength twice", value=params.strengths))
-    return problems
+    for name in ("toward", "away", "prompts"):
+        for index, text in enumerate(getattr(params, name)):
+            if not text.strip():
+                problems.append(Problem(f"params.{name}.{index}", "is empty: there is no token to read", value=text))
+    if texts and sorted(params.toward) == sorted(params.away):
+        problems.append(Problem("params.away", "holds the texts of toward: there is no way from one to the other", value=params.away))
+    return problems or ([] if params.direction is None else inputs.read("params.direction", params.direction, _direction)[1])
+
+
+def _direction(path: Path) -> None:
+    """Whether a file or run holds a probe's direction or a vector by id."""
+    probes = path / PROBES if path.is_dir() else path
+    file = probes if probes.is_file() else direction_file(str(path))
+    if not any(name.endswith(".weight") or ids.layer_of(name) is not None for name in input_files.tensors(file)):
+        raise UserError(f"{file} holds no direction", "give a probe or contrast run, or a .safetensors of directions")
 
 
 def estimate(manifest: Manifest) -> Estimate:

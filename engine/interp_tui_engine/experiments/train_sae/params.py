@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import product
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -10,8 +11,10 @@ from pydantic import Field, model_validator
 from ...dictionaries.names import ARCHITECTURES, NAMES, ArchitectureName, Sparsity
 from ...errors import Problem, UserError
 from ...manifest import Manifest
+from ...runtime import input_files, inputs
 from ...sites.site import Site, site_name
 from ...specs import FILE, Table
+from .._features import check_records
 
 Count = Annotated[int, Field(ge=1)]
 Coefficient = Annotated[float, Field(ge=0)]
@@ -111,7 +114,11 @@ def check(manifest: Manifest) -> list[Problem]:
     if params.records and params.store:
         problems.append(Problem("params.store", "is given beside params.records; one source of activations is enough", value=params.store))
     elif not (params.records or params.store):
-        problems += _model_problems(manifest)
+        problems += _model_problems(manifest) or inputs.data_problems(manifest.data, listed(params.train_data))
+    if params.store and not problems:
+        problems += inputs.read("params.store", params.store, input_files.stored_array, most_bytes=sys.maxsize)[1]
+    if params.records and not problems:
+        problems += check_records("params.records", params.records, scored=False, model=params.records_model)
     if not params.records:
         for name in ("records_model", "max_records"):
             if getattr(params, name) is not None:
