@@ -110,7 +110,7 @@ def card(
             "activating": [example._asdict() for example in examples],
             "quantiles": [example._asdict() for example in quantiles],
             "histogram": histogram(column, rows),
-            **{key: about[key] for key in ("promotes", "suppresses", "nearest") if key in about},
+            **{key: about[key] for key in ("promotes", "suppresses", "nearest", "layer_convention") if key in about},
             **({"metric": effect.metric} if effect is not None and effect.metric is not None else {}),
         },
     }

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...events import Event, Phase, Warned
-from ...features import attribution, graph, ids
+from ...features import attribution, graph, ids, layer_convention
 from ...features.attribution import Feature, PromptBatch
+from ...features.layer_convention import convention_of, in_blocks
 from ...runtime.context import Context
 from ...runtime.open_model import open_model
 from ...runtime.steps import Numbers, Steps
@@ -28,14 +29,19 @@ def attributed(
 ) -> Generator[Event, None, tuple[list[dict[str, Any]], dict[str, Any]]]:
     """The edges, strongest first, and what holds for all of them. Raises UserError for features or prompts that do not fit the model."""
     model, site_map = yield from open_model(context.manifest)
-    known = [(card, said) for card in cards if (said := ids.parse(card["feature_id"])) is not None]
+    convention = convention_of(cards) if params.layer_convention == "auto" else params.layer_convention
+    named = [(card, in_blocks(card["feature_id"], convention)) for card in cards]
+    known = {name: (card, parsed.layer) for card, name in named if (parsed := ids.parse(name)) is not None}
     if not known:
         raise UserError("none of the report's features can be found in a model", ids.FORMS)
     given = {name: getattr(params, name) for name in ("prompts", "features", "sae", "directions")}
     asked = _features.FeatureParams.model_validate({"criterion": "the report's", **given})
-    spaces = spaces_of(asked, sorted({said.layer for _, said in known}), site_map, model.device)
+    layers = sorted({layer for _, layer in known.values()})
+    for remark in layer_convention.remark(convention, site_map.num_layers - 1, layers):
+        yield Warned(remark)
+    spaces = spaces_of(asked, layers, site_map, model.device)
     places = {name: (space, index) for space in spaces for index, name in enumerate(space.names)}
-    kept = [card for card, _ in known if card["feature_id"] in places]
+    kept = [name for name in known if name in places]
     if not kept:
         raise UserError(f"none of the report's features is among the model's, such as {next(iter(places))!r}", "is params.features right?")
     if len(kept) < len(cards):
@@ -52,7 +58,7 @@ def attributed(
     for warning in warnings:
         yield Warned(warning)
     yield Phase("attributing", f"{len(kept)} features on {len(positives)} prompts")
-    features = [_feature(*places[card["feature_id"]], bench, len(positives)) for card in kept]
+    features = [_feature(*places[name], bench, len(positives)) for name in kept]
     batches = [_batch(bench, range(start, min(start + 32, len(positives)))) for start in range(0, len(positives), 32)]
     estimate = np.zeros((len(features), len(features) + 1))  # source, target
     points = attribution.shares(params.steps)
@@ -76,7 +82,7 @@ def attributed(
     for (_, source), numbers in zip(taken, (yield from steps.run(without, lambda *_: [])), strict=True):
         values[source] += numbers.astype(np.float64) / len(positives)
     effect = {source: (values[None] - values[source]).tolist() for source in checked}
-    names = [graph.CRITERION, *(graph.node_id(card) for card in kept)]
+    names = [graph.CRITERION, *(graph.node_id(known[name][0]) for name in kept)]
     edges = [
         {
             **{"source": names[1 + source], "target": names[target], "type": "attribution", "attribution": float(estimate[source, target])},

@@ -28,6 +28,11 @@ class Params(Table):
     directions: str | None = Field(
         None, json_schema_extra=FILE, description="a contrast run, or a .safetensors of vectors by id, for features = 'direction'"
     )
+    layer_convention: Literal["auto", "block", "hidden_state_index"] = Field(
+        "auto",
+        description="what L2 means in the report: block, the output of block 2; hidden_state_index, interp-lab's "
+        "hidden_states[2], the output of block 1; auto: what the report says of itself",
+    )
     metric: Literal["logit_diff", "log_odds", "prob", "logprob"] | None = Field(
         None, description="of the answer, what edges end at; the one that the report's interventions were measured by when left out"
     )

@@ -14,10 +14,11 @@ from ... import atomic
 from ...catalog import Result
 from ...errors import UserError
 from ...events import Artifact, Event, Metrics, Phase, Warned
-from ...features import effects, ids, interventions
+from ...features import effects, ids, interventions, layer_convention
 from ...features.control_test import FEWEST
 from ...features.effects import Effect
 from ...features.interventions import Intervention
+from ...features.layer_convention import Convention, as_given, convention_of, in_blocks
 from ...features.ranking import false_discovery
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
@@ -39,8 +40,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """The whole run. Raises Interrupted after a stop, UserError for features or prompts that do not fit the model."""
     params: Params = context.manifest.params
     model, site_map = yield from open_model(context.manifest)
-    targets = _targets(params)
+    targets, convention = _targets(params)
     layers = sorted({_layer(name) for name in targets})
+    remarks = layer_convention.remark(convention, site_map.num_layers - 1, layers)
     spaces = spaces_of(params, layers, site_map, model.device)
     prompts = _features.prompts_of(params.prompts)
     positives = [p for p in prompts if p.score > 0.5][: params.most_prompts]
@@ -52,7 +54,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield run_started(context, model)
     draws, tests = draws_of(params, len(targets)), len(targets) * len(params.strengths)
     tested = bool(set(params.controls) - set(effects.UNCHANGED))
-    for warning in [*warnings, *(few_controls(draws, tests, params.alpha) if tested else ())]:
+    for warning in [*remarks, *warnings, *(few_controls(draws, tests, params.alpha) if tested else ())]:
         yield Warned(warning)
     yield Phase("reading features", f"{len(prompts)} prompts")
     bench = bench.ready()
@@ -69,7 +71,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     base = bench.scores_of(spaces[0].layer, torch.zeros_like(clean[0])[None], everyone)[0].cpu().numpy()
     text = plain_text(params.plain_text, params.plain_rows, model, site_map) if params.plain_rows else None
     plain_base = text.losses(spaces[0].layer, None) if text is not None else np.zeros(0, np.float32)
-    table = InterventionRows(params, params.model_name or model.source, spaces, bench, len(positives), base, plain_base)
+    table = InterventionRows(params, params.model_name or model.source, spaces, bench, len(positives), base, plain_base, convention)
 
     def do(trial: PlannedChange) -> Any:
         layer, made = spaces[trial.space].layer, changes[trial.space]
@@ -111,15 +113,20 @@ def few_controls(draws: int, tests: int, alpha: float) -> list[str]:
     return []
 
 
-def _targets(params: Params) -> list[str]:
+def _targets(params: Params) -> tuple[list[str], Convention]:
+    """The features' ids with layers counted as here, and how they were counted where they come from."""
+    stated = None if params.layer_convention == "auto" else params.layer_convention
     if params.report is None:
-        return list(dict.fromkeys(params.targets))
+        convention = stated or "block"
+        return [in_blocks(name, convention) for name in dict.fromkeys(params.targets)], convention
     report = atomic.read_json(file_of(params.report, "report"))
     cards = report.get("cards") if isinstance(report, dict) else None
-    names = [card["feature_id"] for card in cards or () if isinstance(card, dict) and isinstance(card.get("feature_id"), str)]
-    if not names:
+    cards = [card for card in cards or () if isinstance(card, dict) and isinstance(card.get("feature_id"), str)]
+    if not cards:
         raise UserError(f"{params.report} holds no cards", "give an inspect run that is done, or its report.json")
-    return list(dict.fromkeys(names))[: params.top]
+    first = {card["feature_id"]: card for card in reversed(cards[: params.top])}
+    convention = stated or convention_of(first.values())
+    return [in_blocks(name, convention) for name in dict.fromkeys(card["feature_id"] for card in cards)][: params.top], convention
 
 
 def _layer(name: str) -> int:
@@ -132,12 +139,27 @@ def _layer(name: str) -> int:
 class InterventionRows:
     """Rows as they come, and what they add up to."""
 
-    def __init__(self, params: Params, model: str, spaces: Sequence[Space], bench: Bench, positives: int, base: Any, plain: Any) -> None:
+    def __init__(
+        self,
+        params: Params,
+        model: str,
+        spaces: Sequence[Space],
+        bench: Bench,
+        positives: int,
+        base: Any,
+        plain: Any,
+        convention: Convention,
+    ) -> None:
+        self.convention = convention
         self.params, self.model, self.spaces, self.bench, self.positives, self.base = params, model, spaces, bench, positives, base
         self.plain = plain
         self.loss: dict[tuple[str, float, str], list[float]] = {}
         self.rows: list[Intervention] = []
         self.by_trial: dict[tuple[str, float], list[Intervention]] = {}
+
+    def name(self, trial: PlannedChange) -> str:
+        """The feature that a trial changes, or is a control of, as the report or the targets name it."""
+        return as_given(self.spaces[trial.space].names[trial.feature], self.convention)
 
     def add(self, trial: PlannedChange, numbers: Any) -> None:
         """The rows of one trial: one for each draw and positive prompt, the side effect being the mean |Δ| of the negatives."""
@@ -149,7 +171,7 @@ class InterventionRows:
 
     def _add(self, trial: PlannedChange, draw: int, scores_P: Any, losses_R: Any) -> None:
         names = self.spaces[trial.space].names
-        name = names[trial.feature]
+        name = self.name(trial)
         side = float(np.abs(scores_P[self.positives :] - self.base[self.positives :]).mean())
         if self.params.metric == "kl" and self.params.verb in interventions.LOWERING:
             scores_P = -scores_P  # a distance has no direction: it counts as the effect of every verb
@@ -159,7 +181,9 @@ class InterventionRows:
             metadata["loss_change"] = float(change.mean())
             self.loss.setdefault((name, trial.strength, trial.control or ""), []).extend(change.tolist())
         if trial.control is not None:
-            metadata |= {"control_type": trial.control, "draw": draw, "changed": names[trial.changed[draw]]}
+            metadata |= {"control_type": trial.control, "draw": draw, "changed": as_given(names[trial.changed[draw]], self.convention)}
+        if self.convention != "block":
+            metadata["layer_convention"] = self.convention
         own = [
             Intervention(
                 model=self.model,
@@ -184,7 +208,7 @@ class InterventionRows:
 
     def summary(self, trial: PlannedChange, q: float | None) -> dict[str, Any]:
         """One line of the table."""
-        name = self.spaces[trial.space].names[trial.feature]
+        name = self.name(trial)
         return effect_line(self.effect(name, trial.strength), trial.strength, self.params.verb, q) | self.cost(name, trial.strength)
 
     def cost(self, name: str, strength: float) -> dict[str, Any]:
@@ -202,7 +226,7 @@ class InterventionRows:
 
 def _result(context: Context, params: Params, table: InterventionRows, trials: Sequence[PlannedChange], numbers: Any) -> Result:
     own = [trial for trial in trials if trial.control is None]
-    found = [table.effect(table.spaces[trial.space].names[trial.feature], trial.strength) for trial in own]
+    found = [table.effect(table.name(trial), trial.strength) for trial in own]
     q = false_discovery(np.array([1.0 if one.p is None else one.p for one in found])).tolist()
     lines = [
         effect_line(one, trial.strength, params.verb, value) | table.cost(one.feature_id, trial.strength)

@@ -25,6 +25,11 @@ class Params(_features.FeatureParams):
         None, json_schema_extra=FILE, description="an inspect run (or its report.json) whose first features are taken"
     )
     targets: list[str] = Field(default_factory=list, description="ids of features, such as 'L2:D95' or 'SAE:L2:F417'")
+    layer_convention: Literal["auto", "block", "hidden_state_index"] = Field(
+        "auto",
+        description="what L2 means in the report or targets: block, the output of block 2; hidden_state_index, interp-lab's "
+        "hidden_states[2], the output of block 1; auto: what the report says of itself, block for targets",
+    )
     top: int = Field(5, ge=1, description="how many of the report's features")
     verb: Literal["ablate", "amplify", "clamp", "patch", "steer"] = Field(
         "ablate", description="how a feature is changed, at the last token"
