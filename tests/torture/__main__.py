@@ -10,8 +10,8 @@ import time
 
 from .check import Check
 
-GROUPS = ("kill", "fuzz", "disk", "models", "text")
-"""Kills first: they fork this process, which must not have computed anything yet."""
+GROUPS = ("kill", "stop", "fuzz", "disk", "models", "text")
+"""Kills and stops first: they fork this process, which must not have computed anything yet."""
 
 
 def main() -> int:

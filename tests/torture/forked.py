@@ -40,15 +40,17 @@ class Forked:
 
     def __init__(self, action: Callable[[], int], output: int | None = None) -> None:
         self.returncode: int | None = None
+        self.cpu = 0.0
+        """Seconds of CPU that it and its children took; known once it has ended."""
         self.pid = os.fork()
         if self.pid == 0:
             _become(action, output)
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            pid, code = os.waitpid(self.pid, os.WNOHANG)
+            pid, code, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
-                self.returncode = os.waitstatus_to_exitcode(code)
+                self.returncode, self.cpu = os.waitstatus_to_exitcode(code), used.ru_utime + used.ru_stime
         return self.returncode
 
     def wait(self, timeout: float = float("inf")) -> int:

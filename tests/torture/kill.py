@@ -53,14 +53,20 @@ MORE: dict[str, dict[str, Any]] = {
 """Requests beside one of each kind, by names that begin with the kind's: what they add to it."""
 
 
+def request_of(name: str) -> Any:
+    """The manifest of a request: small, with a checkpoint every moment."""
+    from interp_tui_engine import manifest
+
+    more = MORE.get(name, {})
+    compute = {"checkpoint_every": "0.2s", **more.get("compute", {})}
+    return manifest.resolve({**small(name.split(" ")[0]), **more, "compute": compute})
+
+
 def _request(name: str, *, quick: bool, seed: int) -> list[Check]:
     """All victims of one request."""
-    from interp_tui_engine import manifest, supervisor
+    from interp_tui_engine import supervisor
 
-    draw = random.Random(f"{seed} {name}")
-    tables = small(name.split(" ")[0])
-    more = MORE.get(name, {})
-    request = manifest.resolve({**tables, **more, "compute": {"checkpoint_every": "0.2s", **more.get("compute", {})}})
+    draw, request = random.Random(f"{seed} {name}"), request_of(name)
     with tempfile.TemporaryDirectory() as place:
         whole = supervisor.prepare(request, Path(place) / "whole")
         status = supervisor.supervise(whole)
@@ -70,8 +76,8 @@ def _request(name: str, *, quick: bool, seed: int) -> list[Check]:
         began = time.monotonic()
         forked.supervisor_of(again).wait()
         length = time.monotonic() - began
-        numbers = _numbers(whole)
-        found = [_compared(f"{name}, not killed", again, numbers, 0)]
+        numbers = numbers_of(whole)
+        found = [compared(f"{name}, not killed", again, numbers, 0)]
         for victim in VICTIMS[1:2] if quick else VICTIMS:
             found.append(_series(name, victim, request, Path(place) / victim, numbers, length, draw))
         return found
@@ -89,7 +95,7 @@ def _series(name: str, victim: str, request: Any, path: Path, numbers: Any, leng
     if not kills:  # the machine was quicker than the run before: once more, with a run that cannot have ended
         folder = supervisor.prepare(request, path.with_name(f"{path.name}-again"))
         kills += _killed(folder, victim, SHORTEST)
-    return _compared(what, _ended(folder), numbers, kills) if kills else Check(what, False, "was not killed: it ended before")
+    return compared(what, _ended(folder), numbers, kills) if kills else Check(what, False, "was not killed: it ended before")
 
 
 def _prepared(what: str, request: Any, path: Path, numbers: Any, draw: random.Random) -> Check:
@@ -107,7 +113,7 @@ def _prepared(what: str, request: Any, path: Path, numbers: Any, draw: random.Ra
             return Check(what, False, f"killed at step {step} it left what is no run and not free")
     place = draw.choice(places)
     folder = supervisor.prepare(request, place) if is_free(place) else RunFolder(place)
-    return _compared(what, _ended(folder), numbers, len(steps))
+    return compared(what, _ended(folder), numbers, len(steps))
 
 
 def _steps_of_making(request: Any, path: Path) -> int:
@@ -164,14 +170,15 @@ def _ended(folder: Any) -> Any:
     return folder
 
 
-def _compared(what: str, folder: Any, numbers: Any, kills: int) -> Check:
-    state, found = folder.status().state, _numbers(folder)
+def compared(what: str, folder: Any, numbers: Any, kills: int) -> Check:
+    """Whether a run is done with these numbers."""
+    state, found = folder.status().state, numbers_of(folder)
     equal = found == numbers
     note = f"{kills} kills" if equal and state == "done" else f"{state}: {_first_difference(numbers, found)} after {kills} kills"
     return Check(what, state == "done" and equal, note)
 
 
-def _numbers(folder: Any) -> Any:
+def numbers_of(folder: Any) -> Any:
     """Digests of the arrays, and every number of the result but those of time."""
     from interp_tui_engine import untrusted
 

@@ -1,0 +1,94 @@
+"""A run that is told to stop ends within seconds, wherever it is, and goes on to the numbers of one that never was told: every kind.
+
+One SIGINT to its supervisor, as ctrl-c sends it, or two. Seconds are of CPU that the run still took: beside other work the wall's say
+little. Runs are forks, as in `kill`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from . import forked
+from .check import Check
+from .kill import AT_A_TIME, MORE, QUICK, SHORTEST, compared, numbers_of, request_of
+from .requests import kinds
+
+WITHIN = {1: 5.0, 2: 1.0}
+"""Seconds in which a run must have ended, by the number of signals."""
+STOPS = 2
+"""Stops in a run before it is let go to its end."""
+
+
+def checks(quick: bool, seed: int) -> Iterator[Check]:
+    """One Check for each stop, and one for the numbers in the end."""
+    forked.warm_up()
+    names = QUICK if quick else (*kinds(), *MORE)
+    with ProcessPoolExecutor(1 if quick else AT_A_TIME, mp_context=get_context("fork")) as pool:
+        for tried in pool.map(partial(_request, seed=seed), names):
+            yield from tried
+
+
+def _request(name: str, *, seed: int) -> list[Check]:
+    from interp_tui_engine import supervisor
+
+    draw, request = random.Random(f"{seed} {name}"), request_of(name)
+    with tempfile.TemporaryDirectory() as place:
+        whole = supervisor.prepare(request, Path(place) / "whole")
+        began = time.monotonic()
+        forked.supervisor_of(whole).wait()
+        length = time.monotonic() - began
+        numbers, found = numbers_of(whole), []
+        for signals in (1, 2):
+            folder = supervisor.prepare(request, Path(place) / f"stopped-{signals}")
+            for _ in range(STOPS):
+                if folder.status().state != "done":
+                    found.append(_stopped(f"{name}, {signals} SIGINT", folder, signals, max(SHORTEST, draw.uniform(0.05, 0.7) * length)))
+            if folder.status().state != "done":
+                forked.supervisor_of(folder).wait()
+            found.append(compared(f"{name}, gone on after {signals} SIGINT", folder, numbers, STOPS))
+    return found
+
+
+def _stopped(what: str, folder: Any, signals: int, after: float) -> Check:
+    """Start the run, signal its supervisor after a while, and see how and how soon it ends."""
+    process = forked.supervisor_of(folder)
+    try:
+        process.wait(timeout=after)
+        return Check(what, folder.status().state == "done", "ended before")
+    except subprocess.TimeoutExpired:
+        pass
+    before, began = _spent(process.pid), time.monotonic()
+    for _ in range(signals):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.15)  # two at once are one to a process
+    code = process.wait()
+    took, spent = time.monotonic() - began, process.cpu - before
+    state = folder.status().state
+    passed = state == "done" or (state == "interrupted" and code == 130)
+    return Check(what, passed and min(took, spent) <= WITHIN[signals], f"{state}, exit {code}, {spent:.2f} s of CPU, {took:.1f} s")
+
+
+def _spent(pid: int) -> float:
+    """Seconds of CPU that a supervisor, its workers and those that it has seen end have taken."""
+    process = psutil.Process(pid)
+    total = 0.0
+    for each in (process, *process.children(recursive=True)):
+        try:
+            times = each.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
