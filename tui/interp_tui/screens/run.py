@@ -275,6 +275,8 @@ class RunScreen(SteeringScreen):
         state, log = self.follower.state, self.follower.log
         if self._caught_up < 1:  # only all of the log has its lines in order
             return
+        if self.query_one(TabbedContent).active != "log":  # a log that was never shown would keep all that is written to it
+            return
         if self.frozen_at is not None or (state.noted == self._noted and log.read_in_all == self._logged):
             return
         notes = list(state.notes)[-(state.noted - self._noted) :] if state.noted > self._noted else []
@@ -291,7 +293,8 @@ class RunScreen(SteeringScreen):
 
     @on(TabbedContent.TabActivated)
     def _tab_opened(self) -> None:
-        """Keys go to what the tab holds."""
+        """Keys go to what the tab holds, and the log is brought up to date."""
+        self._touch()
         pane = self.query_one(TabbedContent).active_pane
         target = next((widget for widget in pane.query("*") if widget.focusable), None) if pane is not None else None
         if target is not None:
