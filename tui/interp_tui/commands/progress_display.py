@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -20,6 +21,7 @@ from interp_tui_engine.runfolder import ACTIVE, EventTail, RunFolder, Status
 from ..runs.headlines import answer
 from ..runs.runstate import RunState
 from ..terminal import host
+from ..terminal.job_control import around_stops
 from ..terminal.themes import GLYPHS
 from ..text.sanitise import clean
 
@@ -130,6 +132,7 @@ class RichDisplay:
         self._folder = folder
         self._console = console or Console(highlight=False, markup=False, emoji=False)
         self._lock = threading.Lock()
+        self._open = ExitStack()
         self._live = Live(console=self._console, get_renderable=self.render, refresh_per_second=REPAINTS, redirect_stdout=False)
 
     def listen(self, stamped: Stamped) -> None:
@@ -162,11 +165,16 @@ class RichDisplay:
             return Group(*lines)
 
     def __enter__(self) -> Self:
-        self._live.__enter__()
+        self._open.enter_context(around_stops(lambda: self._show_cursor(True), lambda: self._show_cursor(False)))
+        self._open.enter_context(self._live)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.__exit__(kind, error, trace)
+        self._open.__exit__(kind, error, trace)
+
+    def _show_cursor(self, shown: bool) -> None:
+        with suppress(OSError):
+            self._console.show_cursor(shown)
 
 
 def title(state: RunState, status: Status) -> str:
