@@ -29,7 +29,9 @@ RECORDED = ("provenance", "result")
 
 LARGEST = 10**9
 """The largest whole number in a manifest."""
-MOST = {"seed": 2**63, "tokens": 10**13, "resamples": 10**7, "shuffles": 10**7, "permutations": 10**7}
+LARGEST_REAL = 1e15
+"""The largest other number: products of two or three of them are numbers in float32 still."""
+MOST = {"seed": 2**63 - 1, "tokens": 10**13, "resamples": 10**7, "shuffles": 10**7, "permutations": 10**7}
 """And that of keys with these in their names."""
 LONGEST_NAME = 1000
 """Characters of a path, a hub id or a name in a manifest."""
@@ -277,7 +279,7 @@ def _device_problems(manifest: Manifest) -> list[Problem]:
 
 
 def _too_large(value: Any, path: str = "") -> Iterator[Problem]:
-    """Whole numbers beyond what any run could do: no field needs a bound of its own against 2**63 resamples."""
+    """Numbers beyond what any run could do: no field needs a bound of its own against 2**63 resamples, or an n_beta of 1e308."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _too_large(inner, f"{path}.{key}" if path else str(key))
@@ -288,6 +290,8 @@ def _too_large(value: Any, path: str = "") -> Iterator[Problem]:
         most = next((bound for part, bound in MOST.items() if part in path.rpartition(".")[2]), LARGEST)
         if abs(value) > most:
             yield Problem(path, f"{value!r:.40} is more than a run could do; at most {most:,}", value=value)
+    elif isinstance(value, float) and abs(value) > LARGEST_REAL:
+        yield Problem(path, f"{value!r} is more than a run can compute with; at most {LARGEST_REAL:g}", value=value)
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -62,14 +62,14 @@ class ComputeSpec(Table):
     )
     executor: Literal["local", "slurm"] = Field("local", description="where workers run")
     checkpoint_every: str = Field(
-        "auto", pattern=r"^(auto|\d+(\.\d+)?\s*(s|min|h))$", description="'auto', or a time such as '30s', '5min', '1h'"
+        "auto", pattern=r"^(auto|\d{1,9}(\.\d{1,9})?\s*(s|min|h))$", description="'auto', or a time such as '30s', '5min', '1h'"
     )
     chains: Literal["auto", "threads", "vmap", "serial"] = Field(
         "auto", description="how chains run: side by side on threads, batched in one, or one after another"
     )
-    threads: int | None = Field(None, ge=1, description="CPU cores to use; all when left out")
+    threads: int | None = Field(None, ge=1, le=4096, description="CPU cores to use; all when left out")
     memory_budget: str = Field(
-        "auto", pattern=r"^(auto|\d+(\.\d+)?\s*(MB|MiB|GB|GiB))$", description="bound on one chunk of logits, such as '256MiB'"
+        "auto", pattern=r"^(auto|\d{1,9}(\.\d{1,9})?\s*(MB|MiB|GB|GiB))$", description="bound on one chunk of logits, such as '256MiB'"
     )
 
     @field_validator("devices")

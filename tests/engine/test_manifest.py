@@ -90,7 +90,7 @@ def test_resolved_manifest_comes_back_equal() -> None:
 @given(
     TEXT.filter(bool),
     st.integers(0, 2**63 - 1),
-    st.floats(1e-300, 1e300),
+    st.floats(1e-300, 1e15),
     st.dictionaries(TEXT, st.just("builtin:code"), max_size=3),
 )
 def test_any_values_come_back_equal(name: str, seed: int, lr: float, sources: dict[str, str]) -> None:
@@ -299,6 +299,16 @@ def test_a_missing_file_offers_the_one_like_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["./" + "x" * 5000, "~no-such-user/x", r"./a\u0000b"])
 def test_impossible_paths_are_problems_not_crashes(source: str) -> None:
     assert only(GOOD.replace("[model]", f'[model]\nsource = "{source}"')).path == "model.source"
+
+
+def test_numbers_that_nothing_can_compute_with_are_refused() -> None:
+    """float32 arithmetic with them raises, or gives infinity, in the middle of a run."""
+    for value in ("1e308", "1.1e15"):
+        assert "more than a run can compute with; at most 1e+15" in only(GOOD, f"params.lr={value}").message
+    for key in ("compute.checkpoint_every", "compute.memory_budget"):
+        assert only(GOOD, f"{key}={'9' * 400}{'h' if 'check' in key else 'GB'}").path == key
+    assert only(GOOD, "compute.threads=1000000").path == "compute.threads"
+    assert only(GOOD, f"seed={2**63}").path == "seed"
 
 
 SOME_KEYS = st.sampled_from(["lr", "train", "source", "name", "x"])
