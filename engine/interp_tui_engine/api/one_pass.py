@@ -32,6 +32,8 @@ from ..sites.site import site_name
 from ..sites.site_map import SiteMap
 
 ROWS = 256
+METRICS = {"answer_prob": "prob"}
+"""Other tools' names of metrics."""
 
 
 class CausalTrace(NamedTuple):
@@ -92,6 +94,7 @@ def causal_trace(
     window: layers patched at once. long_answers: of an answer of several tokens, 'first' looks at the first alone, 'sequence' (with metric
     'prob' or 'logprob') scores them all; the grid then has a column for each token but the answer's last.
     """
+    metric = METRICS.get(metric, metric)
     if window < 1:
         raise UserError(f"window is {window}", "give how many layers are patched at once, at least 1")
     if not sites and not heads:
@@ -140,7 +143,8 @@ def activation_patch(
 ) -> PatchEffect:
     """Put one component of the clean run into the corrupt one, at every position or at one, and measure the target's logit.
 
-    patch_component: 'mlp', 'attn', 'resid', or any kind of site. With a counterfactual token the logits' difference is measured.
+    patch_component: 'mlp', 'attn', 'resid', 'head' (the one that `head` numbers), or any kind of site. With a counterfactual token the
+    logits' difference is measured.
     long_answers = 'first' looks at the first token of a target that is several.
     """
     if long_answers == "sequence":
@@ -151,7 +155,9 @@ def activation_patch(
     pair = read_pair(
         tokens, record, context=cache.site_map.context, name="", when_long=long_answers, need_counterfactual=False, as_whole=False
     )
-    name = site_name(patch_component)
+    if patch_component == "head" and head is None:
+        raise UserError("patch_component = 'head', but no head is named", "give head, counted from 0, or patch_component = 'attn'")
+    name = "z" if patch_component == "head" else site_name(patch_component)
     cache.site_map.check(GridCell(name, patch_layer, 0, head).site)
     metric = "logit_diff" if pair.counterfactual else "logit"
     length = len(pair.clean)
@@ -169,12 +175,15 @@ def logit_lens(
     prompt: str,
     answer: str | Sequence[str] | None = None,
     *,
+    position: int | None = None,
     tuned: TunedLens | None = None,
     long_answers: WhenLong = "error",
     tokenizer: Any = None,
 ) -> LogitLens:
     """Unembed the residual stream of every layer after the prompt (nostalgebraist 2020), through a tuned lens where one is given.
 
+    position: the token that is read instead of the last one, counted from 0, or from the end where negative; without an answer the model's
+    own next token there is looked for.
     long_answers = 'first' looks at the first token of an answer that is several.
     """
     if long_answers == "sequence":
@@ -183,6 +192,9 @@ def logit_lens(
     site_map: SiteMap = cache.site_map
     tokens = need_tokenizer(cache.tokenizer, "this model")
     ids = encode(tokens, prompt, context=site_map.context, name="prompt")
+    if position is not None and not -len(ids) <= position < len(ids):
+        raise UserError(f"there is no position {position}", f"the prompt has tokens 0 to {len(ids) - 1}")
+    ids = ids if position is None else ids[: position % len(ids) + 1]  # what comes after it cannot be seen from it
     with torch.no_grad():
         stream = lens.streams(site_map, torch.tensor([ids], device=next(site_map.embed.parameters()).device))[:, -1]
         if answer is None:

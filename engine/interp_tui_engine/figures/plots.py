@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import atomic
 from ..errors import UserError
 from .heat import heatmap_svg
+from .picture import Picture
 
 if TYPE_CHECKING:
     from ..circuits.circuit import Circuit
@@ -23,8 +24,11 @@ SHOWN_EDGES = 60
 """Edges drawn at most, strongest first: more are a grey cloud."""
 
 
-def plot_attention(pattern: Any, tokens: Sequence[str], output: str | Path | None = None, title: str = "attention") -> str:
-    """One head's pattern (query, key) with tokens on both axes, as SVG text; written to `output` too where it is given."""
+def plot_attention(pattern: Any, tokens: Sequence[str], output: str | Path | None = None, title: str = "attention") -> Picture:
+    """One head's pattern (query, key) with tokens on both axes, as SVG text; written to `output` too where it is given.
+
+    The last value of a notebook's cell, it is drawn.
+    """
     rows = pattern.tolist() if hasattr(pattern, "tolist") else [list(row) for row in pattern]
     if len(rows) != len(tokens) or any(not isinstance(row, list) or len(row) != len(tokens) for row in rows):
         shape = tuple(getattr(pattern, "shape", (len(rows),)))
@@ -35,7 +39,7 @@ def plot_attention(pattern: Any, tokens: Sequence[str], output: str | Path | Non
     return _written(heatmap_svg(title, labels, labels, rows, "attention weight"), output, title)
 
 
-def plot_circuit(circuit: Circuit | Mapping[str, Any], output: str | Path | None = None, title: str = "circuit") -> str:
+def plot_circuit(circuit: Circuit | Mapping[str, Any], output: str | Path | None = None, title: str = "circuit") -> Picture:
     """A circuit's nodes by layer, from the embedding (bottom) to the logits (top), and its strongest edges, as SVG text.
 
     circuit: what CircuitFinder returns, or the result.json of a run of kind circuit.
@@ -119,7 +123,7 @@ def _plain(token: str) -> str:
     return "".join(c if c.isprintable() else "·" for c in token).strip() or "␣"
 
 
-def _written(svg: str, output: str | Path | None, title: str) -> str:
+def _written(svg: str, output: str | Path | None, title: str) -> Picture:
     if output is not None:
         path = Path(output)
         page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><body>\n{svg}</body></html>\n'
@@ -127,4 +131,4 @@ def _written(svg: str, output: str | Path | None, title: str) -> str:
             atomic.write_text(path, page if path.suffix == ".html" else svg, durable=False)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}", "choose a folder that exists and can be written") from None
-    return svg
+    return Picture(svg)

@@ -49,3 +49,10 @@ def test_a_circuit_is_drawn_from_its_result_or_its_finder(tmp_path):
 def test_a_place_that_cannot_be_written():
     with pytest.raises(UserError, match="cannot write"):
         engine.plot_circuit(RESULT, output="/nowhere/at/all.svg")
+
+
+def test_a_picture_shows_itself_in_a_notebook_and_is_text_elsewhere():
+    picture = engine.plot_attention(torch.eye(2), tokens=["a", "b"])
+    assert picture.startswith("<svg") and isinstance(picture, str)
+    assert picture._repr_svg_() == picture and type(picture._repr_svg_()) is str
+    assert picture in picture._repr_html_()

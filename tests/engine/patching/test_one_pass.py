@@ -95,3 +95,29 @@ def test_a_tuned_lens_is_fitted_to_rows_and_read_with(model):
     assert plain.answer_prob[-1] == tuned.answer_prob[-1]
     with pytest.raises(UserError, match="at least two"):
         engine.tuned_lens(model, rows[:1])
+
+
+def test_a_patch_of_one_head_names_it(model):
+    with pytest.raises(UserError, match="no head is named"):
+        engine.activation_patch(model, CLEAN, CORRUPT, "Paris", 2, "head")
+    by_alias, by_site = (engine.activation_patch(model, CLEAN, CORRUPT, "Paris", 2, name, head=1) for name in ("head", "z"))
+    assert by_alias == by_site
+
+
+def test_a_lens_at_an_earlier_position_sees_what_stands_before_it(model):
+    """What comes after a token does not reach it: the lens there is that of the prompt that ends there."""
+    cut = engine.logit_lens(model, "The capital of")
+    tokens = len(model.tokenizer("The capital of", add_special_tokens=False)["input_ids"])
+    whole = engine.logit_lens(model, CLEAN, position=tokens - 1)
+    assert whole.answer == cut.answer and whole.top_token == cut.top_token
+    torch.testing.assert_close(whole.answer_prob, cut.answer_prob)
+    last = engine.logit_lens(model, CLEAN, " Paris", position=-1)
+    assert torch.equal(last.answer_prob, engine.logit_lens(model, CLEAN, " Paris").answer_prob)
+    with pytest.raises(UserError, match="no position 99"):
+        engine.logit_lens(model, CLEAN, position=99)
+
+
+def test_answer_prob_is_the_probability_by_another_name(model):
+    request = {"clean": CLEAN, "corrupt": CORRUPT, "answer": " Paris", "sites": ("mlp_out",)}
+    other, own = (engine.causal_trace(model, metric=name, **request) for name in ("answer_prob", "prob"))
+    assert other.clean_metric == own.clean_metric and torch.equal(other.recovery["mlp_out"], own.recovery["mlp_out"])
