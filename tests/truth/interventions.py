@@ -22,6 +22,7 @@ from interp_tui_engine.features.effects import interval
 from interp_tui_engine.features.ranking import false_discovery
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.sites.dissect import site_map_of
+from interp_tui_engine.sites.site import Site
 
 from .outcome import Outcome
 
@@ -66,7 +67,7 @@ def _tested(
     """Each direction's effects on the positives, whether it is clear, and its p."""
     given = {"criterion": "c", "prompts": "builtin:capital", "features": "direction", "directions": "d", "targets": ["d"], "verb": verb}
     params = Params.model_validate(given)
-    space = Space(LAYER, [f"direction:random:L{LAYER}:{i}" for i in range(len(unit_FD))], unit_FD=unit_FD)
+    space = Space(Site("resid_post", LAYER), [f"direction:random:L{LAYER}:{i}" for i in range(len(unit_FD))], unit_FD=unit_FD)
     everyone = range(len(bench.prompts))
     base = bench.scores_of(LAYER, torch.zeros_like(clean_PD)[None], everyone)[0].numpy()
     sign = -1.0 if verb == "ablate" else 1.0

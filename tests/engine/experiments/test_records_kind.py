@@ -160,8 +160,43 @@ def test_given_directions(model: LoadedModel, prompts: Path, tmp_path: Path) -> 
     want = float(hidden(model, TEXTS[2], 0)[-1] @ vector / vector.norm())
     assert found == {"direction:given:L0:my-probe": pytest.approx(want, abs=1e-3)}
     save_file({"My probe": vector[:5]}, tmp_path / "d.safetensors")
-    with pytest.raises(UserError, match=r"My probe is \(5,\), but L0\.resid_post has width 128"):
+    with pytest.raises(UserError, match=r"'My probe' has shape \(5,\), but L0\.resid_post has width 128"):
         run(params, tmp_path / "bad")
+
+
+@pytest.mark.parametrize("layers", [[], [2]])
+def test_the_directions_of_a_contrast_run_are_recorded_by_their_ids(
+    model: LoadedModel, prompts: Path, tmp_path: Path, layers: list[int]
+) -> None:
+    name, vector = "direction:contrast:L2:capitals", torch.randn(128, generator=torch.Generator().manual_seed(2))
+    contrast = tmp_path / "contrast"
+    contrast.mkdir()
+    save_file({name: vector}, contrast / "direction.safetensors")
+    run({"prompts": str(prompts), "features": "direction", "layers": layers, "directions": str(contrast)}, tmp_path / "run")
+    want = float(hidden(model, TEXTS[2], 2)[-1] @ vector / vector.norm())
+    assert rows_of(tmp_path / "run/records.jsonl")[2]["features"] == {name: pytest.approx(want, abs=1e-3)}
+
+
+@pytest.mark.parametrize(
+    ("layers", "name", "message"),
+    [
+        ([1], "direction:contrast:L2:capitals", r"holds direction:contrast:L2:capitals, but params\.layers = \[1\]"),
+        ([], "My probe", "'My probe' names no layer"),
+        ([2], "zero", "'zero' is zero or not finite"),
+    ],
+)
+def test_directions_that_say_no_layer_or_another(prompts: Path, tmp_path: Path, layers: list[int], name: str, message: str) -> None:
+    save_file({name: torch.full((128,), float(name != "zero"))}, tmp_path / "d.safetensors")
+    params = {"prompts": str(prompts), "features": "direction", "layers": layers, "directions": str(tmp_path / "d.safetensors")}
+    with pytest.raises(UserError, match=message):
+        run(params, tmp_path / "run")
+
+
+def test_a_run_folder_without_directions_is_a_validation_error(prompts: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    params = {"prompts": str(prompts), "features": "direction", "directions": str(tmp_path / "empty")}
+    with pytest.raises(ManifestError, match=r"holds no direction\.safetensors"):
+        manifest.resolve({"kind": "records", "model": {"source": "builtin:tiny"}, "params": params})
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -61,7 +61,9 @@ def check(manifest: Manifest) -> list[Problem]:
 def check_files(params: Any) -> list[Problem]:
     """What is wrong with the files of prompts, SAE and directions that params name, and with prompts for what is measured of them."""
     problems: list[Problem] = []
-    for name, reader in (("sae", _sae_folder), ("directions", _direction_file)):
+    named = getattr(params, "sae_name", None) is not None  # one of several, which is looked for when it is opened
+    directions = _directions if hasattr(params, "layers") else _directions_by_id
+    for name, reader in (("directions", directions), *(() if named else (("sae", sae_folder),))):
         if (given := getattr(params, name, None)) is not None:
             problems += inputs.read(f"params.{name}", given, reader)[1]
     problems += check_report(params)
@@ -117,16 +119,17 @@ def _report(path: Path) -> None:
         raise UserError(f"{path} is no report with cards", "give an inspect run that is done, or its report.json")
 
 
-def _sae_folder(path: Path) -> Path:
-    return sae_folder(str(path))
-
-
-def _direction_file(path: Path) -> None:
-    file = direction_file(str(path))
+def _directions_by_id(path: Path) -> None:
+    file = direction_file(path)
     if not any(ids.layer_of(name) is not None for name in input_files.tensors(file)):
         raise UserError(
             f"{file} holds no direction", "give a contrast run, or a .safetensors of vectors by id, such as direction:NAME:L2:x"
         )
+
+
+def _directions(path: Path) -> None:
+    if not input_files.tensors(direction_file(path)):
+        raise UserError(f"{path} holds no vectors", "give a contrast run that is done, or a .safetensors of vectors")
 
 
 def relation_of(source: str) -> str | None:
@@ -165,7 +168,7 @@ def prompts_of(source: str, *, every_wording: bool = False) -> list[Prompt]:
     return found
 
 
-def direction_file(given: str) -> Path:
+def direction_file(given: str | Path) -> Path:
     """The file itself, or the one that a contrast run keeps. Raises UserError where the folder has none."""
     path = Path(given)
     if path.is_dir():
@@ -175,7 +178,7 @@ def direction_file(given: str) -> Path:
     return path
 
 
-def sae_folder(given: str) -> Path:
+def sae_folder(given: str | Path) -> Path:
     """The folder that holds cfg.json: the one named, or a run's. Raises UserError where there is none, or several."""
     path = Path(given)
     if (path / "cfg.json").is_file():

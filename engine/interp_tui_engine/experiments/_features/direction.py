@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ... import atomic
@@ -23,6 +21,7 @@ from ...sites.site import Site, parse
 from ...sites.site_map import SiteMap
 from ...validation_errors import nearest
 from . import PROBES, direction_file
+from .direction_files import read_tensors
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def read_direction(given: str, site: str | None, site_map: SiteMap) -> Direction
     probes = path / PROBES if path.is_dir() else path
     if path.is_dir() and not probes.is_file():
         return _of_vectors(direction_file(given), site, site_map, atomic.read_json(path / "result.json"))
-    held = _tensors(probes)
+    held = read_tensors(probes)
     places = [name.removesuffix(".weight") for name in held if name.endswith(".weight")]
     if not places:
         return _of_vectors(probes, site, site_map, None)
@@ -84,7 +83,7 @@ def fit_direction(cache: ActivationCache, site: str, toward: Sequence[str], away
 def _of_vectors(path: Path, site: str | None, site_map: SiteMap, result: Any) -> Direction:
     from ...features import ids
 
-    held = {name: vector for name, vector in _tensors(path).items() if vector.dim() == 1}
+    held = {name: vector for name, vector in read_tensors(path).items() if vector.dim() == 1}
     layer = None if site is None else _whole(site)[1]
     found = [name for name in held if layer is None or ids.layer_of(name) == layer]
     if len(found) != 1 or ids.layer_of(found[0]) is None:
@@ -120,12 +119,3 @@ def _best(folder: Path) -> str | None:
         return None
     kind, _, position = str(result["best"].get("site")).partition("@")
     return f"L{result.get('best_layer')}.{kind}{f'@{position}' if position else ''}"
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path} is no file of directions: {error}", "give a probe or contrast run that is done, or a .safetensors"
-        ) from None

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ...data.prompts import encode, need_tokenizer
@@ -23,21 +21,31 @@ from ...features.prompts import Prompt
 from ...models.loaded import LoadedModel
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
-from . import FeatureParams, direction_file, sae_folder
+from . import FeatureParams, sae_folder
+from .direction_files import stacked, unit_vectors
+
+WRITERS = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
+"""Sites that are in, or added to, the residual stream: what a feature of theirs writes is a vector of that stream."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """The features of one layer: hidden dimensions, an SAE's latents, or unit directions."""
+    """The features of one site: unit directions, an SAE's latents, or, with neither, hidden dimensions."""
 
-    layer: int
-    names: list[str]
+    site: Site
+    names: Sequence[str]
     dictionary: Dictionary | None = None
     unit_FD: Float[Tensor, "F D"] | None = None
 
     @property
-    def site(self) -> Site:
-        return Site("resid_post", self.layer)
+    def layer(self) -> int:
+        assert self.site.layer is not None
+        return self.site.layer
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the features are the site's own dimensions."""
+        return self.dictionary is None and self.unit_FD is None
 
     def read(self, x_BD: Float[Tensor, "B D"]) -> Float[Tensor, "B F"]:
         """The features' values."""
@@ -56,13 +64,19 @@ class Space:
         vector[index] = 1.0
         return vector
 
+    def rows(self, device: torch.device) -> Float[Tensor, "F D"]:
+        """`direction` of every feature; of hidden dimensions a unit matrix."""
+        if self.unit_FD is not None:
+            return self.unit_FD
+        return torch.eye(len(self.names), device=device) if self.dictionary is None else self.dictionary.weights.decoder
+
 
 def spaces_of(params: FeatureParams, layers: Sequence[int], site_map: SiteMap, device: torch.device) -> list[Space]:
     """The feature spaces of the layers asked for. Raises UserError where a layer or the SAE does not fit the model."""
     for layer in layers:
         site_map.check(Site("resid_post", layer))
     if params.features == "hidden":
-        return [Space(layer, [ids.hidden(layer, i) for i in range(site_map.d_model)]) for layer in layers]
+        return [hidden_space(Site("resid_post", layer), site_map.d_model) for layer in layers]
     if params.features == "direction":
         return _directions(params, site_map, device)
     assert params.sae is not None
@@ -80,27 +94,30 @@ def spaces_of(params: FeatureParams, layers: Sequence[int], site_map: SiteMap, d
         raise UserError(f"the features are of {len(layers)} layers, but {folder} is an SAE of one", "name those of its layer")
     if found is not None and found != layer:
         raise UserError(f"{folder} was trained at layer {found} ({trained}), but the features are of layer {layer}")
-    return [Space(layer, [ids.latent(layer, i) for i in range(latents)], dictionary)]
+    return [Space(Site("resid_post", layer), [ids.latent(layer, i) for i in range(latents)], dictionary)]
+
+
+def hidden_space(site: Site, width: int) -> Space:
+    """A site's own dimensions: `L6:D512` in the residual stream after a block; elsewhere the site is named too."""
+    assert site.layer is not None
+    if site.name == "resid_post":
+        return Space(site, [ids.hidden(site.layer, i) for i in range(width)])
+    return Space(site, [f"L{site.layer}:{site.name}:D{i}" for i in range(width)])
 
 
 def _directions(params: FeatureParams, site_map: SiteMap, device: torch.device) -> list[Space]:
     """The directions of a file, by layer; each is scaled to unit length. Raises UserError for one that does not fit the model."""
     assert params.directions is not None
-    path = direction_file(params.directions)
-    try:
-        vectors = load_file(path, device=str(device))
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is no file of directions: {error}", "give a contrast run, or a .safetensors of vectors by id") from None
     by_layer: dict[int, dict[str, Tensor]] = {}
-    for name, vector in vectors.items():
+    for name, unit_D in unit_vectors(params.directions, {"resid_post": site_map.d_model}).items():
         layer = ids.layer_of(name)
-        if layer is None or vector.shape != (site_map.d_model,) or not float(vector.norm()) > 0:
-            what = f"{path}: {name!r:.60} has shape {tuple(vector.shape)}"
-            raise UserError(what, f"a direction is a vector of {site_map.d_model} numbers, and its id names its layer: direction:NAME:L2:x")
-        by_layer.setdefault(layer, {})[name] = vector.float() / vector.float().norm()
-    for layer in by_layer:
-        site_map.check(Site("resid_post", layer))
-    return [Space(layer, list(found), unit_FD=torch.stack(list(found.values()))) for layer, found in sorted(by_layer.items())]
+        if layer is None:
+            raise UserError(f"{params.directions}: {name!r:.60} names no layer", "the id of a direction does: direction:NAME:L2:x")
+        by_layer.setdefault(layer, {})[name] = unit_D
+    sites = {layer: Site("resid_post", layer) for layer in sorted(by_layer)}
+    for site in sites.values():
+        site_map.check(site)
+    return [Space(site, list(by_layer[layer]), unit_FD=stacked(list(by_layer[layer].values()), device)) for layer, site in sites.items()]
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def check(manifest: Manifest) -> list[Problem]:
     params: Params = manifest.params
     problems = []
     for name in _READ_BY[params.backend]:
-        if not getattr(params, name):
+        if not getattr(params, name) and not (name == "layers" and params.directions):  # a contrast run's directions name theirs
             problems.append(Problem(f"params.{name}", f"is missing; backend {params.backend!r} reads it (backend 'toy' needs none)"))
     for name in sorted({name for names in _READ_BY.values() for name in names} | {"directions", "layers"}):
         allowed = name in _READ_BY[params.backend] or name == "model" or (params.backend, name) in _MAY

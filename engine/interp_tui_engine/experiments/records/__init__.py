@@ -36,7 +36,7 @@ def check(manifest: Manifest) -> list[Problem]:
     for name, kind in (("sae", "sae"), ("sae_name", "sae"), ("directions", "direction")):
         if getattr(params, name) is not None and params.features != kind:
             problems.append(Problem(f"params.{name}", f"means nothing with features = {params.features!r}", value=getattr(params, name)))
-    if params.features != "sae" and not params.layers:
+    if params.features != "sae" and params.directions is None and not params.layers:
         problems.append(Problem("params.layers", "is missing; layers are counted from 0, such as [2]", value=params.layers))
     if len(set(params.layers)) < len(params.layers):
         problems.append(Problem("params.layers", f"{params.layers} names a layer twice", value=params.layers))

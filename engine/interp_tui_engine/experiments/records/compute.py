@@ -26,6 +26,7 @@ from ...runtime.open_model import open_model, run_started
 from ...runtime.pause import next_order
 from ...sites.site_map import SiteMap
 from .._features import prompts_of
+from .._features.space import Space
 from .feature_values import Recorded, features_of
 from .params import Params
 from .passes import Passes, PromptTokens, pooled
@@ -50,7 +51,7 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
     recorded, texts = features_of(params, manifest.seed, passes, texts)
     yield run_started(context, model)
     yield Phase("recording", f"{len(texts)} prompts")
-    features = sum(len(names) for names in recorded.names.values())
+    features = recorded.features
     out = _Lines(context, gzipped=params.gzip)
     report = Ticker(0.5)
     begun, first = time.monotonic(), out.done
@@ -106,14 +107,15 @@ def _lines(
     """The window's records as JSON, in its order; the first of them with what is known of the features, if anything."""
     lines: list[list[str]] = [[] for _ in window]
     name = params.model_name or model.source
+    spaces = {space.site: space for space in recorded.spaces}
     for places, values in passes.batches(window, recorded.sites):
         rows: dict[int, list[dict[str, float]]] = {place: [] for place in places}
         for site, value in values.items():
             parts = [pooled(value[row], len(window[place].ids), params.pool) for row, place in enumerate(places)]
-            found = recorded.values(site, torch.cat(parts))  # a dictionary encodes the whole batch at once
+            found = spaces[site].read(torch.cat(parts))  # a dictionary encodes the whole batch at once
             if not bool(torch.isfinite(found).all()):
                 raise UserError(f"activations at {site} are not finite", "load the model with dtype = 'float32'")
-            named = iter(_named(recorded.names[site], found, params.top_features, sparse=recorded.sparse))
+            named = iter(_named(spaces[site], found, params.top_features))
             for part, place in zip(parts, places, strict=True):
                 features = [next(named) for _ in part]
                 if rows[place]:
@@ -126,9 +128,9 @@ def _lines(
     return [line for prompt_lines in lines for line in prompt_lines]
 
 
-def _named(names: Sequence[str], values_RF: Tensor, top: int, *, sparse: bool) -> list[dict[str, float]]:
-    """Each row as {feature: value}: all of them, those that are not 0, or the `top` strongest."""
-    rows = []
+def _named(space: Space, values_RF: Tensor, top: int) -> list[dict[str, float]]:
+    """Each row as {feature: value}: all of them, of latents those that are not 0, or the `top` strongest."""
+    rows, names, sparse = [], space.names, space.dictionary is not None
     for values in values_RF:
         if top and top < len(names):
             chosen = values.abs().topk(top).indices.sort().values

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import UserError
 from ...features import ids
 from ...sites.hooks import activations
 from ...sites.site import Site, site_name
+from .._features import direction_file
+from .._features.direction_files import read_tensors, stacked, unit_vectors
 from .._features.open_sae import open_sae, repeats_of, site_of
+from .._features.space import Space, hidden_space
 from .params import Params
 from .passes import Passes, PromptTokens, pooled
-
-WRITERS = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
-"""Sites that are in, or added to, the residual stream."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The sites that are read; of each the names of its features, and their values from (rows, width) activations."""
+    """The feature spaces that are recorded, one a site, and what else the result says of them."""
 
-    sites: tuple[Site, ...]
-    names: Mapping[Site, Sequence[str]]
-    values: Callable[[Site, Tensor], Float[Tensor, "r f"]]
-    sparse: bool = False
-    """Zeros are left out of the records."""
+    spaces: tuple[Space, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
-    directions: Mapping[Site, Float[Tensor, "f d"]] = field(default_factory=dict)
-    """What each feature writes into the residual stream, at sites that write there."""
     repeats: Mapping[Site, Float[Tensor, " f"]] = field(default_factory=dict)
     """Each latent's cosine with its like from another start, where the dictionary was trained from two."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return tuple(space.site for space in self.spaces)
+
+    @property
+    def features(self) -> int:
+        """How many features there are at all sites together."""
+        return sum(len(space.names) for space in self.spaces)
 
 
 def features_of(params: Params, seed: int, passes: Passes, texts: list[PromptTokens]) -> tuple[Recorded, list[PromptTokens]]:
@@ -52,19 +53,11 @@ def features_of(params: Params, seed: int, passes: Passes, texts: list[PromptTok
     for site in sites:
         passes.site_map.check(site)
     if params.features == "hidden":
-        widths = {site: value.shape[2] for _, found in passes.batches(texts[:1], sites) for site, value in found.items()}
-        named = {site: [hidden_name(site, d) for d in range(widths[site])] for site in sites}
-        writes = {site: torch.eye(widths[site], device=passes.model.device) for site in sites if site.name in WRITERS}
-        return Recorded(sites, named, lambda site, x: x, directions=writes), texts
+        widths = {site: value.shape[2] for _, values in passes.batches(texts[:1], sites) for site, value in values.items()}
+        return Recorded(tuple(hidden_space(site, widths[site]) for site in sites)), texts
     if params.directions is not None:
-        return _given(params, passes, sites, texts), texts
+        return _given(params, passes, sites), texts
     return _contrast(params, seed, passes, sites, texts)
-
-
-def hidden_name(site: Site, dimension: int) -> str:
-    """`L6:D512` in the residual stream after a block; elsewhere the site is named too."""
-    assert site.layer is not None
-    return ids.hidden(site.layer, dimension) if site.name == "resid_post" else f"L{site.layer}:{site.name}:D{dimension}"
 
 
 def _latents(params: Params, passes: Passes) -> Recorded:
@@ -88,10 +81,9 @@ def _latents(params: Params, passes: Passes) -> Recorded:
     assert site.layer is not None
     names = [ids.latent(site.layer, index) for index in range(sae.weights.latents)]
     about = {"sae": params.sae, "site": str(site), "latents": sae.weights.latents}
-    writes = {site: sae.weights.decoder} if site.name in WRITERS else {}
     twice = repeats_of(Path(params.sae), params.sae_name)
     repeats = {site: twice} if twice is not None and len(twice) == len(names) else {}
-    return Recorded((site,), {site: names}, lambda site, x: sae.encode(x), sparse=True, about=about, directions=writes, repeats=repeats)
+    return Recorded((Space(site, names, sae),), about, repeats)
 
 
 def _width(passes: Passes, site: Site) -> int:
@@ -99,24 +91,32 @@ def _width(passes: Passes, site: Site) -> int:
     return int(value.flatten(2).shape[2])
 
 
-def _given(params: Params, passes: Passes, sites: tuple[Site, ...], texts: list[PromptTokens]) -> Recorded:
+def _given(params: Params, passes: Passes, sites: tuple[Site, ...]) -> Recorded:
+    """The directions of a contrast run or a file. One whose id names a layer is read there under that id, another at every layer.
+
+    Raises UserError for an id of a layer that is not among those asked for, and for one without a layer where none is.
+    """
     assert params.directions is not None
-    try:
-        vectors = load_file(params.directions)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{params.directions} is no safetensors file: {error}") from None
-    if not vectors:
-        raise UserError(f"{params.directions} holds no vectors")
-    for name, vector in vectors.items():
-        for site in sites:
-            if vector.ndim != 1 or vector.shape[0] != (width := _width(passes, site)):
-                raise UserError(f"{params.directions}: {name} is {tuple(vector.shape)}, but {site} has width {width}")
-        if not bool(torch.isfinite(vector).all()) or not bool(vector.any()):
-            raise UserError(f"{params.directions}: {name} is zero or not finite", "a direction needs a length")
-    matrix = torch.stack([vector.float() / vector.float().norm() for vector in vectors.values()]).to(passes.model.device)
-    names = {site: [f"direction:given:L{site.layer}:{ids.slug(name)}" for name in vectors] for site in sites}
-    writes = {site: matrix for site in sites if site.name in WRITERS}
-    return Recorded(sites, names, lambda site, x: x @ matrix.T, directions=writes)
+    parsed = {name: ids.parse(name) for name in read_tensors(direction_file(params.directions))}
+    named = {name: known for name, known in parsed.items() if known is not None and known.kind == "direction"}
+    own = tuple(Site(site_name(params.site), layer) for layer in sorted({known.layer for known in named.values()}))
+    for site in own:
+        passes.site_map.check(site)
+        if sites and site not in sites:
+            name = next(name for name, known in named.items() if known.layer == site.layer)
+            raise UserError(f"{params.directions} holds {name}, but params.layers = {params.layers}", "leave layers out, or add its layer")
+    sites = sites or own
+    units = unit_vectors(params.directions, {str(site): _width(passes, site) for site in sites})
+    spaces = []
+    for site in sites:
+        here = {name: name for name, known in named.items() if known.layer == site.layer}
+        here |= {name: f"direction:given:L{site.layer}:{ids.slug(name)}" for name in units if name not in named}
+        if here:
+            spaces.append(Space(site, list(here.values()), unit_FD=stacked([units[name] for name in here], passes.model.device)))
+    if len(units) > len(named) and not params.layers:
+        name = next(name for name in units if name not in named)
+        raise UserError(f"{params.directions}: {name!r:.60} names no layer", "give params.layers, or name it direction:NAME:L2:x")
+    return Recorded(tuple(spaces))
 
 
 def _contrast(
@@ -153,7 +153,5 @@ def _contrast(
             raise UserError(f"the mean activation at {site} is the same for high and low scores", "choose another layer or pool")
         directions[site] = (difference / difference.norm()).float()
     slug = params.criterion or Path(params.prompts).stem
-    names = {site: [ids.direction(site.layer or 0, slug)] for site in sites}
-    about = {"fitted_on": len(fit), "positives": counts[True]}
-    writes = {site: directions[site].unsqueeze(0) for site in sites if site.name in WRITERS}
-    return Recorded(sites, names, lambda site, x: x @ directions[site].unsqueeze(1), about=about, directions=writes), rest
+    spaces = tuple(Space(site, [ids.direction(site.layer or 0, slug)], unit_FD=directions[site].unsqueeze(0)) for site in sites)
+    return Recorded(spaces, {"fitted_on": len(fit), "positives": counts[True]}), rest

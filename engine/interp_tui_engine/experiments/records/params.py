@@ -19,11 +19,15 @@ class Params(Table):
     )
     features: Literal["hidden", "sae", "direction"] = Field("hidden", description="hidden dimensions, SAE latents, or directions")
     site: str = Field("resid_post", description="where hidden dimensions and directions are read")
-    layers: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list, description="of which layers; an SAE says its own")
+    layers: list[Annotated[int, Field(ge=0)]] = Field(
+        default_factory=list, description="of which layers; an SAE or contrast run says its own"
+    )
     sae: str | None = Field(None, description="a train_sae run, or a folder in the layout of SAE Lens", json_schema_extra=FILE)
     sae_name: str | None = Field(None, description="which one, where the run trained several")
     directions: str | None = Field(
-        None, description="a .safetensors of vectors by name; the prompts' own contrast when left out", json_schema_extra=FILE
+        None,
+        description="a contrast run, or a .safetensors of vectors; left out: the prompts' own contrast",
+        json_schema_extra=FILE,
     )
     criterion: str = Field("", description="what the scores are about; names the contrast direction")
     fit_share: float = Field(0.5, gt=0, lt=1, description="share of the prompts that a contrast is fitted on; the rest are recorded")

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...sites.site_map import SiteMap
+from .._features.space import WRITERS
 from .feature_values import Recorded
 
 TOKENS, NEIGHBOURS = 8, 3
@@ -24,20 +25,22 @@ SIGNATURE_NUMBERS = 4_000_000
 def words_of(recorded: Recorded, site_map: SiteMap, tokenizer: Any) -> dict[str, dict[str, Any]]:
     """`feature_metadata` of the features that write into the residual stream, by id."""
     found: dict[str, dict[str, Any]] = {}
-    for site, rows_FD in recorded.directions.items():
-        names = recorded.names[site]
+    for space in recorded.spaces:
+        if space.site.name not in WRITERS:
+            continue
+        site, names, rows_FD = space.site, space.names, space.rows(next(site_map.head.parameters()).device)
         about = promoted(rows_FD, site_map, tokenizer)
-        basis = rows_FD.shape[0] == rows_FD.shape[1] and bool((rows_FD == torch.eye(len(rows_FD), device=rows_FD.device)).all())
-        if not basis:  # dimensions are not near each other, and their rows say nothing
+        if not space.hidden:  # dimensions are not near each other, and their rows say nothing
             for one, near in zip(about, nearest(rows_FD, names), strict=True):
                 one["nearest"] = near
             if rows_FD.numel() <= SIGNATURE_NUMBERS:
                 for one, row in zip(about, rows_FD.tolist(), strict=True):
                     one["decoder_signature"] = [round(value, 6) for value in row]
         found |= {name: {"layer": site.layer, **one} for name, one in zip(names, about, strict=True)}
-    for site, cosines in recorded.repeats.items():
-        for name, cosine in zip(recorded.names[site], cosines.tolist(), strict=True):
-            found.setdefault(name, {"layer": site.layer})["repeats"] = round(cosine, 4)
+    for space in recorded.spaces:
+        if (cosines := recorded.repeats.get(space.site)) is not None:
+            for name, cosine in zip(space.names, cosines.tolist(), strict=True):
+                found.setdefault(name, {"layer": space.layer})["repeats"] = round(cosine, 4)
     return found
 
 
