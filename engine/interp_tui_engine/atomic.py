@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +47,56 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """`write_text` of bytes as they are."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with replacing(path, durable=durable) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Where to write what takes the place of `path`, a file or a folder, when the block ends; gone again if the block raises.
+
+    `durable` syncs what was written before it is renamed. The folder of `path` must be there. A kill leaves the old or the new, whole; only
+    between removing an old folder and renaming the new one is there neither.
+    """
+    beside = beside_of(path)
+    _remove(beside)
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+        yield beside
+        if durable:
+            for written in (beside, *beside.rglob("*")):
+                _fsync(written)
+        if beside.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
         beside.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
         raise
+
+
+def beside_of(path: Path) -> Path:
+    """The name under which this process prepares `path`, in the same folder so that renaming it is one step."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def sync(path: Path) -> None:
+    """fsync a file, and its folder so that its name lasts too."""
+    _fsync(path)
+    _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:

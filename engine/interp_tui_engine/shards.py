@@ -119,6 +119,5 @@ def _link(path: Path, at: Path) -> None:
         except FileExistsError:
             raise
         except OSError:
-            beside = at.with_name(f"{at.name}.tmp{os.getpid()}")
-            shutil.copyfile(path, beside)
-            beside.replace(at)
+            with atomic.replacing(at, durable=False) as beside:
+                shutil.copyfile(path, beside)

@@ -33,9 +33,8 @@ def save(dictionary: Dictionary, folder: Path) -> None:
     tensors = {theirs: ours[name].detach().float().cpu() for theirs, name in architecture.tensors.items()}
     tensors["W_enc"] = tensors["W_enc"].T
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{WEIGHTS}.tmp"
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
-    beside.replace(folder / WEIGHTS)
+    with atomic.replacing(folder / WEIGHTS) as beside:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
     config: dict[str, Any] = {
         "architecture": architecture.stored_as,
         "d_in": weights.width,

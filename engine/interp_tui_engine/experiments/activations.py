@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Generator
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from .. import atomic
 from ..catalog import Estimate, Kind, Result
+from ..digests import of_bytes, of_texts
 from ..errors import Problem, UserError
 from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
 from ..figures.bars import Bar, bars_svg
@@ -151,7 +151,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         for site in sites:
             block = rounded(site, seen[site], params.dtype).astype(kept)
             arrays[str(site)][start : start + len(batch)] = block
-            hashes[str(site)] = hashlib.sha256(block.tobytes()).hexdigest()
+            hashes[str(site)] = of_bytes(block)
         if model.tokenizer is not None:
             texts: Any = group["text"]
             texts[start : start + len(batch)] = np.array(model.tokenizer.batch_decode(batch.tolist()), dtype=object)
@@ -169,7 +169,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
             for i in range(min(len(batch), max(0, told - start)))
         ]
         yield Metrics("cells", index + 1, {"rms": rms, "rows": read - start, "shown": shown})
-    digests = {f"{STORE}/{site}": hashlib.sha256("".join(part[str(site)] for part in done).encode()).hexdigest() for site in sites}
+    digests = {f"{STORE}/{site}": of_texts(part[str(site)] for part in done) for site in sites}
     values: dict[str, Any] = {
         "arrays": [{"name": f"{STORE}/{name}", "shape": list(array.shape), "dtype": params.dtype} for name, array in arrays.items()],
         "rows": len(ids),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import threading
 import time
@@ -17,6 +15,7 @@ from pydantic import Field
 
 from .. import atomic
 from ..catalog import Estimate, Kind, Result
+from ..digests import of_json
 from ..errors import Problem, UserError
 from ..estimators import known_cases
 from ..events import Event, Metrics, Phase, Progress, RunStarted
@@ -147,8 +146,7 @@ def _uncertainty(result: CaseResult) -> Uncertainty:
 
 
 def _digest(result: CaseResult) -> str:
-    numbers = {key: value for key, value in asdict(result).items() if key != "seconds"}
-    return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
+    return of_json({key: value for key, value in asdict(result).items() if key != "seconds"})
 
 
 def _report(finished: list[CaseResult]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ..catalog import Estimate, Kind, Result
+from ..digests import of_json
 from ..errors import Problem
 from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
@@ -108,7 +107,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         **{"left_features": len(left), "right_features": len(right), "null_score_95": _finite(limit), "beyond_chance": beyond},
         "null_quantile": matches[0]["null_quantile"] if matches else None,
     }
-    digest = hashlib.sha256(json.dumps(values["matches"], sort_keys=True).encode()).hexdigest()
+    digest = of_json(values["matches"])
     headline = {"matches": len(matches), "beyond_chance": beyond, "best": matches[0]["score"] if matches else None}
     shown = {k: v for k, v in headline.items() if v is not None}
     return Result(values, shown, _report(manifest.name, values), {"matches": digest}, _uncertainty(values))

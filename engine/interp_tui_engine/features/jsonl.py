@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from pydantic_core import from_json
 
-from .. import untrusted
+from .. import atomic, untrusted
 from ..errors import UserError
 from ..events import finite
 
@@ -91,27 +90,19 @@ def write(path: Path, records: Iterable[Mapping[str, Any]]) -> int:
 
     Numbers must be finite: a NaN that is silently written as null would come back as a missing value.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    try:
-        with beside.open("wb") as raw:
-            # mtime=0 and no name: equal records give equal bytes
-            file: Any = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if path.suffix == ".gz" else raw
-            for record in records:
-                try:
-                    text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-                except ValueError:
-                    raise UserError(f"row {count + 1} for {path.name} holds a number that is not finite: {_culprit(record)}") from None
-                file.write(text.encode("utf-8", errors="surrogatepass") + b"\n")
-                count += 1
-            if file is not raw:
-                file.close()
-            raw.flush()
-            os.fsync(raw.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with atomic.replacing(path) as beside, beside.open("wb") as raw:
+        # mtime=0 and no name: equal records give equal bytes
+        file: Any = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if path.suffix == ".gz" else raw
+        for record in records:
+            try:
+                text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            except ValueError:
+                raise UserError(f"row {count + 1} for {path.name} holds a number that is not finite: {_culprit(record)}") from None
+            file.write(text.encode("utf-8", errors="surrogatepass") + b"\n")
+            count += 1
+        if file is not raw:
+            file.close()
     return count
 
 

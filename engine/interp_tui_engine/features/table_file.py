@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from .. import atomic
+from ..digests import of_json
 
 
 def write(path: Path, table: Mapping[str, Sequence[Any]]) -> None:
@@ -15,15 +15,10 @@ def write(path: Path, table: Mapping[str, Sequence[Any]]) -> None:
     import pyarrow as pa  # type: ignore[import-untyped]  # heavy, and only finished runs need it
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic.replacing(path) as beside:
         pq.write_table(pa.table({name: pa.array(list(values)) for name, values in table.items()}), beside, compression="zstd")
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def digests(table: Mapping[str, Sequence[Any]], name: str) -> dict[str, str]:
     """sha256 of each column's values, under `name/column`."""
-    return {f"{name}/{key}": hashlib.sha256(json.dumps(list(values)).encode()).hexdigest() for key, values in table.items()}
+    return {f"{name}/{key}": of_json(list(values), sort_keys=False) for key, values in table.items()}

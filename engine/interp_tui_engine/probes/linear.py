@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from .. import atomic
 from ..errors import UserError
 from .classifiers import Kind, Linear, fit
 
@@ -56,7 +57,8 @@ class LinearProbe:
 
         held = self._trained
         meta = {"kind": self.kind, "num_classes": str(self.num_classes), "strength": repr(self.strength)}
-        save_file({"weight": np.ascontiguousarray(held.weight), "bias": np.ascontiguousarray(held.bias)}, str(path), metadata=meta)
+        with atomic.replacing(Path(path)) as beside:
+            save_file({"weight": np.ascontiguousarray(held.weight), "bias": np.ascontiguousarray(held.bias)}, str(beside), metadata=meta)
 
     @staticmethod
     def load(path: str | Path) -> LinearProbe:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import atomic
+from ..digests import of_step_array
 from ..events import ArrayWritten, Artifact, Checkpoint, Event, Progress
 from .context import Context, Interrupted, Ticker
 from .pause import wait_while_paused
@@ -72,28 +71,19 @@ class Steps(Generic[Step]):
 
     def _save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
-        with beside.open("wb") as file:
+        with atomic.replacing(self._path) as beside, beside.open("wb") as file:
             np.savez(file, **{f"s{i}": numbers for i, numbers in enumerate(self.done)})  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
 
 
 def write_arrays(
     folder: Path, name: str, arrays: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]], attrs: Mapping[str, Any]
 ) -> list[Event]:
     """Write named arrays with their dimensions as one Zarr group, readable by `xr.open_datatree`; the events that say so."""
-    import shutil
-
     import xarray as xr
 
     dataset = xr.Dataset({key: (dims, values) for key, (dims, values) in arrays.items()}, attrs=dict(attrs))
-    beside = folder / f".{name}.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
-    dataset.to_zarr(beside, mode="w", consolidated=False)
-    shutil.rmtree(folder / name, ignore_errors=True)
-    beside.replace(folder / name)
+    with atomic.replacing(folder / name) as beside:
+        dataset.to_zarr(beside, mode="w", consolidated=False)
     return [
         ArrayWritten(f"{name}/{key}", dims, tuple(values.shape), values.shape[0] if values.ndim else None)
         for key, (dims, values) in arrays.items()
@@ -110,10 +100,4 @@ def write_figure(folder: Path, name: str, svg: str, said: str) -> Artifact:
 
 def digests(store: str, arrays: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]) -> dict[str, str]:
     """The digest of every array of a store, as results name them."""
-    return {f"{store}/{name}": digest(values) for name, (_, values) in arrays.items()}
-
-
-def digest(values: NDArray[Any]) -> str:
-    """sha256 over an array's bytes, its shape and type."""
-    head = f"{values.dtype.str}{values.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(values).tobytes()).hexdigest()
+    return {f"{store}/{name}": of_step_array(values) for name, (_, values) in arrays.items()}

@@ -65,7 +65,7 @@ class StepCache:
         source = self._find(name)
         if source is None:
             return ""
-        beside = target.path.with_name(f".{target.path.name}.{os.getpid()}.tmp")
+        beside = atomic.beside_of(target.path)
         shutil.rmtree(beside, ignore_errors=True)
         shutil.copytree(source, beside, copy_function=_linked, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
         place = source.relative_to(source.parent.parent.parent).as_posix()

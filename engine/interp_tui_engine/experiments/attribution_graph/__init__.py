@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Generator
 from typing import Any
 
 from ... import atomic
 from ...catalog import Estimate, Kind, Result
 from ...circuits.ratio import of_correlation
+from ...digests import of_json
 from ...errors import Problem
 from ...events import Artifact, Event, Metrics, Phase, Progress, RunStarted
 from ...manifest import Manifest
@@ -84,7 +83,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         yield Metrics("case", index, {"node": node, "edges": sorted(own, key=lambda edge: -abs(edge["weight"]))[:50]})
     yield Progress(len(found["nodes"]), len(found["nodes"]), "nodes", 0.0)
     values = {"nodes": len(found["nodes"]), "edges": len(found["edges"]), "graph": GRAPH, "picture": PICTURE, **found["metadata"]}
-    digest = hashlib.sha256(json.dumps([found["nodes"], found["edges"]], sort_keys=True).encode()).hexdigest()
+    digest = of_json([found["nodes"], found["edges"]])
     rows = [edge for edge in found["edges"] if edge["type"] == "attribution"]
     text = f"# attribution_graph · {manifest.name}\n\n{values['nodes']} nodes, {values['edges']} edges.\n\n![the graph]({PICTURE})\n"
     text += _table(rows, values, params.steps) if rows else ""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ... import atomic
 from ...catalog import Result
 from ...data.rows import TokenRows
+from ...digests import of_json
 from ...errors import RunFailed
 from ...estimators.calibration import Judged, Setting, Shown, Verdict, control_of, drift_of, finer_of, judge, said, verdict
 from ...estimators.llc import acceptance_of, compute_llc
@@ -190,8 +189,8 @@ def _finite(value: float) -> float | None:
 def _digests(context: Context, found: list[Shown]) -> dict[str, str]:
     """One a setting, over the arrays of its store; that of what was concluded from them all."""
     stores = {f"cells/{i:03d}": digests(store_path(context, i)) for i in range(len(found))}
-    joined = {name: sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest() for name, arrays in stores.items()}
-    return joined | {"cells": sha256(json.dumps([asdict(shown) for shown in found], sort_keys=True).encode()).hexdigest()}
+    joined = {name: of_json(arrays) for name, arrays in stores.items()}
+    return joined | {"cells": of_json([asdict(shown) for shown in found])}
 
 
 def _report(manifest: Manifest, choice: Verdict, found: list[Shown]) -> str:

@@ -12,7 +12,6 @@ prompts; and what the whole of it (parts, answers, direction, strength, effect) 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,7 +21,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ... import atomic
 from ...catalog import Result
+from ...digests import of_bytes
 from ...errors import UserError
 from ...events import Artifact, Event, Metrics, Phase, Warned
 from ...features import effects, ids, interventions
@@ -112,7 +113,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
     if (edge := at_edge(table.strength, params.strengths)) is not None:
         yield Warned(edge)
     interventions.write(context.folder.path / ROWS, table.rows)
-    save_file({table.name: (real.offset_D / distance).cpu()}, context.folder.path / DIRECTION)
+    with atomic.replacing(context.folder.path / DIRECTION) as beside:
+        save_file({table.name: (real.offset_D / distance).cpu()}, beside)
     yield Artifact(ROWS, "intervention rows")
     yield Artifact(DIRECTION, "the direction, of unit length")
     line = table.line()
@@ -127,7 +129,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "wanted_on": "negatives" if params.shared_answers else "positives",
         "prompts": {part: [len(side) for side in getattr(parts, part)] for part in ("fit", "choose", "report")},
     }
-    digest = {"scores": hashlib.sha256(np.concatenate(done).tobytes()).hexdigest()}
+    digest = {"scores": of_bytes(np.concatenate(done))}
     headline = {"strength": table.strength, "effect": line["effect"], "in_controls": line["units"], "clear": line["clear"]}
     shown = {key: value for key, value in headline.items() if value is not None}
     return Result(values, shown, _report(context.manifest.name, values), digest, _uncertainty(values, line))

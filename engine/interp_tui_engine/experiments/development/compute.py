@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ import torch
 from ... import atomic, catalog
 from ...catalog import Result
 from ...data.facts import facts
+from ...digests import of_json
 from ...errors import RunFailed
 from ...estimators.llc import compute_llc
 from ...events import Event, Metrics, Phase, Progress, RunStarted, Warned
@@ -127,7 +126,7 @@ def _measured(inner: Context, request: Manifest, result: Result, *, ask: bool) -
         count, share = len(facts()), (known * len(facts()) + 0.5) / (len(facts()) + 1)
         numbers |= {"fact_accuracy": known, "fact_accuracy_std_error": math.sqrt(share * (1 - share) / count)}
     kept = {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
-    digest = sha256(json.dumps([dict(result.digests), kept], sort_keys=True).encode()).hexdigest()
+    digest = of_json([dict(result.digests), kept])
     return {"headline": kept, "reason": "", "digest": digest, "state": "done"}
 
 

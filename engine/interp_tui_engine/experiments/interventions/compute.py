@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from ... import atomic
 from ...catalog import Result
+from ...digests import of_bytes
 from ...errors import UserError
 from ...events import Artifact, Event, Metrics, Phase, Warned
 from ...features import effects, ids, interventions, layer_convention
@@ -248,7 +248,7 @@ def _result(context: Context, params: Params, table: InterventionRows, trials: S
     }
     headline = {"top": best["feature_id"], "effect": best["effect"], "in_controls": best["units"]}
     headline |= {"clear": sum(line["clear"] for line in lines)}
-    digest = hashlib.sha256(np.asarray(numbers, np.float32).tobytes()).hexdigest()
+    digest = of_bytes(np.asarray(numbers, np.float32))
     return Result(
         values,
         {key: value for key, value in headline.items() if value is not None},

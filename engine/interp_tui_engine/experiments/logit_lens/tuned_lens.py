@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...digests import of_step_array
 from ...errors import UserError
 from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, Warned
 from ...runtime.context import Context, Ticker
 from ...runtime.pause import wait_while_paused
-from ...runtime.steps import digest
 from ...specs import DataSpec
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def tuned(context: Context, model: LoadedModel, site_map: SiteMap) -> Generator[
     yield Artifact(FILE, "the tuned lens")
     # of the maps: a safetensors file does not write its metadata in one order
     whole = np.concatenate([part.numpy().ravel() for part in (*lens.weight, *lens.bias)])
-    return Tuned(lens, held_out, domains, digest(whole))
+    return Tuned(lens, held_out, domains, of_step_array(whole))
 
 
 def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generator[Event, None, tuple[TunedLens, dict[str, Any]]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import atomic
 from ...catalog import Result
 from ...data.prompts import need_tokenizer
 from ...errors import UserError
@@ -161,7 +162,6 @@ def _save(
         if len(classes) == 2:
             along = x[place] @ probe.direction
             held[f"{name}.means"] = np.array([along[y == label].mean() for label in (0, 1)], np.float32)
-    beside = path.with_suffix(".tmp")
-    save_file(held, str(beside), metadata={"kind": params.probe, "classes": json.dumps(classes)})
-    beside.replace(path)
+    with atomic.replacing(path) as beside:
+        save_file(held, str(beside), metadata={"kind": params.probe, "classes": json.dumps(classes)})
     yield Artifact(path.name, "probes fitted to all rows")

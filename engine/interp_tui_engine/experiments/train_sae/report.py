@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from itertools import chain, pairwise
@@ -21,6 +20,7 @@ from ...dictionaries.dictionary import Dictionary
 from ...dictionaries.evaluation import HIGHEST, LOWEST, Quality, evaluate, loss_recovered, rate_histogram, ratio_interval, squares_by_row
 from ...dictionaries.learner import Learner
 from ...dictionaries.repetition import REPEATS, Repetition, repetition
+from ...digests import of_array
 from ...figures.lines import Curve, lines_svg
 from ...runtime.context import Context
 from ...uncertainty import Uncertainty
@@ -52,7 +52,8 @@ def finish(context: Context, params: Params, source: ActivationSource, chosen: l
         partner = trained.partners[place_of] if trained.partners else None
         twice = None if partner is None else _repetition(partner, source, dictionary, fired, trained.scale, context.manifest.seed)
         if twice is not None:
-            save_file({"cosine": twice.cosine.contiguous()}, folder / place / REPETITION)
+            with atomic.replacing(folder / place / REPETITION) as beside:
+                save_file({"cosine": twice.cosine.contiguous()}, beside)
             digests[f"{place}/repeats"] = _digest(twice.cosine)
         rates["/" if len(chosen) == 1 else variant.name] = _rates(fired, tokens, twice)
         digests |= {f"{place}/{name}": _digest(tensor) for name, tensor in weights.named().items()}
@@ -154,10 +155,7 @@ def _rates(fired: Tensor, tokens: int, twice: Repetition | None) -> xr.Dataset:
 
 
 def _digest(tensor: Tensor) -> str:
-    array = tensor.detach().cpu().contiguous().numpy()
-    sha = hashlib.sha256(f"{array.dtype.str}{list(array.shape)}".encode())
-    sha.update(array.tobytes())
-    return sha.hexdigest()
+    return of_array(tensor.detach().cpu().numpy())
 
 
 def _figures(context: Context, chosen: list[Variant], trained: Trained, histograms: list[tuple[str, Tensor, int]]) -> None:

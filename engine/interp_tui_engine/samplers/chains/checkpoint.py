@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ... import atomic
 from ...errors import RunFailed
-from .writer import sync_file
 
 
 def chain_file(folder: Path, chain: int) -> Path:
@@ -21,17 +20,12 @@ def chain_file(folder: Path, chain: int) -> Path:
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Replace the checkpoint at `path`. Values: tensors, numbers, strings, lists and dicts of them. Raises RunFailed on a full disk."""
-    beside = path.with_suffix(f".tmp{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with beside.open("wb") as file:
+        with atomic.replacing(path) as beside, beside.open("wb") as file:
             torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        sync_file(path)
+        atomic.sync(path)
     except (OSError, RuntimeError) as error:  # torch wraps a failed write in RuntimeError
-        beside.unlink(missing_ok=True)
         cause = error if isinstance(error, OSError) else error.__context__
         if (isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)) or "file write failed" in str(error):
             before = "the previous one is intact" if path.exists() else "there was none before it, so that resume begins again"

@@ -17,7 +17,6 @@ chunk is only ever written whole.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from ...digests import of_blocks
 from ...errors import RunFailed
 from ..metrics import NAMES as METRICS
 from ..settings import SamplerConfig
@@ -201,10 +201,7 @@ def digests(path: Path) -> dict[str, str]:
     found = {}
     for name in sorted(group.array_keys()):
         array = _array(group, name)
-        sha = hashlib.sha256(f"{array.dtype.str}{list(array.shape)}".encode())
-        for part in _in_order(array):
-            sha.update(np.ascontiguousarray(part).tobytes())
-        found[name] = sha.hexdigest()
+        found[name] = of_blocks(array.dtype.str, array.shape, _in_order(array))
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import queue
 import threading
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, final
 
 from numpy.typing import NDArray
 
+from ... import atomic
 from ...errors import RunFailed
 from .store import SampleStore
 
@@ -55,7 +55,7 @@ class BackgroundWriter:
                 pending, self._unsynced = self._unsynced, set()
             try:
                 for path in sorted(pending):
-                    sync_file(path)
+                    atomic.sync(path)
             except OSError as error:
                 raise self._explain(error) from error
 
@@ -82,13 +82,3 @@ class BackgroundWriter:
             missing = max(1 << 20, self._store.nbytes() - self._written)
             return RunFailed("the disk is full", f"Free about {-(-missing // (1 << 20))} MiB more for the samples, then resume.")
         return error
-
-
-def sync_file(path: Path) -> None:
-    """fsync a file, and its folder so that its name lasts too."""
-    for target in (path, path.parent):
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
