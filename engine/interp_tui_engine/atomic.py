@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import untrusted
-from .events import finite
+from .numbers import finite
 
 DISK_FULL = errno.ENOSPC
 """Exit code of a worker that could not even write down how it ended."""

@@ -7,13 +7,13 @@ copies from a worker also hold `shard` and `shard_seq`, so that after a kill it 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from pydantic_core import from_json
 
+from .numbers import finite
 from .untrusted import no_deeper, parse_json
 
 VERSION = 1
@@ -227,14 +227,3 @@ _FITTING: dict[str, tuple[tuple[type, ...], Callable[[Any], Any] | None]] = {
 """By a field's annotation: the types of JSON value that fit, and what makes the field's own type of one."""
 
 _CHECKS = {cls: tuple((f.name, *_FITTING[str(f.type)]) for f in fields(cls)) for cls in type_of.values()}
-
-
-def finite(value: Any) -> Any:
-    """The value with every float that is not finite replaced by None, in nested lists and mappings too."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    return value

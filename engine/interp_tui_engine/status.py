@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import psutil
+
+from .numbers import as_finite
 
 State = Literal["queued", "running", "paused", "stopping", "done", "failed", "interrupted", "crashed"]
 Command = Literal["pause", "resume", "checkpoint", "stop", "kill"]
@@ -136,10 +137,7 @@ def state_named(name: object) -> State:
 
 
 def _number(value: Any) -> float:
-    try:
-        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0.0
-    except OverflowError:  # an integer beyond all floats
-        return 0.0
+    return as_finite(value) or 0.0
 
 
 def _table(value: Any) -> dict[str, Any]:

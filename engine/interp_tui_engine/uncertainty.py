@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .numbers import as_finite, finite, short
+
 
 @dataclass(frozen=True)
 class Uncertainty:
@@ -34,13 +36,13 @@ class Uncertainty:
 
     def as_json(self) -> dict[str, Any]:
         """For result.json: finite numbers or null, and nothing that says nothing."""
-        values = {name: _finite(value) for name, value in vars(self).items()}
+        values = {name: finite(value) for name, value in vars(self).items()}
         kept = {name: value for name, value in values.items() if value not in (None, "")}
         return kept if self.has_bar else {name: value for name, value in kept.items() if name != "level"}
 
     @property
     def has_bar(self) -> bool:
-        return _finite(self.std_error) is not None or (_finite(self.low) is not None and _finite(self.high) is not None)
+        return finite(self.std_error) is not None or (finite(self.low) is not None and finite(self.high) is not None)
 
 
 def none_known(why: str) -> Uncertainty:
@@ -58,25 +60,17 @@ def read(result: Mapping[str, Any]) -> dict[str, Uncertainty]:
 
 def _read_one(stored: Mapping[str, Any]) -> Uncertainty:
     over, note, clear = stored.get("over"), stored.get("note"), stored.get("clear")
-    level = _number(stored.get("level"))
+    level = as_finite(stored.get("level"))
     return Uncertainty(
         over=over if isinstance(over, str) else "",
-        std_error=_number(stored.get("std_error")),
-        low=_number(stored.get("low")),
-        high=_number(stored.get("high")),
+        std_error=as_finite(stored.get("std_error")),
+        low=as_finite(stored.get("low")),
+        high=as_finite(stored.get("high")),
         level=0.95 if level is None else level,
-        control=_number(stored.get("control")),
+        control=as_finite(stored.get("control")),
         clear=clear if isinstance(clear, bool) else None,
         note=note if isinstance(note, str) else "",
     )
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
 
 
 def describe(value: float, bar: Uncertainty | None) -> str:
@@ -119,15 +113,6 @@ def interval(value: float, low: float, high: float) -> str:
     return f"{value:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
 
 
-def short(value: float) -> str:
-    """A number without a bar, to three figures; a dash for what is not finite."""
-    if not math.isfinite(value):
-        return "—"
-    if value == 0 or (1e-3 <= abs(value) < 1e6):
-        return f"{value:,.{0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))}f}"
-    return f"{value:.2e}"
-
-
 def _decimals(error: float) -> int:
     return 0 if error >= 10 else min(6, max(0, 1 - math.floor(math.log10(error))))
 
@@ -149,7 +134,7 @@ def value_at(values: Mapping[str, Any], name: str) -> float | None:
             found = found[int(index)]
         else:
             return None
-    return _number(found)
+    return as_finite(found)
 
 
 def _prefixes(name: str) -> list[str]:
@@ -163,7 +148,7 @@ def of_headline(headline: Mapping[str, Any], values: Mapping[str, Any], bars: Ma
     for key, shown in headline.items():
         if key in bars:
             found[key] = bars[key]
-        elif (number := _number(shown)) is not None:
+        elif (number := as_finite(shown)) is not None:
             inner = (name for name in bars if name.rpartition(".")[2] == key and value_at(values, name) == number)
             if (name := next(inner, None)) is not None:
                 found[key] = bars[name]
@@ -173,8 +158,8 @@ def of_headline(headline: Mapping[str, Any], values: Mapping[str, Any], bars: Ma
 def headline_text(headline: Mapping[str, Any], key: str) -> str | None:
     """A number of a stored headline with its uncertainty, for the tables of reports; None where it is no number."""
     value, bar = headline.get(key), read(headline).get(key)
-    if (number := _number(value)) is None:
+    if (number := as_finite(value)) is None:
         return None
     if bar is not None:
         return describe(number, bar)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return short(number, 4) if isinstance(value, float) else str(value)

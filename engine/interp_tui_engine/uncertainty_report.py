@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from .markdown import code, words
-from .uncertainty import Uncertainty, describe, short, value_at
+from .numbers import short
+from .uncertainty import Uncertainty, describe, value_at
 
 _MOST = 20
 

@@ -24,11 +24,11 @@ from interp_tui_engine.events import (
     Stamped,
     Unknown,
     Warned,
-    finite,
     from_line,
     to_line,
     type_of,
 )
+from interp_tui_engine.numbers import finite
 
 EVENTS: list[Event] = [
     RunStarted("llc", "tiny", "cpu", True, {"weights_sha256": "ab", "compute": {"chains": "serial"}}),

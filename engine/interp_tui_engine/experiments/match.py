@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from ..errors import Problem
 from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
 from ..markdown import words
+from ..numbers import as_finite
 from ..runtime.context import Context
 from ..specs import FILE, Table
 from ..uncertainty import Uncertainty
@@ -89,7 +89,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         matches.append(
             {
                 **{"left": a["feature_id"], "right": b["feature_id"], "score": one.score, "components": one.components},
-                **{"null_quantile": _finite(one.quantile), "left_label": a.get("label", ""), "right_label": b.get("label", "")},
+                **{"null_quantile": as_finite(one.quantile), "left_label": a.get("label", ""), "right_label": b.get("label", "")},
                 **{"left_signed_effect": signed[0][1] if signed[0] else None, "right_signed_effect": signed[1][1] if signed[1] else None},
                 "left_card": _shown(a),
                 "right_card": _shown(b),
@@ -104,7 +104,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     beyond = sum((one["null_quantile"] or 0.0) >= 0.95 for one in matches)
     values = {
         "matches": [{key: value for key, value in line.items() if not key.endswith("_card")} for line in matches],
-        **{"left_features": len(left), "right_features": len(right), "null_score_95": _finite(limit), "beyond_chance": beyond},
+        **{"left_features": len(left), "right_features": len(right), "null_score_95": as_finite(limit), "beyond_chance": beyond},
         "null_quantile": matches[0]["null_quantile"] if matches else None,
     }
     digest = of_json(values["matches"])
@@ -157,10 +157,6 @@ def _report(name: str, values: Mapping[str, Any]) -> str:
         share = "–" if one["null_quantile"] is None else f"{one['null_quantile']:.1%}"
         lines.append(f"| {words(one['left'])} | {words(one['right'])} | {one['score']:.3f} | {share} | {axes} | {effects} |")
     return "\n".join([*lines, ""])
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 KIND = Kind(

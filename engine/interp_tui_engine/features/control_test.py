@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..numbers import as_finite
+
 FEWEST = 20
 """Controls from which on ranks decide: 1/(20 + 1) is the largest p below 5 % that an effect beyond all of them can have."""
 
@@ -51,8 +53,4 @@ def against_controls(effect: float, controls: Sequence[float]) -> ControlTest:
     else:
         centre = (values.sum() + effect) / (count + 1)
         p = (1 + int((np.abs(values - centre) >= abs(effect - centre)).sum())) / (count + 1)
-    return ControlTest(p, _finite(units), mean, spread, count)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return ControlTest(p, as_finite(units), mean, spread, count)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 from ..errors import UserError
+from ..numbers import as_finite
 from .evidence import Evidence
 from .fetch import Service
 
@@ -59,13 +59,9 @@ def read(answer: Any, model: str) -> list[Evidence]:
             source="goodfire",
             metadata={
                 "uuid": str(row.get("id") or ""),
-                "relevance": _number(row.get("relevance")),
-                "max_activation": _number(row.get("max_activation_strength")),
+                "relevance": as_finite(row.get("relevance")),
+                "max_activation": as_finite(row.get("max_activation_strength")),
             },
         )
         for row in rows
     ]
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None

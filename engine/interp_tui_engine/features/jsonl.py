@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from .. import atomic, untrusted
 from ..errors import UserError
-from ..events import finite
+from ..numbers import finite
 
 GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"

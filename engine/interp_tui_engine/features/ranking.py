@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from ..numbers import finite
 from ..probes.score_interval import auroc_interval
 from .association import Association, associate, auroc, correlation_interval, fold_sums, stability, tie_groups
 from .column_store import FeatureColumn
@@ -230,7 +231,7 @@ def _assemble(
         "effect_rows": [e.directed.count if e else 0 for e in caused],
         "repeats": repeats.tolist(),
     }
-    table = {key: [_finite(columns[key][i]) for i in order] for key in COLUMNS}
+    table = {key: [finite(columns[key][i]) for i in order] for key in COLUMNS}
     table["rank"] = list(range(1, len(names) + 1))
     summary = {
         "rows": len(design.score),
@@ -248,7 +249,3 @@ def _assemble(
 
 def _cosine(said: Any) -> float:
     return float(said) if isinstance(said, (int, float)) else math.nan
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

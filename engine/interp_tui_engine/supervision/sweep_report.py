@@ -10,6 +10,7 @@ from .. import atomic
 from ..figures.lines import Curve, lines_svg
 from ..manifest import Manifest
 from ..markdown import words
+from ..numbers import as_finite, short
 from ..uncertainty import headline_text
 
 MAX_CURVES = 8
@@ -60,16 +61,12 @@ def curves_of(axes: Mapping[str, Sequence[Any]], rows: Sequence[Row], name: str)
         by_others.setdefault(", ".join(f"{key.split('.')[-1]} {_shown(row['values'][key])}" for key in others), []).append(row)
     for label, group in by_others.items():
         x = [float(row["values"][first]) if numeric else float(values.index(row["values"][first])) for row in group]
-        y = [_number(row["headline"].get(name)) for row in group]
+        y = [as_finite(row["headline"].get(name)) for row in group]
         yield Curve(label or name, x, y)
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def _shown(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else words(value)
+    return "" if value is None else short(value, 4) if isinstance(value, float) else words(value)
 
 
 def _line(cells: Sequence[str]) -> str:

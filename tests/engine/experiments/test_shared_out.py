@@ -12,10 +12,11 @@ import pytest
 import tomli
 import zarr
 from in_process import in_process, shared_out
+from interp_tui_engine.numbers import finite
 
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import RunFailed
-from interp_tui_engine.events import Metrics, Phase, Stamped, Warned, finite
+from interp_tui_engine.events import Metrics, Phase, Stamped, Warned
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime.context import Interrupted, Order
 

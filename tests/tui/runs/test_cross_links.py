@@ -41,7 +41,7 @@ def test_the_newest_runs_that_say_something_are_found(make_run: Any, ranked: Run
     make_run("others", kind="bif", result={"top_pairs": [{"text_1": "is", "text_2": "x", "value": 2.0}]}, age=300.0)
     found = {link.folder.status().kind: link for link in links(ranked, CARD)}
     assert found["susceptibilities"].folder.path.name.endswith("heads") and "at final" in found["susceptibilities"].title
-    assert found["susceptibilities"].lines == ("l2h1 to facts: 0.0120 ± 0.0010", "l2h1 to code: -1.0e-04 ± 2e-04"), "the surest first"
+    assert found["susceptibilities"].lines == ("l2h1 to facts: 0.0120 ± 0.0010", "l2h1 to code: -0.00010 ± 0.00020"), "the surest first"
     (line,) = found["bif"].lines
     assert line.startswith("0.0900  People of Peru speak") and "\x1b" not in line
 

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from textual.color import Color
 
 from interp_tui.text.asciify import AsciiFilter
-from interp_tui.text.sanitise import clean, clean_lines, plain
+from interp_tui.text.sanitise import clean, clean_lines
 
 DANGEROUS = "\x1b]52;c;aGk=\x07 \x1b[31m [/b] \u202eabc\u2066 a\u200bb \x9b31m \ud800 \r\n\u2028 a\ufe0f"
 
@@ -39,11 +39,6 @@ def test_limit_is_kept(text: str, limit: int) -> None:
 
 def test_a_megabyte_costs_only_what_is_shown() -> None:
     assert clean("\x1b" * 10_000_000, limit=3) == "␛␛…"
-
-
-def test_plain_reads_no_markup() -> None:
-    assert plain("[bold red]x[/b]").plain == "[bold red]x[/b]"
-    assert not plain("[bold red]x[/b]").spans
 
 
 def test_lines_stay_lines() -> None:

@@ -208,7 +208,7 @@ def as_json(folder: RunFolder) -> str:
     """`as_tables` as text."""
     import json
 
-    from interp_tui_engine.events import finite
+    from interp_tui_engine.numbers import finite
 
     return json.dumps(finite(as_tables(folder)), indent=1, default=str, allow_nan=False) + "\n"
 

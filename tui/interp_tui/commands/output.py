@@ -47,7 +47,7 @@ def out_text(text: str) -> None:
 
 def out_json(value: Any, *, indent: int | None = 1) -> None:
     """A JSON value on stdout, in ASCII: nothing in it can steer a terminal. Numbers that are not finite become null."""
-    from interp_tui_engine.events import finite
+    from interp_tui_engine.numbers import finite
 
     sys.stdout.write(json.dumps(finite(value), indent=indent, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()

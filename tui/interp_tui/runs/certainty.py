@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.text import Text
 
-from interp_tui_engine.uncertainty import Uncertainty, describe, plus_minus, read, short, value_at
+from interp_tui_engine.numbers import short
+from interp_tui_engine.uncertainty import Uncertainty, describe, plus_minus, read, value_at
 
-from ..text.numbers import plain
+from ..text.ascii_words import spelled
 from ..text.sanitise import clean
 from ..widgets.facts import Fact, column, rich_style
 from .session import flat
@@ -65,4 +66,4 @@ def section(result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: boo
 def _line(value: float, bar: Uncertainty, ascii: bool) -> str:
     control = f"; control {short(bar.control)}" if bar.control is not None and bar.clear is not False else ""
     text = _with_over(value, bar) + control
-    return plain(text) if ascii else text
+    return spelled(text, ascii=ascii)

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from interp_tui_engine.numbers import as_finite as finite
 from interp_tui_engine.runfolder import RunFolder, find_runs
 
-from ..text.numbers import number
+from ..text.numbers import number, with_error
 from ..text.sanitise import clean
 from . import session
-from .runstate import number as finite
 
 NEWEST = 500
 """Runs that are looked at, newest first."""
@@ -74,7 +74,7 @@ def _responses(result: Mapping[str, Any], layer: Any) -> list[str]:
         for data, value in _table(by_data).items():
             mean, error = finite(value), finite(_table(errors.get(part)).get(data))
             if mean is not None and error:
-                said = f"{clean(str(part), limit=30)} to {clean(str(data), limit=40)}: {number(mean, 3)} ± {number(error, 2)}"
+                said = f"{clean(str(part), limit=30)} to {clean(str(data), limit=40)}: {with_error(mean, error)}"
                 found.append((abs(mean) / error, said))
     return [said for _, said in sorted(found, key=lambda one: -one[0])[:LINES]]
 

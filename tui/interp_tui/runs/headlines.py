@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from interp_tui_engine import uncertainty
+from interp_tui_engine.numbers import as_finite as finite
 
+from ..text.ascii_words import spelled
 from ..text.numbers import headline, number, with_error
 from ..text.sanitise import clean
 from .mixing_diagnosis import FEW_DRAWS, verdict
-from .runstate import number as finite
 
 Values = Mapping[str, Any]
 Words = Callable[[Values], str]
@@ -32,28 +33,7 @@ def answer(kind: str, values: Values, *, ascii: bool = False, most: int = 3) -> 
         said = words(values)
     if not said:
         return headline({key: value for key, value in values.items() if key != "answer"}, ascii=ascii, most=most)
-    return plain(said) if ascii else said
-
-
-def plain(text: str) -> str:
-    """The line in ASCII."""
-    for sign, word in ASCII.items():
-        text = text.replace(sign, word)
-    return text
-
-
-ASCII = {
-    "λ̂": "llc",
-    "R̂": "Rhat",
-    "χ": "chi",
-    "β": "beta",
-    "±": "+-",
-    "—": "-",
-    "–": "-",
-    "−": "-",
-    "→": "->",
-    "…": "...",
-}
+    return spelled(said, ascii=ascii)
 
 
 def _llc(values: Values) -> str:

@@ -6,13 +6,13 @@ raises. Memory is bounded however long the run: newest value per series, buckete
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from interp_tui_engine.events import ChainFailed, Checkpoint, Event, Metrics, Phase, Progress, RunFinished, RunStarted, Stamped, Warned
+from interp_tui_engine.numbers import as_finite
 
 from .traces import DrawSeries
 
@@ -157,7 +157,7 @@ class RunState:
 
     def value(self, series: str, name: str) -> float | None:
         """The newest value of a scalar, if it is a finite number."""
-        return number(self.latest.get(series, {}).get(name))
+        return as_finite(self.latest.get(series, {}).get(name))
 
     @property
     def burnin(self) -> int:
@@ -184,8 +184,8 @@ class RunState:
         self.phase, self.phase_detail = str(event.name), str(event.detail)
 
     def _on_progress(self, stamped: Stamped, event: Progress) -> None:
-        self.done, self.total = number(event.done) or 0.0, number(event.total) or 0.0
-        self.unit, self.eta_seconds = str(event.unit), number(event.eta_seconds)
+        self.done, self.total = as_finite(event.done) or 0.0, as_finite(event.total) or 0.0
+        self.unit, self.eta_seconds = str(event.unit), as_finite(event.eta_seconds)
 
     def _on_metrics(self, stamped: Stamped, event: Metrics) -> None:
         values = event.values
@@ -205,7 +205,7 @@ class RunState:
                 self.cases[event.step] = values
         elif isinstance(event.step, int):
             for name, value in values.items():
-                if (found := number(value)) is not None:
+                if (found := as_finite(value)) is not None:
                     trace = self.series.get((event.series, name))
                     if trace is None:
                         if len(self.series) >= MAX_SERIES:
@@ -243,7 +243,7 @@ class RunState:
                     continue
                 if isinstance(point, list) and len(point) == 2 and type(point[0]) is int and type(point[1]) is float:
                     trace.add(point[0], point[1])
-                elif isinstance(point, list) and len(point) == 2 and type(point[0]) is int and (value := number(point[1])) is not None:
+                elif isinstance(point, list) and len(point) == 2 and type(point[0]) is int and (value := as_finite(point[1])) is not None:
                     trace.add(point[0], value)
 
     def _on_failed(self, stamped: Stamped, event: ChainFailed) -> None:
@@ -258,7 +258,7 @@ class RunState:
         self.checkpoint = event
 
     def _on_finished(self, stamped: Stamped, event: RunFinished) -> None:
-        self.ending = Ending(str(event.state), number(event.seconds) or 0.0, str(event.reason), str(event.advice))
+        self.ending = Ending(str(event.state), as_finite(event.seconds) or 0.0, str(event.reason), str(event.advice))
         self.eta_seconds = None
         if isinstance(event.headline, Mapping) and event.headline:
             self.latest["headline"] = event.headline
@@ -289,20 +289,20 @@ def _chain_rows(values: Mapping[str, Any]) -> list[ChainNow]:
 
     cells = zip(*(column(name) for name in ("step", "draws", "loss", "llc", "grad", "distance")), strict=False)
     return [
-        ChainNow(chain, _count(step), steps_total, _count(draws), draws_total, number(loss), number(llc), number(grad), number(distance))
+        ChainNow(
+            chain,
+            _count(step),
+            steps_total,
+            _count(draws),
+            draws_total,
+            as_finite(loss),
+            as_finite(llc),
+            as_finite(grad),
+            as_finite(distance),
+        )
         for chain, (step, draws, loss, llc, grad, distance) in zip(chains, cells, strict=False)
         if type(chain) is int
     ]
-
-
-def number(value: Any) -> float | None:
-    """`value` if it is a finite number, else None."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return float(value) if math.isfinite(value) else None
-        except OverflowError:  # an integer beyond all floats
-            return None
-    return None
 
 
 def _spread(points: list[Any]) -> int:
@@ -312,5 +312,5 @@ def _spread(points: list[Any]) -> int:
 
 
 def _count(value: Any) -> int:
-    found = number(value)
+    found = as_finite(value)
     return max(0, int(found)) if found is not None else 0

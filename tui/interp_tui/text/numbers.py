@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interp_tui_engine import uncertainty
+from interp_tui_engine.numbers import UNKNOWN, short
 
+from .ascii_words import spelled
 from .sanitise import clean
 
 SIGNS = {
@@ -32,19 +34,14 @@ NOT_IN_HEADLINE = {"kind", "name", "schema_version", "seconds", "answer"}
 
 def number(value: Any, digits: int = 4) -> str:
     """A value in few characters: `digits` significant figures, '—' for what is not known."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "—"
+    if value is None:
+        return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}" if abs(value) < MOST_WRITTEN else f"{value:.3e}" if abs(value) < 10**300 else "beyond 1e300"
     if isinstance(value, float):
-        if value == 0:
-            return "0"
-        if abs(value) >= 1e6 or abs(value) < 1e-3:
-            return f"{value:.{max(0, digits - 2)}e}"
-        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-        return f"{value:,.{decimals}f}"
+        return short(value, digits)
     if isinstance(value, (list, tuple)):
         return _several(value, digits)
     if isinstance(value, Mapping):
@@ -106,7 +103,7 @@ def quantities(values: Mapping[str, Any], *, ascii: bool = False) -> list[Quanti
         sign = (ASCII_SIGNS if ascii else SIGNS).get(key, key).replace("_", " ")
         text = _worded(key, value, values, bars.get(key))
         unclear = key in bars and bars[key].clear is False
-        found.append(Quantity(clean(sign, limit=24), plain(text) if ascii else text, unclear))
+        found.append(Quantity(clean(sign, limit=24), spelled(text, ascii=ascii), unclear))
     return found
 
 
@@ -118,11 +115,6 @@ def _worded(key: str, value: Any, values: Mapping[str, Any], bar: uncertainty.Un
     stem = key.removesuffix("_mean")
     error = next((values[stem + end] for end in ("_std_error", "_std") if isinstance(values.get(stem + end), (int, float))), None)
     return with_error(float(value), float(error)) if key.endswith("_mean") and error is not None else number(value, 3)
-
-
-def plain(text: str) -> str:
-    """The text without signs that an ASCII terminal lacks."""
-    return text.replace("±", "+-").replace("—", "-")
 
 
 BLOCKS = "▁▂▃▄▅▆▇█"

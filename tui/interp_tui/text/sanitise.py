@@ -9,11 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.style import Style
-    from rich.text import Text
 
 # Cc control, Cf format (bidi, zero-width, soft hyphen, tags), Cs lone surrogates (cannot be encoded), Zl/Zp separators (move the cursor),
 # Co private use and Cn unassigned (the terminal's width for them is anyone's guess, so that columns would shift)
@@ -63,10 +58,3 @@ def cell(value: object) -> object:
         return value
     shown = "".join(char if char in "\n\t" else _glyph(char) for char in str(value))
     return f"'{shown}" if shown.lstrip().startswith(FORMULA) and not NUMBER.fullmatch(shown) else shown
-
-
-def plain(text: str, *, limit: int | None = None, style: str | Style = "") -> Text:
-    """`clean(text)` as a rich Text, which widgets show as it stands: square brackets are text, never markup."""
-    from rich.text import Text
-
-    return Text(clean(text, limit=limit), style=style, no_wrap=True, overflow="ellipsis", end="")

@@ -12,13 +12,13 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.token_strip import Token, TokenStrip
+from interp_tui_engine.numbers import as_finite as finite
 
 from .base import scalars
 from .grid import GridView

@@ -10,9 +10,9 @@ from textual.app import ComposeResult
 from textual.widgets import Static, Tree
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, rich_style
+from interp_tui_engine.numbers import as_finite as finite
 
 from .base import RunView
 

@@ -14,7 +14,6 @@ from textual.containers import Container, Vertical
 from textual.widgets import Static
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number, with_error
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column, rich_style
@@ -22,6 +21,7 @@ from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui.widgets.token_strip import TokenStrip
+from interp_tui_engine.numbers import as_finite as finite
 
 from .base import QuietTable, RunView
 from .bif_matrix import Influences

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from interp_tui.runs.arrays import read_array, read_tokens
-from interp_tui.runs.runstate import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.token_strip import Token
+from interp_tui_engine.numbers import as_finite
 
 SHARE = 0.995
 """Of the matrix's cells off the diagonal that lie inside the colour scale."""
@@ -41,8 +41,8 @@ class Influences:
         if matrix is None or ids is None or not isinstance(names, list) or not isinstance(counts, list):
             return None
         known = read_tokens(folder)
-        values = [[number(float(v)) for v in row] for row in matrix.tolist()]
-        owners = [clean(str(name), limit=14) for name, count in zip(names, counts, strict=False) for _ in range(int(number(count) or 0))]
+        values = [[as_finite(float(v)) for v in row] for row in matrix.tolist()]
+        owners = [clean(str(name), limit=14) for name, count in zip(names, counts, strict=False) for _ in range(int(as_finite(count) or 0))]
         labels = [f"{owner} {index}" for index, owner in enumerate(owners[: len(values)])]
         texts = [[clean(known.get(int(i), f"<{int(i)}>"), limit=40) for i in row] for row in ids.tolist()]
         sizes = sorted(abs(v) for i, row in enumerate(values) for j, v in enumerate(row) if i != j and v is not None)
@@ -69,7 +69,7 @@ class Influences:
         """The run's strongest pairs."""
         found = []
         for pair in result.get("top_pairs") or []:
-            one, two = (number(pair.get(name)) if isinstance(pair, Mapping) else None for name in ("row_1", "row_2"))
+            one, two = (as_finite(pair.get(name)) if isinstance(pair, Mapping) else None for name in ("row_1", "row_2"))
             if one is not None and two is not None and max(one, two) < len(self.labels):
                 found.append((int(one), int(two)))
         return found
@@ -92,11 +92,11 @@ class Influences:
             return [Token(text, None) for text in texts], Scale(0.0, 0.0)
         means: list[float | None] = []
         for values in found.tolist():
-            there = [v for v in map(number, values) if v is not None]
+            there = [v for v in map(as_finite, values) if v is not None]
             means.append(sum(there) / len(there) if there else None)
         return [Token(text, value) for text, value in zip(texts, [None, *means], strict=False)], Scale.of(means)
 
 
 def _table(folder: Path, name: str) -> list[list[float | None]] | None:
     found = read_array(folder / "matrix.zarr", name)
-    return None if found is None or found.ndim != 2 else [[number(float(v)) for v in row] for row in found.tolist()]
+    return None if found is None or found.ndim != 2 else [[as_finite(float(v)) for v in row] for row in found.tolist()]

@@ -14,12 +14,12 @@ from textual.containers import Container, Vertical
 from textual.widgets import Static
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import Fact, Facts, column
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui_engine.numbers import as_finite as finite
 
 from .base import WIDE, QuietTable, RunView, scalars
 from .circuit_tree import TreeEdge, TreeLine, edges_of, tree

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.sanitise import clean
+from interp_tui_engine.numbers import as_finite as finite
 
 ARROW = " → "
 ROOT = "logits"

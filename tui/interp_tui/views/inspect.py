@@ -18,13 +18,13 @@ from textual.widgets import Static
 from interp_tui.runs.cross_links import links
 from interp_tui.runs.feature_table import SORTS, FeatureTable, load
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.terminal.guard import Guarded
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts
 from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui_engine.numbers import as_finite as finite
 
 from .base import WIDE, QuietTable, RunView, scalars
 from .inspect_card import card_text

@@ -8,11 +8,11 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number, spark
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import rich_style
+from interp_tui_engine.numbers import as_finite as finite
 
 NUMBER_WIDTH = 8
 

@@ -11,12 +11,12 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import Fact, Facts, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui_engine.numbers import as_finite as finite
 
 from .base import QuietTable, RunView, scalars
 

@@ -14,13 +14,13 @@ from textual.widgets import Static
 
 from interp_tui.runs.headlines import answer
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.terminal.host import duration
 from interp_tui.terminal.themes import GLYPHS
 from interp_tui.text.numbers import bar
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui_engine.numbers import as_finite as finite
 from interp_tui_engine.pipeline import NAME
 from interp_tui_engine.runfolder import RunFolder
 

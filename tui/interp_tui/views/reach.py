@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact
+from interp_tui_engine.numbers import as_finite as finite
 
 MOST = 8
 """Numbers of pairs that are listed."""

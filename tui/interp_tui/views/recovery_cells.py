@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from interp_tui.runs.runstate import number
 from interp_tui.text.sanitise import clean
+from interp_tui_engine.numbers import as_finite
 
 MOST_CELLS = 2_000_000
 Place = tuple[int, int, int, int]
@@ -63,11 +63,11 @@ class Recovered:
         if type(index) is not int or not isinstance(cells, list) or not isinstance(values, list):
             return
         pair = self.pairs.setdefault(index, PairGrid())
-        pair.clean_metric, pair.corrupt_metric = number(batch.get("clean_metric")), number(batch.get("corrupt_metric"))
+        pair.clean_metric, pair.corrupt_metric = as_finite(batch.get("clean_metric")), as_finite(batch.get("corrupt_metric"))
         if "tokens" in batch:
             self._head(pair, batch)
         for cell, value in zip(cells, values, strict=False):
-            said = number(value)
+            said = as_finite(value)
             if said is not None and isinstance(cell, list) and len(cell) == 4 and all(type(part) is int and part >= 0 for part in cell):
                 if self.count >= MOST_CELLS:
                     return
@@ -120,5 +120,5 @@ def token_labels(value: Any) -> list[str]:
 
 
 def _count(value: Any) -> int:
-    found = number(value)
+    found = as_finite(value)
     return max(0, int(found)) if found is not None else 0

@@ -7,6 +7,7 @@ import statistics
 
 from interp_tui.runs.mixing_diagnosis import RHAT_BAD, Drift, Tone, drift, verdict
 from interp_tui.runs.runstate import ChainNow, RunState
+from interp_tui.text.ascii_words import spelled
 from interp_tui.text.numbers import number, size, thousands, with_error
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.chains import ChainLine
@@ -25,7 +26,7 @@ def facts(state: RunState, *, ascii: bool) -> list[Fact]:
     found: list[Fact] = []
     dash = "-" if ascii else "—"
     if llc is not None:
-        found.append(Fact("llc" if ascii else "λ̂", signed(with_error(llc, error), ascii=ascii), loud=True))
+        found.append(Fact("llc" if ascii else "λ̂", spelled(with_error(llc, error), ascii=ascii), loud=True))
     if state.traces:
         loss = of("loss_mean")
         if loss is not None and llc is None:
@@ -50,10 +51,10 @@ def facts(state: RunState, *, ascii: bool) -> list[Fact]:
     told = state.latest.get("verdict", {})
     if isinstance(text := told.get("text"), str):  # the run is over and has judged itself
         tone: Tone = "good" if told.get("usable") is True else "bad"
-        found.append(Fact("verdict", plain(text, ascii=ascii), tone, loud=True, alone=True))
+        found.append(Fact("verdict", spelled(clean(text, limit=400), ascii=ascii), tone, loud=True, alone=True))
     elif state.traces:
         said, tone = verdict(draws=state.fewest_draws(), rhat=rhat, ess=ess, moving=healthy_drift(state))
-        found.append(Fact("verdict", said.replace("R̂", "Rhat") if ascii else said, tone, loud=True, alone=True))
+        found.append(Fact("verdict", spelled(said, ascii=ascii), tone, loud=True, alone=True))
     return found
 
 
@@ -99,14 +100,3 @@ def _health(state: RunState, chain: ChainNow) -> tuple[str, str]:
         if abs(mine.mean - statistics.median(means)) > APART_SIGMAS * error:
             return "apart", "warn"
     return ("done" if chain.draws_total and chain.draws >= chain.draws_total else "steady"), "good"
-
-
-def plain(text: str, *, ascii: bool) -> str:
-    """What a run says of itself, fit for a terminal."""
-    text = clean(text, limit=400)
-    return text.replace("R̂", "Rhat").replace("λ̂", "llc").replace("w₀", "w0") if ascii else text
-
-
-def signed(said: str, *, ascii: bool) -> str:
-    """`said` with the signs that numbers are written with in ASCII, where that is wanted."""
-    return said.replace("±", "+-").replace("—", "-") if ascii else said

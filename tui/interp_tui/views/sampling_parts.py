@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.text import Text
 
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number
 from interp_tui.widgets.facts import rich_style
+from interp_tui_engine.numbers import as_finite as finite
 
 NAMES = ("gradient", "pull", "noise", "drift", "distance")
 WIDTH = 11

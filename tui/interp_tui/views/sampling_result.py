@@ -7,14 +7,14 @@ from typing import Any
 
 from rich.text import Text
 
-from interp_tui.runs.runstate import number as finite
 from interp_tui.terminal.host import duration
+from interp_tui.text.ascii_words import spelled
 from interp_tui.text.numbers import number, thousands, with_error
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column, rich_style
+from interp_tui_engine.numbers import as_finite as finite
 
 from .base import scalars
-from .sampling_facts import plain, signed
 
 SAID = frozenset(
     {"kind", "name", "schema_version", "seconds", "llc_mean", "llc_std", "llc_std_error", "llc_per_chain", "init_loss", "loss_mean"}
@@ -27,7 +27,7 @@ def result_text(result: Mapping[str, Any], colours: Mapping[str, str], *, ascii:
     text = column(facts(result, ascii=ascii), colours)
     reasons = result.get("reasons")
     for why in reasons[:20] if isinstance(reasons, list) else ():
-        text.append(f"\n  - {plain(str(why), ascii=ascii)}", rich_style(colours.get("muted", "")))
+        text.append(f"\n  - {spelled(clean(str(why), limit=400), ascii=ascii)}", rich_style(colours.get("muted", "")))
     rows = chain_rows(result, ascii=ascii)
     if rows:
         text.append(f"\n\nchain  {('llc' if ascii else 'λ̂ ').rjust(9)}", rich_style(colours.get("muted", "")))
@@ -50,7 +50,7 @@ def facts(result: Mapping[str, Any], *, ascii: bool) -> list[Fact]:
     found = []
     llc, error, spread = of("llc_mean"), of("llc_std_error"), of("llc_std")
     if llc is not None:
-        said = signed(with_error(llc, error if error is not None else spread), ascii=ascii)
+        said = spelled(with_error(llc, error if error is not None else spread), ascii=ascii)
         note = f"   standard error; chains spread by {number(spread, 2)}" if error is not None and spread is not None else ""
         found.append(Fact("llc" if ascii else "λ̂", said + note, loud=True))
     for name, label, unit in (("loss_mean", "loss", " nats"), ("init_loss", "loss0" if ascii else "L₀", " nats")):
@@ -58,7 +58,7 @@ def facts(result: Mapping[str, Any], *, ascii: bool) -> list[Fact]:
             found.append(Fact(label, number(of(name), 5) + unit))
     for name, label, digits in (("rhat", "Rhat" if ascii else "R̂", 3), ("ess", "ESS", 3)):
         if name in result:
-            found.append(Fact(label, signed(number(of(name), digits), ascii=ascii)))
+            found.append(Fact(label, spelled(number(of(name), digits), ascii=ascii)))
     healthy, failed = result.get("healthy_chains"), result.get("failed_chains")
     left = len(healthy) if isinstance(healthy, list) else healthy if isinstance(healthy, int) else None
     lost = len(failed) if isinstance(failed, (list, Mapping)) else failed if isinstance(failed, int) else 0
@@ -70,7 +70,15 @@ def facts(result: Mapping[str, Any], *, ascii: bool) -> list[Fact]:
     if took is not None:
         found.append(Fact("took", duration(took)))
     if isinstance(verdict := result.get("verdict"), str):
-        found.append(Fact("verdict", plain(verdict, ascii=ascii), "good" if result.get("usable") is True else "bad", loud=True, alone=True))
+        found.append(
+            Fact(
+                "verdict",
+                spelled(clean(verdict, limit=400), ascii=ascii),
+                "good" if result.get("usable") is True else "bad",
+                loud=True,
+                alone=True,
+            )
+        )
     return found
 
 
@@ -92,4 +100,4 @@ def chain_rows(result: Mapping[str, Any], *, ascii: bool) -> list[tuple[str, str
         pairs = [(str(chain), finite(value)) for chain, value in enumerate(estimates)]
     else:
         pairs = [(chain, None) for chain in lost]
-    return [(chain, signed(number(value), ascii=ascii), lost.get(chain, "")) for chain, value in pairs[:512]]
+    return [(chain, spelled(number(value), ascii=ascii), lost.get(chain, "")) for chain, value in pairs[:512]]

@@ -12,11 +12,11 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui_engine.numbers import as_finite as finite
 
 from .base import QuietTable, RunView, scalars
 
@@ -107,7 +107,7 @@ class SteerTextView(RunView):
         prompt = clean(str(told.get("prompt")), limit=2000)
         for name, title, tokens, other in (
             ("#before", "before", before_tokens, None),
-            ("#after", f"at {plain(after.get('strength'))}", after_tokens, before_tokens),
+            ("#after", f"at {strength_text(after.get('strength'))}", after_tokens, before_tokens),
         ):
             text = Text(end="")
             text.append(f"{title}\n", muted)
@@ -129,7 +129,7 @@ class SteerTextView(RunView):
             if isinstance(point, Mapping):
                 effect = finite(point.get("effect"))
                 said = f"KL {number(finite(point.get('kl')), 3)} nats" + (f"   Δ log P {effect:+.3f}" if effect is not None else "")
-                facts.append(Fact(f"at {plain(point.get('strength'))}", said))
+                facts.append(Fact(f"at {strength_text(point.get('strength'))}", said))
         return column(facts, colours)
 
 
@@ -152,7 +152,7 @@ def row(key: str, told: Told, after: Told) -> Row:
         key,
         (
             Cell(clean(str(told.get("prompt")), limit=200)),
-            Cell(plain(after.get("strength"))),
+            Cell(strength_text(after.get("strength"))),
             Cell(number(finite(after.get("kl")), 3)),
             Cell("—" if gain is None else f"{gain:+.2f}", "good" if (gain or 0) > 0 else "bad" if (gain or 0) < 0 else "muted"),
             Cell("".join(_tokens(after, "after_tokens")).strip() or "—", "accent" if changed else "muted"),
@@ -160,7 +160,7 @@ def row(key: str, told: Told, after: Told) -> Row:
     )
 
 
-def plain(value: Any) -> str:
+def strength_text(value: Any) -> str:
     """A strength as it was written: 0.5, 2."""
     found = finite(value)
     return "—" if found is None else f"{found:g}"

@@ -16,13 +16,14 @@ from textual.widgets import Static
 
 from interp_tui.runs.arrays import identifier
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
+from interp_tui.text.ascii_words import spelled
 from interp_tui.text.numbers import number, with_error
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.token_strip import TokenStrip
+from interp_tui_engine.numbers import as_finite as finite
 
 from .base import WIDE, RunView
 from .susceptibilities_tokens import ResponseTokens
@@ -259,7 +260,7 @@ class SusceptibilitiesView(RunView):
         return found
 
     def _plain(self, text: str) -> str:
-        return plain(text) if self.app.has_class("-ascii") else text
+        return spelled(text, ascii=self.app.has_class("-ascii"))
 
     def _restriction(self, index: int) -> str:
         return str(self.cases[index].get("restriction", "")) if index < len(self.cases) else ""
@@ -319,7 +320,7 @@ class SusceptibilitiesView(RunView):
         text = column([Fact("parts", str(len(parts))), Fact("data", ", ".join(clean(name, limit=30) for name in names))], colours)
         wide = max([4, *(len(clean(part, limit=24)) for part in parts)])
         muted = rich_style(colours.get("muted", ""))
-        text.append(f"\n\n{plain(QUANTITIES[shown]) if ascii else QUANTITIES[shown]}, nats²", muted)
+        text.append(f"\n\n{spelled(QUANTITIES[shown], ascii=ascii)}, nats²", muted)
         text.append(f"\n{'part'.ljust(wide)}" + "".join(f"  {clean(name, limit=18):>18}" for name in names), muted)
         for part in parts[:200]:
             text.append(f"\n{clean(part, limit=24).ljust(wide)}")
@@ -327,15 +328,8 @@ class SusceptibilitiesView(RunView):
                 value, spread = finite(_table(mean, part).get(name)), finite(_table(error, part).get(name))
                 said = with_error(value, spread) if value is not None else "—"
                 dim = muted if _table(clear, part).get(name) is False else ""
-                text.append(f"  {(said.replace('±', '+-').replace('—', '-') if ascii else said):>18}", dim)
+                text.append(f"  {(spelled(said, ascii=ascii)):>18}", dim)
         return text
-
-
-def plain(text: str) -> str:
-    """The text in ASCII."""
-    for sign, letters in (("χ", "chi"), ("‖∇L‖²", "|grad L|^2"), ("⟨∇L, ∇l⟩", "<grad L, grad l>"), ("−", "-")):
-        text = text.replace(sign, letters)
-    return text
 
 
 def error_of(table: str) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp_tui.runs.arrays import read_array, read_tokens
-from interp_tui.runs.runstate import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.token_strip import Token
+from interp_tui_engine.numbers import as_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class ResponseTokens:
         if key not in self._kept:
             here = slice(place.start, place.start + place.rows * place.length)
             column = self._column(quantity, here, self.parts.index(part))
-            values = [number(float(v)) for v in column.tolist()] if column is not None else []
+            values = [as_finite(float(v)) for v in column.tolist()] if column is not None else []
             sizes = sorted(abs(v) for v in values if v is not None)
             reach = sizes[min(len(sizes) - 1, int(LEVEL * len(sizes)))] if sizes else 0.0
             if len(self._kept) > 64:

@@ -18,7 +18,6 @@ from textual.widgets import Static
 
 from interp_tui.runs.headlines import answer
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.terminal.themes import GLYPHS
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
@@ -27,6 +26,7 @@ from interp_tui.widgets.facts import Fact, column, rich_style
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui.widgets.trace import Plot, PlotLine, TracePlot
+from interp_tui_engine.numbers import as_finite as finite
 from interp_tui_engine.runfolder import RunFolder
 
 from .base import RunView, scalars

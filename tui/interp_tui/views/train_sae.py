@@ -14,13 +14,13 @@ from textual.containers import Container
 from textual.widgets import Static
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.histogram import HistogramPlot
 from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.trace import Plot, PlotLine, Point, TracePlot
+from interp_tui_engine.numbers import as_finite as finite
 
 from . import train_sae_facts as sae_facts
 from .base import WIDE, QuietTable, RunView

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from interp_tui.runs.runstate import RunState
-from interp_tui.runs.runstate import number as finite
 from interp_tui.terminal.host import size
 from interp_tui.text.numbers import BLOCKS, number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact
 from interp_tui.widgets.histogram import Histogram
 from interp_tui.widgets.list_table import Cell, Column, Row
+from interp_tui_engine.numbers import as_finite as finite
 
 MANY_DEAD, SOME_DEAD = 0.3, 0.05
 GOOD_RECOVERY = 0.95

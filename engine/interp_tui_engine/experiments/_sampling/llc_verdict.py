@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...estimators.calibration import MOST_OF_CONTROL, Setting, Shown, drift_of, judge
 from ...estimators.llc import acceptance_of
+from ...numbers import as_finite
 from ...samplers.settings import SamplerConfig
 from ...uncertainty import Uncertainty, none_known
 
@@ -43,7 +44,7 @@ def verdict_on(
     rise = estimate["rise_trace"].values[healthy, after]
     drift, drift_error = drift_of(rise[:, :: config.num_steps_bw_draws])
     acceptance, acceptance_error = acceptance_of(samples, healthy)
-    llc, error, rhat, ess = (_finite(float(estimate[name])) for name in ("llc_mean", "llc_std_error", "rhat", "ess"))
+    llc, error, rhat, ess = (as_finite(float(estimate[name])) for name in ("llc_mean", "llc_std_error", "rhat", "ess"))
     shown = Shown(
         Setting(config.lr, config.n_beta, config.localization),
         rise=float(rise.mean()),
@@ -60,7 +61,7 @@ def verdict_on(
         loss=float(estimate["loss_trace"].values[healthy, after].mean()),
         uniform=math.log(vocabulary),
     )
-    reach = None if control is None else _finite(float(control.mean()))
+    reach = None if control is None else as_finite(float(control.mean()))
     judged = judge(shown, Shown(Setting(config.lr, 0.0, config.localization), rise=reach))
     if judged.usable:
         return LLCVerdict(f"usable: {USES}", True, tuple(_remarks(shown, reach, control)), shown, reach)
@@ -86,7 +87,7 @@ def uncertainties(estimate: xr.Dataset, config: SamplerConfig, verdict: LLCVerdi
     """How sure the headline numbers of the run are."""
     chains = len(estimate.attrs["healthy_chains"])
     over = f"{chains} {'chain' if chains == 1 else 'chains'} × {config.num_draws} draws"
-    error, low, high = (_finite(float(estimate[name])) for name in ("llc_std_error", "llc_low", "llc_high"))
+    error, low, high = (as_finite(float(estimate[name])) for name in ("llc_std_error", "llc_low", "llc_high"))
     why = f"{over} say nothing of their own scatter"
     shown, reach = verdict.shown, verdict.control
     bars = {"llc_mean": none_known(why), "loss_mean": none_known(why)}
@@ -99,7 +100,3 @@ def uncertainties(estimate: xr.Dataset, config: SamplerConfig, verdict: LLCVerdi
     if shown.acceptance is not None and shown.acceptance_error is not None:
         bars["acceptance"] = Uncertainty("looks at single steps", shown.acceptance_error)
     return bars
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -13,7 +13,9 @@ from ... import atomic
 from ...catalog import Result
 from ...estimators.llc import compute_llc
 from ...figures.lines import Curve, Level, lines_svg
+from ...numbers import short
 from ...samplers.chains.store import digests, open_samples
+from ...uncertainty import plus_minus
 from .llc_verdict import uncertainties, verdict_on
 from .run import STORE, Sampled
 
@@ -84,7 +86,7 @@ def _report(done: Sampled, values: Mapping[str, Any]) -> str:
     assert model is not None
     lines = [f"# {manifest.kind} · {manifest.name}", ""]
     if "llc_mean" in values:
-        lines += [f"**λ̂ = {_number(values['llc_mean'])} ± {_number(values['llc_std_error'])}** (Monte-Carlo standard error)", ""]
+        lines += [f"**λ̂ = {plus_minus(values['llc_mean'], values['llc_std_error'])}** (Monte-Carlo standard error)", ""]
         lines += [f"**{values['verdict'][0].upper()}{values['verdict'][1:]}**", "", *(f"- {why}" for why in values["reasons"]), ""]
     lines += [
         f"Model `{model.source}`{f' at `{model.revision}`' if model.revision else ''}, sampled on "
@@ -93,10 +95,10 @@ def _report(done: Sampled, values: Mapping[str, Any]) -> str:
         "",
         "| | |",
         "|---|---:|",
-        f"| loss at w₀ | {_number(values['init_loss'])} nats a token |",
-        f"| mean loss of the samples | {_number(values['loss_mean'])} nats a token |",
-        f"| split R̂ | {_number(values['rhat'])} |",
-        f"| bulk ESS | {_number(values['ess'])} draws of {len(values['healthy_chains']) * config.num_draws} |",
+        f"| loss at w₀ | {short(values['init_loss'], 4)} nats a token |",
+        f"| mean loss of the samples | {short(values['loss_mean'], 4)} nats a token |",
+        f"| split R̂ | {short(values['rhat'], 4)} |",
+        f"| bulk ESS | {short(values['ess'], 4)} draws of {len(values['healthy_chains']) * config.num_draws} |",
         f"| chains | {len(values['healthy_chains'])} healthy, {len(values['failed_chains'])} failed |",
         f"| steps a chain | {config.num_sgld_steps} ({config.num_burnin_steps} burn-in) |",
         f"| speed | {values['tokens_per_second']:,.0f} tokens/s |",
@@ -104,13 +106,13 @@ def _report(done: Sampled, values: Mapping[str, Any]) -> str:
     ]
     if "acceptance" in values:
         error = values["acceptance_std_error"]
-        lines.insert(-1, f"| MALA acceptance | {_number(values['acceptance'])}{'' if error is None else f' ± {_number(error)}'} |")
+        lines.insert(-1, f"| MALA acceptance | {short(values['acceptance'], 4)}{'' if error is None else f' ± {short(error)}'} |")
     if values.get("control_rise") is not None:
         rise = values["control_rise"]
-        lines.insert(-1, f"| rise of the loss with noise and localization alone | {_number(rise)} nats a token |")
+        lines.insert(-1, f"| rise of the loss with noise and localization alone | {short(rise, 4)} nats a token |")
     if "llc_per_chain" in values:
         lines += ["| chain | λ̂ |", "|---:|---:|"]
-        lines += [f"| {chain} | {_number(value)} |" for chain, value in enumerate(values["llc_per_chain"])]
+        lines += [f"| {chain} | {short(value, 4)} |" for chain, value in enumerate(values["llc_per_chain"])]
         lines.append("")
     for chain, why in values["failed_chains"].items():
         lines.append(f"- chain {chain} failed at step {why['step']}: {why['cause']}; it is left out of every estimate")
@@ -130,7 +132,3 @@ def _remarks(done: Sampled, values: Mapping[str, Any]) -> list[str]:
     if done.config.localization == 0 and done.config.bounding_box_size is None:
         remarks.append("- no localization: chains are free to leave the neighbourhood of w₀")
     return remarks
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "–"

@@ -7,6 +7,8 @@ from typing import Any
 
 from ...manifest import Manifest
 from ...markdown import code
+from ...numbers import short
+from ...uncertainty import plus_minus
 
 AGREES = 0.6
 """Correlation over pairs of two samplings from which their ranking holds."""
@@ -28,7 +30,7 @@ def report(manifest: Manifest, values: Mapping[str, Any], draws: int) -> str:
         "",
         f"| mean | {' | '.join(kinds)} |",
         f"|---|{'---:|' * len(kinds)}",
-        *(f"| {a} | {' | '.join(_number(values['between'][a][b], values['between_std_error'][a][b]) for b in kinds)} |" for a in kinds),
+        *(f"| {a} | {' | '.join(_with_error(values['between'][a][b], values['between_std_error'][a][b]) for b in kinds)} |" for a in kinds),
         "",
         "![influence between sequences](figures/influence.svg)",
         "",
@@ -90,5 +92,5 @@ def _last() -> list[str]:
     return ["", "Make it again: `interp-tui replay --check` on this folder, or `interp-tui --batch` on its manifest.toml.", ""]
 
 
-def _number(value: float | None, error: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}" if error is None else f"{value:+.3f} ± {error:.3f}"
+def _with_error(value: float | None, error: float | None) -> str:
+    return short(value) if value is None or error is None else plus_minus(value, error)

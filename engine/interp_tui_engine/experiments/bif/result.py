@@ -20,6 +20,7 @@ from ...estimators.bif import MEMORY_BUDGET, compute_bif
 from ...estimators.bif_errors import Floor
 from ...events import ArrayWritten, Event, Metrics, Phase, Progress, Warned
 from ...figures.heat import heatmap_svg
+from ...numbers import as_finite
 from ...runtime.context import Context
 from ...runtime.pause import wait_while_paused
 from ...runtime.stream import stream
@@ -63,7 +64,7 @@ def result(done: Sampled) -> Generator[Event, None, Result]:
         "observables": [names[obs] for obs in found.attrs["observables"]],
         "rows": list(found.attrs["rows"]),
         "between": _between(matrix, owners),
-        "between_std_error": {a: {b: finite(e) for b, e in row.items()} for a, row in between_errors(checked, owners).items()},
+        "between_std_error": {a: {b: as_finite(e) for b, e in row.items()} for a, row in between_errors(checked, owners).items()},
         "top_pairs": pairs,
         "no_error": checked.errors.why,
         "effective_draws": _median(checked.errors.ess),
@@ -163,16 +164,11 @@ def _certainty(checked: CheckedPairs, one: int, two: int) -> dict[str, Any]:
     """How sure one pair's influence is; None where something is not known."""
     clear, exact = None if checked.floor is None else checked.floor.clear, checked.first_order
     return {
-        "std_error": finite(checked.errors.std_error[one, two]),
-        "effective_draws": finite(checked.errors.ess[one, two]),
+        "std_error": as_finite(checked.errors.std_error[one, two]),
+        "effective_draws": as_finite(checked.errors.ess[one, two]),
         "clear": None if clear is None else bool(clear[one, two]),
-        "first_order": None if exact is None else finite(exact[one, two]),
+        "first_order": None if exact is None else as_finite(exact[one, two]),
     }
-
-
-def finite(value: Any) -> float | None:
-    """A number for JSON."""
-    return float(value) if math.isfinite(value) else None
 
 
 def _median(values: NDArray[np.float64]) -> float | None:

@@ -19,6 +19,7 @@ from ...estimators.llc import acceptance_of, compute_llc
 from ...events import Artifact, Event, Metrics, Phase, RunStarted, Warned
 from ...manifest import Manifest
 from ...models.loaded import LoadedModel
+from ...numbers import as_finite
 from ...runtime.context import Context, Interrupted
 from ...runtime.stream import stream
 from ...samplers.chains.executor import Executor
@@ -143,11 +144,11 @@ def _shown(path: Path, config: SamplerConfig, setting: Setting, failed: int, cha
     trace = found["rise_trace"].values[healthy, after]
     drift, drift_error = drift_of(trace)
     acceptance, acceptance_error = acceptance_of(samples.dataset, healthy)
-    rise, loss = float(trace.mean()), _finite(float(found["loss_trace"].values[healthy, after].mean()))
-    llc, error = (None, None) if setting.n_beta == 0 else (_finite(float(found["llc_mean"])), _finite(float(found["llc_std_error"])))
-    rhat, ess = _finite(float(found["rhat"])), _finite(float(found["ess"]))
+    rise, loss = float(trace.mean()), as_finite(float(found["loss_trace"].values[healthy, after].mean()))
+    llc, error = (None, None) if setting.n_beta == 0 else (as_finite(float(found["llc_mean"])), as_finite(float(found["llc_std_error"])))
+    rhat, ess = as_finite(float(found["rhat"])), as_finite(float(found["ess"]))
     return Shown(
-        setting, _finite(rise), llc, error, rhat, ess, acceptance, drift, drift_error, failed, chains, acceptance_error, loss, uniform
+        setting, as_finite(rise), llc, error, rhat, ess, acceptance, drift, drift_error, failed, chains, acceptance_error, loss, uniform
     )
 
 
@@ -180,10 +181,6 @@ def _told(shown: Shown, found: list[Shown]) -> dict[str, Any]:
 def _headline(choice: Verdict, judged: list[Judged]) -> dict[str, Any]:
     found = {"usable": sum(j.usable for j in judged), "settings": len(judged)}
     return found if choice.chosen is None else {**found, **asdict(choice.chosen.shown.setting)}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _digests(context: Context, found: list[Shown]) -> dict[str, str]:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ...catalog import Result
 from ...circuits.ratio import Ratio, largest
-from ...events import Event, finite
+from ...events import Event
 from ...figures.heat import heatmap_svg
 from ...markdown import code
+from ...numbers import finite
 from ...patching import reach_report
 from ...patching.pooling import ROLES, Pooled, by_role, pool, role
 from ...patching.reach_report import Reaches

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...features.ranking import REPEATS, Ranking
 from ...markdown import code, words
+from ...numbers import short
 from .params import Params
 
 ROWS, CARDS = 20, 10
@@ -36,8 +37,8 @@ def markdown(params: Params, model: str, ranked: Ranking, cards: Sequence[Mappin
         row = {key: column[i] for key, column in table.items()}
         lines.append(
             f"| {row['rank']} | {words(row['feature_id'])}{_again(row)} | {words(row['label'][:60])} | {_with(row, 'auroc')} "
-            f"| {_number(row['q'])} | {_with(row, 'effect')}{' ◆' if row['clear'] else ''} | {_number(row['side_effect'])} "
-            f"| {_number(row['stability'])} |"
+            f"| {short(row['q'])} | {_with(row, 'effect')}{' ◆' if row['clear'] else ''} | {short(row['side_effect'])} "
+            f"| {short(row['stability'])} |"
         )
     lines += ["", "◆ the interval is clear of 0, and the effect stands out from its controls.", ""]
     if any(value is not None for value in table.get("repeats", ())):
@@ -97,7 +98,3 @@ def _with(row: Mapping[str, Any], name: str) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...features.effects import Effect, Interval
 from ...markdown import code, words
+from ...numbers import short
 
 UNITS = {
     "logit_diff": "nats of log-odds against the wrong answers",
@@ -55,7 +56,7 @@ def markdown(name: str, values: Mapping[str, Any]) -> str:
         controls = _interval(line["control"], line["control_low"], line["control_high"])
         lines.append(
             f"| {words(line['feature_id'])} | {line['strength']:g} | {_interval(line['effect'], line['low'], line['high'])} "
-            f"| {_number(line['units'])} | {_number(line['q'])} | {_number(line['side_effect'])} "
+            f"| {short(line['units'])} | {short(line['q'])} | {short(line['side_effect'])} "
             f"| {_interval(line.get('loss_change'), line.get('loss_low'), line.get('loss_high'))} | {controls} "
             f"| {line['strong']:.3f} | {'◆' if line['clear'] else ''} |"
         )
@@ -84,7 +85,3 @@ def _interval(value: float | None, low: float | None, high: float | None) -> str
     if value is None:
         return "–"
     return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"

@@ -19,6 +19,7 @@ from ...catalog import Result
 from ...data.prompts import need_tokenizer
 from ...errors import UserError
 from ...events import Artifact, Event, Metrics, Phase, Warned
+from ...numbers import as_finite
 from ...probes.classifiers import Labels, Linear, fit
 from ...probes.evaluate import ProbeSettings, Score, cross_validate, divided
 from ...probes.recurrence import recurrence
@@ -74,7 +75,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         return np.concatenate([own, score.confusion.ravel(), score.fold_aurocs.ravel(), score.permuted]).astype(np.float32)
 
     def say(index: int, place: Site, numbers: Numbers) -> list[Event]:
-        told: dict[str, Any] = {name: _finite(value) for name, value in zip(MEASURES, numbers, strict=False)}
+        told: dict[str, Any] = {name: as_finite(value) for name, value in zip(MEASURES, numbers, strict=False)}
         cell = {"place": titles[Site(place.name, 0, position=place.position)], "layer": place.layer, **told}
         cell["confusion"] = _square(numbers, len(classes)).astype(int).tolist()
         if index == 0:
@@ -115,10 +116,6 @@ def _parts(numbers: Numbers, classes: int, params: Params) -> tuple[Numbers, Num
     ends = np.cumsum([len(MEASURES), classes**2, params.repeats * params.folds, params.permutations])
     table, confusion, folds, permuted = np.split(numbers, ends[:-1], axis=-1)
     return table, confusion.reshape(*shape, classes, classes), folds.reshape(*shape, params.repeats, params.folds), permuted
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _enough(y: Labels, groups: Labels, classes: Sequence[str]) -> None:

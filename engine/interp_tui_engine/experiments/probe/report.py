@@ -12,6 +12,7 @@ from ... import atomic
 from ...events import Artifact, Event
 from ...figures.lines import Curve, Level, lines_svg
 from ...markdown import words
+from ...numbers import as_finite
 from ...runtime.steps import Numbers
 from ...uncertainty import Uncertainty
 
@@ -26,10 +27,10 @@ def values_of(places: Sequence[str], table: Numbers, confusion: Numbers, classes
     """`table` (place, layer, measure) and `confusion` (place, layer, true, predicted) as the result's numbers."""
 
     def column(name: str) -> dict[str, list[float | None]]:
-        return {place: [_finite(value) for value in table[i, :, MEASURES.index(name)]] for i, place in enumerate(places)}
+        return {place: [as_finite(value) for value in table[i, :, MEASURES.index(name)]] for i, place in enumerate(places)}
 
     place, layer = divmod(int(np.argmax(table[..., 1])), table.shape[1])
-    told = {name: _finite(value) for name, value in zip(MEASURES, table[place, layer], strict=True)}
+    told = {name: as_finite(value) for name, value in zip(MEASURES, table[place, layer], strict=True)}
     chosen = _selectivity(table[place, layer])
     majority = float(max((y == i).mean() for i in range(len(classes))))
     best = {"site": places[place], **told, "selectivity": chosen, "over_majority": float(told["accuracy"] or 0.0) - majority}
@@ -93,11 +94,7 @@ def uncertainty_of(params: Params, values: dict[str, Any], rows: int) -> dict[st
 
 def _selectivity(measures: Any) -> float | None:
     found = dict(zip(MEASURES, measures, strict=True))
-    return _finite(found["recurring_accuracy"] - found["control_accuracy"])
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return as_finite(found["recurring_accuracy"] - found["control_accuracy"])
 
 
 def figures(folder: Path, places: Sequence[str], table: Numbers) -> Generator[Event, None, None]:

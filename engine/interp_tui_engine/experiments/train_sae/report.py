@@ -22,6 +22,7 @@ from ...dictionaries.learner import Learner
 from ...dictionaries.repetition import REPEATS, Repetition, repetition
 from ...digests import of_array
 from ...figures.lines import Curve, lines_svg
+from ...numbers import short
 from ...runtime.context import Context
 from ...uncertainty import Uncertainty
 from .params import Params, Variant
@@ -186,19 +187,26 @@ def _report(context: Context, params: Params, source: ActivationSource, entries:
     lines = [
         f"# train_sae · {manifest.name}",
         "",
-        f"**FVU {_n(best['fvu'])} at L0 {_n(best['l0'])}**, {best['dead_fraction']:.1%} dead"
-        + (f", loss recovered {_n(best['ce_loss_recovered'])}." if best["ce_loss_recovered"] is not None else "."),
+        f"**FVU {short(best['fvu'], 4)} at L0 {short(best['l0'])}**, {best['dead_fraction']:.1%} dead"
+        + (f", loss recovered {short(best['ce_loss_recovered'], 4)}." if best["ce_loss_recovered"] is not None else "."),
         "",
         *_intervals(best),
         f"Activations of {where}, width {shared['width']}: {shared['tokens']:,} in {shared['steps']:,} steps of {params.batch_size:,}, of "
-        f"{shared['distinct_tokens']:,} different ones, at {_n(shared['tokens_per_second'])} tokens/s. Measured on activations held out.",
+        f"{shared['distinct_tokens']:,} different ones, at {short(shared['tokens_per_second'], 4)} tokens/s. Measured on others.",
         "",
         "| dictionary | latents | FVU | L0 | dead | loss recovered | from mean | KL |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for entry in entries:
         more = [entry.get(key) for key in ("ce_loss_recovered", "ce_loss_recovered_from_mean", "kl")]
-        cells = [entry["name"], f"{entry['latents']:,}", _n(entry["fvu"]), _n(entry["l0"]), f"{entry['dead_fraction']:.1%}", *map(_n, more)]
+        cells = [
+            entry["name"],
+            f"{entry['latents']:,}",
+            short(entry["fvu"], 4),
+            short(entry["l0"]),
+            f"{entry['dead_fraction']:.1%}",
+            *(short(value, 4) for value in more),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
@@ -217,9 +225,9 @@ def _report(context: Context, params: Params, source: ActivationSource, entries:
 def _intervals(entry: Mapping[str, Any]) -> list[str]:
     said = []
     if entry["fvu_low"] is not None:
-        said.append(f"With 95 % over rows FVU lies in [{_n(entry['fvu_low'])}, {_n(entry['fvu_high'])}]")
+        said.append(f"With 95 % over rows FVU lies in [{short(entry['fvu_low'], 4)}, {short(entry['fvu_high'], 4)}]")
         if entry["ce_loss_recovered"] is not None:
-            said[0] += f", the loss recovered in [{_n(entry['ce_loss_recovered_low'])}, {_n(entry['ce_loss_recovered_high'])}]"
+            said[0] += f", the loss recovered in [{short(entry['ce_loss_recovered_low'], 4)}, {short(entry['ce_loss_recovered_high'], 4)}]"
         said[0] += "."
     if "repeats" in entry:
         said.append(
@@ -228,7 +236,3 @@ def _intervals(entry: Mapping[str, Any]) -> list[str]:
             "as the model's."
         )
     return [" ".join(said), ""] if said else []
-
-
-def _n(value: float | None) -> str:
-    return f"{value:.4g}" if value is not None and math.isfinite(value) else "–"
