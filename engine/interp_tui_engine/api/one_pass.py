@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..lenses import logit_lens as lens
 from ..lenses import tuned_lens as lenses
 from ..lenses.tuned_lens import TunedLens
-from ..patching.recovery import GridCell, TracePrompts, grid, prepare
+from ..patching.recovery import HEADS, GridCell, TracePrompts, batches, grid, prepare
 from ..patching.recovery import recovery as recovered
 from ..sites.answers import Answer
 from ..sites.cache import ActivationCache
@@ -109,20 +109,17 @@ def causal_trace(
     names = tuple(dict.fromkeys(map(site_name, sites)))
     prompts = TracePrompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)
     trace = prepare(cache.site_map, prompts, [*names, *(["z"] if heads else [])], metric, window=window, freeze=())
-    cells = grid(trace, names, heads=["z"] if heads else [])
     recovered(0.0, trace.clean_metric, trace.corrupt_metric)
     found = {name: torch.zeros(cache.site_map.num_layers, len(prompts.clean)) for name in names}
     if heads:
-        found["heads"] = torch.zeros(cache.site_map.num_layers, len(prompts.clean), cache.site_map.heads("z"))
-    for start in range(0, len(cells), ROWS):
-        chunk = cells[start : start + ROWS]
+        found[HEADS] = torch.zeros(cache.site_map.num_layers, len(prompts.clean), cache.site_map.heads("z"))
+    chunks, done = batches(grid(cache.site_map, prompts, names, heads=heads), ROWS), 0
+    for chunk in chunks:
         for cell, value in zip(chunk, trace.patched(chunk).tolist(), strict=True):
-            gain = recovered(value, trace.clean_metric, trace.corrupt_metric)
-            if cell.head is None:
-                found[cell.name][cell.layer, cell.position] = gain
-            else:
-                found["heads"][cell.layer, cell.position, cell.head] = gain
-        on_progress(min(start + ROWS, len(cells)), len(cells))
+            name, at = cell.place
+            found[name][at] = recovered(value, trace.clean_metric, trace.corrupt_metric)
+        done += len(chunk)
+        on_progress(done, sum(map(len, chunks)))
     texts = texts_of(tokens, prompts.clean), texts_of(tokens, prompts.corrupt)
     return CausalTrace(*texts, trace.clean_metric, trace.corrupt_metric, found)
 
@@ -231,8 +228,6 @@ def tuned_lens(
     fitted, apart = lenses.held_out_rows(len(rows), held_out)
     ids = rows.long().to(next(site_map.embed.parameters()).device)
     fitting = lenses.Fitting(site_map, lr=lr, steps=steps)
-    for step in range(steps):
-        chosen = lenses.rows_of(seed, step, len(fitted), batch_size).to(ids.device)
-        on_step(step, fitting.update(lens.streams(site_map, ids[fitted][chosen])))
-    streams = (lens.streams(site_map, part) for part in torch.split(ids[apart], batch_size))
-    return lenses.no_worse(fitting.lens, lenses.divergences(site_map, fitting.lens, streams))
+    for step, losses in lenses.fit(fitting, ids[fitted], seed=seed, batch=batch_size):
+        on_step(step, losses)
+    return lenses.no_worse(fitting.lens, lenses.measured(site_map, fitting.lens, ids[apart], batch_size).mean(-1).float())

@@ -10,7 +10,7 @@ Files are safetensors: `layers.<l>.weight` (d_model, d_model), `layers.<l>.bias`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
@@ -23,6 +23,7 @@ from .. import atomic
 from ..errors import UserError
 from ..sites.answers import kl
 from ..sites.site_map import SiteMap
+from .logit_lens import streams
 
 FORMAT = "interp-tui tuned lens 1"
 BLOCKS = 8
@@ -156,31 +157,31 @@ class Fitting:
                     self._adam.state[part] = {n: state[f"{index}.{n}"].to(part.device if n != "step" else "cpu") for n in names}
 
 
-@torch.no_grad()
-def divergences(site_map: SiteMap, lens: TunedLens, streams: Iterable[Float[Tensor, "layers tokens d_model"]]) -> Float[Tensor, "2 layers"]:
-    """Mean KL to the end of every layer, read by the logit lens and by the tuned one, in nats a token."""
-    total, tokens = torch.zeros(2, site_map.num_layers, dtype=torch.float64), 0
-    for stream in streams:
-        end = site_map.unembed(stream[-1]).float()
-        for layer in range(site_map.num_layers):
-            total[0, layer] += float(kl(end, site_map.unembed(stream[layer])).double().sum())
-            total[1, layer] += float(kl(end, site_map.unembed(lens(layer, stream[layer]))).double().sum())
-        tokens += stream.shape[1]
-    return (total / tokens).float()
+def fit(fitting: Fitting, ids: Int[Tensor, "rows pos"], *, seed: int, batch: int) -> Iterator[tuple[int, list[float]]]:
+    """Take the steps of a fit that are left, `batch` rows each; of each its number and the KL of every layer before it, in nats."""
+    while (step := fitting.step) < fitting.steps:
+        chosen = rows_of(seed, step, len(ids), batch).to(ids.device)
+        yield step, fitting.update(streams(fitting.site_map, ids[chosen]))
 
 
 @torch.no_grad()
 def divergences_by_row(
-    site_map: SiteMap, lens: TunedLens, streams: Iterable[Float[Tensor, "layers tokens d_model"]], length: int
+    site_map: SiteMap, lens: TunedLens, parts: Iterable[Float[Tensor, "layers tokens d_model"]], length: int
 ) -> Float[Tensor, "2 layers rows"]:
-    """As `divergences`, for each row of `length` tokens by itself."""
-    parts = []
-    for stream in streams:
+    """Each row's mean KL to the end, read by the logit lens and by the tuned one, in nats a token. parts: streams of whole rows of `length`
+    tokens."""
+    by_row = []
+    for stream in parts:
         end = site_map.unembed(stream[-1]).float()
         each = [[site_map.unembed(stream[i]), site_map.unembed(lens(i, stream[i]))] for i in range(site_map.num_layers)]
         values = torch.stack([torch.stack([kl(end, logits) for logits in pair]) for pair in each], dim=1)
-        parts.append(values.double().reshape(2, site_map.num_layers, -1, length).mean(-1).cpu())
-    return torch.cat(parts, dim=-1)
+        by_row.append(values.double().reshape(2, site_map.num_layers, -1, length).mean(-1).cpu())
+    return torch.cat(by_row, dim=-1)
+
+
+def measured(site_map: SiteMap, lens: TunedLens, ids: Int[Tensor, "rows pos"], batch: int) -> Float[Tensor, "2 layers rows"]:
+    """`divergences_by_row` of token rows, `batch` of them at a time."""
+    return divergences_by_row(site_map, lens, (streams(site_map, part) for part in torch.split(ids, batch)), ids.shape[1])
 
 
 def held_out_rows(rows: int, share: float) -> tuple[list[int], list[int]]:

@@ -25,6 +25,8 @@ from ..sites.hooks import Edit, activations, part
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
 
+HEADS = "heads"
+"""The grid of every head's output, beside those of kinds of site."""
 SMALLEST_EFFECT = 1e-8
 """Below this difference of the metric between clean and corrupt, recovery is a ratio of roundings."""
 
@@ -42,6 +44,11 @@ class GridCell:
     def site(self) -> Site:
         return Site(self.name, self.layer, self.head, self.position)
 
+    @property
+    def place(self) -> tuple[str, tuple[int, ...]]:
+        """In which grid its value stands, (layer, position) of a kind of site or (layer, position, head) of HEADS, and where."""
+        return (self.name, (self.layer, self.position)) if self.head is None else (HEADS, (self.layer, self.position, self.head))
+
 
 @dataclass(frozen=True)
 class TracePrompts:
@@ -57,6 +64,11 @@ class TracePrompts:
     first: int
     sequence: bool = False
     noise: Float[Tensor, "pos d_model"] | None = None
+
+    @property
+    def last(self) -> int:
+        """The last position of the prompt itself, where the answer is predicted."""
+        return len(self.clean) - (len(self.answer.right) if self.sequence else 1)
 
     @classmethod
     def of(cls, clean: tuple[int, ...], corrupt: tuple[int, ...], answer: Answer, sequence: bool) -> TracePrompts:
@@ -148,15 +160,20 @@ def prepare(site_map: SiteMap, prompts: TracePrompts, names: Sequence[str], metr
     return Trace(site_map, fork, clean, prompts, score, positions, clean_metric, corrupt_metric, window, tuple(freeze), ends)
 
 
-def grid(trace: Trace, names: Sequence[str], *, heads: Sequence[str] = ()) -> list[GridCell]:
-    """Every cell worth patching: kinds of site × layers × positions from the first corrupted one, and each head of the kinds in `heads`."""
-    positions = range(trace.prompts.first, min(trace.positions) + 1)
-    layers = range(trace.site_map.num_layers)
-    cells = [GridCell(name, layer, position) for name in names for layer in layers for position in positions]
-    for name in heads:
-        count = trace.site_map.heads(name)
-        cells += [GridCell(name, layer, position, head) for layer in layers for position in positions for head in range(count)]
+def grid(site_map: SiteMap, prompts: TracePrompts, names: Sequence[str], *, heads: bool) -> list[list[GridCell]]:
+    """Every cell worth patching, a list for each kind of site and, with `heads`, one for every head: all layers at every position from the
+    first corrupted one to the prompt's last, late positions first, which are the cheapest."""
+    layers, positions = range(site_map.num_layers), range(prompts.last, prompts.first - 1, -1)
+    cells = [[GridCell(name, layer, position) for position in positions for layer in layers] for name in names]
+    if heads:
+        every = range(site_map.heads("z"))
+        cells.append([GridCell("z", layer, position, head) for position in positions for layer in layers for head in every])
     return cells
+
+
+def batches(cells: Sequence[Sequence[GridCell]], rows: int) -> list[tuple[GridCell, ...]]:
+    """The cells of a grid, at most `rows` patched runs at once and none of two kinds of site, so that a view fills site by site."""
+    return [tuple(kind[start : start + rows]) for kind in cells for start in range(0, len(kind), rows)]
 
 
 def recovery(patched: float, clean: float, corrupt: float) -> float:
@@ -171,8 +188,7 @@ def recovery(patched: float, clean: float, corrupt: float) -> float:
 
 def _scored_positions(prompts: TracePrompts) -> tuple[int, ...]:
     """Where the next token is looked at: at the prompt's end, or before each token of an answer that stands in the ids."""
-    length = len(prompts.clean)
-    return tuple(range(length - len(prompts.answer.right), length)) if prompts.sequence else (length - 1,)
+    return tuple(range(prompts.last, len(prompts.clean)))
 
 
 def _score(prompts: TracePrompts, metric: str, clean: Float[Tensor, "positions vocab"]) -> Metric:

@@ -21,12 +21,18 @@ def site_map():
     return site_map_of(tiny_family("llama"))
 
 
+def means(site_map, lens, parts):
+    """Mean KL over all tokens by layer, (2, layers): token by token, by the logit lens and by the tuned one."""
+    each = torch.cat([tuned_lens.divergences_by_row(site_map, lens, [part], 1) for part in parts], dim=-1)
+    return each.mean(-1).float()
+
+
 def test_before_training_it_is_the_logit_lens(site_map):
     stream = streams(site_map, some_ids(2, 6))
     assert stream.shape == (3, 12, 32)
     lens = tuned_lens.identity(3, 32)
     assert all(torch.equal(lens(layer, stream[layer]), stream[layer]) for layer in range(3)) and lens.identity_layers == [0, 1]
-    logit, tuned = tuned_lens.divergences(site_map, lens, [stream])
+    logit, tuned = means(site_map, lens, [stream])
     spelt = [kl(site_map.unembed(stream[-1]), site_map.unembed(stream[layer])).mean() for layer in range(3)]
     torch.testing.assert_close(logit, torch.stack(spelt), atol=1e-5, rtol=1e-5)
     assert torch.equal(logit, tuned) and float(logit[-1]) < 1e-6
@@ -44,7 +50,7 @@ def test_it_finds_the_map_that_is_there(site_map):
         chosen = tuned_lens.rows_of(7, step, 512, 64)
         losses.append(fitting.update(torch.stack([first, torch.zeros_like(end), end])[:, chosen])[0])
     held = torch.randn(64, 32, generator=draw)
-    logit, tuned = tuned_lens.divergences(site_map, fitting.lens, [torch.stack([(held - 0.5) @ mix.T, torch.zeros_like(held), held])])
+    logit, tuned = means(site_map, fitting.lens, [torch.stack([(held - 0.5) @ mix.T, torch.zeros_like(held), held])])
     assert losses[0] > 0.1 and float(tuned[0]) < 0.02 * float(logit[0])
 
 
@@ -104,7 +110,9 @@ def test_rows_add_up_to_the_mean(site_map):
     parts = [streams(site_map, some_ids(2, 6)), streams(site_map, some_ids(3, 6, 1))]
     by_row = tuned_lens.divergences_by_row(site_map, lens, parts, 6)
     assert by_row.shape == (2, 3, 5)
-    torch.testing.assert_close(by_row.mean(-1).float(), tuned_lens.divergences(site_map, lens, parts), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(by_row.mean(-1).float(), means(site_map, lens, parts), atol=1e-6, rtol=1e-5)
+    ids = torch.cat([some_ids(2, 6), some_ids(3, 6, 1)])
+    torch.testing.assert_close(tuned_lens.measured(site_map, lens, ids, 2), by_row, atol=1e-6, rtol=1e-5)
 
 
 def test_a_lens_is_fitted_in_float32_to_a_model_in_bfloat16():

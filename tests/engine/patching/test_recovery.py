@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.patching.recovery import GridCell, TracePrompts, grid, prepare, recovery
+from interp_tui_engine.patching.recovery import GridCell, TracePrompts, batches, grid, prepare, recovery
 from interp_tui_engine.sites.answers import METRICS, Answer, entropy, kl, log_prob, rank, set_logit
 from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations, edited
@@ -35,7 +35,12 @@ def made(family="llama", names=("resid_post",), metric="logit_diff", *, given=No
 @torch.no_grad()
 def test_the_grid_equals_one_forward_pass_a_cell(family):
     trace = made(family, ("resid_post", "attn_out", "mlp_out", "mlp_post", "z"))
-    cells = grid(trace, ("resid_post", "attn_out", "mlp_out", "mlp_post"), heads=("z",))
+    kinds = grid(trace.site_map, trace.prompts, ("resid_post", "attn_out", "mlp_out", "mlp_post"), heads=True)
+    cells = [cell for kind in kinds for cell in kind]
+    assert [cell for batch in batches(kinds, 5) for cell in batch] == cells and {len(batch) for batch in batches(kinds, 5)} <= set(
+        range(1, 6)
+    )
+    assert all(len({cell.name for cell in batch}) == 1 for batch in batches(kinds, 5))
     assert len(cells) == 3 * (LENGTH - FIRST) * (4 + 4)
     clean, corrupt = (torch.tensor([ids]) for ids in (trace.prompts.clean, trace.prompts.corrupt))
     jobs = [[Site(cell.name, cell.layer, cell.head, cell.position)] for cell in cells]
@@ -113,7 +118,7 @@ def test_an_answer_of_several_tokens_is_scored_as_a_whole():
     for ids, found in ((extended.clean, trace.clean_metric), (extended.corrupt, trace.corrupt_metric)):
         log_p = module(torch.tensor([ids])).logits[0].log_softmax(-1)
         assert found == pytest.approx(float(sum(log_p[LENGTH - 1 + i, token] for i, token in enumerate(tokens))), abs=1e-4)
-    assert max(cell.position for cell in grid(trace, ("resid_post",))) == LENGTH - 1
+    assert max(cell.position for cell in grid(trace.site_map, trace.prompts, ("resid_post",), heads=False)[0]) == LENGTH - 1
 
 
 @pytest.mark.parametrize("metric", METRICS)

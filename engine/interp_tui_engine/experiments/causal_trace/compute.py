@@ -19,7 +19,7 @@ from ...models.loaded import LoadedModel
 from ...patching import reach_report
 from ...patching.reach import Ends, reaches_of
 from ...patching.reach_report import Reaches
-from ...patching.recovery import GridCell, Trace, TracePrompts, prepare, recovery
+from ...patching.recovery import GridCell, Trace, TracePrompts, batches, grid, prepare, recovery
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps
@@ -88,7 +88,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         tokens=[texts_of(_tokenizer(model), variants[0].clean) for variants in prompts],
         corrupt_tokens=[texts_of(_tokenizer(model), variants[0].corrupt) for variants in prompts],
         firsts=[variants[0].first for variants in prompts],
-        ends=[_last(variants[0]) for variants in prompts],
+        ends=[variants[0].last for variants in prompts],
         layers=site_map.num_layers,
         head_count=site_map.heads("z") if params.heads else 0,
         cells=[(chunk.pair, cell) for chunk in chunks for cell in chunk.cells],
@@ -123,19 +123,9 @@ def _tokenizer(model: LoadedModel) -> Any:
     return model.tokenizer
 
 
-def _last(prompts: TracePrompts) -> int:
-    """The last position of the prompt itself, where the answer is predicted."""
-    return len(prompts.clean) - (len(prompts.answer.right) if prompts.sequence else 1)
-
-
 def _chunks(site_map: SiteMap, prompts: TracePrompts, names: Sequence[str], params: Params) -> list[tuple[GridCell, ...]]:
-    """The grid's cells in batches: by kind of site, so that a view fills site by site; late positions first, which are the cheapest."""
-    layers, positions = range(site_map.num_layers), range(_last(prompts), prompts.first - 1, -1)
-    rows: list[list[GridCell]] = [[GridCell(name, layer, p) for p in positions for layer in layers] for name in names]
-    if params.heads:
-        rows.append([GridCell("z", layer, p, head) for p in positions for layer in layers for head in range(site_map.heads("z"))])
-    size = max(1, min(params.rows, TOKENS_AT_ONCE // len(positions)))
-    return [tuple(row[i : i + size]) for row in rows for i in range(0, len(row), size)]
+    rows = max(1, min(params.rows, TOKENS_AT_ONCE // (prompts.last - prompts.first + 1)))
+    return batches(grid(site_map, prompts, names, heads=params.heads), rows)
 
 
 def _teller(
@@ -167,7 +157,7 @@ def _teller(
                 "heads": site_map.heads("z") if params.heads else 0,
                 "layers": site_map.num_layers,
                 "first": one.first,
-                "last": _last(one),
+                "last": one.last,
                 "metric": params.metric,
                 "tokens": texts_of(tokenizer, one.clean),
                 "corrupt_tokens": texts_of(tokenizer, one.corrupt),

@@ -19,14 +19,13 @@ from ...numbers import finite
 from ...patching import reach_report
 from ...patching.pooling import ROLES, Pooled, by_role, pool, role
 from ...patching.reach_report import Reaches
-from ...patching.recovery import GridCell, recovery
+from ...patching.recovery import HEADS, GridCell, recovery
 from ...runtime.context import Context
 from ...runtime.steps import digests, write_arrays, write_figure
 from ...uncertainty import Uncertainty
 from .params import Params
 
 STORE = "trace.zarr"
-HEADS = "heads"
 """The name under which recoveries of single heads stand."""
 
 
@@ -90,10 +89,8 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
         for grid in grids.values():
             grid[pair, :, : traced.firsts[pair]] = traced.corrupt[pair]  # before the corruption the patch puts back what is there
     for (pair, cell), value in zip(traced.cells, traced.patched, strict=True):
-        if cell.head is None:
-            grids[cell.name][pair, cell.layer, cell.position] = value
-        else:
-            grids[HEADS][pair, cell.layer, cell.position, cell.head] = value
+        name, at = cell.place
+        grids[name][(pair, *at)] = value
 
     aligned, columns = _columns(traced)
     effects = (traced.clean - traced.corrupt).astype(float)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,11 +90,8 @@ def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generato
     yield Phase("fitting the lens", f"{len(ids):,} rows, {held:,} held out")
     save, began, before = Ticker(SAVE_EVERY), time.monotonic(), fitting.step
     save.due()
-    while fitting.step < params.fit_steps:
+    for step, losses in tuned_lens.fit(fitting, ids, seed=manifest.seed, batch=params.fit_batch):
         order = wait_while_paused(context, lambda: checkpoint.save(file, fitting.state()))
-        step = fitting.step
-        chosen = tuned_lens.rows_of(manifest.seed, step, len(ids), params.fit_batch).to(ids.device)
-        losses = fitting.update(next(_streams(site_map, ids[chosen], params.fit_batch)))
         if order == "checkpoint" or save.due():
             checkpoint.save(file, fitting.state())
             yield Checkpoint("checkpoint", fitting.step)
@@ -107,15 +104,14 @@ def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generato
     plain = fitting.lens
     made_for = {"weights_sha256": model.weights_hash, "model": model.source}
     lens = tuned_lens.TunedLens(plain.weight, plain.bias, made_for)
-    by_row = tuned_lens.divergences_by_row(site_map, lens, _streams(site_map, apart, params.fit_batch), apart.shape[1])
-    measured = by_row.mean(-1).float()
-    lens = tuned_lens.no_worse(lens, measured)
+    means = tuned_lens.measured(site_map, lens, apart, params.fit_batch).mean(-1).float()
+    lens = tuned_lens.no_worse(lens, means)
     # a layer put back reads as by the logit lens, on held-out text as everywhere
-    final = [min(pair) for pair in zip(*measured.tolist(), strict=True)]
+    final = [min(pair) for pair in zip(*means.tolist(), strict=True)]
     told = {
         "rows": held,
         "tokens": apart.numel(),
-        "logit_kl": measured[0].tolist(),
+        "logit_kl": means[0].tolist(),
         "tuned_kl": final,
         "identity_layers": lens.identity_layers,
     }
@@ -126,7 +122,7 @@ def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generato
 def _domains(context: Context, model: LoadedModel, site_map: SiteMap, lens: TunedLens) -> Generator[Event, None, dict[str, dict[str, Any]]]:
     """KL to the end by both lenses on every text the manifest names, none of which the lens was fitted to."""
     from ...data.rows import load_rows
-    from ...lenses.tuned_lens import divergences_by_row
+    from ...lenses.tuned_lens import measured
 
     manifest, params = context.manifest, context.manifest.params
     fitted, found = manifest.data[params.data], {}
@@ -147,7 +143,7 @@ def _domains(context: Context, model: LoadedModel, site_map: SiteMap, lens: Tune
             continue
         _check(rows, site_map, name)
         ids = rows.ids[:: max(1, len(rows) // DOMAIN_ROWS)][:DOMAIN_ROWS].long().to(model.device)
-        found[name] = _summary(divergences_by_row(site_map, lens, _streams(site_map, ids, params.fit_batch), ids.shape[1]), ids.numel())
+        found[name] = _summary(measured(site_map, lens, ids, params.fit_batch), ids.numel())
     return found
 
 
@@ -176,13 +172,6 @@ def read_domains(stored: str | None) -> dict[str, Any]:
         return {}
     keys = {"logit_kl", "tuned_kl", "worse_layers", "std_error", "tokens", "rows", "difference", "difference_std_error"}
     return {name: row for name, row in found.items() if isinstance(row, dict) and keys <= row.keys()} if isinstance(found, dict) else {}
-
-
-def _streams(site_map: SiteMap, ids: Tensor, batch: int) -> Iterator[Tensor]:
-    from ...lenses.logit_lens import streams
-
-    for start in range(0, len(ids), batch):
-        yield streams(site_map, ids[start : start + batch])
 
 
 def _check(rows: TokenRows, site_map: SiteMap, name: str) -> None:
