@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from interp_tui_engine import catalog, manifest
-from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.runtime.context import Context
+from tests.in_process import run_whole
+
+from interp_tui_engine import manifest
 
 from .side import ROOT, peak_mib
 
@@ -33,17 +33,11 @@ def measure(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
 def main(given: Path, folder: Path) -> None:
     """The child's side."""
     request = manifest.resolve(json.loads(given.read_text()))
-    run = RunFolder.create(folder)
-    run.shard(0).mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    steps = catalog.get(request.kind).run(Context(request, run, 0, lambda: "go"))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            values = {key: value for key, value in end.value.values.items() if isinstance(value, (int, float, str))}
-            print(json.dumps({"seconds": time.monotonic() - started, "peak_mib": peak_mib(), "result": values}))
-            return
+    result, _ = run_whole(request, folder)
+    seconds = time.monotonic() - started
+    values = {key: value for key, value in result.values.items() if isinstance(value, (int, float, str))}
+    print(json.dumps({"seconds": seconds, "peak_mib": peak_mib(), "result": values}))
 
 
 if __name__ == "__main__":

@@ -69,21 +69,11 @@ def _tried(name: str, step: int, path: Path, whole: Any) -> Check:
 
 def _run(name: str, path: Path) -> Any:
     """Run the kind here, as its worker would, and give its digests and headline."""
-    from interp_tui_engine import catalog, manifest
-    from interp_tui_engine.runfolder import RunFolder
-    from interp_tui_engine.runtime.context import Context
+    from in_process import run_whole
+    from interp_tui_engine import manifest
 
-    path.mkdir(exist_ok=True)
-    folder = RunFolder(path)
-    resumed = folder.shard(0).exists()
-    folder.shard(0).mkdir(parents=True, exist_ok=True)
-    running = catalog.get(name).run(Context(manifest.resolve(small(name)), folder, 0, lambda: "go", resumed))
-    while True:
-        try:
-            next(running)
-        except StopIteration as end:
-            steady = {key: value for key, value in end.value.headline.items() if "second" not in key}
-            return dict(end.value.digests), steady
+    result, _ = run_whole(manifest.resolve(small(name)), path)
+    return dict(result.digests), {key: value for key, value in result.headline.items() if "second" not in key}
 
 
 def _writes(name: str, path: Path) -> int:

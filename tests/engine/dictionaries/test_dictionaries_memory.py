@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_dictionaries_training import SMALL, request, run, stop_after
+from test_dictionaries_training import SMALL, request
 
+from in_process import run_whole, stop_after
 from interp_tui_engine.dictionaries.learner import Learner
 from interp_tui_engine.dictionaries.names import ArchitectureName, Sparsity
 from interp_tui_engine.dictionaries.registry import build
@@ -62,21 +63,21 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
 
 def test_a_batch_that_does_not_fit_is_halved_said_and_resumed_to_the_same_bits(small_memory: dict[str, int], tmp_path: Path) -> None:
-    result, events = run(request(SMALL), tmp_path / "straight")
+    result, events = run_whole(request(SMALL), tmp_path / "straight")
     said = [event.message for event in events if isinstance(event, Warned)]
     assert "out of memory: batches now run in 4 parts of at most 50 rows" in said, said
     assert result.values["tokens"] == 6_000
     with pytest.raises(Interrupted):
-        run(request(SMALL), tmp_path / "stopped", stop_after(12))
+        run_whole(request(SMALL), tmp_path / "stopped", poll=stop_after(12))
     small_memory["rows"] = 1000  # what fits now must not change the sums of what has begun
-    again, _ = run(request(SMALL), tmp_path / "stopped")
+    again, _ = run_whole(request(SMALL), tmp_path / "stopped")
     assert again.digests == result.digests
 
 
 def test_one_row_that_does_not_fit_fails_with_advice(small_memory: dict[str, int], tmp_path: Path) -> None:
     small_memory["rows"] = 0
     with pytest.raises(RunFailed, match=r"one row at a time.*fewer chains or latents"):
-        run(request(SMALL), tmp_path / "run")
+        run_whole(request(SMALL), tmp_path / "run")
 
 
 def test_another_error_is_not_taken_for_one_of_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -85,4 +86,4 @@ def test_another_error_is_not_taken_for_one_of_memory(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(TopK, "train", train)
     with pytest.raises(RuntimeError, match="index out of range"):
-        run(request(SMALL), tmp_path / "run")
+        run_whole(request(SMALL), tmp_path / "run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import pytest
 import torch
 import xarray as xr
 
-from interp_tui_engine import catalog, manifest, pipeline
+from in_process import run_whole, stop_after
+from interp_tui_engine import manifest
 from interp_tui_engine.catalog import Result
 from interp_tui_engine.dictionaries import sae_lens
 from interp_tui_engine.dictionaries.stream import Held, ShuffleBuffer
@@ -21,8 +22,7 @@ from interp_tui_engine.errors import ManifestError, RunFailed, UserError
 from interp_tui_engine.events import Checkpoint, Event, Metrics, Warned
 from interp_tui_engine.experiments.train_sae import params as sae_params
 from interp_tui_engine.models.load import load_model
-from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.runtime.context import Context, Interrupted, Order
+from interp_tui_engine.runtime.context import Interrupted, Order
 from interp_tui_engine.sites.dissect import site_map_of
 
 MODEL = {"source": "builtin:tiny", "revision": "final"}
@@ -35,19 +35,6 @@ def request(params: dict[str, Any], *, model: bool = True, base: Path | None = N
     return manifest.resolve(given | ({"model": MODEL, "data": DATA} if model else {}) | tables, base=base)
 
 
-def run(wanted: manifest.Manifest, path: Path, poll: Callable[[], Order] = lambda: "go") -> tuple[Result, list[Event]]:
-    folder = RunFolder(path)
-    folder.shard(0).mkdir(parents=True, exist_ok=True)
-    events: list[Event] = []
-    running = catalog.get("train_sae").run(Context(wanted, folder, 0, poll))
-    try:
-        while True:
-            events.append(next(running))
-    except StopIteration as end:
-        assert set(end.value.values) <= {*catalog.get("train_sae").result, *pipeline.ALWAYS}, "the kind's RESULT names all that it writes"
-        return end.value, events
-
-
 def series(events: list[Event], name: str) -> list[Metrics]:
     return [event for event in events if isinstance(event, Metrics) and event.series == name]
 
@@ -55,22 +42,17 @@ def series(events: list[Event], name: str) -> list[Metrics]:
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, list[Event], Path]:
     path = tmp_path_factory.mktemp("straight")
-    return *run(request(SMALL), path), path
-
-
-def stop_after(polls: int) -> Callable[[], Order]:
-    orders: Iterator[Order] = iter(["go"] * (polls - 1) + ["stop"])
-    return lambda: next(orders)
+    return *run_whole(request(SMALL), path), path
 
 
 @pytest.mark.parametrize("buffer", [100_000, 700])
 def test_stopped_twice_and_resumed_gives_the_same_bits(buffer: int, straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:
     params = SMALL | {"buffer": buffer, "architecture": "batch_topk"}
-    whole, _ = run(request(params), tmp_path / "whole")
+    whole, _ = run_whole(request(params), tmp_path / "whole")
     for polls in (7, 11):
         with pytest.raises(Interrupted):
-            run(request(params), tmp_path / "parts", stop_after(polls))
-    resumed, events = run(request(params), tmp_path / "parts")
+            run_whole(request(params), tmp_path / "parts", poll=stop_after(polls))
+    resumed, events = run_whole(request(params), tmp_path / "parts")
     assert resumed.digests == whole.digests and len(whole.digests) == 6
     assert series(events, "training")[-1].step == 30
     assert whole.digests != straight[0].digests
@@ -79,16 +61,16 @@ def test_stopped_twice_and_resumed_gives_the_same_bits(buffer: int, straight: tu
 def test_a_pause_writes_a_checkpoint_and_changes_nothing(straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:
     reading: list[Order] = ["pause", "go", "go"]
     orders: Iterator[Order] = iter([*reading, "go", "pause", "pause", "go", "checkpoint"])
-    result, events = run(request(SMALL), tmp_path, lambda: next(orders, "go"))
+    result, events = run_whole(request(SMALL), tmp_path, poll=lambda: next(orders, "go"))
     assert [event.step for event in events if isinstance(event, Checkpoint)] == [2, 3]
     assert result.digests == straight[0].digests
 
 
 def test_orders_given_while_the_model_reads_are_heeded(straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        run(request(SMALL), tmp_path, lambda: "stop")
+        run_whole(request(SMALL), tmp_path, poll=lambda: "stop")
     orders: Iterator[Order] = iter(["checkpoint", "go"])
-    result, events = run(request(SMALL), tmp_path, lambda: next(orders, "go"))
+    result, events = run_whole(request(SMALL), tmp_path, poll=lambda: next(orders, "go"))
     assert next(event.step for event in events if isinstance(event, Checkpoint)) == 1, "kept for the first step"
     assert result.digests == straight[0].digests
 
@@ -131,7 +113,7 @@ def test_the_saved_dictionary_is_the_one_that_was_measured(straight: tuple[Resul
 
 
 def test_several_share_one_pass_and_equal_those_trained_alone(straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:
-    result, events = run(request(SMALL | {"k": [8, 16], "architecture": ["topk", "relu"]}), tmp_path)
+    result, events = run_whole(request(SMALL | {"k": [8, 16], "architecture": ["topk", "relu"]}), tmp_path)
     names = [entry["name"] for entry in result.values["saes"]]
     assert names == ["topk-96-k8", "topk-96-k16", "relu-96-l1_0.01"]
     alone = {name.removeprefix("sae/"): value for name, value in straight[0].digests.items()}
@@ -148,7 +130,7 @@ def test_several_share_one_pass_and_equal_those_trained_alone(straight: tuple[Re
 
 def test_last_positions_and_heads(tmp_path: Path) -> None:
     params = SMALL | {"site": "z", "positions": "last", "tokens": 400, "batch_size": 40, "latents": 64}
-    result, _ = run(request(params), tmp_path)
+    result, _ = run_whole(request(params), tmp_path)
     assert result.values["width"] == 256 and result.values["distinct_tokens"] == 54
     assert sae_lens.load(tmp_path / "sae").about["hook_name"] == "blocks.1.attn.hook_z"
     assert math.isfinite(result.values["ce_loss_recovered"])
@@ -190,8 +172,8 @@ def test_records_are_sampled_and_trained_on(tmp_path: Path) -> None:
     write_records(tmp_path / "r.jsonl", [record(i) for i in range(80)])
     params = {"records": "r.jsonl", "max_records": 50, "latents": 12, "k": 3, "epochs": 40.0, "batch_size": 16}
     wanted = request(params, model=False, base=tmp_path)
-    result, _ = run(wanted, tmp_path / "a")
-    again, _ = run(wanted, tmp_path / "b")
+    result, _ = run_whole(wanted, tmp_path / "a")
+    again, _ = run_whole(wanted, tmp_path / "b")
     assert result.digests == again.digests
     assert result.values["width"] == 6 and result.values["distinct_tokens"] == 45 and result.values["ce_loss_recovered"] is None
     assert sae_lens.load(tmp_path / "a/sae").about["source_features"] == [f"L1:D{j}" for j in range(6)]
@@ -210,7 +192,7 @@ def test_records_are_sampled_and_trained_on(tmp_path: Path) -> None:
 def test_malformed_records_name_file_line_and_field(line: Any, said: str, tmp_path: Path) -> None:
     write_records(tmp_path / "r.jsonl", [record(0), record(1), line])
     with pytest.raises(UserError, match=said) as error:
-        run(request({"records": "r.jsonl", "latents": 8, "k": 2}, model=False, base=tmp_path), tmp_path / "run")
+        run_whole(request({"records": "r.jsonl", "latents": 8, "k": 2}, model=False, base=tmp_path), tmp_path / "run")
     assert str(tmp_path / "r.jsonl") in str(error.value)
 
 
@@ -226,17 +208,17 @@ def test_stores(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(5, 20, 7)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     params = {"store": "x.npy", "latents": 10, "k": 2, "epochs": 2.0, "batch_size": 30}
-    result, _ = run(request(params, model=False, base=tmp_path), tmp_path / "run")
+    result, _ = run_whole(request(params, model=False, base=tmp_path), tmp_path / "run")
     assert result.values["width"] == 7 and result.values["distinct_tokens"] == 90
     xr.Dataset({"x": (("a", "b", "c"), x)}).to_zarr(tmp_path / "s.zarr")
-    again, _ = run(request(params | {"store": "s.zarr/x"}, model=False, base=tmp_path), tmp_path / "again")
+    again, _ = run_whole(request(params | {"store": "s.zarr/x"}, model=False, base=tmp_path), tmp_path / "again")
     assert again.digests == result.digests
     with pytest.raises(UserError, match="is a group of arrays"):
-        run(request(params | {"store": "s.zarr"}, model=False, base=tmp_path), tmp_path / "group")
+        run_whole(request(params | {"store": "s.zarr"}, model=False, base=tmp_path), tmp_path / "group")
     x[3, 4, 5] = np.inf
     np.save(tmp_path / "x.npy", x)
     with pytest.raises(UserError, match="activation 64 of 100 holds a value that is not finite"):
-        run(request(params, model=False, base=tmp_path), tmp_path / "inf")
+        run_whole(request(params, model=False, base=tmp_path), tmp_path / "inf")
 
 
 @pytest.mark.parametrize(("value", "said"), [(0.0, "all activations are zero"), (1.0, "are the same")])
@@ -245,15 +227,15 @@ def test_activations_that_never_vary_teach_nothing(value: float, said: str, tmp_
     for normalise in (True, False):
         params = {"store": "x.npy", "latents": 8, "k": 2, "normalise": normalise}
         with pytest.raises(UserError, match=said):
-            run(request(params, model=False, base=tmp_path), tmp_path / f"run-{normalise}")
+            run_whole(request(params, model=False, base=tmp_path), tmp_path / f"run-{normalise}")
 
 
 def test_the_least_that_can_be_held_out_or_left_to_train_on(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32))
-    result, _ = run(request({"store": "x.npy", "latents": 8, "k": 2, "tokens": 32}, model=False, base=tmp_path), tmp_path / "one")
+    result, _ = run_whole(request({"store": "x.npy", "latents": 8, "k": 2, "tokens": 32}, model=False, base=tmp_path), tmp_path / "one")
     assert result.values["fvu"] is None, "one activation has no variance to explain"
     assert json.loads(json.dumps(result.values, allow_nan=False)) == result.values
-    result, _ = run(request(SMALL | {"validation": 0.999, "tokens": 64}), tmp_path / "most")
+    result, _ = run_whole(request(SMALL | {"validation": 0.999, "tokens": 64}), tmp_path / "most")
     assert result.values["distinct_tokens"] == 23, "a row is left to train on"
 
 
@@ -278,7 +260,7 @@ def test_requests_that_cannot_be_are_refused_before_anything_is_loaded(params: d
 
 def test_data_read_together_is_one_pool(straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:
     data = DATA | {"more": {"source": "builtin:prose", "context": 24, "rows": 20}}
-    result, _ = run(request(SMALL | {"train_data": ["train", "more"]}, data=data), tmp_path)
+    result, _ = run_whole(request(SMALL | {"train_data": ["train", "more"]}, data=data), tmp_path)
     assert result.values["distinct_tokens"] == 72 * 23
     assert sae_lens.load(tmp_path / "sae").about["dataset_path"] == "builtin:facts, builtin:prose"
     data["more"]["context"] = 30
@@ -288,19 +270,19 @@ def test_data_read_together_is_one_pool(straight: tuple[Result, list[Event], Pat
 
 def test_a_layer_that_the_model_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no layer 9"):
-        run(request(SMALL | {"layer": 9}), tmp_path)
+        run_whole(request(SMALL | {"layer": 9}), tmp_path)
 
 
 def test_a_loss_that_explodes_fails_with_advice(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32))
     params = {"store": "x.npy", "latents": 8, "k": 2, "lr": 1e30, "warmup": 0.0, "epochs": 5.0, "batch_size": 10, "architecture": "relu"}
     with pytest.raises(RunFailed, match=r"loss not finite.*lower lr"):
-        run(request(params, model=False, base=tmp_path), tmp_path / "run")
+        run_whole(request(params, model=False, base=tmp_path), tmp_path / "run")
 
 
 def test_a_setting_that_kills_latents_is_warned_of(tmp_path: Path) -> None:
     params = SMALL | {"architecture": "relu", "l1": 20.0, "sparsity_warmup": 0.0, "lr": 0.02}
-    _, events = run(request(params), tmp_path)
+    _, events = run_whole(request(params), tmp_path)
     said = [event.message for event in events if isinstance(event, Warned)]
     assert said and all(message.startswith("relu-96-l1_20: ") for message in said)
     assert any("collapsed" in message or "dead" in message for message in said)

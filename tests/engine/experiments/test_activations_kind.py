@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from inside import run_inside
 
+from in_process import run_tiny
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.events import Metrics
 from interp_tui_engine.experiments.activations import rounded
@@ -21,7 +21,7 @@ PARAMS = {"sites": ["L2.resid_post", "L1.z", "L0.k.H1", "L1.attn_pattern"], "bat
 
 
 def test_the_store_is_what_the_model_says_and_the_same_after_a_kill(tmp_path):
-    done = run_inside("activations", PARAMS, tmp_path / "run", data=DATA)
+    done = run_tiny("activations", PARAMS, tmp_path / "run", data=DATA)
     tree = xr.open_datatree(done.folder.path / "activations.zarr", engine="zarr", consolidated=False)
     ids = torch.tensor(tree["input_ids"].to_numpy()).long()
     assert ids.shape == (10, 13)
@@ -35,8 +35,8 @@ def test_the_store_is_what_the_model_says_and_the_same_after_a_kill(tmp_path):
     np.testing.assert_allclose(told[7]["norms"]["L1.z"], np.linalg.norm(tree["L1.z"][7].to_numpy().reshape(13, -1), axis=1), rtol=1e-3)
     pattern = np.linalg.norm(tree["L1.attn_pattern"][7].to_numpy().swapaxes(0, 1).reshape(13, -1), axis=1)
     np.testing.assert_allclose(told[7]["norms"]["L1.attn_pattern"], pattern, atol=1e-4)
-    assert run_inside("activations", PARAMS, tmp_path / "cut", data=DATA, cut=13) is None
-    again = run_inside("activations", PARAMS, tmp_path / "cut", data=DATA)
+    assert run_tiny("activations", PARAMS, tmp_path / "cut", data=DATA, cut=13) is None
+    again = run_tiny("activations", PARAMS, tmp_path / "cut", data=DATA)
     assert again.result.digests == done.result.digests
     stored = xr.open_datatree(again.folder.path / "activations.zarr", engine="zarr", consolidated=False)["L2.resid_post"].to_numpy()
     assert np.array_equal(stored, tree["L2.resid_post"].to_numpy())
@@ -45,7 +45,7 @@ def test_the_store_is_what_the_model_says_and_the_same_after_a_kill(tmp_path):
 def test_half_the_precision_takes_half_the_disk_and_texts_stand_beside(tmp_path):
     stores = {}
     for dtype in ("float32", "bfloat16", "float16"):
-        done = run_inside("activations", {"sites": ["L2.resid_post"], "dtype": dtype}, tmp_path / dtype, data=DATA)
+        done = run_tiny("activations", {"sites": ["L2.resid_post"], "dtype": dtype}, tmp_path / dtype, data=DATA)
         stores[dtype] = done.folder.path / "activations.zarr"
     full, short, half = (xr.open_datatree(path, engine="zarr", consolidated=False)["L2.resid_post"].load() for path in stores.values())
     assert np.array_equal(short.to_numpy(), torch.tensor(full.to_numpy()).bfloat16().float().numpy()) and half.dtype == np.float16
@@ -73,4 +73,4 @@ def test_what_float16_cannot_hold_is_not_written_as_infinity():
 )
 def test_what_cannot_be_kept(tmp_path, changes, error, said):
     with pytest.raises(error, match=said):
-        run_inside("activations", PARAMS | changes, tmp_path / "run", data=DATA)
+        run_tiny("activations", PARAMS | changes, tmp_path / "run", data=DATA)

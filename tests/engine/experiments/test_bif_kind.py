@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from in_process import in_process
 
+from in_process import run_tables
 from interp_tui_engine import manifest
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.estimators import bif as estimator
@@ -49,7 +49,7 @@ TABLES: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def whole(read_once: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, list[Any]]:
     path = tmp_path_factory.mktemp("runs") / "whole"
-    return path, *in_process(path, TABLES)
+    return path, *run_tables(TABLES, path)
 
 
 def test_what_it_writes_is_what_the_estimator_makes_of_its_samples(whole: Any) -> None:
@@ -89,7 +89,7 @@ def test_pairs_say_how_sure_they_are(whole: Any) -> None:
 
 def test_one_chain_has_no_error_bar_and_a_floor_of_other_times(tmp_path: Path) -> None:
     params = TABLES["params"] | {"num_chains": 1, "num_draws": 12, "method": "sequence", "first_order": False, "num_steps_bw_draws": 1}
-    result, _ = in_process(tmp_path / "run", TABLES | {"params": params})
+    result, _ = run_tables(TABLES | {"params": params}, tmp_path / "run")
     assert result.values["no_error"] == "one chain" and result.values["top_pairs"][0]["std_error"] is None
     assert result.values["floor"]["clear_pairs"] >= 0 and result.values["top_pairs"][0]["first_order"] is None
     assert "- no error bar: one chain" in result.report and "one chain: the floor is that of the chain set against itself" in result.report
@@ -98,12 +98,12 @@ def test_one_chain_has_no_error_bar_and_a_floor_of_other_times(tmp_path: Path) -
 def test_stopped_between_blocks_and_resumed_gives_equal_digests(whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, result, _ = whole
     monkeypatch.setattr(estimator, "CHUNK_BYTES", 4 * 64 * 16)  # blocks of some rows: several where one would do
-    uncut, _ = in_process(tmp_path / "uncut", TABLES)
+    uncut, _ = run_tables(TABLES, tmp_path / "uncut")
     mark = tmp_path / "run" / "shards" / "0" / "checkpoint" / "bif.json"
     with pytest.raises(Interrupted):
-        in_process(tmp_path / "run", TABLES, lambda: "stop" if mark.exists() else "go")
+        run_tables(TABLES, tmp_path / "run", poll=lambda: "stop" if mark.exists() else "go")
     assert 0 < json.loads(mark.read_text())["rows"] < 8
-    found, _ = in_process(tmp_path / "run", TABLES)
+    found, _ = run_tables(TABLES, tmp_path / "run")
     assert found.digests == uncut.digests
     assert found.digests["matrix.zarr/influences"] == result.digests["matrix.zarr/influences"]
 

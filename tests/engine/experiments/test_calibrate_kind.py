@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
+from in_process import run_tables, stop_after
 from interp_tui_engine import catalog, manifest
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.experiments.calibrate import EXAMPLE
 from interp_tui_engine.experiments.calibrate.params import cells
-from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.runtime.context import Context, Interrupted
+from interp_tui_engine.runtime.context import Interrupted
 
 TABLES = {
     "kind": "calibrate",
@@ -27,29 +26,11 @@ TABLES = {
 }  # fmt: skip
 
 
-def run(path: Path, stop_after: int | None = None):
-    folder = RunFolder(path) if path.exists() else RunFolder.create(path)
-    folder.shard(0).mkdir(parents=True, exist_ok=True)
-    looks = 0
-
-    def poll():
-        nonlocal looks
-        looks += 1
-        return "stop" if stop_after is not None and looks > stop_after else "go"
-
-    kind = catalog.get("calibrate")
-    events, found = kind.run(Context(manifest.resolve(TABLES), folder, 0, poll)), []
-    while True:
-        try:
-            found.append(next(events))
-        except StopIteration as end:
-            return found, end.value
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     path = tmp_path_factory.mktemp("calibrate") / "run"
-    return path, *run(path)
+    result, events = run_tables(TABLES, path)
+    return path, events, result
 
 
 def test_it_ends_in_a_verdict_and_a_manifest_that_runs(done):
@@ -72,8 +53,8 @@ def test_it_ends_in_a_verdict_and_a_manifest_that_runs(done):
 def test_stopped_and_resumed_it_concludes_the_same(done, tmp_path):
     _, _, result = done
     with pytest.raises(Interrupted):
-        run(tmp_path / "run", stop_after=3)
-    _, again = run(tmp_path / "run")
+        run_tables(TABLES, tmp_path / "run", poll=stop_after(3))
+    again, _ = run_tables(TABLES, tmp_path / "run")
     assert again.digests == result.digests and again.values["cells"] == result.values["cells"]
 
 

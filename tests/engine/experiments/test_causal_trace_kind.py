@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from inside import run_inside
 
+from in_process import run_tiny
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.events import Artifact, Metrics
 from interp_tui_engine.patching.pooling import by_role, pool, role
@@ -22,7 +22,7 @@ FACT = {
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory):
-    return run_inside("causal_trace", FACT, tmp_path_factory.mktemp("trace") / "run")
+    return run_tiny("causal_trace", FACT, tmp_path_factory.mktemp("trace") / "run")
 
 
 def test_the_fact_moves_from_its_subject_to_the_last_token(traced):
@@ -59,11 +59,11 @@ def test_a_resumed_run_ends_with_the_same_digests(traced, tmp_path, how):
     if how == "stopped":
         orders = itertools.chain(["go"] * 3, itertools.repeat("stop"))
         with pytest.raises(Interrupted):
-            run_inside("causal_trace", FACT, tmp_path / "run", poll=lambda: next(orders))
+            run_tiny("causal_trace", FACT, tmp_path / "run", poll=lambda: next(orders))
         assert (tmp_path / "run/shards/0/checkpoint/steps.npz").is_file()
     else:
-        assert run_inside("causal_trace", FACT, tmp_path / "run", cut=9) is None
-    again = run_inside("causal_trace", FACT, tmp_path / "run")
+        assert run_tiny("causal_trace", FACT, tmp_path / "run", cut=9) is None
+    again = run_tiny("causal_trace", FACT, tmp_path / "run")
     assert again.result.digests == traced.result.digests
     told = [{e.step for e in run.events if isinstance(e, Metrics) and e.series == "cells"} for run in (traced, again)]
     assert told[0] == told[1]
@@ -76,7 +76,7 @@ def test_many_pairs_give_means_and_intervals(tmp_path):
     ]
     (tmp_path / "facts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     params = {"pairs": "facts.jsonl", "sites": ["resid_post"], "heads": False, "metric": "prob", "long_answers": "first"}
-    done = run_inside("causal_trace", params, tmp_path / "run")
+    done = run_tiny("causal_trace", params, tmp_path / "run")
     values = done.result.values
     mean, low, high = (np.array(part) for part in (values["recovery"]["resid_post"], *values["interval"]["resid_post"].values()))
     assert values["pairs"] == 3 and ((low <= mean + 1e-9) & (mean <= high + 1e-9)).all()
@@ -84,7 +84,7 @@ def test_many_pairs_give_means_and_intervals(tmp_path):
 
 def test_noise_on_the_subject_hurts_and_its_embedding_restores_all(tmp_path):
     params = {**FACT, "corruption": "noise", "subject": "France", "noise_samples": 3, "sites": ["resid_pre"], "heads": False}
-    values = run_inside("causal_trace", params, tmp_path / "run").result.values
+    values = run_tiny("causal_trace", params, tmp_path / "run").result.values
     assert values["corrupt_metric"] < values["clean_metric"] - 1
     assert values["recovery"]["resid_pre"][0][3] == pytest.approx(1.0, abs=1e-4)
 
@@ -106,7 +106,7 @@ def test_prompts_that_cannot_be_traced(tmp_path, changes, said):
     import re
 
     with pytest.raises(UserError) as raised:
-        run_inside("causal_trace", FACT | changes, tmp_path / "run")
+        run_tiny("causal_trace", FACT | changes, tmp_path / "run")
     assert re.search(said, str(raised.value), re.DOTALL), raised.value
 
 
@@ -126,12 +126,12 @@ def test_prompts_that_cannot_be_traced(tmp_path, changes, said):
 def test_requests_that_make_no_sense(tmp_path, changes, said):
     params = {key: value for key, value in (FACT | changes).items() if value is not None}
     with pytest.raises(ManifestError, match=said):
-        run_inside("causal_trace", params, tmp_path / "run")
+        run_tiny("causal_trace", params, tmp_path / "run")
 
 
 def test_a_sequence_is_scored_as_a_whole(tmp_path):
     params = {**FACT, "answer": " Paris is", "metric": "logprob", "long_answers": "sequence", "sites": ["resid_post"], "heads": False}
-    values = run_inside("causal_trace", params, tmp_path / "run").result.values
+    values = run_tiny("causal_trace", params, tmp_path / "run").result.values
     assert values["clean_metric"] > values["corrupt_metric"] and len(values["tokens"]) == 5
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from inside import run_inside
 
+from in_process import run_tiny
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.events import Metrics, Phase, Progress
 
@@ -27,7 +27,7 @@ def progress_in(done, phase):
 
 @pytest.mark.parametrize("method", [{"method": "eap_ig", "threshold": 0.02}, {"scope": "nodes"}, {"scope": "all"}], ids=str)
 def test_a_circuit_of_edges_keeps_the_behaviour_and_a_killed_run_finds_the_same(tmp_path, method):
-    done = run_inside("circuit", FACT | method, tmp_path / "run")
+    done = run_tiny("circuit", FACT | method, tmp_path / "run")
     values = done.result.values
     assert values["faithfulness"] > 0.9 and values["completeness"] > 0.9 and values["stability"] is None
     assert 0 < len(values["nodes"]) < 12 and 0 < len(values["edges"]) < 40 < values["tried"] < values["parts"] == 823
@@ -42,13 +42,13 @@ def test_a_circuit_of_edges_keeps_the_behaviour_and_a_killed_run_finds_the_same(
     told = [row for row in decided(done) if "edge" in row]
     assert len(told) == values["tried"] and {row["name"] for row in values["edges"]} <= {row["edge"] for row in told if row["kept"]}
     for cut in (len(done.events) // 2, len(done.events) - 30):
-        assert run_inside("circuit", FACT | method, tmp_path / f"cut{cut}", cut=cut) is None
-        again = run_inside("circuit", FACT | method, tmp_path / f"cut{cut}")
+        assert run_tiny("circuit", FACT | method, tmp_path / f"cut{cut}", cut=cut) is None
+        again = run_tiny("circuit", FACT | method, tmp_path / f"cut{cut}")
         assert again.result.digests == done.result.digests and decided(again) == decided(done)
 
 
 def test_a_threshold_that_nothing_reaches_leaves_nothing(tmp_path):
-    values = run_inside("circuit", {**FACT, "threshold": 0.99, "method": "eap_ig"}, tmp_path / "run").result.values
+    values = run_tiny("circuit", {**FACT, "threshold": 0.99, "method": "eap_ig"}, tmp_path / "run").result.values
     assert values["nodes"] == values["edges"] == [] and values["faithfulness"] == pytest.approx(0, abs=1e-4) and values["minimality"] == 0
 
 
@@ -65,7 +65,7 @@ def write_pairs(folder, *names):
 def test_a_circuit_is_measured_on_pairs_it_was_not_found_on_beside_random_ones(tmp_path, level):
     write_pairs(tmp_path, ("Italy", "Egypt"), ("Spain", "China"), ("Norway", "Cuba"))
     params = {"pairs": "pairs.jsonl", "level": level, "method": "eap_ig", "threshold": 0.1}
-    done = run_inside("circuit", params, tmp_path / "run")
+    done = run_tiny("circuit", params, tmp_path / "run")
     values, bars = done.result.values, done.result.uncertainty
     held, random = values["held_out"], values["random"]
     assert held["low"] < held["faithfulness"] < held["high"] and 0.3 < held["faithfulness"] <= values["faithfulness"] + 0.2
@@ -78,16 +78,16 @@ def test_a_circuit_is_measured_on_pairs_it_was_not_found_on_beside_random_ones(t
     assert progress_in(done, "measuring random circuits") == [(count, 20, "circuits") for count in range(1, 21)]
     half = next(i for i, event in enumerate(done.events) if isinstance(event, Phase) and event.name == "finding it again")
     for cut in (half + 6,):
-        assert run_inside("circuit", params, tmp_path / f"cut{cut}", cut=cut) is None
-        again = run_inside("circuit", params, tmp_path / f"cut{cut}").result
+        assert run_tiny("circuit", params, tmp_path / f"cut{cut}", cut=cut) is None
+        again = run_tiny("circuit", params, tmp_path / f"cut{cut}").result
         assert again.values["held_out"] == held and again.digests == done.result.digests
-    without = run_inside("circuit", {**params, "halves": False}, tmp_path / "without").result
+    without = run_tiny("circuit", {**params, "halves": False}, tmp_path / "without").result
     assert without.digests == done.result.digests and without.values["held_out"] is None is without.values["stability"]
     assert "halves of the pairs were not searched" in without.report
 
 
 def test_of_one_pair_nothing_is_known_beyond_it(tmp_path):
-    done = run_inside("circuit", {**FACT, "level": "node", "method": "eap_ig", "threshold": 0.1}, tmp_path / "run").result
+    done = run_tiny("circuit", {**FACT, "level": "node", "method": "eap_ig", "threshold": 0.1}, tmp_path / "run").result
     assert done.values["held_out"] is None is done.values["stability"] and "stability: not known: one pair" in done.report
     assert done.uncertainty["stability"].note == "not known: one pair" and "one pair" in done.uncertainty["faithfulness"].note
 
@@ -95,13 +95,13 @@ def test_of_one_pair_nothing_is_known_beyond_it(tmp_path):
 def test_a_circuit_of_nodes_has_a_stability_over_pairs(tmp_path):
     write_pairs(tmp_path, ("Italy", "Egypt"))
     params = {"pairs": "pairs.jsonl", "level": "node", "method": "eap_ig", "threshold": 0.1}
-    done = run_inside("circuit", params, tmp_path / "run")
+    done = run_tiny("circuit", params, tmp_path / "run")
     values = done.result.values
     assert values["edges"] == [] and values["level"] == "node" and 0 < values["stability"] <= 1
     assert values["faithfulness"] > 0.8 and all(abs(row["effect"]) >= 0.09 for row in values["nodes"])
     assert sum(row["kept"] for row in decided(done)) == len(values["nodes"])
-    assert run_inside("circuit", params, tmp_path / "cut", cut=14) is None
-    assert run_inside("circuit", params, tmp_path / "cut").result.digests == done.result.digests
+    assert run_tiny("circuit", params, tmp_path / "cut", cut=14) is None
+    assert run_tiny("circuit", params, tmp_path / "cut").result.digests == done.result.digests
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ def test_a_circuit_of_nodes_has_a_stability_over_pairs(tmp_path):
 )
 def test_what_a_circuit_cannot_be_found_for(tmp_path, changes, said):
     with pytest.raises(ManifestError, match=said):
-        run_inside("circuit", FACT | changes, tmp_path / "run")
+        run_tiny("circuit", FACT | changes, tmp_path / "run")

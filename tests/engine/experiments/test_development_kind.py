@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from in_process import run_tables, stop_after
 from interp_tui_engine import catalog, manifest
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.experiments.development import EXAMPLE
 from interp_tui_engine.experiments.development.compute import fact_accuracy
 from interp_tui_engine.experiments.development.stages import merged, report, stages
 from interp_tui_engine.models.load import load_model
-from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.runtime.context import Context, Interrupted
+from interp_tui_engine.runtime.context import Interrupted
 
 TABLES = {
     "kind": "development",
@@ -28,29 +26,15 @@ TABLES = {
 }  # fmt: skip
 
 
-def run(path: Path, stop_after: int | None = None, **params):
-    folder = RunFolder(path) if path.exists() else RunFolder.create(path)
-    folder.shard(0).mkdir(parents=True, exist_ok=True)
-    looks = 0
-
-    def poll():
-        nonlocal looks
-        looks += 1
-        return "stop" if stop_after is not None and looks > stop_after else "go"
-
-    request = manifest.resolve({**TABLES, "params": {**TABLES["params"], **params}})
-    events, found = catalog.get("development").run(Context(request, folder, 0, poll)), []
-    while True:
-        try:
-            found.append(next(events))
-        except StopIteration as end:
-            return found, end.value
+def run(path, looks=None, **params):
+    return run_tables({**TABLES, "params": {**TABLES["params"], **params}}, path, poll=stop_after(looks))
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     path = tmp_path_factory.mktemp("development") / "run"
-    return path, *run(path)
+    result, events = run(path)
+    return path, events, result
 
 
 def test_each_checkpoint_has_its_numbers(done):
@@ -103,7 +87,7 @@ def test_a_stage_is_named_only_where_it_is_clear_of_errors():
 
 @pytest.mark.timeout(120)
 def test_two_seeds_are_two_samplings(done, tmp_path):
-    _, result = run(tmp_path / "run", revisions=["step-100", "final"], restrictions=[], facts=False, seeds=2)
+    result, _ = run(tmp_path / "run", revisions=["step-100", "final"], restrictions=[], facts=False, seeds=2)
     assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"000", "000-1", "001", "001-1"}
     first = done[2].values["series"]["llc_mean"]
     assert result.values["series"]["llc_mean"] != first and len(result.values["series"]["llc_mean"]) == 2
@@ -112,8 +96,8 @@ def test_two_seeds_are_two_samplings(done, tmp_path):
 
 def test_stopped_and_resumed_it_measures_the_same(done, tmp_path):
     with pytest.raises(Interrupted):
-        run(tmp_path / "run", stop_after=4)
-    _, again = run(tmp_path / "run")
+        run(tmp_path / "run", looks=4)
+    again, _ = run(tmp_path / "run")
     assert again.digests == done[2].digests and again.values["series"] == done[2].values["series"]
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from in_process import in_process
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
+
+from in_process import run_tables
 
 pytestmark = pytest.mark.usefixtures("read_once")
 ROWS, CONTEXT = 16, 16
@@ -66,7 +67,7 @@ def rows_told(x: np.ndarray, y: np.ndarray, row: np.ndarray, labels: np.ndarray)
 
 
 def test_a_linear_classifier_beats_those_trained_on_shuffled_labels(tmp_path: Path) -> None:
-    in_process(tmp_path / "run", TABLES)
+    run_tables(TABLES, tmp_path / "run")
     found = xr.open_datatree(tmp_path / "run" / "susceptibilities.zarr", engine="zarr", consolidated=False)["susceptibilities"]
     kept = found["batch"].values < ROWS  # as many rows of each
     x, y, row = (found[name].values[kept] for name in ("sus", "dataset_id", "batch"))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import in_process
 
+from in_process import run_tables
 from interp_tui_engine import manifest
 from interp_tui_engine.experiments._sampling import config_of
 
@@ -34,7 +34,7 @@ def with_params(**params: Any) -> dict[str, Any]:
 
 
 def test_a_run_that_noise_and_localization_hold_is_not_usable(tmp_path: Path) -> None:
-    result, events = in_process(tmp_path / "run", with_params(n_beta=1.0))
+    result, events = run_tables(with_params(n_beta=1.0), tmp_path / "run")
     values = result.values
     assert not values["usable"] and "noise and localization hold the chains" in values["verdict"]
     assert values["llc_mean"] == pytest.approx(values["control_rise"], rel=0.3), "nβ = 1: the rise itself, and it is the control's"
@@ -50,7 +50,7 @@ def test_it_looks_at_the_acceptance_unless_told_not_to(tmp_path: Path) -> None:
     assert config_of(manifest.resolve(with_params(acceptance_every=0))).acceptance_every == 0
     assert config_of(manifest.resolve(with_params(sampling_method="sgnht"))).acceptance_every == 0, "which has no Langevin steps"
     assert config_of(manifest.resolve({**TABLES, "kind": "sample"})).acceptance_every == 0
-    result, _ = in_process(tmp_path / "run", with_params(num_draws=8, num_burnin_steps=0))
+    result, _ = run_tables(with_params(num_draws=8, num_burnin_steps=0), tmp_path / "run")
     assert 0 <= result.values["acceptance"] <= 1 and 0 <= result.values["acceptance_std_error"] < 0.5
     assert result.uncertainty["acceptance"].std_error == result.values["acceptance_std_error"]
     bar = result.uncertainty["llc_mean"]
@@ -60,18 +60,18 @@ def test_it_looks_at_the_acceptance_unless_told_not_to(tmp_path: Path) -> None:
 def test_a_negative_estimate_is_said_to_be_none(tmp_path: Path) -> None:
     # An untrained model falls down the gradient, and all the faster the colder it is.
     tables = {**with_params(n_beta=30_000.0, localization=1.0, lr=1e-6), "model": {"source": "builtin:tiny", "revision": "step-0"}}
-    result, _ = in_process(tmp_path / "run", tables)
+    result, _ = run_tables(tables, tmp_path / "run")
     assert result.values["llc_mean"] < 0 and not result.values["usable"]
     assert "λ̂ is negative" in result.values["verdict"] and result.uncertainty["llc_mean"].clear is False
 
 
 def test_chains_that_have_left_the_model_behind_are_told_by_uniform_guessing(tmp_path: Path) -> None:
-    result, _ = in_process(tmp_path / "run", with_params(localization=0.0, lr=3e-3, n_beta=1.0, num_draws=8, num_burnin_steps=8))
+    result, _ = run_tables(with_params(localization=0.0, lr=3e-3, n_beta=1.0, num_draws=8, num_burnin_steps=8), tmp_path / "run")
     assert result.values["loss_mean"] > math.log(2048)
     assert any("uniform guessing" in why for why in result.values["reasons"]) and not result.values["usable"]
 
 
 def test_init_is_said_in_result_and_report(tmp_path: Path) -> None:
-    result, _ = in_process(tmp_path / "run", with_params(baseline="init", num_draws=8, num_burnin_steps=0))
+    result, _ = run_tables(with_params(baseline="init", num_draws=8, num_burnin_steps=0), tmp_path / "run")
     assert result.values["baseline"] == "init" and "baseline = 'init'" in result.report
     assert not any(name.endswith("init_loss_micro") for name in result.digests)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from inside import run_inside
 
+from in_process import run_tiny
 from interp_tui_engine.events import Warned
 
 FACT = {"clean": "The capital of France is", "corrupt": "The capital of Japan is", "answer": " Paris", "counterfactual": " Tokyo"}
@@ -26,7 +26,7 @@ def warned(done):
 @pytest.mark.parametrize("kind", LITTLE)
 def test_swapped_answers_are_flagged(tmp_path, kind):
     params = {**FACT, "answer": " Tokyo", "counterfactual": " Paris", **LITTLE[kind]}
-    done = run_inside(kind, params, tmp_path / "run")
+    done = run_tiny(kind, params, tmp_path / "run")
     assert any("are answer and counterfactual swapped?" in text for text in warned(done))
     reach = done.result.values["reach"]
     assert reach["clear"] is False and reach["clean"][0] < -10 < 10 < reach["corrupt"][0]
@@ -38,10 +38,10 @@ def test_swapped_answers_are_flagged(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["causal_trace", "activation_patch"])
 def test_unrelated_answers_are_flagged_and_right_ones_are_not(tmp_path, kind):
-    unrelated = run_inside(kind, {**FACT, "answer": " Berlin", "counterfactual": " Rome", **LITTLE[kind]}, tmp_path / "unrelated")
+    unrelated = run_tiny(kind, {**FACT, "answer": " Berlin", "counterfactual": " Rome", **LITTLE[kind]}, tmp_path / "unrelated")
     assert any("unrelated answers reach too" in text for text in warned(unrelated))
     assert unrelated.result.headline["verdict"] == "not clear of unrelated answers" and unrelated.result.values["reach"]["p"] > 0.05
-    right = run_inside(kind, {**FACT, **LITTLE[kind]}, tmp_path / "right")
+    right = run_tiny(kind, {**FACT, **LITTLE[kind]}, tmp_path / "right")
     assert warned(right) == [] and "verdict" not in right.result.headline and right.result.values["reach"]["p"] <= 0.01
 
 
@@ -52,7 +52,7 @@ def test_pairs_that_disagree_are_named_and_effects_have_intervals_over_pairs(tmp
         {"clean": f"The capital of {a} is", "corrupt": f"The capital of {b} is", "answer": x, "counterfactual": y} for a, b, x, y in rows
     ]
     (tmp_path / "facts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    done = run_inside("activation_patch", {"pairs": "facts.jsonl", "parts": "mlps"}, tmp_path / "run")
+    done = run_tiny("activation_patch", {"pairs": "facts.jsonl", "parts": "mlps"}, tmp_path / "run")
     assert any(text.startswith("pair 2 of 4 goes the other way: ") for text in warned(done))
     values = done.result.values
     assert values["reach"]["opposed"] == [2] and "| 2 | -" in done.result.report and "95 % over 4 pairs" in done.result.report
@@ -67,9 +67,9 @@ def test_the_cell_that_restores_most_is_measured_on_pairs_that_did_not_choose_it
     ]
     (tmp_path / "facts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     params = {"pairs": "facts.jsonl", "sites": ["resid_post"], "heads": False}
-    done = run_inside("causal_trace", params, tmp_path / "run")
+    done = run_tiny("causal_trace", params, tmp_path / "run")
     values, bar = done.result.values, done.result.uncertainty["peak.recovery"]
     assert bar.has_bar and bar.low <= values["peak_held_out"]["recovery"] <= bar.high and bar.clear
     assert "chosen on one half of the pairs and measured on the other" in done.result.report
-    one = run_inside("causal_trace", {**FACT, "sites": ["resid_post"], "heads": False}, tmp_path / "one").result
+    one = run_tiny("causal_trace", {**FACT, "sites": ["resid_post"], "heads": False}, tmp_path / "one").result
     assert one.values["peak_held_out"] is None and one.uncertainty["peak.recovery"].note == "one pair"

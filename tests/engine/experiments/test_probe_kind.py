@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from inside import run_inside
 from safetensors.numpy import load_file
 
+from in_process import run_tiny
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.experiments.probe import EXAMPLE
 
@@ -16,7 +16,7 @@ PARAMS = {**EXAMPLE["params"], "resamples": 30, "probe": "mean_difference", "rep
 
 
 def test_every_layer_is_scored_and_its_probe_saved(tmp_path):
-    done = run_inside("probe", PARAMS, tmp_path / "run")
+    done = run_tiny("probe", PARAMS, tmp_path / "run")
     values = done.result.values
     assert values["layers"] == [0, 1, 2, 3] and len(values["auroc"]["resid_post"]) == 4
     assert values["classes"] == {"Europe": 6, "elsewhere": 6} and values["majority"] == 0.5
@@ -29,12 +29,12 @@ def test_every_layer_is_scored_and_its_probe_saved(tmp_path):
     assert done.result.uncertainty["best.accuracy"].control == 0.5 and done.result.uncertainty["best.auroc"].low == best["auroc_low"]
     confusion = np.array(values["best"]["confusion"])
     assert confusion.sum(1).tolist() == [6, 6] and np.trace(confusion) / 12 == pytest.approx(values["best"]["accuracy"])
-    assert run_inside("probe", PARAMS, tmp_path / "cut", cut=9) is None
-    assert run_inside("probe", PARAMS, tmp_path / "cut").result.digests == done.result.digests
+    assert run_tiny("probe", PARAMS, tmp_path / "cut", cut=9) is None
+    assert run_tiny("probe", PARAMS, tmp_path / "cut").result.digests == done.result.digests
 
 
 def test_positions_are_places_of_their_own_and_a_saved_direction_splits_the_classes(tmp_path):
-    done = run_inside("probe", PARAMS | {"positions": [-2, -1]}, tmp_path / "run")
+    done = run_tiny("probe", PARAMS | {"positions": [-2, -1]}, tmp_path / "run")
     assert list(done.result.values["auroc"]) == ["resid_post@-2", "resid_post@-1"]
     held = load_file(done.folder.path / "probes.safetensors")
     weight, bias, means = (held[f"L2.resid_post@-1.{part}"] for part in ("weight", "bias", "means"))
@@ -48,7 +48,7 @@ def test_labels_that_mean_nothing_are_not_read_off_subjects_that_recur(tmp_path)
     countries = ("France", "Italy", "Spain", "Greece", "Norway", "Poland", "Japan", "Egypt", "China", "India", "Kenya", "Cuba")
     wordings = ("The capital of {} is", "The language of {} is", "The currency of {} is", "The flag of {} is")
     rows = [{"text": wording.format(c), "label": i % 2} for i, c in enumerate(countries) for wording in wordings]
-    done = run_inside("probe", PARAMS | {"examples": rows, "probe": "ridge", "permutations": 20}, tmp_path / "run")
+    done = run_tiny("probe", PARAMS | {"examples": rows, "probe": "ridge", "permutations": 20}, tmp_path / "run")
     best = done.result.values["best"]
     assert done.result.values["groups"] == 12 and "4 templates of 12 subjects" in done.result.values["notes"][0]
     assert any("4 templates of 12 subjects" in getattr(event, "message", "") for event in done.events)
@@ -75,4 +75,4 @@ def test_labels_that_mean_nothing_are_not_read_off_subjects_that_recur(tmp_path)
 )
 def test_what_cannot_be_probed(tmp_path, changes, error, said):
     with pytest.raises(error, match=said):
-        run_inside("probe", PARAMS | changes, tmp_path / "run")
+        run_tiny("probe", PARAMS | changes, tmp_path / "run")

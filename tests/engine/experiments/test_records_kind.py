@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from interp_tui_engine import catalog, manifest, pipeline
+from in_process import Poll, go, run_tables
+from interp_tui_engine import manifest
 from interp_tui_engine.catalog import Result
 from interp_tui_engine.dictionaries import sae_lens
 from interp_tui_engine.dictionaries.dictionary import Dictionary
@@ -25,8 +26,7 @@ from interp_tui_engine.experiments.records import compute
 from interp_tui_engine.features.records import RecordReader
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.loaded import LoadedModel
-from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.runtime.context import Context, Interrupted, Order
+from interp_tui_engine.runtime.context import Interrupted, Order
 
 TEXTS = [
     "The capital of France is",
@@ -57,18 +57,9 @@ def prompts(tmp_path: Path) -> Path:
     return path
 
 
-def run(params: dict[str, Any], folder: Path, poll: Callable[[], Order] = lambda: "go") -> tuple[Result, list[Event]]:
-    wanted = manifest.resolve({"kind": "records", "name": "t", "seed": 3, "model": {"source": "builtin:tiny"}, "params": params})
-    run_folder = RunFolder(folder)
-    run_folder.shard(0).mkdir(parents=True, exist_ok=True)
-    events: list[Event] = []
-    running = catalog.get("records").run(Context(wanted, run_folder, 0, poll))
-    try:
-        while True:
-            events.append(next(running))
-    except StopIteration as end:
-        assert set(end.value.values) <= {*catalog.get("records").result, *pipeline.ALWAYS}, "the kind's RESULT names all that it writes"
-        return end.value, events
+def run(params: dict[str, Any], folder: Path, poll: Poll = go) -> tuple[Result, list[Event]]:
+    tables = {"kind": "records", "name": "t", "seed": 3, "model": {"source": "builtin:tiny"}, "params": params}
+    return run_tables(tables, folder, poll=poll)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

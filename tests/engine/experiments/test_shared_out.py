@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import tomli
 import zarr
-from in_process import in_process, shared_out
-from interp_tui_engine.numbers import finite
 
+from in_process import run_shared_out, run_tables
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import RunFailed
 from interp_tui_engine.events import Metrics, Phase, Stamped, Warned
+from interp_tui_engine.numbers import finite
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime.context import Interrupted, Order
 
@@ -82,8 +82,8 @@ def same(one: Any, two: Any) -> None:
 def test_chains_of_two_workers_are_those_of_one(compute: dict[str, Any], tmp_path: Path) -> None:
     """Also where two workers each have a part of one stack, and where a worker has fewer threads than the only one has."""
     tables = LLC | {"compute": compute}
-    alone, _ = in_process(tmp_path / "alone", tables)
-    together, events = shared_out(tmp_path / "together", tables, 2)
+    alone, _ = run_tables(tables, tmp_path / "alone")
+    together, events = run_shared_out(tables, tmp_path / "together", 2)
     same(alone, together)
     assert together.values["tokens_per_second"] > 0, "the workers' speeds together: who joins them trains on nothing"
     chains = [{c for e in said if isinstance(e, Metrics) and e.series == "chains" for c in e.values["chains"]} for said in events]
@@ -94,7 +94,7 @@ def test_chains_of_two_workers_are_those_of_one(compute: dict[str, Any], tmp_pat
 
 def test_a_run_that_one_worker_began_can_be_shared_when_it_goes_on(tmp_path: Path) -> None:
     tables = LLC | {"compute": {"chains": "serial", "threads": 1}}
-    alone, _ = in_process(tmp_path / "alone", tables)
+    alone, _ = run_tables(tables, tmp_path / "alone")
     looks = 0
 
     def stop() -> Order:
@@ -103,10 +103,10 @@ def test_a_run_that_one_worker_began_can_be_shared_when_it_goes_on(tmp_path: Pat
         return "stop" if looks > 2 else "go"
 
     with pytest.raises(Interrupted):
-        in_process(tmp_path / "run", tables, stop)
+        run_tables(tables, tmp_path / "run", poll=stop)
     assert list((tmp_path / "run" / "shards" / "0" / "checkpoint").glob("chain-*.pt")), "it had begun"
     (tmp_path / "run" / "shards" / "0" / "exit.json").write_text('{"state": "done"}')
-    together, events = shared_out(tmp_path / "run", tables, 2)
+    together, events = run_shared_out(tables, tmp_path / "run", 2)
     same(alone, together)
     begun = [next(e for e in said if isinstance(e, Metrics) and e.series == "chains").values["step"] for said in events]
     assert begun[-1] == [4, 4, 4], "who joins them finds every chain at its end"
@@ -124,16 +124,16 @@ def test_a_chain_that_fails_costs_only_itself_wherever_it_ran(tmp_path: Path, mo
 
     monkeypatch.setattr(chains.Chain, "step", failing)
     tables = LLC | {"compute": {"chains": "serial", "threads": 1}}
-    alone, _ = in_process(tmp_path / "alone", tables)
-    together, _ = shared_out(tmp_path / "together", tables, 2)
+    alone, _ = run_tables(tables, tmp_path / "alone")
+    together, _ = run_shared_out(tables, tmp_path / "together", 2)
     same(alone, together)
     assert together.values["healthy_chains"] == [1, 2] and together.values["failed_chains"]["0"]["step"] == 2
 
 
 def test_parts_of_two_workers_are_those_of_one_and_show_as_they_come(tmp_path: Path) -> None:
     tables = PARTS | {"compute": {"chains": "serial", "threads": 1}}
-    alone, before = in_process(tmp_path / "alone", tables)
-    together, events = shared_out(tmp_path / "together", tables, 3)
+    alone, before = run_tables(tables, tmp_path / "alone")
+    together, events = run_shared_out(tables, tmp_path / "together", 3)
     same(alone, together)
     parts = [[e.values["restriction"] for e in said if isinstance(e, Metrics) and e.series == "part"] for said in events]
     assert parts == [["full", "embed"], ["l0h1"], ["l3 mlp + l2h0"], ["full", "l0h1", "l3 mlp + l2h0", "embed"]]
@@ -157,13 +157,13 @@ def test_no_part_is_sampled_once_the_whole_model_has_failed(tmp_path: Path) -> N
     }
     (folder.shard(0) / "checkpoint" / "full.json").write_text(json.dumps(failed))
     with pytest.raises(RunFailed, match="all 2 chains of the whole model failed: step 1: hot"):
-        shared_out(folder.path, tables, 2)
+        run_shared_out(tables, folder.path, 2)
     assert not (folder.path / "samples").exists()
 
 
 def test_influence_from_two_workers_is_that_of_one(tmp_path: Path) -> None:
     tables = BIF | {"compute": {"chains": "serial", "threads": 1}}
-    same(in_process(tmp_path / "alone", tables)[0], shared_out(tmp_path / "together", tables, 2)[0])
+    same(run_tables(tables, tmp_path / "alone")[0], run_shared_out(tables, tmp_path / "together", 2)[0])
 
 
 def test_one_of_two_workers_killed_costs_its_share_and_no_number(tmp_path: Path) -> None:
@@ -191,5 +191,5 @@ def test_one_of_two_workers_killed_costs_its_share_and_no_number(tmp_path: Path)
     assert (folder.shard(0) / "events.jsonl").stat().st_mtime_ns == log, "what was done was not done again"
     recorded = tomli.loads(folder.manifest_path.read_text())
     alone = tables | {"model": {"source": "builtin:tiny", "device": "cpu"}}
-    assert recorded["result"]["sha256"] == in_process(tmp_path / "alone", alone)[0].digests
+    assert recorded["result"]["sha256"] == run_tables(alone, tmp_path / "alone")[0].digests
     assert recorded["compute"]["devices"] == ["cpu", "cpu"] and recorded["provenance"]["executor"]["mode"] == "serial"

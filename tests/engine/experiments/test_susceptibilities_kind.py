@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import tomli
 import xarray as xr
-from in_process import in_process
 
+from in_process import run_tables
 from interp_tui_engine import catalog, manifest, supervisor
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.estimators.susceptibilities import compute_susceptibilities
@@ -57,7 +57,7 @@ UNION = "l3 mlp + l2h0"
 @pytest.fixture(scope="module")
 def whole(read_once: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, catalog.Result, list[Any]]:
     path = tmp_path_factory.mktemp("runs") / "whole"
-    return path, *in_process(path, TABLES)
+    return path, *run_tables(TABLES, path)
 
 
 def test_the_tree_is_that_of_the_stores_and_the_numbers_those_of_the_tree(whole: Any) -> None:
@@ -106,7 +106,7 @@ def test_what_is_known_of_the_responses_besides_them(whole: Any) -> None:
 
 def test_ranked_by_first_order_tokens_are_those_of_the_gradients(tmp_path: Path) -> None:
     params = TABLES["params"] | {"rank_by": "first_order", "restrictions": ["l0h1"]}
-    result, _ = in_process(tmp_path / "run", TABLES | {"params": params})
+    result, _ = run_tables(TABLES | {"params": params}, tmp_path / "run")
     tree = xr.open_datatree(tmp_path / "run" / "susceptibilities.zarr", engine="zarr", consolidated=False)["susceptibilities"]
     exact = tree["first_order"].values[:, 0]
     top = result.values["top_tokens"]["l0h1"]
@@ -116,7 +116,7 @@ def test_ranked_by_first_order_tokens_are_those_of_the_gradients(tmp_path: Path)
 
 def test_without_localization_there_is_no_first_order(tmp_path: Path) -> None:
     params = TABLES["params"] | {"rank_by": "first_order", "restrictions": ["l0h1"], "localization": 0.0}
-    result, events = in_process(tmp_path / "run", TABLES | {"params": params})
+    result, events = run_tables(TABLES | {"params": params}, tmp_path / "run")
     assert result.values["first_order"] == {"l0h1": {"2code": None}} and result.values["ranked_by"] == "covariance"
     assert any(isinstance(event, Warned) and "no first order to rank by" in event.message for event in events)
     json.dumps(result.values, allow_nan=False)
@@ -134,11 +134,11 @@ def test_stopped_at_any_part_and_resumed_is_the_same_and_what_is_done_is_not_don
             return "stop" if begun > part else "go"
 
         with pytest.raises(Interrupted):
-            in_process(tmp_path / "run", TABLES, poll)
+            run_tables(TABLES, tmp_path / "run", poll=poll)
         done = list((tmp_path / "run" / "shards" / "0" / "checkpoint").glob("*.json"))
         assert len(done) in (part, part + 1), "the part under way, unless it ended before anyone looked"
         stores |= {path.name: path.stat().st_mtime for path in done}
-    found, _ = in_process(tmp_path / "run", TABLES)
+    found, _ = run_tables(TABLES, tmp_path / "run")
     for name, when in stores.items():
         assert (tmp_path / "run" / "shards" / "0" / "checkpoint" / name).stat().st_mtime == when
     assert found.digests == result.digests and len(found.digests) > 10
@@ -169,7 +169,7 @@ def test_killed_and_resumed_gives_equal_digests(tmp_path: Path) -> None:
     process.wait()
     assert (killed.shard(0) / "checkpoint" / "full.json").exists() and not (killed.shard(0) / "exit.json").exists()
     assert supervisor.supervise(killed).state == "done"
-    _, result = killed, in_process(tmp_path / "whole", tables)[0]
+    _, result = killed, run_tables(tables, tmp_path / "whole")[0]
     assert digests(killed) == result.digests
 
 
@@ -197,7 +197,7 @@ def test_a_part_that_the_model_has_not_is_refused_before_sampling(tmp_path: Path
     from interp_tui_engine.errors import UserError
 
     with pytest.raises(UserError, match="l9h0"):
-        in_process(tmp_path / "run", TABLES | {"params": TABLES["params"] | {"restrictions": ["l0h1", "l9h0"]}})
+        run_tables(TABLES | {"params": TABLES["params"] | {"restrictions": ["l0h1", "l9h0"]}}, tmp_path / "run")
     assert not (tmp_path / "run" / "samples").exists()
 
 
@@ -212,7 +212,7 @@ def test_a_part_all_of_whose_chains_fail_is_null_and_the_others_go_on(tmp_path: 
         return replace(done, failed={"0": "step 1: the loss is not finite", "1": "step 2: …"}) if self.name in lost else done
 
     monkeypatch.setattr(parts._Work, "sample", failing)
-    result, events = in_process(tmp_path / "run", TABLES)
+    result, events = run_tables(TABLES, tmp_path / "run")
     assert result.values["mean"]["l0h1"] == {"2code": None} and result.values["mean"][UNION]["2code"] is not None
     assert set(result.values["top_tokens"]) == {UNION} and "l0h1" in result.values["failed_chains"]
     assert any(isinstance(event, Warned) and "l0h1: all chains failed" in event.message for event in events)
@@ -220,7 +220,7 @@ def test_a_part_all_of_whose_chains_fail_is_null_and_the_others_go_on(tmp_path: 
     assert tree["susceptibilities"]["wr"].values.tolist() == [UNION]
     lost |= {"full"}
     with pytest.raises(RunFailed, match="of the whole model failed: step 1"):
-        in_process(tmp_path / "other", TABLES)
+        run_tables(TABLES, tmp_path / "other")
 
 
 def test_heads_means_all_heads() -> None:

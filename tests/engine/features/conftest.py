@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from interp_tui_engine import atomic, catalog, manifest, pipeline
+from in_process import run_whole
+from interp_tui_engine import atomic, catalog, manifest
 from interp_tui_engine.events import Event
 from interp_tui_engine.runfolder import RunFolder
-from interp_tui_engine.runtime.context import Context
 from references.local_server import Server, serving
 
 Run = Callable[..., tuple[catalog.Result, list[Event], RunFolder]]
@@ -34,15 +34,9 @@ def run_kind(tmp_path: Path) -> Run:
         request = manifest.resolve({"kind": kind, "name": "t", "seed": seed, "params": params, **(tables or {})}, base=tmp_path)
         folder = again or RunFolder.create(tmp_path / f"run-{next(count)}")
         atomic.write_text(folder.manifest_path, request.to_toml())
-        steps, events = catalog.get(kind).run(Context(request, folder, 0, orders)), []
-        while True:
-            try:
-                events.append(next(steps))
-            except StopIteration as end:
-                listed = catalog.get(kind).result
-                assert not listed or set(end.value.values) <= {*listed, *pipeline.ALWAYS}, "the kind's RESULT names all that it writes"
-                atomic.write_json(folder.result_path, end.value.values)
-                return end.value, events, folder
+        result, events = run_whole(request, folder.path, poll=orders)
+        atomic.write_json(folder.result_path, result.values)
+        return result, events, folder
 
     return run
 
