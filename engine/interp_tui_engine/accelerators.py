@@ -27,10 +27,10 @@ def visible() -> tuple[str, ...]:
     if command is None or not torch_is_built_for_cuda():
         return ()
     try:
-        said = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+        listing = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    return names(said, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return names(listing, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def names(listing: str, mask: str | None) -> tuple[str, ...]:
@@ -39,18 +39,18 @@ def names(listing: str, mask: str | None) -> tuple[str, ...]:
     The mask is a list of numbers or of (beginnings of) unique ids; it ends at the first that is none, and is void where one comes twice. Of
     GPUs that are cut into MIG instances a process sees a single instance.
     """
-    found = re.findall(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", listing, flags=re.MULTILINE)
+    devices = re.findall(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", listing, flags=re.MULTILINE)
     taken: list[str] = []
-    for wanted in [number for number, _ in found] if mask is None else mask.split(","):
-        one = wanted.strip()
-        known = [uuid for number, uuid in found if one == number or (one.startswith("GPU-") and uuid.startswith(one))]
-        if one.startswith("MIG-") and one in listing:
-            known = [one]
-        if len(known) != 1:
+    for wanted in [number for number, _ in devices] if mask is None else mask.split(","):
+        entry = wanted.strip()
+        matching = [uuid for number, uuid in devices if entry == number or (entry.startswith("GPU-") and uuid.startswith(entry))]
+        if entry.startswith("MIG-") and entry in listing:
+            matching = [entry]
+        if len(matching) != 1:
             break
-        if known[0] in taken:
+        if matching[0] in taken:
             return ()
-        taken += known
+        taken += matching
     if re.search(r"^\s+MIG ", listing, flags=re.MULTILINE):
         taken = taken[:1]
     return tuple(f"cuda:{index}" for index in range(len(taken)))
@@ -62,10 +62,10 @@ def torch_is_built_for_cuda() -> bool:
     if spec is None or spec.origin is None:
         return False
     try:
-        said = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
+        version_file = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
     except OSError:
         return False
-    return re.search(r"^cuda\b.*=\s*['\"]", said, flags=re.MULTILINE) is not None
+    return re.search(r"^cuda\b.*=\s*['\"]", version_file, flags=re.MULTILINE) is not None
 
 
 def for_model(model: ModelSpec | None, found: Sequence[str]) -> list[str]:

@@ -29,7 +29,8 @@ def disk_is_full(error: BaseException) -> bool:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
     return any(
-        (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)) or any(text in str(one) for text in _FULL) for one in chain
+        (isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT)) or any(text in str(link) for text in _FULL)
+        for link in chain
     )
 
 

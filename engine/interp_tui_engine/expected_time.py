@@ -102,14 +102,14 @@ def past_runs(request: Manifest, root: Path, estimate: Callable[[Manifest], Esti
 def _past_runs(
     root: Path, stamp: int, kind: str, device: str, swept: bool, estimate: Callable[[Manifest], Estimate]
 ) -> tuple[PastRun, ...]:
-    found: list[PastRun] = []
+    past_runs: list[PastRun] = []
     for folder in _newest(root):
         status = folder.status()
         if status.kind == kind and status.state == "done" and (run := _past(folder, device, swept, estimate)) is not None:
-            found.append(run)
-        if len(found) == _RUNS:
+            past_runs.append(run)
+        if len(past_runs) == _RUNS:
             break
-    return tuple(found)
+    return tuple(past_runs)
 
 
 def _newest(root: Path) -> Iterator[RunFolder]:

@@ -56,8 +56,8 @@ def points_of(request: Manifest) -> list[tuple[sweeps.Point, Manifest]]:
     """The child runs of a sweep, in order; empty when the manifest is none."""
     tables = request.to_dict()
     axes, _ = sweeps.axes_of(request.sweep, tables.get("step", ())) if request.sweep else ([], [])
-    found = (point for point in sweeps.points_of(axes)) if axes else ()
-    return [(p, resolve({**sweeps.with_values(tables, axes, p), "name": f"{request.name[:70]}-{p.name}"})) for p in found]
+    points = (point for point in sweeps.points_of(axes)) if axes else ()
+    return [(p, resolve({**sweeps.with_values(tables, axes, p), "name": f"{request.name[:70]}-{p.name}"})) for p in points]
 
 
 def request_model(kind: catalog.Kind) -> type[Table]:
@@ -130,8 +130,8 @@ def resolve(
     try:
         request = model.model_validate(tables)
     except ValidationError as error:
-        found = explain(error.errors(include_url=False), model, tables, given)
-        problems += [problem for problem in found if kind or problem.path != "kind"]
+        problems_found = explain(error.errors(include_url=False), model, tables, given)
+        problems += [problem for problem in problems_found if kind or problem.path != "kind"]
     if kind:
         problems += _missing_tables(kind, tables, {problem.suggestion for problem in problems})
     if request is None or kind is None or problems:
@@ -147,13 +147,19 @@ def resolve(
         params=_with_located_files(request.params, where),
         compute=request.compute,
     )
-    found = [*_too_large(tables), *_missing_files(manifest), *_not_yet(manifest), *_device_problems(manifest), *kind.check(manifest)]
+    problems_found = [
+        *_too_large(tables),
+        *_missing_files(manifest),
+        *_not_yet(manifest),
+        *_device_problems(manifest),
+        *kind.check(manifest),
+    ]
     if kind.name == pipelines.KIND:
         check = partial(resolve, base=where)
         steps, wrong = pipelines.resolved(manifest.to_dict(), pipelines.named(request.step), check, given.lines)
-        manifest, found = manifest.model_copy(update={"step": steps}), [*found, *wrong]
-    if found:
-        raise ManifestError(source, sorted(map(given.located, found), key=lambda problem: problem.line or 0))
+        manifest, problems_found = manifest.model_copy(update={"step": steps}), [*problems_found, *wrong]
+    if problems_found:
+        raise ManifestError(source, sorted(map(given.located, problems_found), key=lambda problem: problem.line or 0))
     return manifest
 
 
@@ -169,18 +175,18 @@ def _resolve_sweep(
         raise ManifestError(source, [ManifestOrigin(lines, origins).located(problem) for problem in problems])
     placed = lines | {axis.path: lines[("sweep", axis.key)] for axis in axes if ("sweep", axis.key) in lines}
     resolved: list[tuple[sweeps.Point, Manifest]] = []
-    found: dict[str, Problem] = {}
+    distinct: dict[str, Problem] = {}
     for point in sweeps.points_of(axes):
         try:
-            one = resolve(sweeps.with_values(tables, axes, point), source=source, base=base, lines=placed, origins=origins)
-            resolved.append((point, one))
+            manifest = resolve(sweeps.with_values(tables, axes, point), source=source, base=base, lines=placed, origins=origins)
+            resolved.append((point, manifest))
         except ManifestError as error:
-            found |= {str(problem): problem for problem in error.problems}
-    if found:
-        raise ManifestError(source, sorted(found.values(), key=lambda problem: problem.line or 0))
+            distinct |= {str(problem): problem for problem in error.problems}
+    if distinct:
+        raise ManifestError(source, sorted(distinct.values(), key=lambda problem: problem.line or 0))
     values: dict[str, dict[Any, Any]] = {axis.key: {} for axis in axes}
-    for point, one in resolved:
-        made = one.to_dict()
+    for point, manifest in resolved:
+        made = manifest.to_dict()
         for axis in axes:
             values[axis.key].setdefault(json.dumps(point.values[axis.key]), sweeps.value_at(made, axis.path))
     axis_values = {key: list(by_value.values()) for key, by_value in values.items()}
@@ -223,10 +229,10 @@ def override(tables: dict[str, Any], settings: Sequence[str]) -> tuple[list[Prob
 
 def _value(text: str) -> Any:
     try:
-        found = untrusted.parse_toml(f"value = {text}")
+        parsed = untrusted.parse_toml(f"value = {text}")
     except ValueError:
         return text
-    return found["value"] if len(found) == 1 else text
+    return parsed["value"] if len(parsed) == 1 else text
 
 
 def _syntax_problem(error: tomli.TOMLDecodeError) -> Problem:
@@ -267,15 +273,15 @@ def _device_problems(manifest: Manifest) -> list[Problem]:
     devices, kind = manifest.compute.devices, catalog.get(manifest.kind)
     if devices == "auto":
         return []
-    found = []
+    messages = []
     if len(devices) > 1 and kind.sharding is None:
-        shared = ", ".join(one.name for one in catalog.kinds() if one.sharding)
-        found.append(f"{kind.name} runs on one device; {shared} are shared out to several, and so are the runs of a sweep")
+        shared = ", ".join(other.name for other in catalog.kinds() if other.sharding)
+        messages.append(f"{kind.name} runs on one device; {shared} are shared out to several, and so are the runs of a sweep")
     if len({device.partition(":")[0] for device in devices}) > 1:
-        found.append("are of different kinds, on which the same chain gives different numbers; name devices of one kind")
+        messages.append("are of different kinds, on which the same chain gives different numbers; name devices of one kind")
     if manifest.model is not None and manifest.model.device != "auto":
-        found.append(f"and model.device = {manifest.model.device!r} both say where to compute; leave one of them out")
-    return [Problem("compute.devices", message, value=devices) for message in found]
+        messages.append(f"and model.device = {manifest.model.device!r} both say where to compute; leave one of them out")
+    return [Problem("compute.devices", message, value=devices) for message in messages]
 
 
 def _too_large(value: Any, path: str = "") -> Iterator[Problem]:

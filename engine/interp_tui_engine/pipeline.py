@@ -82,16 +82,16 @@ def resolved(
         shared = {path: line for path, line in lines.items() if path and path[0] in ("seed", "model", "data", "compute")}
         own = {path[2:]: line for path, line in lines.items() if path[:2] == ("step", index) and len(path) > 2}
         try:
-            one = resolve(tables_of(mother, step), lines=shared | own)
+            manifest = resolve(tables_of(mother, step), lines=shared | own)
         except ManifestError as error:
-            found = [problem for problem in error.problems if not (at in broken and REFERENCE.search(str(problem.value)))]
-            problems += [Problem(f"step.{step.id}.{p.path}", p.message, p.line, p.value, p.suggestion) for p in found]
+            own_problems = [problem for problem in error.problems if not (at in broken and REFERENCE.search(str(problem.value)))]
+            problems += [Problem(f"step.{step.id}.{p.path}", p.message, p.line, p.value, p.suggestion) for p in own_problems]
             continue
-        model = one.model.model_dump() if one.model else {}
+        model = manifest.model.model_dump() if manifest.model else {}
         update = {
             "model": {key: model[key] for key in step.model},
-            "data": {name: without_none(one.data[name].model_dump()) for name in step.data},
-            "params": without_none(one.params.model_dump()),
+            "data": {name: without_none(manifest.data[name].model_dump()) for name in step.data},
+            "params": without_none(manifest.params.model_dump()),
         }
         done.append(step.model_copy(update=update))
     return done, problems
@@ -120,9 +120,9 @@ def problems_of(steps: Sequence[StepSpec]) -> list[Problem]:
                     message = f"{shown(text)} names no earlier step; {before}"
                     key_path = ".".join((at, *map(str, path)))
                     problems.append(Problem(key_path, message, value=text, suggestion=nearest(name, seen)))
-                elif key and (known := result_keys(kinds[name])) and (head := key.partition(".")[0]) not in known:
-                    message = f"{shown(text)}: the result of a {kinds[name]} step has no {head!r}; there are {', '.join(sorted(known))}"
-                    problems.append(Problem(".".join((at, *map(str, path))), message, value=text, suggestion=nearest(head, sorted(known))))
+                elif key and (keys := result_keys(kinds[name])) and (head := key.partition(".")[0]) not in keys:
+                    message = f"{shown(text)}: the result of a {kinds[name]} step has no {head!r}; there are {', '.join(sorted(keys))}"
+                    problems.append(Problem(".".join((at, *map(str, path))), message, value=text, suggestion=nearest(head, sorted(keys))))
         seen.append(step.id)
         kinds[step.id] = step.kind
     return problems
@@ -136,8 +136,8 @@ def result_keys(kind: str) -> frozenset[str]:
 
 def references(text: str) -> list[tuple[str, str | None]]:
     """The step, and the key of its result, that each `${…}` in the text names; the key is None where the run folder is meant."""
-    found = (match.partition(".") for match in REFERENCE.findall(text))
-    return [(name.strip(), key.strip() if dot else None) for name, dot, key in found]
+    parts = (match.partition(".") for match in REFERENCE.findall(text))
+    return [(name.strip(), key.strip() if dot else None) for name, dot, key in parts]
 
 
 def needs_of(step: StepSpec) -> list[str]:

@@ -132,9 +132,9 @@ def size(text: str) -> int:
 def machine_of(findings: Any, where: str) -> Machine:
     """The machine that `doctor --json` described. Raises UserError where that says too little."""
     free = {
-        one["name"]: one["free_bytes"]
-        for one in (findings if isinstance(findings, list) else ())
-        if isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("free_bytes"), int)
+        finding["name"]: finding["free_bytes"]
+        for finding in (findings if isinstance(findings, list) else ())
+        if isinstance(finding, dict) and isinstance(finding.get("name"), str) and isinstance(finding.get("free_bytes"), int)
     }
     if "memory" not in free or "runs folder" not in free:
         raise UserError(f"{where} does not say how much memory and disk a machine has free", "interp-tui doctor --json > machine.json does")
@@ -163,13 +163,13 @@ def _scaled(text: str, units: Mapping[str, int], wanted: str) -> float:
 
 
 def _check(job: Job) -> None:
-    for name, value, known in (
+    for name, value, choices in (
         ("profile", job.profile, ["auto", *PROFILES]),
         ("dtype", job.dtype, list(DTYPES)),
         ("format", job.format or "jsonl", list(EVENT_BYTES)),
     ):
-        if value not in known:
-            raise UserError(f"no {name} {value!r:.40}", f"one of {', '.join(known)}")
+        if value not in choices:
+            raise UserError(f"no {name} {value!r:.40}", f"one of {', '.join(choices)}")
     for name, value in asdict(job).items():
         if isinstance(value, (int, float)) and value <= 0:
             raise UserError(f"{name.replace('_', '-')} is {value}", "it must be greater than 0")

@@ -47,8 +47,8 @@ Assignment = tuple[str, Mapping[str, Any]]
 
 def assign(folder: RunFolder, assignments: Sequence[Assignment]) -> list[Shard]:
     """The shares of a run, the joining one last: those that it was started with, else these portions, written down."""
-    if (known := of_run(folder)) is not None:
-        return known
+    if (assigned := of_run(folder)) is not None:
+        return assigned
     shards = [Shard(what, work, len(assignments)) for what, work in assignments]
     shards.append(Shard("joins the shares", None, len(assignments)))
     # backwards: the first share is there only if all are, so that a deal cut short by a kill is dealt again
@@ -65,8 +65,8 @@ def of_run(folder: RunFolder) -> list[Shard] | None:
     first = read(folder, 0)
     if first is None:
         return None
-    found = [read(folder, index) for index in range(first.of + 1)]
-    return [share for share in found if share is not None] if None not in found else None
+    shards = [read(folder, index) for index in range(first.of + 1)]
+    return [share for share in shards if share is not None] if None not in shards else None
 
 
 def read(folder: RunFolder, shard: int) -> Shard | None:
@@ -104,8 +104,8 @@ def gather(folder: RunFolder, into: int) -> list[dict[str, Any]]:
     for name, (_, path) in newest.items():
         _link(path, target / name)
     ends = [atomic.read_json(folder.shard(shard) / "exit.json") for shard in range(into)]
-    told = [end.get("told") if isinstance(end, dict) else None for end in ends]
-    return [record if isinstance(record, dict) else {} for record in told]
+    reports = [end.get("told") if isinstance(end, dict) else None for end in ends]
+    return [record if isinstance(record, dict) else {} for record in reports]
 
 
 def _link(path: Path, at: Path) -> None:

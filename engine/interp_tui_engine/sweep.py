@@ -107,21 +107,21 @@ def points_of(axes: list[Axis]) -> Iterator[Point]:
 
 def with_values(tables: Mapping[str, Any], axes: list[Axis], point: Point) -> dict[str, Any]:
     """The tables of one point: those of the sweep less [sweep], its values in their places, on one of the sweep's devices."""
-    found: dict[str, Any] = {key: copy.deepcopy(value) for key, value in tables.items() if key != "sweep"}
+    filled: dict[str, Any] = {key: copy.deepcopy(value) for key, value in tables.items() if key != "sweep"}
     if devices := devices_of(tables):
-        found["compute"].pop("devices")
-        if isinstance(found.get("model"), dict):
-            found["model"]["device"] = devices[point.index % len(devices)]
+        filled["compute"].pop("devices")
+        if isinstance(filled.get("model"), dict):
+            filled["model"]["device"] = devices[point.index % len(devices)]
     for axis in axes:
-        table, path = found, axis.path
+        table, path = filled, axis.path
         if path[0] == STEP:
-            table, path = step_called(found[STEP], path[1]), path[2:]
+            table, path = step_called(filled[STEP], path[1]), path[2:]
         for part in path[:-1]:
             below = table.get(part)
             table[part] = below if isinstance(below, dict) else {}
             table = table[part]
         table[axis.path[-1]] = point.values[axis.key]
-    return found
+    return filled
 
 
 def devices_of(tables: Mapping[str, Any]) -> list[str]:
@@ -134,9 +134,9 @@ def devices_of(tables: Mapping[str, Any]) -> list[str]:
 
 def value_at(tables: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     """The value at a path; None where there is none."""
-    found: Any = tables
+    value: Any = tables
     if path[0] == STEP:
-        found, path = step_called(tables.get(STEP) or (), path[1]), path[2:]
+        value, path = step_called(tables.get(STEP) or (), path[1]), path[2:]
     for part in path:
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

@@ -119,22 +119,22 @@ def _decimals(error: float) -> int:
 
 def value_at(values: Mapping[str, Any], name: str) -> float | None:
     """The number that an uncertainty's name points to: keys and list positions, with dots between; None where there is none."""
-    found: Any = values
+    value: Any = values
     rest = name
     while rest:
-        if isinstance(found, Mapping):
-            key = next((key for key in _prefixes(rest) if key in found), None)  # names of sites and data may hold dots themselves
+        if isinstance(value, Mapping):
+            key = next((key for key in _prefixes(rest) if key in value), None)  # names of sites and data may hold dots themselves
             if key is None:
                 return None
-            found, rest = found[key], rest[len(key) + 1 :]
-        elif isinstance(found, Sequence) and not isinstance(found, str):
+            value, rest = value[key], rest[len(key) + 1 :]
+        elif isinstance(value, Sequence) and not isinstance(value, str):
             index, _, rest = rest.partition(".")
-            if not index.isdecimal() or int(index) >= len(found):
+            if not index.isdecimal() or int(index) >= len(value):
                 return None
-            found = found[int(index)]
+            value = value[int(index)]
         else:
             return None
-    return as_finite(found)
+    return as_finite(value)
 
 
 def _prefixes(name: str) -> list[str]:
@@ -144,15 +144,15 @@ def _prefixes(name: str) -> list[str]:
 
 def of_headline(headline: Mapping[str, Any], values: Mapping[str, Any], bars: Mapping[str, Uncertainty]) -> dict[str, Uncertainty]:
     """The bars of a headline's numbers: of the same name, or of the same last name and value further inside the result."""
-    found: dict[str, Uncertainty] = {}
+    headline_bars: dict[str, Uncertainty] = {}
     for key, shown in headline.items():
         if key in bars:
-            found[key] = bars[key]
+            headline_bars[key] = bars[key]
         elif (number := as_finite(shown)) is not None:
             inner = (name for name in bars if name.rpartition(".")[2] == key and value_at(values, name) == number)
             if (name := next(inner, None)) is not None:
-                found[key] = bars[name]
-    return found
+                headline_bars[key] = bars[name]
+    return headline_bars
 
 
 def headline_text(headline: Mapping[str, Any], key: str) -> str | None:

@@ -43,10 +43,10 @@ class ManifestOrigin:
 
     def located(self, problem: Problem) -> Problem:
         """A kind's own problem, placed by its dotted path; a path that stands nowhere is placed at the nearest table above it."""
-        known = {".".join(map(str, path)): path for path in (*self.lines, *self.overrides)}
+        by_text = {".".join(map(str, path)): path for path in (*self.lines, *self.overrides)}
         parts = problem.path.split(".")
-        found = (known[text] for end in range(len(parts), 0, -1) if (text := ".".join(parts[:end])) in known)
-        return self.placed(next(found, ()), problem)
+        paths = (by_text[text] for end in range(len(parts), 0, -1) if (text := ".".join(parts[:end])) in by_text)
+        return self.placed(next(paths, ()), problem)
 
 
 def dotted(path: KeyPath) -> str:
@@ -71,7 +71,7 @@ def explain(errors: Sequence[ErrorDetails], model: type[BaseModel], tables: Mapp
     by_path: dict[KeyPath, list[ErrorDetails]] = {}
     for error in errors:
         by_path.setdefault(_path_in_file(error, tables), []).append(error)
-    return [_explain_key(path, found, model, source) for path, found in by_path.items()]
+    return [_explain_key(path, errors_there, model, source) for path, errors_there in by_path.items()]
 
 
 def _path_in_file(error: ErrorDetails, tables: Any) -> KeyPath:
@@ -92,17 +92,17 @@ def _explain_key(path: KeyPath, errors: Sequence[ErrorDetails], model: type[Base
     first = errors[0]
     value = first["input"]
     about = _field(model, path)
-    said = about.description if about and about.description else ""
+    description = about.description if about and about.description else ""
     if first["type"] == "extra_forbidden":
         return _unknown_key(path, value, model, source)
     if first["type"] == "missing":
-        return source.problem(path, f"is missing{f' ({said})' if said else ''}")
+        return source.problem(path, f"is missing{f' ({description})' if description else ''}")
     if first["type"] in ("value_error", "assertion_error"):
         message = first["msg"].split(", ", 1)[-1]
         return source.problem(path, message if isinstance(value, Mapping) else f"{shown(value)}: {message}", value)
     if first["type"] == "string_pattern_mismatch":
-        words = [word.strip() for word in said.split(",") if " " not in word.strip()]
-        message = f"{shown(value)} does not fit; {said or first['ctx']['pattern']}"
+        words = [word.strip() for word in description.split(",") if " " not in word.strip()]
+        message = f"{shown(value)} does not fit; {description or first['ctx']['pattern']}"
         return source.problem(path, message, value, nearest(str(value), words, 0.5))
     wanted = " or ".join(dict.fromkeys(_wanted(error) for error in errors))
     choices = [choice for error in errors for choice in _choices(error)]

@@ -108,8 +108,8 @@ def _device(request: manifest.Manifest, shard: int, share: shards.Shard | None) 
     from .models.device import available
 
     # nobody has named these: where the driver lists a GPU that torch cannot use, the run must go on without it
-    found = [device for device in accelerators.for_model(request.model, accelerators.visible()) if device in available()]
-    return shards.device_of(found, shard, share.of) if found else None
+    usable = [device for device in accelerators.for_model(request.model, accelerators.visible()) if device in available()]
+    return shards.device_of(usable, shard, share.of) if usable else None
 
 
 def _logged(events: Generator[Event, None, T], log: EventLog) -> T:

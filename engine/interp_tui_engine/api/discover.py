@@ -103,6 +103,6 @@ def compare(left: Inspection | str | Path, right: Inspection | str | Path, *, ou
     """interp-lab's name for `match`; where `out` is a .json file it gets the matches, and the run stands in a folder beside it."""
     if out is None or Path(out).suffix != ".json":
         return match(left, right, out=out, **params)
-    found = match(left, right, out=Path(out).with_suffix(""), **params)
-    atomic.write_json(Path(out), {"matches": found.matches})
-    return found
+    matching = match(left, right, out=Path(out).with_suffix(""), **params)
+    atomic.write_json(Path(out), {"matches": matching.matches})
+    return matching

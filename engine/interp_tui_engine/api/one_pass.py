@@ -110,18 +110,18 @@ def causal_trace(
     prompts = TracePrompts.of(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual), pair.sequence)
     trace = prepare(cache.site_map, prompts, [*names, *(["z"] if heads else [])], metric, window=window, freeze=())
     recovered(0.0, trace.clean_metric, trace.corrupt_metric)
-    found = {name: torch.zeros(cache.site_map.num_layers, len(prompts.clean)) for name in names}
+    grids = {name: torch.zeros(cache.site_map.num_layers, len(prompts.clean)) for name in names}
     if heads:
-        found[HEADS] = torch.zeros(cache.site_map.num_layers, len(prompts.clean), cache.site_map.heads("z"))
+        grids[HEADS] = torch.zeros(cache.site_map.num_layers, len(prompts.clean), cache.site_map.heads("z"))
     chunks, done = batches(grid(cache.site_map, prompts, names, heads=heads), ROWS), 0
     for chunk in chunks:
         for cell, value in zip(chunk, trace.patched(chunk).tolist(), strict=True):
             name, at = cell.place
-            found[name][at] = recovered(value, trace.clean_metric, trace.corrupt_metric)
+            grids[name][at] = recovered(value, trace.clean_metric, trace.corrupt_metric)
         done += len(chunk)
         on_progress(done, sum(map(len, chunks)))
     texts = texts_of(tokens, prompts.clean), texts_of(tokens, prompts.corrupt)
-    return CausalTrace(*texts, trace.clean_metric, trace.corrupt_metric, found)
+    return CausalTrace(*texts, trace.clean_metric, trace.corrupt_metric, grids)
 
 
 def activation_patch(
@@ -200,11 +200,11 @@ def logit_lens(
             right = answer_ids(tokens, prompt, answer, name="answer", when_long=long_answers, as_whole=False)
         end = stream[-1:].expand_as(stream)
         if tuned is not None:
-            stream = torch.stack([tuned(layer, one) for layer, one in enumerate(stream)])
-        found = lens.read(site_map, stream, end, [right] * len(stream), 1)
-    top = [texts_of(tokens, [int(token)])[0] for token in found.top_token[:, 0]]
-    said = "".join(texts_of(tokens, right[:1]))
-    return LogitLens(said, found.answer_prob, found.answer_rank, top, lens.crossover(found.answer_rank.tolist()))
+            stream = torch.stack([tuned(layer, layer_stream) for layer, layer_stream in enumerate(stream)])
+        reading = lens.read(site_map, stream, end, [right] * len(stream), 1)
+    top = [texts_of(tokens, [int(token)])[0] for token in reading.top_token[:, 0]]
+    answer_text = "".join(texts_of(tokens, right[:1]))
+    return LogitLens(answer_text, reading.answer_prob, reading.answer_rank, top, lens.crossover(reading.answer_rank.tolist()))
 
 
 def tuned_lens(

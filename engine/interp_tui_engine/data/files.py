@@ -53,8 +53,8 @@ def text_of(where: str, row: dict[str, Any], column: str) -> str:
     """The text of one row."""
     value = row.get(column)
     if not isinstance(value, str):
-        found = "no value" if value is None else f"{type(value).__name__} {value!r:.40}"
-        raise UserError(f"{where}: column {column!r} holds {found}, not text", "every row needs a string there")
+        instead = "no value" if value is None else f"{type(value).__name__} {value!r:.40}"
+        raise UserError(f"{where}: column {column!r} holds {instead}, not text", "every row needs a string there")
     return value
 
 

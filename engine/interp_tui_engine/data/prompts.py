@@ -96,7 +96,7 @@ def answer_ids(
         if len(answers) > 1:
             raise UserError(f"{name} is a set of {len(answers)}, and only one answer can be scored as a sequence", "give one answer")
         return tuple(_following(tokenizer, prompt, answers[0]))
-    found: list[int] = []
+    first_ids: list[int] = []
     for text in answers:
         ids = _following(tokenizer, prompt, text)
         if len(ids) > 1 and when_long == "error":
@@ -107,8 +107,8 @@ def answer_ids(
                 f"set long_answers = 'first' to look at {first!r} alone"
                 + (f", or 'sequence' (with metric = 'logprob' or 'prob') to score all {len(ids)} together" if as_whole else ""),
             )
-        found.append(ids[0])
-    return tuple(dict.fromkeys(found))
+        first_ids.append(ids[0])
+    return tuple(dict.fromkeys(first_ids))
 
 
 def _following(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> list[int]:
@@ -141,8 +141,8 @@ def read_pair(
     answer = answer_ids(tokenizer, clean, record["answer"], name=f"{name}answer", when_long=when_long, as_whole=as_whole)
     wrong: tuple[int, ...] = ()
     if record.get("counterfactual"):
-        said = f"{name}counterfactual"
-        wrong = answer_ids(tokenizer, corrupt, record["counterfactual"], name=said, when_long=when_long, as_whole=as_whole)
+        name_of_wrong = f"{name}counterfactual"
+        wrong = answer_ids(tokenizer, corrupt, record["counterfactual"], name=name_of_wrong, when_long=when_long, as_whole=as_whole)
     elif need_counterfactual:
         raise UserError(f"{name}counterfactual is missing", "give the answer to the corrupt prompt, or use metric = 'prob'")
     if set(answer) & set(wrong) and when_long != "sequence":

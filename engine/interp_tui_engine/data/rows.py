@@ -144,9 +144,9 @@ def _builtin(spec: DataSpec) -> Iterator[str]:
         meant = f"did you mean 'builtin:{near[0]}'? " if near else ""
         raise UserError(f"there is no data called {spec.source!r}", f"{meant}choose from builtin:{', builtin:'.join(builtin.BUILTIN)}")
     split = spec.split or "train"
-    for known in builtin.SPLITS:
-        if split == known:
-            return builtin.BUILTIN[kind](known)
+    for name in builtin.SPLITS:
+        if split == name:
+            return builtin.BUILTIN[kind](name)
     raise UserError(f"{spec.source} has no split {split!r}", f"choose from {', '.join(builtin.SPLITS)}")
 
 
@@ -177,21 +177,21 @@ def _pack(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, spec: Da
     length = spec.context + (bos is None)  # of text
     needed = None if spec.rows is None else spec.rows * length
     stream = array("i")
-    found = 0
+    added = 0
     texts = (document for document in documents if document)
     while batch := list(islice(texts, _TOKENIZED_AT_ONCE)):
         for ids in tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]:
-            if found and tokenizer.eos_token_id is not None:
+            if added and tokenizer.eos_token_id is not None:
                 stream.append(tokenizer.eos_token_id)
             stream.extend(ids)
-            found += 1
+            added += 1
         if needed is not None and len(stream) >= needed:
             break
-    if not found:
+    if not added:
         raise UserError(f"{where} is empty: it holds no text")
     if len(stream) < length:
         raise UserError(
-            f"{where}: rows shorter than context: {found} documents give {len(stream)} tokens, one row needs {length}",
+            f"{where}: rows shorter than context: {added} documents give {len(stream)} tokens, one row needs {length}",
             f"lower context (now {spec.context}) or give more text",
         )
     rows = len(stream) // length

@@ -19,8 +19,8 @@ def heatmap_svg(
     """An SVG document of values by row and column, zero in the middle of the scale; grey where there is none."""
     left = 12 + 7 * max((len(row) for row in rows), default=0)
     cell = max(LEAST_CELL, min(MOST_CELL, (width - left) // max(1, len(columns))))
-    found = [abs(v) for row in values for v in row if v is not None and math.isfinite(v)]
-    reach = max(found, default=0.0) or 1.0
+    sizes = [abs(v) for row in values for v in row if v is not None and math.isfinite(v)]
+    reach = max(sizes, default=0.0) or 1.0
     wide, high = max(left + cell * len(columns) + 12, 340), TOP + CELL_HEIGHT * len(rows) + 30
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" font-family="sans-serif" font-size="12" fill="#222">',

@@ -113,10 +113,10 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], effect: float, 
 
 def _box(name: str, x: float, y: float, effect: float | None) -> str:
     fill = "#eef2f7" if effect is None else "#dcebfa" if effect >= 0 else "#fae4d8"
-    said = "" if effect is None else f" {effect:+.2f}"
+    effect_text = "" if effect is None else f" {effect:+.2f}"
     left, top = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
     box = f'<rect x="{left:.1f}" y="{top:.1f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="4" fill="{fill}" stroke="#8a99a8"/>'
-    return f'{box}<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">{escape(name)}{said}</text>'
+    return f'{box}<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">{escape(name)}{effect_text}</text>'
 
 
 def _plain(token: str) -> str:

@@ -35,8 +35,8 @@ class Reading(NamedTuple):
 def streams(site_map: SiteMap, ids: Int[Tensor, "rows pos"]) -> Float[Tensor, "layers tokens d_model"]:
     """The residual stream that leaves each block, at the positions of all rows one after another."""
     sites = [Site("resid_post", layer) for layer in range(site_map.num_layers)]
-    found = activations(site_map, ids, sites)
-    return torch.stack([found[site].flatten(0, 1) for site in sites])
+    values = activations(site_map, ids, sites)
+    return torch.stack([values[site].flatten(0, 1) for site in sites])
 
 
 @torch.no_grad()

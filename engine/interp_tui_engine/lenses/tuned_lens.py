@@ -140,11 +140,11 @@ class Fitting:
 
     def state(self) -> dict[str, Tensor]:
         """Everything the next step depends on."""
-        found = {"step": torch.tensor(self.step)}
+        state = {"step": torch.tensor(self.step)}
         for index, part in enumerate(part for pair in self.maps for part in pair):
             held = self._adam.state.get(part, {})
-            found |= {f"{index}.value": part.detach(), **{f"{index}.{name}": value for name, value in held.items()}}
-        return {name: value.contiguous().cpu() for name, value in found.items()}
+            state |= {f"{index}.value": part.detach(), **{f"{index}.{name}": value for name, value in held.items()}}
+        return {name: value.contiguous().cpu() for name, value in state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a saved state."""

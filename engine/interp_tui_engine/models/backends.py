@@ -19,10 +19,10 @@ def need(backend: str) -> None:
     try:
         importlib.import_module(backend)
     except ImportError as error:
-        said = f"backend {backend!r} needs the package {EXTRAS[backend]}"
+        message = f"backend {backend!r} needs the package {EXTRAS[backend]}"
         if not isinstance(error, ModuleNotFoundError) or error.name != backend:
-            said += f", which is here but cannot be imported ({error})"
-        raise UserError(said, f"pip install 'interp-tui[{EXTRAS[backend]}]', or use backend = 'transformers'") from None
+            message += f", which is here but cannot be imported ({error})"
+        raise UserError(message, f"pip install 'interp-tui[{EXTRAS[backend]}]', or use backend = 'transformers'") from None
 
 
 def drive(backend: str, model: LoadedModel) -> LoadedModel:

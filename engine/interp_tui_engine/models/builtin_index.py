@@ -40,9 +40,9 @@ def revisions(source: str) -> list[str]:
 def weights_path(source: str, revision: str | None) -> Path:
     """The safetensors file of a checkpoint; UserError, with the nearest name, where there is no such checkpoint."""
     name = revision or FINAL
-    known = revisions(source)
-    if name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.4)
+    names = revisions(source)
+    if name not in names:
+        near = get_close_matches(name, names, n=1, cutoff=0.4)
         meant = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"{source} has no revision {name!r}", f"{meant}its checkpoints: {', '.join(known)}")
+        raise UserError(f"{source} has no revision {name!r}", f"{meant}its checkpoints: {', '.join(names)}")
     return folder_of(source) / f"{name}.safetensors"

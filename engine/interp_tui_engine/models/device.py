@@ -17,8 +17,8 @@ def available() -> list[str]:
 
 def resolve_device(name: str) -> torch.device:
     """The device of that name; `auto` is the fastest one there is. UserError, with those there are, where there is none."""
-    known = available()
-    wanted = {"auto": known[0], "cuda": "cuda:0"}.get(name, name)
-    if wanted not in known:
-        raise UserError(f"there is no device {name!r} on this machine", f"available: auto, {', '.join(known)}")
+    devices = available()
+    wanted = {"auto": devices[0], "cuda": "cuda:0"}.get(name, name)
+    if wanted not in devices:
+        raise UserError(f"there is no device {name!r} on this machine", f"available: auto, {', '.join(devices)}")
     return torch.device(wanted)

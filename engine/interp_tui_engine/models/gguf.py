@@ -42,10 +42,12 @@ def load(source: str, path: Path, device: torch.device, dtype: torch.dtype, *, p
     setattr(module, "is_quantized", False)  # noqa: B010
     if hasattr(module.config, "quantization_config"):
         del module.config.quantization_config
-    found = weight_check.difference(report["missing_keys"], {*report["unexpected_keys"], *unmapped})
-    weight_check.check_whole(source, found, partial=partial)
+    difference = weight_check.difference(report["missing_keys"], {*report["unexpected_keys"], *unmapped})
+    weight_check.check_whole(source, difference, partial=partial)
     weights_hash = files_hash([path])
-    return finish(module, tokenizer, source=source, revision=None, device=device, dtype=dtype, weights_hash=weights_hash, difference=found)
+    return finish(
+        module, tokenizer, source=source, revision=None, device=device, dtype=dtype, weights_hash=weights_hash, difference=difference
+    )
 
 
 def read_config(source: str, path: Path) -> Any:
@@ -112,10 +114,10 @@ def _named_by_model(header: Header) -> Iterator[set[str]]:
 
 
 def _without_name(names: Iterable[str], header: Header) -> Iterator[str]:
-    known = set(names)
+    named = set(names)
     for tensor in header.tensors:
         # experts are stored stacked, which transformers takes apart in code of each family; a convolution's axis is named otherwise too
-        if tensor.name not in known and "_exps." not in tensor.name and not _is_ones(tensor):
+        if tensor.name not in named and "_exps." not in tensor.name and not _is_ones(tensor):
             yield tensor.name
 
 

@@ -35,8 +35,8 @@ def load_folder(
     own_code = trust and "auto_map" in config
     if files.safe and not own_code:
         configuration.check_sizes(source, built, files.tensors(), partial=partial)
-    module, found = _module(source, folder, built, dtype, safe=files.safe, trust=trust)
-    weight_check.check_whole(source, found, partial=partial)
+    module, difference = _module(source, folder, built, dtype, safe=files.safe, trust=trust)
+    weight_check.check_whole(source, difference, partial=partial)
     return finish(
         module,
         _tokenizer(source, folder, trust=trust),
@@ -45,7 +45,7 @@ def load_folder(
         device=device,
         dtype=dtype,
         weights_hash=files_hash([*files.paths, *(sorted(folder.glob("*.py")) if own_code else [])]),
-        difference=found,
+        difference=difference,
         trusted=own_code or not files.safe,
     )
 

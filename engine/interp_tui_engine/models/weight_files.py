@@ -56,8 +56,8 @@ def names_of(source: str, names: Sequence[str], *, trust: bool) -> str:
     pickles = [name for name in names if name.endswith(PICKLES)]
     if not pickles:
         others = [name for name in names if name.endswith(".safetensors")]
-        found = f" but {', '.join(others[:3])}" if others else ""
-        raise UserError(f"{source} holds no weights that can be loaded{found}", f"expected {SAFE} or {SAFE_INDEX} beside config.json")
+        instead = f" but {', '.join(others[:3])}" if others else ""
+        raise UserError(f"{source} holds no weights that can be loaded{instead}", f"expected {SAFE} or {SAFE_INDEX} beside config.json")
     if not trust:
         raise UserError(
             f"{source} has its weights only as pickles ({', '.join(pickles)}), which can run any code when loaded",

@@ -54,13 +54,13 @@ def pool(gains: Floats, effects: Floats, *, resamples: int, seed: int) -> Pooled
 
 def by_role(values: Floats, roles: Sequence[Sequence[str]]) -> Floats:
     """(pairs, ..., positions) averaged over the positions of each role: (pairs, ..., len(ROLES)), NaN where a prompt has none."""
-    found = np.full((*values.shape[:-1], len(ROLES)), np.nan)
+    means = np.full((*values.shape[:-1], len(ROLES)), np.nan)
     for pair, named in enumerate(roles):
         for index, name in enumerate(ROLES):
             places = [place for place, this in enumerate(named) if this == name]
             if places:
-                found[pair, ..., index] = values[pair][..., places].mean(-1)
-    return found
+                means[pair, ..., index] = values[pair][..., places].mean(-1)
+    return means
 
 
 def _ratio(weights: Floats, gains: Floats, effects: Floats, there: NDArray[np.bool_]) -> Floats:

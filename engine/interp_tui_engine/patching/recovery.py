@@ -109,12 +109,12 @@ class Trace:
     @torch.no_grad()
     def patched(self, cells: Sequence[GridCell]) -> Float[Tensor, " cells"]:
         """The metric of each patched run; that of the corrupt run for cells before the first corrupted position."""
-        found = torch.full((len(cells),), self.corrupt_metric)
+        metrics = torch.full((len(cells),), self.corrupt_metric)
         wanted = [i for i, cell in enumerate(cells) if cell.position >= self.prompts.first]
         if wanted:
             logits = self.fork.run(self.jobs([cells[i] for i in wanted]), self.positions)
-            found[wanted] = self.score(logits).float().cpu()
-        return found
+            metrics[wanted] = self.score(logits).float().cpu()
+        return metrics
 
     @torch.no_grad()
     def together(self, cells: Sequence[GridCell]) -> float:

@@ -24,6 +24,6 @@ def token_texts(model: LoadedModel, ids: Iterable[int]) -> dict[int, str]:
 
 def write_tokens(folder: Path, model: LoadedModel, ids: Iterable[np.ndarray]) -> dict[int, str]:
     """Write the texts of all tokens in these arrays beside them."""
-    found = token_texts(model, np.unique(np.concatenate([array.ravel() for array in ids])).tolist())
-    atomic.write_json(folder / TOKENS, {str(i): text for i, text in found.items()})
-    return found
+    texts = token_texts(model, np.unique(np.concatenate([array.ravel() for array in ids])).tolist())
+    atomic.write_json(folder / TOKENS, {str(i): text for i, text in texts.items()})
+    return texts

@@ -40,13 +40,13 @@ class Method:
 
 
 def _literals(source: Path) -> dict[str, Any]:
-    found = {}
+    literals = {}
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name in ("METHOD", "SETTINGS", "BOUNDS", "LANGEVIN"):
-                found[name] = ast.literal_eval(node.value)
-    return found
+                literals[name] = ast.literal_eval(node.value)
+    return literals
 
 
 def _discover() -> dict[str, Method]:

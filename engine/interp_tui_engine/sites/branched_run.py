@@ -158,8 +158,8 @@ def together(forks: Sequence[BranchedRun]) -> BranchedRun | None:
         return None
     keys = []
     for held in zip(*(fork.keys for fork in forks), strict=True):
-        known = [one for one in held if one is not None]
-        keys.append((torch.cat([k for k, _ in known]), torch.cat([v for _, v in known])))
+        present = [cached for cached in held if cached is not None]
+        keys.append((torch.cat([k for k, _ in present]), torch.cat([v for _, v in present])))
     streams = tuple(torch.cat(rows) for rows in zip(*(fork.resid_pre for fork in forks), strict=True))
     return BranchedRun(first.site_map, streams, first.calls, tuple(keys))
 

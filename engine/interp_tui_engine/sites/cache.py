@@ -52,7 +52,7 @@ class Activations:
         if site.whole not in self._held:
             last = 0 if site.layer is None else site.layer
             wanted = [Site(site.name)] if site.layer is None else [Site(site.name, layer) for layer in range(last + 1)]
-            self._held |= activations(self.site_map, self.ids, [one for one in wanted if one not in self._held])
+            self._held |= activations(self.site_map, self.ids, [site_wanted for site_wanted in wanted if site_wanted not in self._held])
         value = self._held[site.whole]
         if self._single or site.position is None or site.position >= 0:
             value = part(site, value)
@@ -103,17 +103,17 @@ class ActivationCache:
         vocab = next(self.site_map.embed.parameters()).shape[0]
         if wrong := ids[(ids < 0) | (ids >= vocab)].tolist():
             raise UserError(f"there is no token {wrong[0]}", f"the model has tokens 0 to {vocab - 1:,}")
-        found = Activations(self.site_map, ids.to(next(self._module.parameters()).device), lengths, single)
+        read = Activations(self.site_map, ids.to(next(self._module.parameters()).device), lengths, single)
         for site in sites:
-            found[site]
-        return found
+            read[site]
+        return read
 
     def _rows(self, inputs: Inputs) -> tuple[bool, list[Any]]:
         if isinstance(inputs, Tensor):
             return inputs.dim() == 1, [inputs] if inputs.dim() == 1 else list(inputs)
         if isinstance(inputs, str):
             return True, [self._ids(inputs)]
-        if all(isinstance(one, int) for one in inputs):
+        if all(isinstance(token, int) for token in inputs):
             return True, [list(inputs)]
         return False, [self._ids(row) if isinstance(row, str) else list(row) for row in inputs]  # type: ignore[arg-type]
 

@@ -46,8 +46,8 @@ def finish_of(config: Any) -> Callable[[Tensor], Tensor]:
 def _kv_heads(config: Any, heads: int) -> int:
     if getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False):
         return 1
-    found = _setting(config, ("num_key_value_heads", "num_kv_heads", "n_head_kv"), default=heads)
-    return heads if found is None else int(found)
+    count = _setting(config, ("num_key_value_heads", "num_kv_heads", "n_head_kv"), default=heads)
+    return heads if count is None else int(count)
 
 
 _REQUIRED: Any = object()

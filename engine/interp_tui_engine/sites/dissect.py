@@ -87,12 +87,12 @@ def _block(layer: nn.Module, family: Family, config: Any, heads: int, kv_heads: 
     kind = next((kind for kind in family.attention if _at(layer, f"{kind.path}.{kind.o}") is not None), None)
     if kind is None:
         there = ", ".join(child for child, _ in layer.named_children())
-        known = " or ".join(f"{kind.path}.{kind.o}" for kind in family.attention) or "none"
-        raise UserError(f"{name}: no attention found in a {type(layer).__name__}", f"it holds {there}; expected {known}")
+        expected = " or ".join(f"{kind.path}.{kind.o}" for kind in family.attention) or "none"
+        raise UserError(f"{name}: no attention found in a {type(layer).__name__}", f"it holds {there}; expected {expected}")
     attention = _at(layer, kind.path)
     out = _at(attention, kind.o)
-    mlp = next((found for path in family.mlp if (found := _at(layer, path)) is not None and any(found.children())), layer)
-    down = next((found for path in DOWN if (found := getattr(mlp, path, None)) is not None), None)
+    mlp = next((part for path in family.mlp if (part := _at(layer, path)) is not None and any(part.children())), layer)
+    down = next((part for path in DOWN if (part := getattr(mlp, path, None)) is not None), None)
     after_attention, before_mlp, after_mlp = _norms(layer)
     parallel = _is_parallel(family, config)
     flat = layer if mlp is layer else None  # OPT folds positions into the batch for its MLP
@@ -119,23 +119,23 @@ def _block(layer: nn.Module, family: Family, config: Any, heads: int, kv_heads: 
 
 def _norms(layer: Any) -> tuple[nn.Module | None, nn.Module | None, nn.Module | None]:
     """The norm between attention and the residual sum, the one before the MLP, and the one between the MLP and the residual sum."""
-    found = {name: getattr(layer, name, None) for name in dict(layer.named_children())}
-    if "post_self_attn_layernorm" in found:  # GLM-4
-        return found["post_self_attn_layernorm"], found["post_attention_layernorm"], found["post_mlp_layernorm"]
-    if "pre_feedforward_layernorm" in found:  # Gemma 2, 3
-        return found["post_attention_layernorm"], found["pre_feedforward_layernorm"], found["post_feedforward_layernorm"]
-    if "post_feedforward_layernorm" in found:  # OLMo 2, 3: no norm before
-        return found["post_attention_layernorm"], None, found["post_feedforward_layernorm"]
+    children = {name: getattr(layer, name, None) for name in dict(layer.named_children())}
+    if "post_self_attn_layernorm" in children:  # GLM-4
+        return children["post_self_attn_layernorm"], children["post_attention_layernorm"], children["post_mlp_layernorm"]
+    if "pre_feedforward_layernorm" in children:  # Gemma 2, 3
+        return children["post_attention_layernorm"], children["pre_feedforward_layernorm"], children["post_feedforward_layernorm"]
+    if "post_feedforward_layernorm" in children:  # OLMo 2, 3: no norm before
+        return children["post_attention_layernorm"], None, children["post_feedforward_layernorm"]
     for name in ("post_attention_layernorm", "ln_2", "final_layer_norm", "norm_2", "ffn_norm", "feedforward_layernorm"):
-        if name in found:
-            return None, found[name], None
+        if name in children:
+            return None, children[name], None
     return None, None, None
 
 
 def _is_parallel(family: Family, config: Any) -> bool:
     for key in ("use_parallel_residual", "parallel_attn"):
-        if (said := getattr(config, key, None)) is not None:
-            return bool(said) or bool(getattr(config, "new_decoder_architecture", False))
+        if (parallel := getattr(config, key, None)) is not None:
+            return bool(parallel) or bool(getattr(config, "new_decoder_architecture", False))
     return str(config.model_type) in family.parallel
 
 
@@ -143,8 +143,8 @@ def _qkv(attention: Any, kind: Attention, heads: int, kv_heads: int) -> dict[str
     """Ports of queries, keys and values: modules of their own, or columns of one fused projection."""
     counts = {"q": heads, "k": kv_heads, "v": kv_heads}
     if not kind.qkv:
-        found = {name: _at(attention, path) for name, path in (("q", kind.q), ("k", kind.k), ("v", kind.v)) if path}
-        return {name: HookPoint(module, "output", heads=counts[name]) for name, module in found.items() if module is not None}
+        modules = {name: _at(attention, path) for name, path in (("q", kind.q), ("k", kind.k), ("v", kind.v)) if path}
+        return {name: HookPoint(module, "output", heads=counts[name]) for name, module in modules.items() if module is not None}
     fused = _at(attention, kind.qkv)
     width = int(fused.weight.shape[1 if kind.transposed else 0])
     columns = _columns(kind, width, heads, kv_heads)

@@ -34,10 +34,10 @@ def _block(bridge: Any, layer: int, heads: int, kv_heads: int) -> Block:
     """Heads stand side by side in what passes a hook point; only hooks placed by the bridge itself are shown them apart."""
     block = bridge.blocks[layer]
     split = {"query": heads, "kv": kv_heads}
-    found = {name: bridge.get_hook_point(f"blocks.{layer}.{place.bridge}") for name, place in PLACES.items()}
+    points = {name: bridge.get_hook_point(f"blocks.{layer}.{place.bridge}") for name, place in PLACES.items()}
     ports = {
         name: HookPoint(point, "output", heads=None if name == "attn_pattern" else split.get(PLACES[name].heads or ""))
-        for name, point in found.items()
+        for name, point in points.items()
         if point is not None
     }
     if "resid_mid" in ports:

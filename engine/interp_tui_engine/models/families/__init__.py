@@ -23,12 +23,12 @@ __all__ = ["Attention", "Family", "Layout", "config_of", "family_in", "family_of
 
 @cache
 def _by_type() -> dict[str, tuple[Family, ...]]:
-    found: dict[str, tuple[Family, ...]] = {}
+    families: dict[str, tuple[Family, ...]] = {}
     for module in pkgutil.iter_modules(__path__):
         for family in getattr(importlib.import_module(f".{module.name}", __name__), "FAMILIES", ()):
             for model_type in family.model_types:
-                found[model_type] = (*found.get(model_type, ()), family)
-    return found
+                families[model_type] = (*families.get(model_type, ()), family)
+    return families
 
 
 def known_types() -> tuple[str, ...]:

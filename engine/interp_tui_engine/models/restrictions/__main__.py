@@ -19,11 +19,11 @@ def main(arguments: list[str]) -> int:
 
         from .masks import selection_of
 
-        found = selection_of(load_skeleton(source, revision or None), patterns or "full")
+        selection = selection_of(load_skeleton(source, revision or None), patterns or "full")
     except UserError as error:
         sys.stdout.write(json.dumps({"error": error.what, "hint": error.hint}) + "\n")
         return 2
-    answer = {"selected": found.selected, "total": found.total, "parameters": found.counts(), "notes": found.notes}
+    answer = {"selected": selection.selected, "total": selection.total, "parameters": selection.counts(), "notes": selection.notes}
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0
 

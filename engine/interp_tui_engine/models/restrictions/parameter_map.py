@@ -62,7 +62,7 @@ class ParameterMap:
         self.model_type = model_type_of(config)
         self.shapes, self.aliases, self._config = dict(shapes), dict(aliases), text_config_of(config)
         index = re.compile(re.escape(self.family.blocks) + r"\.(\d+)\.")
-        self.layers = 1 + max((int(found[1]) for name in self.shapes if (found := index.match(name))), default=-1)
+        self.layers = 1 + max((int(match[1]) for name in self.shapes if (match := index.match(name))), default=-1)
         self.heads = cache(self._heads)
 
     def below(self, *paths: str) -> list[str]:
@@ -155,11 +155,11 @@ class ParameterMap:
 
     def _rows(self, attention: Attention, path: str, along_out: int) -> dict[str, int]:
         parts = (attention.qkv, attention.q, attention.k, attention.v, *attention.per_head, *attention.per_group)
-        found = {}
+        rows = {}
         for part in filter(None, parts):
             if (weight := self._weight(f"{path}.{part}")) is not None:
-                found[part] = self.shapes[weight[0]][0 if weight[1] else along_out]
-        return found
+                rows[part] = self.shapes[weight[0]][0 if weight[1] else along_out]
+        return rows
 
     def _along(self, path: str, along_out: int) -> list[tuple[str, int]]:
         """A module's parameters with the axis that counts its outputs: that of the weight, and the only one of the bias."""

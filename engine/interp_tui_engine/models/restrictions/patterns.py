@@ -63,10 +63,10 @@ def parse(text: str) -> Pattern:
     word = text.lower()
     if word == "full" or word == "embed" or word == "unembed":
         return Whole(word)  # type: ignore[arg-type]  # mypy does not narrow `or` to the literals
-    found = _LAYER.fullmatch(text)
-    if found is None:
+    match = _LAYER.fullmatch(text)
+    if match is None:
         return Named(text)
-    layer = int(found[1])
-    if found["unit"]:
-        return InLayer(layer, _UNITS[found["unit"].lower()], int(found["index"]))
-    return InLayer(layer, _PARTS[found["part"].lower()] if found["part"] else "all")
+    layer = int(match[1])
+    if match["unit"]:
+        return InLayer(layer, _UNITS[match["unit"].lower()], int(match["index"]))
+    return InLayer(layer, _PARTS[match["part"].lower()] if match["part"] else "all")

@@ -38,11 +38,11 @@ class Selection:
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Elements selected and elements in all, for each parameter selected."""
-        found = {}
+        counts = {}
         for name, rows in self.chosen.items():
             total = prod(self.shapes[name])
-            found[name] = (total if rows is None else total // rows.keep.size * int(rows.keep.sum()), total)
-        return found
+            counts[name] = (total if rows is None else total // rows.keep.size * int(rows.keep.sum()), total)
+        return counts
 
     @property
     def selected(self) -> int:
@@ -118,10 +118,10 @@ def _whole(parameter_map: ParameterMap, pattern: Whole) -> list[str]:
 
 
 def _named(parameter_map: ParameterMap, name: str) -> str:
-    known = {**dict.fromkeys(parameter_map.shapes), **parameter_map.aliases}
-    if name in known:
+    names = {**dict.fromkeys(parameter_map.shapes), **parameter_map.aliases}
+    if name in names:
         return parameter_map.aliases.get(name, name)
-    near = get_close_matches(name, [*_all_patterns(parameter_map), *known], n=1) or get_close_matches(
+    near = get_close_matches(name, [*_all_patterns(parameter_map), *names], n=1) or get_close_matches(
         name.lower(), _all_patterns(parameter_map), n=1
     )
     meant = f"did you mean {near[0]!r}? " if near else ""
@@ -129,12 +129,15 @@ def _named(parameter_map: ParameterMap, name: str) -> str:
 
 
 def _all_patterns(parameter_map: ParameterMap) -> list[str]:
-    found = ["full", "embed", "unembed"]
+    patterns = ["full", "embed", "unembed"]
     for layer in range(parameter_map.layers):
-        found += [f"l{layer}", *(f"l{layer} {part}" for part in ("attn", "mlp", "mixer") if getattr(parameter_map, _METHOD[part])(layer))]
+        patterns += [
+            f"l{layer}",
+            *(f"l{layer} {part}" for part in ("attn", "mlp", "mixer") if getattr(parameter_map, _METHOD[part])(layer)),
+        ]
         heads = parameter_map.heads(layer)
-        found += [] if heads is None else [f"l{layer}h{i}" for i in range(heads.count)] + [f"l{layer}g{i}" for i in range(heads.groups)]
-    return found
+        patterns += [] if heads is None else [f"l{layer}h{i}" for i in range(heads.count)] + [f"l{layer}g{i}" for i in range(heads.groups)]
+    return patterns
 
 
 _METHOD = {"attn": "attention", "mlp": "mlp", "mixer": "mixer"}

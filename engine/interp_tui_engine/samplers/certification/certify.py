@@ -180,8 +180,8 @@ def _measured(
     """
 
     def once(seed: int) -> Measured:
-        found = measure(loss, n_beta, gamma, lr, reference.draws, seed)
-        return found._replace(step_bias=0.0) if discrete else found
+        measured = measure(loss, n_beta, gamma, lr, reference.draws, seed)
+        return measured._replace(step_bias=0.0) if discrete else measured
 
     first = once(seed)
     if first.slow or not math.isfinite(first.raw) or abs(first.unbiased - reference.exact) <= _allowed(first, reference):

@@ -90,8 +90,8 @@ class AnchorLoss:
     def of_steps(self, chain: int, start: int, stop: int) -> Float[NDArray[np.float64], " step"]:
         """Loss at w0 of the rows of the steps start … stop - 1 of a chain; NaN where it is not known yet."""
         first = np.arange(start, stop)[:, None] * self._accumulated + np.arange(self._accumulated)
-        found: NDArray[np.float64] = self._loss[0 if self._shared else chain, first % self._order.batches_per_epoch].mean(1)
-        return found
+        losses: NDArray[np.float64] = self._loss[0 if self._shared else chain, first % self._order.batches_per_epoch].mean(1)
+        return losses
 
     def save(self) -> None:
         """Put on disk what has come since the last time. Before a chain's own checkpoint, so that this one never runs ahead."""
@@ -107,9 +107,9 @@ class AnchorLoss:
         return self._folder / FILES.replace("*", f"{stream:05d}")
 
     def _load(self, stream: int) -> None:
-        known = checkpoint.load(self._file(stream)) if self.wanted else None
-        if known is not None and known["loss"].shape == (self.batches,):
-            self._loss[stream] = known["loss"].numpy()
+        saved = checkpoint.load(self._file(stream)) if self.wanted else None
+        if saved is not None and saved["loss"].shape == (self.batches,):
+            self._loss[stream] = saved["loss"].numpy()
             self._claimed.update((stream, int(index)) for index in np.flatnonzero(~np.isnan(self._loss[stream])))
 
     def _compute(self, index: int, chain: int) -> float:

@@ -107,14 +107,14 @@ class Chain:
         batches = self._order.step(step, chain)
         total = sum(int(rows.shape[0]) for rows in batches) * self._problem.positions
         self.weights.zero_gradients()
-        found = []
+        row_losses = []
         for rows in batches:
             for part in self._pieces.split(rows):
                 self._end_if_abandoned()
                 losses = self._loss(self._problem.batch(part))
                 (losses.sum() / total).backward()  # type: ignore[no-untyped-call]
-                found.append(losses.detach())
-        return torch.cat(found).cpu().numpy()
+                row_losses.append(losses.detach())
+        return torch.cat(row_losses).cpu().numpy()
 
     def _acceptance(self, step: int, loss: float, start: Tensor, gradients: list[Tensor]) -> float:
         """MALA's acceptance of the update just made, from one more gradient on the same batch."""
@@ -144,11 +144,11 @@ class Chain:
         return norm, distance
 
     def _observable(self, observable: Observable) -> NDArray[np.float32]:
-        found = []
+        parts = []
         for start in range(0, observable.rows, observable.batch_size):
             for part in self._pieces.split(torch.arange(start, start + observable.batch_size)):
-                found.append(self._loss(take(observable.data, slice(int(part[0]), int(part[-1]) + 1))))
-        return torch.cat(found).cpu().numpy()
+                parts.append(self._loss(take(observable.data, slice(int(part[0]), int(part[-1]) + 1))))
+        return torch.cat(parts).cpu().numpy()
 
     @torch.no_grad()
     def _update(self, step: int) -> tuple[float, float | None, Tensor | None]:

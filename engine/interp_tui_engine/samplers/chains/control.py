@@ -52,7 +52,7 @@ def control_rises(problem: SamplingTarget, config: SamplerConfig, draws: int) ->
     order, pieces = BatchOrder(problem.rows, config), Microbatch(config.batch_size, lambda message: None)
     weights = ChainWeights(problem.space)
     moved, still = problem.bind(weights.leaves), problem.bind(fixed_leaves(problem))
-    found = []
+    rises = []
     for draw, step in enumerate(np.linspace(config.num_burnin_steps, config.num_sgld_steps - 1, draws).round().astype(int).tolist()):
         law = control_law(config, step)
         if law is None:
@@ -60,8 +60,8 @@ def control_rises(problem: SamplingTarget, config: SamplerConfig, draws: int) ->
         _draw(weights, config, draw, *law)
         rows = order.batch(step * config.gradient_accumulation_steps, 0)
         sums = [pieces.run(lambda loss=loss, rows=rows: batch_sum(problem, loss, rows, pieces)).mean() for loss in (moved, still)]  # type: ignore[misc]
-        found.append((sums[0] - sums[1]) / int(rows.shape[0]))
-    return np.array(found)
+        rises.append((sums[0] - sums[1]) / int(rows.shape[0]))
+    return np.array(rises)
 
 
 def _draw(weights: ChainWeights, config: SamplerConfig, draw: int, lost: float, deviation: float) -> None:

@@ -38,10 +38,10 @@ def initial_loss(
     `anchor` is given the loss of each of them.
     """
     path = None if folder is None else folder / _FILE
-    known = None if path is None else checkpoint.load(path)
-    if known is not None:
-        _hand_on(known.get("batches"), anchor)
-        return np.asarray(known["init_loss"].numpy())
+    saved = None if path is None else checkpoint.load(path)
+    if saved is not None:
+        _hand_on(saved.get("batches"), anchor)
+        return np.asarray(saved["init_loss"].numpy())
     batches = order.init_loss_batches()
     bound = [problem.bind(fixed_leaves(problem)) for _ in range(executor.workers)]
 

@@ -275,16 +275,16 @@ class _Run:
     def _rise(self, chain: ChainSnapshot) -> float | None:
         if chain.mean_loss is None:
             return None
-        known = self._baseline(chain.chain)[self.config.num_burnin_steps : chain.step]
-        known = known[np.isfinite(known)]  # the newest may still be in the making, by another chain's thread
-        return chain.mean_loss - float(known.mean()) if known.size else None
+        baseline = self._baseline(chain.chain)[self.config.num_burnin_steps : chain.step]
+        baseline = baseline[np.isfinite(baseline)]  # the newest may still be in the making, by another chain's thread
+        return chain.mean_loss - float(baseline.mean()) if baseline.size else None
 
 
 def failures(records: Sequence[ChainRecord] | Sequence[ChainSnapshot]) -> dict[int, tuple[int, str]]:
     """chain -> (step, reason) of those that failed, as `SampleStore.finish` takes it."""
-    found = {}
+    failed = {}
     for item in records:
         now = item.now if isinstance(item, ChainRecord) else item
         if now.failed_step is not None and now.failed_reason is not None:
-            found[now.chain] = (now.failed_step, now.failed_reason)
-    return found
+            failed[now.chain] = (now.failed_step, now.failed_reason)
+    return failed

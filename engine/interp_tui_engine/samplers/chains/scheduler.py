@@ -100,17 +100,17 @@ class ChainScheduler:
     def _checkpoint(self, group: Sequence[ChainRecord]) -> list[dict[str, Any]] | None:
         """The chains' states. A stack that several processes had parts of is put together, which can be done when all have ended."""
         files = [] if self._folder is None else [checkpoint.chain_file(self._folder, record.chain) for record in group]
-        found = [saved for path in files if (saved := checkpoint.load(path)) is not None]
-        if not found:
+        groups = [saved for path in files if (saved := checkpoint.load(path)) is not None]
+        if not groups:
             return None
         chains, *how = self._identity(group)
-        if [chain for saved in found for chain in saved["of"][0]] != chains or any(saved["of"][1:] != how for saved in found):
+        if [chain for saved in groups for chain in saved["of"][0]] != chains or any(saved["of"][1:] != how for saved in groups):
             what = f"the checkpoint of chain {group[0].chain} is of another configuration"
             raise RunFailed(what, "Remove the checkpoint folder to start over.")
-        states: list[dict[str, Any]] = [state for saved in found for state in saved["chains"]]
+        states: list[dict[str, Any]] = [state for saved in groups for state in saved["chains"]]
         for record, state in zip(group, states, strict=True):
             record.restore(state)
-        self._pieces.count = max(self._pieces.count, *(int(saved["pieces"]) for saved in found))
+        self._pieces.count = max(self._pieces.count, *(int(saved["pieces"]) for saved in groups))
         return states
 
     def _identity(self, group: Sequence[ChainRecord]) -> list[Any]:

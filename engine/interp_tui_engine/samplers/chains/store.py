@@ -176,9 +176,9 @@ class SampleStore:
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    found = group[name]
-    assert isinstance(found, zarr.Array)
-    return found
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
 
 
 def _create(group: zarr.Group, name: str, spec: ArraySpec) -> None:
@@ -198,11 +198,11 @@ def open_samples(path: Path) -> xr.DataTree:
 def digests(path: Path) -> dict[str, str]:
     """SHA-256 of each array: of its dtype, shape and C-order bytes, read a chunk at a time."""
     group = zarr.open_group(path, mode="r")
-    found = {}
+    by_name = {}
     for name in sorted(group.array_keys()):
         array = _array(group, name)
-        found[name] = of_blocks(array.dtype.str, array.shape, _in_order(array))
-    return found
+        by_name[name] = of_blocks(array.dtype.str, array.shape, _in_order(array))
+    return by_name
 
 
 def _in_order(array: zarr.Array[Any]) -> Iterator[NDArray[Any]]:

@@ -125,7 +125,7 @@ class VmappedChains:
         micro = len(next(iter(per_slot.values())))
         total = self._config.rows_per_step * problem.positions
         self._gradient.zero_()
-        leaves, found = self._leaves(), []
+        leaves, row_losses = self._leaves(), []
 
         def objective(leaves: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
             losses = problem.functional(leaves, batch)
@@ -141,8 +141,8 @@ class VmappedChains:
                 gradients, losses = run(leaves, batch)
                 for slot_of in space.slots:
                     self._gradient[:, slot_of.start : slot_of.stop] += gradients[slot_of.name].reshape(self._width, -1)
-                found.append(losses)
-        return torch.cat(found, dim=1).detach().cpu().numpy()
+                row_losses.append(losses)
+        return torch.cat(row_losses, dim=1).detach().cpu().numpy()
 
     def _acceptances(self, step: int, losses: NDArray[np.float32], start: Tensor, gradient: Tensor) -> list[float]:
         """MALA's acceptance of each slot's update just made, from one more gradient on the same batch."""
@@ -190,15 +190,15 @@ class VmappedChains:
         if self._config.draw_at(step) is None:
             return {}
         run = torch.func.vmap(self._problem.functional, in_dims=(0, None))
-        leaves, found = self._leaves(), {}
+        leaves, by_name = self._leaves(), {}
         for observable in self._problem.observables:
             parts = []
             for start in range(0, observable.rows, observable.batch_size):
                 for part in self._pieces.split(torch.arange(start, start + observable.batch_size)):
                     batch = self._problem.prepared(take(observable.data, slice(int(part[0]), int(part[-1]) + 1)))
                     parts.append(run(leaves, batch))
-            found[f"loss_{observable.name}"] = torch.cat(parts, dim=1).cpu().numpy()
-        return found
+            by_name[f"loss_{observable.name}"] = torch.cat(parts, dim=1).cpu().numpy()
+        return by_name
 
     def state(self) -> list[dict[str, Any]]:
         """What a checkpoint of each chain holds."""

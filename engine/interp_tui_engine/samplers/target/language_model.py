@@ -53,14 +53,14 @@ def forward_logits(model: nn.Module, input_ids: Int[Tensor, "b t"]) -> Float[Ten
 
 def _backbone(model: nn.Module) -> nn.Module | None:
     find: Any = getattr(model, "get_decoder", None)
-    found = find() if find is not None else getattr(model, "base_model", None)
-    return found if isinstance(found, nn.Module) and found is not model else None
+    backbone = find() if find is not None else getattr(model, "base_model", None)
+    return backbone if isinstance(backbone, nn.Module) and backbone is not model else None
 
 
 def _unembedding(model: nn.Module) -> nn.Linear | None:
     find: Any = getattr(model, "get_output_embeddings", None)
-    found = find() if find is not None else None
-    return found if isinstance(found, nn.Linear) else None
+    unembedding = find() if find is not None else None
+    return unembedding if isinstance(unembedding, nn.Linear) else None
 
 
 def tie_gradients(model: nn.Module) -> TiedGradient | None:

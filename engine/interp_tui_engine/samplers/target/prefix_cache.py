@@ -96,8 +96,8 @@ class PrefixCut:
             pass
         finally:
             handle.remove()
-        found = seen[0] if seen else None
-        return found if isinstance(found, Tensor) else None
+        entered = seen[0] if seen else None
+        return entered if isinstance(entered, Tensor) else None
 
 
 def cut_of(model: nn.Module, names: Iterable[str]) -> PrefixCut | None:
@@ -123,9 +123,9 @@ def _get(model: nn.Module, path: str) -> nn.Module | None:
 
 def _depth(family: Family, name: str, count: int) -> int:
     """How many blocks a computation may leave out without leaving this parameter out."""
-    found = re.match(re.escape(family.blocks) + r"\.(\d+)\.", name)
-    if found:
-        return int(found[1])
+    match = re.match(re.escape(family.blocks) + r"\.(\d+)\.", name)
+    if match:
+        return int(match[1])
     after = (family.final_norm, *family.unembed)
     return count if any(path and name.startswith(f"{path}.") for path in after) else 0
 
@@ -156,7 +156,7 @@ class PrefixCache:
         if others is not None:
             return others.result()
         try:
-            found = (
+            prefix = (
                 compute(*held) if held is not None and held[0].blocks == cut.blocks and held[0].depth < cut.depth else compute(None, None)
             )
         except BaseException as error:
@@ -165,10 +165,10 @@ class PrefixCache:
             mine.set_exception(error)
             raise
         with self._lock:
-            self._keep(key, cut, found)
+            self._keep(key, cut, prefix)
             del self._coming[key, cut]
-        mine.set_result(found)
-        return found
+        mine.set_result(prefix)
+        return prefix
 
     def _keep(self, key: bytes, cut: PrefixCut, found: Tensor) -> None:
         before = self._held.pop(key, None)

@@ -151,9 +151,9 @@ class _Below:
         model, injected = self._copies[lower]
         if injected is not None:
             injected.hidden = known
-        found = cut.entering(model, self._run, ids)
-        assert found is not None, "a cut is used only after it was tried"
-        return found
+        entered = cut.entering(model, self._run, ids)
+        assert entered is not None, "a cut is used only after it was tried"
+        return entered
 
 
 def moving(model: nn.Module, masks: Masks | None) -> tuple[ParameterSpace, dict[str, WeightSlice]]:
@@ -169,15 +169,15 @@ def moving(model: nn.Module, masks: Masks | None) -> tuple[ParameterSpace, dict[
 def _slabs(model: nn.Module, parameters: Mapping[str, Tensor], masks: Masks) -> dict[str, WeightSlice]:
     """The parameters of which a mask keeps rows or columns; those with two names stay whole, since both modules need all of them."""
     uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
-    found = {}
+    slabs = {}
     for name, mask in masks.items():
         parameter = parameters.get(name)
         if mask is None or parameter is None or mask.shape != parameter.shape or uses[id(parameter)] > 1:
             continue
         slab = weight_slice_of(mask.to(parameter.device))
         if slab is not None:
-            found[name] = slab
-    return found
+            slabs[name] = slab
+    return slabs
 
 
 def _checked(losses: Tensor, input_ids: Tensor) -> Tensor:

@@ -78,8 +78,8 @@ def tie(embedding: nn.Module, unembedding: nn.Linear) -> TiedGradient | None:
     def look_up(tokens: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             return nn.functional.embedding(tokens, weight)
-        found: Tensor = _LookUp.apply(weight, tokens, tied, padding)  # type: ignore[no-untyped-call]
-        return found
+        looked_up: Tensor = _LookUp.apply(weight, tokens, tied, padding)  # type: ignore[no-untyped-call]
+        return looked_up
 
     embedding.forward = look_up  # type: ignore[method-assign,assignment]
     return tied

@@ -9,8 +9,8 @@ from ..points.place import Place
 
 
 def _discover() -> dict[str, Place]:
-    found = [importlib.import_module(f"{__name__}.{module.name}").PLACE for module in pkgutil.iter_modules(__path__)]
-    return {place.name: place for place in sorted(found, key=lambda place: place.listed)}
+    places = [importlib.import_module(f"{__name__}.{module.name}").PLACE for module in pkgutil.iter_modules(__path__)]
+    return {place.name: place for place in sorted(places, key=lambda place: place.listed)}
 
 
 PLACES: dict[str, Place] = _discover()
