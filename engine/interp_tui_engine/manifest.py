@@ -16,13 +16,13 @@ from . import catalog, untrusted
 from . import pipeline as pipelines
 from . import sweep as sweeps
 from .errors import ManifestError, Problem, UserError
+from .manifest_files import located, missing_files, with_located_files
 from .manifest_types import Manifest as Manifest
 from .manifest_types import StepSpec
-from .specs import FILE, ComputeSpec, DataSpec, ModelSpec, Table, devices_problem
+from .specs import ComputeSpec, DataSpec, ModelSpec, Table, devices_problem
 from .toml_lines import KeyPath, key_lines, split_key
 from .validation_errors import ManifestOrigin, explain, nearest
 
-LOCAL_SUFFIXES = (".gguf", ".jsonl", ".txt", ".csv", ".parquet", ".safetensors", ".json", ".toml")
 RECORDED = ("provenance", "result")
 """Tables that a run writes into its manifest and that a reader of the manifest passes over."""
 
@@ -33,10 +33,6 @@ LARGEST_REAL = 1e15
 """The largest other number: products of two or three of them are numbers in float32 still."""
 MOST = {"seed": 2**63 - 1, "tokens": 10**13, "resamples": 10**7, "shuffles": 10**7, "permutations": 10**7}
 """And that of keys with these in their names."""
-LONGEST_NAME = 1000
-"""Characters of a path, a hub id or a name in a manifest."""
-LONGEST_PART = 255
-"""Bytes of one part of a path that file systems allow."""
 
 
 class _Request(Table):
@@ -142,14 +138,14 @@ def resolve(
         kind=request.kind,
         name=request.name,
         seed=request.seed,
-        model=request.model.model_copy(update={"source": _located(request.model.source, where)}) if request.model else None,
-        data={key: spec.model_copy(update={"source": _located(spec.source, where)}) for key, spec in request.data.items()},
-        params=_with_located_files(request.params, where),
+        model=request.model.model_copy(update={"source": located(request.model.source, where)}) if request.model else None,
+        data={key: spec.model_copy(update={"source": located(spec.source, where)}) for key, spec in request.data.items()},
+        params=with_located_files(request.params, where),
         compute=request.compute,
     )
     problems_found = [
         *_too_large(tables),
-        *_missing_files(manifest),
+        *missing_files(manifest),
         *_not_yet(manifest),
         *_device_problems(manifest),
         *kind.check(manifest),
@@ -298,70 +294,3 @@ def _too_large(value: Any, path: str = "") -> Iterator[Problem]:
             yield Problem(path, f"{value!r:.40} is more than a run could do; at most {most:,}", value=value)
     elif isinstance(value, float) and abs(value) > LARGEST_REAL:
         yield Problem(path, f"{value!r} is more than a run can compute with; at most {LARGEST_REAL:g}", value=value)
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        return [entry.name for entry in folder.iterdir()]
-    except (OSError, ValueError):
-        return []
-
-
-def _missing_files(manifest: Manifest) -> list[Problem]:
-    sources = [("model.source", manifest.model.source)] if manifest.model else []
-    sources += [(f"data.{name}.source", spec.source) for name, spec in manifest.data.items()]
-    for name in _file_fields(manifest.params):
-        value = getattr(manifest.params, name)
-        sources += (
-            [(f"params.{name}.{i}", item) for i, item in enumerate(value)] if isinstance(value, list) else [(f"params.{name}", value)]
-        )
-    problems = []
-    for key, source in sources:
-        path = Path(source)
-        if len(source) > LONGEST_NAME or "\0" in source or any(len(part.encode(errors="replace")) > LONGEST_PART for part in path.parts):
-            problems.append(Problem(key, f"{source[:60]!r}… is no name and no path: {len(source):,} characters", value=source[:200]))
-        elif path.is_absolute() and not _exists(path):
-            guess = nearest(path.name, _names_in(path.parent))
-            problems.append(Problem(key, f"no such file or folder: {source}", value=source, suggestion=guess))
-        elif path.is_absolute() and not (path.is_file() or path.is_dir()):
-            problems.append(Problem(key, f"{source} is neither a file nor a folder, but a pipe or a device", value=source))
-    return problems
-
-
-def _file_fields(params: Table) -> list[str]:
-    """The fields of Params that name files and are set."""
-    marked = [name for name, about in type(params).model_fields.items() if about.json_schema_extra == FILE]
-    return [name for name in marked if getattr(params, name)]
-
-
-def _with_located_files(params: Table, base: Path) -> Table:
-    def located(value: Any) -> Any:
-        if isinstance(value, list):
-            return [located(item) for item in value]
-        if not isinstance(value, str) or value.startswith(("${", "builtin:")):
-            return value
-        try:
-            return str((base / Path(value).expanduser()).resolve())
-        except (OSError, ValueError, RuntimeError):
-            return str(base.absolute() / value)
-
-    return params.model_copy(update={name: located(getattr(params, name)) for name in _file_fields(params)})
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long for the file system, a folder that may not be looked into
-        return False
-
-
-def _located(source: str, base: Path) -> str:
-    """An absolute path where `source` means a file or folder beside the manifest; unchanged for builtin: and hub names."""
-    if source.startswith(("builtin:", "${")):  # a step's artifact has no place before the step has run
-        return source
-    looks_local = source.startswith((".", "/", "~")) or source.endswith(LOCAL_SUFFIXES)
-    try:
-        path = base / Path(source).expanduser()
-        return str(path.resolve()) if looks_local or _exists(path) else source
-    except (OSError, ValueError, RuntimeError):  # a null byte, a link to itself, the home of an unknown user
-        return str(base.absolute() / source)

@@ -14,6 +14,7 @@ from typing import Any
 from interp_tui_engine.events import ChainFailed, Checkpoint, Event, Metrics, Phase, Progress, RunFinished, RunStarted, Stamped, Warned
 from interp_tui_engine.numbers import as_finite
 
+from .chain_rows import ChainNow, Failure, chain_rows, count, spread
 from .traces import DrawSeries
 
 NOTES = 1000
@@ -22,36 +23,6 @@ MAX_CHAINS = 512
 """Chains whose traces are kept; more than anyone can tell apart on a screen."""
 MAX_SERIES = 512
 MAX_CASES = 10_000
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a chain was left out."""
-
-    chain: int
-    step: int
-    cause: str
-
-
-@dataclass(frozen=True)
-class ChainNow:
-    """The newest numbers of one chain; None where the run has not said, or where the number was not finite."""
-
-    chain: int
-    step: int = 0
-    steps_total: int = 0
-    draws: int = 0
-    draws_total: int = 0
-    loss: float | None = None
-    llc: float | None = None
-    grad: float | None = None
-    distance: float | None = None
-    failure: Failure | None = None
-
-    @property
-    def fraction(self) -> float:
-        done, total = (self.step, self.steps_total) if self.steps_total else (self.draws, self.draws_total)
-        return min(1.0, done / total) if total > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +106,7 @@ class RunState:
         """Every chain heard of, by number."""
         rows: dict[int, ChainNow] = {}
         for values in self._chains.values():
-            for row in _chain_rows(values):
+            for row in chain_rows(values):
                 rows[row.chain] = row
         for chain, failure in self.failures.items():
             row = rows.get(chain, ChainNow(chain))
@@ -162,11 +133,11 @@ class RunState:
     @property
     def burnin(self) -> int:
         """Draws that are burn-in. Steps before the first draw have no draw of their own, so this is 0 unless the run says otherwise."""
-        return max((_count(values.get("burnin")) for values in self._chains.values()), default=0)
+        return max((count(values.get("burnin")) for values in self._chains.values()), default=0)
 
     @property
     def draws_total(self) -> int:
-        return max((_count(values.get("draws_total")) for values in self._chains.values()), default=0)
+        return max((count(values.get("draws_total")) for values in self._chains.values()), default=0)
 
     def _on_started(self, stamped: Stamped, event: RunStarted) -> None:
         self.kind, self.name = str(event.kind), str(event.name)
@@ -237,7 +208,7 @@ class RunState:
                 trace.add(point[0], point[1])  # what nearly every event of a long run holds, and most of the time it takes to open one
                 continue
             # a resumed run tells again what came before in a few means of many draws: the draws themselves are here, and equal
-            known = trace.last if len(points) > 1 and _spread(points) >= len(points) else -1
+            known = trace.last if len(points) > 1 and spread(points) >= len(points) else -1
             for point in points:
                 if known >= 0 and isinstance(point, list) and point and type(point[0]) is int and point[0] <= known:
                     continue
@@ -249,7 +220,7 @@ class RunState:
     def _on_failed(self, stamped: Stamped, event: ChainFailed) -> None:
         chain = event.chain if isinstance(event.chain, int) else -1
         if chain in self.failures or len(self.failures) < MAX_CHAINS:
-            self.failures[chain] = Failure(chain, _count(event.step), str(event.cause))
+            self.failures[chain] = Failure(chain, count(event.step), str(event.cause))
 
     def _on_warning(self, stamped: Stamped, event: Warned) -> None:
         self.warnings.append(str(event.message))
@@ -274,43 +245,3 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Stamped, Any], None]] = {
     Checkpoint: RunState._on_checkpoint,
     RunFinished: RunState._on_finished,
 }
-
-
-def _chain_rows(values: Mapping[str, Any]) -> list[ChainNow]:
-    chains = values.get("chains")
-    if not isinstance(chains, list):
-        return []
-    steps_total, draws_total = _count(values.get("steps_total")), _count(values.get("draws_total"))
-
-    def column(name: str) -> list[Any]:
-        cells = values.get(name)
-        cells = cells if isinstance(cells, list) else []
-        return cells + [None] * (len(chains) - len(cells))
-
-    cells = zip(*(column(name) for name in ("step", "draws", "loss", "llc", "grad", "distance")), strict=False)
-    return [
-        ChainNow(
-            chain,
-            _count(step),
-            steps_total,
-            _count(draws),
-            draws_total,
-            as_finite(loss),
-            as_finite(llc),
-            as_finite(grad),
-            as_finite(distance),
-        )
-        for chain, (step, draws, loss, llc, grad, distance) in zip(chains, cells, strict=False)
-        if type(chain) is int
-    ]
-
-
-def _spread(points: list[Any]) -> int:
-    """How many draws lie between the first of an event's points and the last."""
-    ends = [point[0] for point in (points[0], points[-1]) if isinstance(point, list) and point and type(point[0]) is int]
-    return int(ends[1] - ends[0]) if len(ends) == 2 else 0
-
-
-def _count(value: Any) -> int:
-    found = as_finite(value)
-    return max(0, int(found)) if found is not None else 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 
+from interp_tui.runs.chain_rows import ChainNow
 from interp_tui.runs.mixing_diagnosis import RHAT_BAD, Drift, Tone, drift, verdict
-from interp_tui.runs.runstate import ChainNow, RunState
+from interp_tui.runs.runstate import RunState
 from interp_tui.text.ascii_words import spelled
 from interp_tui.text.numbers import number, size, thousands, with_error
 from interp_tui.text.sanitise import clean
