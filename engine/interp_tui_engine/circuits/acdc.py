@@ -133,13 +133,13 @@ class EdgeSearch:
 
 def _blocks(stages: list[int], size: int) -> list[tuple[int, int]]:
     """For each edge, the ends of the block it is tried with: at most `size` edges, all of one stage."""
-    found: list[tuple[int, int]] = []
+    blocks: list[tuple[int, int]] = []
     low = 0
     for index in range(1, len(stages) + 1):
         if index == len(stages) or stages[index] != stages[low] or index - low == size:
-            found += [(low, index)] * (index - low)
+            blocks += [(low, index)] * (index - low)
             low = index
-    return found
+    return blocks
 
 
 def without_orphans(edges: EdgeBehaviour, kept: Mask) -> Mask:

@@ -60,13 +60,13 @@ def _along_inputs(run: Prepared, steps: int) -> dict[Site, Tensor]:
     }
     edits = [Edit(Site("resid_pre", 0), lambda value: path.to(value))]
     edits += [Edit(site, lambda value, leaf=leaf: value + leaf) for site, leaf in leaves.items()]  # type: ignore[misc]
-    found = torch.autograd.grad(_total(run, edits, len(shares)), list(leaves.values()))
-    return {site: gradient.mean(0) for site, gradient in zip(leaves, found, strict=True)}
+    gradients = torch.autograd.grad(_total(run, edits, len(shares)), list(leaves.values()))
+    return {site: gradient.mean(0) for site, gradient in zip(leaves, gradients, strict=True)}
 
 
 def _along_activations(behaviour: Behaviour, run: Prepared, steps: int) -> dict[Site, Tensor]:
     """As `_along_inputs`, every site along its own path."""
-    found = {}
+    gradients = {}
     for site in dict.fromkeys(node.whole for node in behaviour.nodes):
         nodes = [node for node in behaviour.nodes if node.whole == site]
         ablated = [behaviour.instead(run, node) for node in nodes]
@@ -74,8 +74,8 @@ def _along_activations(behaviour: Behaviour, run: Prepared, steps: int) -> dict[
         shares = (torch.arange(steps) + 0.5) / steps
         leaf = (1 - shares.to(away)).view(-1, *[1] * (away.dim() - 1)).mul(away).requires_grad_(True)
         total = _total(run, [Edit(site, lambda value, leaf=leaf: value + leaf)], steps)  # type: ignore[misc]
-        found[site] = torch.autograd.grad(total, leaf)[0].mean(0)
-    return found
+        gradients[site] = torch.autograd.grad(total, leaf)[0].mean(0)
+    return gradients
 
 
 def _total(run: Prepared, edits: Sequence[Edit], rows: int) -> Tensor:

@@ -50,8 +50,8 @@ class Circuit:
         ]
         strongest = sorted(self.nodes, key=lambda node: -abs(self.node_effects[node]))
         lines += [f"  {node_name(node):<8} {self.node_effects[node]:+.3f}" for node in strongest]
-        told = sorted(self.edges, key=lambda edge: -abs(self.edges[edge]))
-        lines += [f"  {edge.name:<24} {self.edges[edge]:+.3f}" for edge in told]
+        by_strength = sorted(self.edges, key=lambda edge: -abs(self.edges[edge]))
+        lines += [f"  {edge.name:<24} {self.edges[edge]:+.3f}" for edge in by_strength]
         return "\n".join(lines)
 
 

@@ -31,8 +31,8 @@ GRAPH_BYTES = 512 << 20
 
 def edge_attribution(edges: EdgeBehaviour, method: Estimate, *, steps: int) -> Float[Tensor, "receivers senders"]:
     """The estimated loss of the metric when each edge alone is cut, averaged over examples; 0 where there is no edge."""
-    found = [attribution_of(edges.single(index), method, steps=steps) for index in range(edges.examples)]
-    return torch.stack(found).mean(0)
+    attributions = [attribution_of(edges.single(index), method, steps=steps) for index in range(edges.examples)]
+    return torch.stack(attributions).mean(0)
 
 
 class _Path(NamedTuple):
@@ -49,12 +49,12 @@ def attribution_of(run: EdgeRun, method: Estimate, *, steps: int) -> Float[Tenso
     """`edge_attribution` of a run of one example."""
     assert len(run.runs) == 1
     shares = torch.ones(1) if method == "eap" else (torch.arange(steps) + 0.5) / steps
-    found = torch.zeros(run.graph.valid.shape)
+    scores = torch.zeros(run.graph.valid.shape)
     for path in _by_sender(run, shares) if method == "eap_ig_activations" else [_of_embeddings(run, shares)]:
         away = run.clean.away[path.senders].flatten(1)
         for receivers, gradient in _gradients(run, path):
-            found[receivers, path.senders] = -(gradient.flatten(1) @ away.T).float().cpu()
-    return found * run.graph.valid
+            scores[receivers, path.senders] = -(gradient.flatten(1) @ away.T).float().cpu()
+    return scores * run.graph.valid
 
 
 def _of_embeddings(run: EdgeRun, shares: Tensor) -> _Path:
@@ -63,16 +63,16 @@ def _of_embeddings(run: EdgeRun, shares: Tensor) -> _Path:
 
 
 def _by_sender(run: EdgeRun, shares: Tensor) -> Iterator[_Path]:
-    graph, start, one = run.graph, run.start, run.runs[0]
-    yield _Path(slice(0, 1), 0, None, _between(run.instead(one, EMBED)[start:], run.clean.streams[0][0], shares))
+    graph, start, only_run = run.graph, run.start, run.runs[0]
+    yield _Path(slice(0, 1), 0, None, _between(run.instead(only_run, EMBED)[start:], run.clean.streams[0][0], shares))
     for layer in range(graph.site_map.num_layers):
         low = graph.senders_before(layer)
         high = low + graph.layer_senders - 1
-        ablated = torch.stack([run.instead(one, node)[start:] for node in graph.senders[low:high]], dim=1)
+        ablated = torch.stack([run.instead(only_run, node)[start:] for node in graph.senders[low:high]], dim=1)
         heads, mlp = Site("z", layer), Site("mlp_out", layer)
-        yield _Path(slice(low, high), layer, heads, _between(ablated, one.clean[heads][0, start:], shares))
-        ablated = run.instead(one, mlp)[start:]
-        yield _Path(slice(high, high + 1), layer, mlp, _between(ablated, output_of(one.clean, mlp)[start:], shares))
+        yield _Path(slice(low, high), layer, heads, _between(ablated, only_run.clean[heads][0, start:], shares))
+        ablated = run.instead(only_run, mlp)[start:]
+        yield _Path(slice(high, high + 1), layer, mlp, _between(ablated, output_of(only_run.clean, mlp)[start:], shares))
 
 
 def _between(ablated: Tensor, clean: Tensor, shares: Tensor) -> Tensor:

@@ -110,8 +110,8 @@ class EdgeRun:
                 low = high
         added: list[Tensor] = []
         if parallel and (shift := shifts.mlp(layer, None)) is not None:
-            said = fork.read(layer, hidden + shift.flatten(0, 1).to(hidden), ["mlp_out"], start)["mlp_out"]
-            changes.append(Edit(Site("mlp_out", layer), lambda _: said))
+            mlp_out = fork.read(layer, hidden + shift.flatten(0, 1).to(hidden), ["mlp_out"], start)["mlp_out"]
+            changes.append(Edit(Site("mlp_out", layer), lambda _: mlp_out))
         z, mlp, middle = Site("z", layer), Site("mlp_out", layer), Site("resid_mid", layer)
 
         def shifted(value: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ class EdgeBehaviour:
 
     def single(self, index: int) -> EdgeRun:
         """One example by itself."""
-        if [index] in self._groups and (known := self._kept.get(self._groups.index([index]))):
-            return known
+        if [index] in self._groups and (kept := self._kept.get(self._groups.index([index]))):
+            return kept
         run = self.nodes.runs[index]
         return EdgeRun(self.graph, [run], self._instead, self._first(run))
 
@@ -65,7 +65,7 @@ class EdgeBehaviour:
         self, cuts: Bool[Tensor, "rows receivers senders"], outside: Mask | None = None, entry: int = 0
     ) -> Float[Tensor, "rows examples"]:
         """The metric of each example under each set of cut edges; `outside` is what all of them cut before block `entry`."""
-        found = torch.zeros(len(cuts), self.examples)
+        metrics = torch.zeros(len(cuts), self.examples)
         spent = 0
         for index, group in enumerate(self._groups):
             spent += 3 * self._bytes(group)  # what senders say, what they would say, and that of a base
@@ -76,16 +76,16 @@ class EdgeBehaviour:
             base = None if outside is None else self._base(index, run, outside, keep)
             if keep:
                 self._kept[index] = run
-            found[:, group] = torch.cat([run.score(cuts[i : i + self.rows], base, entry) for i in range(0, len(cuts), self.rows)])
-        return found
+            metrics[:, group] = torch.cat([run.score(cuts[i : i + self.rows], base, entry) for i in range(0, len(cuts), self.rows)])
+        return metrics
 
     def _base(self, index: int, run: EdgeRun, outside: Mask, keep: bool) -> Base:
         if self._bases is None or not torch.equal(self._bases[0], outside):
             self._bases = (outside, {})
-        known = self._bases[1]
-        base = known.get(index) or run.base(outside)
+        bases = self._bases[1]
+        base = bases.get(index) or run.base(outside)
         if keep:
-            known[index] = base
+            bases[index] = base
         return base
 
     def _grouped(self) -> list[list[int]]:
@@ -93,13 +93,13 @@ class EdgeBehaviour:
         by_length: dict[int, list[int]] = {}
         for index, run in enumerate(self.nodes.runs):
             by_length.setdefault(run.fork.length, []).append(index)
-        found = []
+        groups = []
         for indices in by_length.values():
             forks = [self.nodes.runs[index].fork for index in indices]
-            one = max(self._bytes([index]) for index in indices)
-            size = max(1, BATCH_BYTES // (LEAST_ROWS * one)) if together(forks) is not None else 1
-            found += [indices[i : i + size] for i in range(0, len(indices), size)]
-        return found
+            bytes_of_one = max(self._bytes([index]) for index in indices)
+            size = max(1, BATCH_BYTES // (LEAST_ROWS * bytes_of_one)) if together(forks) is not None else 1
+            groups += [indices[i : i + size] for i in range(0, len(indices), size)]
+        return groups
 
     def _bytes(self, group: Sequence[int]) -> int:
         """What all senders of a group say once."""
@@ -141,12 +141,12 @@ class EdgeBehaviour:
     def _values_alone(self, edges: Sequence[Edge]) -> Float[Tensor, "edges examples"]:
         at = {edge: self._layer(edge) for edge in edges}
         ordered = sorted(range(len(edges)), key=lambda i: -at[edges[i]])
-        found = torch.zeros(len(edges), self.examples)
+        values = torch.zeros(len(edges), self.examples)
         for start in range(0, len(ordered), self.rows):
             chosen = ordered[start : start + self.rows]
             cuts = torch.stack([self.graph.mask([edges[i]]) for i in chosen])
-            found[chosen] = self.per_example(cuts, None, at[edges[chosen[-1]]])
-        return found
+            values[chosen] = self.per_example(cuts, None, at[edges[chosen[-1]]])
+        return values
 
     def _layer(self, edge: Edge) -> int:
         """The block from which a run with this edge cut differs."""

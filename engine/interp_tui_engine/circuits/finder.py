@@ -114,8 +114,8 @@ class CircuitFinder:
         examples = [
             self._example(i, clean_inputs, corrupt_inputs, answers, counterfactuals, long_answers) for i in range(len(clean_inputs))
         ]
-        if said := no_gradient(self.method, target_metric):
-            raise UserError(said, "use target_metric = 'logit_diff', or method = 'acdc'")
+        if refusal := no_gradient(self.method, target_metric):
+            raise UserError(refusal, "use target_metric = 'logit_diff', or method = 'acdc'")
         return self.find(Behaviour(self.site_map, examples, target_metric, self.ablation), with_edges=with_edges)
 
     def find(self, behaviour: Behaviour, *, with_edges: bool) -> Circuit:

@@ -73,14 +73,14 @@ class Learner:
         """
         self._adam.zero_grad(set_to_none=True)
         rows = sum(part.shape[0] for part in parts)
-        found: Pass | None = None
+        joined: Pass | None = None
         for part in parts:
             done, loss, share = *self._forward(part), part.shape[0] / rows
             (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
             done = replace(done, reconstruction=done.reconstruction[:0], loss=loss.detach() * share, error=done.error.detach() * share)
-            found = done if found is None else _joined(found, done)
-        assert found is not None, "a batch has a part"
-        return found
+            joined = done if joined is None else _joined(joined, done)
+        assert joined is not None, "a batch has a part"
+        return joined
 
     def _forward(self, x_BD: Tensor) -> tuple[Pass, Tensor]:
         """The pass, and its loss with AuxK."""
@@ -141,8 +141,8 @@ class Learner:
 
 def _joined(left: Pass, right: Pass) -> Pass:
     """Two parts of a batch as one; their losses are shares of its already."""
-    known = [value for value in (left.smallest, right.smallest) if value is not None]
-    smallest = torch.stack(known).min() if known else None
+    defined = [value for value in (left.smallest, right.smallest) if value is not None]
+    smallest = torch.stack(defined).min() if defined else None
     return Pass(left.reconstruction, left.loss + right.loss, left.error + right.error, left.fired + right.fired, smallest)
 
 

@@ -61,13 +61,13 @@ class Described:
 
 
 def _discover() -> dict[str, Described]:
-    found: dict[str, Described] = {}
+    described: dict[str, Described] = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         text = path.read_text(encoding="utf-8")
         if "\nARCHITECTURE = " in text:
             literals = _literals(text)
-            found[literals["ARCHITECTURE"]] = Described(path.stem, literals["SETTINGS"])
-    return found
+            described[literals["ARCHITECTURE"]] = Described(path.stem, literals["SETTINGS"])
+    return described
 
 
 def _literals(source: str) -> dict[str, Any]:

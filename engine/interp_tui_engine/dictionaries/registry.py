@@ -24,8 +24,8 @@ def build(name: str, latents: int, sparsity: Sparsity) -> Architecture:
 
 def stored_as(layout: str) -> list[type[Architecture]]:
     """The architectures whose dictionaries SAE Lens keeps under this name, the one that is read from it first."""
-    classes = [known for known in map(class_of, NAMES) if known.stored_as == layout]
-    return sorted(classes, key=lambda known: not known.canonical)
+    classes = [candidate for candidate in map(class_of, NAMES) if candidate.stored_as == layout]
+    return sorted(classes, key=lambda candidate: not candidate.canonical)
 
 
 def layouts() -> list[str]:

@@ -57,14 +57,14 @@ def repetition(
 
 def _paired(cosine_LR: Float[Tensor, "L R"]) -> Float[Tensor, " L"]:
     """Each left row's cosine with the right one it is paired with, 0 without one."""
-    found = torch.zeros(cosine_LR.shape[0], dtype=cosine_LR.dtype)
+    paired = torch.zeros(cosine_LR.shape[0], dtype=cosine_LR.dtype)
     if max(cosine_LR.shape) <= EXACT:
         from scipy.optimize import linear_sum_assignment
 
         rows, columns = linear_sum_assignment(cosine_LR.numpy(), maximize=True)
-        found[rows] = cosine_LR[rows, columns]
-        return found.clamp_min(0.0)
+        paired[rows] = cosine_LR[rows, columns]
+        return paired.clamp_min(0.0)
     best, column = cosine_LR.max(1)
     mutual = cosine_LR.argmax(0)[column] == torch.arange(len(best))
-    found[mutual] = best[mutual]
-    return found.clamp_min(0.0)
+    paired[mutual] = best[mutual]
+    return paired.clamp_min(0.0)

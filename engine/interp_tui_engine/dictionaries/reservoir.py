@@ -34,7 +34,7 @@ class Reservoir:
 
     def matrix(self, width: int) -> Float[np.ndarray, "rows width"]:
         """The rows kept, float32, zeros where they name no value."""
-        found = np.zeros((len(self._rows), width), dtype=np.float32)
+        matrix = np.zeros((len(self._rows), width), dtype=np.float32)
         for row, (columns, values) in enumerate(self._rows):
-            found[row, columns] = values
-        return found
+            matrix[row, columns] = values
+        return matrix

@@ -113,7 +113,7 @@ def _weights(folder: Path, config: Mapping[str, Any], names: Mapping[str, str]) 
         raise UserError(f"{path} is no safetensors file: {error}") from None
     width, latents = config["d_in"], config["d_sae"]
     shapes = {"W_enc": (width, latents), "W_dec": (latents, width), "b_dec": (width,)}
-    found = {}
+    named = {}
     for theirs, ours in names.items():
         if theirs not in tensors:
             raise UserError(f"{path} has no tensor {theirs}", f"it holds {', '.join(sorted(tensors))}")
@@ -122,8 +122,8 @@ def _weights(folder: Path, config: Mapping[str, Any], names: Mapping[str, str]) 
             raise UserError(f"{path}: {theirs} is {tuple(tensor.shape)}, but cfg.json's d_in = {width}, d_sae = {latents} make it {shape}")
         if not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{path}: {theirs} holds values that are not finite", "the training of this dictionary has failed")
-        found[ours] = tensor.T.contiguous() if theirs == "W_enc" else tensor
-    return Weights(**found)
+        named[ours] = tensor.T.contiguous() if theirs == "W_enc" else tensor
+    return Weights(**named)
 
 
 def _architecture(folder: Path, stored: str, config: Mapping[str, Any]) -> Architecture:
@@ -131,8 +131,8 @@ def _architecture(folder: Path, stored: str, config: Mapping[str, Any]) -> Archi
     metadata = config.get("metadata")
     record = metadata.get("interp_tui") if isinstance(metadata, Mapping) else None
     ours: Mapping[str, Any] = record if isinstance(record, Mapping) else {}
-    known = stored_as(stored)
-    for architecture in [*(one for one in known if one.name == ours.get("architecture")), known[0]]:
+    candidates = stored_as(stored)
+    for architecture in [*(candidate for candidate in candidates if candidate.name == ours.get("architecture")), candidates[0]]:
         try:
             if (restored := architecture.restored(config, ours)) is not None:
                 return restored

@@ -66,8 +66,8 @@ class TopK(Architecture):
 def top_entries(weights: Weights, x_BD: Float[Tensor, "b d"], k: int) -> tuple[Float[Tensor, " n"], Pattern]:
     """The k largest pre-activations of each input, in float32, and where they are."""
     rows = max(1, BLOCK // weights.latents) if x_BD.device.type == "cpu" else x_BD.shape[0]
-    found = [preactivations(weights, part_BD).topk(k, dim=1, sorted=False) for part_BD in torch.split(x_BD, rows)]
-    values_BK, latents_BK = torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+    parts_top = [preactivations(weights, part_BD).topk(k, dim=1, sorted=False) for part_BD in torch.split(x_BD, rows)]
+    values_BK, latents_BK = torch.cat([part.values for part in parts_top]), torch.cat([part.indices for part in parts_top])
     offsets = torch.arange(0, values_BK.numel() + 1, k, device=x_BD.device)
     return values_BK.reshape(-1).float(), Pattern(latents_BK.reshape(-1), offsets, weights.latents)
 

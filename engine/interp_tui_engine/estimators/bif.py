@@ -110,11 +110,11 @@ def _check(method: str, reduce: str, batch_size: int) -> None:
 def _rows(given: Literal["all"] | Sequence[int], count: int, name: str) -> list[int]:
     if isinstance(given, str):
         return list(range(count))
-    found = [int(row) for row in given]
-    wrong = [row for row in found if not 0 <= row < count]
-    if wrong or not found:
+    rows = [int(row) for row in given]
+    wrong = [row for row in rows if not 0 <= row < count]
+    if wrong or not rows:
         raise UserError(f"{name} holds {wrong[0] if wrong else 'no row'}", f"rows are 0 … {count - 1}")
-    return found
+    return rows
 
 
 def _block_rows(shape: Shape, most: int, budget: int) -> tuple[int, int]:

@@ -47,8 +47,8 @@ class Errors(NamedTuple):
         if correlation:
             with np.errstate(invalid="ignore", divide="ignore"):
                 middle, reach = np.arctanh(value), 1.96 / np.sqrt(ess - 3)
-            known = np.isfinite(std_error)
-            return np.where(known, np.tanh(middle - reach), np.nan), np.where(known, np.tanh(middle + reach), np.nan)
+            defined = np.isfinite(std_error)
+            return np.where(defined, np.tanh(middle - reach), np.nan), np.where(defined, np.tanh(middle + reach), np.nan)
         reach = std_error * stdtrit(np.maximum(ess - 1, 1), 0.975)
         return value - reach, value + reach
 
@@ -66,16 +66,16 @@ def autocorrelations(z: Observations, runs: int) -> Float[NDArray[np.float64], "
     """Of every series at lags 0 …, 0 from where Geyer's initial positive sequence ends; of series that never vary, NaN."""
     draws = z.shape[1] // runs
     size = 2 ** int(np.ceil(np.log2(2 * draws)))
-    found = np.empty((len(z), draws))
+    rho = np.empty((len(z), draws))
     for start in range(0, len(z), BLOCK):
         part = z[start : start + BLOCK].reshape(-1, runs, draws).astype(np.float64)
         power = (np.abs(np.fft.rfft(part, size, axis=2)) ** 2).sum(axis=1)
         covariance = np.fft.irfft(power, size, axis=1)[:, :draws]
         with np.errstate(invalid="ignore", divide="ignore"):
-            found[start : start + BLOCK] = covariance / covariance[:, :1]
-    even = found[:, : draws // 2 * 2].reshape(len(z), -1, 2).sum(axis=2)
+            rho[start : start + BLOCK] = covariance / covariance[:, :1]
+    even = rho[:, : draws // 2 * 2].reshape(len(z), -1, 2).sum(axis=2)
     ends = np.where((even <= 0).any(axis=1), (even <= 0).argmax(axis=1) * 2, draws)
-    return np.where(np.arange(draws) < np.maximum(ends, 1)[:, None], found, np.where(np.isnan(found[:, :1]), np.nan, 0.0))
+    return np.where(np.arange(draws) < np.maximum(ends, 1)[:, None], rho, np.where(np.isnan(rho[:, :1]), np.nan, 0.0))
 
 
 def times(a: Float[NDArray[np.float64], "n lag"], b: Float[NDArray[np.float64], "m lag"]) -> Float[NDArray[np.float64], "n m"]:
@@ -90,15 +90,19 @@ def errors(z: Observations, runs: int, chains: int, *, correlation: bool) -> Err
     ess = count / times(lags, lags)
     variance = np.diag(values)
     square = (1 - values**2) ** 2 if correlation else np.outer(variance, variance) + values**2
-    found = np.sqrt(square / ess)
+    std_error = np.sqrt(square / ess)
     if chains < 2:
-        return Errors(np.full_like(found, np.nan), ess, "one chain")
+        return Errors(np.full_like(std_error, np.nan), ess, "one chain")
     longest = 2 * lags.sum(axis=1) - 1
     slow = draws < LEAST_TIMES * np.maximum.outer(longest, longest)
-    found[(ess < LEAST_DRAWS) | slow] = np.nan
-    known = np.isfinite(ess)
-    why = "" if np.isfinite(found).any() or not known.any() else _why(float(np.median(ess[known])), draws, float(np.nanmedian(longest)))
-    return Errors(found, ess, why)
+    std_error[(ess < LEAST_DRAWS) | slow] = np.nan
+    defined = np.isfinite(ess)
+    why = (
+        ""
+        if np.isfinite(std_error).any() or not defined.any()
+        else _why(float(np.median(ess[defined])), draws, float(np.nanmedian(longest)))
+    )
+    return Errors(std_error, ess, why)
 
 
 def _why(ess: float, draws: int, longest: float) -> str:
@@ -174,6 +178,6 @@ def agreement(one: Pairs, two: Pairs) -> float | None:
     """Pearson correlation of two matrices over their pairs; None where one of them does not vary."""
     upper = np.triu_indices(len(one), 1)
     a, b = one[upper], two[upper]
-    known = np.isfinite(a) & np.isfinite(b)
-    a, b = a[known], b[known]
+    defined = np.isfinite(a) & np.isfinite(b)
+    a, b = a[defined], b[defined]
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and a.std() > 0 and b.std() > 0 else None

@@ -123,8 +123,8 @@ def standardised(
 
 def _averaged(z: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean over positions: its products are the means of the products over all pairs of positions. Constant ones are left out."""
-    found = np.empty((z.shape[0], 1, z.shape[2]), np.float32)
+    averaged = np.empty((z.shape[0], 1, z.shape[2]), np.float32)
     for row in range(z.shape[0]):
         there = z[row][~np.isnan(z[row, :, 0])]
-        found[row, 0] = there.mean(axis=0, dtype=np.float64) if len(there) else np.nan
-    return found
+        averaged[row, 0] = there.mean(axis=0, dtype=np.float64) if len(there) else np.nan
+    return averaged

@@ -68,10 +68,10 @@ def std_error(trace: Trace, ess: float | None) -> float | None:
     block = healthy_block(trace)
     if block.size == 0:
         return None
-    found = [_between(block)] if block.shape[0] > 1 else []
+    candidates = [_between(block)] if block.shape[0] > 1 else []
     if ess is not None and ess > 0:
-        found.append(float(block.std(ddof=1)) / math.sqrt(ess))
-    return math.hypot(max(found), _common(block)) if found else None
+        candidates.append(float(block.std(ddof=1)) / math.sqrt(ess))
+    return math.hypot(max(candidates), _common(block)) if candidates else None
 
 
 def mean_error(trace: Trace) -> MeanError:

@@ -23,9 +23,9 @@ class Exchange(NamedTuple):
 
     def of(self, series: Float[NDArray[np.floating], "*rest chain draw"]) -> NDArray[np.floating]:
         """The series, exchanged."""
-        found = series[..., list(self.order), :]
-        found = found[..., ::-1] if self.reverse else found
-        return np.roll(found, self.shift, axis=-1) if self.shift else found
+        exchanged = series[..., list(self.order), :]
+        exchanged = exchanged[..., ::-1] if self.reverse else exchanged
+        return np.roll(exchanged, self.shift, axis=-1) if self.shift else exchanged
 
 
 def exchanges(chains: int, draws: int, count: int, seed: int = SEED) -> list[Exchange]:

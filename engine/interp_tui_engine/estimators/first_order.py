@@ -63,8 +63,8 @@ class LinearResponse:
         return {name: self._masked(name, leaf) / count for name, leaf in leaves.items()}, total / count
 
     def _masked(self, name: str, leaf: Tensor) -> Tensor:
-        found = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        return (found * self.masks[name] if name in self.masks else found).detach()
+        gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        return (gradient * self.masks[name] if name in self.masks else gradient).detach()
 
     def along(self, direction: Weights, batches: Sequence[Any]) -> Float[NDArray[np.float64], "row position"]:
         """The derivative of every token's loss along a direction: one forward-mode pass over the batches."""
@@ -73,12 +73,12 @@ class LinearResponse:
             unit = dict(direction)
         else:
             unit = {name: part / size for name, part in direction.items()}  # a direction of length 1 keeps the derivative's digits
-        weights, found = {name: w.detach() for name, w in self.weights.items()}, []
+        weights, parts = {name: w.detach() for name, w in self.weights.items()}, []
         with plain_attention(), torch.no_grad():
             for batch in batches:
                 passed: Any = torch.func.jvp(lambda w, batch=batch: self.losses(w, batch), (weights,), (unit,))
-                found.append(passed[1].double().cpu() * (size or 1.0))
-        return np.asarray(torch.cat(found).numpy())
+                parts.append(passed[1].double().cpu() * (size or 1.0))
+        return np.asarray(torch.cat(parts).numpy())
 
     def curvature(self, direction: Weights, batches: Sequence[Any]) -> float:
         """uᵀ H u along a direction's unit vector u, H the mean loss's Hessian: the gradient's derivative, forward over reverse."""
@@ -129,7 +129,7 @@ def gram(
     """⟨∇_C a_i, ∇_C a_j⟩ of the mean losses a of each batch of `rows`: blocks of gradients within `budget` bytes are held at once."""
     size = sum(w.numel() for w in linear.weights.values())
     block = max(1, budget // (2 * 4 * max(1, size)))
-    found = np.empty((len(rows), len(rows)))
+    products = np.empty((len(rows), len(rows)))
 
     def gradients(start: int) -> Float[Tensor, "n p"]:
         here = [linear.gradient([row])[0] for row in rows[start : start + block]]
@@ -140,7 +140,7 @@ def gram(
         for j in range(0, i + 1, block):
             right = left if i == j else gradients(j)
             product = (left @ right.T).double().cpu().numpy()
-            found[i : i + len(left), j : j + len(right)] = product
-            found[j : j + len(right), i : i + len(left)] = product.T
+            products[i : i + len(left), j : j + len(right)] = product
+            products[j : j + len(right), i : i + len(left)] = product.T
         on_row(min(i + block, len(rows)))
-    return found
+    return products

@@ -135,23 +135,23 @@ def _nan(value: float | None) -> float:
 
 def _sampler(ds: Any) -> Mapping[str, Any]:
     try:
-        found: Mapping[str, Any] = ds.attrs["metadata"]["config"]["sampler"]
+        sampler: Mapping[str, Any] = ds.attrs["metadata"]["config"]["sampler"]
     except KeyError:
         raise UserError("the tree holds no samples: attribute metadata.config.sampler is missing", _HINT) from None
     for name in ("sampling_loss_micro", "init_loss"):
         if name not in ds:
             raise UserError(f"the tree holds no samples: array {name} is missing", _HINT)
-    return found
+    return sampler
 
 
 def _means(losses: xr.DataArray) -> NDArray[np.float64]:
     """Mean over everything but (chain, time), read in stretches: a long run does not fit in memory."""
     chains, length = losses.shape[:2]
     stretch = max(1, _READ_BYTES // (4 * int(np.prod(losses.shape[2:], dtype=np.int64))))
-    found = np.empty((chains, length))
+    means = np.empty((chains, length))
     axes = tuple(range(1, losses.ndim - 1))
     for chain in range(chains):
         for start in range(0, length, stretch):
             part = losses[chain, start : start + stretch].values
-            found[chain, start : start + stretch] = part.mean(axis=axes, dtype=np.float64)
-    return found
+            means[chain, start : start + stretch] = part.mean(axis=axes, dtype=np.float64)
+    return means

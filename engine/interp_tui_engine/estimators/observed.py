@@ -46,11 +46,11 @@ def known(samples: xr.Dataset, name: str, role: str) -> str:
 
 def losses_of(samples: xr.Dataset, obs: str) -> xr.DataArray:
     """The array of an observable's losses, its axes checked."""
-    found = samples[f"loss_{obs}"]
+    losses = samples[f"loss_{obs}"]
     expected = ("chain", "draw", f"batch_{obs}", "token_pos")
-    if found.dims != expected:
-        raise UserError(f"loss_{obs} has axes {tuple(map(str, found.dims))}", f"a store has {expected}")
-    return found
+    if losses.dims != expected:
+        raise UserError(f"loss_{obs} has axes {tuple(map(str, losses.dims))}", f"a store has {expected}")
+    return losses
 
 
 def input_ids_of(samples: xr.Dataset, obs: str) -> Int[NDArray[np.int64], "row token"]:
@@ -65,8 +65,8 @@ def input_ids_of(samples: xr.Dataset, obs: str) -> Int[NDArray[np.int64], "row t
 
 def losses_at_start(samples: xr.Dataset, obs: str) -> Float[NDArray[np.float32], "row position"] | None:
     """The observable's losses at w0; None in a store that does not hold them, as devinterp's."""
-    found = samples.get(f"init_loss_{obs}")
-    values = None if found is None else np.asarray(found.values)
+    stored = samples.get(f"init_loss_{obs}")
+    values = None if stored is None else np.asarray(stored.values)
     return values if values is not None and np.isfinite(values).all() else None
 
 
@@ -81,10 +81,10 @@ def pieces(losses: xr.DataArray, chains: Sequence[int], at_once: int = STRETCH_B
 
 def draw_means(losses: xr.DataArray, chains: Sequence[int]) -> Float[NDArray[np.float64], "chain draw"]:
     """Mean over rows and positions at each draw."""
-    found = np.empty((len(chains), losses.shape[1]))
+    means = np.empty((len(chains), losses.shape[1]))
     for chain, start, values in pieces(losses, chains):
-        found[chain, start : start + values.shape[0]] = values.mean(axis=(1, 2), dtype=np.float64)
-    return found
+        means[chain, start : start + values.shape[0]] = values.mean(axis=(1, 2), dtype=np.float64)
+    return means
 
 
 def healthy_chains(samples: xr.Dataset, observables: Sequence[str]) -> list[int]:

@@ -146,24 +146,24 @@ def response(restricted: xr.Dataset, base: Baseline) -> Response:
     chains = healthy_chains(restricted, sorted({base.sampling, *probes}))
     sampling = draw_means(losses_of(restricted, base.sampling), chains)
     phi = sampling - base.init_loss
-    found = Response({}, {}, {}, {}, {}, {}, chains, math.nan)
+    answer = Response({}, {}, {}, {}, {}, {}, chains, math.nan)
     sizes = np.zeros(2)
     for obs in probes:
         losses, elsewhere = losses_of(restricted, obs), base.sampling_mean - base.probes[obs]
         if losses.shape[2:] != elsewhere.shape:
             raise UserError(f"loss_{obs} has {losses.shape[2:]} rows and positions, {elsewhere.shape} in the unrestricted run")
         moments = _moments(losses, chains, sampling, base.init_loss)
-        found.per_token[obs] = (phi * sampling).mean() - moments.with_phi - phi.mean() * elsewhere
+        answer.per_token[obs] = (phi * sampling).mean() - moments.with_phi - phi.mean() * elsewhere
         shift = phi.mean() * (sampling.mean() - moments.mean - elsewhere)
-        covariance = found.per_token[obs] - shift
+        covariance = answer.per_token[obs] - shift
         sizes += np.abs(shift).sum(), np.abs(covariance).sum()
         errors = _token_errors(moments, sampling, base, obs)
-        found.covariance[obs], found.shift[obs] = TokenResponses(covariance, errors[0]), TokenResponses(shift, errors[1])
+        answer.covariance[obs], answer.shift[obs] = TokenResponses(covariance, errors[0]), TokenResponses(shift, errors[1])
         own = sampling - draw_means(losses, chains)
-        found.mean_covariance[obs] = covariance_estimate(phi, own)
-        found.mean_shift[obs] = _mean_shift(phi, own, base.difference[obs])
-        found.mean[obs] = _sum_of(found.mean_covariance[obs], found.mean_shift[obs])
-    return found._replace(shift_share=float(sizes[0] / sizes.sum()) if sizes.sum() else math.nan)
+        answer.mean_covariance[obs] = covariance_estimate(phi, own)
+        answer.mean_shift[obs] = _mean_shift(phi, own, base.difference[obs])
+        answer.mean[obs] = _sum_of(answer.mean_covariance[obs], answer.mean_shift[obs])
+    return answer._replace(shift_share=float(sizes[0] / sizes.sum()) if sizes.sum() else math.nan)
 
 
 def _token_errors(moments: _Moments, trace: Series, base: Baseline, obs: str) -> tuple[PerToken | None, PerToken | None]:
@@ -211,10 +211,10 @@ def probes_of(full: xr.Dataset, sampling: str, names: Sequence[str] | None, incl
     """Identifiers of the observables to respond to: those named, else all, with the sampling data's own only if asked for."""
     if names is not None:
         return [known(full, name, "observable") for name in names]
-    found = [obs for obs in observed_in(full) if include_sampling or obs != sampling]
-    if not found:
+    probes = [obs for obs in observed_in(full) if include_sampling or obs != sampling]
+    if not probes:
         raise UserError(f"the store observes nothing besides the sampling data {sampling!r}", "observe other data too, or include it")
-    return found
+    return probes
 
 
 def compute_susceptibilities(
@@ -285,5 +285,6 @@ def _coordinates(dim: str, position: str, first: int, shapes: Mapping[str, tuple
         row, place = np.indices((rows, length))
         parts.append((np.full(rows * length, index), row.ravel(), place.ravel() + first))
     return {
-        name: (dim, np.concatenate(found)) for name, found in zip(("dataset_id", "batch", position), zip(*parts, strict=True), strict=True)
+        name: (dim, np.concatenate(values))
+        for name, values in zip(("dataset_id", "batch", position), zip(*parts, strict=True), strict=True)
     }

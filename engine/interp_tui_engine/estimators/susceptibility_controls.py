@@ -60,14 +60,14 @@ def token_floor(restricted: xr.Dataset, sampling: str, probes: Sequence[str]) ->
         return math.nan, {obs: np.full(losses_of(restricted, obs).shape[2:], np.nan) for obs in probes}
     weights = np.stack([f, *(way.of(f) for way in ways)])
     scale = math.sqrt(float(f.var()) * correlation_time(f * f) / trace.size)
-    largest, found = np.zeros(len(ways)), {}
+    largest, by_obs = np.zeros(len(ways)), {}
     for obs in probes:
         products, spread = _weighted(losses_of(restricted, obs), chains, weights)
         with np.errstate(invalid="ignore", divide="ignore"):
             errors = np.where(spread > 0, products / (scale * np.sqrt(spread)), np.nan)
-        found[obs] = errors[0]
+        by_obs[obs] = errors[0]
         largest = np.fmax(largest, np.nanmax(np.abs(errors[1:]), axis=(1, 2), initial=0.0))
-    return float(largest.max()), found
+    return float(largest.max()), by_obs
 
 
 def _weighted(
@@ -91,17 +91,17 @@ def halves(restricted: xr.Dataset, sampling: str, probes: Sequence[str]) -> Halv
     """Cov(phi, L - l) from the even chains and from the odd ones; of a single chain, from its first half and its second."""
     chains = healthy_chains(restricted, sorted({sampling, *probes}))
     trace = draw_means(losses_of(restricted, sampling), chains)
-    one = np.zeros(trace.shape, dtype=bool)
+    half = np.zeros(trace.shape, dtype=bool)
     if len(chains) > 1:
-        one[::2] = True
+        half[::2] = True
     else:
-        one[:, : trace.shape[1] // 2] = True
-    weights = [_centred(trace, mask) for mask in (one, ~one)]
-    found = Halves({}, {})
+        half[:, : trace.shape[1] // 2] = True
+    weights = [_centred(trace, mask) for mask in (half, ~half)]
+    both = Halves({}, {})
     for obs in probes:
         products, _ = _weighted(losses_of(restricted, obs), chains, np.stack(weights))
-        found.first[obs], found.second[obs] = (float((w * trace).mean()) - p for w, p in zip(weights, products, strict=True))
-    return found
+        both.first[obs], both.second[obs] = (float((w * trace).mean()) - p for w, p in zip(weights, products, strict=True))
+    return both
 
 
 def _centred(trace: Series, mask: NDArray[np.bool_]) -> Series:
@@ -112,7 +112,7 @@ def _centred(trace: Series, mask: NDArray[np.bool_]) -> Series:
 
 def shuffled(values: Mapping[str, PerToken], seed: int = SEED) -> dict[str, Control | None]:
     """For each observable, means over as many rows drawn from those of all observables; None where there is no other data to mix with."""
-    rows = {obs: found.mean(axis=1) for obs, found in values.items()}
+    rows = {obs: losses.mean(axis=1) for obs, losses in values.items()}
     every = np.concatenate(list(rows.values()))
     if len(rows) < 2 or not np.isfinite(every).all():
         return dict.fromkeys(rows)

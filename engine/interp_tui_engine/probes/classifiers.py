@@ -35,8 +35,8 @@ class Linear(NamedTuple):
         return x @ self.weight + self.bias
 
     def predict(self, x: Floats) -> Labels:
-        found = self.scores(x)
-        labels: Labels = (found[:, 0] > 0).astype(np.int64) if found.shape[1] == 1 else found.argmax(1)
+        scores = self.scores(x)
+        labels: Labels = (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(1)
         return labels
 
     @property

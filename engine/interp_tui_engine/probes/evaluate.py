@@ -91,25 +91,29 @@ def folds_of(y: Labels, groups: Labels, folds: int, seed: int) -> list[tuple[Lab
 def cross_validate(kind: Kind, x: Floats, y: Labels, groups: Labels, settings: ProbeSettings) -> Score:
     """Score a kind of probe on activations (n, d). Raises UserError where no fold can hold every class."""
     divisions = [divided(y, groups, settings.folds, settings.seed + 7919 * repeat) for repeat in range(settings.repeats)]
-    found = [_held_out(kind, x, y, parts, settings) for parts in divisions]
-    areas = np.array([held.aurocs for held in found])
-    area = float(np.nanmean(areas)) if np.isfinite(areas).any() else auroc(found[0].scores[found[0].rows], y[found[0].rows])
-    first = found[0]
+    divided_scores = [_held_out(kind, x, y, parts, settings) for parts in divisions]
+    areas = np.array([held.aurocs for held in divided_scores])
+    area = (
+        float(np.nanmean(areas))
+        if np.isfinite(areas).any()
+        else auroc(divided_scores[0].scores[divided_scores[0].rows], y[divided_scores[0].rows])
+    )
+    first = divided_scores[0]
     permuted = np.array([_permuted(kind, x, y, groups, draw, settings) for draw in range(settings.permutations)])
-    known = permuted[np.isfinite(permuted)]
+    defined = permuted[np.isfinite(permuted)]
     own = _area(first, y)
     control, recurring = _control(kind, x, y, groups, settings)
     low, high = _interval(area, first.scores[first.rows], y[first.rows], groups[first.rows], settings)
     confusion = np.zeros((len(np.unique(y)),) * 2, np.int64)
     np.add.at(confusion, (y[first.rows], first.predicted[first.rows]), 1)
     return Score(
-        float(np.mean([(held.predicted[held.rows] == y[held.rows]).mean() for held in found])),
+        float(np.mean([(held.predicted[held.rows] == y[held.rows]).mean() for held in divided_scores])),
         area,
         low,
         high,
         control,
         recurring,
-        (1 + int((known >= own).sum())) / (len(known) + 1) if len(known) else np.nan,
+        (1 + int((defined >= own).sum())) / (len(defined) + 1) if len(defined) else np.nan,
         confusion,
         areas,
         permuted,
@@ -142,11 +146,11 @@ def _held_out(kind: Kind, x: Floats, y: Labels, parts: list[tuple[Labels, Labels
         if len(np.unique(y[train])) < classes:
             continue
         probe = fit(kind, x[train], y[train], strength=settings.strength, seed=settings.seed)
-        predicted[test], found = probe.predict(x[test]), probe.scores(x[test])
+        predicted[test], scores_here = probe.predict(x[test]), probe.scores(x[test])
         # folds are fitted apart: put their scores on one scale before rows of different folds are ranked against each other
-        scores[test] = found / max(float(np.abs(probe.scores(x[train])).mean()), 1e-12)
+        scores[test] = scores_here / max(float(np.abs(probe.scores(x[train])).mean()), 1e-12)
         if len(np.unique(y[test])) == classes:
-            aurocs[place] = auroc(found, y[test])
+            aurocs[place] = auroc(scores_here, y[test])
     return _Held(predicted, scores, np.flatnonzero(predicted >= 0), aurocs)
 
 
@@ -184,17 +188,17 @@ def _control(kind: Kind, x: Floats, y: Labels, groups: Labels, settings: ProbeSe
     """Accuracy on the control task, mean over its draws, and the labels' own accuracy on its folds."""
     counts = np.bincount(np.unique(groups, return_inverse=True)[1])
     recur = bool((counts > 1).any())
-    found = []
+    accuracies = []
     for draw in range(settings.controls + 1):
         rng = np.random.default_rng([settings.seed, 1, draw])
         labels = y if draw == 0 else _type_labels(y, groups, rng) if recur else rng.permutation(y)
         parts = _across_types(groups, settings.folds, rng) if recur else folds_of(labels, groups, settings.folds, settings.seed)
         held = _held_out(kind, x, labels, parts, settings)
         if len(held.rows):
-            found.append(float((held.predicted[held.rows] == labels[held.rows]).mean()))
+            accuracies.append(float((held.predicted[held.rows] == labels[held.rows]).mean()))
         elif draw == 0:
             return np.nan, np.nan
-    return float(np.mean(found[1:])) if len(found) > 1 else np.nan, found[0]
+    return float(np.mean(accuracies[1:])) if len(accuracies) > 1 else np.nan, accuracies[0]
 
 
 def _type_labels(y: Labels, groups: Labels, rng: np.random.Generator) -> Labels:

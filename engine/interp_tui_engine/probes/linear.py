@@ -33,9 +33,9 @@ class LinearProbe:
             raise UserError(f"labels run from {y.min()} to {y.max()}", f"they must be 0 to {self.num_classes - 1}")
         if len(np.unique(y)) < self.num_classes:
             raise UserError(f"only {len(np.unique(y))} of {self.num_classes} classes are among the labels", "give rows of every class")
-        found = fit(self.kind, x, y, strength=self.strength, seed=0)
-        assert isinstance(found, Linear)
-        self.fitted = found
+        trained = fit(self.kind, x, y, strength=self.strength, seed=0)
+        assert isinstance(trained, Linear)
+        self.fitted = trained
         return self
 
     def predict(self, activations: Any) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -118,7 +118,7 @@ def _readings(texts: Sequence[str]) -> list[_Reading | None]:
         if len(subjects) >= FEWEST:
             for subject in subjects:
                 templates_of[subject].add(template)
-    found: list[_Reading | None] = []
+    readings: list[_Reading | None] = []
     for row, own in zip(rows, spans, strict=True):
         best: tuple[Any, ...] | None = None
         for span in own:
@@ -127,11 +127,11 @@ def _readings(texts: Sequence[str]) -> list[_Reading | None]:
             if fill >= FEWEST:
                 best = max(best or (), (contexts > 1, contexts * fill, fill, span[0] - span[1], template, span))
         if best is None:
-            found.append(None)
+            readings.append(None)
             continue
         start, stop = best[-1]
-        found.append(_Reading(best[-2], " ".join(row[start:stop]), " ".join([*row[:start], "…", *row[stop:]])))
-    return found
+        readings.append(_Reading(best[-2], " ".join(row[start:stop]), " ".join([*row[:start], "…", *row[stop:]])))
+    return readings
 
 
 def _template(row: Sequence[str], span: tuple[int, int]) -> int:
@@ -148,8 +148,8 @@ def _keys(names: Sequence[Hashable | None]) -> Labels:
 
 
 def _numbered(names: Sequence[Hashable]) -> Labels:
-    known: dict[Hashable, int] = {}
-    return np.array([known.setdefault(name, len(known)) for name in names], np.int64)
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
 def _share_that_recurs(keys: Labels) -> float:

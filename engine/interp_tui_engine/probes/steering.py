@@ -72,17 +72,17 @@ def continuation(
 ) -> Continuation:
     """Up to `count` tokens, the likeliest one after another; fewer where the model ends the text or its context is full."""
     room = count if site_map.context is None else min(count, site_map.context - ids.shape[1])
-    found: list[int] = []
+    tokens: list[int] = []
     with edited(site_map, [] if steering is None else [steering.edit]):
         output = module(ids, use_cache=True)
         first = logits = output.logits[0, -1].float()
-        while len(found) < room:
+        while len(tokens) < room:
             chosen = int(logits.argmax())
             if chosen == end:
                 break
-            found.append(chosen)
-            if len(found) < room:
+            tokens.append(chosen)
+            if len(tokens) < room:
                 # keys and values of the tokens before were computed under the same steering
                 output = module(torch.tensor([[chosen]], device=ids.device), past_key_values=output.past_key_values, use_cache=True)
                 logits = output.logits[0, -1].float()
-    return Continuation(found, first)
+    return Continuation(tokens, first)

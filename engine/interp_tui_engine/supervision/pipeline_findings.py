@@ -28,30 +28,30 @@ class Findings:
 def findings(steps: Sequence[Done]) -> Findings:
     """Gather what the steps say of the feature that the last ranking puts first among those with clear causal evidence, else first."""
     values: dict[str, Any] = {}
-    said: list[str] = []
+    sentences: list[str] = []
     if (sae := _last(steps, "train_sae")) is not None and all(isinstance(sae[1].get(key), (int, float)) for key in OF_SAE[:3]):
         values["dictionary"] = {"step": sae[0], **{key: sae[1].get(key) for key in OF_SAE}}
-        said.append(_of_dictionary(values["dictionary"]))
+        sentences.append(_of_dictionary(values["dictionary"]))
     card = None
     if (ranked := _last(steps, "inspect")) is not None and (cards := ranked[1].get("cards")):
-        card = next((one for one in cards if one.get("clear")), cards[0])
+        card = next((candidate for candidate in cards if candidate.get("clear")), cards[0])
         values["found"] = {"step": ranked[0], "criterion": ranked[1].get("criterion"), **{key: card.get(key) for key in OF_CARD}}
         moved = _effect(steps, card["feature_id"])
         values["found"] |= moved
-        said += _of_feature(values["found"])
+        sentences += _of_feature(values["found"])
     if (matched := _last(steps, "match")) is not None:
         values["match"] = _match(matched, card)
-        said.append(_of_match(values["match"]))
+        sentences.append(_of_match(values["match"]))
     found = values.get("found", {})
     headline = {"top": found.get("feature_id"), "auroc": found.get("auroc"), "effect": found.get("effect")}
     headline |= {"side_effect": found.get("side_effect"), "matched": values.get("match", {}).get("score")}
-    return Findings(values, {key: value for key, value in headline.items() if value is not None}, said)
+    return Findings(values, {key: value for key, value in headline.items() if value is not None}, sentences)
 
 
 def _last(steps: Sequence[Done], kind: str) -> tuple[str, Mapping[str, Any]] | None:
     """The step of this kind that reads the most of what came before: for dictionaries the first, for all else the last."""
-    found = [(name, result) for name, its_kind, result in steps if its_kind == kind]
-    return (found[0] if kind == "train_sae" else found[-1]) if found else None
+    of_kind = [(name, result) for name, its_kind, result in steps if its_kind == kind]
+    return (of_kind[0] if kind == "train_sae" else of_kind[-1]) if of_kind else None
 
 
 def _effect(steps: Sequence[Done], feature: str) -> dict[str, Any]:
@@ -103,10 +103,10 @@ UNITS = {"prob": "of probability", "logprob": "nats", "log_odds": "nats of log-o
 
 def _of_feature(found: Mapping[str, Any]) -> list[str]:
     name = found["feature_id"]
-    said = []
+    sentences = []
     if found.get("auroc") is not None:
         low, high = (f"{found[key]:.3f}" if found.get(key) is not None else "?" for key in ("auroc_low", "auroc_high"))
-        said.append(
+        sentences.append(
             f"{name} tells where “{found['criterion']}” holds: AUROC {found['auroc']:.3f} [{low}, {high}] on texts it was not chosen on."
         )
     if found.get("effect") is not None and found.get("effect_low") is not None:
@@ -122,10 +122,10 @@ def _of_feature(found: Mapping[str, Any]) -> list[str]:
         if found.get("loss_change") is not None:
             text += f"; the loss on plain text changes by {found['loss_change']:+.4f} nats a token"
         clear = "That is clear of 0 and of the controls." if found.get("clear") else "That is not clear of 0 and of the controls."
-        said.append(f"{text}. {clear}")
+        sentences.append(f"{text}. {clear}")
     elif found.get("auroc") is not None:
-        said.append("Whether it causes anything is not known: no step changed it.")
-    return said
+        sentences.append("Whether it causes anything is not known: no step changed it.")
+    return sentences
 
 
 def _of_match(match: Mapping[str, Any]) -> str:

@@ -30,10 +30,10 @@ def markdown(folder: Path, request: Manifest, rows: Sequence[Mapping[str, Any]],
     for row in rows:
         place = Path(str(row["folder"]))
         report = f"[report]({place / 'report.md'})" if (folder / place / "report.md").is_file() else ""
-        said = _numbers(row["headline"]) if row["state"] == "done" else str(row["reason"])
+        outcome = _numbers(row["headline"]) if row["state"] == "done" else str(row["reason"])
         taken = f" (as {row['reused']} has it)" if row["reused"] else ""
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
-        lines.append(f"| {row['id']} | {row['kind']} | {row['state']}{words(taken)} | {seconds} | {words(said)} | {report} |")
+        lines.append(f"| {row['id']} | {row['kind']} | {row['state']}{words(taken)} | {seconds} | {words(outcome)} | {report} |")
     lines.append("")
     for row in rows:
         place = Path(str(row["folder"]))
@@ -47,9 +47,9 @@ def bars_of(found: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
     if found.get("effect") is None or found.get("effect_low") is None:
         return []
     bars = [(str(found["feature_id"]), found["effect"], found["effect_low"], found["effect_high"])]
-    for kind, one in (found.get("controls") or {}).items():
-        if one.get("low") is not None:
-            bars.append((str(kind).replace("_", " "), one["mean"], one["low"], one["high"]))
+    for kind, control in (found.get("controls") or {}).items():
+        if control.get("low") is not None:
+            bars.append((str(kind).replace("_", " "), control["mean"], control["low"], control["high"]))
     return bars
 
 

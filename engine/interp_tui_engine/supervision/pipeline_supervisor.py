@@ -151,7 +151,7 @@ class PipelineSupervisor:
             elif isinstance(value, Mapping) and part in value:
                 value = value[part]
             else:
-                names = [str(one) for one in value] if isinstance(value, Mapping) else []
+                names = [str(inner) for inner in value] if isinstance(value, Mapping) else []
                 guess = nearest(part, names)
                 hint = f"did you mean {guess!r}?" if guess else f"there are {', '.join(names[:20]) or 'none'}"
                 raise UserError(f"${{{name}.{key}}}: the result of step {name!r} has no {part!r}", hint)
@@ -180,12 +180,12 @@ class PipelineSupervisor:
             return
         self._next_telling = time.monotonic() + TOLD_EVERY
         for index in self.children.running:
-            found = status_of(self.steps[index].folder)
-            self.steps[index].status = found if found.state != "queued" else replace(found, state="running")
+            status = status_of(self.steps[index].folder)
+            self.steps[index].status = status if status.state != "queued" else replace(status, state="running")
         for step in self.steps:
             row = step.row()
-            told = self._told.get(step.index, {})
-            if any(row[key] != told.get(key) for key in ("state", "fraction", "headline", "reused", "reason")):
+            last_row = self._told.get(step.index, {})
+            if any(row[key] != last_row.get(key) for key in ("state", "fraction", "headline", "reused", "reason")):
                 self._told[step.index] = row
                 self.recorder.note(Metrics("case", step.index, row))
         done = sum(1.0 if step.status.state == "done" else fraction_of(step.status) for step in self.steps)
@@ -224,10 +224,10 @@ class PipelineSupervisor:
         for state in ("failed", "crashed"):
             if state in by_state and not (self.children.stopping and state == "crashed"):
                 step = by_state[state][0]
-                said = step.status.exit
-                exit_info = {"code": 1, "reason": _with_step(step.spec.id, state, str(said.get("reason") or "no reason given"))}
-                exit_info["advice"] = said.get("advice") or RESUME
-                return "failed", exit_info | ({"bad_input": True} if said.get("bad_input") else {})
+                exit_of_step = step.status.exit
+                exit_info = {"code": 1, "reason": _with_step(step.spec.id, state, str(exit_of_step.get("reason") or "no reason given"))}
+                exit_info["advice"] = exit_of_step.get("advice") or RESUME
+                return "failed", exit_info | ({"bad_input": True} if exit_of_step.get("bad_input") else {})
         return interrupted_with(len(self.steps) - len(by_state.get("done", [])), "steps")
 
 

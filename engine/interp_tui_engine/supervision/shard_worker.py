@@ -43,8 +43,8 @@ class ShardWorker:
     @property
     def done_before(self) -> bool:
         """Whether an earlier attempt did all of it."""
-        said = atomic.read_json(self.path / "exit.json")
-        return isinstance(said, dict) and said.get("state") == "done"
+        exit_record = atomic.read_json(self.path / "exit.json")
+        return isinstance(exit_record, dict) and exit_record.get("state") == "done"
 
     def start(self, command: list[str], environment: Mapping[str, str]) -> None:
         """Start the process, with nothing left of an earlier one that could be taken for its own."""
@@ -105,8 +105,8 @@ class ShardWorker:
     def ended(self) -> Ended:
         """How it ended, from its exit code and what it could still write down."""
         assert self.process is not None and self.process.returncode is not None
-        said = atomic.read_json(self.path / "exit.json") or {}
-        if said.get("pid") != self.process.pid:  # left by an earlier worker, whose supervisor was killed
-            said = {}
-        state, exit_info = exit_record_of(self.process.returncode, said, self.asked, self.path / "engine.log")
-        return Ended(state, exit_info, said)
+        exit_record = atomic.read_json(self.path / "exit.json") or {}
+        if exit_record.get("pid") != self.process.pid:  # left by an earlier worker, whose supervisor was killed
+            exit_record = {}
+        state, exit_info = exit_record_of(self.process.returncode, exit_record, self.asked, self.path / "engine.log")
+        return Ended(state, exit_info, exit_record)

@@ -40,8 +40,8 @@ class StepCache:
     def __init__(self, folder: Path, tables: Mapping[str, Mapping[str, Any]]) -> None:
         self._folder = folder
         self._tables = tables
-        said = atomic.read_json(folder / REUSE)
-        roots = said.get("roots") if isinstance(said, dict) else None
+        stored = atomic.read_json(folder / REUSE)
+        roots = stored.get("roots") if isinstance(stored, dict) else None
         self._roots = [Path(root) for root in roots or () if isinstance(root, str)]
         if folder.parent.name == POINTS:  # what the axes of a sweep leave as it is, is done once
             self._roots.append(folder.parent)
@@ -78,8 +78,8 @@ class StepCache:
 
     def taken_from(self, folder: RunFolder) -> str:
         """Where an earlier attempt of this pipeline took the step over from; '' if it ran it itself."""
-        said = atomic.read_json(folder.path / TAKEN)
-        return str(said.get("from") or "") if isinstance(said, dict) else ""
+        stored = atomic.read_json(folder.path / TAKEN)
+        return str(stored.get("from") or "") if isinstance(stored, dict) else ""
 
     def note(self) -> None:
         """Write down this pipeline's keys, for later ones to find."""
@@ -97,14 +97,14 @@ class StepCache:
                 continue
             keys = atomic.read_json(place)
             for other, key in keys.items() if isinstance(keys, dict) else ():
-                found = RunFolder(place.parent / str(other))
+                candidate = RunFolder(place.parent / str(other))
                 if (
                     key == wanted
                     and pipeline.NAME.fullmatch(str(other))
-                    and found.manifest_path.is_file()
-                    and found.status().state == "done"
+                    and candidate.manifest_path.is_file()
+                    and candidate.status().state == "done"
                 ):
-                    return found.path
+                    return candidate.path
         return None
 
 

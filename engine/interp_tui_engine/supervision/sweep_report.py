@@ -45,10 +45,10 @@ def markdown(folder: Path, request: Manifest, rows: Sequence[Row]) -> str:
 
 def numbers_of(rows: Sequence[Row]) -> list[str]:
     """The headline numbers that any point has, in the order they first come."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for row in rows:
-        found |= {name: None for name, value in row["headline"].items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
-    return list(found)
+        names |= {name: None for name, value in row["headline"].items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
+    return list(names)
 
 
 def curves_of(axes: Mapping[str, Sequence[Any]], rows: Sequence[Row], name: str) -> Iterator[Curve]:

@@ -145,8 +145,8 @@ def _request_of(child: Child, devices: Sequence[str]) -> Manifest:
 
 def _row(child: Child, status: Status) -> dict[str, Any]:
     """A point as result.json and the log hold it: its values, how it ended, and every single number or word of its result."""
-    found = child.folder.result() if status.state == "done" else None
-    scalars = {k: v for k, v in (found or {}).items() if k not in UNRESULTS and (v is None or isinstance(v, (int, float, str)))}
+    result = child.folder.result() if status.state == "done" else None
+    scalars = {k: v for k, v in (result or {}).items() if k not in UNRESULTS and (v is None or isinstance(v, (int, float, str)))}
     return {
         "index": child.point.index,
         "values": dict(child.point.values),
@@ -181,16 +181,16 @@ def estimate(request: Manifest) -> Estimate:
     points = points_of(request)
     if not points:
         return worker_pool.estimate(request)
-    found = [catalog.get(one.kind).estimate(one) for _, one in points]
+    estimates = [catalog.get(each.kind).estimate(each) for _, each in points]
     slots = max(1, len(_devices(request)))
 
     def of(pick: Callable[[Estimate], float | None], join: Callable[[list[float]], float]) -> float | None:
-        values = [value for one in found if (value := pick(one)) is not None]
-        return join(values) if len(values) == len(found) else None
+        values = [value for each in estimates if (value := pick(each)) is not None]
+        return join(values) if len(values) == len(estimates) else None
 
-    seconds = of(lambda one: one.seconds, lambda values: sum(values) / slots)
-    memory = of(lambda one: one.memory_bytes, lambda values: max(values) * slots)
-    disk = of(lambda one: one.disk_bytes, sum)
-    notes = tuple(dict.fromkeys(note for one in found for note in one.notes))
+    seconds = of(lambda each: each.seconds, lambda values: sum(values) / slots)
+    memory = of(lambda each: each.memory_bytes, lambda values: max(values) * slots)
+    disk = of(lambda each: each.disk_bytes, sum)
+    notes = tuple(dict.fromkeys(note for each in estimates for note in each.notes))
     whole = [None if value is None else int(value) for value in (memory, disk)]
     return Estimate(seconds, whole[0], whole[1], (f"{len(points)} runs" + (f", {slots} at a time" if slots > 1 else ""), *notes))

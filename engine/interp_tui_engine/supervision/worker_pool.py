@@ -42,17 +42,17 @@ def devices_of(request: Manifest) -> list[str]:
 
 def estimate(request: Manifest) -> Estimate:
     """What a run of one kind will take: its kind's own estimate, shared by its workers. Those on the CPU share its cores too."""
-    one, assignments = catalog.get(request.kind).estimate(request), assignments_of(request)
+    whole, assignments = catalog.get(request.kind).estimate(request), assignments_of(request)
     if not assignments:
-        return one
+        return whole
     count, devices = len(assignments), devices_of(request)
     devices = [shards.device_of(devices, shard, count) for shard in range(count)]
     at_once = 1 if set(devices) == {"cpu"} else count
-    said = ", ".join(f"{what} on {device}" for (what, _), device in zip(assignments[:8], devices, strict=False))
-    note = f"{count} workers: {said}{', …' if count > 8 else ''}; one more joins them"
-    seconds = None if one.seconds is None else one.seconds / at_once
-    memory = None if one.memory_bytes is None else one.memory_bytes * count
-    return Estimate(seconds, memory, one.disk_bytes, (note, *one.notes))
+    shared = ", ".join(f"{what} on {device}" for (what, _), device in zip(assignments[:8], devices, strict=False))
+    note = f"{count} workers: {shared}{', …' if count > 8 else ''}; one more joins them"
+    seconds = None if whole.seconds is None else whole.seconds / at_once
+    memory = None if whole.memory_bytes is None else whole.memory_bytes * count
+    return Estimate(seconds, memory, whole.disk_bytes, (note, *whole.notes))
 
 
 @final
@@ -121,13 +121,13 @@ class WorkerPool:
 
     def rows(self) -> tuple[dict[str, Any], ...]:
         """How each share stands, for the status; none where there is one worker."""
-        found = []
+        rows = []
         for worker, share, device in zip(self.workers, self.shards, self.devices, strict=False):
             progress = self._progress.get(worker.shard, Progress(0, 0, ""))
             row = {"shard": worker.shard, "what": share.what, "device": device, "state": self._state(worker)}
             pid = worker.process.pid if worker.process is not None and worker.running else None
-            found.append({**row, "pid": pid, "done": progress.done, "total": progress.total})
-        return tuple(found)
+            rows.append({**row, "pid": pid, "done": progress.done, "total": progress.total})
+        return tuple(rows)
 
     def _state(self, worker: ShardWorker) -> State:
         if worker not in self.todo:
@@ -158,9 +158,9 @@ class WorkerPool:
         for worker, end in those:
             who = f"shard {worker.shard} ({self.shards[worker.shard].what} on {devices[worker.shard]})"
             by_reason.setdefault(str(end.exit["reason"]), []).append(who)
-        said = "; ".join(f"{', '.join(who)}: {reason}" for reason, who in by_reason.items())
+        reasons = "; ".join(f"{', '.join(who)}: {reason}" for reason, who in by_reason.items())
         count = f"{len(those)} of {self.of} workers {'failed' if state == 'failed' else 'died'}"
         advice = "resume does what is missing, from its last checkpoint; what the others did is kept"
         if state == "failed":  # it said itself what would help
             advice = str(worst.exit.get("advice") or RESUME)
-        return Ended(state, {**worst.exit, "reason": f"{count}: {said}", "advice": advice}, {})
+        return Ended(state, {**worst.exit, "reason": f"{count}: {reasons}", "advice": advice}, {})
