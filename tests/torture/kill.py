@@ -7,10 +7,7 @@ Two series go on at a time.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +16,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from . import forked
 from .check import Check
@@ -131,36 +130,25 @@ def _steps_of_making(request: Any, path: Path) -> int:
 
 
 def _killed(folder: Any, victim: str, after: float) -> bool:
-    """Start the run and kill the victim after a while; False where it ended before."""
+    """Start the run and kill the victim after a while, or as soon as there is a worker; False where it ended before."""
     if folder.status().state == "done":
         return False
     process = forked.supervisor_of(folder)
-    try:
-        process.wait(timeout=after)
-        return False
-    except subprocess.TimeoutExpired:
-        workers = _workers(folder)
+    end = time.monotonic() + after
+    while process.poll() is None:
+        workers = psutil.Process(process.pid).children()
+        if time.monotonic() < end or (victim != "supervisor" and not workers):
+            time.sleep(0.002)
+            continue
         if victim != "worker":
             process.kill()
         if victim != "supervisor":
             for worker in workers:
-                with contextlib.suppress(OSError):
-                    os.kill(worker, signal.SIGKILL)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
         process.wait()
-        return victim != "worker" or bool(workers)
-
-
-def _workers(folder: Any) -> list[int]:
-    """The processes that work on the run or, where it has runs of its own, on one of those."""
-    from interp_tui_engine.runfolder import RunFolder
-
-    statuses = [RunFolder(path.parent).status() for path in folder.path.rglob("status.json")]
-    pids = [pid for status in statuses if status.state in ("running", "stopping") for pid in _pids(status)]
-    return list(dict.fromkeys(pids))
-
-
-def _pids(status: Any) -> list[int]:
-    return [pid for pid in (status.worker_pid, *(row.get("pid") for row in status.shards)) if pid is not None]
+        return True
+    return False
 
 
 def _ended(folder: Any) -> Any:
