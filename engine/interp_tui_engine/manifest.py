@@ -77,7 +77,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Manifest:
 def read_text(path: Path) -> str:
     """The text of a manifest file. Raises UserError if there is none to read."""
     try:
-        return untrusted.read_bytes(path, untrusted.MAX_TOML).decode("utf-8")
+        return untrusted.read_bytes(path, untrusted.MAX_TOML).decode("utf-8-sig")  # some editors begin a file with a mark
     except untrusted.Damaged as error:
         raise UserError(f"not a manifest: {path} is {error}", "a manifest is a small TOML file") from None
     except FileNotFoundError:

@@ -106,7 +106,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 def read_toml(path: Path, limit: int = MAX_TOML) -> dict[str, Any]:
     """The tables of a TOML file. Raises Damaged for whatever is wrong with its contents, else OSError."""
     try:
-        return parse_toml(read_bytes(path, limit).decode("utf-8"))
+        return parse_toml(read_bytes(path, limit).decode("utf-8-sig"))
     except tomli.TOMLDecodeError as error:
         raise Damaged(f"not TOML ({error})") from None
     except UnicodeDecodeError:

@@ -279,6 +279,12 @@ def test_missing_file(tmp_path: Path) -> None:
         manifest.load(tmp_path / "none.toml")
 
 
+def test_what_editors_of_other_systems_write_is_read(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert manifest.load(tmp_path / "m.toml") == manifest.parse(GOOD, base=tmp_path)
+    assert untrusted.read_toml(tmp_path / "m.toml")["kind"] == "fake"
+
+
 def test_files_that_are_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00GGUF")
     with pytest.raises(UserError, match="no UTF-8 text"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `interp-tui` with the arguments, sys.argv's when not given. Returns the exit code."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in argv
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show λ shows \u03bb
@@ -32,7 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _explain(error, as_json)
 
 
+def _open_closed_streams() -> None:
+    """Have stdin, stdout and stderr where the caller has closed them (`>&-`): else the next file that is opened would take their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
+
+
 def _explain(problem: Exception, as_json: bool) -> int:
+    from interp_tui_engine.atomic import disk_is_full
     from interp_tui_engine.errors import ManifestError, RunFailed, UserError
 
     from .commands.output import error
@@ -55,6 +65,9 @@ def _explain(problem: Exception, as_json: bool) -> int:
     if hasattr(problem, "format_message"):  # typer's own: a wrong option, a missing argument
         error(problem.format_message(), _usage_hint(problem), exit_code=BAD_INPUT, as_json=as_json)
         return BAD_INPUT
+    if isinstance(problem, OSError) and problem.filename is None and disk_is_full(problem):
+        error("what this prints cannot be written: no space is left there", "free some, or send it elsewhere", exit_code=FAILED, as_json=False)
+        return FAILED
     what = f"{type(problem).__name__}: {problem}"
     error(what[:500], f"this is a fault of interp-tui; details: {crash_log.record(problem)}", exit_code=FAILED, as_json=as_json)
     return FAILED

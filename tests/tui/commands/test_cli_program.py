@@ -13,6 +13,7 @@ import pytest
 from cli_tools import Cli, cli, request_file
 
 from interp_tui import cli as program
+from interp_tui.__main__ import main
 from interp_tui.commands import doctor
 from interp_tui_engine.errors import RunFailed, UserError
 
@@ -52,6 +53,25 @@ def test_an_existing_folder_of_any_name_is_a_run(tmp_path: Path) -> None:
 def test_a_typo_offers_the_nearest_command(cli: Cli, typed: str, meant: str) -> None:
     answer = cli(typed)
     assert answer.code == 2 and f"Did you mean '{meant}'?" in answer.err
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_a_stream_that_the_caller_has_closed_is_no_fault(closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, closed, None)
+    assert main(["list", "--runs", str(tmp_path)]) == 0
+    assert main([]) == 2  # the app needs a terminal
+
+
+def test_output_that_finds_no_space_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["locate"]) == 1
+        monkeypatch.undo()
+        full.buffer.raw.close()  # what is left in its buffer goes nowhere
+    said = capsys.readouterr().err
+    assert "what this prints cannot be written" in said and "fault" not in said
 
 
 def test_run_is_no_command_and_says_what_is(cli: Cli) -> None:
