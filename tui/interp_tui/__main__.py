@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -38,7 +39,7 @@ def _open_closed_streams() -> None:
     """Have stdin, stdout and stderr where the caller has closed them (`>&-`): else the next file that is opened would take their place."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process lives
 
 
 def _explain(problem: Exception, as_json: bool) -> int:
@@ -66,7 +67,9 @@ def _explain(problem: Exception, as_json: bool) -> int:
         error(problem.format_message(), _usage_hint(problem), exit_code=BAD_INPUT, as_json=as_json)
         return BAD_INPUT
     if isinstance(problem, OSError) and problem.filename is None and disk_is_full(problem):
-        error("what this prints cannot be written: no space is left there", "free some, or send it elsewhere", exit_code=FAILED, as_json=False)
+        error(
+            "what this prints cannot be written: no space is left there", "free some, or send it elsewhere", exit_code=FAILED, as_json=False
+        )
         return FAILED
     what = f"{type(problem).__name__}: {problem}"
     error(what[:500], f"this is a fault of interp-tui; details: {crash_log.record(problem)}", exit_code=FAILED, as_json=as_json)

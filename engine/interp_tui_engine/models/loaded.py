@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from interp_tui_engine.errors import UserError
 from interp_tui_engine.models.weight_check import WHOLE, Difference, check_finite
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def finish(
     module.train(False).requires_grad_(False)
     embeddings = module.get_input_embeddings()
     assert isinstance(embeddings, torch.nn.Embedding)
+    if tokenizer is not None:
+        check_tokenizer(source, tokenizer, embeddings.num_embeddings)
     return LoadedModel(
         module=module,
         tokenizer=tokenizer,
@@ -93,6 +96,23 @@ def finish(
         difference=difference,
         trusted=trusted,
     )
+
+
+def check_tokenizer(source: str, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
+    """Raise UserError for a tokenizer that gives tokens the model has no embedding of: it is another model's.
+
+    Tokens added beside its vocabulary may be more than the model knows, as many published ones are; those that begin and end texts may not.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    own = backend.get_vocab(with_added_tokens=False) if backend is not None else tokenizer.get_vocab()
+    ends = [number for number in (tokenizer.bos_token_id, tokenizer.eos_token_id) if isinstance(number, int)]
+    top = max([*own.values(), *ends], default=-1)
+    if top >= vocabulary:
+        raise UserError(
+            f"{source}: its tokenizer gives token {top:,}, but the model knows {vocabulary:,}", "take the model's own tokenizer"
+        )
+    if not isinstance(tokenizer.model_max_length, (int, float)):
+        raise UserError(f"{source}: model_max_length in tokenizer_config.json is no number", "fetch it again")
 
 
 @contextmanager

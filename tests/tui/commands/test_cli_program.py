@@ -65,7 +65,7 @@ def test_a_stream_that_the_caller_has_closed_is_no_fault(closed: str, tmp_path: 
 def test_output_that_finds_no_space_is_said_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["locate"]) == 1
         monkeypatch.undo()
