@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..sites.hooks import Edit, edited
+from ..sites.key_cache import cache_argument, cache_in
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
 
@@ -83,6 +84,7 @@ def continuation(
             tokens.append(chosen)
             if len(tokens) < room:
                 # keys and values of the tokens before were computed under the same steering
-                output = module(torch.tensor([[chosen]], device=ids.device), past_key_values=output.past_key_values, use_cache=True)
+                held = {cache_argument(module): cache_in(output)}
+                output = module(torch.tensor([[chosen]], device=ids.device), **held, use_cache=True)
                 logits = output.logits[0, -1].float()
     return Continuation(tokens, first)

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .hooks import Edit, eager_attention, edited, reading
+from .key_cache import cache_argument
 from .site import Site
 from .site_map import SiteMap
 
@@ -147,7 +148,7 @@ def record(site_map: SiteMap, ids: Int[Tensor, "1 pos"], edits: Sequence[Edit] =
         for block in site_map.blocks:
             stack.callback(block.module.register_forward_pre_hook(look, with_kwargs=True).remove)
         stack.callback(site_map.blocks[-1].module.register_forward_hook(leave).remove)
-        site_map.body(input_ids=ids, use_cache=True, past_key_values=cache)
+        site_map.body(input_ids=ids, use_cache=True, **{cache_argument(site_map.body): cache})
     return BranchedRun(site_map, tuple(streams), tuple(calls), tuple(_keys_of(cache, layer) for layer in range(site_map.num_layers)))
 
 
