@@ -30,6 +30,8 @@ _HOMES = {
     "create_param_masks": "models.restrictions.masks",
     "preview_weight_restriction": "models.restrictions.masks",
     "load_rows": "data.rows",
+    "tokenize_and_concatenate": "data.concatenated",
+    "default_nbeta": "samplers.inverse_temperature",
     "DataSpec": "specs",
     "ActivationCache": "sites.cache",
     "CircuitFinder": "circuits.finder",
@@ -56,6 +58,7 @@ __all__ = [
     "compute_llc",
     "compute_susceptibilities",
     "create_param_masks",
+    "default_nbeta",
     "inspect",
     "llc",
     "load_model",
@@ -69,6 +72,7 @@ __all__ = [
     "sample",
     "sample_function",
     "susceptibilities",
+    "tokenize_and_concatenate",
     "train_sae",
     "tuned_lens",
 ]
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
     from .api.sae_training import train_sae
     from .api.sampling import llc, run, sample, sample_function
     from .circuits.finder import CircuitFinder
+    from .data.concatenated import tokenize_and_concatenate
     from .data.rows import load_rows
     from .estimators.bif import compute_bif
     from .estimators.llc import compute_llc
@@ -88,6 +93,7 @@ if TYPE_CHECKING:
     from .models.load import load_model
     from .models.restrictions.masks import create_param_masks, preview_weight_restriction
     from .probes.linear import LinearProbe
+    from .samplers.inverse_temperature import default_nbeta
     from .samplers.settings import SamplerConfig
     from .sites.cache import ActivationCache
     from .specs import DataSpec

@@ -139,3 +139,37 @@ def test_chains_that_do_not_move_have_no_learning_coefficient_but_zero(model: Mo
     assert float(still["llc_mean"]) == 0.0
     with pytest.raises(ValueError, match=r"params\.lr"):
         engine.run({"kind": "llc", "model": {"source": "builtin:tiny"}, "params": {"lr": 0.0}})
+
+
+def test_the_temperature_is_rows_over_their_logarithm() -> None:
+    """32 / ln 32 = 9.2332; a DataLoader's batch_size counts, times the micro-batches of a step."""
+    assert engine.default_nbeta(32) == pytest.approx(9.233248)
+    assert engine.default_nbeta(DataLoader(TensorDataset(IDS), batch_size=4), 8) == engine.default_nbeta(32)
+    with pytest.warns(UserWarning, match="not defined"):
+        assert engine.default_nbeta(1) == 1.0
+    with pytest.raises(TypeError, match="dataloader is a list"):
+        engine.default_nbeta([32])
+    with pytest.raises(ValueError, match="0 rows"):
+        engine.default_nbeta(0)
+
+
+def test_texts_become_rows_end_to_end() -> None:
+    from datasets import Dataset as Table
+
+    tokenizer = engine.load_model("builtin:tiny", device="cpu").tokenizer
+    assert tokenizer is not None
+    texts = ["The capital of France is Paris.", "", "Two and two are four.", "Grass is green."] * 3
+    table = Table.from_dict({"text": texts})
+    stream: list[int] = []
+    for text in filter(None, texts):
+        stream += ([tokenizer.eos_token_id] if stream else []) + tokenizer(text, add_special_tokens=False)["input_ids"]
+    rows = engine.tokenize_and_concatenate(table, tokenizer, max_length=8, add_bos_token=False)
+    assert torch.equal(rows["input_ids"][:].flatten(), torch.tensor(stream[: len(stream) // 8 * 8]))
+    if tokenizer.bos_token_id is not None:
+        with_bos = engine.tokenize_and_concatenate(table, tokenizer, max_length=8)["input_ids"][:]
+        assert set(with_bos[:, 0].tolist()) == {tokenizer.bos_token_id}
+        assert torch.equal(with_bos[:, 1:].flatten(), torch.tensor(stream[: len(stream) // 7 * 7]))
+    with pytest.raises(ValueError, match="no column 'texts'"):
+        engine.tokenize_and_concatenate(table, tokenizer, column_name="texts")
+    with pytest.raises(ValueError, match="one row needs 4096"):
+        engine.tokenize_and_concatenate(table, tokenizer, max_length=4096, add_bos_token=False)
