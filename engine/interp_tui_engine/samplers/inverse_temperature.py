@@ -10,7 +10,7 @@ from ..errors import UserError, WrongType
 
 
 def default_nbeta(dataloader: Any, gradient_accumulation_steps: int = 1) -> float:
-    """nβ = n / ln n for n rows in one step (Watanabe 2013, "A widely applicable Bayesian information criterion": n is the data's size there).
+    """nβ = n / ln n for n rows in one step (Watanabe 2013, "A widely applicable Bayesian information criterion", of n data).
 
     dataloader: a torch DataLoader, whose batch_size counts, or the number of rows in a micro-batch. 1 row has no such temperature: nβ = 1
     then, with a warning. The value is devinterp's; whether it suits a model, `calibrate` tells.
