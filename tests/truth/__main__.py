@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import record
 from .outcome import Outcome
 
 
@@ -22,20 +23,22 @@ def outcomes(names: list[str], quick: bool) -> Iterator[tuple[str, Outcome]]:
 def main() -> None:
     """Print a Markdown table, a row as soon as it is known."""
     here = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
-    known = sorted(name for name in here if not name.startswith("_") and name != "outcome")
+    known = sorted(name for name in here if not name.startswith("_") and name not in ("outcome", "record"))
     parser = argparse.ArgumentParser(prog="python -m tests.truth")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; all when left out")
     parser.add_argument("--quick", action="store_true", help="fewer seeds: for CI")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="keep what each seed gave, and go on from there when run again")
     arguments = parser.parse_args()
+    record.use(arguments.record)
     if unknown := set(arguments.names) - set(known):
         parser.error(f"no simulation is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     print("| kind | what | case | rate | nominal | seeds | note |\n|---|---|---|---:|---:|---:|---|")
-    started = time.monotonic()
+    started = time.process_time()
     for _, found in outcomes(arguments.names or known, arguments.quick):
         nominal = "" if found.nominal is None else f"{found.nominal:.2f}"
         cells = (found.kind, found.what, found.case, f"{found.rate:.3f}", nominal, str(found.trials), found.note)
         print(f"| {' | '.join(cells)} |", flush=True)
-    print(f"\n{time.monotonic() - started:.0f} s")
+    print(f"\n{time.process_time() - started:.0f} processor seconds")
 
 
 if __name__ == "__main__":

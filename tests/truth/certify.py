@@ -11,6 +11,7 @@ from interp_tui_engine.estimators import known_cases
 from interp_tui_engine.samplers import sgld
 from interp_tui_engine.samplers.certification.certify import CaseResult, Target, certify_case
 
+from . import record
 from .outcome import Outcome
 
 CASES: tuple[dict[str, Any], ...] = (
@@ -29,19 +30,25 @@ def outcomes(quick: bool) -> Iterator[Outcome]:
     """Coverage of the 95 % bar of each case, the rate at which a right kernel fails, and at which a wrong one does."""
     for case in QUICK_CASES if quick else CASES:
         seeds = 10 if quick else 200 if case["family"] in ("quadratic", "monomial") else 40
-        results = [certified(case, seed) for seed in range(seeds)]
         name = known_cases.case_name(case)
-        covered = sum(abs(r.raw - r.step_bias - (r.exact or 0.0)) <= 1.96 * r.std_error for r in results if r.measurements == 1)
-        yield Outcome("certify", "coverage", name, covered, seeds, 0.95, "of E[nβK] at the case's temperature")
-        rejected = sum(not r.passed for r in results)
+        found = record.each(f"certify, {name}", range(seeds), partial(_judged, case))
+        yield Outcome("certify", "coverage", name, sum(covered for covered, _ in found), seeds, 0.95, "of E[nβK] at the case's temperature")
+        rejected = sum(not passed for _, passed in found)
         yield Outcome("certify", "false positives", name, rejected, seeds, 0.0027, "a right kernel fails, at three errors")
     wrong = CASES[0] if quick else CASES[3]
     for what, kernel in (("noise × 1.03", louder), ("γ left out", unlocalised)):
         case = wrong if kernel is louder else {"family": "quadratic", "curvatures": [0.02, 1.0], "localization": 2.0, "n_beta": 100.0}
-        seeds = 5 if quick else 20
+        seeds, name = 5 if quick else 20, f"{known_cases.case_name(case)}: {what}"
         with mock.patch.object(sgld, "step", kernel(sgld.step)):
-            rejected = sum(not certified(case, seed).passed for seed in range(seeds))
-        yield Outcome("certify", "power", f"{known_cases.case_name(case)}: {what}", rejected, seeds, None, "a wrong kernel fails")
+            found = record.each(f"certify, {name}", range(seeds), partial(_judged, case))
+        yield Outcome("certify", "power", name, sum(not passed for _, passed in found), seeds, None, "a wrong kernel fails")
+
+
+def _judged(case: dict[str, Any], seed: int) -> tuple[bool, bool]:
+    """Whether the bar of the first measurement covers the exact value, and whether the case passed."""
+    found = certified(case, seed)
+    covered = found.measurements == 1 and abs(found.raw - found.step_bias - (found.exact or 0.0)) <= 1.96 * found.std_error
+    return bool(covered), found.passed
 
 
 def certified(case: dict[str, Any], seed: int) -> CaseResult:

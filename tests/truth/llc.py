@@ -1,6 +1,7 @@
 """LLC: how often the 95 % interval of one run holds what endless chains with its settings would give.
 
-The truth is exact for the quadratic (an AR(1) process), and a run many times as long for reduced-rank regression and the model.
+The truth is exact for the quadratic (an AR(1) process); for reduced-rank regression and the model it is the mean of runs that have a
+hundred times as many draws in all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from interp_tui_engine.data.rows import load_rows
 from interp_tui_engine.estimators.learning_coefficients import quadratic_sgld
 from interp_tui_engine.estimators.llc import Baseline, compute_llc
 
+from . import record
 from .outcome import Outcome
 
 LLC = Callable[[int, dict[str, Any]], xr.Dataset]
@@ -32,7 +34,7 @@ DEMO = Path(__file__).resolve().parents[2] / "examples" / "manifests" / "llc.tom
 def outcomes(quick: bool) -> Iterator[Outcome]:
     """Coverage over seeds; the model and the demo's own setting only in the long form."""
     seeds = range(16 if quick else 200)
-    longer = 10 if quick else 50
+    longer = 10 if quick else 100
     yield _coverage("quadratic, rows 0.83 nats apart", _quadratic, seeds, exact=QUADRATIC_TRUTH)
     yield _coverage("the same, baseline = init", _quadratic, seeds, exact=QUADRATIC_TRUTH, baseline="init")
     yield _coverage("reduced-rank regression 5-3-5, rank 1", _regression, seeds, longer=longer)
@@ -42,17 +44,32 @@ def outcomes(quick: bool) -> Iterator[Outcome]:
 
 
 def _coverage(case: str, llc: LLC, seeds: range, *, exact: float | None = None, longer: int = 1, baseline: Baseline = "paired") -> Outcome:
-    truth = float(llc(10_000, {"num_draws": longer * DRAWS}).llc_mean) if exact is None else exact
-    runs = [llc(seed, {"baseline": baseline}) for seed in seeds]
-    hits = sum(float(run.llc_low) <= truth <= float(run.llc_high) for run in runs)
-    means = np.array([float(run.llc_mean) for run in runs])
-    errors = np.array([float(run.llc_std_error) for run in runs])
-    spread = f"λ̂ {means.mean():.4g}, spread {means.std(ddof=1):.2g}, stated error {np.median(errors):.2g}, truth {truth:.4g}"
-    return Outcome("llc", "coverage", case, hits, len(runs), 0.95, spread)
+    truth, doubt = (exact, 0.0) if exact is not None else _long_run(case, llc, longer)
+
+    def run(seed: int) -> list[float]:
+        found = llc(seed, {"baseline": baseline})
+        return [float(found[name]) for name in ("llc_mean", "llc_std_error", "llc_low", "llc_high")]
+
+    means, errors, low, high = np.array(record.each(f"llc, {case}", seeds, run)).T
+    hits = int(((low <= truth) & (truth <= high)).sum())
+    spread = f"λ̂ {means.mean():.4g}, spread {means.std(ddof=1):.2g}, stated error {np.median(errors):.2g}, truth {truth:.4g} ± {doubt:.1g}"
+    return Outcome("llc", "coverage", case, hits, len(means), 0.95, spread)
+
+
+def _long_run(case: str, llc: LLC, longer: int) -> tuple[float, float]:
+    """The mean of runs as long as the others but for `longer` times as many draws in all, each with seeds of its own; and its error."""
+
+    def run(seed: int) -> float:
+        return float(llc(seed, {"num_draws": LONG * DRAWS}).llc_mean)
+
+    means = np.array(record.each(f"llc, {case}, {LONG} times as long", range(10_000, 10_000 + longer // LONG), run))
+    return float(means.mean()), float(means.std(ddof=1)) / len(means) ** 0.5
 
 
 CURVATURES = np.linspace(0.5, 4.0, 24)
 DRAWS = 100
+LONG = 5
+"""Times as many draws as the others, in each of the runs that take the place of an exact truth."""
 SETTING: dict[str, Any] = {"lr": 2e-3, "n_beta": 100.0, "localization": 10.0, "num_burnin_steps": 60, "num_draws": DRAWS, "num_chains": 4}
 QUADRATIC_TRUTH = quadratic_sgld(CURVATURES.tolist(), SETTING["n_beta"], SETTING["localization"], SETTING["lr"])
 
@@ -61,7 +78,7 @@ def _quadratic(seed: int, changes: dict[str, Any]) -> xr.Dataset:
     """½ Σ h w² plus an offset that is the row's own, as a text's loss is."""
     h = torch.tensor(CURVATURES, dtype=torch.float32)
     rows = 0.83 * torch.randn(2048, 1, generator=torch.Generator().manual_seed(seed))
-    settings = {**SETTING, "batch_size": 32, "num_init_loss_batches": 8, "init_seed": seed, "chains": "serial", **changes}
+    settings = {**SETTING, "batch_size": 32, "num_init_loss_batches": 8, "init_seed": seed, "chains": "threads", **changes}
     return compute_llc(sample_function(lambda p, b: (p["w"] ** 2 * h).sum() / 2 + b[:, 0], {"w": torch.zeros(len(h))}, rows, **settings))
 
 
@@ -72,7 +89,7 @@ def _regression(seed: int, changes: dict[str, Any]) -> xr.Dataset:
     a[0, 0] = b[0, 0] = 1.0
     x = torch.randn(2048, 5, generator=generator)
     y = x @ (b @ a).T + torch.randn(2048, 5, generator=generator)
-    settings = {**SETTING, "batch_size": 64, "num_init_loss_batches": 1, "init_seed": seed, "chains": "serial", **changes}
+    settings = {**SETTING, "batch_size": 64, "num_init_loss_batches": 1, "init_seed": seed, "chains": "threads", **changes}
     return compute_llc(
         sample_function(lambda p, d: (d[1] - d[0] @ p["a"].T @ p["b"].T).square().sum(1) / 2, {"a": a, "b": b}, (x, y), **settings)
     )
@@ -94,13 +111,15 @@ def _tiny() -> LLC:
 
 def _agreement(seeds: range) -> Outcome:
     """The demo's own setting: pairs of seeds whose λ̂ are within two standard errors of their difference."""
-    found = []
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in seeds:
+
+    def run(seed: int) -> list[float]:
+        with tempfile.TemporaryDirectory() as folder:
             result = engine.run(manifest.load(DEMO, [f"seed={seed}"]), out=Path(folder) / str(seed)).result()
-            assert result is not None
-            found.append((float(result["llc_mean"]), float(result["llc_std_error"])))
+        assert result is not None
+        return [float(result["llc_mean"]), float(result["llc_std_error"])]
+
+    found = record.each("llc, the demo", seeds, run)
     pairs = list(itertools.combinations(found, 2))
-    hits = sum(abs(one - two) <= 1.96 * np.hypot(e, f) for (one, e), (two, f) in pairs)
-    said = ", ".join(f"{mean:.4g} ± {error:.2g}" for mean, error in found)
-    return Outcome("llc", "coverage", "examples/manifests/llc.toml, pairs of five seeds", hits, len(pairs), 0.95, said)
+    hits = sum(abs(first - second) <= 1.96 * np.hypot(e, f) for (first, e), (second, f) in pairs)
+    listed = ", ".join(f"{mean:.4g} ± {error:.2g}" for mean, error in found)
+    return Outcome("llc", "coverage", "examples/manifests/llc.toml, pairs of five seeds", hits, len(pairs), 0.95, listed)
