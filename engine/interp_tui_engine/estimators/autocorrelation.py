@@ -71,6 +71,19 @@ def correlation_time(series: Series) -> float:
     return initial_sum(covariances) / float(covariances[0]) if covariances[0] > 0 else 1.0
 
 
+def pooled_correlation_time(several: Float[NDArray[np.float64], "series chain draw"]) -> float:
+    """tau of many series that are alike, from their mean autocorrelation, which is far less noisy than any one's; at least 1.
+
+    Those that never vary are passed over; 1 where none does.
+    """
+    total, count = np.zeros(several.shape[2]), 0
+    for series in several:
+        covariances = autocovariance(series - series.mean())
+        if covariances[0] > 0:
+            total, count = total + covariances / covariances[0], count + 1
+    return initial_sum(total / count) if count else 1.0
+
+
 def too_few(chains: int, draws: int, ess: float, time: float) -> str:
     """Why there is no error bar, the end of "no error bar: …"; empty where there is one. One chain cannot tell whether another would agree.
 

@@ -15,7 +15,8 @@ does. All sums in float64.
 The covariance is what tells parts apart. The shift tells them apart by their size only; it prevails where the unrestricted samples lie
 much farther out than the restricted ones, and shrinks faster with localization.
 
-Errors: see `autocorrelation`. A single token's error takes its draws for as correlated as those of phi.
+Errors: see `autocorrelation`. A single token's draws are taken for as correlated as those of L - l are over the observable's tokens
+(`token_time`), which may be more than those of phi: phi is a mean over rows and partly quadratic in the weights, and forgets faster.
 """
 
 from __future__ import annotations
@@ -31,10 +32,20 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .autocorrelation import MeanEstimate, Series, correlation_time, covariance_estimate, mean_estimate, too_few
+from .autocorrelation import (
+    MeanEstimate,
+    Series,
+    correlation_time,
+    covariance_estimate,
+    mean_estimate,
+    pooled_correlation_time,
+    too_few,
+)
 from .observed import draw_means, healthy_chains, input_ids_of, known, losses_at_start, losses_of, observed_in, pieces
 
 PerToken = Float[NDArray[np.float64], "row position"]
+MOST_TOKENS = 128
+"""Of an observable, evenly spread, whose autocorrelation is looked at."""
 Paired = Literal["paired", "init"]
 """L(w0) on the observable's own rows, or the store's init_loss on the first batches of the sampling data, as devinterp takes it."""
 
@@ -97,7 +108,7 @@ def baseline(full: xr.Dataset, sampling: str, probes: Sequence[str], start: Pair
         moments = _moments(losses, chains, trace, init)
         means[obs] = moments.mean
         difference[obs] = mean_estimate(trace - draw_means(losses, chains))
-        errors[obs] = np.sqrt(_variance_of_difference(moments, trace) * time / trace.size) if enough else None
+        errors[obs] = np.sqrt(_variance_of_difference(moments, trace) * token_time(losses, chains, trace) / trace.size) if enough else None
     return Baseline(sampling, init, own is not None, float(trace.mean()), means, difference, errors)
 
 
@@ -140,6 +151,17 @@ def _variance_of_difference(moments: _Moments, trace: Series) -> PerToken:
     return np.asarray(np.maximum(trace.var() + moments.xx - moments.x**2 - 2 * moments.fx, 0.0))
 
 
+def token_time(losses: xr.DataArray, chains: Sequence[int], trace: Series) -> float:
+    """Autocorrelation time of L - l, over the observable's tokens: of each scaled to unit variance, at most `MOST_TOKENS` of them."""
+    count = int(np.prod(losses.shape[2:], dtype=np.int64))
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_TOKENS)).astype(np.int64))
+    series = np.empty((len(chosen), *trace.shape))
+    for chain, begin, values in pieces(losses, chains):
+        here = slice(begin, begin + values.shape[0])
+        series[:, chain, here] = trace[chain, here] - values.reshape(len(values), -1)[:, chosen].T
+    return pooled_correlation_time(series)
+
+
 def response(restricted: xr.Dataset, base: Baseline) -> Response:
     """chi of the restriction whose samples `restricted` holds, for the probes of `base`."""
     probes = list(base.probes)
@@ -157,7 +179,7 @@ def response(restricted: xr.Dataset, base: Baseline) -> Response:
         shift = phi.mean() * (sampling.mean() - moments.mean - elsewhere)
         covariance = answer.per_token[obs] - shift
         sizes += np.abs(shift).sum(), np.abs(covariance).sum()
-        errors = _token_errors(moments, sampling, base, obs)
+        errors = _token_errors(moments, sampling, token_time(losses, chains, sampling), base, obs)
         answer.covariance[obs], answer.shift[obs] = TokenResponses(covariance, errors[0]), TokenResponses(shift, errors[1])
         own = sampling - draw_means(losses, chains)
         answer.mean_covariance[obs] = covariance_estimate(phi, own)
@@ -166,12 +188,14 @@ def response(restricted: xr.Dataset, base: Baseline) -> Response:
     return answer._replace(shift_share=float(sizes[0] / sizes.sum()) if sizes.sum() else math.nan)
 
 
-def _token_errors(moments: _Moments, trace: Series, base: Baseline, obs: str) -> tuple[PerToken | None, PerToken | None]:
+def _token_errors(
+    moments: _Moments, trace: Series, time_of_tokens: float, base: Baseline, obs: str
+) -> tuple[PerToken | None, PerToken | None]:
     """Standard errors of each token's covariance and of its shift.
 
     The covariance is a mean of products f e, e = (L - l) less its mean, whose autocorrelation time is taken to be that of f²; their
-    variance is the larger of their own and of the Gaussian var f var e + Cov(f, e)². The shift is linear in f and e, with the
-    autocorrelation time of f, and has the unrestricted run's error besides.
+    variance is the larger of their own and of the Gaussian var f var e + Cov(f, e)². The shift is linear in f and e, each with its own
+    autocorrelation time, and has the unrestricted run's error besides.
     """
     f, count = trace - trace.mean(), trace.size
     squared, time = correlation_time(f * f), correlation_time(trace)
@@ -182,9 +206,9 @@ def _token_errors(moments: _Moments, trace: Series, base: Baseline, obs: str) ->
     square = (f**4).mean() - 2 * cubed + moments.ffxx - 2 * moments.x * moments.ffx + moments.x**2 * f.var()
     spread = np.maximum(square - both**2, f.var() * variance + both**2)
     ahead, level = trace.mean() - moments.mean - (base.sampling_mean - base.probes[obs]), trace.mean() - base.init_loss
-    linear = np.maximum(ahead**2 * f.var() + level**2 * variance + 2 * ahead * level * both, 0.0)
+    linear = ahead**2 * f.var() * time + level**2 * variance * time_of_tokens + 2 * ahead * level * both * math.sqrt(time * time_of_tokens)
     elsewhere = base.token_error[obs]
-    shift = None if elsewhere is None else np.sqrt(linear * time / count + level**2 * elsewhere**2)
+    shift = None if elsewhere is None else np.sqrt(np.maximum(linear, 0.0) / count + level**2 * elsewhere**2)
     return np.sqrt(spread * squared / count), shift
 
 

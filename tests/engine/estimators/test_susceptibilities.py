@@ -110,6 +110,24 @@ def test_errors_are_those_of_independent_repetitions():
         assert errors.mean() == pytest.approx(values.std(ddof=1), rel=4 * 0.09), name
 
 
+def test_a_tokens_shift_knows_that_its_loss_forgets_more_slowly_than_phi():
+    """phi is new at every draw, the token's loss keeps 0.8 of itself: its mean is worth nine times fewer draws."""
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        runs = []
+        for rise in (2.0, 1.0):
+            quick, slow = rng.normal(size=(4, 100)), rng.normal(size=(4, 100))
+            for draw in range(1, 100):
+                slow[:, draw] = 0.8 * slow[:, draw - 1] + 0.6 * slow[:, draw]
+            values = {"pile": rise + 0.1 * quick, "code": 1 + 0.3 * slow}
+            runs.append(store({obs: v[..., None, None] for obs, v in values.items()}, start={"pile": [[0.0]], "code": [[1.0]]}).dataset)
+        shift = response(runs[1], baseline(runs[0], "pile", ["code"])).shift["code"]
+        found.append((float(shift.value[0, 0]), float(shift.std_error[0, 0])))
+    values, errors = np.array(found).T
+    assert errors.mean() == pytest.approx(values.std(ddof=1), rel=4 * 0.09)  # as above
+
+
 def test_no_error_is_stated_where_draws_do_not_suffice():
     found = response(store(noisy(1)).dataset, baseline(store(noisy(0)).dataset, "pile", ["code"]))
     assert found.mean["code"].std_error is None and "effective draws" in found.mean["code"].why
