@@ -11,8 +11,12 @@ from interp_tui_engine.catalog import Estimate
 from interp_tui_engine.eventlog import EventLog
 from interp_tui_engine.events import RunFinished, RunStarted
 from interp_tui_engine.expected_time import PastRun, from_past, past_runs, slowdown
+from interp_tui_engine.experiments._sampling.restriction_check import parts_of
+from interp_tui_engine.experiments.calibrate import params as calibration
+from interp_tui_engine.experiments.development.params import checkpoint_manifest
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runtime import cost as runtime_cost
 from interp_tui_engine.status import Status
 
 TEXT = """
@@ -103,3 +107,57 @@ def test_every_kinds_example_has_a_time(name: str) -> None:
     kind = catalog.get(name)
     request = manifest.resolve({"kind": name, **kind.example})
     assert kind.estimate(request).seconds is not None
+
+
+@pytest.mark.parametrize(("name", "count", "what"), [("calibrate", 6, "samplings"), ("development", 14, "samplings of checkpoints")])
+def test_a_kind_of_many_runs_starts_once(name: str, count: int, what: str) -> None:
+    kind = catalog.get(name)
+    request = manifest.resolve({"kind": name, **kind.example})
+    one = kind.estimate(request)
+    assert one.notes[-1] == f"{count} {what}" and one.seconds is not None
+    if name == "calibrate":
+        inner = calibration.cell_manifest(request, calibration.cells(request.params)[0])
+    else:
+        inner = checkpoint_manifest(request, "final")
+    single = catalog.get(inner.kind).estimate(inner).seconds
+    assert single is not None
+    assert one.seconds - runtime_cost.START_SECONDS == pytest.approx(count * (single - runtime_cost.START_SECONDS))
+
+
+def test_parts_cost_what_moves_in_them() -> None:
+    kind = catalog.get("susceptibilities")
+
+    def work(*restrictions: str) -> float:
+        tables = {**kind.example, "params": {**kind.example["params"], "restrictions": list(restrictions)}}
+        seconds = kind.estimate(manifest.resolve({"kind": "susceptibilities", **tables})).seconds
+        assert seconds is not None
+        return seconds - runtime_cost.START_SECONDS
+
+    whole_and_first, whole_and_last = work("l0 mlp"), work("l3 mlp")
+    assert whole_and_last < whole_and_first
+    assert work("layers") == pytest.approx(work("l0", "l1", "l2", "l3"))
+    assert work("heads") == pytest.approx(work(*(f"l{layer}h{head}" for layer in range(4) for head in range(8))))
+
+
+def test_the_heads_of_a_gguf_file_are_counted_in_its_header(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    path = tmp_path / "small.gguf"
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_block_count(3)
+    writer.add_head_count(5)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    kind = catalog.get("susceptibilities")
+    tables = {**kind.example, "model": {"source": str(path)}, "params": {**kind.example["params"], "restrictions": ["heads"]}}
+    request = manifest.resolve({"kind": "susceptibilities", **tables})
+    assert parts_of(request, "heads") == [f"l{layer}h{head}" for layer in range(3) for head in range(5)]
+    assert kind.estimate(request).seconds is not None
+
+
+def test_a_kind_that_reads_files_only_does_not_pay_for_torch() -> None:
+    for name in ("attribution_graph", "match"):
+        kind = catalog.get(name)
+        seconds = kind.estimate(manifest.resolve({"kind": name, **kind.example})).seconds
+        assert seconds is not None and seconds < runtime_cost.START_SECONDS / 2

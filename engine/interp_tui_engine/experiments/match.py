@@ -15,6 +15,7 @@ from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
 from ..markdown import words
 from ..numbers import as_finite
+from ..runtime import cost
 from ..runtime.context import Context
 from ..specs import FILE, Table
 from ..uncertainty import Uncertainty
@@ -25,8 +26,8 @@ TOY = ("builtin:left", "builtin:right")
 EXAMPLE: dict[str, Any] = {"name": "planted", "params": {"left": TOY[0], "right": TOY[1]}}
 RESULT = ("matches", "left_features", "right_features", "null_score_95", "beyond_chance", "null_quantile")
 """What stands at the top of its result.json."""
-START_SECONDS, BYTES_A_SECOND = 4.0, 2e6
-"""To start a worker; what is read and compared, with its shuffles, a second."""
+BYTES_A_SECOND = 2e6
+"""What is read and compared, with its shuffles, a second."""
 AXES = ("text", "activation", "decoder", "causal")
 
 
@@ -67,7 +68,7 @@ def estimate(manifest: Manifest) -> Estimate:
     sides = [Path(side) for side in (manifest.params.left, manifest.params.right)]
     files = [side / "result.json" if side.is_dir() else side for side in sides]
     size = sum(file.stat().st_size for file in files if file.is_file())
-    return Estimate(START_SECONDS + size / BYTES_A_SECOND, 200 << 20, (64 << 10) + size)
+    return Estimate(cost.START_WITHOUT_TORCH + size / BYTES_A_SECOND, 200 << 20, (64 << 10) + size)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

@@ -14,6 +14,9 @@ from ..manifest import Manifest
 START_SECONDS = 6.0
 """Importing torch and transformers, loading a small model and tokenising."""
 
+START_WITHOUT_TORCH = 1.5
+"""Of a worker that reads files only."""
+
 EFFICIENCY = 0.2
 """Share of the matrix-product rate that the shipped sampling examples reach from start to end; a step alone reaches twice that."""
 

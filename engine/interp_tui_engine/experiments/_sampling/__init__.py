@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -87,27 +88,37 @@ def check(manifest: Manifest) -> list[Problem]:
 
 
 def estimate(manifest: Manifest) -> Estimate:
-    """Time from the flops of the steps and draws at this machine's own matrix-product rate; memory and disk from shapes."""
+    """Of one sampling: see `estimate_of`."""
+    params: ObservingParams = manifest.params
+    return estimate_of(manifest, [params.restriction if isinstance(params, SamplingParams) else "full"])
+
+
+def estimate_of(manifest: Manifest, restrictions: Sequence[str | Sequence[str]]) -> Estimate:
+    """Of one sampling after another, in one process, of each of these parts.
+
+    Time from the flops of the steps and draws at this machine's own matrix-product rate; memory and disk from shapes.
+    """
     params: ObservingParams = manifest.params
     config = config_of(manifest)
     context = manifest.data[params.sampling_data].context
-    observed = sum(params.observables.values()) * config.batch_size
-    step_tokens = config.rows_per_step * context
-    draw_tokens = observed * context
-    chains = config.num_chains
+    step_tokens, draw_tokens = config.rows_per_step * context, sum(params.observables.values()) * config.batch_size * context
+    losses = 4 * config.num_chains * (config.num_sgld_steps * step_tokens + config.num_draws * (draw_tokens + step_tokens))
+    disk = losses * len(restrictions)
     size = cost.parameters_of(manifest)
-    losses = 4 * chains * (config.num_sgld_steps * step_tokens + config.num_draws * (draw_tokens + step_tokens))
     if size is None:
-        return Estimate(None, None, losses, ("the model's size is not known before it is loaded",))
-    init_tokens = config.num_init_loss_batches * config.rows_per_step * context
-    restriction = params.restriction if isinstance(params, SamplingParams) else "full"
-    load = None if restriction == "full" else restriction_check.load_of(manifest, restriction)
+        return Estimate(None, None, disk, ("the model's size is not known before it is loaded",))
     # Forward and backward through what lies above, and the gradient of what moves; without a restriction all three are the whole model.
-    above, moving = (size.parameters, size.parameters) if load is None else (load.above, load.moving)
-    flops = chains * (config.num_sgld_steps * step_tokens * (4 * above + 2 * moving) + 2 * config.num_draws * draw_tokens * above)
-    flops += 2 * size.parameters * init_tokens
-    notes = size.notes if load is None else (*size.notes, str(load))
-    return Estimate(cost.seconds(flops), cost.memory(size.parameters, step_tokens), losses, notes)
+    # A look at the acceptance is a gradient more.
+    looks = 1 + (1 / config.acceptance_every if config.acceptance_every else 0.0)
+    flops, notes = 0.0, size.notes
+    for restriction in restrictions:
+        load = None if restriction == "full" else restriction_check.load_of(manifest, restriction)
+        above, moving = (size.parameters, size.parameters) if load is None else (load.above, load.moving)
+        flops += config.num_chains * config.num_sgld_steps * looks * step_tokens * (4 * above + 2 * moving)
+        flops += config.num_chains * 2 * config.num_draws * draw_tokens * above
+        flops += 2 * size.parameters * config.num_init_loss_batches * step_tokens
+        notes = notes if load is None or len(restrictions) > 1 else (*notes, str(load))
+    return Estimate(cost.seconds(flops), cost.memory(size.parameters, step_tokens), disk, notes)
 
 
 EXAMPLE: dict[str, Any] = {

@@ -29,7 +29,7 @@ from ...samplers.chains.initial_loss import know_initial_loss, share_initial_los
 from ...samplers.chains.run import ChainsResult, ChainsSnapshot, Command, run_chains
 from ...samplers.settings import SamplerConfig
 from ...samplers.target.prefix_cache import PrefixCache
-from . import config_of
+from . import config_of, restriction_check
 from . import run as sampling_run
 
 FULL = "full"
@@ -84,12 +84,7 @@ def spelt_out(restrictions: list[str | list[str]], model: LoadedModel) -> dict[s
     for restriction in restrictions:
         entries: list[str | list[str]] = [restriction]
         if restriction in ("heads", "layers"):
-            parameter_map = parameter_map_of(model.module)
-            if restriction == "layers":
-                entries = [f"l{layer}" for layer in range(parameter_map.layers)]
-            else:
-                heads = [(layer, parameter_map.heads(layer)) for layer in range(parameter_map.layers)]
-                entries = [f"l{layer}h{head}" for layer, there in heads if there is not None for head in range(there.count)]
+            entries = [*restriction_check.parts_in(parameter_map_of(model.module), str(restriction))]
             if not entries:
                 raise UserError(
                     f"params.restrictions holds {restriction!r}, but this model has no {restriction}", "name restrictions it has"

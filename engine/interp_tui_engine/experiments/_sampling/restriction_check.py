@@ -63,6 +63,32 @@ def load_of(manifest: Manifest, restriction: str | Sequence[str]) -> Load | None
     return Load(chosen.selected, above + tied, sum(sizes.values()))
 
 
+def parts_in(parameter_map: ParameterMap, restriction: str) -> list[str]:
+    """All parts that 'heads' or 'layers' stands for; none where the model has none."""
+    if restriction == "layers":
+        return [f"l{layer}" for layer in range(parameter_map.layers)]
+    heads = [(layer, parameter_map.heads(layer)) for layer in range(parameter_map.layers)]
+    return [f"l{layer}h{head}" for layer, there in heads if there is not None for head in range(there.count)]
+
+
+def parts_of(manifest: Manifest, restriction: str) -> list[str] | None:
+    """What 'heads' or 'layers' stands for in the manifest's model; None where that is not known before it is loaded."""
+    parameter_map = _parameter_map(manifest)
+    if parameter_map is not None:
+        try:
+            return parts_in(parameter_map, restriction)
+        except UserError:
+            return None  # loading says it better
+    path = Path(manifest.model.source) if manifest.model is not None else Path()
+    counts = _gguf_counts(str(path), path.stat().st_mtime_ns) if path.suffix == ".gguf" and path.is_file() else None
+    if counts is None:
+        return None
+    layers, heads = counts
+    if restriction == "layers":
+        return [f"l{layer}" for layer in range(layers)]
+    return [f"l{layer}h{head}" for layer in range(layers) for head in range(heads)]
+
+
 def problems(manifest: Manifest, restriction: str | Sequence[str], path: str) -> list[Problem]:
     """What is wrong with a restriction, as far as it can be told now."""
     parameter_map = _parameter_map(manifest)
@@ -113,6 +139,20 @@ def _read(folder: str, files: tuple[str, ...]) -> ParameterMap | None:
         if len(embeddings) == 1 and not found.below(*found.family.unembed):
             tied = {f"{found.family.unembed[0]}.weight": embeddings[0]}
     return ParameterMap(config, shapes, tied)
+
+
+@lru_cache(maxsize=4)
+def _gguf_counts(path: str, stamp: int) -> tuple[int, int] | None:
+    """Layers and heads a layer of a GGUF file as it was at `stamp`; None where it does not say so, or for a head count of each layer."""
+    from ...models.gguf_header import read_header
+
+    try:
+        fields = read_header(Path(path)).fields
+        arch = str(fields["general.architecture"].parts[0])
+        layers, heads = (fields[f"{arch}.{key}"].parts for key in ("block_count", "attention.head_count"))
+    except (UserError, OSError, ValueError, KeyError, IndexError, ImportError):
+        return None
+    return (int(layers[0]), int(heads[0])) if len(layers) == len(heads) == 1 else None
 
 
 def _namespace(table: Mapping[str, Any]) -> SimpleNamespace:

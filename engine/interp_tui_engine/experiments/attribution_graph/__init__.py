@@ -46,7 +46,7 @@ def estimate(manifest: Manifest) -> Estimate:
     """The report is read in seconds; with a model, passes forward and back for each step of each prompt, one for an edge."""
     params: Params = manifest.params
     if params.prompts is None:
-        return Estimate(4.0, 200 << 20, 1 << 20)
+        return Estimate(cost.START_WITHOUT_TORCH, 200 << 20, 1 << 20)
     size = cost.parameters_of(manifest)
     if size is None:
         return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))

@@ -6,11 +6,12 @@ from collections.abc import Generator
 from typing import Any
 
 from ...catalog import Estimate, Kind, Result
-from ...errors import ManifestError, Problem
+from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
 from ...runtime.context import Context
 from .. import _sampling
+from .._sampling import many
 from .params import Params, cell_manifest, cells
 
 EXAMPLE: dict[str, Any] = {
@@ -33,26 +34,14 @@ EXAMPLE: dict[str, Any] = {
 def check(manifest: Manifest) -> list[Problem]:
     """What one of its samplings would refuse, and values given twice."""
     params: Params = manifest.params
-    problems = []
-    for name in ("lr", "n_beta", "localization"):
-        values = getattr(params, name)
-        if len(set(values)) < len(values):
-            problems.append(Problem(f"params.{name}", "holds a value twice", value=values))
-    try:
-        cell_manifest(manifest, cells(params)[0])
-    except ManifestError as error:
-        problems += [Problem(p.path, p.message, None, p.value, p.suggestion) for p in error.problems]
-    return problems
+    distinct = {name: (getattr(params, name), "a value") for name in ("lr", "n_beta", "localization")}
+    return many.problems(distinct, lambda: cell_manifest(manifest, cells(params)[0]))
 
 
 def estimate(manifest: Manifest) -> Estimate:
     """That of one sampling, times the settings."""
     settings = cells(manifest.params)
-    one = _sampling.estimate(cell_manifest(manifest, settings[0]))
-    count = len(settings)
-    seconds = None if one.seconds is None else one.seconds * count
-    disk = None if one.disk_bytes is None else one.disk_bytes * count
-    return Estimate(seconds, one.memory_bytes, disk, (*one.notes, f"{count} samplings"))
+    return many.estimate(_sampling.estimate(cell_manifest(manifest, settings[0])), len(settings), "samplings")
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

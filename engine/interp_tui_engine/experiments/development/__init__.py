@@ -6,10 +6,11 @@ from collections.abc import Generator
 from typing import Any
 
 from ...catalog import Estimate, Kind, Result
-from ...errors import ManifestError, Problem
+from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
 from ...runtime.context import Context
+from .._sampling import many
 from .params import Params, checkpoint_manifest
 
 EXAMPLE: dict[str, Any] = {
@@ -42,25 +43,16 @@ EXAMPLE: dict[str, Any] = {
 def check(manifest: Manifest) -> list[Problem]:
     """What the run of a checkpoint would refuse, and checkpoints given twice."""
     params: Params = manifest.params
-    problems = []
-    if len(set(params.revisions)) < len(params.revisions):
-        problems.append(Problem("params.revisions", "holds a checkpoint twice", value=params.revisions))
-    try:
-        checkpoint_manifest(manifest, params.revisions[0])
-    except ManifestError as error:
-        problems += [Problem(p.path, p.message, None, p.value, p.suggestion) for p in error.problems]
-    return problems
+    return many.problems({"revisions": (params.revisions, "a checkpoint")}, lambda: checkpoint_manifest(manifest, params.revisions[0]))
 
 
 def estimate(manifest: Manifest) -> Estimate:
-    """That of one checkpoint, times the checkpoints."""
+    """That of one checkpoint, times the checkpoints and their seeds."""
     from ...catalog import get
 
-    one = checkpoint_manifest(manifest, manifest.params.revisions[0])
-    found, count = get(one.kind).estimate(one), len(manifest.params.revisions) * manifest.params.seeds
-    seconds = None if found.seconds is None else found.seconds * count
-    disk = None if found.disk_bytes is None else found.disk_bytes * count
-    return Estimate(seconds, found.memory_bytes, disk, (*found.notes, f"{len(manifest.params.revisions)} checkpoints"))
+    params: Params = manifest.params
+    one = checkpoint_manifest(manifest, params.revisions[0])
+    return many.estimate(get(one.kind).estimate(one), len(params.revisions) * params.seeds, "samplings of checkpoints")
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

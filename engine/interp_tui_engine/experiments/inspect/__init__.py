@@ -11,7 +11,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
-from ...runtime import inputs
+from ...runtime import cost, inputs
 from ...runtime.context import Context
 from .. import _features
 from .._features.evidence_files import file_of
@@ -111,7 +111,7 @@ def estimate(manifest: Manifest) -> Estimate:
     for given in manifest.params.records:
         path = file_of(given, "records") if Path(given).exists() else Path(given)
         size += path.stat().st_size * (8 if path.suffix == ".gz" else 1) if path.is_file() else 0
-    return Estimate(2.0 + size / BYTES_A_SECOND, 150 << 20, max(64 << 10, size // 50))
+    return Estimate(cost.START_WITHOUT_TORCH + size / BYTES_A_SECOND, 150 << 20, max(64 << 10, size // 50))
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

@@ -15,9 +15,6 @@ from .. import _sampling
 from .._sampling import restriction_check, sharding
 from .params import Params
 
-TINY_HEADS, TINY_LAYERS = 32, 4
-
-
 EXAMPLE: dict[str, Any] = {
     "name": "heads",
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -73,17 +70,16 @@ def check(manifest: Manifest) -> list[Problem]:
 
 
 def estimate(manifest: Manifest) -> Estimate:
-    """That of one sampling, times the parts and the whole: an upper bound, since a part's gradients cost less."""
+    """That of sampling the whole, then each of the parts."""
     params: Params = manifest.params
-    one = _sampling.estimate(manifest)
-    notes = one.notes
-    tiny = manifest.model is not None and manifest.model.source == "builtin:tiny"
-    known = {"heads": TINY_HEADS, "layers": TINY_LAYERS} if tiny else {}
-    if not tiny and any(r in ("heads", "layers") for r in params.restrictions):
-        return Estimate(None, one.memory_bytes, None, (*notes, "how many parts there are is not known before the model is loaded"))
-    parts = 1 + sum(known.get(r, 1) if isinstance(r, str) else 1 for r in params.restrictions)
-    seconds = None if one.seconds is None else one.seconds * parts
-    return Estimate(seconds, one.memory_bytes, None if one.disk_bytes is None else one.disk_bytes * parts, notes)
+    parts: list[str | list[str]] = ["full"]
+    for restriction in params.restrictions:
+        spelt_out = restriction_check.parts_of(manifest, restriction) if restriction in ("heads", "layers") else [restriction]
+        if spelt_out is None:
+            memory = _sampling.estimate(manifest).memory_bytes
+            return Estimate(None, memory, None, ("how many parts there are is not known before the model is loaded",))
+        parts += spelt_out
+    return _sampling.estimate_of(manifest, parts)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
