@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tomli
 from pydantic import Field, ValidationError, create_model
 
-from . import catalog, untrusted
+from . import catalog, cluster_settings, untrusted
 from . import pipeline as pipelines
 from . import sweep as sweeps
 from .errors import ManifestError, Problem, UserError
@@ -146,7 +146,7 @@ def resolve(
     problems_found = [
         *_too_large(tables),
         *missing_files(manifest),
-        *_not_yet(manifest),
+        *cluster_settings.problems(manifest),
         *_device_problems(manifest),
         *kind.check(manifest),
     ]
@@ -255,19 +255,10 @@ def _missing_tables(kind: catalog.Kind, tables: Mapping[str, Any], misspelt: set
     return problems
 
 
-def _not_yet(manifest: Manifest) -> list[Problem]:
-    """What the design has room for and this version cannot do: said before the run, not ignored in it."""
-    problems = []
-    if manifest.compute.executor != "local":
-        message = f"{manifest.compute.executor!r} is not there yet; 'local' is"
-        problems.append(Problem("compute.executor", message, value=manifest.compute.executor))
-    return problems
-
-
 def _device_problems(manifest: Manifest) -> list[Problem]:
     """What does not go with compute.devices. A sweep has given each of its points one of them, and the points have none."""
     devices, kind = manifest.compute.devices, catalog.get(manifest.kind)
-    if devices == "auto":
+    if devices == "auto" or manifest.compute.executor == "slurm":
         return []
     messages = []
     if len(devices) > 1 and kind.sharding is None:

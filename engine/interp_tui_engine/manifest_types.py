@@ -69,9 +69,11 @@ class Manifest(Table):
         return tomli_w.dumps(self.to_dict() | extra)
 
     def digest(self) -> str:
-        """sha256 over what decides the numbers: everything but the name. Equal digests mean the same request."""
+        """sha256 over what decides the numbers: everything but the name and which scheduler. Equal digests mean the same request."""
         tables = self.to_dict()
         del tables["name"]
+        tables["compute"]["executor"] = "local"
+        tables["compute"].pop("slurm", None)
         return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
 
 

@@ -53,6 +53,44 @@ class DataSpec(Table):
     )
 
 
+NAME_OF_SLURM = r"^[^\s#'\"\\$`;&|<>]+$"
+"""A name that Slurm knows (a partition, an account, a node list): one word, with nothing in it that a script could take for more."""
+SLURM_TIME = r"^(\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+|\d+-\d+:\d\d|\d+-\d+:\d\d:\d\d|\d+(\.\d+)?\s*(min|h))$"
+
+
+class SlurmSpec(Table):
+    """How a run's tasks are submitted to Slurm; what is left out is taken from [cluster] of the user's config, else left to Slurm."""
+
+    partition: str | None = Field(None, pattern=NAME_OF_SLURM, description="which partition; several as 'a,b'")
+    account: str | None = Field(None, pattern=NAME_OF_SLURM, description="whose budget")
+    qos: str | None = Field(None, pattern=NAME_OF_SLURM, description="quality of service")
+    time: str | None = Field(
+        None, pattern=SLURM_TIME, description="limit of one task, as Slurm writes it ('2:00:00', '1-12') or '90min', '2h'"
+    )
+    gpus_per_task: int | None = Field(None, ge=0, le=64, description="GPUs of one task; none when left out")
+    cpus_per_task: int | None = Field(None, ge=1, le=1024, description="cores of one task")
+    mem: str | None = Field(None, pattern=r"^\d+(K|M|G|T)?$", description="memory of one task, such as '16G'")
+    constraint: str | None = Field(None, pattern=r"^[\w.,:|&()\[\]*+-]+$", description="features that the nodes must have")
+    nodelist: str | None = Field(None, pattern=NAME_OF_SLURM, description="the nodes to run on, such as 'n[1-4]'")
+    tasks: Literal["auto"] | int = Field("auto", description="how many tasks share one run; auto: as many as there is work for, at most 8")
+    array_parallelism: int | None = Field(None, ge=1, description="tasks that run at the same time, at most")
+    setup: list[str] = Field(
+        default_factory=list,
+        description="shell lines before the worker: 'module load cuda', 'export NAME=value', 'conda activate NAME'; others in the config",
+    )
+    extra: list[str] = Field(default_factory=list, description="further options of sbatch, such as '--exclusive'")
+    signal_before: int = Field(120, ge=10, le=3600, description="seconds before the time limit at which a worker saves and ends")
+    max_requeues: int = Field(3, ge=0, le=1000, description="how often a task is submitted again that lost its node or its time")
+    supervise: Literal["here", "job"] = Field("here", description="whether the supervisor runs here or in a job of its own")
+
+    @field_validator("tasks")
+    @classmethod
+    def _are_some(cls, tasks: str | int) -> str | int:
+        if isinstance(tasks, int) and not 1 <= tasks <= 1000:
+            raise ValueError("is a number of tasks from 1 to 1000, or 'auto'")
+        return tasks
+
+
 class ComputeSpec(Table):
     """How the work is laid out on the machine. Recorded in the resolved manifest, since numbers may depend on it."""
 
@@ -60,7 +98,8 @@ class ComputeSpec(Table):
         "auto",
         description="'auto': all GPUs, unless model.device names one; a list (['cuda:0', 'cuda:1']): a worker, or a sweep's run, on each",
     )
-    executor: Literal["local", "slurm"] = Field("local", description="where workers run")
+    executor: Literal["local", "slurm"] = Field("local", description="where workers run: on this machine, or as tasks of Slurm")
+    slurm: SlurmSpec | None = Field(None, description="how tasks are submitted, where executor = 'slurm'")
     checkpoint_every: str = Field(
         "auto", pattern=r"^(auto|\d{1,9}(\.\d{1,9})?\s*(s|min|h))$", description="'auto', or a time such as '30s', '5min', '1h'"
     )

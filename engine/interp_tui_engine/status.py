@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -72,6 +73,10 @@ class Status:
     """Where the owner runs it: a copy of the folder made meanwhile is not the run that goes on."""
     shards: tuple[dict[str, Any], ...] = ()
     """How each worker's share stands (shard, what, device, state, pid, done, total), where several share the run."""
+    job: str = ""
+    """The scheduler's id of the task that the owner itself runs in; empty where it is none."""
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+    """How its tasks stand with a scheduler (scheduler, partition, jobs, waiting, running, nodes, reason, starts); empty without one."""
 
     @property
     def fraction(self) -> float:
@@ -98,6 +103,8 @@ class Status:
             "exit": self.exit,
             "folder": self.folder,
             **({"shards": list(self.shards)} if self.shards else {}),
+            **({"job": self.job} if self.job else {}),
+            **({"cluster": dict(self.cluster)} if self.cluster else {}),
         }
 
     @staticmethod
@@ -128,6 +135,8 @@ class Status:
             exit=_table(record.get("exit")),
             folder=record["folder"] if isinstance(record.get("folder"), str) else "",
             shards=tuple(row for row in shards if isinstance(row, dict)) if isinstance(shards := record.get("shards"), list) else (),
+            job=str(record.get("job") or ""),
+            cluster=_table(record.get("cluster")),
         )
 
 
@@ -142,6 +151,12 @@ def _number(value: Any) -> float:
 
 def _table(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def task_here() -> str:
+    """The scheduler's id of the task that this process runs in, as squeue writes it; empty outside of one."""
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
 
 
 def boot_id() -> str:

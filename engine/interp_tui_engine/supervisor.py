@@ -24,14 +24,16 @@ import filelock
 from . import atomic, manifest, provenance
 from .atomic import disk_is_full
 from .errors import UserError
+from .events import Warned
 from .runfolder import RunFolder, State, Status, take_commands
+from .supervision.executors.choose import executor_of
+from .supervision.executors.executor import Executor
+from .supervision.executors.local import LocalExecutor
 from .supervision.exit_record import RESUME, disk_full
 from .supervision.process_signals import interrupted, signals
 from .supervision.run_recorder import Listener, RunRecorder
 from .supervision.shard_worker import Ended, ShardWorker
 from .supervision.worker_pool import WorkerPool
-
-TICK = 0.1
 
 
 def prepare(request: manifest.Manifest, path: Path) -> RunFolder:
@@ -106,14 +108,8 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
         raise UserError(f"cannot lock {folder.path}: {error.strerror}", "is the folder writable?") from None
     try:
         recorder = RunRecorder(folder, listen)
-        if recorder.request.sweep:
-            from .supervision.sweep_supervisor import SweepSupervisor
-
-            return SweepSupervisor(recorder, prepare, supervise).run()
-        if recorder.request.step:
-            from .supervision.pipeline_supervisor import PipelineSupervisor
-
-            return PipelineSupervisor(recorder, prepare, supervise).run()
+        if recorder.request.sweep or recorder.request.step:
+            return _with_children(recorder)
         return _Supervisor(recorder).run()
     except OSError as error:
         if not disk_is_full(error):
@@ -122,6 +118,20 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
         return replace(folder.status(), state="failed", exit=disk_full(folder.path))
     finally:
         lock.release()
+
+
+def _with_children(recorder: RunRecorder) -> Status:
+    """Run a sweep or a pipeline to its end."""
+    from .supervision.choose_children import children_of
+    from .supervision.pipeline_supervisor import PipelineSupervisor
+    from .supervision.sweep_supervisor import SweepSupervisor
+
+    try:
+        children = children_of(recorder, prepare, supervise, environment)
+    except UserError as error:
+        recorder.finish("failed", {"code": 2, "reason": error.what, "advice": error.hint, "bad_input": True}, {}, {}, 0.0)
+        return recorder.status
+    return SweepSupervisor(recorder, children).run() if recorder.request.sweep else PipelineSupervisor(recorder, children).run()
 
 
 def exit_code(status: Status) -> int:
@@ -146,16 +156,21 @@ class _Supervisor:
         take_commands(self.folder.control)
         self.recorder.write_status(force=True)
         self.worker_pool = WorkerPool(self.folder, self.recorder.request)
+        self.executor: Executor = LocalExecutor()
         try:
+            self.executor = executor_of(self.folder, self.recorder.request)
             with signals(self.interrupts):
                 end = self._work()
+        except UserError as error:  # a scheduler that refuses the tasks
+            end = Ended("failed", {"code": 2, "reason": error.what, "advice": error.hint, "bad_input": True}, {})
         except BaseException:
             for worker in self.worker_pool.everyone:  # whatever went wrong, such as a full disk: nobody would watch over them any more
                 worker.terminate()
             raise
         seconds = float(end.said.get("seconds") or 0.0) if not self.worker_pool.of else 0.0
         headline = end.said.get("headline") or self.recorder.status.headline
-        self.recorder.status = replace(self.recorder.status, shards=self.worker_pool.rows())
+        self.recorder.status = replace(self.recorder.status, shards=self.worker_pool.rows(), cluster=self.executor.summary())
+        self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.executor.provenance()) else {}
         self.recorder.finish(end.state, end.exit, headline, end.said.get("digests", {}), seconds or time.time() - self.recorder.started)
         return self.recorder.status
 
@@ -174,7 +189,7 @@ class _Supervisor:
             return missing
         while self.recorder.status.state == "paused":
             self._take_orders([])
-            time.sleep(TICK)
+            time.sleep(self.executor.tick)
         if "stop" in self.asked or "kill" in self.asked:
             return Ended(
                 "interrupted", {"code": 130, "signal": None, "reason": "stopped before the shares were joined", "advice": RESUME}, {}
@@ -184,12 +199,14 @@ class _Supervisor:
 
     def _attend(self, workers: Sequence[ShardWorker]) -> None:
         """Start the workers and stay with them until the last has ended."""
-        for worker in workers:
-            worker.start(worker_command(self.folder, worker.shard), environment())
+        self._start(workers)
         while True:
             running = [worker for worker in workers if worker.running]
-            pid = running[0].process.pid if running and running[0].process else self.recorder.status.worker_pid
-            self.recorder.status = replace(self.recorder.status, worker_pid=pid, shards=self.worker_pool.rows())
+            pids = (worker.job.pid for worker in running if worker.job is not None)
+            pid = next((pid for pid in pids if pid is not None), self.recorder.status.worker_pid)
+            self.recorder.status = replace(
+                self.recorder.status, worker_pid=pid, shards=self.worker_pool.rows(), cluster=self.executor.summary()
+            )
             try:
                 for worker in workers:
                     self._copy(worker, ended=worker not in running)
@@ -202,12 +219,43 @@ class _Supervisor:
                     raise
                 for worker in running:
                     worker.terminate()  # it takes this for a stop; a command file would need space
+            running += self._start_again([worker for worker in workers if worker not in running])
             if not running:
                 return
             if any(worker not in running and self.worker_pool.end_of(worker).exit.get("bad_input") for worker in workers):
                 for worker in running:  # what one cannot use no resume will mend: the others need not go on for hours
                     worker.order_once("stop")
-            time.sleep(TICK)
+            time.sleep(self.executor.tick)
+
+    def _start(self, workers: Sequence[ShardWorker]) -> None:
+        """Start the workers, but for those that an earlier supervisor started and that go on without one."""
+        for worker in workers:
+            worker.job = self.executor.adopt(worker.task(worker_command(self.folder, worker.shard), environment()))
+        self._submit([worker for worker in workers if worker.job is None])
+
+    def _submit(self, workers: Sequence[ShardWorker], *, avoid: Sequence[str] = ()) -> None:
+        for worker in workers:
+            worker.prepare()
+        tasks = [worker.task(worker_command(self.folder, worker.shard), environment()) for worker in workers]
+        for worker, job in zip(workers, self.executor.submit(tasks, avoid=avoid) if tasks else (), strict=True):
+            worker.job = job
+
+    def _start_again(self, ended: Sequence[ShardWorker]) -> list[ShardWorker]:
+        """Those of the workers that were lost and are started once more, on another node if theirs is to blame."""
+        if {"stop", "kill"} & set(self.asked):
+            return []
+        again = []
+        for worker in ended:
+            end = self.worker_pool.end_of(worker)
+            if end.state == "done" or not worker.lost(end) or not self.executor.may_retry(worker.task((), {}).name):
+                continue
+            node = str(worker.job.row.get("node") or "") if worker.job is not None and end.state != "interrupted" else ""
+            where = f", not to {node}" if node else ""
+            self.recorder.note(Warned(f"shard {worker.shard}: {end.exit.get('reason')}; submitted again{where}"))
+            self.worker_pool.again(worker)
+            self._submit([worker], avoid=[node] if node else [])
+            again.append(worker)
+        return again
 
     def _take_orders(self, workers: Sequence[ShardWorker]) -> None:
         """Pass on to the workers what clients and signals have asked for."""

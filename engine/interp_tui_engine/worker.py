@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 import time
 import traceback
@@ -27,6 +28,7 @@ from .markdown import visible
 from .runfolder import EventLog, RunFolder
 from .runtime.context import Context, Interrupted
 from .runtime.orders import STOPPED, Orders
+from .status import task_here
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ def work(folder: RunFolder, shard: int) -> int:
     orders = Orders(path / "control")
     started = time.time()
     with filelock.FileLock(path / "worker.lock", timeout=LOCK_PATIENCE):
+        (path / "exit.json").unlink(missing_ok=True)  # of an earlier attempt, where a scheduler has started this one again
         log = EventLog(path / "events.jsonl")
         resumed = log.seq > 0
         orders.watch(path / "exit.json", started)
@@ -53,9 +56,10 @@ def work(folder: RunFolder, shard: int) -> int:
                 traceback.print_exc()
             ending = dict(STOPPED) if orders.interrupting else _how_it_failed(error, folder)
         orders.done()
-        ending |= {"seconds": time.time() - started, "pid": os.getpid()}
+        ending |= {"seconds": time.time() - started, **_place()}
         try:
             log.append(RunFinished(ending["state"], ending["seconds"], ending.get("headline", {}), ending.get("reason", "")))
+            ending["seq"] = log.seq
             log.close()
             atomic.write_json(path / "exit.json", ending)
         except OSError as error:
@@ -71,6 +75,8 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
     share = shards.read(folder, shard)
     if request.model and (device := _device(request, shard, share)):
         request = request.model_copy(update={"model": request.model.model_copy(update={"device": device})})
+    if (cores := os.environ.get("SLURM_CPUS_PER_TASK", "")).isdecimal() and request.compute.threads is None:
+        request = request.model_copy(update={"compute": request.compute.model_copy(update={"threads": int(cores)})})
     log.append(RunStarted(request.kind, request.name, resumed=resumed))
     joined = tuple(shards.gather(folder, shard)) if share and share.merges else ()
     context = Context(request, folder, shard, orders.poll, resumed, share, joined)
@@ -88,6 +94,15 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
     if result.report:
         atomic.write_text(folder.report_path, visible(result.report + uncertainty_report.section(values, result.uncertainty)))
     return {"state": "done", "headline": _headline(result), "digests": dict(result.digests)}
+
+
+def _place() -> dict[str, Any]:
+    """Where this worker ran: its process, and on a cluster its task, node and GPUs."""
+    place: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname()}
+    if job := task_here():
+        gpus = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("CUDA_VISIBLE_DEVICES") or ""
+        place |= {"job": job, "node": os.environ.get("SLURMD_NODENAME", ""), "gpus": gpus}
+    return place
 
 
 def _headline(result: catalog.Result) -> dict[str, Any]:
@@ -134,7 +149,9 @@ def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
         return {"state": "failed", "reason": "the disk is full", "advice": atomic.after_full_disk(folder.path)}
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
         return {"state": "failed", "reason": "out of memory", "advice": "lower batch_size or compute.memory_budget, or use fewer threads"}
-    return {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:500], "advice": "the traceback is in the shard's engine.log"}
+    reason = f"{type(error).__name__}: {error}"[:500]
+    # no error that this program knows: a device or a file system of this node may be to blame
+    return {"state": "failed", "reason": reason, "advice": "the traceback is in the shard's engine.log", "elsewhere": True}
 
 
 def main() -> int:

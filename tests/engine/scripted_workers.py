@@ -22,13 +22,15 @@ import tomli
 from interp_tui_engine import atomic, shards
 from interp_tui_engine.events import *
 from interp_tui_engine.runfolder import EventLog, RunFolder, take_commands
+from interp_tui_engine.status import task_here
 folder, me = Path(sys.argv[1]), int(sys.argv[2])
 shard = folder / "shards" / str(me)
 log = EventLog(shard / "events.jsonl")
 share = shards.read(RunFolder(folder), me)
 asked = tomli.loads((folder / "manifest.toml").read_text())
 def end(state, code=None, **said):
-    atomic.write_json(shard / "exit.json", {"state": state, "pid": os.getpid(), **said})
+    place = {"pid": os.getpid(), "job": task_here(), "node": os.environ.get("SLURMD_NODENAME")}
+    atomic.write_json(shard / "exit.json", {"state": state, **place, **said})
     if code is not None:
         sys.exit(code)
 def wait_for_stop():
@@ -37,6 +39,9 @@ def wait_for_stop():
         if "stop" in take_commands(shard / "control"):
             end("interrupted", 130, reason="stopped with a checkpoint")
         time.sleep(0.01)
+def wait_for_term():
+    signal.signal(signal.SIGTERM, lambda *_: end("interrupted", 130, reason="stopped with a checkpoint"))
+    time.sleep(60)
 def sample():
     log.append(RunStarted("llc", "shared", device="cpu"))
     log.append(Progress(len(share.work["chains"]) * 10, len(share.work["chains"]) * 10, "steps"))

@@ -341,9 +341,10 @@ def test_no_value_anywhere_gets_past_the_explanation(value: Any, key: str) -> No
         assert math.isfinite(request.params.lr)
 
 
-def test_what_is_not_there_yet_is_refused_not_ignored() -> None:
-    problem = only(GOOD, "compute.executor=slurm")
-    assert problem.path == "compute.executor" and "'slurm' is not there yet; 'local' is" in problem.message
+def test_which_scheduler_runs_it_does_not_make_it_another_request() -> None:
+    here, there = manifest.parse(GOOD), manifest.parse(GOOD, overrides=["compute.executor=slurm", "compute.slurm.partition=gpu"])
+    assert there.compute.slurm is not None and there.compute.slurm.partition == "gpu"
+    assert here.digest() == there.digest() and manifest.parse(there.to_toml()) == there
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,9 @@ class Orders:
         """Whether the work has been told to stop: from then on it may take its time to save."""
         self._done = threading.Event()
         self.interrupting = False
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):  # a scheduler sends the last before the time limit
             signal.signal(number, lambda *_: self.stop())
-        signal.signal(signal.SIGUSR1, self._interrupt)
+        signal.signal(signal.SIGUSR2, self._interrupt)
 
     def stop(self) -> None:
         self._stop = True
@@ -95,7 +95,7 @@ class Orders:
                 continue
             if not self.interrupting:
                 self.interrupting = True
-                os.kill(os.getpid(), signal.SIGUSR1)
+                os.kill(os.getpid(), signal.SIGUSR2)
             elif waited > self.PATIENCE + self.GRACE:
                 record = STOPPED | {"seconds": time.time() - started, "pid": os.getpid()}
                 try:

@@ -1,7 +1,8 @@
-"""Runs other run folders below one run, each under a supervisor in a thread of its own: what a sweep and a pipeline share. Torch-free.
+"""Runs other run folders below one run: what a sweep and a pipeline share. Torch-free.
 
-Orders that reach the mother run (commands, signals) are passed on to the children that are running. A child's worker dies with this
-process, and is resumed with the mother run.
+On this machine each child is under a supervisor in a thread of its own, and its worker dies with this process, to be resumed with the
+mother run. On a cluster (`child_tasks`) each is a task that runs the child's own supervisor. Orders that reach the mother run (commands,
+signals) are passed on to the children that are running.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -26,28 +28,46 @@ from .process_signals import interrupted, signals
 from .run_recorder import Listener, RunRecorder
 
 Key = TypeVar("Key", bound=Hashable)
-TICK = 0.1
-"""Seconds between two looks at commands and signals."""
-
 Prepare = Callable[[Manifest, Path], RunFolder]
 Supervise = Callable[[RunFolder, Listener], Status]
 
 
-@final
-class ChildRuns(Generic[Key]):
-    """The children that are running, by a key of the mother's choice, and the orders in force.
+class ChildRuns(ABC, Generic[Key]):
+    """The children that are running, by a key of the mother's choice, and the orders in force."""
 
-    `prepare` makes a child's folder and `supervise` runs it to its end: `supervisor`'s own, handed in because it imports this module.
-    """
+    tick: float
+    """Seconds that `ended` waits for a child to end: between two looks at commands and signals."""
 
-    def __init__(self, recorder: RunRecorder, prepare: Prepare, supervise: Supervise) -> None:
+    def __init__(self, recorder: RunRecorder) -> None:
         self.recorder = recorder
-        self._prepare, self._run = prepare, supervise
         self.running: dict[Key, RunFolder] = {}
         self.asked: list[str] = []
         self.interrupts: list[int] = []
         """Signals that have come: what `process_signals.signals` fills."""
-        self._ended: SimpleQueue[tuple[Key, Status]] = SimpleQueue()
+
+    @abstractmethod
+    def start(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener = lambda stamped: None) -> None:
+        """Run the folder to its end; where it is not there yet, it is made for the manifest that `request` gives."""
+
+    @abstractmethod
+    def ended(self) -> tuple[Key, Status] | None:
+        """A child that has ended since the last call, waiting a moment for one."""
+
+    @abstractmethod
+    def status(self, key: Key) -> Status:
+        """How a running child stands."""
+
+    @abstractmethod
+    def places(self) -> Mapping[str, object]:
+        """Where the children ran, for the mother's provenance; empty on this machine."""
+
+    @abstractmethod
+    def _stop_waiting(self) -> None:
+        """No child that has no place yet gets one any more."""
+
+    @abstractmethod
+    def _terminate(self, key: Key) -> None:
+        """Have a child stop where no command can be written."""
 
     @property
     def stopping(self) -> bool:
@@ -58,31 +78,6 @@ class ChildRuns(Generic[Key]):
     def paused(self) -> bool:
         return self.recorder.status.state == "paused"
 
-    def start(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener = lambda stamped: None) -> None:
-        """Run the folder to its end; where it is not there yet, it is made for the manifest that `request` gives."""
-        self.running[key] = folder
-        threading.Thread(target=self._supervise, args=(key, folder, request, listen), name=folder.path.name, daemon=True).start()
-
-    def _supervise(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener) -> None:
-        try:
-            if not folder.manifest_path.exists():
-                self._prepare(request(), folder.path)
-            self._ended.put((key, self._run(folder, listen)))
-        except UserError as error:
-            exit_info = {"code": 2, "reason": error.what or str(error), "advice": error.hint, "bad_input": True}
-            self._ended.put((key, Status(state="failed", exit=exit_info)))
-        except Exception as error:  # what it was is said where the child is
-            self._ended.put((key, Status(state="failed", exit={"code": 1, "reason": str(error)})))
-
-    def ended(self) -> tuple[Key, Status] | None:
-        """A child that has ended since the last call, waiting a moment for one."""
-        try:
-            key, status = self._ended.get(timeout=TICK)
-        except Empty:
-            return None
-        self.running.pop(key)
-        return key, status
-
     def obey(self) -> None:
         """Take the commands and signals that have come, and pass them on."""
         for command in [*interrupted(self.interrupts, self.asked), *self.recorder.folder.take_commands()]:
@@ -91,13 +86,16 @@ class ChildRuns(Generic[Key]):
     def order(self, command: Command) -> None:
         """Give one order to every child that is running."""
         self.asked.append(command)
-        for folder in self.running.values():
+        for key, folder in self.running.items():
             try:
-                folder.send(command)
+                if folder.path.exists():
+                    folder.send(command)
             except OSError as error:
                 if not disk_is_full(error):
                     raise
-                _terminate(folder)  # a command file needs space
+                self._terminate(key)  # a command file needs space
+        if command in ("stop", "kill"):
+            self._stop_waiting()
         states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
         if command in states:
             self.recorder.state(states[command])
@@ -121,11 +119,60 @@ class ChildRuns(Generic[Key]):
             self.ended()
 
 
-def _terminate(folder: RunFolder) -> None:
-    """Have the worker of a child stop: it takes the signal for an order."""
-    if (pid := folder.status().worker_pid) is not None:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGTERM)
+@final
+class LocalChildRuns(ChildRuns[Key]):
+    """Children under supervisors in threads of this process.
+
+    `prepare` makes a child's folder and `supervise` runs it to its end: `supervisor`'s own, handed in because it imports this module.
+    """
+
+    tick = 0.1
+
+    def __init__(self, recorder: RunRecorder, prepare: Prepare, supervise: Supervise) -> None:
+        super().__init__(recorder)
+        self._prepare, self._run = prepare, supervise
+        self._ended: SimpleQueue[tuple[Key, Status]] = SimpleQueue()
+
+    def start(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener = lambda stamped: None) -> None:
+        self.running[key] = folder
+        threading.Thread(target=self._supervise, args=(key, folder, request, listen), name=folder.path.name, daemon=True).start()
+
+    def _supervise(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener) -> None:
+        try:
+            if not folder.manifest_path.exists():
+                self._prepare(request(), folder.path)
+            self._ended.put((key, self._run(folder, listen)))
+        except UserError as error:
+            self._ended.put((key, refused(error)))
+        except Exception as error:  # what it was is said where the child is
+            self._ended.put((key, Status(state="failed", exit={"code": 1, "reason": str(error)})))
+
+    def ended(self) -> tuple[Key, Status] | None:
+        try:
+            key, status = self._ended.get(timeout=self.tick)
+        except Empty:
+            return None
+        self.running.pop(key)
+        return key, status
+
+    def status(self, key: Key) -> Status:
+        return status_of(self.running[key])
+
+    def places(self) -> Mapping[str, object]:
+        return {}
+
+    def _stop_waiting(self) -> None:
+        return
+
+    def _terminate(self, key: Key) -> None:
+        if (pid := self.running[key].status().worker_pid) is not None:  # it takes the signal for an order
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGTERM)
+
+
+def refused(error: UserError) -> Status:
+    """The status of a child that could not even be made."""
+    return Status(state="failed", exit={"code": 2, "reason": error.what or str(error), "advice": error.hint, "bad_input": True})
 
 
 def status_of(folder: RunFolder) -> Status:

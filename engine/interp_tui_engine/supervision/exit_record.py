@@ -9,6 +9,7 @@ from typing import Any
 from .. import atomic
 from ..atomic import DISK_FULL
 from ..status import State
+from .executors.executor import Loss
 
 RESUME = "resume goes on from the last checkpoint"
 
@@ -18,7 +19,7 @@ def exit_record_of(code: int, said: dict[str, Any], asked: list[str], log: Path)
     if said and code >= 0:
         state: State = said.get("state", "failed")
         record = {"code": code, "signal": None, "reason": said.get("reason", ""), "advice": said.get("advice", "")}
-        return state, record | ({"bad_input": True} if said.get("bad_input") else {})
+        return state, record | {key: True for key in ("bad_input", "elsewhere") if said.get(key)}
     if code == DISK_FULL:
         return "failed", disk_full(log.parent)
     if "kill" in asked:
@@ -35,6 +36,16 @@ def exit_record_of(code: int, said: dict[str, Any], asked: list[str], log: Path)
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     last = lines[-1][:300] if lines else "no output"
     return "crashed", {"code": code, "signal": None, "reason": f"the worker ended with code {code}: {last}", "advice": f"see {log.name}"}
+
+
+def loss_record(loss: Loss, said: dict[str, Any], asked: list[str]) -> tuple[State, dict[str, Any]]:
+    """State and exit record of a task that its scheduler lost; what it could still write down says whether there is a checkpoint."""
+    if {"stop", "kill"} & set(asked):
+        reason = str(said.get("reason") or ("killed on request" if "kill" in asked else "stopped before it had a place to run"))
+        return "interrupted", {"code": 130, "signal": None, "reason": reason, "advice": RESUME}
+    interrupted = loss.cancelled or said.get("state") == "interrupted"
+    record = {"code": 130 if interrupted else 1, "signal": None, "reason": loss.reason, "advice": loss.advice}
+    return "interrupted" if interrupted else "crashed", record
 
 
 def disk_full(run: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ..pipeline import KIND, StepSpec
 from ..runfolder import RunFolder, State, Status, take_commands
 from ..validation_errors import nearest
 from . import step_cache
-from .child_runs import ChildRuns, Prepare, Supervise, digests_of, fraction_of, interrupted_with, status_of
+from .child_runs import ChildRuns, digests_of, fraction_of, interrupted_with, status_of
 from .exit_record import RESUME
 from .pipeline_findings import findings
 from .pipeline_report import markdown
@@ -68,7 +68,7 @@ class Step:
 class PipelineSupervisor:
     """One supervised pipeline."""
 
-    def __init__(self, recorder: RunRecorder, prepare: Prepare, supervise: Supervise) -> None:
+    def __init__(self, recorder: RunRecorder, children: ChildRuns[int]) -> None:
         self.recorder = recorder
         self.folder = recorder.folder
         self.request: Manifest = recorder.request
@@ -77,7 +77,7 @@ class PipelineSupervisor:
         self.steps = [Step(i, spec, RunFolder(root / spec.id), pipeline.tables_of(mother, spec)) for i, spec in enumerate(specs)]
         self.by_id = {step.spec.id: step for step in self.steps}
         self.cache = step_cache.StepCache(self.folder.path, {step.spec.id: step.tables for step in self.steps})
-        self.children: ChildRuns[int] = ChildRuns(recorder, prepare, supervise)
+        self.children = children
         self._said: SimpleQueue[Warned] = SimpleQueue()
         self._told: dict[int, Mapping[str, Any]] = {}
         self._next_telling = 0.0
@@ -180,7 +180,7 @@ class PipelineSupervisor:
             return
         self._next_telling = time.monotonic() + TOLD_EVERY
         for index in self.children.running:
-            status = status_of(self.steps[index].folder)
+            status = self.children.status(index)
             self.steps[index].status = status if status.state != "queued" else replace(status, state="running")
         for step in self.steps:
             row = step.row()
@@ -206,6 +206,7 @@ class PipelineSupervisor:
             self.recorder.note(Metrics("found", 0, {**found.values, "sentences": found.sentences}))
         seconds = time.time() - self.recorder.started
         state, exit_info = self._ending()
+        self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.children.places()) else {}
         values = {"kind": KIND, "name": self.request.name, "schema_version": 1, **found.headline}
         values |= {"steps": rows, **found.values, "sentences": found.sentences, "seconds": seconds}
         atomic.write_json(self.folder.result_path, values)

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..runfolder import Command
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""The last is what a scheduler sends before the time limit of a task."""
 
 
 def interrupted(seen: list[int], asked: list[str]) -> list[Command]:

@@ -10,6 +10,7 @@ from typing import Any, final
 from .. import atomic, manifest, provenance, untrusted
 from ..events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
 from ..runfolder import EventLog, Owner, RunFolder, State, Status
+from ..status import task_here
 
 Listener = Callable[[Stamped], None]
 STATUS_EVERY = 0.5
@@ -38,6 +39,8 @@ class RunRecorder:
             worker_pid=None,
             started=before.started or self.started,
             exit={},
+            job=task_here(),
+            cluster={},
         )
         self._written = 0.0
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
+import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from .. import atomic
 from ..events import Stamped
 from ..runfolder import Command, EventTail, RunFolder, State, take_commands
-from .exit_record import exit_record_of
+from .executors.executor import Job, Task
+from .exit_record import exit_record_of, loss_record
 
-DEAF_AFTER = 4.0
-"""Seconds that an order to stop may lie there: a worker's orders are looked at ten times a second, whatever else it does."""
+CODES = {"done": 0, "interrupted": 130}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ShardWorker:
     def __init__(self, folder: RunFolder, shard: int) -> None:
         self.shard = shard
         self.path = folder.shard(shard)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.job: Job | None = None
         self.asked: list[str] = []
         self._tail = EventTail(self.path / "events.jsonl")
         self._drained = False
@@ -46,29 +46,33 @@ class ShardWorker:
         exit_record = atomic.read_json(self.path / "exit.json")
         return isinstance(exit_record, dict) and exit_record.get("state") == "done"
 
-    def start(self, command: list[str], environment: Mapping[str, str]) -> None:
-        """Start the process, with nothing left of an earlier one that could be taken for its own."""
+    def task(self, command: Sequence[str], environment: Mapping[str, str]) -> Task:
+        """What an executor is to start."""
+        return Task(f"shard {self.shard}", command, environment, self.path / "exit.json", self.path / "engine.log")
+
+    def prepare(self) -> None:
+        """Make room for a new attempt, with nothing left of an earlier one that could be taken for its own."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.path / "exit.json").unlink(missing_ok=True)
         take_commands(self.path / "control")
-        with (self.path / "engine.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=dict(environment)
-            )
+        self._drained = False
 
     @property
     def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.job is not None and self.job.running
 
     def order(self, command: Command) -> None:
         """Pass a command on, unless there is nobody left to take it."""
-        if self.process is None or not self.running:
+        if self.job is None or not self.running:
             return
         self.asked.append(command)
         if command == "stop" and self._stop_asked is None:
             self._stop_asked = time.monotonic()
         if command == "kill":
-            self.process.kill()
+            self.job.signal(signal.SIGKILL)
+            return
+        if command == "stop" and not self.job.started:
+            self.job.cancel()
             return
         control = self.path / "control"
         control.mkdir(exist_ok=True)
@@ -81,7 +85,7 @@ class ShardWorker:
 
     def end_if_deaf(self) -> None:
         """Kill a worker that has not so much as taken an order to stop: no thread of it runs. Its last checkpoint is whole."""
-        if self._stop_asked is None or time.monotonic() - self._stop_asked < DEAF_AFTER:
+        if self.job is None or self._stop_asked is None or time.monotonic() - self._stop_asked < self.job.order_patience:
             return
         self._stop_asked = None
         if (self.path / "control" / "stop").exists():
@@ -89,9 +93,9 @@ class ShardWorker:
 
     def terminate(self) -> None:
         """Have it stop where no command can be written; asked once, since a second signal ends it at once."""
-        if self.process is not None and self.running and not self._terminated:
+        if self.job is not None and self.running and not self._terminated:
             self._terminated = True
-            self.process.terminate()
+            self.job.cancel()
 
     def news(self, *, ended: bool) -> Iterator[Stamped]:
         """Events since the last call: some of them, or, once it has ended, all that are left."""
@@ -103,10 +107,23 @@ class ShardWorker:
             self._drained = self._tail.offset == before  # what is left, if anything, is a line torn by a kill
 
     def ended(self) -> Ended:
-        """How it ended, from its exit code and what it could still write down."""
-        assert self.process is not None and self.process.returncode is not None
-        exit_record = atomic.read_json(self.path / "exit.json") or {}
-        if exit_record.get("pid") != self.process.pid:  # left by an earlier worker, whose supervisor was killed
+        """How it ended, from what it could still write down, its exit code and what a scheduler says."""
+        assert self.job is not None and not self.job.running
+        exit_record = atomic.read_json(self.path / "exit.json")
+        if not isinstance(exit_record, dict) or not self.job.left(exit_record):  # left by an earlier worker, whose supervisor was killed
             exit_record = {}
-        state, exit_info = exit_record_of(self.process.returncode, exit_record, self.asked, self.path / "engine.log")
+        loss, code = self.job.loss, self.job.exit_code
+        if loss is not None and exit_record.get("state") != "done":
+            return Ended(*loss_record(loss, exit_record, self.asked), exit_record)
+        if code is None:
+            code = CODES.get(str(exit_record.get("state")), 1)
+        state, exit_info = exit_record_of(code, exit_record, self.asked, self.path / "engine.log")
         return Ended(state, exit_info, exit_record)
+
+    def lost(self, end: Ended) -> bool:
+        """Whether another attempt may end better: it lost its place, or fell to an error of its node. What was asked for stands."""
+        if {"stop", "kill"} & set(self.asked) or end.exit.get("bad_input") or self.job is None:
+            return False
+        if self.job.loss is not None:
+            return self.job.loss.again
+        return end.state in ("crashed", "interrupted") or bool(end.exit.get("elsewhere"))

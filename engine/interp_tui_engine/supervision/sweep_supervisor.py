@@ -20,7 +20,7 @@ from ..manifest import Manifest, points_of
 from ..runfolder import ACTIVE, RunFolder, State, Status, take_commands
 from ..sweep import KIND, Point
 from . import worker_pool
-from .child_runs import ChildRuns, Prepare, Supervise, digests_of, fraction_of, interrupted_with, status_of
+from .child_runs import ChildRuns, digests_of, fraction_of, interrupted_with, status_of
 from .run_recorder import RunRecorder
 from .sweep_report import markdown
 
@@ -40,7 +40,7 @@ class Child:
 class SweepSupervisor:
     """One supervised sweep."""
 
-    def __init__(self, recorder: RunRecorder, prepare: Prepare, supervise: Supervise) -> None:
+    def __init__(self, recorder: RunRecorder, children: ChildRuns[int]) -> None:
         self.recorder = recorder
         self.folder = recorder.folder
         root = self.folder.path / "points"
@@ -49,10 +49,11 @@ class SweepSupervisor:
         """How each point stands: as it ended, as its file said last while it runs, as an earlier attempt left it."""
         self._waiting: list[Child] = []
         self._devices = _devices(self.recorder.request)
-        self._slots = max(1, len(self._devices))
+        # on a cluster every point is a task: how many run at once is for the scheduler to say
+        self._slots = len(self.points) if recorder.request.compute.executor == "slurm" else max(1, len(self._devices))
         self._busy: dict[int, Child] = {}
         """What runs in each slot; a slot is a device, or the machine."""
-        self.children: ChildRuns[int] = ChildRuns(recorder, prepare, supervise)
+        self.children = children
         """Those that run, by slot."""
 
     def run(self) -> Status:
@@ -99,8 +100,8 @@ class SweepSupervisor:
             )
 
     def _progress(self) -> None:
-        for child in self._busy.values():  # only theirs change: a thousand files read ten times a second would keep a core busy
-            self._known[child.point.index] = status_of(child.folder)
+        for slot, child in self._busy.items():  # only theirs change: a thousand files read ten times a second would keep a core busy
+            self._known[child.point.index] = self.children.status(slot)
         statuses = self._known
         done = sum(1.0 if s.state not in {*ACTIVE, "interrupted", "crashed"} else fraction_of(s) for s in statuses)
         ended = sum(s.state not in ACTIVE for s in statuses)
@@ -122,6 +123,7 @@ class SweepSupervisor:
         atomic.write_json(self.folder.result_path, {**values, "axes": axes, "points": rows, "seconds": seconds})
         atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.recorder.request, rows))
         state, exit_info = _ending(by_state, stopped=self.children.stopping)
+        self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.children.places()) else {}
         self.recorder.finish(state, exit_info, headline, dict(digests_of(self.folder, [child.folder for child in self.points])), seconds)
         return self.recorder.status
 
@@ -130,7 +132,7 @@ def _devices(request: Manifest) -> list[str]:
     """What the points are dealt out to: the devices named, or all GPUs where neither they nor the points name any; else the machine."""
     if isinstance(request.compute.devices, list):
         return request.compute.devices
-    placed = request.model is None or "model.device" in request.sweep
+    placed = request.model is None or "model.device" in request.sweep or request.compute.executor == "slurm"
     return [] if placed else accelerators.for_model(request.model, accelerators.visible())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, final
 
-from .. import accelerators, catalog, shards
+from .. import accelerators, catalog, cluster_settings, shards
 from ..catalog import Estimate
 from ..eventlog import last_events
 from ..events import Event, Progress, RunFinished, RunStarted, Stamped, Warned
@@ -19,12 +19,17 @@ from .shard_worker import Ended, ShardWorker
 SHARDED_FROM = 120.0
 """Seconds that a run must be expected to take on the CPU before 'auto' shares it out: starting workers and joining them costs some ten."""
 
+MOST_TASKS = 8
+"""Tasks of a cluster that share one run where its manifest does not say how many: each loads the model again."""
+
 
 def assignments_of(request: Manifest) -> list[Assignment]:
     """What each of several workers is to do; none where one worker does it all."""
     kind, devices = catalog.get(request.kind), devices_of(request)
     if kind.sharding is None or len(devices) < 2:
         return []
+    if request.compute.executor == "slurm":
+        return _tasks_of(request, devices)
     if request.compute.devices == "auto" and (kind.estimate(request).seconds or SHARDED_FROM) < SHARDED_FROM:
         return []
     named = request.compute.model_copy(update={"devices": devices})
@@ -32,9 +37,21 @@ def assignments_of(request: Manifest) -> list[Assignment]:
     return assignments if len(assignments) > 1 else []
 
 
+def _tasks_of(request: Manifest, devices: list[str]) -> list[Assignment]:
+    """The tasks that share a run on a cluster: a task is asked for because it is wanted, however short the run."""
+    sharding = catalog.get(request.kind).sharding
+    assert sharding is not None, "the caller looked"
+    named = request.compute.model_copy(update={"devices": devices})
+    assignments = sharding.assign(request.model_copy(update={"compute": named}), len(devices))
+    return assignments if len(assignments) > 1 else []
+
+
 def devices_of(request: Manifest) -> list[str]:
-    """The devices that a run may be shared out to: those it names, or all that 'auto' means on this machine."""
+    """The devices that a run may be shared out to: those it names, all that 'auto' means on this machine, or one a task of a cluster."""
     devices = request.compute.devices
+    if request.compute.executor == "slurm":
+        asked = cluster_settings.settings(request)
+        return ["cuda" if asked.gpus_per_task else "cpu"] * (MOST_TASKS if asked.tasks == "auto" else asked.tasks)
     if isinstance(devices, list):
         return devices
     return accelerators.for_model(request.model, accelerators.visible()) if catalog.get(request.kind).sharding else []
@@ -125,22 +142,29 @@ class WorkerPool:
         for worker, share, device in zip(self.workers, self.shards, self.devices, strict=False):
             progress = self._progress.get(worker.shard, Progress(0, 0, ""))
             row = {"shard": worker.shard, "what": share.what, "device": device, "state": self._state(worker)}
-            pid = worker.process.pid if worker.process is not None and worker.running else None
-            rows.append({**row, "pid": pid, "done": progress.done, "total": progress.total})
+            pid = worker.job.pid if worker.job is not None and worker.running else None
+            placed = worker.job.row if worker.job is not None else {}
+            rows.append({**row, "pid": pid, "done": progress.done, "total": progress.total, **placed})
         return tuple(rows)
 
     def _state(self, worker: ShardWorker) -> State:
         if worker not in self.todo:
             return "done"
-        if worker.process is None:
+        if worker.job is None:
             return "queued"
-        return "running" if worker.running else self.end_of(worker).state
+        if worker.running:
+            return "running" if worker.job.started else "queued"
+        return self.end_of(worker).state
 
     def end_of(self, worker: ShardWorker) -> Ended:
         """How a worker that has ended ended."""
         if worker.shard not in self._ends:
             self._ends[worker.shard] = worker.ended()
         return self._ends[worker.shard]
+
+    def again(self, worker: ShardWorker) -> None:
+        """Forget how a worker ended: it is started once more."""
+        self._ends.pop(worker.shard, None)
 
     def missing(self) -> Ended | None:
         """How the run ends for want of shares; None when none is missing. The gravest of their ends is the run's."""

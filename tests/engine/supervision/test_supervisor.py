@@ -192,7 +192,7 @@ def test_a_full_disk_fails_the_run_and_space_lets_it_resume(small_disk: Path, tm
 
 
 def test_a_worker_that_takes_no_orders_is_ended(scripted: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interp_tui_engine.supervision.shard_worker.DEAF_AFTER", 0.3)
+    monkeypatch.setattr("interp_tui_engine.supervision.executors.local.LocalJob.order_patience", 0.3)
     folder = scripted("""
         log.append(Progress(0, 1, "draws"))
         time.sleep(1000)

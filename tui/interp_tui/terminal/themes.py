@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_config_path
-
-from interp_tui_engine import untrusted
+from interp_tui_engine import cluster_settings, untrusted
 
 if TYPE_CHECKING:
     from textual.theme import Theme
@@ -113,8 +111,7 @@ def colour_name(state: str) -> str:
 
 def config_folder() -> Path:
     """Where the user's themes, keys and last choices live: $INTERP_TUI_CONFIG, else the platform's own place."""
-    given = os.environ.get("INTERP_TUI_CONFIG")
-    return Path(given).expanduser() if given else user_config_path("interp-tui")
+    return cluster_settings.config_folder()
 
 
 def theme_folders() -> list[Path]:

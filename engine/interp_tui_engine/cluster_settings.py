@@ -1,0 +1,138 @@
+"""What a run asks of Slurm: its manifest's [compute.slurm] over [cluster] of the user's config, and which of it may be trusted. Torch-free.
+
+    config.toml     [cluster]
+                    partition = "gpu"
+                    setup = ["module load cuda", "source ~/env/bin/activate"]
+
+So the same manifest runs on a laptop and, with `--set compute.executor=slurm`, on a cluster. Both tables hold the keys of `SlurmSpec`.
+A manifest may come from someone else, so its shell lines may not run a program of its choice; the user's own may do anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+from pydantic import ValidationError
+
+from . import untrusted
+from .errors import Problem, UserError
+from .manifest_types import Manifest
+from .specs import SlurmSpec
+from .validation_errors import ManifestOrigin, explain
+
+CONFIG = "config.toml"
+TABLE = "cluster"
+
+_NAME = r"(?!use\b|load\b)\w(?!\S*\.\.)[\w./:+-]*"
+_VALUE = r"[\w./:+,=@%-]*"
+HARMLESS_SETUP = re.compile(
+    rf"module +(load|unload|swap|switch)( +{_NAME})+|module +purge|ml( +{_NAME})+"
+    rf"|export +(?!LD_|PATH=|BASH_ENV=|ENV=|PYTHON)\w+={_VALUE}|(conda|mamba|micromamba) +activate +{_NAME}|ulimit( +-?\w+)+"
+)
+"""Shell lines that a manifest may hold: modules, plain variables, environments, limits."""
+OUR_OPTIONS = frozenset(
+    {"array", "chdir", "comment", "dependency", "error", "exclude", "export", "export-file", "get-user-env", "gid", "help", "input"}
+    | {
+        "job-name",
+        "open-mode",
+        "output",
+        "parsable",
+        "requeue",
+        "no-requeue",
+        "signal",
+        "test-only",
+        "uid",
+        "usage",
+        "version",
+        "wait",
+        "wrap",
+    }
+)
+"""Options of sbatch that the program gives itself, or that would make it do something else."""
+
+
+def config_folder() -> Path:
+    """Where the user's settings live: $INTERP_TUI_CONFIG, else the platform's own place."""
+    given = os.environ.get("INTERP_TUI_CONFIG")
+    return Path(given).expanduser() if given else platformdirs.user_config_path("interp-tui")
+
+
+def settings(request: Manifest) -> SlurmSpec:
+    """The run's settings, what it leaves out taken from the user's config. Raises UserError for a [cluster] table that cannot be used."""
+    own = request.compute.slurm or SlurmSpec.model_validate({})
+    given = {name: getattr(own, name) for name in own.model_fields_set}
+    usual = defaults()
+    merged = {name: getattr(usual, name) for name in usual.model_fields_set} | given
+    if usual.setup:  # both: the user's environment first, then what the run needs beside it
+        merged["setup"] = [*usual.setup, *(line for line in own.setup if line not in usual.setup)]
+    return SlurmSpec.model_validate(merged)
+
+
+def defaults() -> SlurmSpec:
+    """[cluster] of the user's config. Raises UserError naming what in it cannot be used."""
+    path = config_folder() / CONFIG
+    try:
+        table = untrusted.read_toml(path).get(TABLE, {})
+    except FileNotFoundError:
+        table = {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}", "it holds the [cluster] settings; mend it or move it away") from None
+    try:
+        return SlurmSpec.model_validate(table)
+    except ValidationError as error:
+        tables = table if isinstance(table, dict) else {}
+        problems = explain(error.errors(include_url=False), SlurmSpec, tables, ManifestOrigin())
+        raise UserError(f"{path}: [{TABLE}] {'; '.join(map(str, problems))}", "the keys are those of [compute.slurm]") from None
+
+
+def problems(request: Manifest) -> Iterator[Problem]:
+    """What a manifest may not ask of Slurm."""
+    compute = request.compute
+    if compute.executor == "slurm" and compute.devices != "auto":
+        message = (
+            "names devices of one machine; on Slurm compute.slurm.tasks says how many share a run, gpus_per_task how many GPUs each has"
+        )
+        yield Problem("compute.devices", message, value=compute.devices)
+    if compute.slurm is None:
+        return
+    for index, line in enumerate(compute.slurm.setup):
+        if not HARMLESS_SETUP.fullmatch(line.strip(" ")):
+            message = (
+                f"{line!r:.80} could run any program; a manifest may load modules, export plain variables and activate environments, "
+                f"other lines stand in [cluster] of {config_folder() / CONFIG}"
+            )
+            yield Problem(f"compute.slurm.setup.{index}", message, value=line)
+    for index, option in enumerate(compute.slurm.extra):
+        if (wrong := option_problem(option)) is not None:
+            yield Problem(f"compute.slurm.extra.{index}", wrong, value=option)
+
+
+def option_problem(option: str) -> str | None:
+    """What is wrong with a further option of sbatch, if anything."""
+    match = re.fullmatch(r"--([a-z][a-z-]*)(=[^\s#'\"\\$`;&|<>]+)?", option)
+    if match is None:
+        return f"{option!r:.80} is no long option of sbatch, such as '--exclusive' or '--reservation=name'"
+    if match[1] in OUR_OPTIONS:
+        return f"{option!r:.80} is set by the program itself"
+    return None
+
+
+def seconds_of(time: str) -> float | None:
+    """A time limit in seconds: Slurm's own forms ('90' minutes, '2:00:00', '1-12'), '90min' or '2h'; None for 0, which is no limit."""
+    text = time.replace(" ", "")
+    for unit, factor in (("min", 60.0), ("h", 3600.0)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor or None
+    days, dash, clock = text.partition("-") if "-" in text else ("0", "", text)
+    parts = [int(part) for part in clock.split(":")]
+    if dash:  # days-hours[:minutes[:seconds]]
+        hours, minutes, seconds = [*parts, 0, 0][:3]
+    elif len(parts) == 3:
+        hours, minutes, seconds = parts
+    else:  # minutes[:seconds]
+        hours, (minutes, seconds) = 0, [*parts, 0][:2]
+    return float(((int(days) * 24 + hours) * 60 + minutes) * 60 + seconds) or None

@@ -1,0 +1,75 @@
+"""Tasks as processes of this machine, each of its own session. Torch-free."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from .executor import Executor, Job, Task
+
+
+@final
+class LocalJob(Job):
+    """A child process."""
+
+    order_patience = 4.0  # a worker's orders are looked at ten times a second, whatever else it does
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.id = str(process.pid)
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def started(self) -> bool:
+        return True
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    def left(self, record: Mapping[str, Any]) -> bool:
+        return record.get("pid") == self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def cancel(self) -> None:
+        self._process.terminate()
+
+
+@final
+class LocalExecutor(Executor):
+    """Starts processes here. They end with their supervisor: there is never one to adopt."""
+
+    tick = 0.1
+
+    def adopt(self, task: Task) -> Job | None:
+        return None
+
+    def submit(self, tasks: Sequence[Task], *, avoid: Sequence[str] = ()) -> list[Job]:
+        return [LocalJob(_start(task)) for task in tasks]
+
+    def may_retry(self, name: str) -> bool:
+        return False
+
+    def summary(self) -> Mapping[str, Any]:
+        return {}
+
+    def provenance(self) -> Mapping[str, Any]:
+        return {}
+
+
+def _start(task: Task) -> subprocess.Popen[bytes]:
+    with task.log.open("ab") as log:
+        return subprocess.Popen(
+            task.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=dict(task.environment)
+        )
