@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import filelock
-
+from . import lease
 from .errors import Problem
 from .events import Event
 from .manifest_types import Manifest
@@ -52,7 +52,7 @@ class Context:
 
     def alone(self) -> contextlib.AbstractContextManager[Any]:
         """While held, no other worker of this run is inside the same."""
-        return contextlib.nullcontext() if self.share is None else filelock.FileLock(self.common_path / "workers.lock")
+        return contextlib.nullcontext() if self.share is None else lease.held(self.common_path / "workers.lock", math.inf)
 
     @property
     def shard_path(self) -> Path:

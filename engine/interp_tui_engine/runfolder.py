@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import atomic
+from . import atomic, lease
 from .errors import UserError
 from .eventlog import EventLog as EventLog
 from .eventlog import EventTail as EventTail
@@ -143,20 +143,30 @@ class RunFolder:
             return status
         alive = status.owner.alive() if status.owner else False
         if alive is None:
-            alive = self._lately(status.updated) < SILENT_AFTER
+            alive = self._silence_of(status) < SILENT_AFTER
         elif alive and not self._is_at(status.folder):
             return replace(status, state="crashed", exit={"reason": f"a copy of a run that goes on in {status.folder}"})
         if alive or (status.owner is None and time.time() - status.updated < 10):
             return status
+        if status.cluster.get("jobs"):
+            if self._tasks_go_on():
+                return replace(status, unsupervised=True)
+            waits = "its supervisor is gone; tasks that wait in Slurm are not lost, resume takes them over"
+            return replace(status, state="crashed", exit=status.exit or {"reason": waits})
         return replace(status, state="crashed", exit=status.exit or {"reason": "owner gone"})
 
-    def _lately(self, updated: float) -> float:
-        """Seconds since a run on another host was heard of. Where its clock is ahead of ours, only the file system's says that."""
-        now = time.time()
-        if updated > now + CLOCKS_AGREE:
+    def _silence_of(self, status: Status) -> float:
+        """Seconds since a run on another host was heard of, by the clock of the file system that both see."""
+        now, updated = time.time() - lease.ahead(self.path), status.updated - status.clock_ahead
+        if updated > now + CLOCKS_AGREE:  # an owner that did not say how its clock goes
             with contextlib.suppress(OSError):
                 updated = min(now, (self.path / "status.json").stat().st_mtime)
         return now - updated
+
+    def _tasks_go_on(self) -> bool:
+        """Whether a task of the run still keeps its lease: a worker's, or that of a point's or a step's own supervisor."""
+        leases = ("shards/*/worker.lease", "points/*/run.lease", "steps/*/run.lease")
+        return any(lease.is_kept(path) for pattern in leases for path in self.path.glob(pattern))
 
     def _is_at(self, folder: str) -> bool:
         """Whether the folder is this one, by whatever path; where it is gone it was moved, and is."""

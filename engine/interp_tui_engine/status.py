@@ -20,8 +20,11 @@ COMMANDS: tuple[Command, ...] = get_args(Command)
 ACTIVE: frozenset[State] = frozenset({"queued", "running", "paused", "stopping"})
 RESUMABLE: frozenset[State] = frozenset({"failed", "interrupted", "crashed", "queued"})
 
-SILENT_AFTER = 60.0
-"""Seconds without an update after which a run owned by another host is taken for gone: its process cannot be asked from here."""
+SILENT_AFTER = 150.0
+"""Seconds without an update after which a run owned by another host is taken for gone: its process cannot be asked from here.
+
+NFS shows a file's content and times up to 60 s late, both on the way there and back.
+"""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,17 @@ class Status:
     """How each worker's share stands (shard, what, device, state, pid, done, total), where several share the run."""
     job: str = ""
     """The scheduler's id of the task that the owner itself runs in; empty where it is none."""
+    clock_ahead: float = 0.0
+    """Seconds by which the owner's clock is ahead of its file system's: by that one, other hosts judge how old `updated` is."""
+    unsupervised: bool = False
+    """Whether its supervisor is gone while its tasks go on: found on reading, never written."""
     cluster: Mapping[str, Any] = field(default_factory=dict)
     """How its tasks stand with a scheduler (scheduler, partition, jobs, waiting, running, nodes, reason, starts); empty without one."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a supervisor may go on with it, or take it over."""
+        return self.state in RESUMABLE or self.unsupervised
 
     @property
     def fraction(self) -> float:
@@ -104,6 +116,7 @@ class Status:
             "folder": self.folder,
             **({"shards": list(self.shards)} if self.shards else {}),
             **({"job": self.job} if self.job else {}),
+            **({"clock_ahead": round(self.clock_ahead, 3)} if abs(self.clock_ahead) > 0.1 else {}),
             **({"cluster": dict(self.cluster)} if self.cluster else {}),
         }
 
@@ -136,6 +149,7 @@ class Status:
             folder=record["folder"] if isinstance(record.get("folder"), str) else "",
             shards=tuple(row for row in shards if isinstance(row, dict)) if isinstance(shards := record.get("shards"), list) else (),
             job=str(record.get("job") or ""),
+            clock_ahead=_number(record.get("clock_ahead")),
             cluster=_table(record.get("cluster")),
         )
 

@@ -9,6 +9,7 @@ share only: the others end theirs, and the next supervisor starts that one again
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -19,13 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-import filelock
-
-from . import atomic, manifest, provenance
+from . import atomic, lease, manifest, provenance
 from .atomic import disk_is_full
 from .errors import UserError
 from .events import Warned
 from .runfolder import RunFolder, State, Status, take_commands
+from .status import task_here
 from .supervision.executors.choose import executor_of
 from .supervision.executors.executor import Executor
 from .supervision.executors.local import LocalExecutor
@@ -34,6 +34,9 @@ from .supervision.process_signals import interrupted, signals
 from .supervision.run_recorder import Listener, RunRecorder
 from .supervision.shard_worker import Ended, ShardWorker
 from .supervision.worker_pool import WorkerPool
+
+TAKEOVER_PATIENCE = 180.0
+"""Seconds for which a supervisor that is itself a task of a scheduler waits for its folder to become free."""
 
 
 def prepare(request: manifest.Manifest, path: Path) -> RunFolder:
@@ -97,15 +100,21 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
 
     `listen` is called with every event as it is logged. SIGINT and SIGTERM ask the worker to stop with a checkpoint.
     """
-    lock = filelock.FileLock(folder.lock_path, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise UserError(f"another supervisor is running {folder.path}", "interp-tui attach shows it; interp-tui stop ends it") from None
-    except OSError as error:
-        if disk_is_full(error):
-            return replace(folder.status(), state="failed", exit=disk_full(folder.path))
-        raise UserError(f"cannot lock {folder.path}: {error.strerror}", "is the folder writable?") from None
+    with contextlib.ExitStack() as stack:
+        try:
+            # a scheduler starts a task again where its node was lost: what that one held must run out first
+            stack.enter_context(lease.held(folder.lock_path, TAKEOVER_PATIENCE if task_here() else 0.0))
+        except lease.Held as held:
+            what = f"another supervisor is running {folder.path}{f' on {held.holder}' if held.holder else ''}"
+            raise UserError(what, "interp-tui attach shows it; interp-tui stop ends it") from None
+        except OSError as error:
+            if disk_is_full(error):
+                return replace(folder.status(), state="failed", exit=disk_full(folder.path))
+            raise UserError(f"cannot lock {folder.path}: {error.strerror}", "is the folder writable?") from None
+        return _supervise(folder, listen)
+
+
+def _supervise(folder: RunFolder, listen: Listener) -> Status:
     try:
         recorder = RunRecorder(folder, listen)
         if recorder.request.sweep or recorder.request.step:
@@ -116,8 +125,6 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
             raise
         # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
         return replace(folder.status(), state="failed", exit=disk_full(folder.path))
-    finally:
-        lock.release()
 
 
 def _with_children(recorder: RunRecorder) -> Status:

@@ -18,9 +18,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import filelock
-
-from . import accelerators, atomic, catalog, manifest, shards, uncertainty, uncertainty_report
+from . import accelerators, atomic, catalog, lease, manifest, shards, uncertainty, uncertainty_report
 from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
 from .events import Event, Metrics, RunFinished, RunStarted
@@ -34,8 +32,9 @@ T = TypeVar("T")
 
 INTERRUPTED = 130
 """Exit code of a worker that was stopped and can be resumed."""
-LOCK_PATIENCE = 120.0
-"""Seconds to wait for the last worker of this shard: one whose supervisor was killed needs a moment to write its checkpoint."""
+LOCK_PATIENCE = 180.0
+"""Seconds to wait for the last worker of this shard: one whose supervisor was killed needs a moment to write its checkpoint, and of one
+whose node was lost the lease must run out."""
 
 
 def work(folder: RunFolder, shard: int) -> int:
@@ -44,7 +43,7 @@ def work(folder: RunFolder, shard: int) -> int:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     orders = Orders(path / "control")
     started = time.time()
-    with filelock.FileLock(path / "worker.lock", timeout=LOCK_PATIENCE):
+    with lease.held(path / "worker.lock", LOCK_PATIENCE):
         (path / "exit.json").unlink(missing_ok=True)  # of an earlier attempt, where a scheduler has started this one again
         log = EventLog(path / "events.jsonl")
         resumed = log.seq > 0

@@ -29,7 +29,7 @@ log = EventLog(shard / "events.jsonl")
 share = shards.read(RunFolder(folder), me)
 asked = tomli.loads((folder / "manifest.toml").read_text())
 def end(state, code=None, **said):
-    place = {"pid": os.getpid(), "job": task_here(), "node": os.environ.get("SLURMD_NODENAME")}
+    place = {"pid": os.getpid(), "job": task_here(), "node": os.environ.get("SLURMD_NODENAME"), "seq": log.seq}
     atomic.write_json(shard / "exit.json", {"state": state, **place, **said})
     if code is not None:
         sys.exit(code)

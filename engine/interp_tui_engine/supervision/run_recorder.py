@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, final
 
-from .. import atomic, manifest, provenance, untrusted
+from .. import atomic, lease, manifest, provenance, untrusted
 from ..events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
 from ..runfolder import EventLog, Owner, RunFolder, State, Status
 from ..status import task_here
@@ -68,7 +68,7 @@ class RunRecorder:
         now = time.time()
         if force or now - self._written >= STATUS_EVERY:
             self._written = now
-            self.status = replace(self.status, updated=now)
+            self.status = replace(self.status, updated=now, clock_ahead=lease.ahead(self.folder.path))
             self.folder.write_status(self.status)
 
     def finish(

@@ -346,3 +346,25 @@ def test_steps_are_tasks_when_what_they_read_is_done(scripted: Script, cluster: 
     assert status.state == "done" and sorted(cluster.all()) == ["101_0", "102_0"]
     assert warned(folder) == ["a: a warning"]
     assert tomli.loads((folder.path / "steps" / "b" / "manifest.toml").read_text())["compute"]["executor"] == "local"
+
+
+# -- a file system that shows files late
+
+
+def test_files_that_are_seen_late_lose_nothing(scripted: Script, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers write into a folder of their own; what they wrote is seen here a while later, the log even later than exit.json."""
+    monkeypatch.setattr(slurm, "SEEN_LATE", 20.0)
+    elsewhere = "folder = folder.with_name(folder.name + '-there'); shard = folder / 'shards' / str(me); shard.mkdir(parents=True)\n"
+    body = elsewhere + "log = EventLog(shard / 'events.jsonl'); log.append(RunStarted('llc', 'x')); end('done', told={}, headline={'n': 1})"
+    folder = scripted(body, REQUEST.replace("tasks = 2", "tasks = 1"))
+    there = folder.path.with_name(folder.path.name + "-there") / "shards" / "0"
+    run = Supervised(folder)
+    cluster.wait("101_0", "COMPLETED")
+    time.sleep(1.0)  # squeue has said for a while that it ended
+    assert folder.status().state == "running"
+    (folder.shard(0) / "exit.json").write_bytes((there / "exit.json").read_bytes())
+    time.sleep(1.0)
+    assert folder.status().state == "running"
+    (folder.shard(0) / "events.jsonl").write_bytes((there / "events.jsonl").read_bytes())
+    status = run.end()
+    assert status.state == "done" and status.headline == {"n": 1} and starts(folder) == [0] and list(cluster.all()) == ["101_0"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from interp_tui_engine import expected_time, manifest, supervisor
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
-from interp_tui_engine.runfolder import RESUMABLE, RunFolder, Status, is_free, new_run_path, runs_root
+from interp_tui_engine.runfolder import RunFolder, Status, is_free, new_run_path, runs_root
 from interp_tui_engine.supervision import step_cache, sweep_supervisor
 
 from ..terminal import host
@@ -134,7 +134,7 @@ def resume(folder: RunFolder, options: Options) -> int:
         if not options.as_json:
             say("this run is done already")
         return announce(folder, as_json=options.as_json)
-    if status.state not in RESUMABLE:
+    if not status.resumable:
         raise UserError(f"{folder.path.name} is {status.state}", "interp-tui attach shows it; interp-tui stop ends it")
     if options.dry_run:
         return dry_run(manifest.load(folder.manifest_path), folder.path, as_json=options.as_json)

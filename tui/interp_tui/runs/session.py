@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from interp_tui_engine import untrusted
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Command, RunFolder, Status, new_run_path
+from interp_tui_engine.runfolder import ACTIVE, Command, RunFolder, Status, new_run_path
 
 if TYPE_CHECKING:
     from interp_tui_engine.manifest import Manifest
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def resumable(self) -> bool:
-        return self.status.state in RESUMABLE
+        return self.status.resumable
 
 
 class RunIndex:
@@ -143,11 +143,12 @@ def resume(folder: RunFolder) -> RunFolder:
     """Go on with a run from its last checkpoint. Raises UserError when there is nothing to go on with."""
     from interp_tui_engine import manifest, supervisor
 
-    state = folder.status().state
-    if state == "paused":
+    status = folder.status()
+    state = status.state
+    if state == "paused" and not status.unsupervised:
         folder.send("resume")
         return folder
-    if state not in RESUMABLE:
+    if not status.resumable:
         raise UserError(f"{folder.path.name} is {state}", "only failed, interrupted or crashed runs resume; R runs a finished one again")
     manifest.load(folder.manifest_path)
     supervisor.launch(folder)

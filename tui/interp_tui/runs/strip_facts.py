@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, Status
+from interp_tui_engine.runfolder import ACTIVE, Status
 
 from ..terminal import themes
 from ..terminal.host import duration, size
 from ..text.numbers import thousands
 from ..text.sanitise import clean
 from ..widgets.status_strip import StripFacts
+from .placement import where
 from .runstate import RunState
 
 STALE_AFTER = 5.0
@@ -61,6 +62,8 @@ def _parts(state: RunState, status: Status, *, active: bool) -> list[str]:
     found = []
     if active and state.phase not in QUIET_PHASES:
         found.append(clean(f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase, limit=60))
+    if active and status.cluster:
+        found.append(clean(where(status.cluster), limit=60))
     if state.draws_total:
         found.append(f"draw {state.fewest_draws():,}/{state.draws_total:,}")
     elif state.total or status.total:
@@ -84,13 +87,15 @@ def _parts(state: RunState, status: Status, *, active: bool) -> list[str]:
 
 def _notice(state: RunState, status: Status) -> str:
     """Why a run ended as it did, and what to do next; empty while there is nothing to say."""
+    if status.unsupervised:
+        return "its supervisor is gone, its tasks go on · r takes it over"
     if status.state in ACTIVE or status.state == "done":
         return ""
     reason = str(status.exit.get("reason") or (state.ending.reason if state.ending else "") or status.state)
     advice = str(status.exit.get("advice") or (state.ending.advice if state.ending else ""))
     advice = " · ".join(line.strip() for line in advice.splitlines())
     keys = ""
-    if status.state in RESUMABLE:
+    if status.resumable:
         tried = status.state != "failed" or state.checkpoint is not None
         keys = "r resumes" if tried else "r tries again from the beginning"
     if keys == "r resumes" and "resume" in advice:

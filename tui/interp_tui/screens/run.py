@@ -32,7 +32,7 @@ from interp_tui.widgets.heatmap import Heatmap
 from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.panes import LogPane, ResultPane, TomlPane
 from interp_tui.widgets.status_strip import StatusStrip, StripFacts
-from interp_tui_engine.runfolder import ACTIVE, RESUMABLE, RunFolder
+from interp_tui_engine.runfolder import ACTIVE, RunFolder
 
 from .info import InfoScreen
 from .steering import SteeringScreen
@@ -323,7 +323,7 @@ class RunScreen(SteeringScreen):
         if action in {"pause", "stop", "kill", "checkpoint"}:
             return self.status.state in ACTIVE
         if action == "resume":
-            return self.status.state in RESUMABLE - {"queued"}
+            return self.status.resumable and self.status.state != "queued"
         if action == "export":
             return self._documents is not None and self._documents.result is not None
         return not (action == "overlay" and not isinstance(self._view, SamplingView))

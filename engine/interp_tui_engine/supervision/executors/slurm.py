@@ -21,6 +21,7 @@ from typing import Any, final
 from ... import atomic
 from ...cluster_settings import settings as settings_of
 from ...errors import UserError
+from ...eventlog import last_events
 from ...manifest import Manifest
 from ...runfolder import RunFolder
 from ...status import ACTIVE
@@ -64,6 +65,7 @@ class SlurmJob(Job):
         self._executor = executor
         self.ended = False
         self._gone_since: float | None = None
+        self._seen_since: float | None = None
         self._finished = False
         self._next_look = 0.0
 
@@ -96,10 +98,21 @@ class SlurmJob(Job):
             self._next_look = time.monotonic() + len(self._executor.jobs) / READS_A_SECOND
             record = atomic.read_json(self.task.record)
             state = record.get("state") if isinstance(record, dict) and self.left(record) else "running"
+            if state not in ACTIVE and not self._log_is_seen(record):
+                return False
             if state == "interrupted":  # most likely preempted, and about to be queued again: squeue decides
                 return self._executor.is_gone(self.id)
             self._finished = state not in ACTIVE
         return self._finished
+
+    def _log_is_seen(self, record: dict[str, Any]) -> bool:
+        """Whether all that the task logged is seen here: its exit.json, written last, may be seen first."""
+        seq = record.get("seq")
+        if not isinstance(seq, int):
+            return True
+        self._seen_since = self._seen_since or time.monotonic()
+        tail = last_events(self.task.record.with_name("events.jsonl"), size=1 << 16)
+        return (bool(tail) and tail[-1].seq >= seq) or time.monotonic() - self._seen_since > SEEN_LATE
 
     @property
     def started(self) -> bool:
