@@ -7,7 +7,7 @@ TORCH  ?= torch==2.13.0
 # Tests run side by side, a file at a time, each with one thread: two processes with two threads each would wait for each other.
 JOBS   ?= 2
 
-.PHONY: setup demo test test-real check bench torture truth smollm2 app snapshots clean
+.PHONY: setup demo test test-real check bench torture truth cluster smollm2 app snapshots clean
 
 setup: $(VENV)/.dev
 
@@ -46,6 +46,9 @@ torture: $(VENV)/.dev                      ## hard tests: fuzzed manifests, kill
 
 truth: $(VENV)/.dev                        ## known answers, many seeds: coverage of error bars, false positives of controls
 	$(BIN)/python -m tests.truth
+
+cluster: $(VENV)/.dev                      ## runs on a real Slurm of two nodes on this machine (root, Debian's packages)
+	INTERP_TUI_CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
 
 smollm2: $(VENV)/.dev                      ## fetch SmolLM2-135M-Instruct (GGUF) into models/
 	$(BIN)/python examples/fetch_smollm2.py models

@@ -81,7 +81,6 @@ class SlurmSpec(Table):
     extra: list[str] = Field(default_factory=list, description="further options of sbatch, such as '--exclusive'")
     signal_before: int = Field(120, ge=10, le=3600, description="seconds before the time limit at which a worker saves and ends")
     max_requeues: int = Field(3, ge=0, le=1000, description="how often a task is submitted again that lost its node or its time")
-    supervise: Literal["here", "job"] = Field("here", description="whether the supervisor runs here or in a job of its own")
 
     @field_validator("tasks")
     @classmethod

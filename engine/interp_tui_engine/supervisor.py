@@ -256,7 +256,8 @@ class _Supervisor:
             end = self.worker_pool.end_of(worker)
             if end.state == "done" or not worker.lost(end) or not self.executor.may_retry(worker.task((), {}).name):
                 continue
-            node = str(worker.job.row.get("node") or "") if worker.job is not None and end.state != "interrupted" else ""
+            seen = worker.job.row.get("node") if worker.job is not None else ""
+            node = str(end.said.get("node") or seen or "") if end.state != "interrupted" else ""
             where = f", not to {node}" if node else ""
             self.recorder.note(Warned(f"shard {worker.shard}: {end.exit.get('reason')}; submitted again{where}"))
             self.worker_pool.again(worker)

@@ -50,7 +50,7 @@ class Cluster:
     def all(self) -> dict[str, dict[str, Any]]:
         return {path.name: self.task(path.name) for path in sorted(self.tasks.iterdir())}
 
-    def wait(self, name: str, state: str, seconds: float = 60.0) -> dict[str, Any]:
+    def wait(self, name: str, state: str, seconds: float = 200.0) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while (task := self.task(name) if (self.tasks / name).exists() else {}).get("state") != state:
             assert time.monotonic() < deadline, f"{name} is {task}, not {state}"
@@ -93,7 +93,7 @@ def install(folder: Path) -> Cluster:
     """The commands in folder/bin, and the cluster they speak of."""
     root = folder / "fake-slurm"
     (root / "tasks").mkdir(parents=True)
-    (folder / "bin").mkdir()
+    (folder / "bin").mkdir(parents=True)
     for name in NAMES:
         script = folder / "bin" / name
         script.write_text(f'#!/bin/bash\nFAKE_SLURM={root} exec {sys.executable} -S {Path(__file__).resolve()} {name} "$@"\n')
@@ -147,6 +147,9 @@ def run(cluster: Cluster, name: str) -> int:
         if restarts := task["restarts"]:
             place["SLURM_RESTART_COUNT"] = str(restarts)
         out = task["options"]["output"].replace("%A", job).replace("%a", index)
+        if (cluster.root / "elsewhere").exists():  # the node sees another file system
+            cluster.set(name, state="FAILED", node=node, code=1)
+            return 0
         with Path(out).open("ab") as log:
             command = ["/bin/bash", task["script"]]
             process = subprocess.Popen(command, env=os.environ | place, stdout=log, stderr=log, start_new_session=True)
@@ -198,6 +201,8 @@ def scancel(cluster: Cluster, arguments: list[str]) -> int:
 def main() -> int:
     cluster, command, arguments = Cluster(Path(os.environ["FAKE_SLURM"])), sys.argv[1], sys.argv[2:]
     if command == "scontrol":
+        code = cluster.task(arguments[-1]).get("code") or 0 if "job" in arguments else 0
+        say(f"ExitCode={code}:0" if code >= 0 else f"ExitCode=0:{-code}")
         say("MaxArraySize            = 1001")
         return 0
     if command == "sinfo":

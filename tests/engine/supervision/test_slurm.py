@@ -8,14 +8,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tomli
 from scripted_workers import SAMPLE_OR_JOIN, SHARED, Script, starts, supervised_apart, told
 
-from cluster.fake_slurm import Cluster, install
+from cluster.fake_slurm import Cluster
 from interp_tui_engine import supervisor
 from interp_tui_engine.events import Warned
 from interp_tui_engine.runfolder import RunFolder, Status
@@ -53,7 +53,7 @@ def done():
     log.append(RunStarted("llc", asked["name"]))
     if asked["model"].get("revision") == "step-0" or "a" == folder.name:
         log.append(Warned("a warning"))
-    (folder / "made.jsonl").write_text("{}")
+    (folder / "made.jsonl").write_text('{"text": "some text"}')
     atomic.write_json(folder / "result.json", {"kind": "llc", "llc_mean": asked["params"]["lr"]})
     end("done", headline={"llc_mean": asked["params"]["lr"]}, digests={"loss": str(asked["params"]["lr"])})
 """
@@ -61,17 +61,6 @@ ONCE = """
 first = not (shard / "tried").exists()
 (shard / "tried").touch()
 """
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    made = install(tmp_path)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("INTERP_TUI_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setattr(slurm, "POLL", 0.2)
-    monkeypatch.setattr(slurm.SlurmExecutor, "tick", 0.05)
-    yield made
-    made.end()
 
 
 @pytest.fixture
@@ -96,12 +85,12 @@ class Supervised:
         self._thread.start()
 
     def end(self) -> Status:
-        self._thread.join(60)
+        self._thread.join(200)
         assert self._ended, "it has not ended"
         return self._ended[0]
 
 
-def until(true: Callable[[], object], seconds: float = 60.0) -> None:
+def until(true: Callable[[], object], seconds: float = 200.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -368,3 +357,17 @@ def test_files_that_are_seen_late_lose_nothing(scripted: Script, cluster: Cluste
     (folder.shard(0) / "events.jsonl").write_bytes((there / "events.jsonl").read_bytes())
     status = run.end()
     assert status.state == "done" and status.headline == {"n": 1} and starts(folder) == [0] and list(cluster.all()) == ["101_0"]
+
+
+def test_a_node_that_does_not_see_the_folder_is_named(scripted: Script, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "SEEN_LATE", 0.1)
+    (cluster.root / "elsewhere").mkdir()
+    status = supervisor.supervise(scripted("time.sleep(1000)", REQUEST.replace("tasks = 2", "tasks = 1")))
+    assert status.state == "crashed" and "n1 does not see the run folder" in status.exit["reason"] and len(cluster.all()) == 1
+    assert "--runs DIR" in status.exit["advice"]
+
+
+def test_a_full_quota_is_said_from_the_exit_code(scripted: Script, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "SEEN_LATE", 0.1)
+    status = supervisor.supervise(scripted("sys.exit(28)", REQUEST.replace("tasks = 2", "tasks = 1")))
+    assert status.state == "failed" and status.exit["reason"] == "the disk is full" and len(cluster.all()) == 1

@@ -10,7 +10,7 @@ from interp_tui_engine import expected_time, manifest, supervisor
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RunFolder, Status, is_free, new_run_path, runs_root
-from interp_tui_engine.supervision import step_cache, sweep_supervisor
+from interp_tui_engine.supervision import preflight, step_cache, sweep_supervisor
 
 from ..terminal import host
 from ..text.sanitise import clean
@@ -42,6 +42,7 @@ def run(source: Path, options: Options) -> int:
     check_free(path)
     if options.dry_run:
         return dry_run(request, path, as_json=options.as_json)
+    preflight.check(request)
     if options.reuse and (found := _reusable(request, options)):
         return announce(found, as_json=options.as_json, reused=True)
     folder = supervisor.prepare(request, path)
@@ -147,6 +148,8 @@ def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
 
     estimate = with_model(expected_time.expected(request, path.parent, sweep_supervisor.estimate), request)
     free = shutil.disk_usage(_existing(path)).free
+    planned = preflight.plan(request) if request.compute.executor == "slurm" else None
+    preflight.check(request)
     if as_json:
         event(
             "estimate",
@@ -159,12 +162,15 @@ def dry_run(request: Manifest, path: Path, *, as_json: bool) -> int:
             notes=list(estimate.notes),
             path=str(path),
             digest=request.digest(),
+            **({"cluster": planned.as_json()} if planned else {}),
         )
         return 0
     what = f"a sweep of {request.kind}" if request.sweep else request.kind
     say(f"{what} {request.name}: the manifest is valid; nothing has been created, and the last line is where the run would be")
     out(f"  time    {host.duration_range(estimate.seconds, estimate.low, estimate.high)}")
     out(f"  memory  {host.size(estimate.memory_bytes)}")
+    for text in planned.lines() if planned else ():
+        out(f"  slurm   {text}")
     out(f"  disk    {host.size(estimate.disk_bytes)} of {host.size(free)} free")
     for text in estimate.notes:
         out(f"  note    {text}")

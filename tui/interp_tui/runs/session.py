@@ -133,7 +133,9 @@ def request_tables(folder: RunFolder) -> dict[str, Any]:
 def start(request: Manifest, root: Path) -> RunFolder:
     """Start a run under `root`, detached, and return once its supervisor has confirmed. Raises UserError if it does not."""
     from interp_tui_engine import supervisor
+    from interp_tui_engine.supervision import preflight
 
+    preflight.check(request)
     folder = supervisor.prepare(request, new_run_path(root, request.kind, request.name))
     supervisor.launch(folder)
     return folder

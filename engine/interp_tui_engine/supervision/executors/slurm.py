@@ -112,7 +112,7 @@ class SlurmJob(Job):
             return True
         self._seen_since = self._seen_since or time.monotonic()
         tail = last_events(self.task.record.with_name("events.jsonl"), size=1 << 16)
-        return (bool(tail) and tail[-1].seq >= seq) or time.monotonic() - self._seen_since > SEEN_LATE
+        return (tail[-1].seq if tail else 0) >= seq or time.monotonic() - self._seen_since > SEEN_LATE
 
     @property
     def started(self) -> bool:
@@ -124,7 +124,7 @@ class SlurmJob(Job):
 
     @property
     def exit_code(self) -> int | None:
-        return None
+        return slurm_commands.exit_code(self.id) if self.slurm is not None and not self.finished() else None
 
     def left(self, record: Mapping[str, Any]) -> bool:
         return record.get("job") == self.id
@@ -139,7 +139,12 @@ class SlurmJob(Job):
     def loss(self) -> Loss | None:
         if self.finished() and not (self.slurm and self.slurm.state == "CANCELLED"):
             return None
-        return LOSSES.get(self.slurm.state) if self.slurm else GONE
+        if self.slurm is None:
+            return GONE
+        if self.slurm.state in ("FAILED", "COMPLETED") and not self._executor.output_of(self.id).exists():
+            what = f"{self.slurm.node or 'its node'} does not see the run folder: nothing of what it wrote is there"
+            return Loss(what, "put runs on a file system that all nodes share: --runs DIR or $INTERP_TUI_RUNS", again=False)
+        return LOSSES.get(self.slurm.state)
 
     @property
     def row(self) -> Mapping[str, Any]:
@@ -238,6 +243,10 @@ class SlurmExecutor(Executor):
         if rows != self.rows:
             self.rows |= rows
             atomic.write_json(self._place / "queue.json", self._table(), durable=False)
+
+    def output_of(self, identity: str) -> Path:
+        """Where Slurm puts what the batch script itself says; made by the node when the task starts."""
+        return self._place / f"{identity}.out"
 
     def is_gone(self, identity: str) -> bool:
         """Whether squeue says that a task has ended, or has twice not known it."""

@@ -112,6 +112,16 @@ def cancel(jobs: Sequence[str], number: signal.Signals | None = None) -> None:
             return  # the order files in the run folder say the same to a worker that runs
 
 
+def exit_code(job: str) -> int | None:
+    """A task's exit code, negative for a signal, as long as the controller remembers it; None after."""
+    try:
+        said = _run(["scontrol", "-o", "show", "job", job]).stdout
+    except Unreachable:
+        return None
+    match = re.search(r"ExitCode=(\d+):(\d+)", said)
+    return None if match is None else -int(match[2]) or int(match[1])
+
+
 def setting(name: str, usual: int) -> int:
     """A number of the cluster's configuration, such as MaxArraySize."""
     try:
