@@ -207,7 +207,7 @@ def test_a_task_whose_node_went_down_is_done_on_another(make: Callable[..., RunF
     try:
         assert run.end().headline == {"chains": [0, 1, 2, 3]}
     finally:
-        subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=True)
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)  # it may have come back by itself
 
 
 def test_a_controller_that_is_restarted_loses_nothing(make: Callable[..., RunFolder], home: Path) -> None:
