@@ -76,8 +76,8 @@ def weights(site_map: SiteMap, features: Sequence[Feature], prompts: PromptBatch
         return add
 
     with torch.enable_grad():
-        found, _ = _targets(site_map, features, prompts, [Edit(Site("resid_post", layer), leaf(layer)) for layer in layers])
-    for place, target in list(enumerate(found))[first:]:
+        targets, _ = _targets(site_map, features, prompts, [Edit(Site("resid_post", layer), leaf(layer)) for layer in layers])
+    for place, target in list(enumerate(targets))[first:]:
         before = [layer for layer in layers if place == 0 or layer < features[place - 1].layer]
         result = torch.zeros(len(features))
         if before and target.requires_grad:
@@ -107,8 +107,8 @@ def exact(site_map: SiteMap, features: Sequence[Feature], prompts: PromptBatch, 
 
         edits = [Edit(Site("resid_post", feature.layer), remove)]
     with torch.no_grad():
-        found, _ = _targets(site_map, features, prompts, edits)
-        return torch.stack([target.sum() for target in found]).float().cpu()
+        targets, _ = _targets(site_map, features, prompts, edits)
+        return torch.stack([target.sum() for target in targets]).float().cpu()
 
 
 def _targets(

@@ -43,11 +43,11 @@ def quantile_rows(column: FeatureColumn, shares: Sequence[float] = (0.9, 0.5, 0.
     rows = column.rows[values != 0]
     values = values[values != 0]
     ranks = [round(share * (len(values) - 1)) for share in shares] if len(values) else []
-    found = []
+    at_quantiles = []
     for rank, level in zip(ranks, np.partition(values, ranks)[ranks] if ranks else (), strict=True):
         at = np.flatnonzero(values == level)[rank - int((values < level).sum())]
-        found.append((int(rows[at]), float(level)))
-    return found
+        at_quantiles.append((int(rows[at]), float(level)))
+    return at_quantiles
 
 
 def histogram(column: FeatureColumn, rows: int) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def card(
     effects: dict[str, float] = {"criterion": abs(row["correlation"] or 0.0), "signed_association": row["correlation"] or 0.0}
     if effect is not None:
         effects = causal_effects(effect)
-    found: dict[str, Any] = {
+    made: dict[str, Any] = {
         "feature_id": row["feature_id"],
         "model": model,
         "layer": row["layer"],
@@ -116,13 +116,13 @@ def card(
     }
     decoder = [float(value) for value in about.get("decoder_signature") or ()]
     activations = [value_at(column, row) for row in signature[0]]
-    found["fingerprint"] = fingerprint(found, criterion, activations, decoder, signature[1])
-    return found
+    made["fingerprint"] = fingerprint(made, criterion, activations, decoder, signature[1])
+    return made
 
 
 def causal_effects(effect: Effect) -> dict[str, float]:
     """An effect under the keys that reports have for it."""
-    found = {
+    by_key = {
         "criterion": abs(effect.directed.mean),
         "specificity": effect.specificity,
         "side_effect": effect.side or 0.0,
@@ -131,10 +131,10 @@ def causal_effects(effect: Effect) -> dict[str, float]:
         "intervention_record_count": float(effect.directed.count),
     }
     if effect.directed.low is not None and effect.directed.high is not None:
-        found |= {"criterion_ci_low": effect.directed.low, "criterion_ci_high": effect.directed.high}
+        by_key |= {"criterion_ci_low": effect.directed.low, "criterion_ci_high": effect.directed.high}
     if effect.control is not None:
-        found |= {"control_record_count": float(effect.control.count), "control_mean_effect": effect.control.mean}
-    return found
+        by_key |= {"control_record_count": float(effect.control.count), "control_mean_effect": effect.control.mean}
+    return by_key
 
 
 def report(
@@ -153,26 +153,26 @@ def report(
 
 def read_report(path: Path) -> dict[str, Any]:
     """A report.json, of ours or of interp-lab, with a card at least. Raises UserError, naming the card, where one is of no use."""
-    found = atomic.read_json(path)
-    cards = found.get("cards") if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not isinstance(cards, list) or not cards:
+    report = atomic.read_json(path)
+    cards = report.get("cards") if isinstance(report, dict) else None
+    if not isinstance(report, dict) or not isinstance(cards, list) or not cards:
         raise UserError(f"{path} is no report with cards", "give an inspect run that is done, or its report.json")
     for number, card in enumerate(cards, 1):
         what = _wrong_with(card)
         if what:
             raise UserError(f"{path}: card {number} {what}", "was it written by inspect?")
-    return found
+    return report
 
 
 def _wrong_with(card: Any) -> str:
     """What makes a card useless; empty for a good one."""
     if not isinstance(card, dict) or not isinstance(card.get("feature_id"), str):
         return "has no feature_id"
-    said = card.get("fingerprint")
-    if not isinstance(said, dict):
+    fingerprint_of = card.get("fingerprint")
+    if not isinstance(fingerprint_of, dict):
         return "has no fingerprint"
     for name in FIELDS:
-        values = said.get(name) or []
+        values = fingerprint_of.get(name) or []
         if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
             return f"has a fingerprint whose {name} is no list of numbers"
     if not isinstance(card.get("causal_effects") or {}, dict):
@@ -184,18 +184,18 @@ def examples_of(
     column: FeatureColumn, rows: Sequence[tuple[int, float]], count: int, text_of: Callable[[int], Text], scores: np.ndarray[Any, Any]
 ) -> list[CardExample]:
     """Examples at these rows, at most `count`, one a text: of several tokens of one text the first named speaks for it."""
-    found: list[CardExample] = []
+    examples: list[CardExample] = []
     seen: set[tuple[str, str]] = set()
     for row, value in rows:
-        said = text_of(row)
-        if len(found) >= count:
+        shown = text_of(row)
+        if len(examples) >= count:
             break
-        if said.token and (said.prompt_id, said.text) in seen:
+        if shown.token and (shown.prompt_id, shown.text) in seen:
             continue
-        seen.add((said.prompt_id, said.text))
-        tokens, values = around(column, row, value, said, text_of, len(scores))
-        found.append(CardExample(value, float(scores[row]), said.prompt_id, said.text, tuple(tokens), tuple(values)))
-    return found
+        seen.add((shown.prompt_id, shown.text))
+        tokens, values = around(column, row, value, shown, text_of, len(scores))
+        examples.append(CardExample(value, float(scores[row]), shown.prompt_id, shown.text, tuple(tokens), tuple(values)))
+    return examples
 
 
 def around(
@@ -208,8 +208,8 @@ def around(
     def same(other: int) -> Text | None:
         if not 0 <= other < total:
             return None
-        found = text_of(other)
-        return found if found.token and found[:2] == said[:2] else None
+        beside_text = text_of(other)
+        return beside_text if beside_text.token and beside_text[:2] == said[:2] else None
 
     tokens, values = [said.token], [value]
     for step, most in ((-1, BEFORE), (1, AFTER)):

@@ -91,14 +91,14 @@ class Chat:
 
 
 def _kept(cache: Path) -> list[tuple[str, Any]]:
-    found = []
+    answers = []
     for line in cache.read_text(encoding="utf-8", errors="replace").split("\n") if cache.exists() else ():
         try:
             row = parse_json(line)
-            found.append((str(row["prompt"]), row["answer"]))
+            answers.append((str(row["prompt"]), row["answer"]))
         except (ValueError, KeyError, TypeError):
             continue  # the line that was being written when the run was killed
-    return found
+    return answers
 
 
 def content_of(answer: Any) -> str:
@@ -114,8 +114,8 @@ def content_of(answer: Any) -> str:
 
 def object_in(content: str) -> dict[str, Any]:
     """The first flat JSON object in a text, as models wrap theirs in words. Raises ValueError where there is none."""
-    found = re.search(r"\{[^{}]*\}", content)
-    value = parse_json(found[0]) if found else None
+    match = re.search(r"\{[^{}]*\}", content)
+    value = parse_json(match[0]) if match else None
     if not isinstance(value, dict):
         raise ValueError(content[:200])
     return value

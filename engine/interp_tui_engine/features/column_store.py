@@ -109,16 +109,16 @@ class ColumnStore:
 
     def _settle_offsets(self, starts: np.ndarray[Any, Any], values: np.ndarray[Any, Any], count: int) -> None:
         """Offsets of the features that are met for the first time; those that a row lacks stay at 0, so that absence stays exact."""
-        known, width = len(self._offsets), len(starts) - 1
-        if width <= known:
+        settled, width = len(self._offsets), len(starts) - 1
+        if width <= settled:
             return
-        offsets = np.zeros(width - known)
-        for index in range(known, width):
+        offsets = np.zeros(width - settled)
+        for index in range(settled, width):
             start, stop = starts[index], starts[index + 1]
             if stop - start == count:
                 mean, spread = values[start:stop].mean(), values[start:stop].std()
                 if abs(mean) > LARGE_OFFSET * spread:
-                    offsets[index - known] = mean
+                    offsets[index - settled] = mean
         self._offsets = np.concatenate((self._offsets, offsets))
 
     def _keep(self, array: np.ndarray[Any, Any]) -> _Kept:

@@ -57,7 +57,7 @@ def candidates(templates: Sequence[str], slots: Mapping[str, Sequence[str]], sco
 
     Raises UserError for a slot that has no values and for more than 100,000 prompts.
     """
-    found: dict[str, Prompt] = {}
+    by_text: dict[str, Prompt] = {}
     for number, template in enumerate(templates):
         names = list(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(template) if name))
         missing = [name for name in names if not slots.get(name)]
@@ -68,10 +68,10 @@ def candidates(templates: Sequence[str], slots: Mapping[str, Sequence[str]], sco
         for values in itertools.product(*(slots[name] for name in names)):
             filled = dict(zip(names, values, strict=True))
             text = template.format(**filled)
-            found.setdefault(text, Prompt(text, score, f"t{number}-{len(found)}", {"template": number, "slots": filled}))
-            if len(found) > MOST_CANDIDATES:
+            by_text.setdefault(text, Prompt(text, score, f"t{number}-{len(by_text)}", {"template": number, "slots": filled}))
+            if len(by_text) > MOST_CANDIDATES:
                 raise UserError(f"the templates make more than {MOST_CANDIDATES:,} prompts", "give fewer values a slot")
-    return list(found.values())
+    return list(by_text.values())
 
 
 def check(prompts: Sequence[Prompt], *, positive_above: float) -> list[Finding]:
@@ -82,12 +82,14 @@ def check(prompts: Sequence[Prompt], *, positive_above: float) -> list[Finding]:
     """
     positive = np.array([p.score > positive_above for p in prompts])
     count, positives = len(prompts), int(positive.sum())
-    found = []
+    findings = []
     if positives in (0, count):
         return [Finding("balance", positives / max(count, 1), f"all {count} prompts are {'positive' if positives else 'negative'}")]
     share = positives / count
     if min(share, 1 - share) < 0.2:
-        found.append(Finding("balance", share, f"{positives} of {count} prompts are positive: intervals will be wide on the rarer class"))
+        findings.append(
+            Finding("balance", share, f"{positives} of {count} prompts are positive: intervals will be wide on the rarer class")
+        )
     scores_by_text: dict[str, set[bool]] = {}
     for prompt, is_positive in zip(prompts, positive.tolist(), strict=True):
         scores_by_text.setdefault(" ".join(prompt.text.lower().split()), set()).add(is_positive)
@@ -95,20 +97,20 @@ def check(prompts: Sequence[Prompt], *, positive_above: float) -> list[Finding]:
     if repeated:
         both = sum(len(classes) > 1 for classes in scores_by_text.values())
         message = f"{repeated} prompts repeat another's text" + (f", {both} of them with the other score" if both else "")
-        found.append(Finding("leakage", repeated / count, f"{message}; equal texts stay on one side of a split"))
+        findings.append(Finding("leakage", repeated / count, f"{message}; equal texts stay on one side of a split"))
     lengths = np.array([len(p.text) for p in prompts])
     area = _area(lengths, positive)
     if abs(area - 0.5) > 0.25:
         longer = "longer" if area > 0.5 else "shorter"
-        found.append(
+        findings.append(
             Finding("length", area, f"positives are {longer}: length alone has AUROC {max(area, 1 - area):.2f}; vary it in both classes")
         )
     word = _telltale(prompts, positive)
     if word is not None:
         text, accuracy = word
         message = f"the word {text!r} alone tells the classes apart in {accuracy:.0%} of prompts; a feature for that word would rank first"
-        found.append(Finding("word", accuracy, message))
-    return found
+        findings.append(Finding("word", accuracy, message))
+    return findings
 
 
 def split(prompts: Sequence[Prompt], *, test: float, positive_above: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:

@@ -50,13 +50,13 @@ def rank_dump(features: Sequence[Evidence], criterion: str, effects: Mapping[str
 
 
 def _seed(item: Evidence, likeness: float, effect: Effect | None) -> float:
-    said = item.causal_effects
-    association = min(1.0, abs(said.get("signed_association", likeness)))
+    stated = item.causal_effects
+    association = min(1.0, abs(stated.get("signed_association", likeness)))
     first = [abs(value) for value in item.activation_signature[:16]]
     stability = min(1.0, 0.35 + sum(first) / len(first)) if first else 0.25
-    measured = "signed_causal_effect" in said or said.get("intervention_record_count", 0.0) > 0
-    causal = said.get("criterion", 0.0) if measured else 0.0
-    strong, specific, side = (said.get(key, 0.0) for key in ("strong_causal_score", "specificity", "side_effect"))
+    measured = "signed_causal_effect" in stated or stated.get("intervention_record_count", 0.0) > 0
+    causal = stated.get("criterion", 0.0) if measured else 0.0
+    strong, specific, side = (stated.get(key, 0.0) for key in ("strong_causal_score", "specificity", "side_effect"))
     if effect is not None:
         causal, strong, specific = abs(effect.directed.mean), effect.strong, effect.specificity
         side = effect.side if effect.side is not None else side

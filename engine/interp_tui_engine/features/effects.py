@@ -121,16 +121,16 @@ def directions_of(controls: Sequence[Intervention]) -> dict[str, list[float]]:
     """
     values: dict[str, dict[tuple[str, ...], list[float]]] = {}
     for row in controls:
-        said = row.metadata
-        key = (row.feature_id, str(said.get("changed", "")), str(said.get("draw", "")))
+        metadata = row.metadata
+        key = (row.feature_id, str(metadata.get("changed", "")), str(metadata.get("draw", "")))
         values.setdefault(str(row.control), {}).setdefault(key, []).append(row.effect)
     return {kind: [float(np.mean(effects)) for effects in by_key.values()] for kind, by_key in values.items()}
 
 
 def strictest(tests: Sequence[ControlTest]) -> ControlTest | None:
     """The comparison that speaks most for chance: the largest p, of equal ones the fewest units. None where no kind has two controls."""
-    known = [test for test in tests if test.p is not None]
-    return max(known, key=lambda test: (test.p, -abs(math.inf if test.units is None else test.units)), default=None)
+    tested = [test for test in tests if test.p is not None]
+    return max(tested, key=lambda test: (test.p, -abs(math.inf if test.units is None else test.units)), default=None)
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

@@ -35,7 +35,7 @@ def read(path: Path, model: str | None = None) -> list[Evidence]:
     Raises RowError for a line that cannot be used and for a feature that is there twice; UserError where there are several models, or none
     of the name asked for.
     """
-    found: list[Evidence] = []
+    items: list[Evidence] = []
     lines: dict[tuple[str, str], int] = {}
     for line, row in jsonl.rows(path):
         item = _one(path, line, row)
@@ -43,9 +43,9 @@ def read(path: Path, model: str | None = None) -> list[Evidence]:
         if key in lines:
             raise RowError(path, line, "feature_id", f"{item.feature_id!r:.60} stands on line {lines[key]} too")
         lines[key] = line
-        found.append(item)
-    models = list(dict.fromkeys(item.model for item in found))
-    if not found:
+        items.append(item)
+    models = list(dict.fromkeys(item.model for item in items))
+    if not items:
         raise UserError(f"{path} holds no features")
     if model is None and len(models) > 1:
         raise UserError(
@@ -54,7 +54,7 @@ def read(path: Path, model: str | None = None) -> list[Evidence]:
     if model is not None and model not in models:
         guess = nearest(model, models) or models[0]
         raise UserError(f"{path}: no feature is of model {model!r}", f"did you mean {guess!r}? there are: {', '.join(models[:6])}")
-    return [item for item in found if model is None or item.model == model]
+    return [item for item in items if model is None or item.model == model]
 
 
 def write(path: Path, features: Iterable[Evidence]) -> int:

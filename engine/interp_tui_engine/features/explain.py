@@ -55,10 +55,10 @@ class Explainer:
         order = np.random.default_rng([seed, 0x1AB]).permutation(len(held) + len(others)).tolist()
         texts, truth = [*held, *others], [True] * len(held) + [False] * len(others)
         numbered = "\n".join(f"{place}. {texts[i][:LONGEST_TEXT]}" for place, i in enumerate(order, 1))
-        said = self.chat.ask(DETECT.format(label=text, texts=numbered), lambda content: _numbers(content, len(order)))
-        if said is None:
+        answered = self.chat.ask(DETECT.format(label=text, texts=numbered), lambda content: _numbers(content, len(order)))
+        if answered is None:
             return Label(text, None)
-        picked = [truth[order[number - 1]] for number in said]
+        picked = [truth[order[number - 1]] for number in answered]
         hits, false = sum(picked), len(picked) - sum(picked)
         return Label(text, 0.5 * (hits / len(held) + 1 - false / len(others)))
 
@@ -72,7 +72,7 @@ def _label(content: str) -> str:
 
 
 def _numbers(content: str, most: int) -> list[int]:
-    found = object_in(content).get("fires")
-    if not isinstance(found, list) or any(type(number) is not int or not 1 <= number <= most for number in found):
+    numbers = object_in(content).get("fires")
+    if not isinstance(numbers, list) or any(type(number) is not int or not 1 <= number <= most for number in numbers):
         raise ValueError(content[:200])
-    return sorted(set(found))
+    return sorted(set(numbers))

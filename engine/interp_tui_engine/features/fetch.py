@@ -51,7 +51,7 @@ class Service:
 
     def with_retries(self, path: str, once: Callable[[str], T]) -> T:
         """What `once` makes of the URL of `path`, tried again where that can help. Raises RunFailed with what the service last said."""
-        url, said, asked_to_wait = self.base.rstrip("/") + path, "", 0.0
+        url, reason, asked_to_wait = self.base.rstrip("/") + path, "", 0.0
         for attempt in range(self.tries):
             if attempt:
                 self.sleep(max(asked_to_wait, min(60.0, 2.0**attempt)))
@@ -59,15 +59,15 @@ class Service:
             try:
                 return once(url)
             except urllib.error.HTTPError as error:
-                said, asked_to_wait = f"HTTP {error.code}: {shown(_beginning(error))}", _retry_after(error.headers.get("Retry-After"))
+                reason, asked_to_wait = f"HTTP {error.code}: {shown(_beginning(error))}", _retry_after(error.headers.get("Retry-After"))
                 if error.code not in RETRIED:
                     hint = f"is {self.key_name} set, and right?" if error.code in (401, 403) else "check its URL and the names given"
-                    raise RunFailed(f"{self.name} at {url} refused: {said}", hint) from None
+                    raise RunFailed(f"{self.name} at {url} refused: {reason}", hint) from None
             except (ValueError, RecursionError) as error:
-                said = f"an answer that is no use: {shown(str(error).encode())}"
+                reason = f"an answer that is no use: {shown(str(error).encode())}"
             except (http.client.HTTPException, OSError) as error:
-                said = shown(str(getattr(error, "reason", error)).encode()).strip() or type(error).__name__
-        raise RunFailed(f"{self.name} at {url} could not be used after {self.tries} tries: {said}", "resume goes on where it stopped")
+                reason = shown(str(getattr(error, "reason", error)).encode()).strip() or type(error).__name__
+        raise RunFailed(f"{self.name} at {url} could not be used after {self.tries} tries: {reason}", "resume goes on where it stopped")
 
     def _once(self, url: str, body: Any) -> Any:
         headers = dict(self.headers) | ({"Content-Type": "application/json"} if body is not None else {})

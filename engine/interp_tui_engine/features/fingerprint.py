@@ -56,7 +56,7 @@ def fingerprint(
     effects: Mapping[str, float] = card["causal_effects"]
     measured = "signed_causal_effect" in effects
     keys = CAUSAL if measured else ASSOCIATED
-    known = measured or "signed_association" in effects
+    any_effect = measured or "signed_association" in effects
     text = " ".join(part for part in (card["label"], card["explanation"], " ".join(card["examples"][:3]), criterion) if part)
     return {
         "feature_id": card["feature_id"],
@@ -68,7 +68,7 @@ def fingerprint(
         "activation_signature": [round(value, 6) for value in activations[:SIGNATURE]],
         **({"activation_rows": rows} if rows else {}),
         "decoder_signature": decoder,
-        "causal_vector": [float(effects.get(key) or 0.0) for key in keys] if known else [],
-        "causal_provenance": "intervention" if measured else "association" if known else "none",
+        "causal_vector": [float(effects.get(key) or 0.0) for key in keys] if any_effect else [],
+        "causal_provenance": "intervention" if measured else "association" if any_effect else "none",
         "neighbor_labels": [],
     }

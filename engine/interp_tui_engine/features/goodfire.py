@@ -30,20 +30,20 @@ def search(query: str, model: str, most: int, source: Service, before: Callable[
 
     Raises RunFailed as `Service.ask` does, UserError where nothing is found.
     """
-    found: list[Evidence] = []
+    collected: list[Evidence] = []
     page = 1
-    while len(found) < most:
+    while len(collected) < most:
         before()
         size = min(PAGE, most)
         asked = urlencode({"query": query, "page": page, "perPage": size, "model": model})
         part = source.ask(f"/api/inference/v1/features/search?{asked}", read=lambda answer: read(answer, model))
-        found += [one for one in part if all(one.feature_id != other.feature_id for other in found)]
+        collected += [item for item in part if all(item.feature_id != other.feature_id for other in collected)]
         if len(part) < size:
             break
         page += 1
-    if not found:
+    if not collected:
         raise UserError(f"Goodfire has no features for {query!r:.60} on {model!r:.60}", "is the model one that it serves?")
-    return found[:most]
+    return collected[:most]
 
 
 def read(answer: Any, model: str) -> list[Evidence]:

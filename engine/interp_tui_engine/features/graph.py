@@ -25,8 +25,8 @@ COLOURS = {"causal_effect": "#009e73", "coactivation": "#0072b2", "fingerprint_s
 def graph_of(report: Mapping[str, Any], *, coactivation: float, similarity: float | None) -> dict[str, Any]:
     """Nodes and edges of a report's cards. `coactivation` and `similarity` are the least values that make an edge; None makes none."""
     cards: Sequence[Mapping[str, Any]] = report["cards"]
-    said = report.get("criterion") or {}
-    nodes: list[dict[str, Any]] = [{"id": CRITERION, "type": "criterion", "label": said.get("text", ""), "model": report.get("model")}]
+    criterion = report.get("criterion") or {}
+    nodes: list[dict[str, Any]] = [{"id": CRITERION, "type": "criterion", "label": criterion.get("text", ""), "model": report.get("model")}]
     nodes += [_node(card) for card in cards]
     edges = [edge for card in cards if (edge := _effect(card)) is not None]
     edges += _coactivations(cards, coactivation)
@@ -36,7 +36,7 @@ def graph_of(report: Mapping[str, Any], *, coactivation: float, similarity: floa
     return {
         "schema_version": SCHEMA,
         "model": report.get("model"),
-        "criterion": said,
+        "criterion": criterion,
         "nodes": nodes,
         "edges": edges,
         "metadata": {"feature_count": len(cards), "coactivation_threshold": coactivation, "similarity_threshold": similarity, **count},
@@ -74,7 +74,7 @@ def _effect(card: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def correlations(cards: Sequence[Mapping[str, Any]]) -> Float64[np.ndarray, "cards cards"]:
     """Pearson's r between activation signatures of one length; NaN where two cannot be compared or one is constant."""
-    found = np.full((len(cards), len(cards)), np.nan)
+    matrix = np.full((len(cards), len(cards)), np.nan)
     by_length: dict[int, list[int]] = {}
     for place, card in enumerate(cards):
         by_length.setdefault(len(card.get("fingerprint", {}).get("activation_signature") or []), []).append(place)
@@ -85,16 +85,16 @@ def correlations(cards: Sequence[Mapping[str, Any]]) -> Float64[np.ndarray, "car
         rows -= rows.mean(1, keepdims=True)
         sizes = np.linalg.norm(rows, axis=1, keepdims=True)
         unit = np.divide(rows, sizes, out=np.full_like(rows, np.nan), where=sizes > 0)
-        found[np.ix_(np.array(places), np.array(places))] = unit @ unit.T
-    return found
+        matrix[np.ix_(np.array(places), np.array(places))] = unit @ unit.T
+    return matrix
 
 
 def _coactivations(cards: Sequence[Mapping[str, Any]], least: float) -> list[dict[str, Any]]:
-    found = correlations(cards)
+    matrix = correlations(cards)
     edges = []
-    for i, j in zip(*np.nonzero(np.triu(np.nan_to_num(np.abs(found)) >= least, 1)), strict=True):
+    for i, j in zip(*np.nonzero(np.triu(np.nan_to_num(np.abs(matrix)) >= least, 1)), strict=True):
         first, second = sorted((cards[i], cards[j]), key=lambda card: card.get("layer") or 0)  # from the earlier layer to the later
-        edges.append({"source": node_id(first), "target": node_id(second), "type": "coactivation", "correlation": float(found[i, j])})
+        edges.append({"source": node_id(first), "target": node_id(second), "type": "coactivation", "correlation": float(matrix[i, j])})
     return edges
 
 

@@ -90,13 +90,13 @@ def _evidence(
 def decoder_rows(file: HubFile, matrix: Matrix, chosen: Sequence[int], before: Callable[[], None]) -> Float32[np.ndarray, "chosen width"]:
     """The chosen latents' rows: each by itself, or, where latents are columns, gathered while the matrix passes by in blocks."""
     size, (height, width) = np.dtype(matrix.dtype).itemsize, matrix.shape
-    found = []
+    parts = []
     if matrix.rows:
         for index in chosen:
             before()
             start = matrix.at + index * width * size
-            found.append(_numbers(file.part(start, start + width * size), matrix.dtype))
-        rows = np.stack(found)
+            parts.append(_numbers(file.part(start, start + width * size), matrix.dtype))
+        rows = np.stack(parts)
     else:
         step = max(1, BLOCK_BYTES // (width * size))
         for first in range(0, height, step):
@@ -104,8 +104,8 @@ def decoder_rows(file: HubFile, matrix: Matrix, chosen: Sequence[int], before: C
             count = min(step, height - first)
             start = matrix.at + first * width * size
             block = _numbers(file.part(start, start + count * width * size), matrix.dtype).reshape(count, width)
-            found.append(block[:, list(chosen)])
-        rows = np.concatenate(found).T
+            parts.append(block[:, list(chosen)])
+        rows = np.concatenate(parts).T
     if not np.isfinite(rows).all():
         raise UserError(f"{file.url} holds numbers that are not finite")
     return rows
@@ -191,5 +191,5 @@ def _matrix(file: HubFile, at: int, dtype: str, shape: Any, *, rows: bool) -> Ma
 
 def _layer_of(where: str) -> int | None:
     """The layer in `blocks.6.hook_resid_post`, `layer_20/width_16k/…` or `layer7.sae.pt`."""
-    found = re.search(r"(?:blocks\.|layers?[._]?)(\d+)", where)
-    return int(found[1]) if found else ids.layer_of(where)
+    match = re.search(r"(?:blocks\.|layers?[._]?)(\d+)", where)
+    return int(match[1]) if match else ids.layer_of(where)

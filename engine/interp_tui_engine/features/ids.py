@@ -44,16 +44,16 @@ def slug(text: str) -> str:
 
 def parse(name: str) -> FeatureName | None:
     """What an id of ours says; None for a foreign one."""
-    if found := _HIDDEN.fullmatch(name):
-        return FeatureName("hidden", int(found[1]), int(found[2]))
-    if found := _LATENT.fullmatch(name):
-        return FeatureName("sae", int(found[1]), int(found[2]))
-    if found := _DIRECTION.fullmatch(name):
-        return FeatureName("direction", int(found[1]), None, found[2])
+    if match := _HIDDEN.fullmatch(name):
+        return FeatureName("hidden", int(match[1]), int(match[2]))
+    if match := _LATENT.fullmatch(name):
+        return FeatureName("sae", int(match[1]), int(match[2]))
+    if match := _DIRECTION.fullmatch(name):
+        return FeatureName("direction", int(match[1]), None, match[2])
     return None
 
 
 def layer_of(name: str) -> int | None:
     """The layer that any id names by an `L` and digits standing for themselves."""
-    found = _LAYER.search(name)
-    return int(found[1]) if found else None
+    match = _LAYER.search(name)
+    return int(match[1]) if match else None

@@ -43,14 +43,14 @@ class Intervention:
     @property
     def control(self) -> str | None:
         """The kind of control the row is, or None for the feature's own effect."""
-        said = self.metadata.get("control_type")
-        return str(said).lower() if said is not None and str(said).lower() in CONTROLS else None
+        stated = self.metadata.get("control_type")
+        return str(stated).lower() if stated is not None and str(stated).lower() in CONTROLS else None
 
     @property
     def strength(self) -> float | None:
         """By how much the feature was changed, where the row says it."""
-        said = self.metadata.get("strength", self.metadata.get("steering_strength"))
-        return float(said) if isinstance(said, (int, float)) and not isinstance(said, bool) else None
+        stated = self.metadata.get("strength", self.metadata.get("steering_strength"))
+        return float(stated) if isinstance(stated, (int, float)) and not isinstance(stated, bool) else None
 
 
 def criterion_key(text: str) -> str:
@@ -60,10 +60,10 @@ def criterion_key(text: str) -> str:
 
 def read(path: Path) -> list[Intervention]:
     """The rows of a file. Raises RowError for one that cannot be used, a verb whose direction is not known among them."""
-    found = [_one(path, line, row) for line, row in jsonl.rows(path)]
-    if not found:
+    interventions = [_one(path, line, row) for line, row in jsonl.rows(path)]
+    if not interventions:
         raise UserError(f"{path} holds no interventions")
-    return found
+    return interventions
 
 
 def write(path: Path, rows: Iterable[Intervention]) -> int:
@@ -77,15 +77,15 @@ def of_criterion(rows: Sequence[Intervention], text: str, where: str, *, any_cri
     Raises UserError where there are rows and none does, naming the criteria they are for.
     """
     wanted = criterion_key(text)
-    found = [row for row in rows if any_criterion or row.criterion is None or criterion_key(row.criterion) == wanted]
-    if rows and not found:
+    matching = [row for row in rows if any_criterion or row.criterion is None or criterion_key(row.criterion) == wanted]
+    if rows and not matching:
         others = list(dict.fromkeys(row.criterion for row in rows if row.criterion is not None))
-        said = "; ".join(f"{other!r:.70}" for other in others[:3]) + (" …" if len(others) > 3 else "")
+        listed = "; ".join(f"{other!r:.70}" for other in others[:3]) + (" …" if len(others) > 3 else "")
         raise UserError(
-            f"{where}: its {len(rows)} interventions are for another criterion: {said}",
+            f"{where}: its {len(rows)} interventions are for another criterion: {listed}",
             f"this run's is {text!r:.70}; set any_criterion = true to use them for it all the same",
         )
-    return found
+    return matching
 
 
 def _record(row: Intervention) -> dict[str, Any]:

@@ -49,19 +49,19 @@ def lines(path: Path, most: int = 4096) -> Iterator[list[tuple[int, bytes]]]:
     """
     try:
         with _opened(path) as file:
-            number, found, size = 0, [], 0
+            number, block, size = 0, [], 0
             for number, line in enumerate(untrusted.lines(file, LINE_BYTES), 1):
                 if number == 1 and line.startswith(BOM):
                     line = line[3:]
                 if line.isspace():
                     continue
-                found.append((number, line))
+                block.append((number, line))
                 size += len(line)
-                if len(found) >= most or size >= BLOCK_BYTES:
-                    yield found
-                    found, size = [], 0
-            if found:
-                yield found
+                if len(block) >= most or size >= BLOCK_BYTES:
+                    yield block
+                    block, size = [], 0
+            if block:
+                yield block
     except FileNotFoundError:
         raise UserError(f"no such file: {path}", "relative paths start at the manifest's folder") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -26,11 +26,11 @@ class Judge:
 
     def __call__(self, text: str) -> float:
         """The text's score from 0 to 1."""
-        found = self.chat.ask(PROMPT.format(criterion=self.criterion, text=text), _score)
-        if found is None:
+        score = self.chat.ask(PROMPT.format(criterion=self.criterion, text=text), _score)
+        if score is None:
             hint = "raise params.judge_calls, or score the prompts by a file or a rule"
             raise UserError(f"the judge was asked {self.chat.calls} times, which is all it may be", hint)
-        return float(found)
+        return float(score)
 
 
 def _score(content: str) -> float:

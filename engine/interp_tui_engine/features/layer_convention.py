@@ -46,8 +46,8 @@ def in_blocks(name: str, convention: Convention) -> str:
     """A feature's id with its layer counted as here. Raises UserError for hidden state 0, the embedding, which no block puts out."""
     if convention == "block":
         return name
-    found = _LAYER.search(name)
-    if found is not None and int(found[1]) == 0:
+    match = _LAYER.search(name)
+    if match is not None and int(match[1]) == 0:
         raise UserError(
             f"{name!r:.60} is of hidden state 0, the embedding", "features are read and changed after blocks: hidden states from 1 on"
         )
@@ -67,7 +67,7 @@ def remark(convention: Convention, last_layer: int, layers: Iterable[int]) -> li
     """What to say of a report that counts otherwise than here; `layers` as here, of a model whose last one is `last_layer`."""
     if convention == "block":
         return []
-    said = ["layers are counted as interp-lab does, by hidden states: its L2 is the output of block 1 (params.layer_convention)"]
+    sentences = ["layers are counted as interp-lab does, by hidden states: its L2 is the output of block 1 (params.layer_convention)"]
     if last_layer in layers:
-        said.append(f"its L{last_layer + 1} was read after the final norm; here block {last_layer} is changed before it")
-    return said
+        sentences.append(f"its L{last_layer + 1} was read after the final norm; here block {last_layer} is changed before it")
+    return sentences

@@ -45,43 +45,49 @@ class Match(NamedTuple):
 
 def axes_of(cards: Sequence[Mapping[str, Any]]) -> dict[str, SignatureAxis]:
     """The axes of a report's cards. Vectors are padded to one width; only equal lengths are ever compared."""
-    found = {}
+    axes = {}
     for name, field in FIELDS.items():
         vectors = [np.asarray(card.get("fingerprint", {}).get(field) or [], dtype=np.float64) for card in cards]
         unit = np.zeros((len(cards), max([1, *map(len, vectors)])))
         kinds: list[tuple[Any, ...] | None] = []
         for row, (card, vector) in enumerate(zip(cards, vectors, strict=True)):
             size = float(np.linalg.norm(vector))
-            said = card.get("fingerprint", {})
-            mark = said.get("text_embedder", "hash-v1") if name == "text" else said.get("causal_provenance") if name == "causal" else ""
-            mark = said.get("decoder_basis", "") if name == "decoder" else mark
-            mark = said.get("activation_rows", "") if name == "activation" else mark
-            known = len(vector) > 0 and np.isfinite(vector).all() and size > 0 and mark != "none"
-            kinds.append((len(vector), mark) if known else None)
-            if known:
+            fingerprint = card.get("fingerprint", {})
+            mark = (
+                fingerprint.get("text_embedder", "hash-v1")
+                if name == "text"
+                else fingerprint.get("causal_provenance")
+                if name == "causal"
+                else ""
+            )
+            mark = fingerprint.get("decoder_basis", "") if name == "decoder" else mark
+            mark = fingerprint.get("activation_rows", "") if name == "activation" else mark
+            usable = len(vector) > 0 and np.isfinite(vector).all() and size > 0 and mark != "none"
+            kinds.append((len(vector), mark) if usable else None)
+            if usable:
                 unit[row, : len(vector)] = vector / size
-        found[name] = SignatureAxis(unit, kinds)
-    return found
+        axes[name] = SignatureAxis(unit, kinds)
+    return axes
 
 
 def effects_of(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, float] | None]:
     """Each card's signed effect with where it comes from: an intervention, else an association, else None."""
-    found: list[tuple[str, float] | None] = []
+    first_of_each: list[tuple[str, float] | None] = []
     for card in cards:
         effects = card.get("causal_effects") or {}
         keys = (("intervention", "signed_causal_effect"), ("association", "signed_association"))
-        said = [(kind, float(effects[key])) for kind, key in keys if isinstance(effects.get(key), (int, float))]
-        found.append(said[0] if said else None)
-    return found
+        stated = [(kind, float(effects[key])) for kind, key in keys if isinstance(effects.get(key), (int, float))]
+        first_of_each.append(stated[0] if stated else None)
+    return first_of_each
 
 
 def shares(effects: Sequence[tuple[str, float] | None]) -> list[tuple[str, float] | None]:
     """Effects as shares of the largest of their provenance where that is more than 1, else as they are."""
     largest: dict[str, float] = {}
-    for one in effects:
-        if one is not None:
-            largest[one[0]] = max(largest.get(one[0], 1.0), abs(one[1]))
-    return [None if one is None else (one[0], one[1] / largest[one[0]]) for one in effects]
+    for stated in effects:
+        if stated is not None:
+            largest[stated[0]] = max(largest.get(stated[0], 1.0), abs(stated[1]))
+    return [None if stated is None else (stated[0], stated[1] / largest[stated[0]]) for stated in effects]
 
 
 def similarity(
@@ -138,7 +144,7 @@ def match(
     sides = [place for place, cards in enumerate((left, right)) if len(cards) == larger]
     within = [scores(similarity(axes[place], axes[place], used)[0], effects[place], effects[place]) for place in sides] if used else []
     chance = np.sort(np.concatenate([np.zeros(0), *(decoys(own, min(len(left), len(right)), shuffles, seed) for own in within)]))
-    found = []
+    matches = []
     for i, j in pairs:
         components = {name: float(part[i, j]) for name, part in parts.items() if not np.isnan(part[i, j])}
         both = effects[0][i], effects[1][j]
@@ -146,8 +152,8 @@ def match(
             components["signed_effect"] = float(np.clip(1 - abs(both[0][1] - both[1][1]) / 2, 0, 1))
         # of N strangers and the pair itself: 1 − quantile is a p-value (Phipson & Smyth 2010)
         quantile = float(np.searchsorted(chance, score[i, j]) / (len(chance) + 1)) if len(chance) else math.nan
-        found.append(Match(i, j, float(score[i, j]), components, quantile))
-    return found, float(np.quantile(chance, 0.95)) if len(chance) else math.nan
+        matches.append(Match(i, j, float(score[i, j]), components, quantile))
+    return matches, float(np.quantile(chance, 0.95)) if len(chance) else math.nan
 
 
 def decoys(own: Float64[np.ndarray, "features features"], rows: int, shuffles: int, seed: int) -> Float64[np.ndarray, " pairs"]:
@@ -165,11 +171,11 @@ def decoys(own: Float64[np.ndarray, "features features"], rows: int, shuffles: i
     strangers = own.copy()
     np.fill_diagonal(strangers, np.nan)
     rng = np.random.default_rng([seed, 0x3A7C])
-    found = []
+    scores = []
     for _ in range(shuffles if rows < count else 1):  # where all are taken every shuffle is the same
         score = strangers[np.sort(rng.choice(count, rows, replace=False))]
-        found.append(np.array([score[pair] for pair in assign(score, 0.0)]))
-    return np.concatenate(found)
+        scores.append(np.array([score[pair] for pair in assign(score, 0.0)]))
+    return np.concatenate(scores)
 
 
 def _padded(unit: Float64[np.ndarray, "features width"], width: int) -> Float64[np.ndarray, "features wider"]:

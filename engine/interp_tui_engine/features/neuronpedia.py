@@ -93,10 +93,10 @@ def _examples(answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _list(answer: dict[str, Any], name: str) -> list[Any]:
-    found = answer.get(name)
-    return found if isinstance(found, list) else []
+    values = answer.get(name)
+    return values if isinstance(values, list) else []
 
 
 def _numbers(values: Any) -> list[float]:
-    found = values if isinstance(values, list) else []
-    return [float(value) for value in found if isinstance(value, (int, float)) and math.isfinite(value)]
+    items = values if isinstance(values, list) else []
+    return [float(value) for value in items if isinstance(value, (int, float)) and math.isfinite(value)]

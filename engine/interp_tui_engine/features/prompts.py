@@ -28,7 +28,7 @@ def read(path: Path) -> list[Prompt]:
 
     Raises RowError for a line that cannot be used (an empty text, a score that is missing or not finite, an id given twice).
     """
-    found: list[Prompt] = []
+    prompts: list[Prompt] = []
     lines: dict[str, int] = {}
     for line, row in jsonl.rows(path):
         text = jsonl.text(path, line, row, "text")
@@ -42,10 +42,10 @@ def read(path: Path) -> list[Prompt]:
             )
         lines[name] = line
         extra = {key: value for key, value in row.items() if key not in ("text", "criterion_score", "prompt_id", "id")}
-        found.append(Prompt(text, score, name, extra))
-    if not found:
+        prompts.append(Prompt(text, score, name, extra))
+    if not prompts:
         raise UserError(f"{path} holds no prompts", 'each line is one, such as {"text": "…", "criterion_score": 1.0}')
-    return found
+    return prompts
 
 
 def write(path: Path, prompts: Iterable[Prompt]) -> int:

@@ -100,22 +100,22 @@ def rank(
         design = texts.design
         others = [Other(other.name, other.scored[texts.first], other.positive[texts.first]) for other in others]
     null = PermutationNull(design, settings.permutations, settings.seed) if settings.permutations else None
-    found: list[Association] = []
+    associations: list[Association] = []
     sums = np.zeros((len(names), 3, 10))
     specific = np.full(len(names), np.nan)
     seed_scores: dict[str, SeedScore] = {}
 
     def weigh(index: int) -> _Weighed:
         as_recorded, name = column(index), names[index]
-        one = as_recorded if texts is None else texts.column(as_recorded)
-        result = associate(one, design)
-        said = about.get(name, {}).get("side_effect", 0.0) if settings.seed_ranking else None
+        grouped = as_recorded if texts is None else texts.column(as_recorded)
+        result = associate(grouped, design)
+        stated = about.get(name, {}).get("side_effect", 0.0) if settings.seed_ranking else None
         return _Weighed(
             result,
-            fold_sums(one, design),
-            specificity(one, result, design, others) if others else math.nan,
-            null.of(one, result.direction) if null is not None and result.fires >= settings.minimum else None,
-            seed_score(as_recorded, rows_design, effects.get(name), float(said) if isinstance(said, (int, float)) else 0.0)
+            fold_sums(grouped, design),
+            specificity(grouped, result, design, others) if others else math.nan,
+            null.of(grouped, result.direction) if null is not None and result.fires >= settings.minimum else None,
+            seed_score(as_recorded, rows_design, effects.get(name), float(stated) if isinstance(stated, (int, float)) else 0.0)
             if settings.seed_ranking
             else None,
         )
@@ -124,7 +124,7 @@ def rank(
     with ThreadPoolExecutor(settings.threads if len(rows_design.score) >= LONG else 1) as pool:
         try:
             for index, weighed in enumerate(pool.map(weigh, range(len(names)))):
-                found.append(weighed.association)
+                associations.append(weighed.association)
                 sums[index], specific[index] = weighed.sums, weighed.specificity
                 if null is not None:
                     null.add(weighed.shuffled)
@@ -133,7 +133,7 @@ def rank(
                 yield index + 1
         finally:
             pool.shutdown(cancel_futures=True)
-    ranking = _assemble(names, found, sums, specific, seed_scores, null, design, settings, effects, layer, about)
+    ranking = _assemble(names, associations, sums, specific, seed_scores, null, design, settings, effects, layer, about)
     ranking.summary |= {"rows": len(rows_design.score), "unit": "row" if texts is None else "text"}
     yield ranking
 

@@ -67,34 +67,34 @@ class RecordReader:
     def _plain(self, lines: Sequence[tuple[int, bytes]]) -> RowBlock | None:
         """The lines' block where their rows are plain, as nearly all are; None for those that the careful way must look at."""
         try:
-            found = plain_records.plain([from_json(line, cache_strings="keys") for _, line in lines], LARGEST, scored=self.scorer is None)
-            if found is None or found.model != (self.model if self.model is not None else found.model):
+            plain = plain_records.plain([from_json(line, cache_strings="keys") for _, line in lines], LARGEST, scored=self.scorer is None)
+            if plain is None or plain.model != (self.model if self.model is not None else plain.model):
                 return None
-            for said in found.said:
+            for said in plain.said:
                 self._describe(self.paths[0], 0, said)
         except ValueError:  # not JSON
             return None
         except RowError:  # the careful way says on which line
             return None
-        self.model = found.model
+        self.model = plain.model
         count = len(lines)
-        if found.uniform:
-            pattern = self._numbers(list(found.features[0]))
+        if plain.uniform:
+            pattern = self._numbers(list(plain.features[0]))
             starts = np.arange(count + 1, dtype=np.int64) * len(pattern)
             features = np.tile(np.array(pattern, dtype=np.int32), count)
         else:
-            starts = np.concatenate(([0], np.cumsum([len(row) for row in found.features]))).astype(np.int64)
-            features = np.array(self._numbers(chain.from_iterable(found.features)), dtype=np.int32)
-        scores = found.scores
+            starts = np.concatenate(([0], np.cumsum([len(row) for row in plain.features]))).astype(np.int64)
+            features = np.array(self._numbers(chain.from_iterable(plain.features)), dtype=np.int32)
+        scores = plain.scores
         if self.scorer is not None:
-            scores = np.array([self.scorer(text) for text in found.texts], dtype=np.float64)
+            scores = np.array([self.scorer(text) for text in plain.texts], dtype=np.float64)
         assert scores is not None
-        rows = zip(found.prompt_ids, found.texts, found.metadata, range(self.rows, self.rows + count), strict=True)
+        rows = zip(plain.prompt_ids, plain.texts, plain.metadata, range(self.rows, self.rows + count), strict=True)
         keys, groups = np.array([_same(*row) for row in rows], dtype=np.int64).T
-        tokens = [_token(metadata) for metadata in found.metadata]
+        tokens = [_token(metadata) for metadata in plain.metadata]
         self.rows += count
         numbers = np.array([number for number, _ in lines], dtype=np.int64)
-        return RowBlock(numbers, scores, starts, features, found.values, found.prompt_ids, found.texts, found.uniform, keys, tokens, groups)
+        return RowBlock(numbers, scores, starts, features, plain.values, plain.prompt_ids, plain.texts, plain.uniform, keys, tokens, groups)
 
     def _carefully(self, path: Path, lines: Sequence[tuple[int, bytes]]) -> RowBlock | None:
         """The lines' block, row by row; None where none is of this reader's model. Raises RowError for a row that cannot be used."""
@@ -126,8 +126,8 @@ class RecordReader:
         said = row.get("feature_metadata")
         if said:
             self._describe(path, line, said)
-        known, numbers = self._last
-        if names != known:
+        names_before, numbers = self._last
+        if names != names_before:
             numbers = self._numbers(names)
             self._last = (names, numbers)
         prompt = row.get("prompt_id", row.get("id"))
@@ -189,14 +189,14 @@ class RecordReader:
 
     def _numbers(self, names: Iterable[str]) -> list[int]:
         number = self._number
-        found = []
+        places = []
         for name in names:
             at = number.get(name)
             if at is None:
                 at = number[name] = len(self.names)
                 self.names.append(name)
-            found.append(at)
-        return found
+            places.append(at)
+        return places
 
     def _describe(self, path: Path, line: int, said: Any) -> None:
         if type(said) is not dict or any(type(item) not in (dict, type(None)) for item in said.values()):
@@ -211,8 +211,8 @@ class RecordReader:
 
     def layer(self, name: str) -> int | None:
         """A feature's layer: as the records say, else as its id does."""
-        said = self.about.get(name, {}).get("layer")
-        return said if type(said) is int else ids.layer_of(name)
+        stated = self.about.get(name, {}).get("layer")
+        return stated if type(stated) is int else ids.layer_of(name)
 
 
 def _same(prompt: str, text: str, metadata: Any, row: int) -> tuple[int, int]:

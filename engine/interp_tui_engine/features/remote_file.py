@@ -68,8 +68,8 @@ class HubFile(io.RawIOBase):
                 raise ValueError(f"{len(data)} bytes of {stop - start}")
             return data, size
 
-        found: tuple[bytes, int] = self.service.with_retries(self.url, once)
-        return found
+        part: tuple[bytes, int] = self.service.with_retries(self.url, once)
+        return part
 
 
 def read_all(file: HubFile, limit: int) -> bytes:

@@ -30,8 +30,8 @@ class TextStore:
     def add(self, prompt_ids: list[str], texts: list[str], tokens: list[str]) -> None:
         """Take in rows."""
         for prompt_id, text, token in zip(prompt_ids, texts, tokens, strict=True):
-            said = (prompt_id.replace("\x00", SHOWN_NUL), token.replace("\x00", SHOWN_NUL), text)  # only a text may hold the separator
-            data = "\x00".join(said).encode("utf-8", errors="surrogatepass")
+            fields = (prompt_id.replace("\x00", SHOWN_NUL), token.replace("\x00", SHOWN_NUL), text)  # only a text may hold the separator
+            data = "\x00".join(fields).encode("utf-8", errors="surrogatepass")
             self._file.write(data)
             self._starts.append(self._starts[-1] + len(data))
 

@@ -40,14 +40,14 @@ def _basis(folder: Path) -> str:
     """The model and place that the dictionary was trained at: rows of two dictionaries compare only within one."""
     about = atomic.read_json(folder / "cfg.json")
     about = about if isinstance(about, dict) else {}
-    told = about["metadata"] if isinstance(about.get("metadata"), dict) else about
-    return f"{told.get('model_name', '')} {told.get('hook_name', '')}".strip()
+    metadata = about["metadata"] if isinstance(about.get("metadata"), dict) else about
+    return f"{metadata.get('model_name', '')} {metadata.get('hook_name', '')}".strip()
 
 
 def _dictionary(run: Path) -> Path | None:
     """The folder of the dictionary that the run's result names."""
-    said = atomic.read_json(run / "result.json") if run.is_dir() else None
-    given = said.get("sae") if isinstance(said, dict) else None
+    result = atomic.read_json(run / "result.json") if run.is_dir() else None
+    given = result.get("sae") if isinstance(result, dict) else None
     if not isinstance(given, str):
         return None
     places = (Path(given), Path(given) / "sae")

@@ -85,22 +85,22 @@ def _of_vectors(path: Path, site: str | None, site_map: SiteMap, result: Any) ->
 
     held = {name: vector for name, vector in read_tensors(path).items() if vector.dim() == 1}
     layer = None if site is None else _whole(site)[1]
-    found = [name for name in held if layer is None or ids.layer_of(name) == layer]
-    if len(found) != 1 or ids.layer_of(found[0]) is None:
+    chosen = [name for name in held if layer is None or ids.layer_of(name) == layer]
+    if len(chosen) != 1 or ids.layer_of(chosen[0]) is None:
         raise UserError(
-            f"{path} has {len(found)} directions{f' at {site}' if site else ''}",
+            f"{path} has {len(chosen)} directions{f' at {site}' if site else ''}",
             f"it has {', '.join(list(held)[:12])}; one whose id names its layer is taken, chosen by site",
         )
     distance = result.get("distance") if isinstance(result, dict) else None
     step = float(distance) if isinstance(distance, (int, float)) and distance > 0 else 1.0
-    return _fitting(Site("resid_post", ids.layer_of(found[0])), held[found[0]], 0.0, step, found[0], site_map)
+    return _fitting(Site("resid_post", ids.layer_of(chosen[0])), held[chosen[0]], 0.0, step, chosen[0], site_map)
 
 
 def _fitting(site: Site, vector: Tensor, zero: float, step: float, said: str, site_map: SiteMap) -> Direction:
     site_map.check(site)
     length = float(vector.float().norm())
-    one = torch.zeros(1, 1, dtype=torch.long, device=next(site_map.embed.parameters()).device)
-    width = activations(site_map, one, [site])[site].numel()
+    one_token = torch.zeros(1, 1, dtype=torch.long, device=next(site_map.embed.parameters()).device)
+    width = activations(site_map, one_token, [site])[site].numel()
     if vector.shape[0] != width:
         raise UserError(f"{said} has {vector.shape[0]} numbers, but {site} is {width} wide", "was it fitted on another model?")
     if not length > 0:

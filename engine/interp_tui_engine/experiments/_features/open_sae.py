@@ -20,13 +20,17 @@ def open_sae(path: Path, device: torch.device | str, *, width: int | None = None
     `width` is that of the activations it is meant for. Raises UserError where there is none, several, or one of another width.
     """
     folder = _folder(path, name)
-    found = load(folder, device=device)
-    if width is not None and found.weights.width != width:
-        trained = f"; it was trained at {where} of {found.about.get('model_name', 'another model')}" if (where := site_of(found)) else ""
-        raise UserError(
-            f"{folder} is for activations of width {found.weights.width}, but these have {width}{trained}", "use it where it fits"
+    dictionary = load(folder, device=device)
+    if width is not None and dictionary.weights.width != width:
+        trained = (
+            f"; it was trained at {where} of {dictionary.about.get('model_name', 'another model')}"
+            if (where := site_of(dictionary))
+            else ""
         )
-    return found
+        raise UserError(
+            f"{folder} is for activations of width {dictionary.weights.width}, but these have {width}{trained}", "use it where it fits"
+        )
+    return dictionary
 
 
 def repeats_of(path: Path, name: str | None) -> torch.Tensor | None:
@@ -39,9 +43,9 @@ def repeats_of(path: Path, name: str | None) -> torch.Tensor | None:
 
 def site_of(dictionary: Dictionary) -> Site | None:
     """Where the dictionary was trained, if its file says so in our words or in SAE Lens's hook names."""
-    said = dictionary.about.get("site")
-    if isinstance(said, str):
-        return parse(said)
+    stated = dictionary.about.get("site")
+    if isinstance(stated, str):
+        return parse(stated)
     hook = dictionary.about.get("hook_name")
     if not isinstance(hook, str):
         return None
@@ -63,12 +67,12 @@ def _folder(path: Path, name: str | None) -> Path:
     root = path / "sae" if (path / "sae").is_dir() else path
     if (root / CONFIG).is_file():
         return root
-    found = sorted(folder.name for folder in root.iterdir() if (folder / CONFIG).is_file()) if root.is_dir() else []
-    if name is not None and name in found:
+    names = sorted(folder.name for folder in root.iterdir() if (folder / CONFIG).is_file()) if root.is_dir() else []
+    if name is not None and name in names:
         return root / name
-    if name is None and len(found) == 1:
-        return root / found[0]
-    if found:
+    if name is None and len(names) == 1:
+        return root / names[0]
+    if names:
         what = "holds several dictionaries" if name is None else f"holds no dictionary {name!r}"
-        raise UserError(f"{path} {what}", f"name the folder of one of them under {root}: {', '.join(found)}")
+        raise UserError(f"{path} {what}", f"name the folder of one of them under {root}: {', '.join(names)}")
     raise UserError(f"no dictionary in {path}", "give a train_sae run, or a folder with cfg.json and sae_weights.safetensors")

@@ -88,12 +88,12 @@ def spaces_of(params: FeatureParams, layers: Sequence[int], site_map: SiteMap, d
             f"{folder} reads activations of width {width}, but the model's are {site_map.d_model} wide", "was it trained on another model?"
         )
     trained = str(dictionary.about.get("hook_name", ""))
-    found = ids.layer_of(trained.replace("blocks.", "L").replace(".hook", ":hook"))
+    trained_at = ids.layer_of(trained.replace("blocks.", "L").replace(".hook", ":hook"))
     layer = layers[0]
     if len(layers) > 1:
         raise UserError(f"the features are of {len(layers)} layers, but {folder} is an SAE of one", "name those of its layer")
-    if found is not None and found != layer:
-        raise UserError(f"{folder} was trained at layer {found} ({trained}), but the features are of layer {layer}")
+    if trained_at is not None and trained_at != layer:
+        raise UserError(f"{folder} was trained at layer {trained_at} ({trained}), but the features are of layer {layer}")
     return [Space(Site("resid_post", layer), [ids.latent(layer, i) for i in range(latents)], dictionary)]
 
 

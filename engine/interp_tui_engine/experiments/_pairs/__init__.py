@@ -74,7 +74,7 @@ def _wrong_pairs(params: PairParams, *, noise: bool) -> list[Problem]:
     records, problems = inputs.read("params.pairs", params.pairs, read_pairs_file)
     for index, record in enumerate(records or ()):
         problems += [
-            Problem(found.path, f"pair {index + 1}: {found.message}") for found in inputs.pair_problems("params.pairs", record, **how)
+            Problem(problem.path, f"pair {index + 1}: {problem.message}") for problem in inputs.pair_problems("params.pairs", record, **how)
         ]
         if len(problems) >= inputs.MOST_PROBLEMS:
             break
@@ -97,8 +97,8 @@ def check_sites(manifest: Manifest, key: str, allowed: Sequence[str]) -> list[Pr
 
 
 def _meant(error: UserError) -> str | None:
-    _, said, rest = error.hint.partition("did you mean '")
-    return rest.partition("'")[0] if said else None
+    _, separator, rest = error.hint.partition("did you mean '")
+    return rest.partition("'")[0] if separator else None
 
 
 def estimate_parts(manifest: Manifest) -> Estimate:
@@ -118,12 +118,12 @@ def site_names(texts: Sequence[str]) -> tuple[str, ...]:
 
 def sites_of(texts: Sequence[str], layers: int) -> list[Site]:
     """The sites that texts such as 'L3.z' or 'attn_out' (every layer) mean."""
-    found: list[Site] = []
+    sites_found: list[Site] = []
     for text in texts:
         site = parse(text)
         every = site.layer is None and site.name != "embed"
-        found += [Site(site.name, layer, site.head, site.position) for layer in range(layers)] if every else [site]
-    return list(dict.fromkeys(found))
+        sites_found += [Site(site.name, layer, site.head, site.position) for layer in range(layers)] if every else [site]
+    return list(dict.fromkeys(sites_found))
 
 
 PATCHABLE = tuple(name for name in NAMES if name != "embed")

@@ -117,8 +117,8 @@ def finished(
     rows = [{**row, "low": share.low, "high": share.high} for row, share in zip(rows, shares, strict=True)]
     top = sorted(rows, key=lambda row: -abs(row["effect"]))
     bars = [Bar(row["name"], row["effect"], row.get("guess")) for row in top[:DRAWN]]
-    said = f"{kind.replace('_', ' ')}: the strongest {len(bars)} of {len(rows)}" if len(rows) > DRAWN else kind.replace("_", " ")
-    yield write_figure(context.folder.path, "effects", bars_svg(said, "share of the behaviour", bars), "effect of each part")
+    title = f"{kind.replace('_', ' ')}: the strongest {len(bars)} of {len(rows)}" if len(rows) > DRAWN else kind.replace("_", " ")
+    yield write_figure(context.folder.path, "effects", bars_svg(title, "share of the behaviour", bars), "effect of each part")
     chosen = largest(losses.T.astype(float), each, context.manifest.seed, signed=False)
     values = {
         "effects": {row["name"]: row["effect"] for row in rows},
@@ -151,8 +151,8 @@ def _report(kind: str, found: Ready, values: dict[str, Any], top: Sequence[dict[
     lines += [f"{key}: {values[key]}" for key in ("method", "level") if key in values]
     if guessed:
         r = values["correlation"]
-        said = "not known, for fewer than three parts or a column that does not vary" if r is None else f"{r:.3f}"
-        lines.append(f"correlation of estimates with exact effects, over {len(top)} parts: {said}")
+        correlation = "not known, for fewer than three parts or a column that does not vary" if r is None else f"{r:.3f}"
+        lines.append(f"correlation of estimates with exact effects, over {len(top)} parts: {correlation}")
     lines += ["", *reach_report.lines(found.reaches), ""]
     lines += ["Effects are shares of what goes when every head and MLP is ablated, from the clean end to the corrupt one.", ""]
     if (held := values["top_held_out"]) is not None:

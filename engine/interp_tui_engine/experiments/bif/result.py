@@ -44,25 +44,25 @@ def result(done: Sampled) -> Generator[Event, None, Result]:
     assert isinstance(params, Params)
     samples = open_samples(context.folder.path / STORE)
     yield Phase("correlating", f"by {params.method}")
-    found = yield from stream(lambda emit: _influences(context, samples, params, emit))
-    yield ArrayWritten(INFLUENCES, tuple(map(str, found["influences"].dims)), found["influences"].shape)
-    if found.attrs["constant_count"]:
-        yield Warned(f"{found.attrs['constant_count']} losses never vary, so nothing moves with them: null")
-    matrix = _matrix(samples, params, found)
-    checked = yield from check(done, samples.dataset, found.attrs["observables"], matrix)
+    estimate = yield from stream(lambda emit: _influences(context, samples, params, emit))
+    yield ArrayWritten(INFLUENCES, tuple(map(str, estimate["influences"].dims)), estimate["influences"].shape)
+    if estimate.attrs["constant_count"]:
+        yield Warned(f"{estimate.attrs['constant_count']} losses never vary, so nothing moves with them: null")
+    matrix = _matrix(samples, params, estimate)
+    checked = yield from check(done, samples.dataset, estimate.attrs["observables"], matrix)
     _write_matrix(context, matrix, checked)
     yield ArrayWritten(MATRIX, ("batch_1", "batch_2"), matrix.shape)
     names = {obs_id(name): name for name in params.observables}
-    ids = np.asarray(found["input_ids"].values)
+    ids = np.asarray(estimate["input_ids"].values)
     texts = write_tokens(context.folder.path, done.model, [ids])
-    owners = [names[obs] for obs, rows in zip(found.attrs["observables"], found.attrs["rows"], strict=True) for _ in range(rows)]
+    owners = [names[obs] for obs, rows in zip(estimate.attrs["observables"], estimate.attrs["rows"], strict=True) for _ in range(rows)]
     pairs = _top_pairs(matrix, owners, ids, texts, checked)
     values: dict[str, Any] = {
-        "shape": list(found["influences"].shape),
+        "shape": list(estimate["influences"].shape),
         "method": params.method,
         "covariance": params.covariance,
-        "observables": [names[obs] for obs in found.attrs["observables"]],
-        "rows": list(found.attrs["rows"]),
+        "observables": [names[obs] for obs in estimate.attrs["observables"]],
+        "rows": list(estimate.attrs["rows"]),
         "between": _between(matrix, owners),
         "between_std_error": {a: {b: as_finite(e) for b, e in row.items()} for a, row in between_errors(checked, owners).items()},
         "top_pairs": pairs,
@@ -71,9 +71,9 @@ def result(done: Sampled) -> Generator[Event, None, Result]:
         "floor": _floor(checked.floor),
         "token_floor": _floor(checked.tokens),
         "agreement": dict(checked.agreement),
-        "constant": found.attrs["constant"],
-        "constant_count": found.attrs["constant_count"],
-        "healthy_chains": found.attrs["healthy_chains"],
+        "constant": estimate.attrs["constant"],
+        "constant_count": estimate.attrs["constant_count"],
+        "healthy_chains": estimate.attrs["healthy_chains"],
         "failed_chains": {str(c.chain): f"step {c.failed_step}: {c.failed_reason}" for c in done.chains.snapshot.chains if not c.healthy},
         "seconds": done.seconds,
     }
@@ -172,8 +172,8 @@ def _certainty(checked: CheckedPairs, one: int, two: int) -> dict[str, Any]:
 
 
 def _median(values: NDArray[np.float64]) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if known.size else None
+    defined = values[np.isfinite(values)]
+    return float(np.median(defined)) if defined.size else None
 
 
 def _floor(one: Floor | None) -> dict[str, Any] | None:
@@ -183,27 +183,27 @@ def _floor(one: Floor | None) -> dict[str, Any] | None:
 def _uncertainty(values: Mapping[str, Any]) -> dict[str, Uncertainty]:
     """Of the strongest pairs: `top_pairs.0.value`."""
     chains = len(values["healthy_chains"])
-    found = {}
+    bars = {}
     for index, pair in enumerate(values["top_pairs"]):
         draws = pair["effective_draws"]
         over = f"{chains} {'chain' if chains == 1 else 'chains'}" + (f", {draws:.0f} effective draws" if draws is not None else "")
         note = "" if pair["std_error"] is not None else values["no_error"] or "too few effective draws for this pair"
-        found[f"top_pairs.{index}.value"] = Uncertainty(over, pair["std_error"], clear=pair["clear"], control=0.0, note=note)
-    return found
+        bars[f"top_pairs.{index}.value"] = Uncertainty(over, pair["std_error"], clear=pair["clear"], control=0.0, note=note)
+    return bars
 
 
 def _between(matrix: Matrix, owners: list[str]) -> dict[str, dict[str, float | None]]:
     """Mean influence between sequences of either kind of data, a sequence's own left out."""
     kinds, of = list(dict.fromkeys(owners)), np.array(owners)
     off = ~np.eye(len(owners), dtype=bool)
-    found: dict[str, dict[str, float | None]] = {}
+    means: dict[str, dict[str, float | None]] = {}
     for a in kinds:
-        found[a] = {}
+        means[a] = {}
         for b in kinds:
             cells = matrix[np.outer(of == a, of == b) & off]
             cells = cells[np.isfinite(cells)]
-            found[a][b] = float(cells.mean(dtype=np.float64)) if cells.size else None
-    return found
+            means[a][b] = float(cells.mean(dtype=np.float64)) if cells.size else None
+    return means
 
 
 def _write_figure(context: Context, matrix: Matrix, owners: list[str], covariance: bool) -> None:

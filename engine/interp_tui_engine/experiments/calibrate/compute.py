@@ -50,9 +50,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     found: list[Shown] = []
     for index, request in enumerate(requests):
         ended = context.checkpoint_path / f"{index:03d}.json"
-        known = atomic.read_json(ended)
-        if isinstance(known, dict):
-            shown = Shown(**{**known, "setting": Setting(**known["setting"])})
+        stored = atomic.read_json(ended)
+        if isinstance(stored, dict):
+            shown = Shown(**{**stored, "setting": Setting(**stored["setting"])})
         else:
             yield Phase("sampling", f"{said(Setting(**settings[index]))}: {index + 1} of {len(settings)}")
             work = _Cell(context, request, model, rows, executor, index, clock)
@@ -138,15 +138,17 @@ def store_path(context: Context, index: int) -> Path:
 
 def _shown(path: Path, config: SamplerConfig, setting: Setting, failed: int, chains: int, uniform: float) -> Shown:
     samples = open_samples(path)
-    found = compute_llc(samples)
-    healthy = [int(chain) for chain in found.attrs["healthy_chains"]]
+    estimate = compute_llc(samples)
+    healthy = [int(chain) for chain in estimate.attrs["healthy_chains"]]
     after = slice(config.num_burnin_steps, None, config.num_steps_bw_draws)
-    trace = found["rise_trace"].values[healthy, after]
+    trace = estimate["rise_trace"].values[healthy, after]
     drift, drift_error = drift_of(trace)
     acceptance, acceptance_error = acceptance_of(samples.dataset, healthy)
-    rise, loss = float(trace.mean()), as_finite(float(found["loss_trace"].values[healthy, after].mean()))
-    llc, error = (None, None) if setting.n_beta == 0 else (as_finite(float(found["llc_mean"])), as_finite(float(found["llc_std_error"])))
-    rhat, ess = as_finite(float(found["rhat"])), as_finite(float(found["ess"]))
+    rise, loss = float(trace.mean()), as_finite(float(estimate["loss_trace"].values[healthy, after].mean()))
+    llc, error = (
+        (None, None) if setting.n_beta == 0 else (as_finite(float(estimate["llc_mean"])), as_finite(float(estimate["llc_std_error"])))
+    )
+    rhat, ess = as_finite(float(estimate["rhat"])), as_finite(float(estimate["ess"]))
     return Shown(
         setting, as_finite(rise), llc, error, rhat, ess, acceptance, drift, drift_error, failed, chains, acceptance_error, loss, uniform
     )
@@ -179,8 +181,8 @@ def _told(shown: Shown, found: list[Shown]) -> dict[str, Any]:
 
 
 def _headline(choice: Verdict, judged: list[Judged]) -> dict[str, Any]:
-    found = {"usable": sum(j.usable for j in judged), "settings": len(judged)}
-    return found if choice.chosen is None else {**found, **asdict(choice.chosen.shown.setting)}
+    counts = {"usable": sum(j.usable for j in judged), "settings": len(judged)}
+    return counts if choice.chosen is None else {**counts, **asdict(choice.chosen.shown.setting)}
 
 
 def _digests(context: Context, found: list[Shown]) -> dict[str, str]:

@@ -112,8 +112,8 @@ def _search_edges(context: Context, behaviour: Behaviour) -> Generator[Event, No
 
     kept = yield from _kept_edges(context, Stage(behaviour))
     edges = kept.edges
-    said = f"{int(kept.mask.sum())} edges, and their nodes"
-    circuit = yield from _measured(context, circuit_of_edges(edges, kept.mask, kept.guesses), said)
+    parts = f"{int(kept.mask.sum())} edges, and their nodes"
+    circuit = yield from _measured(context, circuit_of_edges(edges, kept.mask, kept.guesses), parts)
     random = yield from _random(context, validation.random_edges(edges, circuit.nodes, kept.mask, context.manifest.seed))
     reach, considered = behaviour.per_example(()) - edges.empties, int(edges.graph.valid.sum())
     resampled = _resampled(context, [trial for trial, _ in kept.trials], [stays for _, stays in kept.trials], reach)
@@ -145,12 +145,12 @@ def _random(context: Context, faithfulness: Iterator[float]) -> Generator[Event,
     from ...circuits.validation import RANDOM, Random
 
     yield Phase("measuring random circuits", "of as many parts")
-    found: list[float] = []
+    values: list[float] = []
     for value in faithfulness:
         wait_while_paused(context)
-        found.append(value)
-        yield Progress(len(found), RANDOM, "circuits", None)
-    return Random(tuple(found))
+        values.append(value)
+        yield Progress(len(values), RANDOM, "circuits", None)
+    return Random(tuple(values))
 
 
 def _on_halves(
@@ -240,12 +240,12 @@ def attributed(context: Context, edges: EdgeBehaviour) -> Generator[Event, None,
 
     params, total = context.manifest.params, edges.examples
     yield Phase("attributing", f"{int(edges.graph.valid.sum()):,} edges by {params.method}")
-    found, began = [], time.monotonic()
+    attributions, began = [], time.monotonic()
     for done in range(1, total + 1):
         wait_while_paused(context)
-        found.append(attribution_of(edges.single(done - 1), params.method, steps=params.steps))
+        attributions.append(attribution_of(edges.single(done - 1), params.method, steps=params.steps))
         yield Progress(done, total, "pairs", (time.monotonic() - began) / done * (total - done))
-    return sum(found[1:], found[0]) / total
+    return sum(attributions[1:], attributions[0]) / total
 
 
 def _resampled(context: Context, trials: Sequence[Trial], stayed: Sequence[bool], reach: Any) -> float | None:
@@ -274,8 +274,8 @@ def _nodes(
         if not stage.told:
             return []
         part = {"node": node_name(node), "layer": node.layer, "head": node.head}
-        told = {**part, "loss": tried.loss, "kept": stays, "faithfulness": going.faithfulness, **_ends(behaviour)}
-        return [Metrics("cells", index, told), Metrics("headline", index, {"nodes": len(going.kept), "faithfulness": going.faithfulness})]
+        cell = {**part, "loss": tried.loss, "kept": stays, "faithfulness": going.faithfulness, **_ends(behaviour)}
+        return [Metrics("cells", index, cell), Metrics("headline", index, {"nodes": len(going.kept), "faithfulness": going.faithfulness})]
 
     yield from Steps(context, going.order, unit="nodes", size=lambda _: 1, name=stage.name + name).run(
         lambda _: _numbers(going.try_next()), say
@@ -293,8 +293,10 @@ def _edges(
     if stage.told:
         yield Phase("cutting", f"{len(going.order):,} edges")
     if stage.told and len(going.order) > MANY_EDGES:
-        said = f"{len(going.order):,} edges are to be cut one after another, which may take hours"
-        yield Warned(f"{said}; method = 'eap_ig' would cut the most_edges strongest, scope = 'nodes' those between the nodes that matter")
+        message = f"{len(going.order):,} edges are to be cut one after another, which may take hours"
+        yield Warned(
+            f"{message}; method = 'eap_ig' would cut the most_edges strongest, scope = 'nodes' those between the nodes that matter"
+        )
     tried: list[tuple[Trial, bool]] = []
     width = 1 + 2 * edges.examples
 
@@ -316,8 +318,8 @@ def _edges(
                 continue
             tried.append((trial, going.stayed[at]))
             after = edges.share(float((trial.before if going.stayed[at] else trial.after).mean()))
-            told = {"edge": going.order[at].name, "loss": trial.loss, "kept": going.stayed[at], "faithfulness": after}
-            events.append(Metrics("cells", START + at, {**told, **_ends(edges)}))
+            cell = {"edge": going.order[at].name, "loss": trial.loss, "kept": going.stayed[at], "faithfulness": after}
+            events.append(Metrics("cells", START + at, {**cell, **_ends(edges)}))
         if not stage.told:
             return []
         kept = sum(stays for _, stays in tried)

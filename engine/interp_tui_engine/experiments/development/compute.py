@@ -37,28 +37,28 @@ def run(context: Context) -> Generator[Event, None, Result]:
     started, params = time.monotonic(), context.manifest.params
     assert isinstance(params, Params)
     context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    told, rows, digests = False, [], {}
+    started_once, rows, digests = False, [], {}
     runs = [(index, seed) for index in range(len(params.revisions)) for seed in range(params.seeds)]
     by_seed: list[dict[str, Any]] = []
     for place, (index, seed) in enumerate(runs):
         revision, name = params.revisions[index], f"{index:03d}" if seed == 0 else f"{index:03d}-{seed}"
         ended = context.checkpoint_path / f"{name}.json"
-        known = atomic.read_json(ended)
-        if not isinstance(known, dict):
+        stored = atomic.read_json(ended)
+        if not isinstance(stored, dict):
             request = checkpoint_manifest(context.manifest, revision, seed)
             path = context.folder.path / "checkpoints" / name
             (path / "shards" / "0").mkdir(mode=0o700, parents=True, exist_ok=True)
             inner = replace(context, manifest=request, folder=RunFolder(path), shard=0)
             try:
-                result = yield from _retold(inner, revision, (place, len(runs)), len(params.revisions), first=not told)
-                told = True
-                known = _measured(inner, request, result, ask=params.facts and seed == 0)
+                result = yield from _retold(inner, revision, (place, len(runs)), len(params.revisions), first=not started_once)
+                started_once = True
+                stored = _measured(inner, request, result, ask=params.facts and seed == 0)
             except RunFailed as error:
                 yield Warned(f"{revision}: {error.reason}; it is left out")
-                known = {"headline": {}, "reason": error.reason, "digest": None, "state": "failed"}
-            atomic.write_json(ended, known)
-        digests[f"checkpoints/{name}"] = known["digest"]
-        by_seed.append(known)
+                stored = {"headline": {}, "reason": error.reason, "digest": None, "state": "failed"}
+            atomic.write_json(ended, stored)
+        digests[f"checkpoints/{name}"] = stored["digest"]
+        by_seed.append(stored)
         yield Progress((place + 1) / params.seeds, len(params.revisions), "checkpoints")
         if seed == params.seeds - 1:
             rows.append(merged(by_seed))
@@ -69,8 +69,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
         raise RunFailed(f"every checkpoint failed; the first: {rows[0]['reason']}", "lower lr, raise localization, or lower n_beta")
     names = list(dict.fromkeys(name for row in rows for name in row["headline"]))
     series = {name: [row["headline"].get(name) for row in rows] for name in names}
-    found = stages(series)
-    values = {"revisions": params.revisions, "series": series, "stages": found, "seconds": time.monotonic() - started}
+    stages_found = stages(series)
+    values = {"revisions": params.revisions, "series": series, "stages": stages_found, "seconds": time.monotonic() - started}
     _write_figure(context, params.revisions, series)
     last = rows[-1]["headline"]
     headline = {name: last[name] for name in ("llc_mean", "llc_std_error", "fact_accuracy") if last.get(name) is not None}
@@ -111,20 +111,20 @@ def _measured(inner: Context, request: Manifest, result: Result, *, ask: bool) -
     """
     llc = request.kind == "llc"
     store = inner.folder.path / STORE if llc else store_path(inner, FULL)
-    found = compute_llc(open_samples(store))
-    numbers: dict[str, Any] = {name: float(found[name]) for name in ("llc_mean", "llc_std_error", "init_loss", "rhat")}
+    estimate = compute_llc(open_samples(store))
+    numbers: dict[str, Any] = {name: float(estimate[name]) for name in ("llc_mean", "llc_std_error", "init_loss", "rhat")}
     for table, name in {} if llc else {"mean": "chi", "covariance": "covariance", "first_order": "first order"}.items():
         errors = result.values.get("std_error" if table == "mean" else f"{table}_std_error", {})
         for part, row in result.values[table].items():
             if table == "first_order" and not first_order_holds(result.values, part):
                 continue  # localization does not prevail there: the number would be no approximation of what is sampled
-            for data in (one for one in row if one != request.params.sampling_data):
+            for data in (other for other in row if other != request.params.sampling_data):
                 numbers[f"{name} {part} {data}"] = row[data]
                 numbers[f"{name} {part} {data}_std_error"] = errors.get(part, {}).get(data)
-    if ask and (known := fact_accuracy(model_of(request))) is not None:
+    if ask and (accuracy := fact_accuracy(model_of(request))) is not None:
         # half a fact is added to either side, so that none or all of them known is not taken for certain
-        count, share = len(facts()), (known * len(facts()) + 0.5) / (len(facts()) + 1)
-        numbers |= {"fact_accuracy": known, "fact_accuracy_std_error": math.sqrt(share * (1 - share) / count)}
+        count, share = len(facts()), (accuracy * len(facts()) + 0.5) / (len(facts()) + 1)
+        numbers |= {"fact_accuracy": accuracy, "fact_accuracy_std_error": math.sqrt(share * (1 - share) / count)}
     kept = {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
     digest = of_json([dict(result.digests), kept])
     return {"headline": kept, "reason": "", "digest": digest, "state": "done"}
@@ -176,12 +176,12 @@ def _uncertainty(manifest: Manifest, series: Mapping[str, list[float | None]]) -
     """Of every point: `series.llc_mean.3`."""
     params: Params = manifest.params
     chains = f"{params.num_chains * params.seeds} chains" + (f", {params.seeds} seeds" if params.seeds > 1 else "")
-    found = {}
+    bars = {}
     for name, values in quantities(series).items():
         errors = series.get(error_of(name), [None] * len(values))
         over = f"{len(facts())} facts" if name == "fact_accuracy" else "exact for these rows" if exact(name) else chains
         for index, (value, error) in enumerate(zip(values, errors, strict=True)):
             if value is not None:
                 note = "" if error is not None or exact(name) else "too few effective draws, or one chain"
-                found[f"series.{name}.{index}"] = Uncertainty(over, error, note=note)
-    return found
+                bars[f"series.{name}.{index}"] = Uncertainty(over, error, note=note)
+    return bars

@@ -32,17 +32,17 @@ def merged(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     done = [run["headline"] for run in runs if run["headline"]]
     if not done:
         return dict(runs[0])
-    found: dict[str, float] = {}
-    for name in dict.fromkeys(name for one in done for name in one if not name.endswith("_std_error")):
-        values = [one[name] for one in done if name in one]
-        found[name] = max(values) if name == "rhat" else fmean(values)
-        stated = [one[error_of(name)] for one in done if error_of(name) in one]
+    headline: dict[str, float] = {}
+    for name in dict.fromkeys(name for numbers in done for name in numbers if not name.endswith("_std_error")):
+        values = [numbers[name] for numbers in done if name in numbers]
+        headline[name] = max(values) if name == "rhat" else fmean(values)
+        stated = [numbers[error_of(name)] for numbers in done if error_of(name) in numbers]
         errors = [math.sqrt(sum(error**2 for error in stated)) / len(stated)] if len(stated) == len(values) else []
         if len(values) > 1 and name != "rhat" and max(values) > min(values):
             errors.append(stdev(values) / math.sqrt(len(values)))
         if errors:
-            found[error_of(name)] = max(errors)
-    return {"headline": found, "reason": next((run["reason"] for run in runs if run["reason"]), ""), "state": "done"}
+            headline[error_of(name)] = max(errors)
+    return {"headline": headline, "reason": next((run["reason"] for run in runs if run["reason"]), ""), "state": "done"}
 
 
 def exact(name: str) -> bool:
@@ -64,7 +64,7 @@ def stages(series: Mapping[str, list[float | None]]) -> list[dict[str, Any]]:
     Quantities without errors have no stage, except those that are exact; nor does a negative LLC, which is none: w0 is no minimum there;
     nor sampled numbers of a checkpoint whose chains do not agree.
     """
-    found = []
+    changes = []
     for name, values in quantities(series).items():
         errors = series.get(error_of(name), [0.0 if exact(name) else None] * len(values))
         kept = [value if usable(series, name, at) and errors[at] is not None else None for at, value in enumerate(values)]
@@ -75,8 +75,8 @@ def stages(series: Mapping[str, list[float | None]]) -> list[dict[str, Any]]:
         before, after = errors[at], errors[at + 1]
         error = math.hypot(before or 0.0, after or 0.0)
         if change > CLEAR * error and change > 0:
-            found.append({"quantity": name, "from": at, "to": at + 1, "before": kept[at], "after": kept[at + 1], "std_error": error})
-    return found
+            changes.append({"quantity": name, "from": at, "to": at + 1, "before": kept[at], "after": kept[at + 1], "std_error": error})
+    return changes
 
 
 def report(manifest: Manifest, values: Mapping[str, Any]) -> str:

@@ -87,16 +87,16 @@ def _from_dump(context: Context, params: Params) -> Generator[Event, None, Resul
         yield Phase("reading features", Path(params.features).name)
         features = evidence.read(file_of(params.features, "features"), params.model)
     moved = file_of(params.interventions, "interventions") if params.interventions else None
-    found, warnings = _effects(params, features[0].model, moved, {item.feature_id for item in features})
+    effects_found, warnings = _effects(params, features[0].model, moved, {item.feature_id for item in features})
     for message in warnings:
         yield Warned(message)
-    ranked = dump_ranking.rank_dump(features, params.criterion, found, seed_ranking=params.ranking == "interp-lab")
+    ranked = dump_ranking.rank_dump(features, params.criterion, effects_found, seed_ranking=params.ranking == "interp-lab")
     by_name = {item.feature_id: item for item in features}
     made = []
     for place in range(min(params.cards, len(features))):
         row = {key: values[place] for key, values in ranked.table.items()}
         item = by_name[row["feature_id"]]
-        effect = found.get(item.feature_id)
+        effect = effects_found.get(item.feature_id)
         card = {
             **{"feature_id": item.feature_id, "model": item.model, "layer": item.layer, "label": item.label or item.feature_id},
             "explanation": "No activations were given: ranked by its words and effects.",
@@ -129,7 +129,7 @@ def _from_records(
         )
     for name, count in reader.other_models.items():
         yield Warned(f"{count:,} rows are of model {name!r:.60} and were passed over")
-    found, warnings = _effects(params, str(reader.model), moved, set(reader.names))
+    effects_found, warnings = _effects(params, str(reader.model), moved, set(reader.names))
     for message in warnings:
         yield Warned(message)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -140,14 +140,14 @@ def _from_records(
         spool.column,
         design,
         settings,
-        effects=found,
+        effects=effects_found,
         others=given.others,
         layer=reader.layer,
         about=reader.about,
     )
     ranked = yield from _watched(context, steps, len(reader.names))
     yield Phase("writing cards")
-    made = _cards(params, given, ranked, found)
+    made = _cards(params, given, ranked, effects_found)
     if params.labeller is not None:
         yield Phase("labelling", f"{len(made)} features by {params.labeller_model}")
         yield from labelled(context, params, given, ranked, made)
@@ -166,14 +166,14 @@ def _effects(params: Params, model: str, moved: Path | None, names: set[str]) ->
     if not ours:
         models = ", ".join(dict.fromkeys(row.model for row in rows))
         raise UserError(f"{moved}: no intervention is on model {model!r}", f"they are on {models}")
-    found = effects.effects_of(ours)
+    by_feature = effects.effects_of(ours)
     warnings = []
-    unknown = sorted(found.keys() - names)
+    unknown = sorted(by_feature.keys() - names)
     if unknown:
         warnings.append(f"{len(unknown)} features with interventions have no records, such as {unknown[0]!r:.60}")
-    if found and not any(row.control for row in ours):
+    if by_feature and not any(row.control for row in ours):
         warnings.append("the interventions have no controls: whether another change would do as much is not known, and no effect is clear")
-    return found, warnings
+    return by_feature, warnings
 
 
 def _watched(context: Context, steps: Iterator[int | Ranking], total: int) -> Generator[Event, None, Ranking]:
@@ -192,8 +192,8 @@ def _watched(context: Context, steps: Iterator[int | Ranking], total: int) -> Ge
 def _cards(params: Params, given: EvidenceAtHand, ranked: Ranking, found: dict[str, Effect]) -> list[dict[str, Any]]:
     made, decoder = [], rows_of(params.records)
     chosen_rows = signature_rows(given.scores > params.positive_above).tolist()
-    told = [given.texts.get(row) for row in chosen_rows]
-    signature = chosen_rows, rows_mark([part for said in told for part in (said.prompt_id, said.text)])
+    texts = [given.texts.get(row) for row in chosen_rows]
+    signature = chosen_rows, rows_mark([part for text in texts for part in (text.prompt_id, text.text)])
     for place, feature in enumerate(ranked.order[: params.cards]):
         row = {key: values[place] for key, values in ranked.table.items()}
         column = given.spool.column(feature)

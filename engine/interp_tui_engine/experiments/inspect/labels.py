@@ -34,13 +34,13 @@ def labelled(
     for place, (card, feature) in enumerate(zip(made, ranked.order, strict=False)):
         wait_while_paused(context)
         column = given.spool.column(feature)
-        found = cards.examples_of(column, cards.top_rows(column, 8 * TEXTS), TEXTS, given.texts.get, given.scores)
-        firing = {example.text for example in found}
+        examples = cards.examples_of(column, cards.top_rows(column, 8 * TEXTS), TEXTS, given.texts.get, given.scores)
+        firing = {example.text for example in examples}
         some = rng.choice(len(given.scores), min(len(given.scores), 20 * TEXTS), replace=False).tolist()
         quiet = np.quantile(np.abs(column.values.astype(np.float64) + column.offset), 0.5) if len(column.values) else 0.0
         silent = [text for row in some if abs(cards.value_at(column, row)) <= quiet and (text := given.texts.get(row).text) not in firing]
         try:
-            shown, held = [marked(example) for example in found[::2]], [example.text for example in found[1::2]]
+            shown, held = [marked(example) for example in examples[::2]], [example.text for example in examples[1::2]]
             label = explainer.label(shown, held, list(dict.fromkeys(silent)), card["metadata"].get("promotes", ()), place)
         except RunFailed as error:
             yield Warned(f"{error}; {len(made) - place} features keep the labels made from their tokens")

@@ -69,11 +69,11 @@ def _example(example: Mapping[str, Any]) -> str:
     if not tokens:
         return f"- {example['activation']:.3f} · {words(example['text'][:200])}"
     least = max(map(abs, values)) / 2
-    said = "".join(
+    shown = "".join(
         f"{' ' * (token[:1] == ' ')}**{words(token)}**" if token.strip() and abs(value) >= least > 0 else _spaced(token)
         for token, value in zip(tokens, values, strict=True)
     )
-    return f"- {example['activation']:.3f} · {said.strip()}"
+    return f"- {example['activation']:.3f} · {shown.strip()}"
 
 
 def _spaced(token: str) -> str:
@@ -85,9 +85,9 @@ def _words(metadata: Mapping[str, Any]) -> list[str]:
     """What the feature promotes, suppresses and is near to, and how its label was tested."""
     lines = []
     for key in ("promotes", "suppresses", "nearest"):
-        said = metadata.get(key)
-        if isinstance(said, list) and said:
-            lines.append(f"{key.capitalize()}: {', '.join(words(word) for word in said[:8])}.")
+        tokens = metadata.get(key)
+        if isinstance(tokens, list) and tokens:
+            lines.append(f"{key.capitalize()}: {', '.join(words(word) for word in tokens[:8])}.")
     if metadata.get("detection") is not None:
         lines.append(f"By its label alone it was told from silent texts with balanced accuracy {metadata['detection']:.2f} (chance: 0.5).")
     return [*(f"{line}  " for line in lines), ""] if lines else []

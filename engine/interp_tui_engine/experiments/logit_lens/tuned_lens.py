@@ -108,15 +108,15 @@ def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generato
     lens = tuned_lens.no_worse(lens, means)
     # a layer put back reads as by the logit lens, on held-out text as everywhere
     final = [min(pair) for pair in zip(*means.tolist(), strict=True)]
-    told = {
+    held_out_kl = {
         "rows": held,
         "tokens": apart.numel(),
         "logit_kl": means[0].tolist(),
         "tuned_kl": final,
         "identity_layers": lens.identity_layers,
     }
-    yield Metrics("cells", -1, {"held_out": told})
-    return lens, told
+    yield Metrics("cells", -1, {"held_out": held_out_kl})
+    return lens, held_out_kl
 
 
 def _domains(context: Context, model: LoadedModel, site_map: SiteMap, lens: TunedLens) -> Generator[Event, None, dict[str, dict[str, Any]]]:
@@ -125,7 +125,7 @@ def _domains(context: Context, model: LoadedModel, site_map: SiteMap, lens: Tune
     from ...lenses.tuned_lens import measured
 
     manifest, params = context.manifest, context.manifest.params
-    fitted, found = manifest.data[params.data], {}
+    fitted, by_name = manifest.data[params.data], {}
     for name in params.domains:
         own = manifest.data.get(name)
         split = "heldout" if name != "builtin:facts" else None
@@ -143,8 +143,8 @@ def _domains(context: Context, model: LoadedModel, site_map: SiteMap, lens: Tune
             continue
         _check(rows, site_map, name)
         ids = rows.ids[:: max(1, len(rows) // DOMAIN_ROWS)][:DOMAIN_ROWS].long().to(model.device)
-        found[name] = _summary(measured(site_map, lens, ids, params.fit_batch), ids.numel())
-    return found
+        by_name[name] = _summary(measured(site_map, lens, ids, params.fit_batch), ids.numel())
+    return by_name
 
 
 def _summary(by_row: Tensor, tokens: int) -> dict[str, Any]:
@@ -167,11 +167,11 @@ def _summary(by_row: Tensor, tokens: int) -> dict[str, Any]:
 def read_domains(stored: str | None) -> dict[str, Any]:
     """What a lens's file says of texts it was measured on; nothing where it says nothing, or nothing that can be read."""
     try:
-        found = json.loads(stored or "{}")
+        domains = json.loads(stored or "{}")
     except ValueError:
         return {}
     keys = {"logit_kl", "tuned_kl", "worse_layers", "std_error", "tokens", "rows", "difference", "difference_std_error"}
-    return {name: row for name, row in found.items() if isinstance(row, dict) and keys <= row.keys()} if isinstance(found, dict) else {}
+    return {name: row for name, row in domains.items() if isinstance(row, dict) and keys <= row.keys()} if isinstance(domains, dict) else {}
 
 
 def _check(rows: TokenRows, site_map: SiteMap, name: str) -> None:

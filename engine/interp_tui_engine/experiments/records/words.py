@@ -24,53 +24,53 @@ SIGNATURE_NUMBERS = 4_000_000
 
 def words_of(recorded: Recorded, site_map: SiteMap, tokenizer: Any) -> dict[str, dict[str, Any]]:
     """`feature_metadata` of the features that write into the residual stream, by id."""
-    found: dict[str, dict[str, Any]] = {}
+    by_id: dict[str, dict[str, Any]] = {}
     for space in recorded.spaces:
         if space.site.name not in WRITERS:
             continue
         site, names, rows_FD = space.site, space.names, space.rows(next(site_map.head.parameters()).device)
         about = promoted(rows_FD, site_map, tokenizer)
         if not space.hidden:  # dimensions are not near each other, and their rows say nothing
-            for one, near in zip(about, nearest(rows_FD, names), strict=True):
-                one["nearest"] = near
+            for feature, near in zip(about, nearest(rows_FD, names), strict=True):
+                feature["nearest"] = near
             if rows_FD.numel() <= SIGNATURE_NUMBERS:
-                for one, row in zip(about, rows_FD.tolist(), strict=True):
-                    one["decoder_signature"] = [round(value, 6) for value in row]
-        found |= {name: {"layer": site.layer, **one} for name, one in zip(names, about, strict=True)}
+                for feature, row in zip(about, rows_FD.tolist(), strict=True):
+                    feature["decoder_signature"] = [round(value, 6) for value in row]
+        by_id |= {name: {"layer": site.layer, **feature} for name, feature in zip(names, about, strict=True)}
     for space in recorded.spaces:
         if (cosines := recorded.repeats.get(space.site)) is not None:
             for name, cosine in zip(space.names, cosines.tolist(), strict=True):
-                found.setdefault(name, {"layer": space.layer})["repeats"] = round(cosine, 4)
-    return found
+                by_id.setdefault(name, {"layer": space.layer})["repeats"] = round(cosine, 4)
+    return by_id
 
 
 def promoted(rows_FD: Float[Tensor, "F D"], site_map: SiteMap, tokenizer: Any) -> list[dict[str, Any]]:
     """The tokens whose logits each row raises and lowers most, by the model's own final norm and unembedding, against a row of zeros."""
-    found = []
+    by_row = []
     with torch.no_grad():
         zero_V = site_map.unembed(torch.zeros_like(rows_FD[:1]).to(_dtype(site_map))).float()
         for part in torch.split(rows_FD, CHUNK):
             logits = site_map.unembed(part.to(zero_V.device, _dtype(site_map))).float() - zero_V
             ups, downs = (logits.topk(TOKENS, largest=largest).indices.tolist() for largest in (True, False))
-            found += [
+            by_row += [
                 {"promotes": _texts(tokenizer, up), "suppresses": _texts(tokenizer, down)} for up, down in zip(ups, downs, strict=True)
             ]
-    return found
+    return by_row
 
 
 def nearest(rows_FD: Float[Tensor, "F D"], names: Sequence[str]) -> list[list[str]]:
     """Each row's nearest others by cosine, as `SAE:L2:F902 0.61`; none for a row of zeros."""
     unit_FD = torch.nn.functional.normalize(rows_FD.float(), dim=1)
     count = min(NEIGHBOURS, len(names) - 1)
-    found: list[list[str]] = []
+    by_row: list[list[str]] = []
     for start in range(0, len(names), CHUNK):
         similar = unit_FD[start : start + CHUNK] @ unit_FD.T
         places = torch.arange(len(similar), device=similar.device)
         similar[places, places + start] = -2.0
         values, indices = similar.topk(count) if count else (similar[:, :0], similar[:, :0])
         for row_values, row_indices in zip(values.tolist(), indices.tolist(), strict=True):
-            found.append([f"{names[int(i)]} {value:.2f}" for value, i in zip(row_values, row_indices, strict=True) if value != 0.0])
-    return found
+            by_row.append([f"{names[int(i)]} {value:.2f}" for value, i in zip(row_values, row_indices, strict=True) if value != 0.0])
+    return by_row
 
 
 def _texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:

@@ -129,11 +129,11 @@ def _values(params: Params, direction: Direction, variants: Sequence[Sequence[St
         for prompt, (before, *_), after in zip(params.prompts, variants, (found[place] for found in variants), strict=True):
             gain = None if before.logprob is None or after.logprob is None else after.logprob - before.logprob
             gains.append(gain)
-            texts = {name: tokenizer.decode(one.ids) for name, one in (("before", before), ("after", after))}
+            texts = {name: tokenizer.decode(continuation.ids) for name, continuation in (("before", before), ("after", after))}
             rows.append({"prompt": prompt, "strength": strength, **texts, "kl": after.kl, "effect": gain})
-        known = [gain for gain in gains if gain is not None]
+        defined = [gain for gain in gains if gain is not None]
         kl = float(np.mean([found[place].kl for found in variants]))
-        curve.append({"strength": strength, "kl": kl, "effect": float(np.mean(known)) if known else None})
+        curve.append({"strength": strength, "kl": kl, "effect": float(np.mean(defined)) if defined else None})
     about = {"site": str(direction.site), "direction": direction.said, "verb": params.verb, "step": direction.step, "zero": direction.zero}
     return {**about, "rows": rows, "curve": curve, "arrays": [f"{STORE}/tokens"]}
 

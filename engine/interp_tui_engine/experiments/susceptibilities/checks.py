@@ -36,7 +36,11 @@ class CheckedParts:
 
     @property
     def clear(self) -> int:
-        return sum(int((np.abs(found) > self.floor).sum()) for found in self.errors.values()) if math.isfinite(self.floor) else 0
+        return (
+            sum(int((np.abs(errors_of_data) > self.floor).sum()) for errors_of_data in self.errors.values())
+            if math.isfinite(self.floor)
+            else 0
+        )
 
 
 def check_parts(
@@ -111,8 +115,8 @@ def _departure(response: Response, chi: Mapping[str, PerToken] | None, shown: Se
     value = np.concatenate([response.covariance[obs].value.ravel() for obs in shown])
     errors = [response.covariance[obs].std_error for obs in shown]
     exact = None if chi is None else np.concatenate([chi[obs].ravel() for obs in shown])
-    known = all(error is not None for error in errors)
-    error = np.concatenate([e.ravel() for e in errors if e is not None]) if known else None
+    all_known = all(error is not None for error in errors)
+    error = np.concatenate([e.ravel() for e in errors if e is not None]) if all_known else None
     noise = None if error is None or value.var() == 0 else float((error**2).mean() / value.var())
     slope = None if exact is None or exact.var() == 0 else float(np.cov(exact, value)[0, 1] / exact.var(ddof=1))
     where = None if error is None else error > 0

@@ -57,22 +57,22 @@ def report(manifest: Manifest, values: Mapping[str, Any]) -> str:
 
 def verdict(values: Mapping[str, Any]) -> str:
     """Whether sampled covariances can be ranked, and what sampling adds to the first order."""
-    found = list(values["agreement"].values())
-    seeds, others = _median(found, "seeds"), _median(found, "others")
+    agreements = list(values["agreement"].values())
+    seeds, others = _median(agreements, "seeds"), _median(agreements, "others")
     if seeds is None:
         return "Whether two samplings would agree is not known."
     across = "" if others is None else f", {others:.2f} between parts"
-    said = f"Two samplings of this size agree at r = {seeds:.2f} over tokens{across}"
-    departure = _median(found, "departure")
+    sentence = f"Two samplings of this size agree at r = {seeds:.2f} over tokens{across}"
+    departure = _median(agreements, "departure")
     if holds(values):
-        said += ": sampled covariances can be ranked."
+        sentence += ": sampled covariances can be ranked."
     else:
-        more = _draws_needed(_median(found, "halves"))
-        said += f": token by token, sampled covariances are mostly noise{more}. The first order has none."
+        more = _draws_needed(_median(agreements, "halves"))
+        sentence += f": token by token, sampled covariances are mostly noise{more}. The first order has none."
     if departure is not None:
         by = "no more than their noise" if departure < 1.3 else "more than noise: sampling sees curvature"
-        said += f" They depart from the first order by {by} (mean square {departure:.2f} standard errors², 1 for noise)."
-    return said
+        sentence += f" They depart from the first order by {by} (mean square {departure:.2f} standard errors², 1 for noise)."
+    return sentence
 
 
 def holds(values: Mapping[str, Any]) -> bool:
