@@ -123,9 +123,9 @@ class RecordReader:
             score = self.scorer(text)
         elif type(score) is not float or not -LARGEST <= score <= LARGEST:  # the common case needs no call
             score = bounded(path, line, "criterion_score", jsonl.real(path, line, row, "criterion_score"))
-        said = row.get("feature_metadata")
-        if said:
-            self._describe(path, line, said)
+        about_features = row.get("feature_metadata")
+        if about_features:
+            self._describe(path, line, about_features)
         names_before, numbers = self._last
         if names != names_before:
             numbers = self._numbers(names)

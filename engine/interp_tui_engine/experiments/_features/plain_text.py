@@ -62,5 +62,5 @@ def plain_text(source: str, rows: int, model: LoadedModel, site_map: SiteMap) ->
     context = min(CONTEXT, site_map.context - 1) if site_map.context is not None else CONTEXT
     split = "heldout" if source.startswith("builtin:") and source != "builtin:facts" else None
     spec = DataSpec.model_validate({"source": source, "context": context, "rows": rows, "split": split})
-    found = load_rows(spec, model.tokenizer, name="params.plain_text")
-    return PlainText(site_map, found.ids.long().to(model.device))
+    token_rows = load_rows(spec, model.tokenizer, name="params.plain_text")
+    return PlainText(site_map, token_rows.ids.long().to(model.device))

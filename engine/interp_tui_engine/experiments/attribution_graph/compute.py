@@ -31,17 +31,17 @@ def attributed(
     model, site_map = yield from open_model(context.manifest)
     convention = convention_of(cards) if params.layer_convention == "auto" else params.layer_convention
     named = [(card, in_blocks(card["feature_id"], convention)) for card in cards]
-    known = {name: (card, parsed.layer) for card, name in named if (parsed := ids.parse(name)) is not None}
-    if not known:
+    by_name = {name: (card, parsed.layer) for card, name in named if (parsed := ids.parse(name)) is not None}
+    if not by_name:
         raise UserError("none of the report's features can be found in a model", ids.FORMS)
     given = {name: getattr(params, name) for name in ("prompts", "features", "sae", "directions")}
     asked = _features.FeatureParams.model_validate({"criterion": "the report's", **given})
-    layers = sorted({layer for _, layer in known.values()})
+    layers = sorted({layer for _, layer in by_name.values()})
     for remark in layer_convention.remark(convention, site_map.num_layers - 1, layers):
         yield Warned(remark)
     spaces = spaces_of(asked, layers, site_map, model.device)
     places = {name: (space, index) for space in spaces for index, name in enumerate(space.names)}
-    kept = [name for name in known if name in places]
+    kept = [name for name in by_name if name in places]
     if not kept:
         raise UserError(f"none of the report's features is among the model's, such as {next(iter(places))!r}", "is params.features right?")
     if len(kept) < len(cards):
@@ -82,7 +82,7 @@ def attributed(
     for (_, source), numbers in zip(taken, (yield from steps.run(without, lambda *_: [])), strict=True):
         values[source] += numbers.astype(np.float64) / len(positives)
     effect = {source: (values[None] - values[source]).tolist() for source in checked}
-    names = [graph.CRITERION, *(graph.node_id(known[name][0]) for name in kept)]
+    names = [graph.CRITERION, *(graph.node_id(by_name[name][0]) for name in kept)]
     edges = [
         {
             **{"source": names[1 + source], "target": names[target], "type": "attribution", "attribution": float(estimate[source, target])},
@@ -104,14 +104,14 @@ def checked_of(edges: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "criterion": [(edge["attribution"], edge["exact"]) for edge in both if edge["target"] == graph.CRITERION],
         "features": [(edge["attribution"], edge["exact"]) for edge in both if edge["target"] != graph.CRITERION],
     }
-    found = {
+    by_kind = {
         f"checked_{name}": {"edges": len(pairs), "correlation": _correlation(pairs), "opposed": _opposed(pairs)}
         for name, pairs in kinds.items()
     }
     alone = [pairs for pairs in kinds.values() if pairs]
     whole = _correlation(alone[0]) if len(alone) == 1 else None
     opposed = sum(_opposed(pairs) for pairs in kinds.values())
-    return {"checked": len(both), "opposed": opposed, "correlation_with_exact": whole, **found}
+    return {"checked": len(both), "opposed": opposed, "correlation_with_exact": whole, **by_kind}
 
 
 def _estimates(
@@ -161,5 +161,5 @@ def _opposed(pairs: Sequence[tuple[float, float]]) -> int:
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     if len(pairs) < 3:
         return None
-    found = float(np.corrcoef(np.array(pairs).T)[0, 1])
-    return found if np.isfinite(found) else None
+    correlation = float(np.corrcoef(np.array(pairs).T)[0, 1])
+    return correlation if np.isfinite(correlation) else None

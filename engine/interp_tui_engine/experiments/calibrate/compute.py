@@ -47,7 +47,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance)
     context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     clock = Clock(len(settings), config_of(requests[0]).num_sgld_steps * params.num_chains)
-    found: list[Shown] = []
+    results: list[Shown] = []
     for index, request in enumerate(requests):
         ended = context.checkpoint_path / f"{index:03d}.json"
         stored = atomic.read_json(ended)
@@ -58,13 +58,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
             work = _Cell(context, request, model, rows, executor, index, clock)
             shown = yield from stream(work.sample)
             atomic.write_json(ended, asdict(shown))
-        found.append(shown)
-        for at in _spoken_of(found):
-            yield Metrics("case", at, _told(found[at], found))
-    choice, judged = verdict(found)
-    yield Metrics("headline", len(found), _headline(choice, judged))
+        results.append(shown)
+        for at in _spoken_of(results):
+            yield Metrics("case", at, _told(results[at], results))
+    choice, judged = verdict(results)
+    yield Metrics("headline", len(results), _headline(choice, judged))
     yield Metrics("verdict", 0, {"text": choice.text, "usable": choice.usable, "reasons": list(choice.reasons)})
-    if choice.chosen is None or all(shown.rise is None for shown in found):
+    if choice.chosen is None or all(shown.rise is None for shown in results):
         raise RunFailed("every setting failed", choice.reasons[-1] if choice.reasons else "try smaller lr")
     ready = cell_manifest(manifest, asdict(choice.chosen.shown.setting), draws=False)
     atomic.write_text(
@@ -76,11 +76,11 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "usable": choice.usable,
         "reasons": list(choice.reasons),
         "setting": asdict(choice.chosen.shown.setting),
-        "cells": [_row(shown, found) for shown in found],
+        "cells": [_row(shown, results) for shown in results],
         "manifest": READY,
         "seconds": time.monotonic() - started,
     }
-    return Result(values, _headline(choice, judged), _report(manifest, choice, found), _digests(context, found))
+    return Result(values, _headline(choice, judged), _report(manifest, choice, results), _digests(context, results))
 
 
 class _Cell:

@@ -64,19 +64,19 @@ def run(context: Context) -> Generator[Event, None, Result]:
     def traces(pair: int) -> list[Trace]:
         kinds = (*names, *(("z",) if params.heads else ()))
         freeze = _pairs.site_names(params.freeze)
-        found = [prepare(site_map, one, kinds, params.metric, window=params.window, freeze=freeze) for one in prompts[pair]]
-        ends = [sum(getattr(trace, end) for trace in found) / len(found) for end in ("clean_metric", "corrupt_metric")]
+        pair_traces = [prepare(site_map, variant, kinds, params.metric, window=params.window, freeze=freeze) for variant in prompts[pair]]
+        ends = [sum(getattr(trace, end) for trace in pair_traces) / len(pair_traces) for end in ("clean_metric", "corrupt_metric")]
         if len(records) == 1:
             recovery(0.0, *ends)
-        return found
+        return pair_traces
 
     chunks = [Chunk(pair, cells) for pair, variants in enumerate(prompts) for cells in _chunks(site_map, variants[0], names, params)]
     steps = Steps(context, chunks, unit="patches", size=lambda chunk: len(chunk.cells))
 
     def do(chunk: Chunk) -> Numbers:
-        found = traces(chunk.pair)
-        patched = torch.stack([trace.patched(chunk.cells) for trace in found]).mean(0)
-        ends = [sum(getattr(trace, end) for trace in found) / len(found) for end in ("clean_metric", "corrupt_metric")]
+        pair_traces = traces(chunk.pair)
+        patched = torch.stack([trace.patched(chunk.cells) for trace in pair_traces]).mean(0)
+        ends = [sum(getattr(trace, end) for trace in pair_traces) / len(pair_traces) for end in ("clean_metric", "corrupt_metric")]
         return np.concatenate([np.array(ends, np.float32), patched.numpy()])
 
     say = _teller(chunks, prompts, model, params, names, site_map)
@@ -107,15 +107,17 @@ def _reaches(params: Params, prompts: Sequence[Sequence[TracePrompts]], site_map
     other = "with noise on the subject" if params.corruption == "noise" else "on corrupt ones"
 
     def ends(variants: Sequence[TracePrompts]) -> list[Trace]:
-        return [prepare(site_map, one, (), params.metric, window=1, freeze=()) for one in variants]
+        return [prepare(site_map, variant, (), params.metric, window=1, freeze=()) for variant in variants]
 
     if any(variants[0].sequence for variants in prompts):
         values = [
-            [sum(getattr(trace, end) for trace in found) / len(found) for end in ("clean_metric", "corrupt_metric")]
-            for found in map(ends, prompts)
+            [sum(getattr(trace, end) for trace in pair_traces) / len(pair_traces) for end in ("clean_metric", "corrupt_metric")]
+            for pair_traces in map(ends, prompts)
         ]
         return Reaches(params.metric, tuple(clean for clean, _ in values), tuple(corrupt for _, corrupt in values), other)
-    logits = (Ends(found[0].ends[0][0], torch.stack([trace.ends[1][0] for trace in found])) for found in map(ends, prompts))
+    logits = (
+        Ends(pair_traces[0].ends[0][0], torch.stack([trace.ends[1][0] for trace in pair_traces])) for pair_traces in map(ends, prompts)
+    )
     return reaches_of(params.metric, [variants[0].answer for variants in prompts], logits, seed, other)
 
 
@@ -141,7 +143,7 @@ def _teller(
 
     def say(index: int, chunk: Chunk, numbers: Numbers) -> list[Event]:
         clean, corrupt = float(numbers[0]), float(numbers[1])
-        one = prompts[chunk.pair][0]
+        first_variant = prompts[chunk.pair][0]
         effect = clean - corrupt
         values: dict[str, Any] = {
             "pair": chunk.pair,
@@ -156,13 +158,13 @@ def _teller(
                 "sites": list(names),
                 "heads": site_map.heads("z") if params.heads else 0,
                 "layers": site_map.num_layers,
-                "first": one.first,
-                "last": one.last,
+                "first": first_variant.first,
+                "last": first_variant.last,
                 "metric": params.metric,
-                "tokens": texts_of(tokenizer, one.clean),
-                "corrupt_tokens": texts_of(tokenizer, one.corrupt),
-                "answer": texts_of(tokenizer, one.answer.right),
-                "counterfactual": texts_of(tokenizer, one.answer.wrong),
+                "tokens": texts_of(tokenizer, first_variant.clean),
+                "corrupt_tokens": texts_of(tokenizer, first_variant.corrupt),
+                "answer": texts_of(tokenizer, first_variant.answer.right),
+                "counterfactual": texts_of(tokenizer, first_variant.answer.wrong),
             }
         events: list[Event] = [Metrics("cells", index, values)]
         if chunk.pair == 0:
@@ -215,11 +217,11 @@ def _noisy(
     ids += right[:-1] if sequence else []
     some = torch.arange(min(model.vocab_size, 8192), device=model.device)
     spread = float(site_map.embed(some).float().std())
-    found = []
+    variants = []
     for sample in range(params.noise_samples):
         state = int(np.random.SeedSequence([seed, index, sample]).generate_state(1, np.uint64)[0] >> 1)
         noise = torch.zeros(len(ids), site_map.d_model)
         drawn = torch.randn(len(hit), site_map.d_model, generator=torch.Generator().manual_seed(state))
         noise[hit] = drawn * params.noise_scale * spread
-        found.append(TracePrompts(tuple(ids), tuple(ids), Answer(right, wrong), hit[0], sequence, noise.to(model.device)))
-    return found
+        variants.append(TracePrompts(tuple(ids), tuple(ids), Answer(right, wrong), hit[0], sequence, noise.to(model.device)))
+    return variants

@@ -72,9 +72,9 @@ def handover(recovery: Mapping[str, Sequence[Sequence[float | None]]], tokens: S
     before = max((place for place in places if place[2] != last), key=lambda place: (round(place[0], 2), -place[1]), default=None)
     most = max((value for value, _, position in places if position == last), default=-math.inf)
     arrived = next((place for place in places if place[2] == last and place[0] >= NEARLY * most), None)
-    said = [before] if before is not None and before[0] >= SUBJECT_FROM else []
-    said += [arrived] if arrived is not None and most >= SUBJECT_FROM else []
-    return " → ".join(f"{tokens[position].strip() or repr(tokens[position])} L{layer} {value:.2f}" for value, layer, position in said)
+    stops = [before] if before is not None and before[0] >= SUBJECT_FROM else []
+    stops += [arrived] if arrived is not None and most >= SUBJECT_FROM else []
+    return " → ".join(f"{tokens[position].strip() or repr(tokens[position])} L{layer} {value:.2f}" for value, layer, position in stops)
 
 
 def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result]:
@@ -138,8 +138,8 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
         "recovery": peak["recovery"],
         **({"verdict": verdict} if (verdict := reach_report.verdict(traced.reaches)) else {}),
     }
-    if said := handover(values["recovery"], columns):
-        headline["answer"] = said
+    if answer := handover(values["recovery"], columns):
+        headline["answer"] = answer
     values["seconds"] = traced.seconds
     clear = traced.reaches.clear
     bar = (
@@ -170,8 +170,8 @@ def _gains(grid: NDArray[np.float32], traced: Traced, aligned: bool) -> NDArray[
 
 
 def _pooled(gains: NDArray[np.float64], traced: Traced, effects: NDArray[np.float64]) -> Pooled:
-    found = pool(gains.reshape(len(effects), -1), effects, resamples=traced.params.resamples, seed=traced.seed)
-    return Pooled(*(part.reshape(gains.shape[1:]) for part in found))
+    parts = pool(gains.reshape(len(effects), -1), effects, resamples=traced.params.resamples, seed=traced.seed)
+    return Pooled(*(part.reshape(gains.shape[1:]) for part in parts))
 
 
 def _held_out_peak(
@@ -217,11 +217,11 @@ def _peak(pooled: dict[str, Pooled], names: Sequence[str], columns: Sequence[str
 
 def _top_heads(mean: NDArray[np.floating[Any]], columns: Sequence[str], count: int = 10) -> list[dict[str, Any]]:
     order = np.argsort(-np.abs(np.nan_to_num(mean)), axis=None)[:count]
-    found = []
+    strongest = []
     for layer, position, head in zip(*np.unravel_index(order, mean.shape), strict=True):
         value = float(mean[layer, position, head])
-        found.append({"head": f"L{layer}H{head}", "position": int(position), "token": columns[position], "recovery": value})
-    return found
+        strongest.append({"head": f"L{layer}H{head}", "position": int(position), "token": columns[position], "recovery": value})
+    return strongest
 
 
 def _lists(values: NDArray[np.floating[Any]]) -> Any:

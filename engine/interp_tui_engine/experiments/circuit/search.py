@@ -301,12 +301,12 @@ def _edges(
     width = 1 + 2 * edges.examples
 
     def do(block: range) -> Numbers:
-        found = np.full((len(block), width), np.nan, np.float32)
-        for row in found:
+        block_numbers = np.full((len(block), width), np.nan, np.float32)
+        for row in block_numbers:
             if (trial := going.try_next()) is not None:
                 row[:] = _numbers(trial)
             going.decide(trial)
-        return found.ravel()
+        return block_numbers.ravel()
 
     def say(index: int, block: range, numbers: Numbers) -> list[Event]:
         events: list[Event] = []

@@ -172,10 +172,10 @@ class ContrastRows:
     def line(self) -> dict[str, Any]:
         """The effect as result.json and the view have it."""
         own, controls = [row for row in self.rows if row.control is None], [row for row in self.rows if row.control is not None]
-        found = effects.effect(self.name, own, controls)
-        line = effect_line(found, self.strength, "steer", found.p) | self.plain
+        effect = effects.effect(self.name, own, controls)
+        line = effect_line(effect, self.strength, "steer", effect.p) | self.plain
         # the direction says which way the score should go
-        return line | {"clear": found.clear and found.directed.mean > 0 and (found.p or 0.0) <= self.params.alpha}
+        return line | {"clear": effect.clear and effect.directed.mean > 0 and (effect.p or 0.0) <= self.params.alpha}
 
     def _add(self, measured: LabelEffect, scores: Any, metadata: Mapping[str, Any]) -> None:
         side = gain(measured.base, scores, len(measured.told_on))["side_effect"]
@@ -224,26 +224,24 @@ def _random(offset_D: Tensor, seed: int, draw: int) -> Tensor:
 
 
 def _uncertainty(values: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Uncertainty]:
-    told = values["negatives"] if values["wanted_on"] == "negatives" else values["positives"]
-    over = f"{told} prompts that neither direction nor strength was chosen on"
-    found = {
-        "effect": Uncertainty(over, low=values["effect_low"], high=values["effect_high"], control=line["control"], clear=line["clear"])
-    }
+    reported_on = values["negatives"] if values["wanted_on"] == "negatives" else values["positives"]
+    over = f"{reported_on} prompts that neither direction nor strength was chosen on"
+    bars = {"effect": Uncertainty(over, low=values["effect_low"], high=values["effect_high"], control=line["control"], clear=line["clear"])}
     if "loss_change" in line:
-        found["loss_change"] = Uncertainty("rows of plain text", low=line["loss_low"], high=line["loss_high"], control=line["loss_control"])
-    return found
+        bars["loss_change"] = Uncertainty("rows of plain text", low=line["loss_low"], high=line["loss_high"], control=line["loss_control"])
+    return bars
 
 
 def _report(name: str, values: dict[str, Any]) -> str:
     parts, line = values["prompts"], values["effects"][0]
     lines = [markdown(name, values).replace("# interventions", "# contrast", 1), "## Controls", ""]
-    for kind, said in (
+    for kind, kind_in_words in (
         ("shuffled_labels", "shuffled labels, taken through everything: parts, answers, direction, strength"),
         ("matched_norm", "random directions of the same length"),
     ):
-        if (found := line["controls"].get(kind)) is not None:
-            ends = f" [{found['low']:.3f}, {found['high']:.3f}]" if found["low"] is not None else ""
-            lines.append(f"- {found['count']} × {said}: {found['mean']:.3f}{ends}")
+        if (among_controls := line["controls"].get(kind)) is not None:
+            ends = f" [{among_controls['low']:.3f}, {among_controls['high']:.3f}]" if among_controls["low"] is not None else ""
+            lines.append(f"- {among_controls['count']} × {kind_in_words}: {among_controls['mean']:.3f}{ends}")
     lines += ["", "In brackets where 95 % of such controls lie.", "", "## Strengths", ""]
     lines += [f"Fitted on {sum(parts['fit'])} prompts, chosen on {sum(parts['choose'])} others, told on {sum(parts['report'])} more.", ""]
     wanted, elsewhere = ("negatives", "positives") if values["wanted_on"] == "negatives" else ("positives", "negatives")

@@ -127,7 +127,11 @@ def bench_under(
     """
     if not params.shared_answers:
         return bench_of(model, site_map, list(prompts), params.metric, params.answers, params.batch_size)
-    shared = list(dict.fromkeys(str(p.extra["answer"]) for p, one in zip(prompts, positive, strict=True) if one and "answer" in p.extra))
+    shared = list(
+        dict.fromkeys(
+            str(p.extra["answer"]) for p, is_positive in zip(prompts, positive, strict=True) if is_positive and "answer" in p.extra
+        )
+    )
     bare = [replace(prompt, extra={}) for prompt in prompts]
     bench, warnings = bench_of(model, site_map, bare, params.metric, shared or params.answers, params.batch_size)
     if beside is not None:
@@ -137,8 +141,8 @@ def bench_under(
 
 def shuffled(positive: Sequence[bool], seed: int, draw: int) -> list[bool]:
     """The same labels in another order."""
-    found: list[bool] = np.random.default_rng([seed, 0xC2, draw]).permutation(np.array(positive)).tolist()
-    return found
+    labels: list[bool] = np.random.default_rng([seed, 0xC2, draw]).permutation(np.array(positive)).tolist()
+    return labels
 
 
 def choose(strengths: Sequence[float], scored: Numbers | Sequence[Numbers], wanted: int) -> float:

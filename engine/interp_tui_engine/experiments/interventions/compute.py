@@ -130,10 +130,10 @@ def _targets(params: Params) -> tuple[list[str], Convention]:
 
 
 def _layer(name: str) -> int:
-    known = ids.parse(name)
-    if known is None:
+    parsed = ids.parse(name)
+    if parsed is None:
         raise UserError(f"{name!r:.60} is no feature that can be changed", ids.FORMS)
-    return known.layer
+    return parsed.layer
 
 
 class InterventionRows:
@@ -216,24 +216,24 @@ class InterventionRows:
         own = self.loss.get((name, strength, ""))
         if own is None:
             return {}
-        found = effects.interval(own)
+        interval = effects.interval(own)
         others = [value for key, values in self.loss.items() if key[:2] == (name, strength) and key[2] for value in values]
         return {
-            **{"loss_change": found.mean, "loss_low": found.low, "loss_high": found.high},
+            **{"loss_change": interval.mean, "loss_low": interval.low, "loss_high": interval.high},
             "loss_control": float(np.mean(others)) if others else None,
         }
 
 
 def _result(context: Context, params: Params, table: InterventionRows, trials: Sequence[PlannedChange], numbers: Any) -> Result:
     own = [trial for trial in trials if trial.control is None]
-    found = [table.effect(table.name(trial), trial.strength) for trial in own]
-    q = false_discovery(np.array([1.0 if one.p is None else one.p for one in found])).tolist()
+    effects_found = [table.effect(table.name(trial), trial.strength) for trial in own]
+    q = false_discovery(np.array([1.0 if effect.p is None else effect.p for effect in effects_found])).tolist()
     lines = [
-        effect_line(one, trial.strength, params.verb, value) | table.cost(one.feature_id, trial.strength)
-        for one, trial, value in zip(found, own, q, strict=True)
+        effect_line(effect, trial.strength, params.verb, value) | table.cost(effect.feature_id, trial.strength)
+        for effect, trial, value in zip(effects_found, own, q, strict=True)
     ]
-    for line, one in zip(lines, found, strict=True):
-        line["clear"] = bool(one.directed.clear_of(0.0) and one.beyond and line["q"] <= params.alpha)
+    for line, effect in zip(lines, effects_found, strict=True):
+        line["clear"] = bool(effect.directed.clear_of(0.0) and effect.beyond and line["q"] <= params.alpha)
     best = max(lines, key=lambda line: (line["clear"], line["strong"]))
     # it was chosen among all of them on the prompts it is measured on: an interval that holds for all at once holds for it
     rows = [row.effect for row in table.by_trial[best["feature_id"], best["strength"]] if row.control is None]
@@ -267,7 +267,7 @@ def at_edge(strength: float, strengths: Sequence[float]) -> str | None:
 
 
 def _uncertainty(values: Mapping[str, Any], best: Mapping[str, Any], tests: int) -> dict[str, Uncertainty]:
-    found = {
+    bars = {
         "effect": Uncertainty(
             over=f"{values['positives']} prompts",
             low=values["effect_low"],
@@ -278,5 +278,5 @@ def _uncertainty(values: Mapping[str, Any], best: Mapping[str, Any], tests: int)
         )
     }
     if best.get("loss_change") is not None:
-        found["loss_change"] = Uncertainty("rows of plain text", low=best["loss_low"], high=best["loss_high"], control=best["loss_control"])
-    return found
+        bars["loss_change"] = Uncertainty("rows of plain text", low=best["loss_low"], high=best["loss_high"], control=best["loss_control"])
+    return bars

@@ -21,7 +21,7 @@ UNITS = {
 
 def effect_line(found: Effect, strength: float, verb: str, q: float | None) -> dict[str, Any]:
     """An effect as result.json and the view have it. Controls have the interval in which 95 % of changes of their kind lie."""
-    by_kind = {kind: _among(one) for kind, one in found.controls.items()}
+    by_kind = {kind: _among(controls) for kind, controls in found.controls.items()}
     pooled = _among(found.control) if found.control is not None else {"mean": None, "low": None, "high": None}
     return {
         **{"feature_id": found.feature_id, "verb": verb, "strength": strength, "effect": found.directed.mean},

@@ -55,8 +55,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
     ids = [encode(tokenizer, text, context=site_map.context, name=f"prompt {i + 1}") for i, text in enumerate(params.prompts)]
     right: list[tuple[int, ...]] = [()] * len(ids)
     if params.answer is not None:
-        said, when_long = params.answer, params.long_answers
-        right = [answer_ids(tokenizer, text, said, name="answer", when_long=when_long, as_whole=False) for text in params.prompts]
+        answer, when_long = params.answer, params.long_answers
+        right = [answer_ids(tokenizer, text, answer, name="answer", when_long=when_long, as_whole=False) for text in params.prompts]
     if params.direction:
         direction = read_direction(params.direction, params.site, site_map)
     else:
@@ -73,9 +73,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
             written = continuation(model.module, site_map, row, params.tokens, steering, end=tokenizer.eos_token_id)
             logs = written.logits.log_softmax(-1)
             clean = logs if clean is None else clean
-            said = float(log_prob(written.logits, right[index])) if right[index] else float("nan")
+            logprob = float(log_prob(written.logits, right[index])) if right[index] else float("nan")
             numbers = np.zeros(HEAD + params.tokens, np.float32)
-            numbers[:HEAD] = (_kl(clean, logs), said, len(written.ids))
+            numbers[:HEAD] = (_kl(clean, logs), logprob, len(written.ids))
             numbers[HEAD : HEAD + len(written.ids)] = written.ids
             rows.append(numbers)
         return np.stack(rows).ravel()

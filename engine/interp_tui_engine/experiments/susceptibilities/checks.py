@@ -50,7 +50,7 @@ def check_parts(
     manifest, config = context.manifest, config_of(context.manifest)
     model, prefixes = in_float32(sampled.model), sampling_run.prefixes_of(manifest)
     todo = spelt_out(manifest.params.restrictions, sampled.model)
-    found: dict[str, CheckedParts] = {}
+    checked: dict[str, CheckedParts] = {}
     failed = ""
     for index, (name, response) in enumerate(by_part.items()):
         wait_while_paused(context)
@@ -72,8 +72,8 @@ def check_parts(
         if exact is not None and exact.scatter is not None:
             quantities["first_order"] = {obs: chi for obs in response.per_token if (chi := exact.chi(obs)) is not None}
         controls = {quantity: shuffled(values) for quantity, values in quantities.items()}
-        found[name] = CheckedParts(exact, halves(samples, sampling, shown), floor, errors, controls)
-    return found
+        checked[name] = CheckedParts(exact, halves(samples, sampling, shown), floor, errors, controls)
+    return checked
 
 
 def agreements(by_part: Mapping[str, Response], checked: Mapping[str, CheckedParts], shown: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -86,13 +86,13 @@ def agreements(by_part: Mapping[str, Response], checked: Mapping[str, CheckedPar
     """
     kept: dict[str, dict[str, PerToken]] = {p: {obs: by_part[p].covariance[obs].value for obs in shown} for p in checked}
     exact = {p: _chi(one, shown) for p, one in checked.items()}
-    found: dict[str, dict[str, Any]] = {}
+    agreed: dict[str, dict[str, Any]] = {}
     for part, one in checked.items():
         half = agreement(one.halves.first, one.halves.second)
         others = [agreement(one.halves.first, other.halves.second) for p, other in checked.items() if p != part]
         mine, chi = kept[part], exact[part]
         elsewhere = [agreement(mine, there) for p, there in exact.items() if p != part and there is not None]
-        found[part] = {
+        agreed[part] = {
             "halves": half,
             "seeds": of_full_length(half),
             "others": _mean(others),
@@ -103,7 +103,7 @@ def agreements(by_part: Mapping[str, Response], checked: Mapping[str, CheckedPar
             "floor": one.floor if math.isfinite(one.floor) else None,
             "curvature": None if one.first_order is None else one.first_order.curvature,
         }
-    return found
+    return agreed
 
 
 def _chi(one: CheckedParts, shown: Sequence[str]) -> dict[str, PerToken] | None:

@@ -77,8 +77,8 @@ def verdict(values: Mapping[str, Any]) -> str:
 
 def holds(values: Mapping[str, Any]) -> bool:
     """Whether a ranking by sampled covariance would come out alike with another seed."""
-    found = list(values["agreement"].values())
-    seeds, others = _median(found, "seeds"), _median(found, "others")
+    agreements = list(values["agreement"].values())
+    seeds, others = _median(agreements, "seeds"), _median(agreements, "others")
     return seeds is not None and seeds >= AGREES and (others is None or seeds - others >= APART)
 
 
@@ -95,8 +95,8 @@ def _draws_needed(half: float | None) -> str:
 
 
 def _median(rows: list[Mapping[str, Any]], name: str) -> float | None:
-    known = [row[name] for row in rows if row[name] is not None]
-    return median(known) if known else None
+    defined = [row[name] for row in rows if row[name] is not None]
+    return median(defined) if defined else None
 
 
 def _table(values: Mapping[str, Any], name: str) -> list[str]:
@@ -106,7 +106,10 @@ def _table(values: Mapping[str, Any], name: str) -> list[str]:
     lines = [f"| {NAMES[name]} | parameters | {' | '.join(data)} |", f"|---|---:|{'---:|' * len(data)}"]
     for part in values["restrictions"]:
         errors = values[ERRORS[name]][part] if ERRORS[name] else {}
-        cells = [_bracketed(values, name, part, one, _with_error(values[name][part][one], errors.get(one))) for one in data]
+        cells = [
+            _bracketed(values, name, part, data_name, _with_error(values[name][part][data_name], errors.get(data_name)))
+            for data_name in data
+        ]
         lines.append(f"| {part} | {values['parameters'][part]:,} | {' | '.join(cells)} |")
     return [*lines, ""]
 

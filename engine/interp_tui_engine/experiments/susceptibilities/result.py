@@ -59,11 +59,11 @@ class Responses:
             self.base = baseline(samples, sampling, observed_in(samples))
             self.shown = sorted(probes_of(samples, sampling, None, self._params.include_sampling_data))
         while self.base is not None and self._waiting:
-            at, one = self._waiting.pop(0)
-            found = self.by_part[one.name] = response(open_samples(store_path(self._context, one.name)).dataset, self.base)
-            tables = {name: self.by_name(found, name) for name in MEANS}
-            errors = {error_of(name): self.errors_by_name(found, name) for name in MEANS}
-            yield Metrics("case", at - 1, {"restriction": one.name, "parameters": one.parameters, **tables, **errors})
+            at, next_part = self._waiting.pop(0)
+            answer = self.by_part[next_part.name] = response(open_samples(store_path(self._context, next_part.name)).dataset, self.base)
+            tables = {name: self.by_name(answer, name) for name in MEANS}
+            errors = {error_of(name): self.errors_by_name(answer, name) for name in MEANS}
+            yield Metrics("case", at - 1, {"restriction": next_part.name, "parameters": next_part.parameters, **tables, **errors})
 
     def _estimate(self, found: Response | None, table: str, obs: str) -> MeanEstimate | None:
         """The sampling data's own mean is 0 whatever was sampled: what is left of it is rounding."""
@@ -77,10 +77,10 @@ class Responses:
         return {self.names[obs]: self._estimate(found, table, obs) for obs in self.shown}
 
     def by_name(self, found: Response | None, table: str) -> dict[str, float | None]:
-        return {name: None if one is None else one.value for name, one in self.estimates(found, table).items()}
+        return {name: None if estimate is None else estimate.value for name, estimate in self.estimates(found, table).items()}
 
     def errors_by_name(self, found: Response | None, table: str) -> dict[str, float | None]:
-        return {name: None if one is None else one.std_error for name, one in self.estimates(found, table).items()}
+        return {name: None if estimate is None else estimate.std_error for name, estimate in self.estimates(found, table).items()}
 
 
 def error_of(table: str) -> str:
@@ -102,7 +102,7 @@ def result(context: Context, sampled: SampledParts, responses: Responses) -> Gen
     texts = write_tokens(context.folder.path, sampled.model, context_ids.values())
     yield ArrayWritten(f"{TREE}/susceptibilities/sus", ("sus_flat", "wr"), tree["susceptibilities"]["sus"].shape)
     ranked = context.manifest.params.rank_by
-    if ranked == "first_order" and not any(_exact(one, shown) for one in checked.values()):
+    if ranked == "first_order" and not any(_exact(part_checks, shown) for part_checks in checked.values()):
         ranked = "covariance"
         yield Warned("there is no first order to rank by: no localization bounds the weights, or it could not be computed")
     values: dict[str, Any] = {
@@ -115,7 +115,7 @@ def result(context: Context, sampled: SampledParts, responses: Responses) -> Gen
         "clear": _clear(responses, checked, names),
         "agreement": agreements(by_part, checked, shown),
         "ranked_by": ranked,
-        "scatter": next((one.first_order.scatter for one in checked.values() if one.first_order is not None), None),
+        "scatter": next((part_checks.first_order.scatter for part_checks in checked.values() if part_checks.first_order is not None), None),
         "parameters": {part.name: part.parameters for part in sampled.parts},
         "shift_share": {name: found.shift_share if math.isfinite(found.shift_share) else None for name, found in by_part.items()},
         "no_error": _reasons(responses),
@@ -161,8 +161,8 @@ def _flat(column: Mapping[str, PerToken | None] | None, obs: str, ids: Mapping[s
 
 def _exact(one: CheckedParts | None, shown: list[str]) -> dict[str, PerToken] | None:
     """A part's first order of every token, by observable."""
-    found = None if one is None or one.first_order is None else {obs: one.first_order.chi(obs) for obs in shown}
-    return None if found is None else {obs: chi for obs, chi in found.items() if chi is not None} or None
+    chi_by_data = None if one is None or one.first_order is None else {obs: one.first_order.chi(obs) for obs in shown}
+    return None if chi_by_data is None else {obs: chi for obs, chi in chi_by_data.items() if chi is not None} or None
 
 
 def _means(values: Mapping[str, PerToken] | None, names: Mapping[str, str], shown: list[str], sampling: str) -> dict[str, float | None]:
@@ -171,11 +171,11 @@ def _means(values: Mapping[str, PerToken] | None, names: Mapping[str, str], show
 
 def _controls(checked: Mapping[str, CheckedParts], names: Mapping[str, str], shown: list[str], quantity: str) -> dict[str, Any]:
     """What as many rows of all data, drawn at random, respond by: mean and 95 % interval, by part and data set."""
-    found: dict[str, Any] = {}
-    for part, one in checked.items():
-        controls: Mapping[str, Control | None] = one.controls.get(quantity, {})
-        found[part] = {names[obs]: None if (c := controls.get(obs)) is None else c._asdict() for obs in shown}
-    return found
+    by_part: dict[str, Any] = {}
+    for part, part_checks in checked.items():
+        controls: Mapping[str, Control | None] = part_checks.controls.get(quantity, {})
+        by_part[part] = {names[obs]: None if (c := controls.get(obs)) is None else c._asdict() for obs in shown}
+    return by_part
 
 
 def _clear(responses: Responses, checked: Mapping[str, CheckedParts], names: Mapping[str, str]) -> dict[str, Any]:
@@ -184,21 +184,21 @@ def _clear(responses: Responses, checked: Mapping[str, CheckedParts], names: Map
     None where there is no control or no error bar, and for the sampling data's own, which is 0.
     """
     assert responses.base is not None
-    found: dict[str, Any] = {"covariance": {}, "shift": {}, "first_order": {}}
-    for part, one in checked.items():
-        for quantity, rows in found.items():
+    clear_by_quantity: dict[str, Any] = {"covariance": {}, "shift": {}, "first_order": {}}
+    for part, part_checks in checked.items():
+        for quantity, rows in clear_by_quantity.items():
             rows[part] = {}
             for obs in responses.shown:
-                control = one.controls.get(quantity, {}).get(obs)
+                control = part_checks.controls.get(quantity, {}).get(obs)
                 if control is None or obs == responses.base.sampling:
                     rows[part][names[obs]] = None
                 elif quantity == "first_order":
-                    exact = _exact(one, [obs])
+                    exact = _exact(part_checks, [obs])
                     rows[part][names[obs]] = None if exact is None else control.excludes(float(exact[obs].mean()))
                 else:
                     estimate = responses.estimates(responses.by_part[part], quantity)[names[obs]]
                     rows[part][names[obs]] = _outside(estimate, control)
-    return found
+    return clear_by_quantity
 
 
 def _outside(estimate: MeanEstimate | None, control: Control) -> bool | None:
@@ -210,40 +210,40 @@ def _outside(estimate: MeanEstimate | None, control: Control) -> bool | None:
 
 def _reasons(responses: Responses) -> dict[str, dict[str, str]]:
     """Where there is no error bar, why: by part and data set."""
-    found: dict[str, dict[str, str]] = {}
-    for part, one in responses.by_part.items():
-        why = {name: e.why for table in MEANS for name, e in responses.estimates(one, table).items() if e is not None and e.why}
+    reasons: dict[str, dict[str, str]] = {}
+    for part, answer in responses.by_part.items():
+        why = {name: e.why for table in MEANS for name, e in responses.estimates(answer, table).items() if e is not None and e.why}
         if why:
-            found[part] = why
-    return found
+            reasons[part] = why
+    return reasons
 
 
 def _uncertainty(responses: Responses, values: Mapping[str, Any]) -> dict[str, Uncertainty]:
     """Of every mean: `covariance.l0h1.code`."""
-    found = {}
-    for part, one in responses.by_part.items():
-        chains = len(one.healthy_chains)
+    bars = {}
+    for part, answer in responses.by_part.items():
+        chains = len(answer.healthy_chains)
         for table in MEANS:
-            for data, estimate in responses.estimates(one, table).items():
+            for data, estimate in responses.estimates(answer, table).items():
                 if estimate is None or math.isinf(estimate.ess):
                     continue
                 low, high = estimate.interval() or (None, None)
                 over = f"{chains} {'chain' if chains == 1 else 'chains'}, {estimate.ess:.0f} effective draws"
                 control = (values["control"].get(table, {}).get(part, {}).get(data) or {}).get("mean")
                 clear = values["clear"].get(table, {}).get(part, {}).get(data)
-                found[f"{table}.{part}.{data}"] = Uncertainty(
+                bars[f"{table}.{part}.{data}"] = Uncertainty(
                     over, estimate.std_error, low, high, control=control, clear=clear, note=estimate.why
                 )
-    return found
+    return bars
 
 
 def _digests(context: Context, sampled: SampledParts) -> dict[str, str]:
-    found = {f"{TREE}/{key}": value for key, value in digests(context.folder.path / TREE / "susceptibilities").items()}
+    digest_of = {f"{TREE}/{key}": value for key, value in digests(context.folder.path / TREE / "susceptibilities").items()}
     for part in sampled.parts:
         stored = digests(store_path(context, part.name))
         kept = {key: value for key, value in stored.items() if key.startswith(("loss_", "sampling_loss_micro", "init_"))}
-        found |= {f"{slug(part.name)}/{key}": value for key, value in kept.items()}
-    return found
+        digest_of |= {f"{slug(part.name)}/{key}": value for key, value in kept.items()}
+    return digest_of
 
 
 def _ranking(found: Response, checked: CheckedParts, ranked: str, shown: list[str]) -> Mapping[str, PerToken]:
@@ -295,9 +295,9 @@ def _headline(values: Mapping[str, Any]) -> dict[str, Any]:
     table = {"susceptibility": "mean"}.get(values["ranked_by"], values["ranked_by"])
     cells = [(value, part, data) for part, row in values[table].items() for data, value in row.items() if value is not None]
     value, part, data = max(cells, key=lambda cell: abs(cell[0]))
-    found = {"parts": len(values["restrictions"]), "strongest": f"{part} to {data}", f"{table}_mean": value}
+    headline = {"parts": len(values["restrictions"]), "strongest": f"{part} to {data}", f"{table}_mean": value}
     error = values.get(error_of(table), {}).get(part, {}).get(data)
-    return found if error is None else {**found, f"{table}_std_error": error}
+    return headline if error is None else {**headline, f"{table}_std_error": error}
 
 
 def _write_figure(context: Context, values: Mapping[str, Any]) -> None:
