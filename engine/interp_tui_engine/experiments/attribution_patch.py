@@ -15,7 +15,7 @@ from ..manifest import Manifest
 from ..runtime.context import Context
 from . import _pairs, circuit
 from ._pairs import part_effects
-from .circuit import search as circuit_search
+from .circuit.one_search import attributed, sampled
 
 EXAMPLE: dict[str, Any] = {"model": {"source": "builtin:tiny", "revision": "final"}, "params": {**_pairs.FACTS, "method": "eap_ig"}}
 SHOWN = 500
@@ -63,11 +63,11 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
         edges = EdgeBehaviour(behaviour)
         parts, name = edges.graph.edges(edges.graph.valid), lambda edge: str(edge.name)
-        estimates = yield from circuit_search.attributed(context, edges)
+        estimates = yield from attributed(context, edges)
         guesses = dict(zip(parts, estimates[edges.graph.valid].tolist(), strict=True))
         score = edges.loss
 
-    chosen = circuit_search.sampled(parts, guesses, params.sample, context.manifest.seed)
+    chosen = sampled(parts, guesses, params.sample, context.manifest.seed)
     yield Phase("patching", f"{len(chosen)} of {len(parts):,} {params.level}s, exactly")
     exact = yield from part_effects.scored(context, found, chosen, score, name, guesses)
     reach = behaviour.whole - behaviour.empty

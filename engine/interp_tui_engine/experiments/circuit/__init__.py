@@ -23,6 +23,7 @@ from .. import _pairs
 from .._pairs import part_effects
 from . import report as circuit_report
 from . import search as circuit_search
+from .one_search import START
 from .params import MANY_EDGES, Params
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     values = _values(params, found, roles, ready.reaches)
     edges = [{"edge": row["name"], "effect": row["effect"]} for row in values["edges"]]
     whole = {"circuit": values["nodes"], "edges": edges, "heads_per_kv": values["heads_per_kv"]}
-    yield Metrics("cells", 2 * circuit_search.START, whole | {"held_out": values["held_out"], "random": values["random"]["mean"]})
+    yield Metrics("cells", 2 * START, whole | {"held_out": values["held_out"], "random": values["random"]["mean"]})
     arrays: dict[str, Any] = {
         f"{part}_effect": ((part,), np.array([row["effect"] for row in values[f"{part}s"]], np.float32)) for part in ("node", "edge")
     }
