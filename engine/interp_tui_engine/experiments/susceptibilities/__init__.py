@@ -86,8 +86,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Sample the whole and the parts, then compute how each part responds."""
     from .._sampling import per_restriction
     from . import result as susceptibilities_result
+    from .responses import Responses
 
-    responses = susceptibilities_result.Responses(context)
+    responses = Responses(context)
     sampled = yield from per_restriction.run(context, context.manifest.params.restrictions, responses.take)
     return (yield from susceptibilities_result.result(context, sampled, responses))
 
@@ -95,9 +96,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
 def work(context: Context) -> Generator[Event, None, dict[str, Any]]:
     """Sample one worker's parts; each is compared with the whole model as soon as that is sampled, by whichever worker."""
     from .._sampling import per_restriction
-    from . import result as susceptibilities_result
+    from .responses import Responses
 
-    responses = susceptibilities_result.Responses(context)
+    responses = Responses(context)
     sampled = yield from per_restriction.run(context, context.manifest.params.restrictions, responses.take)
     return {"seconds": sampled.seconds}
 
