@@ -26,6 +26,7 @@ from ..errors import OtherContents, RunFailed, UserError
 from ..estimators.llc import compute_llc
 from ..events import Stamped
 from ..runfolder import RunFolder, new_run_path, runs_root
+from ..samplers.batches import OBSERVABLE_SEED
 from ..samplers.chains.executor import choose_executor
 from ..samplers.chains.run import ChainsSnapshot, Command, run_chains
 from ..samplers.chains.store import ObservableSpec, SampleStore, open_samples
@@ -61,7 +62,7 @@ def sample(
     num_init_loss_batches: int = 32,
     init_seed: int = 100,
     batches_per_draw: int = 3,
-    obs_seed: int = 1337,
+    obs_seed: int = OBSERVABLE_SEED,
     gradient_accumulation_steps: int = 1,
     localization: float = 0.0,
     noise_level: float = 1.0,
@@ -152,7 +153,7 @@ def sample_function(
     *,
     param_masks: Masks | None = None,
     batches_per_draw: int = 1,
-    obs_seed: int = 1337,
+    obs_seed: int = OBSERVABLE_SEED,
     output_path: str | Path | None = None,
     chains: Chains = "auto",
     on_progress: Callable[[ChainsSnapshot], None] | None = None,

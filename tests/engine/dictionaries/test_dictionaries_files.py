@@ -170,6 +170,8 @@ def test_opening_a_run_a_folder_or_one_of_several(tmp_path: Path) -> None:
     assert open_sae(tmp_path / "two", "cpu", name="b").weights.latents == M
     with pytest.raises(UserError, match=r"holds several dictionaries(?s:.*)a, b"):
         open_sae(tmp_path / "two", "cpu")
+    with pytest.raises(UserError, match="holds no dictionary 'c'"):
+        open_sae(tmp_path / "two", "cpu", name="c")
     with pytest.raises(UserError, match=r"width 8, but these have 16; it was trained at L1\.resid_post"):
         open_sae(tmp_path / "one", "cpu", width=16)
     with pytest.raises(UserError, match="no dictionary in"):

@@ -142,7 +142,7 @@ def test_what_does_not_fit(run_kind: Any, file: str, tmp_path: Path) -> None:
         run_kind("interventions", targets=["L2:D128"], **request)
     with pytest.raises(UserError, match="there is no layer 9"):
         run_kind("interventions", targets=["L9:D1"], **request)
-    with pytest.raises(UserError, match="width 64, but the model's are 128 wide"):
+    with pytest.raises(UserError, match="width 64, but these have 128"):
         run_kind("interventions", targets=["SAE:L1:F1"], features="sae", sae=sae(tmp_path / "narrow", 64, 8), **request)
     with pytest.raises(UserError, match="was trained at layer 3"):
         run_kind("interventions", targets=["SAE:L1:F1"], features="sae", sae=sae(tmp_path / "third", 128, 8, 3), **request)

@@ -61,11 +61,10 @@ def check(manifest: Manifest) -> list[Problem]:
 def check_files(params: Any) -> list[Problem]:
     """What is wrong with the files of prompts, SAE and directions that params name, and with prompts for what is measured of them."""
     problems: list[Problem] = []
-    named = getattr(params, "sae_name", None) is not None  # one of several, which is looked for when it is opened
-    directions = _directions if hasattr(params, "layers") else _directions_by_id
-    for name, reader in (("directions", directions), *(() if named else (("sae", sae_folder),))):
-        if (given := getattr(params, name, None)) is not None:
-            problems += inputs.read(f"params.{name}", given, reader)[1]
+    if (given := getattr(params, "directions", None)) is not None:
+        problems += inputs.read("params.directions", given, _directions if hasattr(params, "layers") else _directions_by_id)[1]
+    if (given := getattr(params, "sae", None)) is not None:
+        problems += inputs.read("params.sae", given, sae_folder, getattr(params, "sae_name", None))[1]
     problems += check_report(params)
     if params.prompts is None:
         return problems
@@ -178,14 +177,19 @@ def direction_file(given: str | Path) -> Path:
     return path
 
 
-def sae_folder(given: str | Path) -> Path:
-    """The folder that holds cfg.json: the one named, or a run's. Raises UserError where there is none, or several."""
+def sae_folder(given: str | Path, name: str | None = None) -> Path:
+    """The folder that holds a dictionary's cfg.json: the one named, or a run's; `name` picks one where the run trained several.
+
+    Raises UserError where there is none, several, or none by that name.
+    """
     path = Path(given)
     if (path / "cfg.json").is_file():
         return path
-    found = sorted(place.parent for place in path.glob("*/cfg.json")) + sorted(place.parent for place in path.glob("*/*/cfg.json"))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(f"{path} holds {len(found)} SAEs: {', '.join(str(place.relative_to(path)) for place in found[:5])}", "name one")
-    raise UserError(f"{path} holds no SAE: there is no cfg.json in it", "give an SAE's folder, or a train_sae run that is done")
+    folders = sorted(place.parent for place in path.glob("*/cfg.json")) + sorted(place.parent for place in path.glob("*/*/cfg.json"))
+    chosen = folders if name is None or len(folders) == 1 else [folder for folder in folders if folder.name == name]
+    if len(chosen) == 1:
+        return chosen[0]
+    if folders:
+        what = "holds several dictionaries" if name is None else f"holds no dictionary {name!r}"
+        raise UserError(f"{path} {what}", f"name the folder of one of them: {', '.join(str(place) for place in folders[:5])}")
+    raise UserError(f"no dictionary in {path}", "give a train_sae run that is done, or a folder with cfg.json and sae_weights.safetensors")

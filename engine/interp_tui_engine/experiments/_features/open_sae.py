@@ -9,9 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ...dictionaries.dictionary import Dictionary
-from ...dictionaries.sae_lens import CONFIG, load
+from ...dictionaries.sae_lens import load
 from ...errors import UserError
 from ...sites.site import Site, parse
+from . import sae_folder
 
 
 def open_sae(path: Path, device: torch.device | str, *, width: int | None = None, name: str | None = None) -> Dictionary:
@@ -19,7 +20,7 @@ def open_sae(path: Path, device: torch.device | str, *, width: int | None = None
 
     `width` is that of the activations it is meant for. Raises UserError where there is none, several, or one of another width.
     """
-    folder = _folder(path, name)
+    folder = sae_folder(path, name)
     dictionary = load(folder, device=device)
     if width is not None and dictionary.weights.width != width:
         trained = (
@@ -36,7 +37,7 @@ def open_sae(path: Path, device: torch.device | str, *, width: int | None = None
 def repeats_of(path: Path, name: str | None) -> torch.Tensor | None:
     """Each latent's cosine with its like from another start; None where the dictionary was trained from one, or its file is of no use."""
     try:
-        return load_file(_folder(path, name) / "repeats.safetensors").get("cosine")
+        return load_file(sae_folder(path, name) / "repeats.safetensors").get("cosine")
     except (OSError, SafetensorError):
         return None
 
@@ -59,20 +60,3 @@ def site_of(dictionary: Dictionary) -> Site | None:
         return Site(name, int(parts[1]))
     except UserError:
         return None
-
-
-def _folder(path: Path, name: str | None) -> Path:
-    if (path / CONFIG).is_file():
-        return path
-    root = path / "sae" if (path / "sae").is_dir() else path
-    if (root / CONFIG).is_file():
-        return root
-    names = sorted(folder.name for folder in root.iterdir() if (folder / CONFIG).is_file()) if root.is_dir() else []
-    if name is not None and name in names:
-        return root / name
-    if name is None and len(names) == 1:
-        return root / names[0]
-    if names:
-        what = "holds several dictionaries" if name is None else f"holds no dictionary {name!r}"
-        raise UserError(f"{path} {what}", f"name the folder of one of them under {root}: {', '.join(names)}")
-    raise UserError(f"no dictionary in {path}", "give a train_sae run, or a folder with cfg.json and sae_weights.safetensors")

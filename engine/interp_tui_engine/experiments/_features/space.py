@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...data.prompts import encode, need_tokenizer
-from ...dictionaries import sae_lens
 from ...dictionaries.dictionary import Dictionary
 from ...errors import UserError
 from ...features import ids
@@ -21,8 +21,9 @@ from ...features.prompts import Prompt
 from ...models.loaded import LoadedModel
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
-from . import FeatureParams, sae_folder
+from . import FeatureParams
 from .direction_files import stacked, unit_vectors
+from .open_sae import open_sae, site_of
 
 WRITERS = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
 """Sites that are in, or added to, the residual stream: what a feature of theirs writes is a vector of that stream."""
@@ -80,20 +81,13 @@ def spaces_of(params: FeatureParams, layers: Sequence[int], site_map: SiteMap, d
     if params.features == "direction":
         return _directions(params, site_map, device)
     assert params.sae is not None
-    folder = sae_folder(params.sae)
-    dictionary = sae_lens.load(folder, device=device)
-    width, latents = dictionary.weights.width, dictionary.weights.decoder.shape[0]
-    if width != site_map.d_model:
-        raise UserError(
-            f"{folder} reads activations of width {width}, but the model's are {site_map.d_model} wide", "was it trained on another model?"
-        )
-    trained = str(dictionary.about.get("hook_name", ""))
-    trained_at = ids.layer_of(trained.replace("blocks.", "L").replace(".hook", ":hook"))
-    layer = layers[0]
+    dictionary = open_sae(Path(params.sae), device, width=site_map.d_model)
+    trained, layer = site_of(dictionary), layers[0]
     if len(layers) > 1:
-        raise UserError(f"the features are of {len(layers)} layers, but {folder} is an SAE of one", "name those of its layer")
-    if trained_at is not None and trained_at != layer:
-        raise UserError(f"{folder} was trained at layer {trained_at} ({trained}), but the features are of layer {layer}")
+        raise UserError(f"the features are of {len(layers)} layers, but {params.sae} is an SAE of one", "name those of its layer")
+    if trained is not None and trained.layer is not None and trained.layer != layer:
+        raise UserError(f"{params.sae} was trained at layer {trained.layer} ({trained}), but the features are of layer {layer}")
+    latents = dictionary.weights.decoder.shape[0]
     return [Space(Site("resid_post", layer), [ids.latent(layer, i) for i in range(latents)], dictionary)]
 
 

@@ -150,6 +150,7 @@ def checkpoint_seconds(manifest: Manifest, problem: ModuleTarget) -> float:
 
 
 def model_of(manifest: Manifest) -> LoadedModel:
+    """The model to sample. Raises UserError for a backend that cannot be sampled."""
     spec = manifest.model
     assert spec is not None, "the catalog says that sampling needs a model"
     if spec.backend != "transformers":
@@ -158,6 +159,7 @@ def model_of(manifest: Manifest) -> LoadedModel:
 
 
 def check_fits(model: LoadedModel, rows: dict[str, TokenRows]) -> None:
+    """Raise UserError where rows are longer than the model's context, or hold token ids it does not know."""
     limit = getattr(getattr(model.module, "config", None), "max_position_embeddings", None)
     for name, data in rows.items():
         if isinstance(limit, int) and data.context > limit:
@@ -222,6 +224,7 @@ def executor_here(context: Context, whole: Executor, chains: int) -> Executor:
 
 
 def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Executor) -> dict[str, Any]:
+    """What the run was made with, for its manifest: hashes of model and data, the device, how chains run."""
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
     threads = max(executor.workers, executor.intra_threads)
     return {
