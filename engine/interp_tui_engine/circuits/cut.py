@@ -86,7 +86,7 @@ class Cut:
     def wrote(self, layer: int, z: Tensor, mlp: Tensor) -> None:
         self._heads_wrote(layer, z)
         at = self.graph.senders_before(layer) + self.graph.layer_senders - 1
-        self._say(at, mlp[None] * self.graph.site_map.residual_scale)
+        self._wrote(at, mlp[None] * self.graph.site_map.residual_scale)
 
     def logits(self) -> Float[Tensor, "rows examples pos d_model"]:
         """The shift of what is unembedded."""
@@ -94,9 +94,9 @@ class Cut:
         return self._sum(slice(last, last + 1), len(self.graph.senders))[:, 0]
 
     def _heads_wrote(self, layer: int, z: Tensor) -> None:
-        self._say(self.graph.senders_before(layer), self.head_shares(layer, z))
+        self._wrote(self.graph.senders_before(layer), self.head_shares(layer, z))
 
-    def _say(self, at: int, output: Float[Tensor, "some rows_examples pos d_model"]) -> None:
+    def _wrote(self, at: int, output: Float[Tensor, "some rows_examples pos d_model"]) -> None:
         away = self.instead[at : at + len(output), None] - output.reshape(len(output), len(self.cut), *self.shape)
         self.after[:, at - self.old : at - self.old + len(output)] = away.flatten(2).transpose(0, 1)
 

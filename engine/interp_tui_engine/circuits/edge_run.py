@@ -41,7 +41,7 @@ class Base(NamedTuple):
 
 @final
 class EdgeRun:
-    """Clean runs that can stand together, made ready for cutting edges; `instead` gives what an ablated sender says: (pos, ...).
+    """Clean runs that can stand together, made ready for cutting edges; `instead` gives what an ablated sender adds instead: (pos, ...).
 
     first: the position before which prompts do not differ in any of them.
     """
@@ -52,10 +52,10 @@ class EdgeRun:
         assert fork is not None, "runs that cannot stand together are given one by one"
         self.fork = fork
         self.start = first if fork.can_skip else 0
-        self.told_instead = self._told_by(instead)
-        clean = self._told_by(_own)
+        self.written_instead = self._written_by(instead)
+        clean = self._written_by(_own)
         streams = tuple(stream[:, self.start :] for stream in fork.resid_pre)
-        self.clean = Base(streams, self.told_instead - clean)
+        self.clean = Base(streams, self.written_instead - clean)
         # what a layer adds to the stream when all of it is ablated: its constants, such as biases, included
         ends = [graph.senders_before(layer) for layer in range(self.site_map.num_layers + 1)]
         self.ablated_layer = [
@@ -68,7 +68,7 @@ class EdgeRun:
     ) -> Float[Tensor, "rows examples"]:
         """The metric with these edges cut; `base` is a run that does the same as every row before layer `entry`."""
         base = base or self.clean
-        shifts = Cut(self.graph, cut, base.away, self.told_instead, entry, self.head_shares)
+        shifts = Cut(self.graph, cut, base.away, self.written_instead, entry, self.head_shares)
         hidden = self._walk(base.streams[entry].repeat(len(cut), 1, 1), entry, shifts)[-1]
         logits = self.site_map.unembed((hidden + shifts.logits().flatten(0, 1).to(hidden))[:, -1])
         logits = logits.view(len(cut), len(self.runs), -1)
@@ -77,7 +77,7 @@ class EdgeRun:
     @torch.no_grad()
     def base(self, cut: Bool[Tensor, "receivers senders"]) -> Base:
         """The run with these edges cut, to branch off."""
-        shifts = Cut(self.graph, cut[None], self.clean.away, self.told_instead, 0, self.head_shares)
+        shifts = Cut(self.graph, cut[None], self.clean.away, self.written_instead, 0, self.head_shares)
         return Base(tuple(self._walk(self.clean.streams[0], 0, shifts)), shifts.away[0])
 
     def _walk(self, hidden: Tensor, entry: int, shifts: Cut) -> list[Tensor]:
@@ -132,8 +132,8 @@ class EdgeRun:
         """What each head adds to the residual stream."""
         return torch.einsum("...phd,hdm->h...pm", z, self.graph.outputs[layer]) * self.site_map.residual_scale
 
-    def _told(self, value: Tensor, node: Node) -> Tensor:
-        """What a sender adds to the stream when it says `value` (pos, ...): (P, D), without the constants that it always adds."""
+    def _written(self, value: Tensor, node: Node) -> Tensor:
+        """What a sender adds to the stream when its value is `value` (pos, ...): (P, D), without the constants that it always adds."""
         value = value[self.start :]
         if node == EMBED:
             return value
@@ -142,8 +142,8 @@ class EdgeRun:
         assert node.layer is not None
         return value @ self.graph.outputs[node.layer][node.head] * self.site_map.residual_scale
 
-    def _told_by(self, says: Callable[[Prepared, Node], Tensor]) -> Float[Tensor, "senders examples pos d_model"]:
-        return torch.stack([torch.stack([self._told(says(run, node), node) for run in self.runs]) for node in self.graph.senders])
+    def _written_by(self, value_of: Callable[[Prepared, Node], Tensor]) -> Float[Tensor, "senders examples pos d_model"]:
+        return torch.stack([torch.stack([self._written(value_of(run, node), node) for run in self.runs]) for node in self.graph.senders])
 
 
 def _own(run: Prepared, node: Node) -> Tensor:

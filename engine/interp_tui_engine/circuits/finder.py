@@ -166,7 +166,7 @@ class CircuitFinder:
         tokenizer = need_tokenizer(self.tokenizer, "this model")
         name = f"pair {index + 1}: "
         ids = aligned(tokenizer, clean[index], corrupt[index], context=self.site_map.context, name=name)
-        own = self._told_apart(*ids) if answers is None or counterfactuals is None else ()
+        own = self._answers_apart(*ids) if answers is None or counterfactuals is None else ()
 
         def tokens(given: Sequence[str] | None, side: int, said: str, prompt: str) -> tuple[int, ...]:
             if given is None:
@@ -181,7 +181,7 @@ class CircuitFinder:
         return Example(*ids, Answer(right, wrong))
 
     @torch.no_grad()
-    def _told_apart(self, clean: Sequence[int], corrupt: Sequence[int]) -> tuple[int, int]:
+    def _answers_apart(self, clean: Sequence[int], corrupt: Sequence[int]) -> tuple[int, int]:
         """The likeliest token after each prompt; where that is one and the same, those whose probability differs most either way."""
         from ..sites.branched_run import record
 

@@ -153,15 +153,15 @@ def verdict(cells: Sequence[Shown]) -> tuple[Verdict, list[Judged]]:
     usable = sorted((j for j in judged if j.usable), key=lambda j: (-(j.shown.ess or 0.0), -j.shown.setting.lr))
     if usable:
         best = usable[0]
-        return Verdict(best, True, f"use {said(best.shown.setting)}", _reasons(best, usable, controls)), judged
+        return Verdict(best, True, f"use {described(best.shown.setting)}", _reasons(best, usable, controls)), judged
     if not judged:
         return Verdict(None, False, "nothing was tried", ()), judged
     nearest = min(judged, key=lambda j: (j.shown.failed, len(j.against), _hot(j), j.shown.rhat or math.inf))
-    text = f"no setting is usable; nearest: {said(nearest.shown.setting)}"
+    text = f"no setting is usable; nearest: {described(nearest.shown.setting)}"
     return Verdict(nearest, False, text, (*nearest.against, _advice(judged))), judged
 
 
-def said(setting: Setting) -> str:
+def described(setting: Setting) -> str:
     """`lr 3e-4, n_beta 30, localization 1000`."""
     return f"lr {setting.lr:g}, n_beta {setting.n_beta:g}, localization {setting.localization:g}"
 

@@ -14,7 +14,7 @@ from ...catalog import Result
 from ...data.rows import TokenRows
 from ...digests import of_json
 from ...errors import RunFailed
-from ...estimators.calibration import Judged, Setting, Shown, Verdict, control_of, drift_of, finer_of, judge, said, verdict
+from ...estimators.calibration import Judged, Setting, Shown, Verdict, control_of, described, drift_of, finer_of, judge, verdict
 from ...estimators.llc import acceptance_of, compute_llc
 from ...events import Artifact, Event, Metrics, Phase, RunStarted, Warned
 from ...manifest import Manifest
@@ -54,13 +54,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
         if isinstance(stored, dict):
             shown = Shown(**{**stored, "setting": Setting(**stored["setting"])})
         else:
-            yield Phase("sampling", f"{said(Setting(**settings[index]))}: {index + 1} of {len(settings)}")
+            yield Phase("sampling", f"{described(Setting(**settings[index]))}: {index + 1} of {len(settings)}")
             work = _Cell(context, request, model, rows, executor, index, clock)
             shown = yield from stream(work.sample)
             atomic.write_json(ended, asdict(shown))
         results.append(shown)
-        for at in _spoken_of(results):
-            yield Metrics("case", at, _told(results[at], results))
+        for at in _changed_by_last(results):
+            yield Metrics("case", at, _sweep_row(results[at], results))
     choice, judged = verdict(results)
     yield Metrics("headline", len(results), _headline(choice, judged))
     yield Metrics("verdict", 0, {"text": choice.text, "usable": choice.usable, "reasons": list(choice.reasons)})
@@ -154,14 +154,14 @@ def _shown(path: Path, config: SamplerConfig, setting: Setting, failed: int, cha
     )
 
 
-def _spoken_of(found: list[Shown]) -> list[int]:
-    """What is to be said after the last setting has ended: itself, and, if it is a control, the settings before it that it speaks of."""
+def _changed_by_last(found: list[Shown]) -> list[int]:
+    """Which rows change when the last setting has ended: its own, and, if it is a control, those of the settings it is a control of."""
     last = found[-1]
-    speaks_of = [
+    changed = [
         shown is last or finer_of(shown, found) is last or (last.setting.n_beta == 0 and control_of(shown, found) is last)
         for shown in found
     ]
-    return [at for at, spoken in enumerate(speaks_of) if spoken]
+    return [at for at, has_changed in enumerate(changed) if has_changed]
 
 
 def _row(shown: Shown, found: list[Shown]) -> dict[str, Any]:
@@ -170,8 +170,8 @@ def _row(shown: Shown, found: list[Shown]) -> dict[str, Any]:
     return {**asdict(shown), "control": is_control, "usable": None if is_control else judged.usable, "against": list(judged.against)}
 
 
-def _told(shown: Shown, found: list[Shown]) -> dict[str, Any]:
-    """A setting as a point of a sweep is told of: the same view shows both."""
+def _sweep_row(shown: Shown, found: list[Shown]) -> dict[str, Any]:
+    """A setting as a point of a sweep is shown: the same view shows both."""
     row = _row(shown, found)
     names = {"llc_mean": "llc", "llc_std_error": "llc_error", "rise": "rise", "rhat": "rhat", "ess": "ess", "acceptance": "acceptance"}
     headline = {name: row[key] for name, key in names.items() if row[key] is not None}

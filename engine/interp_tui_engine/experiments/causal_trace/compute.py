@@ -79,7 +79,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         ends = [sum(getattr(trace, end) for trace in pair_traces) / len(pair_traces) for end in ("clean_metric", "corrupt_metric")]
         return np.concatenate([np.array(ends, np.float32), patched.numpy()])
 
-    say = _teller(chunks, prompts, model, params, names, site_map)
+    say = _live_events(chunks, prompts, model, params, names, site_map)
     done = yield from steps.run(do, say)
     traced = Traced(
         params=params,
@@ -130,7 +130,7 @@ def _chunks(site_map: SiteMap, prompts: TracePrompts, names: Sequence[str], para
     return batches(grid(site_map, prompts, names, heads=params.heads), rows)
 
 
-def _teller(
+def _live_events(
     chunks: Sequence[Chunk],
     prompts: Sequence[Sequence[TracePrompts]],
     model: LoadedModel,

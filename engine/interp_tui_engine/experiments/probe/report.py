@@ -128,8 +128,8 @@ def report(params: Params, values: dict[str, Any]) -> str:
         f"({params.probe}, {params.folds} folds, {params.repeats} times).",
         "",
         *_chosen(best, params),
-        f"Control task: {_said(best['control_accuracy'])} of random labels that recur are known by heart, of the real ones there "
-        f"{_said(best['recurring_accuracy'])}: selectivity {_said(best['selectivity'], signed=True)}.",
+        f"Control task: {_number_text(best['control_accuracy'])} of random labels that recur are known by heart, of the real ones there "
+        f"{_number_text(best['recurring_accuracy'])}: selectivity {_number_text(best['selectivity'], signed=True)}.",
         "",
         f"{total} rows" + (f" in {values['groups']} groups." if values["groups"] < total else "."),
         *(f"\n- {words(note)}" for note in values["notes"]),
@@ -152,7 +152,14 @@ def report(params: Params, values: dict[str, Any]) -> str:
         ]
         columns = (values[name][place] for name in ("accuracy", "auroc", "auroc_low", "auroc_high", "p", "control_accuracy", "selectivity"))
         for layer, (a, u, low, high, p, c, s) in enumerate(zip(*columns, strict=True)):
-            cells = [_said(a), _said(u), f"[{_said(low)}, {_said(high)}]", _said(p, digits=2), _said(c), _said(s, signed=True)]
+            cells = [
+                _number_text(a),
+                _number_text(u),
+                f"[{_number_text(low)}, {_number_text(high)}]",
+                _number_text(p, digits=2),
+                _number_text(c),
+                _number_text(s, signed=True),
+            ]
             lines.append(f"| {layer} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
@@ -169,5 +176,5 @@ def _chosen(best: dict[str, Any], params: Params) -> list[str]:
     return [" ".join(parts), ""] if parts else []
 
 
-def _said(value: float | None, *, signed: bool = False, digits: int = 3) -> str:
+def _number_text(value: float | None, *, signed: bool = False, digits: int = 3) -> str:
     return "–" if value is None else f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"

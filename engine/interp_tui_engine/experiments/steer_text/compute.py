@@ -82,8 +82,10 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     def say(index: int, _: int, numbers: Numbers) -> list[Event]:
         before, *after = _variants(numbers, params)
-        cell: dict[str, Any] = {"prompt": params.prompts[index], **_told(tokenizer, before, "before")}
-        cell["after"] = [{"strength": s, **_told(tokenizer, variant, "after")} for s, variant in zip(params.strengths, after, strict=True)]
+        cell: dict[str, Any] = {"prompt": params.prompts[index], **_written(tokenizer, before, "before")}
+        cell["after"] = [
+            {"strength": s, **_written(tokenizer, variant, "after")} for s, variant in zip(params.strengths, after, strict=True)
+        ]
         header = {"direction": direction.said, "site": str(direction.site), "verb": params.verb, "step": direction.step}
         return [Metrics("cells", index, cell | (header if index == 0 else {})), Metrics("headline", index, {"kl": after[-1].kl})]
 
@@ -118,7 +120,7 @@ def _variants(numbers: Numbers, params: Params) -> list[SteeredText]:
     return [SteeredText.of(row) for row in numbers.reshape(1 + len(params.strengths), HEAD + params.tokens)]
 
 
-def _told(tokenizer: Any, variant: SteeredText, name: str) -> dict[str, Any]:
+def _written(tokenizer: Any, variant: SteeredText, name: str) -> dict[str, Any]:
     return {f"{name}_tokens": texts_of(tokenizer, variant.ids), f"{name}_logprob": variant.logprob, "kl": variant.kl}
 
 

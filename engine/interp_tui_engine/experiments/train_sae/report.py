@@ -59,7 +59,7 @@ def finish(context: Context, params: Params, source: ActivationSource, chosen: l
         rates["/" if len(chosen) == 1 else variant.name] = _rates(fired, tokens, twice)
         digests |= {f"{place}/{name}": _digest(tensor) for name, tensor in weights.named().items()}
         digests[f"{place}/firing_rate"] = _digest(fired)
-        entries.append(_entry(variant, quality, fired, tokens, source, dictionary, place) | _said_of(twice))
+        entries.append(_entry(variant, quality, fired, tokens, source, dictionary, place) | _repetition_numbers(twice))
         histograms.append((variant.name, fired, tokens))
         written.append(place)
     xr.DataTree.from_dict(rates).to_zarr(folder / LATENTS, mode="w", consolidated=False)
@@ -125,7 +125,7 @@ def _repetition(partner: Learner, source: ActivationSource, dictionary: Dictiona
     return repetition(dictionary.weights.decoder, weights.decoder, fired > 0, other > 0, seed)
 
 
-def _said_of(twice: Repetition | None) -> dict[str, Any]:
+def _repetition_numbers(twice: Repetition | None) -> dict[str, Any]:
     return {} if twice is None else {"repeats": twice.share, "repeat_cosine": twice.mean, "repeat_chance": twice.chance}
 
 
