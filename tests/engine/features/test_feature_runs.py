@@ -232,7 +232,7 @@ def test_ablating_a_direction_takes_its_component_away(run_kind: Any, model: Loa
     with pytest.raises(UserError, match=r"has shape \(5,\)"):
         run_kind("interventions", targets=["direction:contrast:L1:x"], **request)
     (tmp_path / "d.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(UserError, match="is no file of directions"):
+    with pytest.raises(UserError, match="is no safetensors file"):
         run_kind("interventions", targets=["direction:contrast:L1:x"], **request)
 
 

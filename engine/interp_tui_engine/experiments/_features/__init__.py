@@ -191,5 +191,6 @@ def sae_folder(given: str | Path, name: str | None = None) -> Path:
         return chosen[0]
     if folders:
         what = "holds several dictionaries" if name is None else f"holds no dictionary {name!r}"
-        raise UserError(f"{path} {what}", f"name the folder of one of them: {', '.join(str(place) for place in folders[:5])}")
+        listed = ", ".join(folder.name for folder in folders[:5]) + (", …" if len(folders) > 5 else "")
+        raise UserError(f"{path} {what}", f"name the folder of one of them under {folders[0].parent}: {listed}")
     raise UserError(f"no dictionary in {path}", "give a train_sae run that is done, or a folder with cfg.json and sae_weights.safetensors")
