@@ -34,7 +34,7 @@ _AGREED_FOR = 60.0
 """Seconds for which a comparison with a file system's clock holds."""
 
 
-class Held(Exception):
+class HeldElsewhere(Exception):
     """Another process holds it; `holder` names its host where that is another one."""
 
     def __init__(self, holder: str) -> None:
@@ -61,7 +61,7 @@ class Lease:
                 continue
             if time.monotonic() >= deadline:
                 host = str((record or {}).get("host") or "")
-                raise Held("" if host == socket.gethostname() else host)
+                raise HeldElsewhere("" if host == socket.gethostname() else host)
             time.sleep(LOOK)
         threading.Thread(target=self._keep, name=f"lease {self.path.name}", daemon=True).start()
 
@@ -113,7 +113,7 @@ def held(lock: Path, patience: float) -> Iterator[None]:
     try:
         local.acquire()
     except filelock.Timeout:
-        raise Held("") from None
+        raise HeldElsewhere("") from None
     except NotImplementedError:  # a file system without locks
         pass
     try:

@@ -27,7 +27,7 @@ from .events import Warned
 from .runfolder import RunFolder, State, Status, take_commands
 from .status import task_here
 from .supervision.executors.choose import executor_of
-from .supervision.executors.executor import Executor
+from .supervision.executors.executor import TaskExecutor
 from .supervision.executors.local import LocalExecutor
 from .supervision.exit_record import RESUME, disk_full
 from .supervision.process_signals import interrupted, signals
@@ -104,7 +104,7 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
         try:
             # a scheduler starts a task again where its node was lost: what that one held must run out first
             stack.enter_context(lease.held(folder.lock_path, TAKEOVER_PATIENCE if task_here() else 0.0))
-        except lease.Held as held:
+        except lease.HeldElsewhere as held:
             what = f"another supervisor is running {folder.path}{f' on {held.holder}' if held.holder else ''}"
             raise UserError(what, "interp-tui attach shows it; interp-tui stop ends it") from None
         except OSError as error:
@@ -163,7 +163,7 @@ class _Supervisor:
         take_commands(self.folder.control)
         self.recorder.write_status(force=True)
         self.worker_pool = WorkerPool(self.folder, self.recorder.request)
-        self.executor: Executor = LocalExecutor()
+        self.executor: TaskExecutor = LocalExecutor()
         try:
             self.executor = executor_of(self.folder, self.recorder.request)
             with signals(self.interrupts):

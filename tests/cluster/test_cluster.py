@@ -119,7 +119,7 @@ def until(true: Callable[[], object], seconds: float = 120.0) -> None:
         time.sleep(0.1)
 
 
-def tasks_of(folder: RunFolder) -> dict[str, slurm_commands.Row]:
+def tasks_of(folder: RunFolder) -> dict[str, slurm_commands.QueueRow]:
     """Every task that the run has submitted, as squeue shows it."""
     return slurm_commands.queue(slurm.Submissions(folder.path / "slurm").jobs)
 

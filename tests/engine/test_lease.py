@@ -13,7 +13,7 @@ import pytest
 
 from interp_tui_engine import lease, supervisor
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.lease import Held, Lease, held
+from interp_tui_engine.lease import HeldElsewhere, Lease, held
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.status import SILENT_AFTER, Owner, Status
 
@@ -36,7 +36,7 @@ def left_by(path: Path, *, silent: float = 0.0, **values: object) -> None:
 
 
 def test_one_holds_it_and_gives_it_back(tmp_path: Path) -> None:
-    with held(tmp_path / "run.lock", 0.0), pytest.raises(Held):
+    with held(tmp_path / "run.lock", 0.0), pytest.raises(HeldElsewhere):
         Lease(tmp_path / "run.lease").acquire(0.0)
     assert not (tmp_path / "run.lease").exists()
     with held(tmp_path / "run.lock", 0.0):
@@ -53,7 +53,7 @@ def test_a_process_of_this_host_that_is_gone_holds_nothing(tmp_path: Path, gone:
 
 def test_another_host_holds_it_as_long_as_it_touches_it(tmp_path: Path) -> None:
     left_by(tmp_path / "run.lease", host=ELSEWHERE, silent=SILENT_AFTER - 10)
-    with pytest.raises(Held, match=ELSEWHERE), held(tmp_path / "run.lock", 0.0):
+    with pytest.raises(HeldElsewhere, match=ELSEWHERE), held(tmp_path / "run.lock", 0.0):
         pass
     left_by(tmp_path / "run.lease", host=ELSEWHERE, silent=SILENT_AFTER + 10)
     with held(tmp_path / "run.lock", 0.0):
@@ -79,7 +79,7 @@ def test_a_task_that_its_scheduler_started_again_does_not_wait_for_itself(tmp_pa
     with held(tmp_path / "worker.lock", 0.0):
         pass
     left_by(tmp_path / "worker.lease", host=ELSEWHERE, job="12_4")
-    with pytest.raises(Held), held(tmp_path / "worker.lock", 0.0):
+    with pytest.raises(HeldElsewhere), held(tmp_path / "worker.lock", 0.0):
         pass
 
 
@@ -110,7 +110,7 @@ def test_a_file_system_without_locks_or_links_will_do(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(lease.filelock.FileLock, "acquire", refuse)
     monkeypatch.setattr(lease.os, "link", no_links)
-    with held(tmp_path / "run.lock", 0.0), pytest.raises(Held), held(tmp_path / "run.lock", 0.0):
+    with held(tmp_path / "run.lock", 0.0), pytest.raises(HeldElsewhere), held(tmp_path / "run.lock", 0.0):
         pass
 
 

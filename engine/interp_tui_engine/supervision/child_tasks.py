@@ -19,7 +19,7 @@ from ..manifest import Manifest
 from ..runfolder import ACTIVE, EventTail, RunFolder, Status
 from .child_runs import ChildRuns, Key, Prepare, refused, status_of
 from .executors.choose import executor_of
-from .executors.executor import Executor, Job, Loss, Task
+from .executors.executor import Loss, StartedTask, Task, TaskExecutor
 from .exit_record import loss_record
 from .run_recorder import Listener, RunRecorder
 
@@ -33,7 +33,7 @@ class _Child:
     folder: RunFolder
     listen: Listener
     task: Task
-    job: Job | None = None
+    job: StartedTask | None = None
     status: Status = field(default_factory=Status)
     read_at: float = 0.0
     tail: EventTail | None = None
@@ -51,7 +51,7 @@ class ChildTasks(ChildRuns[Key]):
     def __init__(self, recorder: RunRecorder, prepare: Prepare, environment: Callable[[], dict[str, str]]) -> None:
         super().__init__(recorder)
         self._prepare, self._environment = prepare, environment
-        self._executor: Executor = executor_of(recorder.folder, recorder.request)
+        self._executor: TaskExecutor = executor_of(recorder.folder, recorder.request)
         self.tick = self._executor.tick
         self._children: dict[Key, _Child] = {}
         self._done: list[tuple[Key, Status]] = []

@@ -11,7 +11,7 @@ from typing import Any, final
 from .. import atomic
 from ..events import Stamped
 from ..runfolder import Command, EventTail, RunFolder, State, take_commands
-from .executors.executor import Job, Task
+from .executors.executor import StartedTask, Task
 from .exit_record import exit_record_of, loss_record
 
 CODES = {"done": 0, "interrupted": 130}
@@ -33,7 +33,7 @@ class ShardWorker:
     def __init__(self, folder: RunFolder, shard: int) -> None:
         self.shard = shard
         self.path = folder.shard(shard)
-        self.job: Job | None = None
+        self.job: StartedTask | None = None
         self.asked: list[str] = []
         self._tail = EventTail(self.path / "events.jsonl")
         self._drained = False

@@ -37,7 +37,7 @@ class Loss:
     """Whether somebody cancelled it: then that is how it ends, like a stop."""
 
 
-class Job(ABC):
+class StartedTask(ABC):
     """One task that has been started."""
 
     id: str
@@ -88,18 +88,18 @@ class Job(ABC):
         return {}
 
 
-class Executor(ABC):
+class TaskExecutor(ABC):
     """Starts the tasks of one run."""
 
     tick: float
     """Seconds between two looks at the tasks: as often as is cheap where they run."""
 
     @abstractmethod
-    def adopt(self, task: Task) -> Job | None:
+    def adopt(self, task: Task) -> StartedTask | None:
         """The job that an earlier supervisor started for this task, if it still waits, runs, or has ended well; else None."""
 
     @abstractmethod
-    def submit(self, tasks: Sequence[Task], *, avoid: Sequence[str] = ()) -> list[Job]:
+    def submit(self, tasks: Sequence[Task], *, avoid: Sequence[str] = ()) -> list[StartedTask]:
         """Start the tasks, not on the nodes to avoid. Raises UserError where they are refused."""
 
     @abstractmethod

@@ -7,11 +7,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from .executor import Executor, Job, Task
+from .executor import StartedTask, Task, TaskExecutor
 
 
 @final
-class LocalJob(Job):
+class LocalJob(StartedTask):
     """A child process."""
 
     order_patience = 4.0  # a worker's orders are looked at ten times a second, whatever else it does
@@ -47,15 +47,15 @@ class LocalJob(Job):
 
 
 @final
-class LocalExecutor(Executor):
+class LocalExecutor(TaskExecutor):
     """Starts processes here. They end with their supervisor: there is never one to adopt."""
 
     tick = 0.1
 
-    def adopt(self, task: Task) -> Job | None:
+    def adopt(self, task: Task) -> StartedTask | None:
         return None
 
-    def submit(self, tasks: Sequence[Task], *, avoid: Sequence[str] = ()) -> list[Job]:
+    def submit(self, tasks: Sequence[Task], *, avoid: Sequence[str] = ()) -> list[StartedTask]:
         return [LocalJob(_start(task)) for task in tasks]
 
     def may_retry(self, name: str) -> bool:

@@ -26,8 +26,8 @@ from ...manifest import Manifest
 from ...runfolder import RunFolder
 from ...status import ACTIVE
 from . import sbatch_script, slurm_commands
-from .executor import Executor, Job, Loss, Task
-from .slurm_commands import Row, Unreachable
+from .executor import Loss, StartedTask, Task, TaskExecutor
+from .slurm_commands import QueueRow, Unreachable
 from .submissions import Submissions
 
 POLL = 5.0
@@ -54,7 +54,7 @@ GONE = Loss("Slurm does not know it any more", "resume goes on from the last che
 
 
 @final
-class SlurmJob(Job):
+class SlurmJob(StartedTask):
     """One array task."""
 
     order_patience = 120.0  # a command file may be seen late, and a step on a large model takes its time
@@ -70,7 +70,7 @@ class SlurmJob(Job):
         self._next_look = 0.0
 
     @property
-    def slurm(self) -> Row | None:
+    def slurm(self) -> QueueRow | None:
         """What squeue said last."""
         return self._executor.rows.get(self.id)
 
@@ -153,7 +153,7 @@ class SlurmJob(Job):
 
 
 @final
-class SlurmExecutor(Executor):
+class SlurmExecutor(TaskExecutor):
     """Submits the tasks of one run and asks after them."""
 
     tick = 1.0
@@ -164,7 +164,7 @@ class SlurmExecutor(Executor):
         self.settings = settings_of(request)
         self._place = folder.path / "slurm"
         self._submissions = Submissions(self._place)
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, QueueRow] = {}
         self.jobs: dict[str, SlurmJob] = {}
         self._tries: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
@@ -172,7 +172,7 @@ class SlurmExecutor(Executor):
         self._asked = -POLL
         self._interval = POLL
 
-    def adopt(self, task: Task) -> Job | None:
+    def adopt(self, task: Task) -> StartedTask | None:
         identity = self._submissions.job_of(task.name)
         if identity is None:
             return None
@@ -187,7 +187,7 @@ class SlurmExecutor(Executor):
         return job
 
     @cached_property
-    def _rows_before(self) -> dict[str, Row]:
+    def _rows_before(self) -> dict[str, QueueRow]:
         """What squeue says of the tasks of an earlier supervisor. Raises UserError where it does not answer: none may be started twice."""
         deadline = time.monotonic() + UNANSWERED
         while True:
@@ -200,9 +200,9 @@ class SlurmExecutor(Executor):
                     ) from None
             time.sleep(self.tick)
 
-    def submit(self, tasks: Sequence[Task], *, avoid: Sequence[str] = ()) -> list[Job]:
+    def submit(self, tasks: Sequence[Task], *, avoid: Sequence[str] = ()) -> list[StartedTask]:
         size = max(1, slurm_commands.setting("MaxArraySize", 1001)) if len(tasks) > 1 else 1
-        found: list[Job] = []
+        found: list[StartedTask] = []
         for start in range(0, len(tasks), size):
             found += self._submit(tasks[start : start + size], avoid)
         return found

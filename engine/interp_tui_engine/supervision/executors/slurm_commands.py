@@ -41,7 +41,7 @@ _REFUSALS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class QueueRow:
     """One task as squeue shows it. starts: when it began or is expected to; left: of its time limit; both as Slurm writes them."""
 
     id: str
@@ -91,13 +91,13 @@ def submit(script: Path, about: dict[str, str | None]) -> str:
     raise UserError(f"Slurm refused the tasks: {answer[:300] or 'sbatch gave no reason'}", "the settings are those of [compute.slurm]")
 
 
-def queue(jobs: Iterable[str]) -> dict[str, Row]:
+def queue(jobs: Iterable[str]) -> dict[str, QueueRow]:
     """Every task of these jobs that the controller still knows, also those that ended lately. Raises Unreachable."""
     names = sorted(set(jobs))
     return _rows(["-j", ",".join(names)]) if names else {}
 
 
-def of_user(comment: str) -> dict[str, Row]:
+def of_user(comment: str) -> dict[str, QueueRow]:
     """The user's tasks whose comment is this one. Raises Unreachable."""
     return {row.id: row for row in _rows(["--me"]).values() if row.comment == comment}
 
@@ -140,13 +140,13 @@ def partitions() -> list[dict[str, str]]:
     return [dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys)]
 
 
-def parsed(text: str) -> dict[str, Row]:
+def parsed(text: str) -> dict[str, QueueRow]:
     """The rows of squeue's answer by task."""
     rows = (line.split("|", 6) for line in text.splitlines())
-    return {row[0]: Row(*row) for row in rows if len(row) == 7}
+    return {row[0]: QueueRow(*row) for row in rows if len(row) == 7}
 
 
-def _rows(which: list[str]) -> dict[str, Row]:
+def _rows(which: list[str]) -> dict[str, QueueRow]:
     done = _run(["squeue", "-h", "-r", "-t", "all", "-o", FORMAT, *which])
     if done.returncode and "invalid job id" not in done.stderr.lower():
         raise Unreachable(" ".join(done.stderr.split())[:200] or f"squeue ended with code {done.returncode}")
