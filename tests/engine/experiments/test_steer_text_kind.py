@@ -60,7 +60,7 @@ def test_along_a_file_of_one_direction(tmp_path):
     with pytest.raises(UserError, match=r"64 numbers, but L2.resid_post is 128 wide"):
         run_tiny("steer_text", given, tmp_path / "narrow")
     (tmp_path / "d.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(UserError, match="no file of directions"):
+    with pytest.raises(UserError, match="no safetensors file"):
         run_tiny("steer_text", given, tmp_path / "broken")
 
 
