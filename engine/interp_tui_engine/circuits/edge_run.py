@@ -97,10 +97,10 @@ class EdgeRun:
         fork, start, parallel = self.fork, self.start, self.site_map.blocks[layer].parallel
         each = torch.arange(len(self.runs), device=hidden.device)
         changes: list[Edit] = []
-        if (found := shifts.attention(layer)) is not None:
-            rows = (found[0][:, None].to(each) * len(each) + each).flatten()
-            slots = found[1].to(each).repeat_interleave(len(each))
-            read = fork.read(layer, hidden[rows] + found[2].flatten(0, 1).to(hidden), QKV, start)
+        if (own_streams := shifts.attention(layer)) is not None:
+            rows = (own_streams[0][:, None].to(each) * len(each) + each).flatten()
+            slots = own_streams[1].to(each).repeat_interleave(len(each))
+            read = fork.read(layer, hidden[rows] + own_streams[2].flatten(0, 1).to(hidden), QKV, start)
             low = 0
             for name in QKV:
                 high = low + self.site_map.heads(name)

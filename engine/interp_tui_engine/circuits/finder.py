@@ -168,16 +168,16 @@ class CircuitFinder:
         ids = aligned(tokenizer, clean[index], corrupt[index], context=self.site_map.context, name=name)
         own = self._answers_apart(*ids) if answers is None or counterfactuals is None else ()
 
-        def tokens(given: Sequence[str] | None, side: int, said: str, prompt: str) -> tuple[int, ...]:
+        def tokens(given: Sequence[str] | None, side: int, which: str, prompt: str) -> tuple[int, ...]:
             if given is None:
                 return (own[side],)
-            return answer_ids(tokenizer, prompt, given[index], name=name + said, when_long=long_answers, as_whole=False)
+            return answer_ids(tokenizer, prompt, given[index], name=name + which, when_long=long_answers, as_whole=False)
 
         right = tokens(answers, 0, "answer", clean[index])
         wrong = tokens(counterfactuals, 1, "counterfactual", corrupt[index])
         if same := sorted(set(right) & set(wrong)):
-            said = f"{name}answer and counterfactual share the token {tokenizer.decode(same)!r}"
-            raise UserError(said, "their difference would be 0 whatever the model does")
+            message = f"{name}answer and counterfactual share the token {tokenizer.decode(same)!r}"
+            raise UserError(message, "their difference would be 0 whatever the model does")
         return Example(*ids, Answer(right, wrong))
 
     @torch.no_grad()

@@ -83,10 +83,10 @@ class Graph:
 
     def mask(self, edges: Iterable[Edge]) -> Mask:
         """The mask of edges."""
-        found = torch.zeros_like(self.valid)
+        mask = torch.zeros_like(self.valid)
         for edge in edges:
-            found[self.receiver_at[edge.receiver], self.sender_at[edge.sender]] = True
-        return found
+            mask[self.receiver_at[edge.receiver], self.sender_at[edge.sender]] = True
+        return mask
 
     def between(self, nodes: Sequence[Node]) -> Mask:
         """The edges among the embedding, these nodes and the logits."""

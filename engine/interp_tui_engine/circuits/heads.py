@@ -41,9 +41,9 @@ class HeadScores(NamedTuple):
 
     def name_of(self, layer: int, head: int) -> str | None:
         """What the head is called by its greatest score; None where none reaches the mark."""
-        found = {name: float(getattr(self, name)[layer, head]) for name in SCORES[:3]}
-        best = max(found, key=found.__getitem__)
-        return best.replace("_", " ") if found[best] >= NAMED_FROM else None
+        scores = {name: float(getattr(self, name)[layer, head]) for name in SCORES[:3]}
+        best = max(scores, key=scores.__getitem__)
+        return best.replace("_", " ") if scores[best] >= NAMED_FROM else None
 
 
 def head_scores(
@@ -58,13 +58,13 @@ def head_scores(
     ids = torch.cat([half, half], dim=1).to(next(site_map.embed.parameters()).device)
     sites = [Site("attn_pattern", layer) for layer in range(site_map.num_layers)]
     patterns = activations(site_map, ids, sites)
-    found: dict[str, list[Tensor]] = {"previous": [], "duplicate": [], "induction": []}
+    by_score: dict[str, list[Tensor]] = {"previous": [], "duplicate": [], "induction": []}
     for site in sites:
         pattern = patterns[site].float()
-        found["previous"].append(_stripe(pattern, 1, 1))
-        found["duplicate"].append(_stripe(pattern, length, length))
-        found["induction"].append(_stripe(pattern, length - 1, length))
-    previous, duplicate, induction = (torch.stack(found[name]).cpu() for name in ("previous", "duplicate", "induction"))
+        by_score["previous"].append(_stripe(pattern, 1, 1))
+        by_score["duplicate"].append(_stripe(pattern, length, length))
+        by_score["induction"].append(_stripe(pattern, length - 1, length))
+    previous, duplicate, induction = (torch.stack(by_score[name]).cpu() for name in ("previous", "duplicate", "induction"))
     tokens = torch.tensor(sorted(set(half.flatten().tolist())))
     return HeadScores(previous, duplicate, induction, copying(site_map, tokens, copies_of).cpu())
 
@@ -84,7 +84,7 @@ def copying(site_map: SiteMap, tokens: Tensor, only: Collection[tuple[int, int]]
     tokens = tokens.to(device)
     fork = record(site_map, tokens[None, :1])
     embedded = site_map.embed(tokens)[:, None]
-    found = []
+    layers_copying = []
     for layer in range(site_map.num_layers):
         site = Site("z", layer)
         with capture(site_map, [site]) as seen:
@@ -92,8 +92,8 @@ def copying(site_map: SiteMap, tokens: Tensor, only: Collection[tuple[int, int]]
         z = seen[site][:, 0]
         none = torch.tensor(torch.nan, device=device)
         asked = [only is None or (layer, head) in only for head in range(site_map.heads("z"))]
-        found.append(torch.stack([_own(site_map, layer, z, head, tokens) if asked[head] else none for head in range(len(asked))]))
-    return torch.stack(found)
+        layers_copying.append(torch.stack([_own(site_map, layer, z, head, tokens) if asked[head] else none for head in range(len(asked))]))
+    return torch.stack(layers_copying)
 
 
 def _own(site_map: SiteMap, layer: int, z: Tensor, head: int, tokens: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ def stability(
         return None
     gone = torch.stack([trial.before - trial.after for trial in trials]).double().numpy()
     kept, whole = np.array(stayed), reach.double().numpy()
-    found = []
+    overlaps = []
     for draw in np.random.default_rng(seed).integers(0, count, (resamples, count)):
         again = np.abs(gone[:, draw].mean(1) / whole[draw].mean()) >= threshold
-        found.append((kept & again).sum() / (kept | again).sum())
-    return float(np.mean(found))
+        overlaps.append((kept & again).sum() / (kept | again).sum())
+    return float(np.mean(overlaps))

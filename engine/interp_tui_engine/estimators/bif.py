@@ -162,8 +162,8 @@ def _multiplier(device: str | None) -> Callable[[NDArray[np.float32], NDArray[np
     import torch
 
     def product(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = (torch.from_numpy(a).to(device) @ torch.from_numpy(b).to(device).T).cpu().numpy()
-        return found
+        multiplied: NDArray[np.float32] = (torch.from_numpy(a).to(device) @ torch.from_numpy(b).to(device).T).cpu().numpy()
+        return multiplied
 
     return product
 

@@ -83,8 +83,8 @@ def effects_of(rows: Sequence[Intervention]) -> dict[str, Effect]:
             own.setdefault(row.feature_id, []).append(row)
         else:
             controls.setdefault(str(row.metadata.get("control_for", row.feature_id)), []).append(row)
-    shared = [row for name, found in controls.items() if name not in own for row in found]
-    return {name: effect(name, found, controls.get(name) or shared) for name, found in own.items()}
+    shared = [row for name, rows_of_one in controls.items() if name not in own for row in rows_of_one]
+    return {name: effect(name, rows_of_one, controls.get(name) or shared) for name, rows_of_one in own.items()}
 
 
 def effect(feature_id: str, rows: Sequence[Intervention], controls: Sequence[Intervention]) -> Effect:

@@ -72,7 +72,7 @@ def write(path: Path, rows: Iterable[Intervention]) -> int:
 
 
 def of_criterion(rows: Sequence[Intervention], text: str, where: str, *, any_criterion: bool = False) -> list[Intervention]:
-    """The rows that speak of this criterion.
+    """The rows of this criterion.
 
     Raises UserError where there are rows and none does, naming the criteria they are for.
     """

@@ -1,4 +1,4 @@
-"""JSON Lines as evidence files are kept: one object a line, plain or gzipped; every complaint names file, line and field."""
+"""JSON Lines as evidence files are kept: one object a line, plain or gzipped; every error names file, line and field."""
 
 from __future__ import annotations
 

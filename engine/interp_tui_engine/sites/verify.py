@@ -47,9 +47,9 @@ def _has(site_map: SiteMap, name: str) -> bool:
     return name in site_map.blocks[0].ports
 
 
-def _hold(site_map: SiteMap, error: Tensor, size: Tensor, complaint: str) -> None:
+def _hold(site_map: SiteMap, error: Tensor, size: Tensor, message: str) -> None:
     if not bool(error <= ROUNDINGS * torch.finfo(error.dtype).eps * size):
         raise UserError(
-            f"{site_map.family}: {complaint} (off by {float(error):.2g})",
+            f"{site_map.family}: {message} (off by {float(error):.2g})",
             "its blocks are built otherwise than any known here; open an issue",
         )

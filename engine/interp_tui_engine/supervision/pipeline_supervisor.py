@@ -201,17 +201,17 @@ class PipelineSupervisor:
         self._tell(force=True)
         rows = [step.row() for step in self.steps]
         done = [step for step in self.steps if step.status.state == "done"]
-        found = findings([(step.spec.id, step.spec.kind, step.folder.result() or {}) for step in done])
-        if found.sentences:
-            self.recorder.note(Metrics("found", 0, {**found.values, "sentences": found.sentences}))
+        joint = findings([(step.spec.id, step.spec.kind, step.folder.result() or {}) for step in done])
+        if joint.sentences:
+            self.recorder.note(Metrics("found", 0, {**joint.values, "sentences": joint.sentences}))
         seconds = time.time() - self.recorder.started
         state, exit_info = self._ending()
         self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.children.places()) else {}
-        values = {"kind": KIND, "name": self.request.name, "schema_version": 1, **found.headline}
-        values |= {"steps": rows, **found.values, "sentences": found.sentences, "seconds": seconds}
+        values = {"kind": KIND, "name": self.request.name, "schema_version": 1, **joint.headline}
+        values |= {"steps": rows, **joint.values, "sentences": joint.sentences, "seconds": seconds}
         atomic.write_json(self.folder.result_path, values)
-        atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.request, rows, found))
-        headline = {**found.headline} if state == "done" and found.headline else {"steps": len(rows), "done": len(done)}
+        atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.request, rows, joint))
+        headline = {**joint.headline} if state == "done" and joint.headline else {"steps": len(rows), "done": len(done)}
         self.recorder.finish(state, exit_info, headline, dict(digests_of(self.folder, [step.folder for step in done])), seconds)
         return self.recorder.status
 

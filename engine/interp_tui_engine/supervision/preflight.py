@@ -61,14 +61,14 @@ def plan(request: Manifest) -> Plan:
     asked, tasks = cluster_settings.settings(request), list(_tasks(request))
     seconds = [estimate.seconds for _, estimate in tasks]
     memory = [estimate.memory_bytes for _, estimate in tasks]
-    known = [value for value in seconds if value is not None]
+    estimated = [value for value in seconds if value is not None]
     sizes = [value for value in memory if value is not None]
     what = {PIPELINE: "a step each"}.get(request.kind, "one worker") if len(tasks) == 1 or request.kind == PIPELINE else "a share each"
     return Plan(
         tasks=len(tasks),
         what="a point each" if request.sweep else what,
         at_once=asked.array_parallelism,
-        hours=sum(known) / 3600 if len(known) == len(seconds) else None,
+        hours=sum(estimated) / 3600 if len(estimated) == len(seconds) else None,
         gpus=asked.gpus_per_task or 0,
         memory_bytes=max(sizes) if sizes else None,
     )
@@ -79,9 +79,9 @@ def check(request: Request) -> None:
     if request.compute.executor != "slurm":
         return
     slurm_commands.need_slurm()
-    found = list(problems(request))
-    if found:
-        raise ManifestError("compute.slurm", found)
+    problems_found = list(problems(request))
+    if problems_found:
+        raise ManifestError("compute.slurm", problems_found)
 
 
 def problems(request: Manifest) -> Iterator[Problem]:

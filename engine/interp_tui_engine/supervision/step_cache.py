@@ -123,9 +123,9 @@ def _is_place(text: str) -> bool:
 def _stamp(path: Path) -> list[list[Any]]:
     """Name, size and time of the file, or of every file in the folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    found = []
+    stamps = []
     for file in files:
         about = file.stat()
         if not file.is_dir() and "__pycache__" not in file.parts:
-            found.append([str(file.relative_to(path)), about.st_size, about.st_mtime_ns])
-    return found
+            stamps.append([str(file.relative_to(path)), about.st_size, about.st_mtime_ns])
+    return stamps

@@ -81,8 +81,8 @@ def check_files(params: Any) -> list[Problem]:
     if getattr(params, "shared_answers", False):
         return problems + inputs.class_problems(prompts, (1, 1))
     positives, negatives = inputs.used(prompts, getattr(params, "most_prompts", len(prompts)))
-    found = inputs.class_problems(prompts, (2, 1) if hasattr(params, "verb") else (1, 1))
-    return problems + (found or inputs.answer_problems([*positives, *negatives], params.metric or "logprob", params.answers))
+    class_problems = inputs.class_problems(prompts, (2, 1) if hasattr(params, "verb") else (1, 1))
+    return problems + (class_problems or inputs.answer_problems([*positives, *negatives], params.metric or "logprob", params.answers))
 
 
 def check_report(params: Any) -> list[Problem]:
@@ -112,8 +112,8 @@ def _cards(path: Path) -> None:
 
 
 def _report(path: Path) -> None:
-    found = atomic.read_json(file_of(str(path), "report"))
-    cards = found.get("cards") if isinstance(found, dict) else None
+    report = atomic.read_json(file_of(str(path), "report"))
+    cards = report.get("cards") if isinstance(report, dict) else None
     if not isinstance(cards, list) or not any(isinstance(card, dict) and isinstance(card.get("feature_id"), str) for card in cards):
         raise UserError(f"{path} is no report with cards", "give an inspect run that is done, or its report.json")
 
@@ -137,10 +137,10 @@ def relation_of(source: str) -> str | None:
 
     if not source.startswith("builtin:"):
         return None
-    name, known = source.removeprefix("builtin:"), [relation.name for relation in facts.RELATIONS]
-    if name not in known:
-        guess = nearest(name, known, 0.5)
-        hint = f"{f'did you mean builtin:{guess}? ' if guess else ''}there are builtin:{', builtin:'.join(known)}"
+    name, names = source.removeprefix("builtin:"), [relation.name for relation in facts.RELATIONS]
+    if name not in names:
+        guess = nearest(name, names, 0.5)
+        hint = f"{f'did you mean builtin:{guess}? ' if guess else ''}there are builtin:{', builtin:'.join(names)}"
         raise UserError(f"there are no prompts called {source!r}", hint)
     return name
 
@@ -155,16 +155,16 @@ def prompts_of(source: str, *, every_wording: bool = False) -> list[Prompt]:
         return read_prompts(Path(source))
     from ...data.facts import RELATIONS
 
-    found = []
-    for known in RELATIONS:
-        answers = [f" {answer}" for answer in dict.fromkeys(known.answers.values())]
-        wordings = [template.removesuffix(" {a}.") for template in known.templates] if every_wording else [known.prompt]
-        for subject, answer in known.answers.items():
+    prompts = []
+    for asked in RELATIONS:
+        answers = [f" {answer}" for answer in dict.fromkeys(asked.answers.values())]
+        wordings = [template.removesuffix(" {a}.") for template in asked.templates] if every_wording else [asked.prompt]
+        for subject, answer in asked.answers.items():
             extra = {"answer": f" {answer}", "wrong": [other for other in answers if other != f" {answer}"]}
             for number, wording in enumerate(wordings):
-                name = f"{known.name}-{subject}" + (f"-{number}" if every_wording else "")
-                found.append(Prompt(wording.format(s=subject), float(known.name == relation), name, extra))
-    return found
+                name = f"{asked.name}-{subject}" + (f"-{number}" if every_wording else "")
+                prompts.append(Prompt(wording.format(s=subject), float(asked.name == relation), name, extra))
+    return prompts
 
 
 def direction_file(given: str | Path) -> Path:

@@ -21,14 +21,14 @@ def rows_of(records: Sequence[str]) -> Rows:
     basis = _basis(folder) if folder is not None else ""
 
     def row(name: str) -> dict[str, Any]:
-        known = ids.parse(name)
-        if folder is None or known is None or known.kind != "sae" or known.number is None:
+        parsed = ids.parse(name)
+        if folder is None or parsed is None or parsed.kind != "sae" or parsed.number is None:
             return {}
         from safetensors import SafetensorError, safe_open
 
         with contextlib.suppress(OSError, SafetensorError, IndexError):
             with safe_open(folder / "sae_weights.safetensors", framework="numpy") as file:
-                found = file.get_slice("W_dec")[known.number].astype("float64")
+                found = file.get_slice("W_dec")[parsed.number].astype("float64")
             size = float((found**2).sum()) ** 0.5
             return {"decoder_signature": [round(float(value), 6) for value in found / size], "decoder_basis": basis} if size > 0 else {}
         return {}

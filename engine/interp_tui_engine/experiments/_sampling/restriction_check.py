@@ -54,8 +54,8 @@ def load_of(manifest: Manifest, restriction: str | Sequence[str]) -> Load | None
     after = (parameter_map.family.final_norm, *parameter_map.family.unembed)
 
     def depth(name: str) -> int:
-        found = pattern.match(name)
-        return int(found[1]) if found else parameter_map.layers if any(path and name.startswith(path) for path in after) else -1
+        match = pattern.match(name)
+        return int(match[1]) if match else parameter_map.layers if any(path and name.startswith(path) for path in after) else -1
 
     lowest = min(map(depth, chosen.chosen))
     above = sum(size for name, size in sizes.items() if depth(name) >= lowest)
@@ -134,10 +134,10 @@ def _read(folder: str, files: tuple[str, ...]) -> ParameterMap | None:
         return None
     tied: dict[str, str] = {}
     if getattr(config, "tie_word_embeddings", False):
-        found = ParameterMap(config, shapes, {})
-        embeddings = found.below(*found.family.embed)
-        if len(embeddings) == 1 and not found.below(*found.family.unembed):
-            tied = {f"{found.family.unembed[0]}.weight": embeddings[0]}
+        parameters = ParameterMap(config, shapes, {})
+        embeddings = parameters.below(*parameters.family.embed)
+        if len(embeddings) == 1 and not parameters.below(*parameters.family.unembed):
+            tied = {f"{parameters.family.unembed[0]}.weight": embeddings[0]}
     return ParameterMap(config, shapes, tied)
 
 

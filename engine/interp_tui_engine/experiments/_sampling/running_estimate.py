@@ -33,13 +33,13 @@ class RunningEstimate:
         return replace(event, values=merged if event.series == "estimate" else shown(merged))
 
     def _merged(self) -> dict[str, Any]:
-        found = list(self._newest.values())
+        estimates = list(self._newest.values())
 
         def known(name: str) -> list[float]:
-            return [value for values in found if isinstance(value := values.get(name), (int, float)) and math.isfinite(value)]
+            return [value for values in estimates if isinstance(value := values.get(name), (int, float)) and math.isfinite(value)]
 
         init_loss = fmean(known("init_loss")) if known("init_loss") else None
-        halves = [half for values in found for half in values.get("halves") or []]
+        halves = [half for values in estimates for half in values.get("halves") or []]
         ess = sum(known("ess")) or None
         mean, error, rhat = _of_halves(halves, ess)
         return {

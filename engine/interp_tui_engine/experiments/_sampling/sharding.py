@@ -37,7 +37,7 @@ def _span(noun: str, first: int, last: int) -> str:
 def parts_to(manifest: Manifest, workers: int) -> list[Assignment]:
     """Every n-th part from the n-th on, the whole model being the first: 'heads' is not told before the model is loaded."""
     restrictions = manifest.params.restrictions
-    if not {"heads", "layers"} & {one for one in restrictions if isinstance(one, str)}:
+    if not {"heads", "layers"} & {restriction for restriction in restrictions if isinstance(restriction, str)}:
         workers = min(workers, 1 + len(restrictions))
     return [(f"part {k + 1} of every {workers}", {"from": k, "every": workers}) for k in range(workers)]
 

@@ -108,8 +108,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
         return [Metrics("case", 0, table.line())] if what != "shuffled" or draw == params.draws - 1 else []
 
     done = yield from Steps(context, plan, unit="directions", size=lambda step: 1).run(do, say)
-    if told := _certain(params, table.real.certain):
-        yield Warned(told)
+    if doubt := _certain(params, table.real.certain):
+        yield Warned(doubt)
     if (edge := at_edge(table.strength, params.strengths)) is not None:
         yield Warned(edge)
     interventions.write(context.folder.path / ROWS, table.rows)

@@ -13,7 +13,7 @@ from ...manifest import Manifest
 from ...runtime import cost, inputs
 from ...runtime.context import Context
 from .. import _pairs
-from .params import Params, _complaint, read_rows
+from .params import Params, _wrong_with, read_rows
 
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -40,7 +40,7 @@ def check(manifest: Manifest) -> list[Problem]:
     if len(set(params.positions)) < len(params.positions):
         problems.append(Problem("params.positions", "names a position twice", value=params.positions))
     for index, row in enumerate(params.examples):
-        if (said := _complaint(row)) is not None:
+        if (said := _wrong_with(row)) is not None:
             problems.append(Problem(f"params.examples.{index}", said, value=row))
     if problems:
         return problems

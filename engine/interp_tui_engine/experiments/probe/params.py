@@ -27,7 +27,7 @@ class Params(Table):
     resamples: int = Field(500, ge=10, description="bootstrap resamples by which the interval learns how alike rows of a group are")
 
 
-def _complaint(row: Any) -> str | None:
+def _wrong_with(row: Any) -> str | None:
     if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not row["text"]:
         return "has no text; write { text, label }"
     return "has no label; write { text, label }" if row.get("label") is None else None
@@ -39,8 +39,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
     rows = []
     for number, row in json_lines(path, "one { text, label, group } a line"):
-        if (said := _complaint(row)) is not None:
-            raise UserError(f"{path}, line {number}: {said}")
+        if (wrong := _wrong_with(row)) is not None:
+            raise UserError(f"{path}, line {number}: {wrong}")
         rows.append(row)
     if not rows:
         raise UserError(f"{path} holds no rows", "give a .jsonl of { text, label, group }")

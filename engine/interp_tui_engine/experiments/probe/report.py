@@ -30,10 +30,10 @@ def values_of(places: Sequence[str], table: Numbers, confusion: Numbers, classes
         return {place: [as_finite(value) for value in table[i, :, MEASURES.index(name)]] for i, place in enumerate(places)}
 
     place, layer = divmod(int(np.argmax(table[..., 1])), table.shape[1])
-    told = {name: as_finite(value) for name, value in zip(MEASURES, table[place, layer], strict=True)}
+    numbers = {name: as_finite(value) for name, value in zip(MEASURES, table[place, layer], strict=True)}
     chosen = _selectivity(table[place, layer])
     majority = float(max((y == i).mean() for i in range(len(classes))))
-    best = {"site": places[place], **told, "selectivity": chosen, "over_majority": float(told["accuracy"] or 0.0) - majority}
+    best = {"site": places[place], **numbers, "selectivity": chosen, "over_majority": float(numbers["accuracy"] or 0.0) - majority}
     return {
         "layers": list(range(table.shape[1])),
         **{name: column(name) for name in MEASURES},
@@ -93,8 +93,8 @@ def uncertainty_of(params: Params, values: dict[str, Any], rows: int) -> dict[st
 
 
 def _selectivity(measures: Any) -> float | None:
-    found = dict(zip(MEASURES, measures, strict=True))
-    return as_finite(found["recurring_accuracy"] - found["control_accuracy"])
+    by_name = dict(zip(MEASURES, measures, strict=True))
+    return as_finite(by_name["recurring_accuracy"] - by_name["control_accuracy"])
 
 
 def figures(folder: Path, places: Sequence[str], table: Numbers) -> Generator[Event, None, None]:

@@ -98,18 +98,18 @@ def _given(params: Params, passes: Passes, sites: tuple[Site, ...]) -> Recorded:
     """
     assert params.directions is not None
     parsed = {name: ids.parse(name) for name in read_tensors(direction_file(params.directions))}
-    named = {name: known for name, known in parsed.items() if known is not None and known.kind == "direction"}
-    own = tuple(Site(site_name(params.site), layer) for layer in sorted({known.layer for known in named.values()}))
+    named = {name: identity for name, identity in parsed.items() if identity is not None and identity.kind == "direction"}
+    own = tuple(Site(site_name(params.site), layer) for layer in sorted({identity.layer for identity in named.values()}))
     for site in own:
         passes.site_map.check(site)
         if sites and site not in sites:
-            name = next(name for name, known in named.items() if known.layer == site.layer)
+            name = next(name for name, identity in named.items() if identity.layer == site.layer)
             raise UserError(f"{params.directions} holds {name}, but params.layers = {params.layers}", "leave layers out, or add its layer")
     sites = sites or own
     units = unit_vectors(params.directions, {str(site): _width(passes, site) for site in sites})
     spaces = []
     for site in sites:
-        here = {name: name for name, known in named.items() if known.layer == site.layer}
+        here = {name: name for name, identity in named.items() if identity.layer == site.layer}
         here |= {name: f"direction:given:L{site.layer}:{ids.slug(name)}" for name in units if name not in named}
         if here:
             spaces.append(Space(site, list(here.values()), unit_FD=stacked([units[name] for name in here], passes.model.device)))

@@ -44,7 +44,7 @@ class Passes:
 
 
 def pooled(value_PD: Tensor, length: int, pool: str) -> Tensor:
-    """The rows that speak for a text of `length` tokens: (1, width), or (length, width) under 'tokens'."""
+    """The rows that stand for a text of `length` tokens: (1, width), or (length, width) under 'tokens'."""
     real = value_PD[:length]
     if pool == "last":
         return real[-1:]

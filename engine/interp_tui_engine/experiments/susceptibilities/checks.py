@@ -85,11 +85,11 @@ def agreements(by_part: Mapping[str, Response], checked: Mapping[str, CheckedPar
     standard errors, 1 where it is noise. noise_share: of the covariance's variance over tokens, what its errors make up.
     """
     kept: dict[str, dict[str, PerToken]] = {p: {obs: by_part[p].covariance[obs].value for obs in shown} for p in checked}
-    exact = {p: _chi(one, shown) for p, one in checked.items()}
+    exact = {p: _chi(own, shown) for p, own in checked.items()}
     agreed: dict[str, dict[str, Any]] = {}
-    for part, one in checked.items():
-        half = agreement(one.halves.first, one.halves.second)
-        others = [agreement(one.halves.first, other.halves.second) for p, other in checked.items() if p != part]
+    for part, own in checked.items():
+        half = agreement(own.halves.first, own.halves.second)
+        others = [agreement(own.halves.first, other.halves.second) for p, other in checked.items() if p != part]
         mine, chi = kept[part], exact[part]
         elsewhere = [agreement(mine, there) for p, there in exact.items() if p != part and there is not None]
         agreed[part] = {
@@ -99,9 +99,9 @@ def agreements(by_part: Mapping[str, Response], checked: Mapping[str, CheckedPar
             "with_first_order": None if chi is None else agreement(mine, chi),
             "with_other_parts": _mean(elsewhere),
             **_departure(by_part[part], chi, shown),
-            "clear_tokens": one.clear,
-            "floor": one.floor if math.isfinite(one.floor) else None,
-            "curvature": None if one.first_order is None else one.first_order.curvature,
+            "clear_tokens": own.clear,
+            "floor": own.floor if math.isfinite(own.floor) else None,
+            "curvature": None if own.first_order is None else own.first_order.curvature,
         }
     return agreed
 

@@ -202,10 +202,10 @@ class SlurmExecutor(TaskExecutor):
 
     def submit(self, tasks: Sequence[Task], *, avoid: Sequence[str] = ()) -> list[StartedTask]:
         size = max(1, slurm_commands.setting("MaxArraySize", 1001)) if len(tasks) > 1 else 1
-        found: list[StartedTask] = []
+        started: list[StartedTask] = []
         for start in range(0, len(tasks), size):
-            found += self._submit(tasks[start : start + size], avoid)
-        return found
+            started += self._submit(tasks[start : start + size], avoid)
+        return started
 
     def _submit(self, tasks: Sequence[Task], avoid: Sequence[str]) -> list[SlurmJob]:
         slurm_commands.need_slurm()
@@ -269,9 +269,9 @@ class SlurmExecutor(TaskExecutor):
         expected = min((row.starts for row in waiting if row.starts not in ("", "N/A")), default="")
         nodes = sorted({row.node for row in live if row.node and not row.waiting})
         jobs = sorted({identity.partition("_")[0] for identity, job in self.jobs.items() if not job.ended}, key=int)
-        found: dict[str, Any] = {"scheduler": "slurm", "partition": self.settings.partition or "", "jobs": jobs}
-        found |= {"waiting": len(waiting), "running": len(live) - len(waiting), "nodes": nodes[:8]}
-        return found | {"reason": reasons.most_common(1)[0][0] if reasons else "", "starts": expected}
+        summary: dict[str, Any] = {"scheduler": "slurm", "partition": self.settings.partition or "", "jobs": jobs}
+        summary |= {"waiting": len(waiting), "running": len(live) - len(waiting), "nodes": nodes[:8]}
+        return summary | {"reason": reasons.most_common(1)[0][0] if reasons else "", "starts": expected}
 
     def provenance(self) -> Mapping[str, Any]:
         asked = self.settings.model_dump(exclude_defaults=True, exclude={"setup"})
@@ -283,8 +283,8 @@ class SlurmExecutor(TaskExecutor):
         for identity, job in self.jobs.items():
             row, record = self.rows.get(identity), atomic.read_json(job.task.record)
             seen = {"node": row.node} if row is not None and row.node else {}
-            said = record if isinstance(record, dict) and job.left(record) else {}
-            places[job.task.name] = {"job": identity, **seen, **{key: said[key] for key in ("node", "gpus") if said.get(key)}}
+            own_record = record if isinstance(record, dict) and job.left(record) else {}
+            places[job.task.name] = {"job": identity, **seen, **{key: own_record[key] for key in ("node", "gpus") if own_record.get(key)}}
         return places
 
 

@@ -115,20 +115,20 @@ def cancel(jobs: Sequence[str], number: signal.Signals | None = None) -> None:
 def exit_code(job: str) -> int | None:
     """A task's exit code, negative for a signal, as long as the controller remembers it; None after."""
     try:
-        said = _run(["scontrol", "-o", "show", "job", job]).stdout
+        shown = _run(["scontrol", "-o", "show", "job", job]).stdout
     except Unreachable:
         return None
-    match = re.search(r"ExitCode=(\d+):(\d+)", said)
+    match = re.search(r"ExitCode=(\d+):(\d+)", shown)
     return None if match is None else -int(match[2]) or int(match[1])
 
 
 def setting(name: str, usual: int) -> int:
     """A number of the cluster's configuration, such as MaxArraySize."""
     try:
-        said = _run(["scontrol", "show", "config"]).stdout
+        shown = _run(["scontrol", "show", "config"]).stdout
     except Unreachable:
         return usual
-    match = re.search(rf"^{name}\s*=\s*(\d+)", said, flags=re.MULTILINE)
+    match = re.search(rf"^{name}\s*=\s*(\d+)", shown, flags=re.MULTILINE)
     return int(match[1]) if match else usual
 
 
