@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +16,7 @@ settings.load_profile("shared machine")  # how long an example takes says how bu
 
 def pytest_configure(config: pytest.Config) -> None:
     """Signals do what they do for someone at a terminal: started in the background or by nohup, processes would be born deaf to some."""
+    os.environ["INTERP_TUI_STATE"] = str(Path(tempfile.gettempdir()) / "interp-tui-tests-state")  # no test starts what waits in your queue
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)

@@ -116,6 +116,11 @@ class RunFolder:
         return self.path / "control"
 
     @property
+    def queued_path(self) -> Path:
+        """There while the run waits in a queue of this machine, for as long as that takes."""
+        return self.path / "queued"
+
+    @property
     def result_path(self) -> Path:
         return self.path / "result.json"
 
@@ -139,7 +144,7 @@ class RunFolder:
         """The run's status as it is now: a run whose owner is gone reads as crashed, whatever its file still says."""
         record = atomic.read_json(self.path / "status.json")
         status = Status.from_json(record) if isinstance(record, dict) else self._status_from_events()
-        if status.state not in ACTIVE:
+        if status.state not in ACTIVE or (status.state == "queued" and self.queued_path.exists()):
             return status
         alive = status.owner.alive() if status.owner else False
         if alive is None:

@@ -15,12 +15,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from . import atomic, lease, manifest, provenance
+from . import atomic, lease, manifest, provenance, run_queue
 from .atomic import disk_is_full
 from .errors import UserError
 from .events import Warned
@@ -52,8 +52,11 @@ def short_source(source: str) -> str:
     return Path(source).stem if Path(source).is_absolute() else source
 
 
-def launch(folder: RunFolder, *, timeout: float = 20.0) -> None:
-    """Start a supervisor of its own session for the folder and return once it has confirmed. Raises UserError if it does not."""
+def launch(folder: RunFolder, variables: Mapping[str, str] | None = None, *, timeout: float = 20.0) -> None:
+    """Start a supervisor of its own session for the folder and return once it has confirmed. Raises UserError if it does not.
+
+    variables: what it is told beside the environment of this process.
+    """
     try:
         log = (folder.path / "supervisor.log").open("ab")
     except OSError as error:
@@ -67,7 +70,7 @@ def launch(folder: RunFolder, *, timeout: float = 20.0) -> None:
             stderr=log,
             start_new_session=True,
             cwd=folder.path,
-            env=environment(),
+            env=environment() | dict(variables or {}),
         )
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -287,7 +290,11 @@ def main() -> int:
         sys.stderr.write("usage: python -m interp_tui_engine.supervisor RUN_FOLDER\n")
         return 2
     try:
-        status = supervise(RunFolder.open(Path(sys.argv[1])))
+        with run_queue.device_held() as queued:
+            status = supervise(RunFolder.open(Path(sys.argv[1])))
+        if queued:
+            run_queue.leave_device()
+            run_queue.advance(launch)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2

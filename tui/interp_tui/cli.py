@@ -11,7 +11,23 @@ import typer
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.trust import set_allowed
 
-from .commands import compare, completion, control, demo, doctor, export, locate, new, open_app, plan, replay, restrict, runs, validate
+from .commands import (
+    compare,
+    completion,
+    control,
+    demo,
+    doctor,
+    export,
+    locate,
+    new,
+    open_app,
+    plan,
+    queue,
+    replay,
+    restrict,
+    runs,
+    validate,
+)
 from .commands.shared import RunsOption, SetOption
 
 PROGRAM = "interp-tui"
@@ -98,6 +114,7 @@ app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("restrict")(restrict.restrict)
+app.command("queue")(queue.queue)
 app.command("plan")(plan.plan)
 app.command("locate")(locate.locate)
 app.command("completion")(completion.completion)
@@ -164,6 +181,8 @@ def _first_word(arguments: Sequence[str]) -> int | None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line. Returns the exit code; raises what went wrong."""
     completion.answer_the_shell()
+    if arguments and arguments[0] in ("list", "attach") and "--help" not in arguments:
+        queue.pass_by()
     set_allowed(False)
     code = app(args=route(arguments), prog_name=PROGRAM, standalone_mode=False)
     return code if isinstance(code, int) else 0

@@ -26,6 +26,7 @@ class RunRecorder:
         self.request = manifest.load(folder.manifest_path)
         self.resolved = self.request
         before = Status.from_json(atomic.read_json(folder.path / "status.json"))
+        folder.queued_path.unlink(missing_ok=True)
         self.log = EventLog(folder.events_path)
         self.started = time.time()
         self.provenance: dict[str, Any] = {}

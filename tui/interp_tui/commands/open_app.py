@@ -23,5 +23,8 @@ def open_(run: Annotated[str | None, typer.Argument(help="A run folder.")] = Non
             "the app needs a terminal", "interp-tui --batch M.toml runs without one; interp-tui attach RUN --plain watches a run"
         )
     from ..app import run_app
+    from .queue import pass_by
+
+    pass_by()
 
     return run_app(root, Path(folder) if folder else None)
