@@ -6,12 +6,13 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from interp_tui_engine import atomic, catalog, manifest, pipeline, shards
+from interp_tui_engine import atomic, catalog, manifest, shards
 from interp_tui_engine.events import Event
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime.context import Context, Order
 from interp_tui_engine.supervision.worker_pool import assignments_of
+from stated_types import assert_as_stated
 
 T = TypeVar("T")
 Poll = Callable[[], Order]
@@ -50,7 +51,7 @@ def run_manifest(request: Manifest, path: Path, *, poll: Poll = go, cut: int | N
         running.close()
         return None
     result, events = to_its_end(running)
-    assert not kind.result or set(result.values) <= {*kind.result, *pipeline.ALWAYS}, "the kind's RESULT names all that it writes"
+    assert_as_stated(request.kind, result, events)
     return Ended(result, events, folder)
 
 
@@ -87,6 +88,7 @@ def run_shared_out(tables: Mapping[str, Any], path: Path, workers: int) -> tuple
         by_worker.insert(0, events)
     joined = tuple(shards.gather(folder, len(dealt)))
     result, events = to_its_end(kind.run(Context(request, folder, len(dealt), go, False, join, joined)))
+    assert_as_stated(request.kind, result, [event for worker in (*by_worker, events) for event in worker])
     return result, [*by_worker, events]
 
 

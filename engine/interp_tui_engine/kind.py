@@ -13,6 +13,7 @@ from . import lease
 from .errors import Problem
 from .events import Event
 from .manifest_types import Manifest
+from .payload import Headline, Live, ResultFile
 from .runfolder import RunFolder
 from .shards import Assignment, Shard
 from .specs import Table
@@ -127,8 +128,8 @@ class Kind:
 
     name: as in manifests; the module's own name. question: one sentence that it answers. needs: which of the tables 'model' and 'data' it
     must be given. example: the tables of a manifest that runs as it is. params: what its [params] may hold. check: what is wrong with a
-    resolved manifest, beyond what `params` says. sharding: how several workers do it together, where they can. result: every name that may
-    stand at the top of its result.json, but for those that all kinds write; empty where the kind does not say.
+    resolved manifest, beyond what `params` says. sharding: how several workers do it together, where they can. result, headline, live: what
+    its result.json, its headline and each series of its live events hold (`results/`); None and empty where the kind does not say.
     """
 
     name: str
@@ -142,4 +143,6 @@ class Kind:
     check: Callable[[Manifest], list[Problem]] = no_problems
     estimate: Callable[[Manifest], Estimate] = not_known
     sharding: Sharding | None = None
-    result: tuple[str, ...] = ()
+    result: type[ResultFile] | None = None
+    headline: type[Headline] | None = None
+    live: Live = field(default_factory=dict)

@@ -37,10 +37,6 @@ SHARED = ("criterion", "prompts")
 """Params of a pipeline that its steps take over where their kind must be given them and the step says nothing."""
 
 
-ALWAYS = ("kind", "name", "schema_version", "seconds")
-"""What the result.json of every kind may hold."""
-
-
 def named(steps: Sequence[StepSpec]) -> list[StepSpec]:
     """The steps, each with an id."""
     return [step if step.id else step.model_copy(update={"id": step.kind}) for step in steps]
@@ -130,8 +126,8 @@ def problems_of(steps: Sequence[StepSpec]) -> list[Problem]:
 
 def result_keys(kind: str) -> frozenset[str]:
     """The names at the top of the kind's result.json; empty where they are not known before it has run."""
-    listed = catalog.get(kind).result if kind in catalog.kind_names() else ()
-    return frozenset({*listed, *ALWAYS}) if listed else frozenset()
+    listed = catalog.get(kind).result if kind in catalog.kind_names() else None
+    return frozenset(field.alias or name for name, field in listed.model_fields.items()) if listed else frozenset()
 
 
 def references(text: str) -> list[tuple[str, str | None]]:

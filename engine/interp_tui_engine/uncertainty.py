@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .numbers import as_finite, finite, short
 
@@ -24,6 +24,8 @@ class Uncertainty:
     (shuffled labels, random directions); `clear` says whether the number stands clear of it, None where that was not tested.
     Where there is no bar, `note` says why: "one chain".
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # where it is part of a payload that is checked
 
     over: str = ""
     std_error: float | None = None
@@ -55,10 +57,11 @@ def read(result: Mapping[str, Any]) -> dict[str, Uncertainty]:
     table = result.get("uncertainty")
     if not isinstance(table, Mapping):
         return {}
-    return {str(name): _read_one(stored) for name, stored in table.items() if isinstance(stored, Mapping)}
+    return {str(name): from_json(stored) for name, stored in table.items() if isinstance(stored, Mapping)}
 
 
-def _read_one(stored: Mapping[str, Any]) -> Uncertainty:
+def from_json(stored: Mapping[str, Any]) -> Uncertainty:
+    """One uncertainty as a file holds it; a damaged or missing part has its default."""
     over, note, clear = stored.get("over"), stored.get("note"), stored.get("clear")
     level = as_finite(stored.get("level"))
     return Uncertainty(
@@ -73,14 +76,18 @@ def _read_one(stored: Mapping[str, Any]) -> Uncertainty:
     )
 
 
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def describe(value: float, bar: Uncertainty | None) -> str:
-    """`38.2 ± 0.9`, `0.81 [0.72, 0.88]`, `38.2 (no error bar: one chain)`; `(not clear of 0.50)` where it is not clear of its control."""
+    """`38.2 ± 0.9`, `0.81 [0.72, 0.88]`, `38.2 (no error bar: one chain)`; `(not clear of its control, 0.50)` where it is not."""
     if bar is None:
         return short(value)
     text = _with_bar(value, bar)
     if bar.clear is not False:
         return text
-    return f"{text} (not clear of {'its control' if bar.control is None else short(bar.control)})"
+    return f"{text} (not clear of its control{'' if bar.control is None else f', {short(bar.control)}'})"
 
 
 def _with_bar(value: float, bar: Uncertainty) -> str:

@@ -14,14 +14,14 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import accelerators, atomic, catalog, lease, manifest, shards, uncertainty, uncertainty_report
+from . import accelerators, atomic, catalog, lease, manifest, payload, shards, uncertainty, uncertainty_report
 from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError
-from .events import Event, Metrics, RunFinished, RunStarted
+from .events import Event, Metrics, RunFinished, RunStarted, Warned
 from .markdown import visible
 from .runfolder import EventLog, RunFolder
 from .runtime.context import Context, Interrupted
@@ -35,6 +35,9 @@ INTERRUPTED = 130
 LOCK_PATIENCE = 180.0
 """Seconds to wait for the last worker of this shard: one whose supervisor was killed needs a moment to write its checkpoint, and of one
 whose node was lost the lease must run out."""
+
+MISFITS = 5
+"""Fields of one payload that are named when they do not fit their type."""
 
 
 def work(folder: RunFolder, shard: int) -> int:
@@ -89,10 +92,24 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
     values = {"kind": request.kind, "name": request.name, "schema_version": 1, "seconds": taken, **result.values}
     if result.uncertainty:
         values["uncertainty"] = {name: bar.as_json() for name, bar in result.uncertainty.items()}
+    headline = _headline(result)
+    for misfit in _misfits(kind, values, headline):
+        log.append(Warned(misfit))
     atomic.write_json(folder.result_path, values)
     if result.report:
         atomic.write_text(folder.report_path, visible(result.report + uncertainty_report.section(values, result.uncertainty)))
-    return {"state": "done", "headline": _headline(result), "digests": dict(result.digests)}
+    return {"state": "done", "headline": headline, "digests": dict(result.digests)}
+
+
+def _misfits(kind: catalog.Kind, values: Mapping[str, Any], headline: Mapping[str, Any]) -> list[str]:
+    """What of a result does not fit the types that the kind states. It is written all the same: no run is lost to a fault of ours."""
+    stated = {"result.json": (kind.result, values), "the headline": (kind.headline, headline)}
+    return [
+        f"{name} does not fit its type: {what}"
+        for name, (cls, written) in stated.items()
+        if cls is not None
+        for what in payload.differences(cls, written)[:MISFITS]
+    ]
 
 
 def _place() -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_a_damaged_table_is_read_as_far_as_it_goes() -> None:
     [
         (38.21, Uncertainty("4 chains", std_error=0.93), "38.21 ± 0.93"),
         (0.8123, Uncertainty("24 pairs", low=0.72, high=0.88), "0.812 [0.720, 0.880]"),
-        (0.55, Uncertainty("24 pairs", low=0.4, high=0.7, control=0.5, clear=False), "0.55 [0.40, 0.70] (not clear of 0.500)"),
+        (0.55, Uncertainty("24 pairs", low=0.4, high=0.7, control=0.5, clear=False), "0.55 [0.40, 0.70] (not clear of its control, 0.500)"),
         (3.0, Uncertainty("2 seeds", std_error=2.0, clear=False), "3.0 ± 2.0 (not clear of its control)"),
         (38.21, none_known("one chain"), "38.2 (no error bar: one chain)"),
         (38.21, Uncertainty(std_error=math.nan), "38.2 (no error bar)"),

@@ -11,6 +11,7 @@ from ..catalog import Kind, Result
 from ..errors import Problem
 from ..events import Event, Phase
 from ..manifest import Manifest
+from ..results.part_effects import LIVE, PartEffectsHeadline, PartEffectsResult
 from ..runtime.context import Context
 from . import _pairs, circuit
 from ._pairs import part_effects
@@ -57,6 +58,9 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=PartEffectsResult,
+    headline=PartEffectsHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

@@ -17,6 +17,7 @@ from ..errors import Problem, UserError
 from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
 from ..figures.bars import Bar, bars_svg
 from ..manifest import Manifest
+from ..results.activations import LIVE, ActivationsHeadline, ActivationsResult
 from ..runtime import cost, inputs
 from ..runtime.context import Context
 from ..runtime.open_model import open_model, run_started
@@ -247,6 +248,9 @@ KIND = Kind(
     needs=frozenset({"model", "data"}),
     example=EXAMPLE,
     params=Params,
+    result=ActivationsResult,
+    headline=ActivationsHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

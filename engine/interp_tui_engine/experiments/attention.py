@@ -16,6 +16,7 @@ from ..figures.heat import heatmap_svg
 from ..figures.plots import plot_attention
 from ..manifest import Manifest
 from ..markdown import code
+from ..results.attention import LIVE, AttentionHeadline, AttentionResult
 from ..runtime import cost
 from ..runtime.context import Context
 from ..runtime.open_model import open_model, run_started
@@ -198,6 +199,9 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=AttentionResult,
+    headline=AttentionHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

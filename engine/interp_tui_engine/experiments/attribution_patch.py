@@ -12,6 +12,7 @@ from ..circuits.methods import Estimate
 from ..errors import Problem
 from ..events import Event, Phase
 from ..manifest import Manifest
+from ..results.part_effects import LIVE, AttributionPatchResult, PartEffectsHeadline
 from ..runtime.context import Context
 from . import _pairs, circuit
 from ._pairs import part_effects
@@ -92,6 +93,9 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=AttributionPatchResult,
+    headline=PartEffectsHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

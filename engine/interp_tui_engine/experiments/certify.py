@@ -20,6 +20,7 @@ from ..errors import Problem, UserError
 from ..estimators import known_cases
 from ..events import Event, Metrics, Phase, Progress, RunStarted
 from ..manifest import Manifest
+from ..results.certify import LIVE, CertifyHeadline, CertifyResult
 from ..runtime.context import Context, Interrupted
 from ..runtime.open_model import use_threads
 from ..specs import Table
@@ -198,6 +199,9 @@ KIND = Kind(
     needs=frozenset(),
     example=EXAMPLE,
     params=Params,
+    result=CertifyResult,
+    headline=CertifyHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

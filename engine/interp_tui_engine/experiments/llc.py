@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ..catalog import Kind, Result
 from ..events import Event, Metrics
+from ..results.sampling import LLC, LLCResult, SamplingHeadline
 from ..runtime.context import Context
 from . import _sampling
 from ._sampling import sharding
@@ -46,6 +47,9 @@ KIND = Kind(
     needs=frozenset({"model", "data"}),
     example=EXAMPLE,
     params=Params,
+    result=LLCResult,
+    headline=SamplingHeadline,
+    live=LLC,
     run=run,
     check=check,
     estimate=estimate,

@@ -15,6 +15,7 @@ from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
 from ..markdown import words
 from ..numbers import as_finite
+from ..results.match import LIVE, MatchHeadline, MatchResult
 from ..runtime import cost
 from ..runtime.context import Context
 from ..specs import FILE, Table
@@ -24,8 +25,6 @@ from ._features.evidence_files import file_of
 
 TOY = ("builtin:left", "builtin:right")
 EXAMPLE: dict[str, Any] = {"name": "planted", "params": {"left": TOY[0], "right": TOY[1]}}
-RESULT = ("matches", "left_features", "right_features", "null_score_95", "beyond_chance", "null_quantile")
-"""What stands at the top of its result.json."""
 BYTES_A_SECOND = 2e6
 """What is read and compared, with its shuffles, a second."""
 AXES = ("text", "activation", "decoder", "causal")
@@ -168,8 +167,10 @@ KIND = Kind(
     needs=frozenset(),
     example=EXAMPLE,
     params=Params,
+    result=MatchResult,
+    headline=MatchHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,
-    result=RESULT,
 )

@@ -11,6 +11,7 @@ from ..catalog import Kind, Result
 from ..errors import Problem, UserError
 from ..events import Event, Phase
 from ..manifest import Manifest
+from ..results.part_effects import LIVE, PartEffectsHeadline, PartEffectsResult
 from ..runtime.context import Context
 from ..sites.site import parse
 from . import _pairs, circuit
@@ -82,6 +83,9 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=PartEffectsResult,
+    headline=PartEffectsHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

@@ -15,6 +15,7 @@ from ..catalog import Estimate, Kind, Result
 from ..errors import ManifestError, Problem, RunFailed
 from ..events import Event
 from ..manifest import Manifest, resolve
+from ..results.pipeline import LIVE, PipelineHeadline, PipelineResult
 from ..runtime.context import Context
 from ..specs import FILE, Table
 
@@ -85,6 +86,9 @@ KIND = Kind(
     needs=frozenset(),
     example=EXAMPLE,
     params=Params,
+    result=PipelineResult,
+    headline=PipelineHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

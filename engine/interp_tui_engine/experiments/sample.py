@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 from ..catalog import Kind, Result
 from ..events import Event
+from ..results.sampling import SAMPLING, SampleResult, SamplingHeadline
 from ..runtime.context import Context
 from . import _sampling
 from ._sampling import sharding
@@ -33,6 +34,9 @@ KIND = Kind(
     needs=frozenset({"model", "data"}),
     example=EXAMPLE,
     params=Params,
+    result=SampleResult,
+    headline=SamplingHeadline,
+    live=SAMPLING,
     run=run,
     check=check,
     estimate=estimate,

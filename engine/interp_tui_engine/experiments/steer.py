@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ..catalog import Kind, Result
 from ..events import Event
+from ..results.interventions import LIVE, InterventionsHeadline, InterventionsResult
 from ..runtime.context import Context
 from . import _features, interventions
 
@@ -17,7 +18,6 @@ EXAMPLE: dict[str, Any] = {
     "model": _features.EXAMPLE["model"],
     "params": {**_features.EXAMPLE["params"], "targets": ["L2:D95"]},
 }
-RESULT = interventions.RESULT
 check = interventions.check
 estimate = interventions.estimate
 
@@ -48,8 +48,10 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=InterventionsResult,
+    headline=InterventionsHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,
-    result=RESULT,
 )

@@ -204,3 +204,18 @@ def test_schema_of_all_kinds(cli: Cli) -> None:
     schema = json.loads(cli("schema").out)
     assert set(schema["discriminator"]["mapping"]) == set(catalog.kind_names())
     assert cli("schema", "lcl").code == 2
+
+
+def test_schema_of_what_a_kind_writes(cli: Cli) -> None:
+    result = json.loads(cli("schema", "llc", "--result").out)
+    assert {"llc_mean", "usable", "seconds", "uncertainty"} <= set(result["required"]) | set(result["properties"])
+    assert "nats a token" in result["properties"]["init_loss"]["description"]
+    assert "rhat" in json.loads(cli("schema", "llc", "--headline").out)["properties"]
+    live = json.loads(cli("schema", "llc", "--live").out)
+    assert set(live) == {"chains", "estimate", "verdict"} and "trace" in live["chains"]["properties"]
+
+
+def test_schema_of_results_wants_one_kind_and_one_question(cli: Cli) -> None:
+    for asked in (("--result",), ("llc", "--result", "--live")):
+        done = cli("schema", *asked)
+        assert done.code == 2 and "one KIND" in done.err

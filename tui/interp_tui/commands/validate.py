@@ -41,15 +41,25 @@ def validate(
     return worst
 
 
-def schema(kind: Annotated[str | None, typer.Argument(metavar="KIND", autocompletion=kind_names)] = None) -> int:
-    """Print the JSON Schema of a manifest."""
+SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", autocompletion=kind_names)] = None,
+    result: Annotated[bool, typer.Option("--result", help="The kind's result.json instead.")] = False,
+    headline: Annotated[bool, typer.Option("--headline", help="Its headline in status.json and listings instead.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="The values of its live events instead, by series.")] = False,
+) -> int:
+    """Print the JSON Schema of a manifest, or of what a run of KIND writes. Descriptions give unit and meaning."""
     from interp_tui_engine import catalog, manifest
 
     from .new import known_kind
 
+    if result or headline or live:
+        return _schema_of_outputs(kind, result=result, headline=headline, live=live)
     found = [known_kind(kind)] if kind else catalog.kinds()
     if len(found) == 1:
-        out_json(manifest.request_model(found[0]).model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"})
+        out_json(manifest.request_model(found[0]).model_json_schema() | {"$schema": SCHEMA})
         return 0
     from functools import reduce
     from operator import or_
@@ -58,5 +68,25 @@ def schema(kind: Annotated[str | None, typer.Argument(metavar="KIND", autocomple
 
     union: Any = reduce(or_, [manifest.request_model(each) for each in found])
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[union, Field(discriminator="kind")])
-    out_json(adapter.json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"})
+    out_json(adapter.json_schema() | {"$schema": SCHEMA})
+    return 0
+
+
+def _schema_of_outputs(name: str | None, *, result: bool, headline: bool, live: bool) -> int:
+    """The schema of what runs of a kind write. Raises UserError where several are asked for at once, or none is stated."""
+    from interp_tui_engine import payload
+    from interp_tui_engine.errors import UserError
+
+    from .new import known_kind
+
+    if name is None or result + headline + live != 1:
+        raise UserError("schema: --result, --headline and --live are each of one KIND, and one at a time", "interp-tui schema llc --result")
+    kind = known_kind(name)
+    if live:
+        out_json({series: payload.json_schema(cls) for series, cls in kind.live.items()})
+        return 0
+    cls = kind.result if result else kind.headline
+    if cls is None:
+        raise UserError(f"schema: kind {name} states no type of that", "its result.json and events are as its module documents them")
+    out_json(payload.json_schema(cls))
     return 0

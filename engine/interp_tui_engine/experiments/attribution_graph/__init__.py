@@ -13,6 +13,7 @@ from ...errors import Problem
 from ...events import Artifact, Event, Metrics, Phase, Progress, RunStarted
 from ...manifest import Manifest
 from ...markdown import code
+from ...results.attribution_graph import LIVE, AttributionGraphHeadline, AttributionGraphResult
 from ...runtime import cost
 from ...runtime.context import Context
 from .. import _features
@@ -92,7 +93,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
         for name in ("checked_criterion", "checked_features")
         if rows and values[name]["edges"]
     }
-    return Result(values, {"nodes": values["nodes"], "edges": values["edges"]}, text, {"graph": digest}, uncertainty)
+    headline = {name: values[name] for name in ("nodes", "edges", "causal_effect")}
+    return Result(values, headline, text, {"graph": digest}, uncertainty)
 
 
 def measured_by(cards: list[dict[str, Any]]) -> str:
@@ -146,6 +148,9 @@ KIND = Kind(
     needs=frozenset(),
     example=EXAMPLE,
     params=Params,
+    result=AttributionGraphResult,
+    headline=AttributionGraphHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

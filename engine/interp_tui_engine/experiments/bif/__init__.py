@@ -9,6 +9,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
+from ...results.bif import LIVE, BIFHeadline, BIFResult
 from ...runtime.context import Context
 from .. import _sampling
 from .._sampling import sharding
@@ -79,6 +80,9 @@ KIND = Kind(
     needs=frozenset({"model", "data"}),
     example=EXAMPLE,
     params=Params,
+    result=BIFResult,
+    headline=BIFHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

@@ -9,6 +9,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
+from ...results.calibrate import LIVE, CalibrateHeadline, CalibrateResult
 from ...runtime.context import Context
 from .. import _sampling
 from .._sampling import many
@@ -59,6 +60,9 @@ KIND = Kind(
     needs=frozenset({"model", "data"}),
     example=EXAMPLE,
     params=Params,
+    result=CalibrateResult,
+    headline=CalibrateHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

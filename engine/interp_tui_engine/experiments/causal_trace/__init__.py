@@ -9,6 +9,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
+from ...results.causal_trace import LIVE, CausalTraceHeadline, CausalTraceResult
 from ...runtime import cost
 from ...runtime.context import Context
 from .. import _pairs
@@ -64,6 +65,9 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=CausalTraceResult,
+    headline=CausalTraceHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

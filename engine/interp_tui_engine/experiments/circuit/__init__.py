@@ -16,6 +16,7 @@ from ...events import Artifact, Event, Metrics
 from ...figures.plots import plot_circuit
 from ...manifest import Manifest
 from ...patching import reach_report
+from ...results.circuit import LIVE, CircuitHeadline, CircuitResult
 from ...runtime import cost
 from ...runtime.context import Context
 from ...runtime.steps import digests, write_arrays
@@ -187,6 +188,9 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=CircuitResult,
+    headline=CircuitHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

@@ -9,6 +9,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
+from ...results.contrast import LIVE, ContrastHeadline, ContrastResult
 from ...runtime import cost
 from ...runtime.context import Context
 from .. import _features
@@ -19,12 +20,6 @@ EXAMPLE: dict[str, Any] = {
     "model": _features.EXAMPLE["model"],
     "params": {**_features.EXAMPLE["params"], "layer": 2, "shared_answers": True},
 }
-RESULT = (
-    *("model", "criterion", "verb", "metric", "rows", "positives", "negatives", "feature", "distance", "curve", "chosen_strength"),
-    *("at_edge", "effect", "effect_low", "effect_high", "effect_in_controls", "p", "side_effect", "loss_change", "loss_low", "loss_high"),
-    *("effects", "path", "direction", "wanted_on", "prompts"),
-)
-"""What stands at the top of its result.json."""
 
 
 def check(manifest: Manifest) -> list[Problem]:
@@ -78,8 +73,10 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=ContrastResult,
+    headline=ContrastHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,
-    result=RESULT,
 )

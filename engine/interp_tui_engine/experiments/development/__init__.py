@@ -9,6 +9,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
+from ...results.development import LIVE, DevelopmentHeadline, DevelopmentResult
 from ...runtime.context import Context
 from .._sampling import many
 from .params import Params, checkpoint_manifest
@@ -70,6 +71,9 @@ KIND = Kind(
     needs=frozenset({"model", "data"}),
     example=EXAMPLE,
     params=Params,
+    result=DevelopmentResult,
+    headline=DevelopmentHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

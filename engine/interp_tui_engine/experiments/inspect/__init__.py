@@ -11,6 +11,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
+from ...results.inspect import LIVE, InspectHeadline, InspectResult
 from ...runtime import cost, inputs
 from ...runtime.context import Context
 from .. import _features
@@ -21,11 +22,6 @@ EXAMPLE: dict[str, Any] = {
     "name": "planted",
     "params": {"criterion": "the text is about the planted topic", "backend": "toy"},
 }
-RESULT = (
-    *("model", "criterion", "ranking", "rows", "held_out_rows", "held_out_positives", "groups", "unit", "features", "tested", "associated"),
-    *("causal", "null_z_95", "cards", "table", "report"),
-)
-"""What stands at the top of its result.json."""
 _READ_BY: dict[str, tuple[str, ...]] = {
     "records": ("records",),
     "features": ("features",),
@@ -129,8 +125,10 @@ KIND = Kind(
     needs=frozenset(),
     example=EXAMPLE,
     params=Params,
+    result=InspectResult,
+    headline=InspectHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,
-    result=RESULT,
 )

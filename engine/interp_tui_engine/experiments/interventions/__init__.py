@@ -9,6 +9,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
+from ...results.interventions import LIVE, InterventionsHeadline, InterventionsResult
 from ...runtime import cost
 from ...runtime.context import Context
 from .. import _features
@@ -20,12 +21,6 @@ EXAMPLE: dict[str, Any] = {
     "model": _features.EXAMPLE["model"],
     "params": {**_features.EXAMPLE["params"], "targets": ["L2:D95", "L2:D30", "L2:D90"]},
 }
-RESULT = (
-    *("model", "criterion", "verb", "metric", "rows", "positives", "negatives", "baseline", "effects", "chosen", "chosen_strength"),
-    *("effect", "effect_low", "effect_high", "effect_in_controls", "side_effect", "at_edge", "path"),
-    *("loss_change", "loss_low", "loss_high"),
-)
-"""What stands at the top of its result.json."""
 
 
 def check(manifest: Manifest) -> list[Problem]:
@@ -73,8 +68,10 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=InterventionsResult,
+    headline=InterventionsHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,
-    result=RESULT,
 )

@@ -15,6 +15,7 @@ from ...events import Event, Metrics, Phase
 from ...figures.lines import Curve, lines_svg
 from ...manifest import Manifest
 from ...markdown import code
+from ...results.logit_lens import LIVE, LogitLensHeadline, LogitLensResult
 from ...runtime import cost, input_files, inputs
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
@@ -290,6 +291,9 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=LogitLensResult,
+    headline=LogitLensHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

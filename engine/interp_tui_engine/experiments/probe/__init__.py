@@ -10,6 +10,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
+from ...results.probe import LIVE, ProbeHeadline, ProbeResult
 from ...runtime import cost, inputs
 from ...runtime.context import Context
 from .. import _pairs
@@ -91,6 +92,9 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=ProbeResult,
+    headline=ProbeHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

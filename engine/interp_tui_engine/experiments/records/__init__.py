@@ -9,6 +9,7 @@ from ...catalog import Estimate, Kind, Result
 from ...errors import Problem, UserError
 from ...events import Event
 from ...manifest import Manifest
+from ...results.records import LIVE, RecordsHeadline, RecordsResult
 from ...runtime import cost
 from ...runtime.context import Context
 from ...sites.site import site_name
@@ -20,11 +21,6 @@ EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
     "params": {"prompts": "builtin:capital", "features": "hidden", "layers": [2]},
 }
-RESULT = (
-    *("rows", "prompts", "features", "path", "site", "pool", "model", "prompts_per_second"),
-    *("sae", "latents", "fitted_on", "positives"),
-)
-"""What stands at the top of its result.json."""
 
 
 def check(manifest: Manifest) -> list[Problem]:
@@ -80,8 +76,10 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=RecordsResult,
+    headline=RecordsHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,
-    result=RESULT,
 )

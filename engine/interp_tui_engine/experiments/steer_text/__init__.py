@@ -11,6 +11,7 @@ from ...errors import Problem, UserError
 from ...events import Event
 from ...features import ids
 from ...manifest import Manifest
+from ...results.steer_text import LIVE, SteerTextHeadline, SteerTextResult
 from ...runtime import cost, input_files, inputs
 from ...runtime.context import Context
 from ...sites.site import parse
@@ -98,6 +99,9 @@ KIND = Kind(
     needs=frozenset({"model"}),
     example=EXAMPLE,
     params=Params,
+    result=SteerTextResult,
+    headline=SteerTextHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

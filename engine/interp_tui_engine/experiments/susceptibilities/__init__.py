@@ -10,6 +10,7 @@ from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
 from ...models.restrictions.patterns import parse
+from ...results.susceptibilities import LIVE, SusceptibilitiesHeadline, SusceptibilitiesResult
 from ...runtime.context import Context
 from .. import _sampling
 from .._sampling import restriction_check, sharding
@@ -111,6 +112,9 @@ KIND = Kind(
     needs=frozenset({"model", "data"}),
     example=EXAMPLE,
     params=Params,
+    result=SusceptibilitiesResult,
+    headline=SusceptibilitiesHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,

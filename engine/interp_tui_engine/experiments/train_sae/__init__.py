@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...catalog import Estimate, Kind, Result
 from ...events import ArrayWritten, Artifact, Event, Phase, RunStarted
 from ...manifest import Manifest
+from ...results.train_sae import LIVE, TrainSAEHeadline, TrainSAEResult
 from ...runtime import cost, open_model
 from ...runtime.context import Context, Interrupted, Order, Ticker
 from ...runtime.pause import next_order
@@ -23,13 +24,6 @@ EXAMPLE: dict[str, Any] = {
     "data": {"train": {"source": "builtin:prose", "context": 64, "rows": 2048}},
     "params": {"site": "resid_post", "layer": 2, "architecture": "topk", "latents": 1024, "k": 32},
 }
-RESULT = (
-    *("architecture", "latents", "k", "sae", "saes", "fvu", "l0", "dead_fraction", "dead_among_tokens", "ce_loss_recovered"),
-    *("ce_loss_recovered_from_mean", "ce_clean", "ce_zero", "ce_mean", "ce_sae", "kl", "steps", "tokens", "tokens_per_second"),
-    *("distinct_tokens", "width", "norm_scale", "training_seconds", "fvu_low", "fvu_high"),
-    *("ce_loss_recovered_low", "ce_loss_recovered_high", "repeats", "repeat_cosine", "repeat_chance"),
-)
-"""What stands at the top of its result.json."""
 Params = sae_params.Params
 check = sae_params.check
 SMALL_STEP, SMALL_MODEL = 1 << 28, 20_000_000
@@ -177,8 +171,10 @@ KIND = Kind(
     needs=frozenset(),
     example=EXAMPLE,
     params=Params,
+    result=TrainSAEResult,
+    headline=TrainSAEHeadline,
+    live=LIVE,
     run=run,
     check=check,
     estimate=estimate,
-    result=RESULT,
 )
