@@ -13,11 +13,13 @@ import shutil
 import pytest
 
 from interp_tui.commands import text_render
+from interp_tui.runs.headlines import answer
 from interp_tui.screens.run import RunScreen
-from interp_tui.text.numbers import number
+from interp_tui.text.numbers import headline, number
 from interp_tui_engine import catalog, manifest, supervisor, worker
-from interp_tui_engine.pipeline import ALWAYS
+from interp_tui_engine.events import Warned, from_line
 from interp_tui_engine.runfolder import RunFolder, Status
+from stated_types import misfits
 from torture.requests import small
 
 KINDS = [kind.name for kind in catalog.kinds() if kind.name != "pipeline"]  # whose steps are runs of their own
@@ -39,13 +41,23 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def test_a_kind_writes_what_it_declares(run: RunFolder) -> None:
     result = json.loads(run.result_path.read_text())
-    kind = catalog.get(result["kind"])
     assert {"kind", "name", "schema_version", "seconds"} <= set(result)
-    if kind.result:
-        assert set(result) <= {*ALWAYS, "uncertainty", *kind.result}, "a key that no one declares"
+    events = [from_line(line).event for line in run.events_path.read_text().splitlines()]
+    found = misfits(result["kind"], result, run.status().headline, events)
+    assert not found, "\n".join(found)
+    assert not [event for event in events if isinstance(event, Warned) and "does not fit its type" in event.message]
     named = {name.partition(".")[0] for name in result.get("uncertainty", {})}
     assert named <= set(result) | set(run.status().headline), "an error bar of a number that is not there"
     assert (run.path / "report.md").read_text().startswith("# ")
+
+
+def test_its_headline_answers_in_words(run: RunFolder) -> None:
+    status = run.status()
+    words, numbers = answer(status.kind, status.headline), headline({**status.headline, "answer": ""}, most=99)
+    assert words and words != numbers, "no words of its own"
+    names = [key for key in status.headline if "_" in key]
+    assert not [name for name in names if name in words], words
+    assert answer(status.kind, status.headline, ascii=True).isascii()
 
 
 def test_its_view_draws_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +67,9 @@ def test_its_view_draws_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> N
         shown.append("\n".join(text_render.lines(run.path, "live", size, ascii=False)))
         assert len(shown[-1].split()) > 10, shown[-1]
     shown.append("\n".join(text_render.lines(run.path, "result", (140, 40), ascii=False)))
-    headline = run.status().headline
-    values = [value for value in headline.values() if not isinstance(value, dict | list)]
-    assert any(shows(value, text) for value in values for text in shown), (headline, *shown)
+    stated = run.status().headline
+    values = [value for value in stated.values() if not isinstance(value, dict | list)]
+    assert any(shows(value, text) for value in values for text in shown), (stated, *shown)
 
 
 def shows(value: object, text: str) -> bool:

@@ -45,7 +45,7 @@ def test_a_headline_has_its_error_or_says_that_there_is_none() -> None:
 
 def test_what_is_not_clear_of_its_control_is_marked_for_dimming() -> None:
     (auroc,) = quantities({"auroc": 0.55, "uncertainty": stored({"auroc": PROBE["best.auroc"]})})
-    assert auroc == ("auroc", "0.55 [0.40, 0.70] (not clear of 0.500)", True)
+    assert auroc == ("auroc", "0.55 [0.40, 0.70] (not clear of its control, 0.500)", True)
 
 
 def test_a_damaged_uncertainty_is_left_out() -> None:
@@ -54,9 +54,9 @@ def test_a_damaged_uncertainty_is_left_out() -> None:
 
 
 def test_list_and_show_word_it_alike(cli: Cli, runs: list[RunFolder]) -> None:
-    assert "λ̂ 38.21 ± 0.93" in cli("list").out and "0.55 [0.40, 0.70] (not clear of 0.500)" in cli("list").out
+    assert "λ̂ 38.21 ± 0.93" in cli("list").out and "0.55 [0.40, 0.70] (like control 0.500)" in cli("list").out
     shown = cli("show", "third").out
-    assert "0.55 [0.40, 0.70] (not clear of 0.500) over 24 pairs" in shown and "uncertainty." not in shown
+    assert "0.55 [0.40, 0.70] (not clear of its control, 0.500) over 24 pairs" in shown and "uncertainty." not in shown
     assert "38.21 ± 0.93 over 4 chains" in cli("show", "first").out
 
 
@@ -70,7 +70,7 @@ def test_compare_says_how_sure_the_difference_is(cli: Cli, runs: list[RunFolder]
 
 def test_the_result_tab_has_a_part_on_it(cli: Cli, runs: list[RunFolder]) -> None:
     text = cli("show", "third", "--screen", "result").out
-    assert "how sure" in text and "0.55 [0.40, 0.70] (not clear of 0.500) over 24 pairs" in text
+    assert "how sure" in text and "0.55 [0.40, 0.70] (not clear of its control, 0.500) over 24 pairs" in text
 
 
 def test_a_page_and_a_table_hold_it(cli: Cli, runs: list[RunFolder]) -> None:

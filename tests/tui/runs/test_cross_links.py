@@ -12,6 +12,8 @@ from interp_tui.app import InterpApp
 from interp_tui.runs.cross_links import links
 from interp_tui.screens.info import InfoScreen
 from interp_tui_engine.events import RunFinished
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.inspect import FeatureCard
 from interp_tui_engine.runfolder import RunFolder
 
 CARD = {
@@ -39,7 +41,7 @@ def test_the_newest_runs_that_say_something_are_found(make_run: Any, ranked: Run
     make_run("heads", kind="susceptibilities", result=RESPONSES, age=500.0)
     make_run("texts", kind="bif", result=INFLUENCES, age=400.0)
     make_run("others", kind="bif", result={"top_pairs": [{"text_1": "is", "text_2": "x", "value": 2.0}]}, age=300.0)
-    found = {link.folder.status().kind: link for link in links(ranked, CARD)}
+    found = {link.folder.status().kind: link for link in links(ranked, read(FeatureCard, CARD))}
     assert found["susceptibilities"].folder.path.name.endswith("heads") and "at final" in found["susceptibilities"].title
     assert found["susceptibilities"].lines == ("l2h1 to facts: 0.0120 ± 0.0010", "l2h1 to code: -0.00010 ± 0.00020"), "the surest first"
     (line,) = found["bif"].lines
@@ -52,7 +54,7 @@ def test_another_model_an_unfinished_run_and_a_broken_result_are_passed_over(mak
     make_run("half", kind="susceptibilities", state="failed", result=RESPONSES, age=400.0)
     make_run("broken", kind="bif", result={"top_pairs": [3, {"text_1": 4}]}, age=300.0)
     make_run("odd", kind="susceptibilities", result={"mean": [1], "std_error": {"l2h1": 3}}, age=200.0)
-    assert links(ranked, CARD) == [] and links(ranked, {}) == []
+    assert links(ranked, read(FeatureCard, CARD)) == [] and links(ranked, read(FeatureCard, {})) == []
 
 
 def test_a_step_of_a_pipeline_looks_beside_its_pipeline_too(make_run: Any, ranked: RunFolder) -> None:
@@ -60,7 +62,7 @@ def test_a_step_of_a_pipeline_looks_beside_its_pipeline_too(make_run: Any, ranke
     chain = make_run("chain", kind="pipeline")
     (chain.path / "steps").mkdir()
     ranked.path.rename(chain.path / "steps" / "inspect")
-    (link,) = links(RunFolder(chain.path / "steps" / "inspect"), CARD)
+    (link,) = links(RunFolder(chain.path / "steps" / "inspect"), read(FeatureCard, CARD))
     assert link.folder.path.name.endswith("heads")
 
 

@@ -32,6 +32,8 @@ from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.events import Checkpoint, Metrics, Progress, RunStarted, Stamped
 from interp_tui_engine.manifest import parse
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.part_effects import PartCell
 from interp_tui_engine.runfolder import RunFolder, Status
 
 __all__ = ["cli"]
@@ -170,8 +172,8 @@ async def test_a_heatmap_without_colours_shows_digits_and_says_what_they_stand_f
 
 
 def test_path_patches_have_no_empty_column() -> None:
-    assert len(part_row({"part": "L0H1", "effect": 0.5}, estimated=False).cells) == 3
-    assert len(part_row({"part": "L0H1", "effect": 0.5, "guess": 0.4}, estimated=True).cells) == 4
+    assert len(part_row(read(PartCell, {"part": "L0H1", "effect": 0.5}), estimated=False).cells) == 3
+    assert len(part_row(read(PartCell, {"part": "L0H1", "effect": 0.5, "guess": 0.4}), estimated=True).cells) == 4
 
 
 # -- filters, keys, words
@@ -242,7 +244,7 @@ def test_no_view_gives_a_key_of_the_run_screen_another_meaning() -> None:
     key_ids.bound(InterpApp)
     from interp_tui.screens.run import RunScreen
     from interp_tui.screens.steering import SteeringScreen
-    from interp_tui.views import _views
+    from interp_tui.views import all_views
 
     steering = {
         key: binding.id
@@ -251,7 +253,7 @@ def test_no_view_gives_a_key_of_the_run_screen_another_meaning() -> None:
         for key in binding.key.split(",")
     }
     only_sampling = {"o"}  # lays another sampling run under this one: not offered elsewhere
-    for view in set(_views().values()):
+    for view in all_views():
         for binding in vars(view).get("BINDINGS", ()):
             clash = set(binding.key.split(",")) & (set(steering) - only_sampling - {"escape"})
             assert not clash, f"{view.__name__}: {clash} is {binding.description!r} here and {steering[clash.pop()]} elsewhere"

@@ -11,6 +11,8 @@ from interp_tui.views.circuit import CircuitView
 from interp_tui.views.circuit_tree import TreeEdge, edges_of, readers, tree
 from interp_tui.views.effects import EffectsView
 from interp_tui_engine.events import Metrics, Progress, RunFinished, RunStarted, Warned
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.circuit import EdgeEffect
 
 TABLES = {"seed": 100, "model": {"source": "builtin:tiny"}, "params": {"threshold": 0.02}}
 
@@ -83,7 +85,7 @@ def test_a_tree_unrolls_each_part_once_where_its_strongest_edge_leads():
         {"edge": "a → logits", "effect": 0.2}, {"edge": "b → logits", "effect": -0.9}, {"edge": "a → b", "effect": 0.5},
         {"edge": "embed → L1KV1.k", "effect": 0.1}, {"edge": "no arrow"}, {"edge": None}, {"edge": "L1H2 → a", "effect": None},
     ]  # fmt: skip
-    edges = edges_of(rows)
+    edges = edges_of([read(EdgeEffect, row) for row in rows])
     assert [edge.effect for edge in edges] == [0.2, -0.9, 0.5, 0.1, None]
     lines = tree(edges, ["a", "b", "L1H2"], heads_per_kv=2)
     said = [(line.branch, line.part, line.into, line.again) for line in lines]

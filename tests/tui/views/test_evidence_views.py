@@ -13,6 +13,9 @@ from interp_tui.views.interventions import InterventionsView, axis_limit, effect
 from interp_tui.views.match import MatchView, pair_row
 from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine.events import Event, Metrics, Phase, RunFinished, RunStarted
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.interventions import EffectLine
+from interp_tui_engine.results.match import FeatureMatch
 from interp_tui_engine.runfolder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("settle")
@@ -113,15 +116,16 @@ async def test_a_run_with_nothing_yet_says_what_it_does(make_run: Callable[..., 
 
 
 def test_a_later_word_on_a_feature_replaces_the_first() -> None:
-    first, last = effect("f", 1.0, 1.0, 0.5), effect("f", 1.0, 1.0, 0.5, clear=True)
+    first, last = (read(EffectLine, effect("f", 1.0, 1.0, 0.5, clear=clear)) for clear in (False, True))
     assert effect_row(0, first, axis_limit([first])).cells[-1].text == "" and effect_row(0, last, axis_limit([last])).cells[-1].text == "◆"
 
 
 def test_broken_lines_are_shown_as_far_as_they_go() -> None:
     for line in ({}, {"feature_id": HOSTILE, "effect": "x", "low": None, "controls": 3}, {"strength": True, "clear": 1}):
-        assert all(cell.text.isprintable() for cell in effect_row(0, line, axis_limit([line])).cells)
+        effects = read(EffectLine, line)
+        assert all(cell.text.isprintable() for cell in effect_row(0, effects, axis_limit([effects])).cells)
     for line in ({}, {"left": HOSTILE, "components": [1], "null_quantile": "x", "left_signed_effect": 1}):
-        assert all(cell.text.isprintable() for cell in pair_row(0, line).cells)
+        assert all(cell.text.isprintable() for cell in pair_row(0, read(FeatureMatch, line)).cells)
 
 
 NODES = [

@@ -22,6 +22,8 @@ from interp_tui.views.inspect import InspectView, feature_row, small
 from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine import atomic
 from interp_tui_engine.events import Metrics, Phase, Progress, RunFinished, RunStarted
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.inspect import RankedFeature
 from interp_tui_engine.runfolder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("settle")
@@ -140,7 +142,7 @@ def test_small_numbers(q: float | None, said: str) -> None:
 
 
 def test_nothing_in_a_row_steers_the_terminal() -> None:
-    row = feature_row({name: column[4] for name, column in TABLE.items()} | {"feature_id": HOSTILE})
+    row = feature_row(read(RankedFeature, {name: column[4] for name, column in TABLE.items()} | {"feature_id": HOSTILE}))
     assert all(cell.text.isprintable() for cell in row.cells)
 
 

@@ -69,8 +69,8 @@ async def test_tokens_are_those_of_the_cell_and_say_their_numbers(make_run: Make
         await press(pilot, "n")
         assert view.row == 1
         await press(pilot, "s")
-        top = view.tops[PARTS[1]][0]
-        assert strip.tokens[strip.index].value == pytest.approx(top["value"]) and view.row == top["row"]
+        top = view._tops(1)[0]
+        assert strip.tokens[strip.index].value == pytest.approx(top.value) and view.row == top.row
         await press(pilot, "enter", "home")
         assert strip.has_focus and strip.index == 0
         assert not any("\x1b" in token.text for token in strip.tokens)

@@ -16,6 +16,8 @@ from interp_tui.views import view_for
 from interp_tui.views.train_sae import TrainSaeView
 from interp_tui.widgets.histogram import Histogram, render
 from interp_tui_engine.events import Event, Metrics, Phase, Progress, RunFinished, RunStarted, Stamped, Warned, to_line
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.train_sae import TrainSAEHeadline
 from interp_tui_engine.runfolder import RunFolder
 
 MakeRun = Callable[..., RunFolder]
@@ -90,7 +92,7 @@ def state_of(events: list[Event]) -> RunState:
 def test_a_finished_run_shows_what_was_measured_on_held_out_data() -> None:
     ended = RunFinished("done", 64.0, {"fvu": 0.2, "l0": 31.0, "dead_fraction": 0.0, "ce_loss_recovered": 0.9})
     state = state_of([*training(1200, 1), ended])
-    facts = {fact.label: fact for fact in sae_facts.facts(state, sae_facts.saes(state)[0], state.latest["headline"])}
+    facts = {fact.label: fact for fact in sae_facts.facts(state, sae_facts.saes(state)[0], state.newest("headline", TrainSAEHeadline))}
     assert facts["FVU"].value == "0.200 held out" and facts["recovered"].value == "90.0 %" and facts["recovered"].colour == ""
 
 
@@ -110,7 +112,7 @@ def test_a_log_may_hold_anything() -> None:
         for sae in sae_facts.saes(state):
             assert "\x1b" not in sae.name and "\x07" not in sae.name
             (
-                sae_facts.facts(state, sae, {}),
+                sae_facts.facts(state, sae, read(TrainSAEHeadline, {})),
                 sae_facts.row(sae, ascii=True, coloured=True),
                 sae_facts.histogram(sae),
                 sae_facts.histogram_title(sae),

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.bif import BIFResult
+from interp_tui_engine.results.inspect import FeatureCard
+from interp_tui_engine.results.susceptibilities import SusceptibilitiesResult
 from interp_tui_engine.runfolder import RunFolder, find_runs
 
 from ..text.numbers import number, with_error
@@ -33,9 +36,8 @@ class Link:
     lines: tuple[str, ...]
 
 
-def links(run: RunFolder, card: Mapping[str, Any]) -> list[Link]:
+def links(run: RunFolder, card: FeatureCard) -> list[Link]:
     """The newest susceptibilities run with parts of the feature's layer, and the newest influence run with one of its texts."""
-    model, layer = card.get("model"), card.get("layer")
     texts = _texts(card)
     found: dict[str, Link] = {}
     for folder in _neighbours(run):
@@ -45,9 +47,9 @@ def links(run: RunFolder, card: Mapping[str, Any]) -> list[Link]:
         if status.kind not in ("susceptibilities", "bif") or status.kind in found or status.state != "done":
             continue
         asked, result = session.tables(folder).get("model"), folder.result() or {}
-        if not isinstance(asked, Mapping) or asked.get("source") != model:
+        if not isinstance(asked, Mapping) or asked.get("source") != card.model:
             continue
-        lines = _responses(result, layer) if status.kind == "susceptibilities" else _influences(result, texts)
+        lines = _responses(result, card.layer) if status.kind == "susceptibilities" else _influences(result, texts)
         if lines:
             about = "Parts of its layer respond to" if status.kind == "susceptibilities" else "Its texts move with"
             revision = f" at {clean(str(asked['revision']), limit=30)}" if asked.get("revision") else ""
@@ -64,42 +66,35 @@ def _neighbours(run: RunFolder) -> Iterator[RunFolder]:
         yield from (folder for folder in find_runs(root)[:NEWEST] if folder.path != run.path)
 
 
-def _responses(result: Mapping[str, Any], layer: Any) -> list[str]:
+def _responses(result: Mapping[str, Any], layer: int | None) -> list[str]:
     """Susceptibilities of the layer's parts, those farthest from 0 in their own errors first."""
-    means, errors = (_table(result.get(name)) for name in ("mean", "std_error"))
+    stored = read(SusceptibilitiesResult, result)
     found: list[tuple[float, str]] = []
-    for part, by_data in means.items():
-        if not re.match(rf"l{layer}(?!\d)", str(part), re.IGNORECASE):
+    for part, by_data in stored.mean.items():
+        if not re.match(rf"l{layer}(?!\d)", part, re.IGNORECASE):
             continue
-        for data, value in _table(by_data).items():
-            mean, error = finite(value), finite(_table(errors.get(part)).get(data))
+        for data, mean in by_data.items():
+            error = stored.std_error.get(part, {}).get(data)
             if mean is not None and error:
-                said = f"{clean(str(part), limit=30)} to {clean(str(data), limit=40)}: {with_error(mean, error)}"
+                said = f"{clean(part, limit=30)} to {clean(data, limit=40)}: {with_error(mean, error)}"
                 found.append((abs(mean) / error, said))
     return [said for _, said in sorted(found, key=lambda one: -one[0])[:LINES]]
 
 
 def _influences(result: Mapping[str, Any], texts: Sequence[str]) -> list[str]:
     """The sequences that one of the texts stands in, each with what it moves with most."""
-    pairs = result.get("top_pairs")
     found: dict[str, None] = {}
-    for pair in pairs if isinstance(pairs, list) else []:
-        if not isinstance(pair, Mapping):
-            continue
-        sides = [" ".join(str(pair.get(name) or "").split()) for name in ("text_1", "text_2")]
+    for pair in read(BIFResult, result).top_pairs:
+        sides = [" ".join(text.split()) for text in (pair.text_1, pair.text_2)]
         for here, there in (sides, sides[::-1]):
             if any(text in here for text in texts):
                 shown = clean(there, limit=SHOWN_TEXT)
-                found.setdefault(f"{number(finite(pair.get('value')), 3)}  {shown}")
+                found.setdefault(f"{number(pair.value, 3)}  {shown}")
     return list(found)[:LINES]
 
 
-def _texts(card: Mapping[str, Any]) -> list[str]:
+def _texts(card: FeatureCard) -> list[str]:
     """What the feature fires on, as far as it can be told apart from other texts."""
-    rows = _table(card.get("metadata")).get("activating")
-    texts = [" ".join(str(row.get("text") or "").split()) for row in rows or () if isinstance(row, Mapping)]
+    rows = card.metadata.activating if card.metadata is not None else ()
+    texts = [" ".join(row.text.split()) for row in rows]
     return [text for text in texts if len(text) >= LEAST_TEXT]
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -1,25 +1,31 @@
 """What a run found, as one line that answers its question: `France L0 0.85 → is L2 1.00`, `λ̂ 38.2 ± 0.9  R̂ 1.02`. Headless.
 
 One function a kind, from the headline numbers of status.json; a kind without one shows those numbers under their names. A kind that states
-its answer in words (`answer` in its headline) is taken at its word.
+its answer in words (`answer` in its headline) is taken at its word. Types of headlines are imported where a listing holds such a run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from interp_tui_engine import uncertainty
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import Headline, read
 
 from ..text.ascii_words import spelled
 from ..text.numbers import headline, number, with_error
 from ..text.sanitise import clean
 from .mixing_diagnosis import FEW_DRAWS, verdict
 
+if TYPE_CHECKING:
+    from interp_tui_engine.results.sampling import SamplingHeadline
+
 Values = Mapping[str, Any]
 Words = Callable[[Values], str]
 GAP = "  "
+SHORT_NOTE = 24
+"""Characters that a line has room for to say why there is no error bar."""
 
 
 def answer(kind: str, values: Values, *, ascii: bool = False, most: int = 3) -> str:
@@ -37,166 +43,290 @@ def answer(kind: str, values: Values, *, ascii: bool = False, most: int = 3) -> 
 
 
 def _llc(values: Values) -> str:
-    mean, error, rhat = (finite(values.get(name)) for name in ("llc_mean", "llc_std_error", "rhat"))
-    if mean is None:
+    from interp_tui_engine.results.sampling import SamplingHeadline
+
+    found = read(SamplingHeadline, values)
+    if found.llc_mean is None:
         return ""
-    parts = [f"λ̂ {sure(values, 'llc_mean') if 'llc_mean' in uncertainty.read(values) else with_error(mean, error)}"]
+    parts = [f"λ̂ {_with_spread(found)}"]
+    bar = found.uncertainty.get("llc_mean")
     if (doubt := llc_doubt(values)) != "":
         parts.append(doubt)
-    elif rhat is not None:
-        parts.append(f"R̂ {number(rhat, 3)}")
-    if (accuracy := finite(values.get("fact_accuracy"))) is not None:
-        parts.append(f"facts {percent(accuracy)}")
+    elif bar is not None and bar.clear is False:
+        parts.append(f"no clearer than noise alone{'' if bar.control is None else f': {number(bar.control, 3)}'}")
+    elif found.rhat is not None:
+        parts.append(f"R̂ {number(found.rhat, 3)}")
     return GAP.join(parts)
+
+
+def _development(values: Values) -> str:
+    from interp_tui_engine.results.development import DevelopmentHeadline
+
+    accuracy = read(DevelopmentHeadline, values).fact_accuracy
+    return GAP.join(part for part in [_llc(values), *([f"facts {percent(accuracy)}"] if accuracy is not None else [])] if part)
+
+
+def _with_spread(found: SamplingHeadline) -> str:
+    """λ̂ with its standard error; where there is none, with how far chains spread."""
+    mean, bar = found.llc_mean, found.uncertainty.get("llc_mean")
+    assert mean is not None
+    if bar is not None:
+        return clean(uncertainty.describe(mean, replace(bar, clear=None)), limit=80)
+    if found.llc_std_error is None and found.llc_std is not None:
+        return f"{number(mean, 3)}, chains spread by {number(found.llc_std, 2)}"
+    return with_error(mean, found.llc_std_error)
 
 
 def llc_doubt(values: Values) -> str:
     """Why an estimate of the LLC is not to be trusted as it stands; empty where nothing speaks against it."""
-    mean, error, rhat, ess = (finite(values.get(name)) for name in ("llc_mean", "llc_std_error", "rhat", "ess"))
+    from interp_tui_engine.results.sampling import SamplingHeadline
+
+    found = read(SamplingHeadline, values)
+    mean, error = found.llc_mean, found.llc_std_error
     if mean is not None and mean < 0 and (error is None or mean < -2 * error):
         return "below 0: the weights are no minimum"
-    if rhat is None and ess is None:
+    return _unmixed(found)
+
+
+def _unmixed(found: SamplingHeadline) -> str:
+    if found.rhat is None and found.ess is None:
         return ""
-    said, tone = verdict(draws=FEW_DRAWS, rhat=rhat, ess=ess, moving=None)
+    said, tone = verdict(draws=FEW_DRAWS, rhat=found.rhat, ess=found.ess, moving=None)
     return "" if tone == "good" else said
 
 
 def _sample(values: Values) -> str:
-    loss, rhat = finite(values.get("loss_mean")), finite(values.get("rhat"))
-    said = [f"loss {number(loss)}"] if loss is not None else []
-    doubt = llc_doubt({key: values.get(key) for key in ("rhat", "ess")})
-    return GAP.join([*said, *([doubt] if doubt else [f"R̂ {number(rhat, 3)}"] if rhat is not None else [])])
+    from interp_tui_engine.results.sampling import SamplingHeadline
+
+    found = read(SamplingHeadline, values)
+    parts = [f"loss {number(found.loss_mean)}"] if found.loss_mean is not None else []
+    doubt = _unmixed(found)
+    return GAP.join([*parts, *([doubt] if doubt else [f"R̂ {number(found.rhat, 3)}"] if found.rhat is not None else [])])
 
 
 def _susceptibilities(values: Values) -> str:
-    chi = finite(values.get("chi"))
-    return f"{_word(values, 'strongest')}: χ {sure(values, 'chi')}" if chi is not None and values.get("strongest") else ""
+    from interp_tui_engine.results.susceptibilities import SusceptibilitiesHeadline
+
+    found = read(SusceptibilitiesHeadline, values)
+    ranked = (
+        ("covariance", found.covariance_mean, found.covariance_std_error),
+        ("first order", found.first_order_mean, found.first_order_std_error),
+        ("χ", found.mean_mean, found.mean_std_error),
+    )
+    sign, value, error = next((each for each in ranked if each[1] is not None), ("", None, None))
+    if value is None or not found.strongest:
+        return ""
+    parts = f"  strongest of {number(found.parts)} parts" if (found.parts or 0) > 1 else ""
+    return f"{_word(found.strongest)}: {sign} {with_error(value, error)}{parts}"
 
 
 def _bif(values: Values) -> str:
-    influence = finite(values.get("influence"))
-    return f"{_word(values, 'strongest')}: influence {sure(values, 'influence')}" if influence is not None else ""
+    from interp_tui_engine.results.bif import BIFHeadline
+
+    found = read(BIFHeadline, values)
+    if found.influence_mean is None or not found.strongest:
+        return _llc(values)  # while its chains run
+    how = "moves with" if found.influence_mean > 0 else "moves against"
+    pair = _word(found.strongest).replace(" with ", f" {how} ")
+    parts = [f"{pair}: influence {with_error(found.influence_mean, found.influence_std_error)}"]
+    return GAP.join([*parts, *([f"{number(found.clear)} pairs clear of chance"] if found.clear is not None else [])])
 
 
 def _certify(values: Values) -> str:
-    return f"{number(values.get('passed'))} of {number(values.get('cases'))} known answers met" if "passed" in values else ""
+    from interp_tui_engine.results.certify import CertifyHeadline
+
+    found = read(CertifyHeadline, values)
+    return f"{number(found.passed)} of {number(found.cases)} known answers met" if found.passed is not None else ""
 
 
 def _lens(values: Values) -> str:
-    prob, layer = finite(values.get("answer_prob")), values.get("crossover_layer")
-    parts = [f"answer first at L{layer}" if isinstance(layer, int) else "answer never first"] if "crossover_layer" in values else []
-    parts += [f"p {sure(values, 'answer_prob')} at the end"] if prob is not None else []
-    tuned = values.get("tuned_crossover")
-    return GAP.join([*parts, *([f"tuned lens: L{tuned}"] if isinstance(tuned, int) else [])])
+    from interp_tui_engine.results.logit_lens import LogitLensHeadline
+
+    found = read(LogitLensHeadline, values)
+    first = "never first" if found.crossover_layer is None else f"first at L{found.crossover_layer}"
+    done = "crossover_layer" in values  # null there says that it never was
+    parts = [f"answer {first}"] if done else []
+    parts += (
+        [f"p {sure(found, 'answer_prob', found.answer_prob)} {'at the end' if done else 'so far'}"] if found.answer_prob is not None else []
+    )
+    return GAP.join([*parts, *([f"tuned lens: L{found.tuned_crossover}"] if found.tuned_crossover is not None else [])])
 
 
 def _trace(values: Values) -> str:
-    recovery = finite(values.get("recovery"))
-    if recovery is not None and values.get("peak"):
-        return f"{_word(values, 'peak')} restores {sure(values, 'recovery')}"
-    clean_metric, corrupt = finite(values.get("clean_metric")), finite(values.get("corrupt_metric"))
-    return f"clean {number(clean_metric, 3)}, corrupt {number(corrupt, 3)}" if clean_metric is not None else ""
+    from interp_tui_engine.results.causal_trace import CausalTraceHeadline
+
+    found = read(CausalTraceHeadline, values)
+    if found.recovery is not None and found.peak:
+        return GAP.join([f"{_word(found.peak)} restores {sure(found, 'recovery', found.recovery)}", *_verdict(found.verdict)])
+    if found.clean_metric is None:
+        return ""
+    return f"clean {number(found.clean_metric, 3)}, corrupt {number(found.corrupt_metric, 3)}"
 
 
 def _effects(values: Values) -> str:
-    effect, r = finite(values.get("effect")), finite(values.get("correlation"))
-    parts = [f"{_word(values, 'top')} carries {sure(values, 'effect')}"] if effect is not None and values.get("top") else []
-    return GAP.join([*parts, *([f"r {sure(values, 'correlation')} with exact effects"] if r is not None else [])])
+    from interp_tui_engine.results.part_effects import PartEffectsHeadline
+
+    found = read(PartEffectsHeadline, values)
+    if found.effect is None or not found.top:
+        ends = (number(found.clean_metric, 3), number(found.empty_metric, 3))
+        return f"clean {ends[0]}, all patched {ends[1]}" if found.clean_metric is not None else ""
+    parts = [f"{_word(found.top)} carries {sure(found, 'effect', found.effect)}"]
+    parts += [f"r {sure(found, 'correlation', found.correlation)} with exact effects"] if found.correlation is not None else []
+    return GAP.join([*parts, *_verdict(found.verdict)])
 
 
 def _circuit(values: Values) -> str:
-    parts = [f"{number(values.get('nodes'))} nodes"] if "nodes" in values else []
-    parts += [f"{number(values['edges'])} edges"] if "edges" in values else []
-    found = [(name, finite(values.get(name))) for name in ("faithfulness", "completeness")]
-    return GAP.join([", ".join(parts), *(f"{name} {sure(values, name)}" for name, value in found if value is not None)]).strip()
+    from interp_tui_engine.results.circuit import CircuitHeadline
+
+    found = read(CircuitHeadline, values)
+    size = [f"{number(count)} {what}" for count, what in ((found.nodes, "nodes"), (found.edges, "edges")) if count is not None]
+    shares = {"faithfulness": found.faithfulness, "completeness": found.completeness}
+    parts = [f"{name} {sure(found, name, value)}" for name, value in shares.items() if value is not None]
+    if found.held_out is not None:
+        parts.insert(1, f"on other pairs {sure(found, 'held_out', found.held_out)}")
+    if not size and not parts and found.clean_metric is not None:
+        parts = [f"clean {number(found.clean_metric, 3)}, all ablated {number(found.empty_metric, 3)}"]
+    return GAP.join(part for part in [", ".join(size), *parts, *_verdict(found.verdict)] if part)
 
 
 def _attention(values: Values) -> str:
-    named = values.get("named")
-    heads = number(values.get("heads"))
-    return f"{number(named)} of {heads} heads named" if isinstance(named, int) else f"{heads} heads" if "heads" in values else ""
+    from interp_tui_engine.results.attention import AttentionHeadline
+
+    found = read(AttentionHeadline, values)
+    if found.named is not None:
+        return f"{number(found.named)} of {number(found.heads)} heads named"
+    return f"{number(found.heads)} heads" if found.heads is not None else ""
 
 
 def _probe(values: Values) -> str:
-    auroc, accuracy, layer = finite(values.get("auroc")), finite(values.get("accuracy")), values.get("best_layer")
-    parts = [f"AUROC {sure(values, 'auroc')}"] if auroc is not None else []
-    parts += [f"accuracy {percent(accuracy)}"] if accuracy is not None else []
-    return GAP.join([*([f"best at L{layer}"] if isinstance(layer, int) else []), *parts])
+    from interp_tui_engine.results.probe import ProbeHeadline
+
+    found = read(ProbeHeadline, values)
+    parts = [f"best at L{found.best_layer}"] if found.best_layer is not None else []
+    parts += [f"AUROC {sure(found, 'auroc', found.auroc)}"] if found.auroc is not None else []
+    if found.accuracy is not None:
+        beside = f" (larger class {percent(found.majority)})" if found.majority is not None else ""
+        parts.append(f"accuracy {percent(found.accuracy)}{beside}")
+    return GAP.join(parts)
 
 
 def _records(values: Values) -> str:
-    return f"{number(values.get('rows'))} rows of {number(values.get('features'))} features" if "rows" in values else ""
+    from interp_tui_engine.results.records import RecordsHeadline
+
+    found = read(RecordsHeadline, values)
+    return f"{number(found.rows)} rows of {number(found.features)} features" if found.rows is not None else ""
 
 
 def _sae(values: Values) -> str:
-    fvu, sparse, dead, kept = (finite(values.get(name)) for name in ("fvu", "l0", "dead_fraction", "ce_loss_recovered"))
-    where = "held out" if kept is not None else ""
-    parts = [f"FVU {sure(values, 'fvu')} {where}".strip()] if fvu is not None else []
-    parts += [f"L0 {number(sparse, 3)}"] if sparse is not None else []
-    parts += [f"loss kept {percent(kept)}"] if kept is not None else [f"dead {percent(dead)}"] if dead is not None else []
-    return GAP.join(parts)
+    from interp_tui_engine.results.train_sae import TrainSAEHeadline
+
+    found = read(TrainSAEHeadline, values)
+    kept = found.ce_loss_recovered
+    parts = [f"FVU {sure(found, 'fvu', found.fvu)}{' held out' if kept is not None else ''}"] if found.fvu is not None else []
+    parts += [f"L0 {number(found.l0, 3)}"] if found.l0 is not None else []
+    if kept is not None:
+        parts.append(f"loss kept {percent(kept)}")
+    elif found.dead_fraction is not None:
+        parts.append(f"dead {percent(found.dead_fraction)}")
+    return GAP.join([*parts, *([f"{percent(found.repeats)} repeat"] if found.repeats is not None else [])])
 
 
 def _inspect(values: Values) -> str:
-    auroc, causal, all_ = finite(values.get("auroc")), values.get("causal"), values.get("associated")
-    parts = [f"{_word(values, 'top')} AUROC {sure(values, 'auroc')}"] if auroc is not None and values.get("top") else []
-    parts += [f"{number(causal)} causal of {number(all_)} associated"] if isinstance(causal, int) and isinstance(all_, int) else []
-    return GAP.join(parts)
+    from interp_tui_engine.results.inspect import InspectHeadline
+
+    found = read(InspectHeadline, values)
+    parts = [f"{_word(found.top)} AUROC {sure(found, 'auroc', found.auroc)}"] if found.auroc is not None and found.top else []
+    both = found.causal is not None and found.associated is not None
+    return GAP.join([*parts, *([f"{number(found.causal)} causal of {number(found.associated)} associated"] if both else [])])
 
 
 def _interventions(values: Values) -> str:
-    effect, clear = finite(values.get("effect")), values.get("clear")
-    if effect is None:
+    from interp_tui_engine.results.interventions import InterventionsHeadline
+
+    found = read(InterventionsHeadline, values)
+    if found.effect is None:
         return ""
-    strength = f"strength {number(values['strength'])}: " if "strength" in values else ""
-    top = f"{_word(values, 'top')} " if values.get("top") else strength
-    said = ["clear of its controls" if clear else "not clear of its controls"] if isinstance(clear, bool) else []
-    said = [f"{number(clear)} clear of their controls"] if isinstance(clear, int) and not isinstance(clear, bool) else said
-    return GAP.join([f"{top}effect {sure(values, 'effect')}", *said])
+    parts = [f"{_word(found.top)} effect {sure(found, 'effect', found.effect)}".strip()]
+    return GAP.join([*parts, *([f"{number(found.clear)} clear of their controls"] if found.clear is not None else [])])
+
+
+def _contrast(values: Values) -> str:
+    from interp_tui_engine.results.contrast import ContrastHeadline
+
+    found = read(ContrastHeadline, values)
+    if found.effect is None:
+        return ""
+    strength = f"strength {number(found.strength, 3)}: " if found.strength is not None else ""
+    clear = {True: ["clear of its controls"], False: ["not clear of its controls"], None: []}[found.clear]
+    bar = found.uncertainty.get("effect")
+    effect = number(found.effect, 3) if bar is None else clean(uncertainty.describe(found.effect, replace(bar, clear=None)), limit=80)
+    return GAP.join([f"{strength}effect {effect}", *clear])
 
 
 def _steer_text(values: Values) -> str:
-    kl = finite(values.get("kl"))
-    parts = [f"{number(values['changed'])} of {number(values.get('of'))} texts changed"] if "changed" in values else []
-    return GAP.join([*parts, *([f"KL {number(kl, 3)} nats"] if kl is not None else [])])
+    from interp_tui_engine.results.steer_text import SteerTextHeadline
+
+    found = read(SteerTextHeadline, values)
+    parts = [f"{number(found.changed)} of {number(found.of)} texts changed"] if found.changed is not None else []
+    return GAP.join([*parts, *([f"KL {number(found.kl, 3)} nats"] if found.kl is not None else [])])
 
 
 def _match(values: Values) -> str:
-    best = finite(values.get("best"))
-    if "matches" not in values:
+    from interp_tui_engine.results.match import MatchHeadline
+
+    found = read(MatchHeadline, values)
+    if found.matches is None:
         return ""
-    said = f"{number(values.get('beyond_chance'))} of {number(values['matches'])} matches beyond chance"
-    return GAP.join([said, *([f"best {sure(values, 'best')}"] if best is not None else [])])
+    said = f"{number(found.beyond_chance)} of {number(found.matches)} matches beyond chance"
+    return GAP.join([said, *([f"best {sure(found, 'best', found.best)}"] if found.best is not None else [])])
 
 
 def _graph(values: Values) -> str:
-    return f"{number(values.get('nodes'))} nodes, {number(values.get('edges'))} edges" if "nodes" in values else ""
+    from interp_tui_engine.results.attribution_graph import AttributionGraphHeadline
+
+    found = read(AttributionGraphHeadline, values)
+    if found.nodes is None:
+        return ""
+    said = f"{number(found.nodes)} nodes, {number(found.edges)} edges"
+    return f"{said}, {number(found.causal_effect)} of them effects on the criterion" if found.causal_effect is not None else said
 
 
 def _activations(values: Values) -> str:
-    return f"{number(values.get('rows'))} rows at {number(values.get('sites'))} sites" if "rows" in values else ""
+    from interp_tui_engine.results.activations import ActivationsHeadline
+
+    found = read(ActivationsHeadline, values)
+    return f"{number(found.rows)} rows at {number(found.sites)} sites" if found.rows is not None else ""
 
 
 def _calibrate(values: Values) -> str:
-    if "settings" not in values:
+    from interp_tui_engine.results.calibrate import CalibrateHeadline
+
+    found = read(CalibrateHeadline, values)
+    if found.settings is None:
         return ""
-    said = f"{number(values.get('usable'))} of {number(values['settings'])} settings usable"
-    lr, temperature = finite(values.get("lr")), finite(values.get("n_beta"))
-    return said if lr is None else f"lr {number(lr, 2)}, nβ {number(temperature, 3)}; {said}"
+    said = f"{number(found.usable)} of {number(found.settings)} settings usable"
+    return said if found.lr is None else f"lr {number(found.lr, 2)}, nβ {number(found.n_beta, 3)}; {said}"
 
 
 def _sweep(values: Values) -> str:
-    ended = values.get("done", values.get("ended"))
-    return f"{number(ended)} of {number(values.get('points'))} runs done" if "points" in values else ""
+    from interp_tui_engine.results.sweep import SweepHeadline
+
+    found = read(SweepHeadline, values)
+    done = found.done if found.done is not None else found.ended
+    return f"{number(done)} of {number(found.points)} runs done" if found.points is not None else ""
 
 
 def _pipeline(values: Values) -> str:
-    if "steps" in values:
-        running = f", {_word(values, 'running')} goes on" if values.get("running") else ""
-        return f"{number(values.get('done'))} of {number(values['steps'])} steps done{running}"
-    effect, matched = finite(values.get("effect")), finite(values.get("matched"))
-    parts = [_inspect(values), *([f"effect {sure(values, 'effect')}"] if effect is not None else [])]
-    return GAP.join(part for part in [*parts, *([f"matched {sure(values, 'matched')}"] if matched is not None else [])] if part)
+    from interp_tui_engine.results.pipeline import PipelineHeadline
+
+    found = read(PipelineHeadline, values)
+    if found.steps is not None:
+        running = f", {_word(found.running)} goes on" if found.running else ""
+        return f"{number(found.done)} of {number(found.steps)} steps done{running}"
+    parts = [_inspect(values)]
+    parts += [f"effect {sure(found, 'effect', found.effect)}"] if found.effect is not None else []
+    parts += [f"matched {sure(found, 'matched', found.matched)}"] if found.matched is not None else []
+    return GAP.join(part for part in parts if part)
 
 
 WORDS: dict[str, Words] = {
@@ -210,8 +340,8 @@ WORDS: dict[str, Words] = {
     "causal_trace": _trace,
     "certify": _certify,
     "circuit": _circuit,
-    "contrast": _interventions,
-    "development": _llc,
+    "contrast": _contrast,
+    "development": _development,
     "inspect": _inspect,
     "interventions": _interventions,
     "llc": _llc,
@@ -230,15 +360,26 @@ WORDS: dict[str, Words] = {
 }
 
 
-def sure(values: Values, name: str) -> str:
-    """A number with the uncertainty that the headline states for it, where it states one."""
-    value, bar = finite(values.get(name)), uncertainty.read(values).get(name)
-    return clean(uncertainty.describe(value, bar), limit=80) if bar is not None and value is not None else number(value, 3)
+def sure(found: Headline, name: str, value: float | None) -> str:
+    """A number with the uncertainty that the headline states under its name, where it states one; a line has room for few words."""
+    bar = found.uncertainty.get(name)
+    if bar is None or value is None:
+        return number(value, 3)
+    bare = not bar.has_bar and len(bar.note) > SHORT_NOTE  # then the result says it
+    text = number(value, 3) if bare else uncertainty.describe(value, replace(bar, clear=None))
+    if bar.clear is False:
+        text += " (like its control)" if bar.control is None else f" (like control {number(bar.control, 3)})"
+    return clean(text, limit=80)
 
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share < 1 else f"{100 * share:.0f} %"
 
 
-def _word(values: Values, name: str) -> str:
-    return clean(str(values.get(name)), limit=60)
+def _verdict(text: str) -> list[str]:
+    """What speaks against a run's numbers."""
+    return [clean(text, limit=80)] if text else []
+
+
+def _word(text: str) -> str:
+    return clean(text, limit=60)

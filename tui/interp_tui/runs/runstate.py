@@ -13,9 +13,12 @@ from typing import Any
 
 from interp_tui_engine.events import ChainFailed, Checkpoint, Event, Metrics, Phase, Progress, RunFinished, RunStarted, Stamped, Warned
 from interp_tui_engine.numbers import as_finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.sampling import StepOf, StepParts
 
 from .chain_rows import ChainNow, Failure, chain_rows, count, spread
 from .traces import DrawSeries
+from .typed_values import P, TypedValues
 
 NOTES = 1000
 """Events kept for the log tab: all but metrics and progress, newest last."""
@@ -73,6 +76,7 @@ class RunState:
         """What each worker is at, of those that tell: the newest values of the series of that name."""
         self._chains: dict[int | None, Mapping[str, Any]] = {}
         self._started: set[int | None] = set()
+        self._typed = TypedValues()
 
     def apply(self, stamped: Stamped) -> None:
         """Take in one event."""
@@ -117,14 +121,25 @@ class RunState:
         """Draws of the healthy chain that has the fewest."""
         return min((trace.last + 1 for chain, trace in self.traces.items() if chain not in self.failures), default=0)
 
-    def step_parts(self) -> dict[str, list[Any]]:
-        """What moved each chain at its newest step, as the workers told: `chains` by number, and their `parts`."""
-        found: dict[int, Mapping[str, Any]] = {}
+    def step_parts(self) -> dict[int, StepParts]:
+        """What moved each chain at its newest step, by the chain's number, as the workers told."""
+        found: dict[int, StepParts] = {}
         for values in self._chains.values():
-            chains, parts = values.get("chains"), values.get("parts")
-            if isinstance(chains, list) and isinstance(parts, list):
-                found |= {c: part for c, part in zip(chains, parts, strict=False) if type(c) is int and isinstance(part, Mapping)}
-        return {"chains": sorted(found), "parts": [found[chain] for chain in sorted(found)]}
+            told = read(StepOf, values)
+            found |= {chain: part for chain, part in zip(told.chains, told.parts, strict=False) if part is not None}
+        return dict(sorted(found.items()))
+
+    def cases_of(self, cls: type[P]) -> dict[int, P]:
+        """The payloads of the series `case`, by step and in its order."""
+        return self._typed.by_step(cls, "case", self.cases)
+
+    def cells_of(self, cls: type[P]) -> dict[int, P]:
+        """The payloads of the series `cells`, by step and in its order."""
+        return self._typed.by_step(cls, "cells", self.cells)
+
+    def newest(self, series: str, cls: type[P]) -> P:
+        """The newest payload of a series; one without numbers where there is none."""
+        return self._typed.newest(cls, series, self.latest.get(series))
 
     def value(self, series: str, name: str) -> float | None:
         """The newest value of a scalar, if it is a finite number."""

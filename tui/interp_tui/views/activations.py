@@ -18,13 +18,16 @@ from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.token_strip import Token, TokenStrip
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.activations import ActivationsCell, ActivationsResult, ShownRow
 
 from .base import scalars
 from .grid import GridView
 
 MOST_ROWS = 2_000
 MOST_SITES = 4_000
+LARGEST = 1e150
+"""A root mean square whose square still is a number."""
 
 
 class ActivationsView(GridView):
@@ -45,11 +48,11 @@ class ActivationsView(GridView):
         super().__init__()
         self.sites: dict[tuple[str, str], str] = {}
         """The site's whole name by its row and column in the heatmap."""
-        self.shapes: Mapping[str, Any] = {}
+        self.shapes: Mapping[str, tuple[int, ...]] = {}
         self.dtype = self.store = ""
         self.squares: dict[str, list[tuple[float, float]]] = {}
         """Mean squares of the batches read so far, with their numbers of rows."""
-        self.texts: dict[int, Mapping[str, Any]] = {}
+        self.texts: dict[int, ShownRow] = {}
         self.row = 0
         self.read = 0
         self._batches: set[int] = set()
@@ -62,27 +65,27 @@ class ActivationsView(GridView):
 
     def take(self, state: RunState, waiting: str) -> None:
         for step in sorted(state.cells):
-            batch = state.cells[step]
-            if isinstance(batch.get("sites"), list):
-                names = [clean(str(name), limit=40) for name in batch["sites"][:MOST_SITES]]
+            if step in self._batches:
+                continue
+            self._batches.add(step)
+            cell = read(ActivationsCell, state.cells[step])
+            if cell.sites:
+                names = [clean(name, limit=40) for name in cell.sites[:MOST_SITES]]
                 self.sites = {place_of(name): name for name in names}
-                shapes = batch.get("shapes")
-                self.shapes = shapes if isinstance(shapes, Mapping) else {}
-                self.dtype, self.store = (clean(str(batch.get(key, "")), limit=40) for key in ("dtype", "store"))
-            elif step not in self._batches:
-                self._batches.add(step)
-                self._take_batch(batch)
+                self.shapes, self.dtype, self.store = cell.shapes, clean(cell.dtype, limit=40), clean(cell.store, limit=40)
+            else:
+                self._take_batch(cell)
         self.waiting = "" if self.sites else waiting
 
-    def _take_batch(self, batch: Mapping[str, Any]) -> None:
-        rows, rms, shown = finite(batch.get("rows")) or 0.0, batch.get("rms"), batch.get("shown")
-        self.read += int(rows)
-        for name, value in rms.items() if isinstance(rms, Mapping) else ():
-            if (found := finite(value)) is not None:
-                self.squares.setdefault(str(name), []).append((rows, found * found))
-        for told in shown if isinstance(shown, list) else ():
-            if isinstance(told, Mapping) and type(told.get("row")) is int and len(self.texts) < MOST_ROWS:
-                self.texts[told["row"]] = told
+    def _take_batch(self, cell: ActivationsCell) -> None:
+        rows = max(0, cell.rows or 0)
+        self.read += rows
+        for name, rms in cell.rms.items():
+            if rms is not None and abs(rms) < LARGEST:
+                self.squares.setdefault(name, []).append((rows, rms * rms))
+        for shown in cell.shown:
+            if shown.row is not None and len(self.texts) < MOST_ROWS:
+                self.texts[shown.row] = shown
 
     async def draw_plots(self) -> None:
         """The heatmap costs only what is seen of it."""
@@ -98,14 +101,12 @@ class ActivationsView(GridView):
     def _draw_row(self) -> None:
         strip, line = self.query_one(TokenStrip), self.query_one("#row", Static)
         strip.display = line.display = bool(self.texts)
-        told = self._told
-        if told is None:
+        shown = self._shown
+        if shown is None:
             return
         muted, accent = self.named_styles()
-        norms = told.get("norms")
-        found = norms.get(self._site) if isinstance(norms, Mapping) else None
-        values = [finite(value) for value in found] if isinstance(found, list) else []
-        texts = [clean(str(token), limit=40) for token in told["tokens"]] if isinstance(told.get("tokens"), list) else []
+        texts = [clean(token, limit=40) for token in shown.tokens]
+        values = [*shown.norms.get(self._site, ())]
         values += [None] * (len(texts) - len(values))
         high = max((value for value in values if value is not None), default=1.0)
         strip.show([Token(text or "␣", value) for text, value in zip(texts, values, strict=False)], Scale(0.0, high))
@@ -131,7 +132,7 @@ class ActivationsView(GridView):
         return self.sites.get((rows[heatmap.row], columns[heatmap.column]), "") if rows and heatmap.row < len(rows) else ""
 
     @property
-    def _told(self) -> Mapping[str, Any] | None:
+    def _shown(self) -> ShownRow | None:
         found = sorted(self.texts)
         return self.texts[found[self.row % len(found)]] if found else None
 
@@ -152,8 +153,7 @@ class ActivationsView(GridView):
         name = self._site
         if not name:
             return [Fact("", "not stored", "muted")] if self.sites else []
-        shape = self.shapes.get(name)
-        sizes = " × ".join(number(size) for size in shape) if isinstance(shape, list) else "—"
+        sizes = " × ".join(number(size) for size in self.shapes.get(name, ())) or "—"
         return [
             Fact("site", name, "accent"),
             Fact("rms", number(self._rms(name), 4), loud=True),
@@ -188,15 +188,14 @@ class ActivationsView(GridView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        arrays = result.get("arrays")
-        if not isinstance(arrays, list):
+        stored = read(ActivationsResult, result)
+        if not stored.arrays:
             return scalars(result, colours, ascii=ascii)
-        facts = [Fact(name, number(result.get(name))) for name in ("rows", "tokens")]
-        for index, array in enumerate(arrays[:200]):
-            if isinstance(array, Mapping) and isinstance(array.get("shape"), list):
-                sizes = (" x " if ascii else " × ").join(number(size) for size in array["shape"])
-                said = f"{clean(str(array.get('name')), limit=60):<34} {sizes}  {clean(str(array.get('dtype')), limit=12)}"
-                facts.append(Fact("arrays" if not index else " ", said))
+        facts = [Fact("rows", number(stored.rows)), Fact("tokens", number(stored.tokens))]
+        for index, array in enumerate(stored.arrays[:200]):
+            sizes = (" x " if ascii else " × ").join(number(size) for size in array.shape)
+            said = f"{clean(array.name, limit=60):<34} {sizes}  {clean(array.dtype, limit=12)}"
+            facts.append(Fact("arrays" if not index else " ", said))
         return column(facts, colours)
 
 

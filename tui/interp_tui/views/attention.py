@@ -15,13 +15,17 @@ from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column
-from interp_tui.widgets.heatmap import Grid, Heatmap
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui.widgets.heatmap import Grid as Cells
+from interp_tui.widgets.heatmap import Heatmap
+from interp_tui_engine.payload import Grid, read
+from interp_tui_engine.results.attention import AttentionCell, AttentionResult
 
 from .base import scalars
 from .grid import GridView
 from .recovery_cells import token_labels
 
+MOST = 1000
+"""Heads of a layer, and layers, that are shown."""
 SCORES = ("induction", "previous_token", "duplicate_token", "copying")
 
 
@@ -37,11 +41,11 @@ class AttentionView(GridView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patterns: dict[int, list[Any]] = {}
+        self.patterns: dict[int, tuple[Grid, ...]] = {}
         self.tokens: list[str] = []
         self.listed: list[int] = []
         self.heads = 0
-        self.scores: Mapping[str, Any] = {}
+        self.scores: Mapping[str, Grid] = {}
         self.names: dict[str, str] = {}
         self.score = 0
         self.opened: tuple[int, int] | None = None
@@ -49,19 +53,16 @@ class AttentionView(GridView):
         self.waiting = ""
 
     def take(self, state: RunState, waiting: str) -> None:
-        for batch in state.cells.values():
-            layer, pattern = batch.get("layer"), batch.get("pattern")
-            if type(layer) is int and isinstance(pattern, list):
-                self.patterns[layer] = pattern
-            if isinstance(batch.get("layers"), list):
-                self.tokens = token_labels(batch.get("tokens"))
-                self.listed = [layer for layer in batch["layers"] if type(layer) is int]
-            self.heads = max(self.heads, min(1000, int(finite(batch.get("heads")) or 0)))
-            if isinstance(batch.get("scores"), Mapping):
-                self.scores = batch["scores"]
-                named = batch.get("named")
-                rows = [row for row in named if isinstance(row, Mapping)] if isinstance(named, list) else []
-                self.names = {str(row.get("head")): clean(str(row.get("name")), limit=30) for row in rows}
+        for cell in state.cells_of(AttentionCell).values():
+            if cell.layer is not None and cell.pattern:
+                self.patterns[cell.layer] = cell.pattern
+            if cell.layers:
+                self.tokens = token_labels(cell.tokens)
+                self.listed = [layer for layer in cell.layers if 0 <= layer < MOST]
+            self.heads = max(self.heads, min(MOST, cell.heads or 0))
+            if cell.scores:
+                self.scores = cell.scores
+                self.names = {row.head: clean(row.name, limit=30) for row in cell.named}
         self.waiting = "" if self.tokens else waiting
 
     async def draw_plots(self) -> None:
@@ -75,12 +76,12 @@ class AttentionView(GridView):
             heatmap.corner = "layer"
             layers = range(len(self._score_rows()) or (max(self.listed, default=-1) + 1))
             values = [[self._score(layer, head) for head in range(self.heads)] for layer in layers]
-            heatmap.show(Grid([f"L{i}" for i in layers], [f"H{i}" for i in range(self.heads)], values, Scale(0.0, 1.0), decimals=2))
+            heatmap.show(Cells([f"L{i}" for i in layers], [f"H{i}" for i in range(self.heads)], values, Scale(0.0, 1.0), decimals=2))
             return
         heatmap.corner = "from"
         count = range(len(self.tokens))
         values = [[self._weight(query, key) for key in count] for query in count]
-        heatmap.show(Grid(self.tokens, self.tokens, values, Scale(0.0, 1.0), least=3, decimals=2))
+        heatmap.show(Cells(self.tokens, self.tokens, values, Scale(0.0, 1.0), least=3, decimals=2))
 
     def _head(self) -> Text:
         muted, accent = self.named_styles()
@@ -97,22 +98,19 @@ class AttentionView(GridView):
             text.append("heads are scored when all layers are read   enter: a head's pattern", muted)
         return text
 
-    def _score_rows(self) -> list[Any]:
-        rows = self.scores.get(SCORES[self.score])
-        return rows if isinstance(rows, list) else []
+    def _score_rows(self) -> Grid:
+        return self.scores.get(SCORES[self.score], ())
 
     def _score(self, layer: int, head: int, name: str | None = None) -> float | None:
-        rows = self.scores.get(name) if name else self._score_rows()
-        row = rows[layer] if isinstance(rows, list) and layer < len(rows) else None
-        return finite(row[head]) if isinstance(row, list) and head < len(row) else None
+        rows = self.scores.get(name, ()) if name else self._score_rows()
+        return rows[layer][head] if layer < len(rows) and head < len(rows[layer]) else None
 
     def _weight(self, query: int, key: int) -> float | None:
         assert self.opened is not None
         layer, head = self.opened
-        pattern = self.patterns.get(layer, [])
-        rows = pattern[head] if head < len(pattern) else None
-        row = rows[query] if isinstance(rows, list) and query < len(rows) else None
-        return finite(row[key]) if isinstance(row, list) and key < len(row) else None
+        pattern = self.patterns.get(layer, ())
+        rows = pattern[head] if head < len(pattern) else ()
+        return rows[query][key] if query < len(rows) and key < len(rows[query]) else None
 
     def facts(self) -> list[Fact]:
         heatmap = self.query_one(Heatmap)
@@ -166,12 +164,11 @@ class AttentionView(GridView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        named = result.get("named_heads")
-        if not isinstance(named, list):
+        stored = read(AttentionResult, result)
+        if not stored.named_heads:
             return scalars(result, colours, ascii=ascii, skip=frozenset({"scores"}))
-        facts = [Fact("tokens", number(len(result["tokens"]) if isinstance(result.get("tokens"), list) else None))]
-        for row in named[:200]:
-            if isinstance(row, Mapping):
-                scores = "  ".join(f"{key.replace('_', ' ')} {number(finite(row.get(key)), 2)}" for key in SCORES)
-                facts.append(Fact(clean(str(row.get("head")), limit=12), f"{clean(str(row.get('name')), limit=24)} head   {scores}"))
+        facts = [Fact("tokens", number(len(stored.tokens)))]
+        for row in stored.named_heads[:200]:
+            scores = "  ".join(f"{key.replace('_', ' ')} {number(getattr(row, key), 2)}" for key in SCORES)
+            facts.append(Fact(clean(row.head, limit=12), f"{clean(row.name, limit=24)} head   {scores}"))
         return column(facts, colours)

@@ -21,7 +21,8 @@ from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui.widgets.token_strip import TokenStrip
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.bif import BIFResult
 
 from .base import QuietTable, RunView
 from .bif_matrix import Influences
@@ -34,6 +35,10 @@ COLUMNS = (
     Column("text", 20, grow=6),
 )
 LISTED = 500
+
+
+NOTHING = read(BIFResult, {})
+"""The result of a run that has none yet."""
 
 
 class BifView(RunView):
@@ -69,7 +74,7 @@ class BifView(RunView):
     def __init__(self) -> None:
         super().__init__()
         self.found: Influences | None = None
-        self.result: Mapping[str, Any] = {}
+        self.result = NOTHING
         self.mode = "matrix"
         self.words = ""
         self.hits: list[int] = []
@@ -107,7 +112,7 @@ class BifView(RunView):
     async def draw_plots(self) -> None:
         if self.done and self.found is None and self.folder is not None:
             result = await asyncio.to_thread(self.folder.result)
-            self.result = result or {}
+            self.result = read(BIFResult, result)
             self.found = await asyncio.to_thread(Influences.read, self.folder.path, self.result)
             if self.found is not None:
                 had_focus = self.query_one(SamplingView).has_focus or self.has_focus
@@ -157,7 +162,7 @@ class BifView(RunView):
         value = found.values[one][two] if one < len(found.values) else None
         muted = rich_style(self.app.theme_variables.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
-        text.append(f"influence ({'covariance, nats²' if self.result.get('covariance') else 'correlation'})  ", muted)
+        text.append(f"influence ({'covariance, nats²' if self.result.covariance else 'correlation'})  ", muted)
         error, clear, exact = found.certainty(one, two)
         text.append(self._said(value, error) if value is not None else "null: one of them never varies", "bold")
         if one != two and clear is not None:
@@ -180,19 +185,17 @@ class BifView(RunView):
         at = found.labels[self.pair[0]] if found.labels else ""
         said = {"matrix": f"influence between {len(found.labels)} sequences", "pairs": "strongest pairs", "row": f"what moves with {at}"}
         text.append(said[self.mode], muted)
-        floor = self.result.get("floor")
-        if isinstance(floor, Mapping):
-            text.append(f"   {number(floor.get('clear_pairs'))} of {number(floor.get('pairs'))} pairs clear of the floor *", muted)
-        if self.result.get("no_error"):
-            text.append(f"   no error bar: {clean(str(self.result['no_error']), limit=60)}", muted)
+        if (floor := self.result.floor) is not None:
+            text.append(f"   {number(floor.clear_pairs)} of {number(floor.pairs)} pairs clear of the floor *", muted)
+        if self.result.no_error:
+            text.append(f"   no error bar: {clean(self.result.no_error, limit=60)}", muted)
         if self.words:
             text.append(
                 f"   {len(self.hits)} found for “{clean(self.words, limit=30)}”",
                 "" if self.hits else rich_style(self.app.theme_variables.get("warn", "")),
             )
-        constant = finite(self.result.get("constant_count"))
-        if constant:
-            text.append(f"   {int(constant)} losses never vary", muted)
+        if self.result.constant_count:
+            text.append(f"   {self.result.constant_count} losses never vary", muted)
         return text
 
     def _rows(self, found: Influences) -> list[Row]:
@@ -271,28 +274,25 @@ class BifView(RunView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        kinds = [name for name in result.get("observables") or [] if isinstance(name, str)]
-        shape = result.get("shape")
-        said = " x ".join(number(size) for size in shape) if isinstance(shape, list) else "-"
-        facts = [Fact("influences", said), Fact("constant losses", number(result.get("constant_count")))]
-        floor, agreement = result.get("floor"), result.get("agreement")
-        if isinstance(floor, Mapping):
-            facts.append(Fact("pairs clear of the floor", f"{number(floor.get('clear_pairs'))} of {number(floor.get('pairs'))}"))
-        if isinstance(agreement, Mapping):
-            facts.append(Fact("two samplings agree at r", number(finite(agreement.get("seeds")), 2)))
-        if result.get("no_error"):
-            facts.append(Fact("no error bar", clean(str(result["no_error"]), limit=60)))
+        stored = read(BIFResult, result)
+        kinds, between = stored.observables, stored.between
+        said = " x ".join(number(size) for size in stored.shape) or "-"
+        facts = [Fact("influences", said), Fact("constant losses", number(stored.constant_count))]
+        if stored.floor is not None:
+            facts.append(Fact("pairs clear of the floor", f"{number(stored.floor.clear_pairs)} of {number(stored.floor.pairs)}"))
+        if stored.agreement:
+            facts.append(Fact("two samplings agree at r", number(stored.agreement.get("seeds"), 2)))
+        if stored.no_error:
+            facts.append(Fact("no error bar", clean(stored.no_error, limit=60)))
         text = column(facts, colours)
-        between = result.get("between")
-        if isinstance(between, Mapping):
+        if between:
             wide = max([4, *(len(clean(kind, limit=18)) for kind in kinds)])
             text.append(
                 "\n\n" + "mean".ljust(wide) + "".join(f"  {clean(kind, limit=12):>12}" for kind in kinds),
                 rich_style(colours.get("muted", "")),
             )
             for kind in kinds:
-                row = between.get(kind)
-                cells = [finite(row.get(other)) if isinstance(row, Mapping) else None for other in kinds]
+                cells = [between.get(kind, {}).get(other) for other in kinds]
                 text.append(
                     f"\n{clean(kind, limit=18).ljust(wide)}" + "".join(f"  {(number(v, 3) if v is not None else '-'):>12}" for v in cells)
                 )

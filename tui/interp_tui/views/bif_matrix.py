@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from interp_tui.runs.arrays import read_array, read_tokens
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.token_strip import Token
 from interp_tui_engine.numbers import as_finite
+from interp_tui_engine.results.bif import BIFResult
 
 SHARE = 0.995
 """Of the matrix's cells off the diagonal that lie inside the colour scale."""
@@ -34,20 +33,23 @@ class Influences:
     first_order: list[list[float | None]] | None = None
 
     @staticmethod
-    def read(folder: Path, result: Mapping[str, Any]) -> Influences | None:
+    def read(folder: Path, result: BIFResult) -> Influences | None:
         """What the run left; None before it is there."""
         matrix, ids = read_array(folder / "matrix.zarr", "influences"), read_array(folder / "bif.zarr", "input_ids")
-        names, counts = result.get("observables"), result.get("rows")
-        if matrix is None or ids is None or not isinstance(names, list) or not isinstance(counts, list):
+        if matrix is None or ids is None or matrix.ndim != 2 or not result.observables or not result.rows:
             return None
         known = read_tokens(folder)
         values = [[as_finite(float(v)) for v in row] for row in matrix.tolist()]
-        owners = [clean(str(name), limit=14) for name, count in zip(names, counts, strict=False) for _ in range(int(as_finite(count) or 0))]
+        owners = [
+            clean(name, limit=14)
+            for name, count in zip(result.observables, result.rows, strict=False)
+            for _ in range(min(count, len(values)))
+        ]
         labels = [f"{owner} {index}" for index, owner in enumerate(owners[: len(values)])]
         texts = [[clean(known.get(int(i), f"<{int(i)}>"), limit=40) for i in row] for row in ids.tolist()]
         sizes = sorted(abs(v) for i, row in enumerate(values) for j, v in enumerate(row) if i != j and v is not None)
         reach = sizes[min(len(sizes) - 1, int(SHARE * len(sizes)))] if sizes else 0.0
-        found = Influences(folder, values, Scale(-reach, reach), labels, texts, len(result.get("shape") or []) == 4)
+        found = Influences(folder, values, Scale(-reach, reach), labels, texts, len(result.shape) == 4)
         clear = read_array(folder / "matrix.zarr", "clear")
         marks = None if clear is None or clear.shape != matrix.shape else [[bool(v) for v in row] for row in clear.tolist()]
         return replace(found, errors=_table(folder, "std_error"), clear=marks, first_order=_table(folder, "first_order"))
@@ -65,14 +67,14 @@ class Influences:
         """A sequence as one line."""
         return "".join(self.texts[row]) if row < len(self.texts) else ""
 
-    def pairs(self, result: Mapping[str, Any]) -> list[tuple[int, int]]:
+    def pairs(self, result: BIFResult) -> list[tuple[int, int]]:
         """The run's strongest pairs."""
-        found = []
-        for pair in result.get("top_pairs") or []:
-            one, two = (as_finite(pair.get(name)) if isinstance(pair, Mapping) else None for name in ("row_1", "row_2"))
-            if one is not None and two is not None and max(one, two) < len(self.labels):
-                found.append((int(one), int(two)))
-        return found
+        rows = ((pair.row_1, pair.row_2) for pair in result.top_pairs)
+        return [
+            (one, two)
+            for one, two in rows
+            if one is not None and two is not None and 0 <= min(one, two) <= max(one, two) < len(self.labels)
+        ]
 
     def others(self, row: int) -> list[int]:
         """The other sequences, those that move most with `row` (or against it) first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -16,7 +16,8 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import Fact, Facts, column
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.certify import CertifyResult, KnownCase
 
 from .base import QuietTable, RunView
 
@@ -63,7 +64,7 @@ class CertifyView(RunView):
         self.query_one(ListTable).focus()
 
     def take(self, state: RunState, waiting: str) -> None:
-        cases = [state.cases[index] for index in sorted(state.cases)]
+        cases = [*state.cases_of(KnownCase).values()]
         self.rows = [case_row(index, case) for index, case in enumerate(cases)]
         self.facts = summary(cases, int(state.total))
         self.waiting = waiting if not cases else ""
@@ -80,8 +81,7 @@ class CertifyView(RunView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        found = result.get("cases")
-        cases = [case for case in found if isinstance(case, Mapping)] if isinstance(found, list) else []
+        cases = read(CertifyResult, result).cases
         text = column([*summary(cases, len(cases))], colours)
         for case in cases:
             name, _, true, estimate, error, *_, mark = (cell.text for cell in case_row(0, case).cells)
@@ -89,10 +89,10 @@ class CertifyView(RunView):
         return text
 
 
-def summary(cases: list[Mapping[str, Any]], total: int) -> list[Fact]:
+def summary(cases: Sequence[KnownCase], total: int) -> list[Fact]:
     """How many passed so far, and the largest relative error."""
-    passed = sum(case.get("passed") is True for case in cases)
-    failed = sum(case.get("passed") is False for case in cases)
+    passed = sum(case.passed is True for case in cases)
+    failed = sum(case.passed is False for case in cases)
     errors = [abs(error) for case in cases if (error := relative_error(case)) is not None]
     found = [Fact("cases", f"{len(cases)}/{max(total, len(cases))}"), Fact("passed", str(passed), "good" if passed and not failed else "")]
     if failed:
@@ -103,38 +103,35 @@ def summary(cases: list[Mapping[str, Any]], total: int) -> list[Fact]:
     return found
 
 
-def reasons(cases: list[Mapping[str, Any]]) -> list[str]:
+def reasons(cases: Sequence[KnownCase]) -> list[str]:
     """Why cases failed, a sentence each."""
-    failed = [case for case in cases if case.get("passed") is False and isinstance(case.get("reason"), str) and case["reason"]]
-    return [clean(f"{case.get('name') or 'case'}: {case['reason']}", limit=200) for case in failed]
+    failed = [case for case in cases if case.passed is False and case.reason]
+    return [clean(f"{case.name or 'case'}: {case.reason}", limit=200) for case in failed]
 
 
-def relative_error(case: Mapping[str, Any]) -> float | None:
+def relative_error(case: KnownCase) -> float | None:
     """(estimate - true) / true."""
-    true, estimate = finite(case.get("true")), finite(case.get("estimate"))
-    return (estimate - true) / true if true and estimate is not None else None
+    return (case.estimate - case.true) / case.true if case.true and case.estimate is not None else None
 
 
-def case_row(index: int, case: Mapping[str, Any]) -> Row:
+def case_row(index: int, case: KnownCase) -> Row:
     """One case as a table row; a value that is not known is a dash."""
-    true, estimate, error = (finite(case.get(name)) for name in ("true", "estimate", "std_error"))
     relative = relative_error(case)
-    passed = case.get("passed")
-    mark, colour = ("✓ passed", "good") if passed is True else ("✗ failed", "bad") if passed is False else ("…", "muted")
-    share = error / abs(true) if error is not None and true else 0.0
+    mark, colour = {True: ("✓ passed", "good"), False: ("✗ failed", "bad"), None: ("…", "muted")}[case.passed]
+    share = case.std_error / abs(case.true) if case.std_error is not None and case.true else 0.0
     axis = on_axis(relative, AXIS, limit=LIMIT, mark=TOLERANCE, error=share)
     return Row(
         str(index),
         (
-            Cell(clean(str(case.get("name") or "—"), limit=60)),
-            Cell(clean(str(case.get("family") or "—"), limit=40), "muted"),
-            Cell(number(true)),
-            Cell(with_error(estimate, error) if estimate is not None else "—"),
+            Cell(clean(case.name or "—", limit=60)),
+            Cell(clean(case.family or "—", limit=40), "muted"),
+            Cell(number(case.true)),
+            Cell(with_error(case.estimate, case.std_error) if case.estimate is not None else "—"),
             Cell(f"{relative:+.1%}".rstrip("%") if relative is not None else "—", colour),
             Cell(axis, colour),
-            Cell(number(finite(case.get("step_bias")), 3), "muted"),
-            Cell(number(finite(case.get("finite_temperature")), 3), "muted"),
-            Cell(duration(finite(case.get("seconds"))), "muted"),
+            Cell(number(case.step_bias, 3), "muted"),
+            Cell(number(case.finite_temperature, 3), "muted"),
+            Cell(duration(case.seconds), "muted"),
             Cell(mark, colour),
         ),
     )

@@ -19,7 +19,8 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import Fact, Facts, column
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.circuit import CircuitCell, CircuitEdge, CircuitNode, CircuitResult
 
 from .base import WIDE, QuietTable, RunView, scalars
 from .circuit_tree import TreeEdge, TreeLine, edges_of, tree
@@ -58,13 +59,14 @@ class CircuitView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.decided: list[Mapping[str, Any]] = []
-        self.found: list[Mapping[str, Any]] = []
+        self.decided: list[CircuitCell] = []
+        self.nodes: Sequence[CircuitNode] = ()
+        """The circuit, once it is found."""
         self.edges: list[TreeEdge] = []
         self.lines: list[TreeLine] = []
         self.heads_per_kv = 0
         """0 until it is known."""
-        self.beyond: Mapping[str, Any] = {}
+        self.beyond = read(CircuitCell, {})
         """What is known of the circuit on other pairs and of random ones; empty until it is."""
         self.table = 0
         self.summary: list[Fact] = []
@@ -89,27 +91,27 @@ class CircuitView(RunView):
         super().on_resize()
 
     def take(self, state: RunState, waiting: str) -> None:
-        batches = [state.cells[step] for step in sorted(state.cells)]
-        self.decided = [batch for batch in batches if "kept" in batch]
-        for batch in batches:
-            if isinstance(batch.get("circuit"), list):
-                self.found, self.edges = _mappings(batch.get("circuit")), edges_of(_mappings(batch.get("edges")))
-                self.heads_per_kv = max(self.heads_per_kv, int(finite(batch.get("heads_per_kv")) or 0))
-                self.beyond = batch
+        cells = state.cells_of(CircuitCell).values()
+        self.decided = [cell for cell in cells if cell.kept is not None]
+        for cell in cells:
+            if cell.circuit is not None:
+                self.nodes, self.edges = cell.circuit, edges_of(cell.edges)
+                self.heads_per_kv = max(self.heads_per_kv, cell.heads_per_kv or 0)
+                self.beyond = cell
         self.done = state.ending is not None and state.ending.state == "done"
         self.waiting = "" if self.decided else waiting
-        kept = sum(batch.get("kept") is True for batch in self.decided)
-        newest = self.decided[-1] if self.decided else {}
-        self.metrics = (finite(newest.get("clean_metric")), finite(newest.get("empty_metric")))
+        kept = sum(cell.kept is True for cell in self.decided)
+        newest = self.decided[-1] if self.decided else read(CircuitCell, {})
+        self.metrics = (newest.clean_metric, newest.empty_metric)
         self.summary = [
             Fact("decided", number(len(self.decided))),
             Fact("kept", number(kept), "good"),
-            Fact("faithfulness", number(finite(newest.get("faithfulness")), 3), loud=True),
+            Fact("faithfulness", number(newest.faithfulness, 3), loud=True),
             *_held_out(self.beyond),
             Fact("with all nodes", number(self.metrics[0])),
             Fact("with none", number(self.metrics[1])),
         ]
-        if self.found:
+        if self.nodes:
             self.summary.append(Fact("edges", number(len(self.edges))))
         self.summary += warning_facts(state)
 
@@ -117,8 +119,8 @@ class CircuitView(RunView):
         """Find out once how many heads share keys: a run says so in its result."""
         if self.done and self.edges and not self.heads_per_kv:
             result = await asyncio.to_thread(self.folder.result) if self.folder is not None else None
-            self.heads_per_kv = max(1, int(finite((result or {}).get("heads_per_kv")) or 1))
-        names = [clean(str(node.get("name")), limit=40) for node in self.found]
+            self.heads_per_kv = max(1, read(CircuitResult, result).heads_per_kv or 1)
+        names = [clean(node.name, limit=40) for node in self.nodes]
         self.lines = tree(self.edges, names, max(1, self.heads_per_kv)) if self.edges else []
 
     def draw_tables(self) -> None:
@@ -143,20 +145,17 @@ class CircuitView(RunView):
         return TABLES[self.table] if self.edges else "nodes"
 
     def _rows(self) -> list[Row]:
-        if self._shown != "nodes" and self.found:
+        if self._shown != "nodes" and self.nodes:
             return [_row(f"e{i}", edge.name, edge.effect, "") for i, edge in enumerate(self.edges)]
-        if self.found:
-            roles = [clean(str(node.get("role") or "in circuit"), limit=15) for node in self._strongest]
-            return [_row(f"n{i}", node.get("name"), node.get("effect"), roles[i]) for i, node in enumerate(self._strongest)]
-        said = {True: "kept", False: "cut"}
-        return [
-            _row(f"d{i}", b.get("node", b.get("edge")), b.get("loss"), said.get(b.get("kept") is True, ""))
-            for i, b in enumerate(self.decided)
-        ][::-1]
+        if self.nodes:
+            roles = [clean(node.role or "in circuit", limit=15) for node in self._strongest]
+            return [_row(f"n{i}", node.name, node.effect, roles[i]) for i, node in enumerate(self._strongest)]
+        rows = [_row(f"d{i}", cell.node or cell.edge, cell.loss, "kept" if cell.kept else "cut") for i, cell in enumerate(self.decided)]
+        return rows[::-1]
 
     @property
-    def _strongest(self) -> list[Mapping[str, Any]]:
-        return sorted(self.found, key=lambda node: -abs(finite(node.get("effect")) or 0.0))
+    def _strongest(self) -> list[CircuitNode]:
+        return sorted(self.nodes, key=lambda node: -abs(node.effect or 0.0))
 
     # -- what cutting does
 
@@ -164,13 +163,13 @@ class CircuitView(RunView):
         """What goes when the part or edge under the cursor is cut."""
         table = self.query_one("#tree" if self._shown == "tree" else "#parts", ListTable)
         key = table.key
-        if key is None or not self.found:
+        if key is None or not self.nodes:
             return []
         index = int(key[1:])
-        if key[0] == "n" and index < len(self.found):
+        if key[0] == "n" and index < len(self.nodes):
             node = self._strongest[index]
-            name, effect = clean(str(node.get("name")), limit=40), finite(node.get("effect"))
-            return [*self._lost(f"cut {name}", effect), *self._beside(name)]
+            name = clean(node.name, limit=40)
+            return [*self._lost(f"cut {name}", node.effect), *self._beside(name)]
         edge = self.edges[index] if key[0] == "e" and index < len(self.edges) else None
         if key[0] == "t" and index < len(self.lines):
             edge = self.lines[index].edge
@@ -214,53 +213,39 @@ class CircuitView(RunView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        nodes = _mappings(result.get("nodes"))
-        if not nodes:
+        stored = read(CircuitResult, result)
+        if not stored.nodes:
             return scalars(result, colours, ascii=ascii)
-        facts = [*_beyond(result), *reach_facts(result)]
-        for title, rows in (("nodes", nodes), ("edges", _mappings(result.get("edges")))):
-            for index, row in enumerate(sorted(rows, key=lambda row: -abs(finite(row.get("effect")) or 0.0))[:30]):
-                said = f"{clean(str(row.get('name')), limit=30):<24} {number(finite(row.get('effect')), 3)}"
-                facts.append(Fact(title if not index else " ", said))
+        facts = [*_beyond(stored), *reach_facts(stored.reach)]
+        parts: dict[str, Sequence[CircuitNode | CircuitEdge]] = {"nodes": stored.nodes, "edges": stored.edges}
+        for title, rows in parts.items():
+            for index, row in enumerate(sorted(rows, key=lambda row: -abs(row.effect or 0.0))[:30]):
+                facts.append(Fact(title if not index else " ", f"{clean(row.name, limit=30):<24} {number(row.effect, 3)}"))
         return column(facts, colours)
 
 
-def _held_out(batch: Mapping[str, Any]) -> list[Fact]:
+def _held_out(cell: CircuitCell) -> list[Fact]:
     """Faithfulness on pairs that had no part in the circuit, with its interval, and that of random circuits."""
-    held, random = batch.get("held_out"), finite(batch.get("random"))
     facts = []
-    if isinstance(held, Mapping):
-        low, high = finite(held.get("low")), finite(held.get("high"))
-        bar = f" [{number(low, 3)}, {number(high, 3)}]" if low is not None and high is not None else ""
-        facts.append(Fact("on other pairs", number(finite(held.get("faithfulness")), 3) + bar, loud=True))
-    return [*facts, Fact("random", number(random, 3), "muted")] if random is not None else facts
+    if (held := cell.held_out) is not None:
+        bar = f" [{number(held.low, 3)}, {number(held.high, 3)}]" if held.low is not None and held.high is not None else ""
+        facts.append(Fact("on other pairs", number(held.faithfulness, 3) + bar, loud=True))
+    return [*facts, Fact("random", number(cell.random, 3), "muted")] if cell.random is not None else facts
 
 
-def _beyond(result: Mapping[str, Any]) -> list[Fact]:
+def _beyond(circuit: CircuitResult) -> list[Fact]:
     """What the circuit is worth on its own pairs, on others, and beside random ones."""
-    facts = [Fact(key, number(finite(result.get(key)), 3)) for key in ("faithfulness", "completeness", "minimality")]
-    held, random, pairs = result.get("held_out"), result.get("random"), finite(result.get("pairs"))
-    unknown = "not known: one pair" if pairs == 1 else "not known"
-    said = unknown
-    if isinstance(held, Mapping):
-        low, high = finite(held.get("low")), finite(held.get("high"))
-        bar = f"  [{number(low, 3)}, {number(high, 3)}]" if low is not None and high is not None else ""
-        said = number(finite(held.get("faithfulness")), 3) + bar
-    facts.insert(1, Fact("faithfulness on pairs it was not found on", said))
-    if isinstance(random, Mapping):
-        facts.insert(
-            2,
-            Fact(
-                "of random circuits of its size", f"{number(finite(random.get('mean')), 3)}, at most {number(finite(random.get('max')), 3)}"
-            ),
-        )
-    stability = finite(result.get("stability"))
-    facts.append(Fact("stability over halves of the pairs", unknown if stability is None else number(stability, 3)))
-    return facts
-
-
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+    held, random = circuit.held_out, circuit.random
+    unknown = said = "not known: one pair" if circuit.pairs == 1 else "not known"
+    if held is not None:
+        bar = f"  [{number(held.low, 3)}, {number(held.high, 3)}]" if held.low is not None and held.high is not None else ""
+        said = number(held.faithfulness, 3) + bar
+    facts = [Fact("faithfulness", number(circuit.faithfulness, 3)), Fact("faithfulness on pairs it was not found on", said)]
+    if random.mean is not None:
+        facts.append(Fact("of random circuits of its size", f"{number(random.mean, 3)}, at most {number(random.max, 3)}"))
+    facts += [Fact("completeness", number(circuit.completeness, 3)), Fact("minimality", number(circuit.minimality, 3))]
+    stability = unknown if circuit.stability is None else number(circuit.stability, 3)
+    return [*facts, Fact("stability over halves of the pairs", stability)]
 
 
 def _pairs(lines: Sequence[TreeLine]) -> list[tuple[str, TreeLine]]:
@@ -284,12 +269,11 @@ def _branch(index: int, line: TreeLine, *, ascii: bool) -> Row:
     return Row(f"t{index}", (Cell(text, "accent" if line.edge is None else "foreground"), Cell(line.into, "muted"), Cell(said, colour)))
 
 
-def _row(key: str, name: Any, effect: Any, state: str) -> Row:
-    value = finite(effect)
+def _row(key: str, name: str, value: float | None, state: str) -> Row:
     colour = "muted" if state == "cut" else "good" if (value or 0) > 0 else "bad"
     axis = on_axis(value, AXIS, limit=1.1, mark=1.0)
     cells = (
-        Cell(clean(str(name), limit=40)),
+        Cell(clean(name, limit=40)),
         Cell(f"{value:+z.3f}" if value is not None else "—", colour),
         Cell(axis, colour),
         Cell(state, "muted"),

@@ -7,12 +7,11 @@ elsewhere without what it reads from.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from interp_tui.text.sanitise import clean
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.results.circuit import EdgeEffect
 
 ARROW = " → "
 ROOT = "logits"
@@ -41,14 +40,14 @@ class TreeLine:
     """Whether the part is unrolled on another line."""
 
 
-def edges_of(rows: Sequence[Mapping[str, Any]]) -> list[TreeEdge]:
-    """Edges as a run names them, `{edge or name, effect}`; what is no edge is left out."""
+def edges_of(rows: Sequence[EdgeEffect]) -> list[TreeEdge]:
+    """Edges as a run names them, with their ends; what is no edge is left out."""
     found = []
     for row in rows:
-        name = clean(str(row.get("edge", row.get("name", ""))), limit=60)
+        name = clean(row.edge, limit=60)
         sender, arrow, receiver = name.partition(ARROW)
         if arrow and sender and receiver:
-            found.append(TreeEdge(name, sender, receiver, finite(row.get("effect"))))
+            found.append(TreeEdge(name, sender, receiver, row.effect))
     return found
 
 

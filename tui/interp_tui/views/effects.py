@@ -15,7 +15,8 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import Fact, Facts, column
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.part_effects import AttributionPatchResult, PartCell
 
 from .base import QuietTable, RunView, scalars
 from .reach import reach_facts, warning_facts
@@ -40,7 +41,7 @@ class EffectsView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts: list[Mapping[str, Any]] = []
+        self.parts: list[PartCell] = []
         self.waiting = ""
         self.warnings: list[Fact] = []
 
@@ -53,8 +54,8 @@ class EffectsView(RunView):
         self.query_one(ListTable).focus()
 
     def take(self, state: RunState, waiting: str) -> None:
-        found = [batch for batch in state.cells.values() if "part" in batch]
-        self.parts = sorted(found, key=lambda batch: -abs(finite(batch.get("effect")) or 0.0))
+        patched = [cell for cell in state.cells_of(PartCell).values() if cell.part]
+        self.parts = sorted(patched, key=lambda cell: -abs(cell.effect or 0.0))
         self.waiting = "" if self.parts else waiting
         self.warnings = warning_facts(state)
 
@@ -66,12 +67,12 @@ class EffectsView(RunView):
         table, waiting = self.query_one(ListTable), self.query_one("#waiting", Static)
         table.display, waiting.display = bool(self.parts), bool(self.waiting)
         waiting.update(self.waiting)
-        estimated = any(finite(batch.get("guess")) is not None for batch in self.parts)
+        estimated = any(cell.guess is not None for cell in self.parts)
         table.set_columns(COLUMNS if estimated else COLUMNS[:-1])
-        table.set_rows([part_row(batch, estimated=estimated) for batch in self.parts])
+        table.set_rows([part_row(cell, estimated=estimated) for cell in self.parts])
 
     def _facts(self) -> list[Fact]:
-        whole, empty = (finite(self.parts[0].get(end)) for end in ("clean_metric", "empty_metric"))
+        whole, empty = self.parts[0].clean_metric, self.parts[0].empty_metric
         arrow = "->" if self.app.has_class("-ascii") else "→"
         ends = [Fact("metric", f"{number(whole, 4)} {arrow} {number(empty, 4)}")] if whole is not None and empty is not None else []
         said = "share of that lost when the part alone is patched" if ends else "share of the behaviour lost when the part alone is patched"
@@ -79,27 +80,25 @@ class EffectsView(RunView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        top = result.get("top")
-        if not isinstance(top, list):
+        stored = read(AttributionPatchResult, result)
+        if not stored.top:
             return scalars(result, colours, ascii=ascii)
-        names = ("pairs", "clean_metric", "empty_metric", "correlation")
-        facts = [Fact(name.replace("_", " "), number(result.get(name), 4)) for name in names if name in result]
-        facts += reach_facts(result)
-        held = result.get("top_held_out")
-        if isinstance(held, Mapping):
-            facts.append(Fact("largest, on pairs that did not choose it", number(finite(held.get("effect")), 3)))
-        for row in top:
-            if isinstance(row, Mapping):
-                low, high = finite(row.get("low")), finite(row.get("high"))
-                bar = f"  [{number(low, 3)}, {number(high, 3)}]" if low is not None and high is not None else ""
-                facts.append(Fact(clean(str(row.get("name")), limit=30), number(finite(row.get("effect")), 3) + bar))
+        facts = [Fact("pairs", number(stored.pairs)), Fact("clean metric", number(stored.clean_metric, 4))]
+        facts.append(Fact("empty metric", number(stored.empty_metric, 4)))
+        facts += [Fact("correlation", number(stored.correlation, 4))] if "correlation" in result else []
+        facts += reach_facts(stored.reach)
+        if (held := stored.top_held_out) is not None:
+            facts.append(Fact("largest, on pairs that did not choose it", number(held.effect, 3)))
+        for part in stored.top:
+            bar = f"  [{number(part.low, 3)}, {number(part.high, 3)}]" if part.low is not None and part.high is not None else ""
+            facts.append(Fact(clean(part.name, limit=30), number(part.effect, 3) + bar))
         return column(facts, colours)
 
 
-def part_row(batch: Mapping[str, Any], *, estimated: bool) -> Row:
+def part_row(part: PartCell, *, estimated: bool) -> Row:
     """One part as a table row; with a cell for its estimate where any part has one."""
-    value, guess = finite(batch.get("effect")), finite(batch.get("guess"))
-    name = clean(str(batch.get("part")), limit=40)
+    value, guess = part.effect, part.guess
+    name = clean(part.part, limit=40)
     rounded = round(value or 0.0, 3)
     colour = "good" if rounded > 0 else "bad" if rounded < 0 else "muted"
     axis = on_axis(value, AXIS, limit=1.1, mark=1.0)

@@ -24,7 +24,8 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts
 from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.inspect import FeatureCard, InspectHeadline, RankedFeature, RecordsRead
 
 from .base import WIDE, QuietTable, RunView, scalars
 from .inspect_card import card_text
@@ -136,17 +137,20 @@ class InspectView(RunView):
         names = features.columns["feature_id"]
         causal = any(value is not None for value in features.columns.get("effect", ()))
         table.columns = tuple(column for column in COLUMNS if causal or column.title not in CAUSAL)
-        table.set_long([names[index] for index in rows], lambda place: feature_row(features.row(rows[place]), causal=causal))
+        table.set_long(
+            [names[index] for index in rows], lambda place: feature_row(read(RankedFeature, features.row(rows[place])), causal=causal)
+        )
 
     def _show_card(self) -> None:
         card, key = self.query_one("#card", Static), self.query_one(ListTable).key
         if self.table is None or key is None:
             card.update("")
             return
-        row = self.table.row(self.table.place[key])
+        row = read(RankedFeature, self.table.row(self.table.place[key]))
+        stored = self.table.cards.get(key)
         width, height = max(20, card.content_size.width), max(4, card.content_size.height)
         colours, ascii = self.app.theme_variables, self.app.has_class("-ascii")
-        card.update(card_text(row, self.table.cards.get(key), width, height, colours, ascii=ascii))
+        card.update(card_text(row, None if stored is None else read(FeatureCard, stored), width, height, colours, ascii=ascii))
 
     @on(ListTable.Highlighted)
     @on(CardPanel.Resized)
@@ -182,11 +186,11 @@ class InspectView(RunView):
     async def action_links(self) -> None:
         """Show what other runs of the model say of the feature under the cursor."""
         key = self.query_one(ListTable).key
-        card = self.table.cards.get(key) if self.table is not None and key is not None else None
-        if card is None or self.folder is None:
+        stored = self.table.cards.get(key) if self.table is not None and key is not None else None
+        if stored is None or self.folder is None:
             self.app.notify("this feature has no card" if self.table is not None else "its table is not there yet")
             return
-        found = await asyncio.to_thread(links, self.folder, card)
+        found = await asyncio.to_thread(links, self.folder, read(FeatureCard, stored))
         lines = [Content("\n").join([Content.styled(one.title, "bold"), *(Content(f"  {line}") for line in one.lines)]) for one in found]
         none = "No susceptibilities or bif run of this model is about its layer or its texts."
         self.post_message(self.Told(clean(str(key), limit=60), Content("\n\n").join(lines) if lines else Content(none)))
@@ -202,41 +206,39 @@ class InspectView(RunView):
 
 def facts(state: RunState) -> list[Fact]:
     """How much was read, and what was found."""
-    read, found = state.latest.get("records", {}), state.latest.get("headline", {})
-    facts = [Fact("rows", number(read.get("rows")))] if "rows" in read else []
-    facts += [Fact("features", number(read.get("features")))] if "features" in read else []
-    if "associated" in found:
-        facts += [Fact("go with the criterion", number(found["associated"]), "accent")]
-        facts += [Fact("cause it", number(found.get("causal", 0)), "good" if found.get("causal") else "")]
-    elif finite(read.get("rows_per_second")) is not None:
-        facts.append(Fact("rows a second", f"{read['rows_per_second']:,.0f}"))
+    so_far, headline = state.newest("records", RecordsRead), state.newest("headline", InspectHeadline)
+    facts = [Fact("rows", number(so_far.rows))] if so_far.rows is not None else []
+    facts += [Fact("features", number(so_far.features))] if so_far.features is not None else []
+    if headline.associated is not None:
+        facts += [Fact("go with the criterion", number(headline.associated), "accent")]
+        facts += [Fact("cause it", number(headline.causal or 0), "good" if headline.causal else "")]
+    elif so_far.rows_per_second is not None:
+        facts.append(Fact("rows a second", f"{so_far.rows_per_second:,.0f}"))
     return facts
 
 
-def feature_row(row: Mapping[str, Any], *, causal: bool = True) -> Row:
+def feature_row(row: RankedFeature, *, causal: bool = True) -> Row:
     """One feature as a line of the table; a value that is not known is a dash. Without `causal` nothing is said of effects."""
-    area, low, high = (finite(row.get(name)) for name in ("auroc", "auroc_low", "auroc_high"))
+    area, low, high = row.auroc, row.auroc_low, row.auroc_high
     half = (high - low) / 2 if low is not None and high is not None else None
     strength = "—" if area is None else f"{area:.3f}" + (f" ±{half:.3f}".replace("±0.", "±.") if half is not None else "")
-    effect, lower, upper = (finite(row.get(name)) for name in ("effect", "effect_low", "effect_high"))
+    effect, lower, upper = row.effect, row.effect_low, row.effect_high
     said = (
         "—" if effect is None else short(effect) + (f" [{short(lower)}, {short(upper)}]" if lower is not None and upper is not None else "")
     )
-    clear = row.get("clear") is True
-    tier = row.get("tier")
-    name = str(row.get("feature_id", ""))
-    side = Cell("—" if row.get("side_effect") is None else f"{row['side_effect']:.2f}", "muted")
+    clear, tier, name = row.clear is True, row.tier, row.feature_id
+    side = Cell("—" if row.side_effect is None else f"{row.side_effect:.2f}", "muted")
     colour = "good" if clear else "foreground" if effect is not None else "muted"
     return Row(
         name,
         (
-            Cell(number(row.get("rank"))),
+            Cell(number(row.rank)),
             Cell(clean(name, limit=60), "foreground" if tier else "muted"),
-            Cell(clean(str(row.get("label") or ""), limit=80)),
+            Cell(clean(row.label or "", limit=80)),
             Cell(strength, "foreground" if tier else "muted"),
-            Cell(small(finite(row.get("q"))), "muted"),
+            Cell(small(row.q), "muted"),
             *((Cell(f"{said} {'◆' if clear else ' '}", colour), side) if causal else ()),
-            Cell("—" if row.get("stability") is None else f"{row['stability']:.2f}", "muted"),
+            Cell("—" if row.stability is None else f"{row.stability:.2f}", "muted"),
         ),
     )
 

@@ -16,7 +16,8 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
 from interp_tui.widgets.facts import Fact, Facts, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.results.contrast import StrengthPoint
+from interp_tui_engine.results.interventions import EffectLine
 
 from .base import QuietTable, RunView, scalars
 
@@ -50,8 +51,8 @@ class InterventionsView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: list[Mapping[str, Any]] = []
-        self.curve: list[Mapping[str, Any]] = []
+        self.lines: list[EffectLine] = []
+        self.curve: list[StrengthPoint] = []
         self.facts: list[Fact] = []
         self.waiting = ""
 
@@ -65,9 +66,9 @@ class InterventionsView(RunView):
         self.query_one(ListTable).focus()
 
     def take(self, state: RunState, waiting: str) -> None:
-        self.lines = [state.cases[index] for index in sorted(state.cases)]
-        self.curve = [point for index in sorted(state.cells) if "strength" in (point := state.cells[index])]
-        clear = sum(line.get("clear") is True for line in self.lines)
+        self.lines = [*state.cases_of(EffectLine).values()]
+        self.curve = [point for point in state.cells_of(StrengthPoint).values() if point.strength is not None]
+        clear = sum(line.clear is True for line in self.lines)
         self.facts = [Fact("effects", str(len(self.lines))), Fact("clear", str(clear), "good" if clear else ""), Fact("", CLEAR, "muted")]
         self.facts = self.facts if self.lines else []
         said = f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase or waiting
@@ -93,7 +94,7 @@ class InterventionsView(RunView):
         line = self.lines[int(key)] if key is not None and int(key) < len(self.lines) else None
         text = detail_text(line, self.lines, self.app.theme_variables) if line is not None else Text("", end="")
         if self.curve:
-            chosen = finite(line.get("strength")) if line is not None else None
+            chosen = line.strength if line is not None else None
             text = (
                 curve_text(self.curve, chosen, self.app.theme_variables, ascii=self.app.has_class("-ascii"))
                 + Text("\n\n" if line is not None else "", end="")
@@ -106,87 +107,73 @@ class InterventionsView(RunView):
         return scalars(result, colours, ascii=ascii, skip=frozenset({"effects"}))
 
 
-def axis_limit(lines: Sequence[Mapping[str, Any]]) -> float:
+def axis_limit(lines: Sequence[EffectLine]) -> float:
     """Half the width of the axis that all rows share: as far as the farthest end of an interval, and a little."""
-    ends = [abs(value) for line in lines for name in ("effect", "low", "high") if (value := finite(line.get(name))) is not None]
+    ends = [abs(value) for line in lines for value in (line.effect, line.low, line.high) if value is not None]
     return max([*ends, 1e-9]) * 1.05
 
 
-def effect_row(index: int, line: Mapping[str, Any], limit: float) -> Row:
+def effect_row(index: int, line: EffectLine, limit: float) -> Row:
     """One effect as a line of the table."""
-    effect, low, high = (finite(line.get(name)) for name in ("effect", "low", "high"))
-    half = (high - low) / 2 if low is not None and high is not None else 0.0
-    clear = line.get("clear") is True
+    effect, clear = line.effect, line.clear is True
     colour = "good" if clear else "foreground"
-    ends = f" [{short(low)}, {short(high)}]" if low is not None and high is not None else ""
     return Row(
         str(index),
         (
-            Cell(clean(str(line.get("feature_id") or "—"), limit=60)),
-            Cell(clean(str(line.get("verb") or "—"), limit=20), "muted"),
-            Cell(number(finite(line.get("strength")), 3), "muted"),
-            Cell("—" if effect is None else f"{short(effect)}{ends}", colour),
-            Cell(on_axis(effect, AXIS, limit=limit, mark=0.0, error=half), colour),
-            Cell(short(finite(line.get("side_effect"))), "muted"),
+            Cell(clean(line.feature_id or "—", limit=60)),
+            Cell(clean(line.verb or "—", limit=20), "muted"),
+            Cell(number(line.strength, 3), "muted"),
+            Cell("—" if effect is None else f"{short(effect)}{_ends(line.low, line.high)}", colour),
+            Cell(on_axis(effect, AXIS, limit=limit, mark=0.0, error=_half(line.low, line.high)), colour),
+            Cell(short(line.side_effect), "muted"),
             Cell(loss_text(line), "bad" if _costs(line) else "muted"),
-            Cell(short(finite(line.get("control"))), "muted"),
+            Cell(short(line.control), "muted"),
             Cell("◆" if clear else "", "good"),
         ),
     )
 
 
-def detail_text(line: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> Text:
+def detail_text(line: EffectLine, lines: Sequence[EffectLine], colours: Mapping[str, str]) -> Text:
     """What the controls did (95 % of them, beside the effect's own interval), and, where there are several strengths, the curve."""
     muted = rich_style(colours.get("muted", ""))
     text = Text(end="", no_wrap=True, overflow="ellipsis")
-    text.append(clean(str(line.get("feature_id", "")), limit=60), rich_style(colours.get("accent", ""), bold=True))
-    rows, q, p = line.get("rows"), finite(line.get("q")), finite(line.get("p"))
-    text.append(f"  {number(rows)} prompts" if rows is not None else "", muted)
-    text.append(f"  q {number(q, 2)}" if q is not None else f"  p {number(p, 2)}" if p is not None else "", muted)
-    units, count = finite(line.get("units")), finite(line.get("control_count"))
-    if units is not None:
-        text.append(f"  {units:+.1f} × the spread of {number(count)} controls", muted)
-    strong = finite(line.get("strong"))
-    text.append(f"  strong score {number(strong, 3)}" if strong is not None else "", muted)
+    text.append(clean(line.feature_id, limit=60), rich_style(colours.get("accent", ""), bold=True))
+    text.append(f"  {number(line.rows)} prompts" if line.rows is not None else "", muted)
+    text.append(f"  q {number(line.q, 2)}" if line.q is not None else f"  p {number(line.p, 2)}" if line.p is not None else "", muted)
+    if line.units is not None:
+        text.append(f"  {line.units:+.1f} × the spread of {number(line.control_count)} controls", muted)
+    text.append(f"  strong score {number(line.strong, 3)}" if line.strong is not None else "", muted)
     limit = axis_limit(lines)
-    found = line.get("controls")
-    kinds: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
-    own = {"mean": line.get("effect"), "low": line.get("low"), "high": line.get("high")}
-    for name, one in [("itself", own), *((str(kind).replace("_", " "), value) for kind, value in kinds.items())]:
-        if not isinstance(one, Mapping):
-            continue
-        mean, low, high = (finite(one.get(key)) for key in ("mean", "low", "high"))
-        half = (high - low) / 2 if low is not None and high is not None else 0.0
+    accent = rich_style(colours.get("accent", ""))
+    rows = [("itself", line.effect, line.low, line.high, accent)]
+    rows += [(kind.replace("_", " "), control.mean, control.low, control.high, "") for kind, control in line.controls.items()]
+    for name, mean, low, high, style in rows:
         text.append(f"\n{clean(name, limit=18):<19}", muted)
-        text.append(
-            on_axis(mean, AXIS, limit=limit, mark=0.0, error=half), rich_style(colours.get("accent", "")) if name == "itself" else ""
-        )
-        ends = f" [{short(low)}, {short(high)}]" if low is not None and high is not None else ""
-        text.append(f"  {short(mean)}{ends}")
-    loss, low, high = (finite(line.get(key)) for key in ("loss_change", "loss_low", "loss_high"))
+        text.append(on_axis(mean, AXIS, limit=limit, mark=0.0, error=_half(low, high)), style)
+        text.append(f"  {short(mean)}{_ends(low, high)}")
+    loss, low, high = line.loss_change, line.loss_low, line.loss_high
     if loss is not None:
         text.append(f"\n{'loss, plain text':<19}", muted)
         text.append(f"{loss:+.4f}" + (f" [{low:+.4f}, {high:+.4f}]" if low is not None and high is not None else ""))
-        beside = finite(line.get("loss_control"))
-        text.append(f"   controls {beside:+.4f}" if beside is not None else "", muted)
-    same = [other for other in lines if other.get("feature_id") == line.get("feature_id")]
+        text.append(f"   controls {line.loss_control:+.4f}" if line.loss_control is not None else "", muted)
+    same = [other for other in lines if other.feature_id == line.feature_id]
     if len(same) > 1:
         text.append("\nstrength", muted)
         for other in same:
-            text.append(f"   {number(finite(other.get('strength')), 3)}: {short(finite(other.get('effect')))}")
-            text.append(f" side {short(finite(other.get('side_effect')))}", muted)
+            text.append(f"   {number(other.strength, 3)}: {short(other.effect)}")
+            text.append(f" side {short(other.side_effect)}", muted)
     return text
 
 
-def curve_text(points: Sequence[Mapping[str, Any]], chosen: float | None, colours: Mapping[str, str], *, ascii: bool) -> Text:
+def curve_text(points: Sequence[StrengthPoint], chosen: float | None, colours: Mapping[str, str], *, ascii: bool) -> Text:
     """What each strength does, one a line: the effect where it is wanted and the side effect elsewhere, in bars of one scale; the gain."""
     muted, accent = (rich_style(colours.get(name, "")) for name in ("muted", "accent"))
-    values = [finite(point.get(name)) for point in points for name in ("effect", "side_effect")]
+    values = [value for point in points for value in (point.effect, point.side_effect)]
     limit = max([abs(value) for value in values if value] or [1.0])
     text = Text(end="", no_wrap=True, overflow="ellipsis")
     text.append(f"{'strength':>9}  {'mean Δ where wanted'.center(BAR + 7)}  {'mean |Δ| elsewhere'.center(BAR + 7)}    gain", muted)
     for point in points:
-        effect, side, gain, strength = (finite(point.get(name)) for name in ("effect", "side_effect", "gain", "strength"))
+        effect, side, gain, strength = point.effect, point.side_effect, point.gain, point.strength
         best = chosen is not None and strength == chosen
         text.append(f"\n{number(strength, 3):>9}", accent if best else "")
         for value, colour in ((effect, "good" if (effect or 0.0) > 0 else "bad"), (side, "muted")):
@@ -198,15 +185,22 @@ def curve_text(points: Sequence[Mapping[str, Any]], chosen: float | None, colour
     return text
 
 
-def loss_text(line: Mapping[str, Any]) -> str:
+def loss_text(line: EffectLine) -> str:
     """The change of the loss on plain text, in nats a token."""
-    value = finite(line.get("loss_change"))
-    return "—" if value is None else f"{value:+.3f}"
+    return "—" if line.loss_change is None else f"{line.loss_change:+.3f}"
 
 
-def _costs(line: Mapping[str, Any]) -> bool:
-    low = finite(line.get("loss_low"))
-    return low is not None and low > 0.01
+def _costs(line: EffectLine) -> bool:
+    return line.loss_low is not None and line.loss_low > 0.01
+
+
+def _half(low: float | None, high: float | None) -> float:
+    """Half the width of an interval; 0 where there is none."""
+    return (high - low) / 2 if low is not None and high is not None else 0.0
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return f" [{short(low)}, {short(high)}]" if low is not None and high is not None else ""
 
 
 def short(value: float | None) -> str:

@@ -14,14 +14,14 @@ from interp_tui.text.numbers import number
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.heatmap import Grid, Heatmap
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import Row, read
+from interp_tui_engine.results.logit_lens import LensCell, LensReading, LogitLensResult
 
 from .base import scalars
 from .grid import GridView
 from .recovery_cells import token_labels
 
-TUNED = "tuned_"
-"""What the names of the tuned lens's numbers begin with."""
+MOST_LAYERS = 10_000
 SHOWN = (
     ("answer_prob", "probability of the next token"),
     ("top", "likeliest token"),
@@ -29,6 +29,7 @@ SHOWN = (
     ("entropy", "entropy, nats"),
     ("kl_to_end", "KL to the last layer, nats"),
 )
+UNREAD = read(LensCell, {})
 
 
 class LensView(GridView):
@@ -43,23 +44,22 @@ class LensView(GridView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: dict[int, Mapping[str, Any]] = {}
+        self.rows: dict[int, LensCell] = {}
         self.tokens: list[str] = []
         self.asked: list[str] = []
         self.depth = 0
         self.shown = 0
-        self.lens = ""
+        self.tuned = False
         self.placed = False
         self.waiting = ""
 
     def take(self, state: RunState, waiting: str) -> None:
-        for batch in state.cells.values():
-            layer = batch.get("layer")
-            if type(layer) is int and 0 <= layer < 10_000:
-                self.rows[layer] = batch
-            if "tokens" in batch:
-                self.tokens, self.asked = token_labels(batch.get("tokens")), token_labels(batch.get("asked"))
-                self.depth = min(10_000, int(finite(batch.get("layers")) or 0))
+        for cell in state.cells_of(LensCell).values():
+            if cell.layer is not None and 0 <= cell.layer < MOST_LAYERS:
+                self.rows[cell.layer] = cell
+            if cell.tokens:
+                self.tokens, self.asked = token_labels(cell.tokens), token_labels(cell.asked)
+                self.depth = min(MOST_LAYERS, cell.layers or 0)
         self.waiting = "" if self.rows else waiting
 
     async def draw_plots(self) -> None:
@@ -70,7 +70,7 @@ class LensView(GridView):
         head = Text(self.waiting, muted, end="", no_wrap=True, overflow="ellipsis")
         if self.tokens:
             head.append(SHOWN[self.shown][1], f"bold {accent}")
-            lens = ("through the tuned lens, " if self.lens else "through the logit lens, ") if self._has_tuned else ""
+            lens = ("through the tuned lens, " if self.tuned else "through the logit lens, ") if self._has_tuned else ""
             head.append(f" {lens}by layer and token", muted)
         self.query_one("#head", Static).update(head)
         if not self.tokens:
@@ -92,19 +92,20 @@ class LensView(GridView):
             heatmap.move_to(0, len(columns) - 1)
 
     def _value(self, layer: int, place: int, name: str) -> float | None:
-        cells = self.rows.get(layer, {}).get(f"{self.lens}{name}")
-        cell = cells[place] if isinstance(cells, list) and place < len(cells) else None
+        reading = self._reading(layer)
         if name == "top_prob":
-            cell = cell[0] if isinstance(cell, list) and cell else None
-        return finite(cell)
+            return next(iter(reading.top_prob[place]), None) if place < len(reading.top_prob) else None
+        row: Row = getattr(reading, name)
+        return row[place] if place < len(row) else None
+
+    def _reading(self, layer: int) -> LensReading:
+        return self.rows.get(layer, UNREAD).reading(tuned=self.tuned)
 
     def _top(self, layer: int, place: int) -> list[tuple[str, float | None]]:
-        row = self.rows.get(layer, {})
-        words, probs = row.get(f"{self.lens}top"), row.get(f"{self.lens}top_prob")
-        if not isinstance(words, list) or not isinstance(probs, list) or place >= min(len(words), len(probs)):
+        reading = self._reading(layer)
+        if place >= min(len(reading.top), len(reading.top_prob)):
             return []
-        shares = probs[place] if isinstance(probs[place], list) else []
-        return [(word, finite(share)) for word, share in zip(token_labels(words[place]), shares, strict=False)]
+        return [*zip(token_labels(reading.top[place]), reading.top_prob[place], strict=False)]
 
     def facts(self) -> list[Fact]:
         heatmap = self.query_one(Heatmap)
@@ -126,13 +127,13 @@ class LensView(GridView):
 
     @property
     def _has_tuned(self) -> bool:
-        return any("tuned_answer_prob" in row for row in self.rows.values())
+        return any(row.tuned_answer_prob for row in self.rows.values())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (action == "lens" and not self._has_tuned)
 
     def action_lens(self) -> None:
-        self.lens = "" if self.lens else TUNED
+        self.tuned = not self.tuned
         self.post_message(self.LookChanged())
 
     def action_quantity(self, by: int) -> None:
@@ -141,17 +142,17 @@ class LensView(GridView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        layers, probs, top = (result.get(key) for key in ("layers", "answer_prob", "top_token"))
-        if not isinstance(layers, list) or not isinstance(probs, list) or not isinstance(top, list):
+        stored = read(LogitLensResult, result)
+        if not stored.layers or not stored.answer_prob:
             return scalars(result, colours, ascii=ascii)
-        answer = "".join(token_labels([result.get("answer", "")]))
-        facts = [Fact("answer", answer, "accent"), Fact("likeliest from layer", number(result.get("crossover_layer")))]
-        tuned = result.get("tuned")
-        beside = tuned.get("answer_prob") if isinstance(tuned, Mapping) else None
-        if isinstance(tuned, Mapping):
-            facts.append(Fact("by the tuned lens", number(tuned.get("crossover_layer"))))
-        for place, (layer, prob, word) in enumerate(zip(layers, probs, token_labels(top), strict=False)):
-            other = finite(beside[place]) if isinstance(beside, list) and place < len(beside) else None
-            said = f"   tuned {number(other, 3):>8}" if isinstance(beside, list) else ""
-            facts.append(Fact(f"L{number(layer)}", f"{number(finite(prob), 3):>8}{said}  {word}"))
+        answer = "".join(token_labels([stored.answer]))
+        facts = [Fact("answer", answer, "accent"), Fact("likeliest from layer", number(stored.crossover_layer))]
+        beside: Row | None = None if stored.tuned is None else stored.tuned.answer_prob
+        if stored.tuned is not None:
+            facts.append(Fact("by the tuned lens", number(stored.tuned.crossover_layer)))
+        rows = zip(stored.layers, stored.answer_prob, token_labels(stored.top_token), strict=False)
+        for place, (layer, prob, word) in enumerate(rows):
+            other = beside[place] if beside is not None and place < len(beside) else None
+            said = f"   tuned {number(other, 3):>8}" if beside is not None else ""
+            facts.append(Fact(f"L{number(layer)}", f"{number(prob, 3):>8}{said}  {word}"))
         return column(facts, colours)

@@ -16,7 +16,7 @@ from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.results.match import FeatureMatch, MatchCase, ShownCard
 
 from .base import QuietTable, RunView, scalars
 
@@ -49,7 +49,7 @@ class MatchView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pairs: list[Mapping[str, Any]] = []
+        self.pairs: list[MatchCase] = []
         self.facts: list[Fact] = []
         self.waiting = ""
 
@@ -65,8 +65,8 @@ class MatchView(RunView):
         self.query_one(ListTable).focus()
 
     def take(self, state: RunState, waiting: str) -> None:
-        self.pairs = [state.cases[index] for index in sorted(state.cases)]
-        beyond = sum((finite(pair.get("null_quantile")) or 0.0) >= BEYOND for pair in self.pairs)
+        self.pairs = [*state.cases_of(MatchCase).values()]
+        beyond = sum((pair.null_quantile or 0.0) >= BEYOND for pair in self.pairs)
         self.facts = (
             [
                 *(Fact("matches", str(len(self.pairs))), Fact("beyond chance", str(beyond), "good" if beyond else "")),
@@ -93,57 +93,51 @@ class MatchView(RunView):
     @on(ListTable.Highlighted)
     def _show_cards(self) -> None:
         key = self.query_one(ListTable).key
-        pair = self.pairs[int(key)] if key is not None and int(key) < len(self.pairs) else {}
-        for side in ("left", "right"):
-            card = pair.get(f"{side}_card")
-            text = card_text(card, self.app.theme_variables) if isinstance(card, Mapping) else Text("", end="")
-            self.query_one(f"#{side}", Static).update(text)
+        pair = self.pairs[int(key)] if key is not None and int(key) < len(self.pairs) else None
+        for side, card in (("left", pair.left_card), ("right", pair.right_card)) if pair is not None else ():
+            self.query_one(f"#{side}", Static).update(card_text(card, self.app.theme_variables))
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
         return scalars(result, colours, ascii=ascii, skip=frozenset({"matches"}))
 
 
-def pair_row(index: int, pair: Mapping[str, Any]) -> Row:
+def pair_row(index: int, pair: FeatureMatch) -> Row:
     """One pair as a line; an axis that was dropped is a dash."""
-    found = pair.get("components")
-    parts: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
-    quantile = finite(pair.get("null_quantile"))
+    quantile = pair.null_quantile
     colour = "good" if quantile is not None and quantile >= BEYOND else "muted"
-    effects = [finite(pair.get(f"{side}_signed_effect")) for side in ("left", "right")]
-    opposed = None not in effects and effects[0] * effects[1] < 0  # type: ignore[operator]
+    effects = (pair.left_signed_effect, pair.right_signed_effect)
+    opposed = effects[0] is not None and effects[1] is not None and effects[0] * effects[1] < 0
     said = " / ".join("—" if effect is None else f"{effect:+.2f}" for effect in effects) if any(e is not None for e in effects) else "—"
 
     def part(name: str) -> Cell:
-        value = finite(parts.get(name))
+        value = pair.components.get(name)
         return Cell("—" if value is None else f"{value:.2f}", "muted")
 
     return Row(
         str(index),
         (
-            Cell(clean(str(pair.get("left") or "—"), limit=60)),
-            Cell(clean(str(pair.get("right") or "—"), limit=60)),
-            Cell("—" if finite(pair.get("score")) is None else f"{finite(pair.get('score')):.3f}"),
+            Cell(clean(pair.left or "—", limit=60)),
+            Cell(clean(pair.right or "—", limit=60)),
+            Cell("—" if pair.score is None else f"{pair.score:.3f}"),
             Cell("—" if quantile is None else f"{quantile:.1%}".replace("%", " %"), colour),
             *(part(name) for name in ("text", "activation", "decoder", "causal")),
             Cell(said, "bad" if opposed else "foreground"),
-            Cell(clean(str(pair.get("left_label") or ""), limit=80), "muted"),
+            Cell(clean(pair.left_label or "", limit=80), "muted"),
         ),
     )
 
 
-def card_text(card: Mapping[str, Any], colours: Mapping[str, str]) -> Text:
+def card_text(card: ShownCard, colours: Mapping[str, str]) -> Text:
     """One side's card, to be wrapped by its panel."""
     text = Text(end="")
-    text.append(clean(str(card.get("feature_id", "")), limit=60), rich_style(colours.get("accent", ""), bold=True))
-    label = clean(str(card.get("label") or ""), limit=100)
+    text.append(clean(card.feature_id or "", limit=60), rich_style(colours.get("accent", ""), bold=True))
+    label = clean(card.label or "", limit=100)
     text.append(f"  {label}" if label else "")
-    layer = card.get("layer")
-    where = clean(str(card.get("model") or ""), limit=60) + (f", layer {number(layer)}" if isinstance(layer, int) else "")
+    where = clean(card.model or "", limit=60) + (f", layer {number(card.layer)}" if card.layer is not None else "")
     text.append(f"\n{where}", rich_style(colours.get("muted", "")))
-    explanation = clean(str(card.get("explanation") or ""), limit=240)
+    explanation = clean(card.explanation or "", limit=240)
     text.append(f"\n{explanation}" if explanation else "")
-    examples = card.get("examples")
-    for example in examples if isinstance(examples, list) else ():
-        text.append(f"\n{clean(' '.join(str(example).split()), limit=160)}", rich_style(colours.get("muted", "")))
+    for example in card.examples:
+        text.append(f"\n{clean(' '.join(example.split()), limit=160)}", rich_style(colours.get("muted", "")))
     return text

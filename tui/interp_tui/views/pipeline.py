@@ -20,8 +20,10 @@ from interp_tui.text.numbers import bar
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
 from interp_tui_engine.pipeline import NAME
+from interp_tui_engine.results.interventions import EffectLine
+from interp_tui_engine.results.pipeline import FoundTogether, PipelineResult, StepCase
 from interp_tui_engine.runfolder import RunFolder
 
 from .base import RunView
@@ -45,6 +47,7 @@ COLOURS = {
     "interrupted": "muted",
     "paused": "warn",
 }
+NOTHING = read(FoundTogether, {})
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class PipelineView(RunView):
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[StepRow] = []
-        self.found: Mapping[str, Any] = {}
+        self.findings = NOTHING
         self.waiting = ""
 
     def compose(self) -> ComposeResult:
@@ -90,8 +93,8 @@ class PipelineView(RunView):
         self.query_one(ListTable).focus()
 
     def take(self, state: RunState, waiting: str) -> None:
-        self.rows = [step_of(index, state.cases[index]) for index in sorted(state.cases)]
-        self.found = state.latest.get("found", {})
+        self.rows = [step_of(index, case) for index, case in state.cases_of(StepCase).items()]
+        self.findings = state.newest("found", FoundTogether)
         self.waiting = "" if self.rows else waiting
 
     async def draw_plots(self) -> None:
@@ -101,10 +104,10 @@ class PipelineView(RunView):
         ascii = self.app.has_class("-ascii")
         self.query_one(Facts).show(summary(self.rows), flat=True)
         table, waiting, found = self.query_one(ListTable), self.query_one("#waiting", Static), self.query_one("#found")
-        table.display, waiting.display, found.display = bool(self.rows), bool(self.waiting), bool(self.found)
+        table.display, waiting.display, found.display = bool(self.rows), bool(self.waiting), self.findings != NOTHING
         waiting.update(Text(self.waiting, end=""))
         table.set_rows([row_of(step, ascii=ascii) for step in self.rows])
-        self.query_one("#findings", Static).update(found_text(self.found, self.app.theme_variables))
+        self.query_one("#findings", Static).update(found_text(self.findings, self.app.theme_variables))
 
     @on(ListTable.Selected)
     def _open_step(self, event: ListTable.Selected) -> None:
@@ -119,31 +122,29 @@ class PipelineView(RunView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        found = result.get("steps")
-        rows = [step_of(i, step) for i, step in enumerate(found if isinstance(found, list) else []) if isinstance(step, Mapping)]
+        stored = read(PipelineResult, result)
+        rows = [step_of(index, step) for index, step in enumerate(stored.steps)]
         text = column(summary(rows), colours)
         for row in rows:
             numbers = answer(row.kind, row.headline, ascii=ascii, most=4)
             text.append(f"\n{row.name:<20.20} {row.state:<12} {duration(row.seconds):>8}  {numbers}")
-        said = result.get("sentences")
-        for sentence in said if isinstance(said, list) else []:
-            text.append(f"\n\n{clean(str(sentence), limit=600)}")
+        for sentence in stored.sentences:
+            text.append(f"\n\n{clean(sentence, limit=600)}")
         return text
 
 
-def step_of(index: int, case: Mapping[str, Any]) -> StepRow:
+def step_of(index: int, case: StepCase) -> StepRow:
     """A step as an event or a result told of it; what is missing or malformed is left empty."""
-    numbers = case.get("headline")
     return StepRow(
         index,
-        clean(str(case.get("id") or "—"), limit=40),
-        clean(str(case.get("kind") or ""), limit=40),
-        clean(str(case.get("state") or ""), limit=20),
-        finite(case.get("seconds")),
-        min(1.0, max(0.0, finite(case.get("fraction")) or 0.0)),
-        numbers if isinstance(numbers, Mapping) else {},
-        clean(str(case.get("reason") or ""), limit=300),
-        clean(str(case.get("reused") or ""), limit=100),
+        clean(case.id or "—", limit=40),
+        clean(case.kind, limit=40),
+        clean(case.state, limit=20),
+        case.seconds,
+        min(1.0, max(0.0, case.fraction or 0.0)),
+        case.headline,
+        clean(case.reason, limit=300),
+        clean(case.reused or "", limit=100),
     )
 
 
@@ -180,15 +181,14 @@ def row_of(step: StepRow, *, ascii: bool) -> Row:
     )
 
 
-def found_text(found: Mapping[str, Any], colours: Mapping[str, str]) -> Text:
+def found_text(findings: FoundTogether, colours: Mapping[str, str]) -> Text:
     """What the steps found, in words, and the effect beside its controls on one axis."""
     text = Text(end="")
-    said = found.get("sentences")
-    for index, sentence in enumerate(said if isinstance(said, list) else []):
-        text.append("\n" if index else "").append("· ", rich_style(colours.get("accent", ""))).append(clean(str(sentence), limit=600))
-    feature = found.get("found")
-    if isinstance(feature, Mapping) and finite(feature.get("effect")) is not None:
-        ends = {"low": feature.get("effect_low"), "high": feature.get("effect_high"), "q": feature.get("effect_q")}
-        line = {**feature, **ends}
+    for index, sentence in enumerate(findings.sentences):
+        text.append("\n" if index else "").append("· ", rich_style(colours.get("accent", ""))).append(clean(sentence, limit=600))
+    feature = findings.found
+    if feature is not None and feature.effect is not None:
+        ends = {"low": feature.effect_low, "high": feature.effect_high, "q": feature.effect_q}
+        line = read(EffectLine, feature.model_dump() | ends)
         text.append("\n\n" if text.plain else "").append_text(detail_text(line, [line], colours))
     return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -18,7 +18,8 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui.widgets.trace import Plot, PlotLine, Point, TracePlot
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.probe import Confusion, PlaceScores, ProbeCell, ProbeResult
 
 from .base import WIDE, QuietTable, RunView, scalars
 
@@ -34,7 +35,7 @@ COLUMNS = (
 )
 MOST_CLASSES = 8
 """Classes of a confusion matrix that a side panel has room for."""
-Told = Mapping[str, Any]
+MOST_LAYERS = 10_000
 
 
 class ProbeView(RunView):
@@ -60,7 +61,8 @@ class ProbeView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: dict[str, dict[int, Told]] = {}
+        self.scores: dict[str, dict[int, ProbeCell]] = {}
+        """By place, then layer."""
         self.places: list[str] = []
         self.depth = 0
         self.labels: list[str] = []
@@ -84,16 +86,14 @@ class ProbeView(RunView):
         super().on_resize()
 
     def take(self, state: RunState, waiting: str) -> None:
-        for batch in state.cells.values():
-            place, layer = clean(str(batch.get("place")), limit=40), batch.get("layer")
-            if type(layer) is int and 0 <= layer < 10_000:
-                self.told.setdefault(place, {})[layer] = batch
-            if isinstance(batch.get("places"), list):
-                self.places = [clean(str(name), limit=40) for name in batch["places"]]
-                self.depth = min(10_000, int(finite(batch.get("layers")) or 0))
-                classes = batch.get("classes")
-                self.labels = [clean(str(name), limit=24) for name in classes] if isinstance(classes, list) else []
-                self.probe = clean(str(batch.get("probe", "")), limit=24).replace("_", " ")
+        for cell in state.cells_of(ProbeCell).values():
+            if cell.layer is not None and 0 <= cell.layer < MOST_LAYERS:
+                self.scores.setdefault(clean(cell.place, limit=40), {})[cell.layer] = cell
+            if cell.places:
+                self.places = [clean(name, limit=40) for name in cell.places]
+                self.depth = min(MOST_LAYERS, max(0, cell.layers or 0))
+                self.labels = [clean(name, limit=24) for name in cell.classes]
+                self.probe = clean(cell.probe, limit=24).replace("_", " ")
         self.waiting = "" if self.places else waiting
 
     async def draw_plots(self) -> None:
@@ -106,10 +106,12 @@ class ProbeView(RunView):
         colours = self.app.theme_variables
         muted, own = colours.get("muted", ""), colours.get(f"chain-{self.place % 8}", "")
         if self.accuracy:
-            lines = [PlotLine("control", self._points("control_accuracy"), muted), PlotLine("accuracy", self._points("accuracy"), own)]
+            lines = [PlotLine("control", self._points(lambda cell: cell.control_accuracy), muted)]
+            lines.append(PlotLine("accuracy", self._points(lambda cell: cell.accuracy), own))
         else:
-            ends = [PlotLine(".", self._points(name), muted) for name in ("auroc_low", "auroc_high")]
-            lines = [*ends, PlotLine("*", self._points("auroc"), own)]
+            lines = [PlotLine(".", self._points(lambda cell: cell.auroc_low), muted)]
+            lines.append(PlotLine(".", self._points(lambda cell: cell.auroc_high), muted))
+            lines.append(PlotLine("*", self._points(lambda cell: cell.auroc), own))
         ascii = self.app.has_class("-ascii")
         chance = {} if self.accuracy else {"chance": 0.5}
         last = max(1, self.depth - 1)
@@ -123,7 +125,7 @@ class ProbeView(RunView):
         shown = self._shown
         best = self._best()
         table.styles.height = 1 + max(1, self.depth)
-        table.set_rows([layer_row(layer, told, best=best == (self._named, layer)) for layer, told in sorted(shown.items())])
+        table.set_rows([layer_row(layer, cell, best=best == (self._named, layer)) for layer, cell in sorted(shown.items())])
         self.query_one(Facts).show(self._facts(), flat=not self.has_class("-wide"))
 
     # -- what is shown
@@ -133,23 +135,20 @@ class ProbeView(RunView):
         return self.places[self.place] if self.place < len(self.places) else ""
 
     @property
-    def _shown(self) -> dict[int, Told]:
-        return self.told.get(self._named, {})
+    def _shown(self) -> dict[int, ProbeCell]:
+        return self.scores.get(self._named, {})
 
     @property
     def _layer(self) -> int | None:
         key = self.query_one(ListTable).key
         return int(key) if key is not None and key.isdigit() else None
 
-    def _points(self, name: str) -> list[Point]:
-        return [(layer, value) for layer, told in sorted(self._shown.items()) if (value := finite(told.get(name))) is not None]
+    def _points(self, measure: Callable[[ProbeCell], float | None]) -> list[Point]:
+        return [(layer, value) for layer, cell in sorted(self._shown.items()) if (value := measure(cell)) is not None]
 
     def _best(self) -> tuple[str, int] | None:
         found = [
-            (value, place, layer)
-            for place, layers in self.told.items()
-            for layer, told in layers.items()
-            if (value := finite(told.get("auroc"))) is not None
+            (cell.auroc, place, layer) for place, layers in self.scores.items() for layer, cell in layers.items() if cell.auroc is not None
         ]
         # the first of equals, as the run's own result names it
         order = {place: index for index, place in enumerate(self.places)}
@@ -174,28 +173,27 @@ class ProbeView(RunView):
 
     def _facts(self) -> list[Fact]:
         layer, best = self._layer, self._best()
-        told = self._shown.get(layer) if layer is not None else None
+        cell = self._shown.get(layer) if layer is not None else None
         facts = [Fact("best", f"L{best[1]} {best[0]}", "good", loud=True)] if best else []
-        if told is None:
+        if cell is None:
             return facts
-        accuracy, control = finite(told.get("accuracy")), finite(told.get("control_accuracy"))
         facts.append(Fact("cursor", f"L{layer} {self._named}", "accent"))
         facts.append(Fact("probe", self.probe, roomy=True))
-        facts.append(Fact("AUROC", f"{number(finite(told.get('auroc')), 3)}  {interval(told)}", roomy=True))
-        facts.append(Fact("accuracy", number(accuracy, 3), roomy=True))
-        facts.append(Fact("control", number(control, 3), roomy=True))
-        if (gap := selectivity(told)) is not None:
+        facts.append(Fact("AUROC", f"{number(cell.auroc, 3)}  {interval(cell)}", roomy=True))
+        facts.append(Fact("accuracy", number(cell.accuracy, 3), roomy=True))
+        facts.append(Fact("control", number(cell.control_accuracy, 3), roomy=True))
+        if (gap := selectivity(cell)) is not None:
             facts.append(Fact("selectivity", f"{gap:+.3f}", "good" if gap > 0.1 else "bad"))
-        if (p := finite(told.get("p"))) is not None:
-            facts.append(Fact("p", f"{number(p, 2)} among permuted labels", roomy=True))
-        rows = self._confusion(told)
+        if cell.p is not None:
+            facts.append(Fact("p", f"{number(cell.p, 2)} among permuted labels", roomy=True))
+        rows = self._confusion(cell)
         facts += [Fact("true, read as", rows, alone=True, roomy=True)] if rows else []
-        if len(self.labels) == 2 and (wrong := _mistaken(told, self.labels)):
+        if len(self.labels) == 2 and (wrong := _mistaken(cell, self.labels)):
             facts.append(Fact("mistaken", wrong) if not self.has_class("-wide") else Fact("", ""))
         return [fact for fact in facts if fact.value]
 
-    def _confusion(self, told: Told) -> str:
-        counts = confusion_of(told, len(self.labels))
+    def _confusion(self, cell: ProbeCell) -> str:
+        counts = confusion_of(cell, len(self.labels))
         if not counts or len(self.labels) > MOST_CLASSES:
             return ""
         names = [name[:12] for name in self.labels]
@@ -223,66 +221,63 @@ class ProbeView(RunView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        best = result.get("best")
-        if not isinstance(best, Mapping):
+        stored = read(ProbeResult, result)
+        best = stored.best
+        if not best.site:
             return scalars(result, colours, ascii=ascii)
-        classes = result.get("classes")
-        counted = classes if isinstance(classes, Mapping) else {}
-        rows = "   ".join(f"{clean(str(name), limit=24)} {number(count)}" for name, count in list(counted.items())[:MOST_CLASSES])
+        rows = "   ".join(f"{clean(name, limit=24)} {number(count)}" for name, count in list(stored.classes.items())[:MOST_CLASSES])
         facts = [
-            Fact("best", f"L{number(result.get('best_layer'))} {clean(str(best.get('site')), limit=40)}", "good", loud=True),
-            Fact("AUROC", f"{number(finite(best.get('auroc')), 3)}  {interval(best)}"),
-            Fact("accuracy", number(finite(best.get("accuracy")), 3)),
-            Fact("control", number(finite(best.get("control_accuracy")), 3)),
-            Fact("selectivity", number(finite(best.get("selectivity")), 3)),
+            Fact("best", f"L{number(stored.best_layer)} {clean(best.site, limit=40)}", "good", loud=True),
+            Fact("AUROC", f"{number(best.auroc, 3)}  {interval(best)}"),
+            Fact("accuracy", number(best.accuracy, 3)),
+            Fact("control", number(best.control_accuracy, 3)),
+            Fact("selectivity", number(best.selectivity, 3)),
             Fact("rows", rows),
-            Fact("larger class alone", number(finite(result.get("majority")), 3)),
-            Fact("best of permuted labels", number(finite(best.get("permuted_auroc")), 3)),
-            Fact("p", number(finite(best.get("family_p")), 2)),
+            Fact("larger class alone", number(stored.majority, 3)),
+            Fact("best of permuted labels", number(best.permuted_auroc, 3)),
+            Fact("p", number(best.family_p, 2)),
         ]
         return column(facts, colours)
 
 
-def interval(told: Told) -> str:
+def interval(scores: PlaceScores) -> str:
     """The AUROC's interval in words; empty where it is not known."""
-    low, high = finite(told.get("auroc_low")), finite(told.get("auroc_high"))
+    low, high = scores.auroc_low, scores.auroc_high
     return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
 
 
-def selectivity(told: Told) -> float | None:
+def selectivity(scores: PlaceScores) -> float | None:
     """The labels' accuracy on the control task's folds, where it is known apart from that on the run's own, less the control's."""
-    accuracy, control = (finite(told.get(name)) for name in ("recurring_accuracy", "control_accuracy"))
-    accuracy = finite(told.get("accuracy")) if accuracy is None else accuracy
+    accuracy = scores.accuracy if scores.recurring_accuracy is None else scores.recurring_accuracy
+    control = scores.control_accuracy
     return None if accuracy is None or control is None else round(accuracy - control, 3) + 0.0
 
 
-def confusion_of(told: Told, classes: int) -> list[list[int]]:
+def confusion_of(scores: PlaceScores, classes: int) -> Confusion:
     """The counts by true class and by the class read; empty where they are not what they should be."""
-    rows = told.get("confusion")
-    good = isinstance(rows, list) and len(rows) == classes and all(isinstance(row, list) and len(row) == classes for row in rows)
-    return [[int(finite(count) or 0) for count in row] for row in rows] if good and isinstance(rows, list) else []
+    rows = scores.confusion
+    return rows if len(rows) == classes and all(len(row) == classes for row in rows) else ()
 
 
-def _mistaken(told: Told, classes: Sequence[str]) -> str:
-    counts = confusion_of(told, 2)
+def _mistaken(scores: PlaceScores, classes: Sequence[str]) -> str:
+    counts = confusion_of(scores, 2)
     if not counts:
         return ""
     parts = [f"{counts[i][1 - i]} of {sum(counts[i])} {classes[i]}" for i in range(2)]
     return ", ".join(parts)
 
 
-def layer_row(layer: int, told: Told, *, best: bool) -> Row:
+def layer_row(layer: int, cell: PlaceScores, *, best: bool) -> Row:
     """One layer of a place as a table row."""
-    score, accuracy, control = (finite(told.get(name)) for name in ("auroc", "accuracy", "control_accuracy"))
-    gap = selectivity(told)
-    said = [f"{value:.3f}" if value is not None else "—" for value in (score, accuracy, control)]
+    gap = selectivity(cell)
+    said = [f"{value:.3f}" if value is not None else "—" for value in (cell.auroc, cell.accuracy, cell.control_accuracy)]
     return Row(
         str(layer),
         (
             Cell(f"L{layer}", "good" if best else "foreground"),
             Cell(said[0], "good" if best else "foreground"),
-            Cell(interval(told), "muted"),
-            Cell(on_unit(told), "accent"),
+            Cell(interval(cell), "muted"),
+            Cell(on_unit(cell), "accent"),
             Cell(said[1]),
             Cell(said[2], "muted"),
             Cell(f"{gap:+.3f}" if gap is not None else "—", "good" if (gap or 0) > 0.1 else "bad"),
@@ -290,11 +285,11 @@ def layer_row(layer: int, told: Told, *, best: bool) -> Row:
     )
 
 
-def on_unit(told: Told) -> str:
+def on_unit(scores: PlaceScores) -> str:
     """AUROC and its interval on an axis from 0 to 1, chance marked in the middle."""
     cells = [" "] * AXIS
     cells[(AXIS - 1) // 2] = "│"
-    low, value, high = (finite(told.get(name)) for name in ("auroc_low", "auroc", "auroc_high"))
+    low, value, high = scores.auroc_low, scores.auroc, scores.auroc_high
     if low is None or value is None or high is None:
         return "".join(cells)
     first, at, last = (round(min(max(x, 0.0), 1.0) * (AXIS - 1)) for x in (low, value, high))

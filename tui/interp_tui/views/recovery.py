@@ -17,6 +17,8 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.heatmap import Grid, Heatmap
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.causal_trace import CausalTraceResult
 
 from .base import scalars
 from .grid import GridView
@@ -245,24 +247,20 @@ class RecoveryView(GridView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        facts = [Fact(name.replace("_", " "), number(result.get(name))) for name in ("metric", "clean_metric", "corrupt_metric", "pairs")]
-        facts += reach_facts(result)
-        peak = result.get("peak")
-        if isinstance(peak, Mapping):
-            token = "".join(token_labels([peak.get("token", "")]))
-            where = f"{number(peak.get('site'))} of layer {number(peak.get('layer'))} at ‘{token}’"
-            facts.append(Fact("restores most", f"{where}, recovery {number(peak.get('recovery'), 3)}", "accent"))
-        held = result.get("peak_held_out")
-        if isinstance(held, Mapping):
-            facts.append(Fact("on pairs that did not choose it", f"recovery {number(held.get('recovery'), 3)}"))
-        heads = result.get("top_heads")
-        for index, head in enumerate(heads[:5] if isinstance(heads, list) else []):
-            if isinstance(head, Mapping):
-                token = "".join(token_labels([head.get("token", "")]))
-                said = f"{number(head.get('head'))} at ‘{token}’  {number(head.get('recovery'), 3)}"
-                facts.append(Fact("heads" if not index else " ", said))
-        if len(facts) < 2:
+        stored = read(CausalTraceResult, result)
+        if not stored.recovery:
             return scalars(result, colours, ascii=ascii)
+        facts = [Fact("metric", number(stored.metric)), Fact("clean metric", number(stored.clean_metric))]
+        facts += [Fact("corrupt metric", number(stored.corrupt_metric)), Fact("pairs", number(stored.pairs))]
+        facts += reach_facts(stored.reach)
+        peak = stored.peak
+        where = f"{number(peak.site)} of layer {number(peak.layer)} at ‘{''.join(token_labels([peak.token]))}’"
+        facts.append(Fact("restores most", f"{where}, recovery {number(peak.recovery, 3)}", "accent"))
+        if (held := stored.peak_held_out) is not None:
+            facts.append(Fact("on pairs that did not choose it", f"recovery {number(held.recovery, 3)}"))
+        for index, head in enumerate(stored.top_heads[:5]):
+            said = f"{number(head.head)} at ‘{''.join(token_labels([head.token]))}’  {number(head.recovery, 3)}"
+            facts.append(Fact("heads" if not index else " ", said))
         return column(facts, colours)
 
 

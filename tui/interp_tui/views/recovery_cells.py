@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from interp_tui.text.sanitise import clean
-from interp_tui_engine.numbers import as_finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.causal_trace import TraceCell
 
 MOST_CELLS = 2_000_000
 Place = tuple[int, int, int, int]
@@ -56,33 +57,32 @@ class Recovered:
         """Take in the batches that are new."""
         for step in [step for step in batches if step not in self._read]:
             self._read.add(step)
-            self._take(batches[step])
+            self._take(read(TraceCell, batches[step]))
 
-    def _take(self, batch: Mapping[str, Any]) -> None:
-        index, cells, values = batch.get("pair"), batch.get("cells"), batch.get("recovery")
-        if type(index) is not int or not isinstance(cells, list) or not isinstance(values, list):
+    def _take(self, batch: TraceCell) -> None:
+        if batch.pair is None:
             return
-        pair = self.pairs.setdefault(index, PairGrid())
-        pair.clean_metric, pair.corrupt_metric = as_finite(batch.get("clean_metric")), as_finite(batch.get("corrupt_metric"))
-        if "tokens" in batch:
+        pair = self.pairs.setdefault(batch.pair, PairGrid())
+        pair.clean_metric, pair.corrupt_metric = batch.clean_metric, batch.corrupt_metric
+        if batch.tokens:
             self._head(pair, batch)
-        for cell, value in zip(cells, values, strict=False):
-            said = as_finite(value)
-            if said is not None and isinstance(cell, list) and len(cell) == 4 and all(type(part) is int and part >= 0 for part in cell):
+        for cell, value in zip(batch.cells, batch.recovery, strict=False):
+            place = tuple(part for part in cell if part is not None and part >= 0)
+            if value is not None and len(cell) == len(place) == 4:
                 if self.count >= MOST_CELLS:
                     return
                 self.count += 1
-                pair.cells[cell[0], cell[1], cell[2], cell[3]] = said
+                pair.cells[place[0], place[1], place[2], place[3]] = value
 
-    def _head(self, pair: PairGrid, batch: Mapping[str, Any]) -> None:
-        pair.tokens, pair.corrupt_tokens = (token_labels(batch.get(key)) for key in ("tokens", "corrupt_tokens"))
-        pair.answer, pair.counterfactual = ("".join(token_labels(batch.get(key))[:1]) for key in ("answer", "counterfactual"))
-        pair.metric = clean(str(batch.get("metric", "")), limit=20)
-        pair.first, pair.last = _count(batch.get("first")), _count(batch.get("last"))
-        sites = batch.get("sites")
-        self.sites = [clean(str(site), limit=20) for site in sites] if isinstance(sites, list) else []
-        self.layers, self.heads = min(_count(batch.get("layers")), 1000), min(_count(batch.get("heads")), 1000)
-        self.expected = _count(batch.get("pairs"))
+    def _head(self, pair: PairGrid, batch: TraceCell) -> None:
+        pair.tokens, pair.corrupt_tokens = token_labels(batch.tokens), token_labels(batch.corrupt_tokens)
+        pair.answer, pair.counterfactual = ("".join(token_labels(tokens)[:1]) for tokens in (batch.answer, batch.counterfactual))
+        pair.metric = clean(batch.metric, limit=20)
+        pair.last = min(max(0, batch.last or 0), len(pair.tokens) - 1)
+        pair.first = min(max(0, batch.first or 0), pair.last)
+        self.sites = [clean(site, limit=20) for site in batch.sites]
+        self.layers, self.heads = (min(max(0, count or 0), 1000) for count in (batch.layers, batch.heads))
+        self.expected = max(0, batch.pairs or 0)
 
     @property
     def aligned(self) -> bool:
@@ -111,14 +111,7 @@ class Recovered:
         return self.mean(place) if pair is None else shown.cells.get(place)
 
 
-def token_labels(value: Any) -> list[str]:
+def token_labels(tokens: Sequence[str]) -> list[str]:
     """Tokens as labels: without the space before them, and never empty."""
-    if not isinstance(value, list):
-        return []
-    labels: Sequence[str] = [clean(str(token), limit=24) for token in value[:4096]]
+    labels = [clean(token, limit=24) for token in tokens[:4096]]
     return [label.strip() or "␣" * max(1, len(label)) for label in labels]
-
-
-def _count(value: Any) -> int:
-    found = as_finite(value)
-    return max(0, int(found)) if found is not None else 0

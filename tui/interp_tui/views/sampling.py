@@ -18,6 +18,7 @@ from interp_tui.text.numbers import number, spark
 from interp_tui.widgets.chains import ChainLine, ChainTable
 from interp_tui.widgets.facts import Fact, Facts, rich_style
 from interp_tui.widgets.trace import Plot, PlotLine, Point, TracePlot, columns_for
+from interp_tui_engine.results.sampling import StepParts
 
 from . import sampling_facts
 from .base import WIDE, RunView
@@ -44,8 +45,8 @@ class SamplingFrame:
     last: int = 0
     start: int = 0
     stop: int = 1
-    parts: Mapping[str, Any] = field(default_factory=dict)
-    """The newest word of the chains, for the parts of their steps."""
+    parts: Mapping[int, StepParts] = field(default_factory=dict)
+    """What moved each chain at its newest step."""
 
 
 class SamplingView(RunView):

@@ -13,23 +13,21 @@ from interp_tui.text.numbers import number, size, thousands, with_error
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.chains import ChainLine
 from interp_tui.widgets.facts import Fact
+from interp_tui_engine.results.sampling import EstimateSoFar, RunVerdict, SamplingHeadline
 
 APART_SIGMAS = 3.0
 
 
 def facts(state: RunState, *, ascii: bool) -> list[Fact]:
     """The running estimate with its error, the diagnostics, the speed; last, the verdict in words."""
-
-    def of(name: str) -> float | None:
-        return state.value("estimate", name)
-
-    llc, error, rhat, ess = of("llc_mean"), of("llc_std_error"), of("rhat"), of("ess")
+    now = state.newest("estimate", EstimateSoFar)
+    llc, rhat, ess = now.llc_mean, now.rhat, now.ess
     found: list[Fact] = []
     dash = "-" if ascii else "—"
     if llc is not None:
-        found.append(Fact("llc" if ascii else "λ̂", spelled(with_error(llc, error), ascii=ascii), loud=True))
+        found.append(Fact("llc" if ascii else "λ̂", spelled(with_error(llc, now.llc_std_error), ascii=ascii), loud=True))
     if state.traces:
-        loss = of("loss_mean")
+        loss = state.newest("headline", SamplingHeadline).loss_mean
         if loss is not None and llc is None:
             found.append(Fact("loss", number(loss), loud=True))
         apart = rhat is not None and rhat > RHAT_BAD
@@ -40,19 +38,17 @@ def facts(state: RunState, *, ascii: bool) -> list[Fact]:
         chains = state.chains()
         healthy = sum(chain.failure is None for chain in chains)
         found.append(Fact("healthy", f"{healthy}/{len(chains)} chains", "bad" if healthy < len(chains) else ""))
-        init = of("init_loss")
-        if init is not None:
-            found.append(Fact("loss0" if ascii else "L₀", number(init), roomy=True))
-    speed = of("tokens_per_second")
-    if speed is not None:
-        found.append(Fact("speed", f"{thousands(speed)} tok/s", roomy=True))
-    for name, label in (("memory_bytes", "memory"), ("device_memory_bytes", "on device")):
-        if of(name) is not None:
-            found.append(Fact(label, size(of(name)), roomy=True))
-    told = state.latest.get("verdict", {})
-    if isinstance(text := told.get("text"), str):  # the run is over and has judged itself
-        tone: Tone = "good" if told.get("usable") is True else "bad"
-        found.append(Fact("verdict", spelled(clean(text, limit=400), ascii=ascii), tone, loud=True, alone=True))
+        if now.init_loss is not None:
+            found.append(Fact("loss0" if ascii else "L₀", number(now.init_loss), roomy=True))
+    if now.tokens_per_second is not None:
+        found.append(Fact("speed", f"{thousands(now.tokens_per_second)} tok/s", roomy=True))
+    for label, used in (("memory", now.memory_bytes), ("on device", now.device_memory_bytes)):
+        if used is not None:
+            found.append(Fact(label, size(used), roomy=True))
+    judged = state.newest("verdict", RunVerdict)
+    if judged.text:  # the run is over and has judged itself
+        tone: Tone = "good" if judged.usable is True else "bad"
+        found.append(Fact("verdict", spelled(clean(judged.text, limit=400), ascii=ascii), tone, loud=True, alone=True))
     elif state.traces:
         said, tone = verdict(draws=state.fewest_draws(), rhat=rhat, ess=ess, moving=healthy_drift(state))
         found.append(Fact("verdict", spelled(said, ascii=ascii), tone, loud=True, alone=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -16,7 +16,8 @@ from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.steer_text import SteeredVariant, SteerTextCell, SteerTextResult
 
 from .base import QuietTable, RunView, scalars
 
@@ -27,7 +28,6 @@ COLUMNS = (
     Column("Δ log P", 8, right=True, drop=2),
     Column("writes", 14, grow=2, most=50, drop=1),
 )
-Told = Mapping[str, Any]
 
 
 class SteerTextView(RunView):
@@ -45,8 +45,7 @@ class SteerTextView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[Told] = []
-        self.header: Told = {}
+        self.prompts: list[SteerTextCell] = []
         self.waiting = ""
 
     def compose(self) -> ComposeResult:
@@ -63,16 +62,15 @@ class SteerTextView(RunView):
         self.query_one(ListTable).focus()
 
     def take(self, state: RunState, waiting: str) -> None:
-        self.told = [state.cells[step] for step in sorted(state.cells) if isinstance(state.cells[step].get("after"), list)]
-        self.header = next((told for told in self.told if "verb" in told), {})
-        self.waiting = "" if self.told else waiting
+        self.prompts = [cell for cell in state.cells_of(SteerTextCell).values() if cell.after]
+        self.waiting = "" if self.prompts else waiting
 
     async def draw_plots(self) -> None:
         """There are none: the rows are drawn with the tables."""
 
     def draw_tables(self) -> None:
         table, waiting = self.query_one(ListTable), self.query_one("#waiting", Static)
-        rows = [row(f"{i}.{j}", told, after) for i, told in enumerate(self.told) for j, after in enumerate(_after(told))]
+        rows = [row(f"{i}.{j}", cell, after) for i, cell in enumerate(self.prompts) for j, after in enumerate(cell.after)]
         table.display = self.query_one("#texts").display = bool(rows)
         waiting.display = bool(self.waiting)
         waiting.update(self.waiting)
@@ -81,14 +79,14 @@ class SteerTextView(RunView):
         self._show_texts()
 
     def _facts(self) -> list[Fact]:
-        if not self.header:
+        header = next((cell for cell in self.prompts if cell.verb), None)
+        if header is None:
             return []
-        step = finite(self.header.get("step"))
-        said = {"add": "added", "ablate": "removed", "clamp": "held"}.get(str(self.header.get("verb")), "—")
+        said = {"add": "added", "ablate": "removed", "clamp": "held"}.get(header.verb, "—")
         return [
-            Fact("direction", clean(str(self.header.get("direction")), limit=60), "accent"),
-            Fact(said, f"at {clean(str(self.header.get('site')), limit=30)}, every token"),
-            Fact("1 is", number(step, 3)),
+            Fact("direction", clean(header.direction, limit=60), "accent"),
+            Fact(said, f"at {clean(header.site, limit=30)}, every token"),
+            Fact("1 is", number(header.step, 3)),
         ]
 
     @on(ListTable.Highlighted)
@@ -97,17 +95,16 @@ class SteerTextView(RunView):
         if key is None:
             return
         i, j = map(int, key.split("."))
-        afters = _after(self.told[i]) if i < len(self.told) else []
-        if j >= len(afters):
+        if i >= len(self.prompts) or j >= len(self.prompts[i].after):
             return
-        told, after = self.told[i], afters[j]
-        before_tokens, after_tokens = _tokens(told, "before_tokens"), _tokens(after, "after_tokens")
+        cell, after = self.prompts[i], self.prompts[i].after[j]
+        before_tokens, after_tokens = _tokens(cell.before_tokens), _tokens(after.after_tokens)
         colours = self.app.theme_variables
         muted, accent = (rich_style(colours.get(name, "")) for name in ("muted", "accent"))
-        prompt = clean(str(told.get("prompt")), limit=2000)
+        prompt = clean(cell.prompt, limit=2000)
         for name, title, tokens, other in (
             ("#before", "before", before_tokens, None),
-            ("#after", f"at {strength_text(after.get('strength'))}", after_tokens, before_tokens),
+            ("#after", f"at {plain(after.strength)}", after_tokens, before_tokens),
         ):
             text = Text(end="")
             text.append(f"{title}\n", muted)
@@ -121,46 +118,37 @@ class SteerTextView(RunView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        curve = result.get("curve")
-        if not isinstance(curve, list):
+        stored = read(SteerTextResult, result)
+        if not stored.curve:
             return scalars(result, colours, ascii=ascii)
-        facts = [Fact("direction", clean(str(result.get("direction")), limit=60)), Fact("site", clean(str(result.get("site")), limit=30))]
-        for point in curve[:100]:
-            if isinstance(point, Mapping):
-                effect = finite(point.get("effect"))
-                said = f"KL {number(finite(point.get('kl')), 3)} nats" + (f"   Δ log P {effect:+.3f}" if effect is not None else "")
-                facts.append(Fact(f"at {strength_text(point.get('strength'))}", said))
+        facts = [Fact("direction", clean(stored.direction, limit=60)), Fact("site", clean(stored.site, limit=30))]
+        for point in stored.curve[:100]:
+            said = f"KL {number(point.kl, 3)} nats" + (f"   Δ log P {point.effect:+.3f}" if point.effect is not None else "")
+            facts.append(Fact(f"at {plain(point.strength)}", said))
         return column(facts, colours)
 
 
-def _after(told: Told) -> list[Told]:
-    found = told.get("after")
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+def _tokens(tokens: Sequence[str]) -> list[str]:
+    return [clean(token, limit=60) for token in tokens[:4096]]
 
 
-def _tokens(told: Told, name: str) -> list[str]:
-    found = told.get(name)
-    return [clean(str(token), limit=60) for token in found[:4096]] if isinstance(found, list) else []
-
-
-def row(key: str, told: Told, after: Told) -> Row:
+def row(key: str, cell: SteerTextCell, after: SteeredVariant) -> Row:
     """One prompt at one strength as a table row."""
-    before, now = finite(told.get("before_logprob")), finite(after.get("after_logprob"))
+    before, now = cell.before_logprob, after.after_logprob
     gain = round(now - before, 2) + 0.0 if before is not None and now is not None else None
-    changed = _tokens(told, "before_tokens") != _tokens(after, "after_tokens")
+    changed = cell.before_tokens != after.after_tokens
     return Row(
         key,
         (
-            Cell(clean(str(told.get("prompt")), limit=200)),
-            Cell(strength_text(after.get("strength"))),
-            Cell(number(finite(after.get("kl")), 3)),
+            Cell(clean(cell.prompt, limit=200)),
+            Cell(plain(after.strength)),
+            Cell(number(after.kl, 3)),
             Cell("—" if gain is None else f"{gain:+.2f}", "good" if (gain or 0) > 0 else "bad" if (gain or 0) < 0 else "muted"),
-            Cell("".join(_tokens(after, "after_tokens")).strip() or "—", "accent" if changed else "muted"),
+            Cell("".join(_tokens(after.after_tokens)).strip() or "—", "accent" if changed else "muted"),
         ),
     )
 
 
-def strength_text(value: Any) -> str:
+def plain(strength: float | None) -> str:
     """A strength as it was written: 0.5, 2."""
-    found = finite(value)
-    return "—" if found is None else f"{found:g}"
+    return "—" if strength is None else f"{strength:g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, ClassVar
 
@@ -23,7 +23,8 @@ from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.token_strip import TokenStrip
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.susceptibilities import PartCase, PartNow, SusceptibilitiesResult, TopToken
 
 from .base import WIDE, RunView
 from .susceptibilities_tokens import ResponseTokens
@@ -79,18 +80,17 @@ class SusceptibilitiesView(RunView):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cases: list[Mapping[str, Any]] = []
+        self.cases: list[PartCase] = []
         self.zero: set[str] = set()
         """Data sets that every part responds to with 0: that which the chains sample."""
         self.data: list[str] = []
-        self.tops: Mapping[str, Any] = {}
         self.tokens: ResponseTokens | None = None
         self.row = 0
         self.top = -1
         """Which of the strongest tokens was gone to last."""
         self.waiting = ""
         self.done = False
-        self.result: Mapping[str, Any] = {}
+        self.result: SusceptibilitiesResult | None = None
         self.quantity = 0
         """How far the user has gone on from the quantity that the run is ranked by."""
 
@@ -111,19 +111,16 @@ class SusceptibilitiesView(RunView):
         super().on_resize()
 
     def take(self, state: RunState, waiting: str) -> None:
-        self.cases = [state.cases[index] for index in sorted(state.cases)]
-        found = {str(name): None for case in self.cases for name in _table(case, "mean")}
-        self.zero = {name for name in found if self.cases and all(_table(case, "mean").get(name) == 0 for case in self.cases)}
+        self.cases = [*state.cases_of(PartCase).values()]
+        found = {name: None for case in self.cases for name in case.mean}
+        self.zero = {name for name in found if self.cases and all(case.mean.get(name) == 0 for case in self.cases)}
         self.zero = self.zero if len(self.zero) < len(found) else set()
         self.data = sorted(found, key=lambda name: name in self.zero)
         self.done = state.ending is not None and state.ending.state == "done"
         self.waiting = "" if self.cases else waiting
-        under_way = [now for now in state.now.values() if now.get("restriction")]
+        under_way = [now for each in state.now.values() if (now := read(PartNow, each)).restriction]
         if not self.done and under_way:
-            said = (
-                f"{clean(str(n['restriction']), limit=40)}: draw {number(n.get('draws'))} of {number(n.get('draws_total'))}"
-                for n in under_way
-            )
+            said = (f"{clean(now.restriction, limit=40)}: draw {number(now.draws)} of {number(now.draws_total)}" for now in under_way)
             self.waiting = f"sampling {', '.join(said)}"
 
     async def draw_plots(self) -> None:
@@ -132,23 +129,22 @@ class SusceptibilitiesView(RunView):
         for name in ("#grid", "#side"):
             self.query_one(name).display = bool(self.cases)
         shown = self.shown
-        values = [[finite(self._of(index, shown).get(name)) for name in self.data] for index in range(len(self.cases))]
+        values = [[self._of(index, shown).get(name) for name in self.data] for index in range(len(self.cases))]
         blank = {at for at, name in enumerate(self.data) if name in self.zero and all(row[at] == 0 for row in values)}
         values = [[None if at in blank else value for at, value in enumerate(row)] for row in values]
         scale = Scale.of(value for row in values for value in row)
         reach = max(scale.high, -scale.low)
         labels = [clean(name, limit=20) for name in self.data]
-        parts, clear = [self._part(index) for index in range(len(self.cases))], _table(_table(self.result, "clear"), shown)
-        marks = [[_table(clear, self._restriction(row)).get(name) is True for name in self.data] for row in range(len(self.cases))]
+        parts = [self._part(index) for index in range(len(self.cases))]
+        clear = self.result.clear.get(shown, {}) if self.result is not None else {}
+        marks = [[clear.get(case.restriction, {}).get(name) is True for name in self.data] for case in self.cases]
         heatmap.show(Grid(parts, labels, values, Scale(-reach, reach), marks=marks))
         if self.done and self.tokens is None and self.folder is not None:
             result = await asyncio.to_thread(self.folder.result)
-            first, self.result = not self.result, result or {}
-            tops = self.result.get("top_tokens")
-            self.tops = tops if isinstance(tops, Mapping) else {}
+            first, self.result = self.result is None and result is not None, read(SusceptibilitiesResult, result)
             names = sorted(self.data, key=identifier)
             self.tokens = await asyncio.to_thread(ResponseTokens.read, self.folder.path, names)
-            if first and self.result:
+            if first:
                 self.post_message(self.LookChanged())  # what the run is ranked by is known only now
         await self._draw_tokens()
 
@@ -189,7 +185,7 @@ class SusceptibilitiesView(RunView):
     def quantities(self) -> list[str]:
         """The tables there are, the one that the run is ranked by first."""
         there = [name for name in QUANTITIES if any(self._of(index, name) for index in range(len(self.cases)))] or ["mean"]
-        ranked = str(self.result.get("ranked_by", ""))
+        ranked = self.result.ranked_by if self.result is not None else ""
         first = RANKED.get(ranked, ranked)
         return [first, *(name for name in there if name != first)] if first in there else there
 
@@ -198,14 +194,15 @@ class SusceptibilitiesView(RunView):
         quantities = self.quantities
         return quantities[self.quantity % len(quantities)]
 
-    def _of(self, index: int, table: str) -> Mapping[str, Any]:
+    def _of(self, index: int, quantity: str) -> Mapping[str, float | None]:
         """A part's numbers by data set: from its event, else from the result."""
         if index >= len(self.cases):
             return {}
-        return _table(self.cases[index], table) or _table(_table(self.result, table), self._restriction(index))
+        stored = self.result.means(quantity) if self.result is not None else {}
+        return self.cases[index].means(quantity) or stored.get(self._restriction(index), {})
 
     def _part(self, index: int) -> str:
-        return clean(str(self.cases[index].get("restriction", "")), limit=60) if index < len(self.cases) else ""
+        return clean(self._restriction(index), limit=60)
 
     def _at(self) -> tuple[str, str]:
         heatmap = self.query_one(Heatmap)
@@ -216,10 +213,10 @@ class SusceptibilitiesView(RunView):
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         if self.cases:
             text.append(f"{self._plain(QUANTITIES[self.shown])}, nats² a token", muted)
-            agreement = median_of(self.result, "seeds")
-            if agreement is not None:
-                text.append(f"   two samplings agree at r = {agreement:.2f} over tokens", muted)
-            if _table(self.result, "clear"):
+            known = [each.seeds for each in self.result.agreement.values() if each.seeds is not None] if self.result is not None else []
+            if known:
+                text.append(f"   two samplings agree at r = {median(known):.2f} over tokens", muted)
+            if self.result is not None and self.result.clear:
                 text.append("   * clear of shuffled rows", muted)
         if self.zero:
             text.append(f"   {', '.join(clean(name, limit=20) for name in sorted(self.zero))}: 0 by definition", muted)
@@ -233,28 +230,26 @@ class SusceptibilitiesView(RunView):
             return []
         case = self.cases[index]
         shown = self.shown
-        value, error = finite(self._of(index, shown).get(data)), finite(self._of(index, error_of(shown)).get(data))
-        exact = finite(self._of(index, "first_order").get(data))
+        value, exact = self._of(index, shown).get(data), self._of(index, "first_order").get(data)
+        stored = self.result.errors(shown) if self.result is not None else {}
+        error = (case.errors(shown) or stored.get(case.restriction, {})).get(data)
         ascii = self.app.has_class("-ascii")
         said = with_error(value, error) if value is not None else "-" if ascii else "—"
         found = [
             Fact("part", part, loud=True),
             Fact("data", clean(data, limit=30)),
             Fact(self._plain(SIGNS[shown]), said.replace("±", "+-") if ascii else said, loud=True),
-            Fact("weights", number(case.get("parameters"))),
+            Fact("weights", number(case.parameters)),
         ]
         if exact is not None and shown != "first_order":
             found.insert(3, Fact("first order", number(exact, 3)))
         if value is not None and error:
             sigma = abs(value) / error
             found.append(Fact("clear of 0", f"{sigma:.1f} standard errors", "good" if sigma > 3 else "muted"))
-        tops = self.tops.get(self._restriction(index))
-        if isinstance(tops, list) and tops and self.has_class("-wide"):
+        tops = self._tops(index)
+        if tops and self.has_class("-wide"):
             rows = [
-                f"{number(finite(top.get('value')), 3):>9}  {clean(str(top.get('before', '')), limit=200)[-24:]:>24}"
-                f"[{clean(str(top.get('token', '')), limit=20)}]"
-                for top in tops[:8]
-                if isinstance(top, Mapping)
+                f"{number(top.value, 3):>9}  {clean(top.before, limit=200)[-24:]:>24}[{clean(top.token, limit=20)}]" for top in tops[:8]
             ]
             found.append(Fact("strongest tokens", "\n".join(rows), alone=True))
         return found
@@ -263,7 +258,11 @@ class SusceptibilitiesView(RunView):
         return spelled(text, ascii=self.app.has_class("-ascii"))
 
     def _restriction(self, index: int) -> str:
-        return str(self.cases[index].get("restriction", "")) if index < len(self.cases) else ""
+        return self.cases[index].restriction if index < len(self.cases) else ""
+
+    def _tops(self, index: int) -> Sequence[TopToken]:
+        """The tokens that a part responds to most; none before the run is done."""
+        return self.result.top_tokens.get(self._restriction(index), ()) if self.result is not None else ()
 
     # -- keys
 
@@ -296,27 +295,26 @@ class SusceptibilitiesView(RunView):
 
     def action_strongest(self) -> None:
         """Go to the part's strongest token; again, to the next."""
-        tops = self.tops.get(self._restriction(self.query_one(Heatmap).row))
-        found = [top for top in tops if isinstance(top, Mapping)] if isinstance(tops, list) else []
-        if not found:
+        tops = self._tops(self.query_one(Heatmap).row)
+        if not tops:
             self.notify("Its tokens are there when the run is done.", markup=False)
             return
-        at = (self.top + 1) % len(found)
-        top, heatmap = found[at], self.query_one(Heatmap)
-        if top.get("observable") in self.data:
-            heatmap.column = self.data.index(str(top["observable"]))
+        at = (self.top + 1) % len(tops)
+        top, heatmap = tops[at], self.query_one(Heatmap)
+        if top.observable in self.data:
+            heatmap.column = self.data.index(top.observable)
             heatmap.refresh()
-        self.top, self.row = at, int(finite(top.get("row")) or 0)
-        self.query_one(TokenStrip).index = int(finite(top.get("position")) or 0)
+        self.top, self.row = at, max(0, top.row or 0)
+        self.query_one(TokenStrip).index = max(0, top.position or 0)
         self.post_message(self.LookChanged())
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        names = [name for name in result.get("observables") or [] if isinstance(name, str)]
-        parts = [name for name in result.get("restrictions") or [] if isinstance(name, str)]
-        ranked = str(result.get("ranked_by", ""))
-        shown = RANKED.get(ranked, ranked) if RANKED.get(ranked, ranked) in QUANTITIES else "mean"
-        mean, error, clear = _table(result, shown), _table(result, error_of(shown)), _table(_table(result, "clear"), shown)
+        stored = read(SusceptibilitiesResult, result)
+        names, parts = stored.observables, stored.restrictions
+        ranked = RANKED.get(stored.ranked_by, stored.ranked_by)
+        shown = ranked if ranked in QUANTITIES else "mean"
+        means, errors, clear = stored.means(shown), stored.errors(shown), stored.clear.get(shown, {})
         text = column([Fact("parts", str(len(parts))), Fact("data", ", ".join(clean(name, limit=30) for name in names))], colours)
         wide = max([4, *(len(clean(part, limit=24)) for part in parts)])
         muted = rich_style(colours.get("muted", ""))
@@ -325,25 +323,15 @@ class SusceptibilitiesView(RunView):
         for part in parts[:200]:
             text.append(f"\n{clean(part, limit=24).ljust(wide)}")
             for name in names:
-                value, spread = finite(_table(mean, part).get(name)), finite(_table(error, part).get(name))
+                value, spread = means.get(part, {}).get(name), errors.get(part, {}).get(name)
                 said = with_error(value, spread) if value is not None else "—"
-                dim = muted if _table(clear, part).get(name) is False else ""
-                text.append(f"  {(spelled(said, ascii=ascii)):>18}", dim)
+                dim = muted if clear.get(part, {}).get(name) is False else ""
+                text.append(f"  {(said.replace('±', '+-').replace('—', '-') if ascii else said):>18}", dim)
         return text
 
 
-def error_of(table: str) -> str:
-    """The table of standard errors of a table."""
-    return "std_error" if table == "mean" else f"{table}_std_error"
-
-
-def median_of(result: Mapping[str, Any], name: str) -> float | None:
-    """The median over parts of what is known of how samplings agree."""
-    rows = [row for row in _table(result, "agreement").values() if isinstance(row, Mapping)]
-    known = [value for row in rows if (value := finite(row.get(name))) is not None]
-    return median(known) if known else None
-
-
-def _table(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, Mapping) else {}
+def plain(text: str) -> str:
+    """The text in ASCII."""
+    for sign, letters in (("χ", "chi"), ("‖∇L‖²", "|grad L|^2"), ("⟨∇L, ∇l⟩", "<grad L, grad l>"), ("−", "-")):
+        text = text.replace(sign, letters)
+    return text

@@ -26,7 +26,11 @@ from interp_tui.widgets.facts import Fact, column, rich_style
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 from interp_tui.widgets.trace import Plot, PlotLine, TracePlot
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.numbers import as_finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.calibrate import CalibrateResult
+from interp_tui_engine.results.sampling import RunVerdict
+from interp_tui_engine.results.sweep import PointRecord, SweepResult
 from interp_tui_engine.runfolder import RunFolder
 
 from .base import RunView, scalars
@@ -41,6 +45,7 @@ COLOURS = {"done": "good", "usable": "good", "failed": "bad", "crashed": "bad", 
 SIGNS = GLYPHS | {"usable": "✓", "rejected": "✗", "control": "·"}
 WELL = ("done", "usable", "control")
 MOST_LINES = 8
+NO_VERDICT = read(RunVerdict, {})
 TOGETHER = "stages"
 """In place of a number: all of them in one figure, each over its own range."""
 
@@ -75,7 +80,7 @@ class SweepView(RunView):
     def __init__(self) -> None:
         super().__init__()
         self.results: list[SweepPoint] = []
-        self.verdict: Mapping[str, Any] = {}
+        self.verdict = NO_VERDICT
         self.waiting = ""
         self.metric = 0
         self.kind = ""
@@ -92,8 +97,8 @@ class SweepView(RunView):
         self.query_one(ListTable).focus()
 
     def take(self, state: RunState, waiting: str) -> None:
-        self.results = [result_of(index, state.cases[index]) for index in sorted(state.cases)]
-        self.verdict = state.latest.get("verdict", {})
+        self.results = [result_of(index, point) for index, point in state.cases_of(PointRecord).items()]
+        self.verdict = state.newest("verdict", RunVerdict)
         self.kind = state.kind
         self.waiting = waiting if not self.results else ""
 
@@ -113,7 +118,7 @@ class SweepView(RunView):
         """The numbers that the runs' headlines hold; for a development, first all in one figure."""
         found: dict[str, None] = {TOGETHER: None} if self.kind == "development" and self.results else {}
         for result in self.results:
-            found |= {name: None for name, value in result.headline.items() if finite(value) is not None}
+            found |= {name: None for name, value in result.headline.items() if as_finite(value) is not None}
         return list(found)
 
     async def draw_plots(self) -> None:
@@ -147,7 +152,7 @@ class SweepView(RunView):
         return [name for name in self.metrics if name not in (TOGETHER, "rhat", "ess") and not name.endswith("_std_error")][:MOST_LINES]
 
     def _line(self, at: int, name: str, key: str, *, own_range: bool) -> PlotLine:
-        known = [(r, v) for r in self.results if (v := finite(r.headline.get(name))) is not None]
+        known = [(r, v) for r in self.results if (v := as_finite(r.headline.get(name))) is not None]
         low = min((v for _, v in known), default=0.0) if own_range else 0.0
         span = (max((v for _, v in known), default=1.0) - low or 1.0) if own_range else 1.0
         points = [(float(self.axes[key].index(r.values[key])), (v - low) / span) for r, v in known]
@@ -156,10 +161,10 @@ class SweepView(RunView):
     def _bars(self, at: int, name: str, key: str, *, own_range: bool) -> list[PlotLine]:
         """A standard error up and down from each point that has one."""
         line = self._line(at, name, key, own_range=own_range)
-        values = [v for r in self.results if (v := finite(r.headline.get(name))) is not None]
+        values = [v for r in self.results if (v := as_finite(r.headline.get(name))) is not None]
         span = (max(values, default=1.0) - min(values, default=0.0) or 1.0) if own_range else 1.0
-        known = [r for r in self.results if finite(r.headline.get(name)) is not None]
-        errors = [finite(r.headline.get(error_of(name))) for r in known]
+        known = [r for r in self.results if as_finite(r.headline.get(name)) is not None]
+        errors = [as_finite(r.headline.get(error_of(name))) for r in known]
         return [
             PlotLine("", [(x, y - e / span), (x, y + e / span)], line.colour, line.marker)
             for (x, y), e in zip(line.points, errors, strict=True)
@@ -170,7 +175,7 @@ class SweepView(RunView):
         table = self.query_one(ListTable)
         table.display = bool(self.results)
         ascii, verdict = self.app.has_class("-ascii"), self.query_one("#conclusion", Static)
-        verdict.display = bool(self.verdict)
+        verdict.display = bool(self.verdict.text)
         verdict.update(verdict_text(self.verdict, self.app.theme_variables))
         table.set_rows([row_of(result, ascii=ascii) for result in self.results])
 
@@ -209,14 +214,11 @@ class SweepView(RunView):
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
         if "cells" in result:
-            told = {"text": result.get("verdict"), "usable": result.get("usable"), "reasons": result.get("reasons")}
-            return verdict_text(told, colours)
+            calibrated = read(CalibrateResult, result)
+            return verdict_text(RunVerdict(text=calibrated.verdict, usable=calibrated.usable, reasons=calibrated.reasons), colours)
         if "points" not in result:
             return scalars(result, colours, ascii=ascii)
-        found = result.get("points")
-        results = [
-            result_of(index, point) for index, point in enumerate(found if isinstance(found, list) else []) if isinstance(point, Mapping)
-        ]
+        results = [result_of(index, point) for index, point in enumerate(read(SweepResult, result).points)]
         done = sum(point.state == "done" for point in results)
         text = column([Fact("points", str(len(results))), Fact("done", str(done), "good" if done == len(results) else "")], colours)
         for point in results:
@@ -225,32 +227,21 @@ class SweepView(RunView):
         return text
 
 
-def verdict_text(verdict: Mapping[str, Any], colours: Mapping[str, str]) -> Text:
+def verdict_text(verdict: RunVerdict, colours: Mapping[str, str]) -> Text:
     """The verdict in its colour, and its reasons below it."""
     text = Text(end="")
-    if verdict:
-        good = verdict.get("usable") is True
-        text.append(
-            f"{'✓' if good else '✗'} {clean(str(verdict.get('text') or ''))}", rich_style(colours.get("good" if good else "bad", ""))
-        )
-        found = verdict.get("reasons")
-        for reason in found if isinstance(found, list) else []:
-            text.append(f"\n  {clean(str(reason))}", rich_style(colours.get("muted", "")))
+    if verdict.text:
+        good = verdict.usable is True
+        text.append(f"{'✓' if good else '✗'} {clean(verdict.text)}", rich_style(colours.get("good" if good else "bad", "")))
+        for reason in verdict.reasons:
+            text.append(f"\n  {clean(reason)}", rich_style(colours.get("muted", "")))
     return text
 
 
-def result_of(index: int, case: Mapping[str, Any]) -> SweepPoint:
+def result_of(index: int, point: PointRecord) -> SweepPoint:
     """A point as an event or a result told of it."""
-
-    def table(name: str) -> Mapping[str, Any]:
-        found = case.get(name)
-        return found if isinstance(found, Mapping) else {}
-
-    folder = case.get("folder")
-    safe = f"points/{index:03d}" if isinstance(folder, str) else ""  # never a path that a log could have been made to hold
-    return SweepPoint(
-        index, table("values"), clean(str(case.get("state") or "")), safe, table("headline"), clean(str(case.get("reason") or ""))
-    )
+    safe = f"points/{index:03d}" if point.folder else ""  # never a path that a log could have been made to hold
+    return SweepPoint(index, point.values, clean(point.state), safe, point.headline, clean(point.reason))
 
 
 def error_of(name: str) -> str:
@@ -276,7 +267,7 @@ def grid_of(results: Sequence[SweepPoint], down: str, across: str, axes: Mapping
     """The number by two axes; where further axes give a cell several runs, their mean."""
     cells: dict[tuple[int, int], list[float]] = {}
     for result in results:
-        if (value := finite(result.headline.get(name))) is not None:
+        if (value := as_finite(result.headline.get(name))) is not None:
             cells.setdefault((axes[down].index(result.values[down]), axes[across].index(result.values[across])), []).append(value)
     means = {place: sum(found) / len(found) for place, found in cells.items()}
     values = [[means.get((i, j)) for j in range(len(axes[across]))] for i in range(len(axes[down]))]

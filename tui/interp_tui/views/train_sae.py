@@ -20,7 +20,8 @@ from interp_tui.widgets.facts import Fact, Facts, column, rich_style
 from interp_tui.widgets.histogram import HistogramPlot
 from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.trace import Plot, PlotLine, Point, TracePlot
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.train_sae import TrainSAEHeadline, TrainSAEResult
 
 from . import train_sae_facts as sae_facts
 from .base import WIDE, QuietTable, RunView
@@ -48,6 +49,9 @@ class TrainingFrame:
     """For each dictionary."""
     last: int = 0
     stop: int = 1
+
+
+UNKNOWN = read(TrainSAEHeadline, {})
 
 
 class TrainSaeView(RunView):
@@ -108,7 +112,8 @@ class TrainSaeView(RunView):
             for sae in found:
                 if (trace := state.series.get((f"{stem}{sae.index}", name))) is not None:
                     curves[name][sae.index] = [*trace.means(0, stop + 1, columns)]
-        ended = state.latest.get("headline", {}) if state.ending is not None and state.ending.state == "done" else {}
+        done = state.ending is not None and state.ending.state == "done"
+        ended = state.newest("headline", TrainSAEHeadline) if done else UNKNOWN
         self.frame = TrainingFrame(
             waiting=waiting if not found else "",
             saes=tuple(found),
@@ -196,25 +201,18 @@ class TrainSaeView(RunView):
 
 def result_facts(result: Mapping[str, Any]) -> list[Fact]:
     """result.json's numbers in the order in which they are asked about; a line for each dictionary where there are several."""
-
-    def of(name: str) -> float | None:
-        return finite(result.get(name))
-
-    found = [Fact("FVU", f"{number(of('fvu'), 3)} {sae_facts.HELD_OUT}", loud=True), Fact("L0", number(of("l0"), 3), loud=True)]
-    found.append(Fact("dead", f"{sae_facts.percent(of('dead_fraction'))} of {number(result.get('latents'))} latents"))
-    if of("ce_loss_recovered") is not None:
-        mean = of("ce_loss_recovered_from_mean")
-        found.append(Fact("loss recovered", sae_facts.percent(of("ce_loss_recovered"))))
-        found.append(Fact("… from the mean", sae_facts.percent(mean)))
-        found.append(Fact("CE clean → SAE", f"{number(of('ce_clean'))} → {number(of('ce_sae'))} nats, KL {number(of('kl'))}"))
-    found.append(Fact("trained on", f"{number(result.get('tokens'))} activations, {number(result.get('distinct_tokens'))} different"))
-    found.append(Fact("speed", f"{number(of('tokens_per_second'))} tokens/s"))
-    found.append(Fact("saved as", clean(str(result.get("sae") or "—"), limit=120)))
-    several = result.get("saes")
-    for entry in several[: sae_facts.MOST] if isinstance(several, list) else []:
-        if isinstance(entry, Mapping):
-            said = f"FVU {number(finite(entry.get('fvu')), 3)}  L0 {number(finite(entry.get('l0')), 3)}"
-            more = f"  dead {sae_facts.percent(finite(entry.get('dead_fraction')))}"
-            more += f"  recovered {sae_facts.percent(finite(entry.get('ce_loss_recovered')))}"
-            found.append(Fact(clean(str(entry.get("name") or "—"), limit=40), said + more))
+    sae = read(TrainSAEResult, result)
+    found = [Fact("FVU", f"{number(sae.fvu, 3)} {sae_facts.HELD_OUT}", loud=True), Fact("L0", number(sae.l0, 3), loud=True)]
+    found.append(Fact("dead", f"{sae_facts.percent(sae.dead_fraction)} of {number(sae.latents)} latents"))
+    if sae.ce_loss_recovered is not None:
+        found.append(Fact("loss recovered", sae_facts.percent(sae.ce_loss_recovered)))
+        found.append(Fact("… from the mean", sae_facts.percent(sae.ce_loss_recovered_from_mean)))
+        found.append(Fact("CE clean → SAE", f"{number(sae.ce_clean)} → {number(sae.ce_sae)} nats, KL {number(sae.kl)}"))
+    found.append(Fact("trained on", f"{number(sae.tokens)} activations, {number(sae.distinct_tokens)} different"))
+    found.append(Fact("speed", f"{number(sae.tokens_per_second)} tokens/s"))
+    found.append(Fact("saved as", clean(sae.sae or "—", limit=120)))
+    for entry in sae.saes[: sae_facts.MOST]:
+        said = f"FVU {number(entry.fvu, 3)}  L0 {number(entry.l0, 3)}  dead {sae_facts.percent(entry.dead_fraction)}"
+        said += f"  recovered {sae_facts.percent(entry.ce_loss_recovered)}"
+        found.append(Fact(clean(entry.name or "—", limit=40), said))
     return found

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from interp_tui.runs.runstate import RunState
 from interp_tui.terminal.host import size
@@ -13,13 +11,16 @@ from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact
 from interp_tui.widgets.histogram import Histogram
 from interp_tui.widgets.list_table import Cell, Column, Row
-from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.train_sae import FiringHistograms, FiringRates, InTraining, LossInTraining, Training, TrainSAEHeadline
 
 MANY_DEAD, SOME_DEAD = 0.3, 0.05
 GOOD_RECOVERY = 0.95
 MOST = 32
 """Dictionaries that are shown; as many as a run may train."""
 BARS = 24
+FAR = 30.0
+"""log10 of a rate that no histogram reaches."""
 HELD_OUT, IN_TRAINING = "held out", "in training"
 """What an FVU was measured on: activations that training never saw, or the latest ones that it did."""
 
@@ -54,65 +55,58 @@ class Sae:
 
 def saes(state: RunState) -> list[Sae]:
     """Every dictionary heard of, in order. Takes whatever a log holds."""
-    said = state.latest.get("histogram", {})
-    names, shapes = said.get("names"), said.get("saes")
-    names = names if isinstance(names, list) else []
-    shapes = shapes if isinstance(shapes, list) else []
-    found = []
+    histogram = state.newest("histogram", FiringHistograms)
+    names, found = histogram.names, []
     for index in range(MOST):
         if f"sae{index}" not in state.latest and index >= len(names):
             break
-        shape = shapes[index] if index < len(shapes) and isinstance(shapes[index], Mapping) else {}
-        name = clean(str(names[index]), limit=40) if index < len(names) else f"dictionary {index}"
-        found.append(_sae(state, index, name, shape))
+        rates = histogram.saes[index] if index < len(histogram.saes) else read(FiringRates, {})
+        name = clean(names[index], limit=40) if index < len(names) else f"dictionary {index}"
+        found.append(_sae(state, index, name, rates))
     return found
 
 
-def _sae(state: RunState, index: int, name: str, shape: Mapping[str, Any]) -> Sae:
-    def of(key: str) -> float | None:
-        return state.value(f"sae{index}", key)
-
-    counts = shape.get("counts")
-    low, high = finite(shape.get("low")), finite(shape.get("high"))
+def _sae(state: RunState, index: int, name: str, rates: FiringRates) -> Sae:
+    newest = state.newest(f"sae{index}", InTraining)
     return Sae(
         index=index,
         name=name,
-        latents=_count(shape.get("latents")),
-        fvu=of("fvu"),
-        l0=of("l0"),
-        dead=of("dead_fraction"),
-        loss=of("loss"),
-        recovered=state.value(f"loss{index}", "ce_loss_recovered"),
-        counts=tuple(_count(value) or 0 for value in counts[:200]) if isinstance(counts, list) else (),
-        low=low if low is not None else -6.0,
-        high=high if high is not None else 0.0,
-        dead_latents=_count(shape.get("dead")),
+        latents=rates.latents,
+        fvu=newest.fvu,
+        l0=newest.l0,
+        dead=newest.dead_fraction,
+        loss=newest.loss,
+        recovered=state.newest(f"loss{index}", LossInTraining).ce_loss_recovered,
+        counts=tuple(max(0, count or 0) for count in rates.counts[:200]),
+        low=rates.low if rates.low is not None and abs(rates.low) < FAR else -6.0,
+        high=rates.high if rates.high is not None and abs(rates.high) < FAR else 0.0,
+        dead_latents=rates.dead,
     )
 
 
-def facts(state: RunState, sae: Sae | None, final: Mapping[str, Any]) -> list[Fact]:
+def facts(state: RunState, sae: Sae | None, final: TrainSAEHeadline) -> list[Fact]:
     """The numbers of one dictionary and of the run, the weightiest first; `final` is what a finished run measured on held-out data."""
     found: list[Fact] = []
     if sae is not None:
-        held = finite(final.get("fvu")) if sae.index == 0 else None
-        sparse = finite(final.get("l0")) if sae.index == 0 else None
+        held = final.fvu if sae.index == 0 else None
+        sparse = final.l0 if sae.index == 0 else None
         unexplained, where = (held, HELD_OUT) if held is not None else (sae.fvu, IN_TRAINING)
         found.append(Fact("FVU", f"{number(unexplained, 3)} {where}" if unexplained is not None else number(None), loud=True))
         found.append(Fact("L0", number(sparse if sparse is not None else sae.l0, 3), loud=True))
         found.append(Fact("dead", percent(sae.dead), dead_colour(sae.dead)))
-        recovered = finite(final.get("ce_loss_recovered")) if sae.index == 0 else None
+        recovered = final.ce_loss_recovered if sae.index == 0 else None
         recovered = recovered if recovered is not None else sae.recovered
         if recovered is not None:
             found.append(Fact("recovered", percent(recovered), "good" if recovered >= GOOD_RECOVERY else ""))
-    speed, tokens = state.value("training", "tokens_per_second"), state.value("training", "tokens")
-    if speed is not None:
-        found.append(Fact("speed", f"{speed:,.0f} tok/s"))
-    if tokens is not None:
-        found.append(Fact("tokens", f"{tokens:,.0f}", roomy=True))
-    if (rate := state.value("training", "lr")) is not None:
-        found.append(Fact("lr", number(rate, 3), roomy=True))
-    for name, label in (("memory_bytes", "memory"), ("device_memory_bytes", "on device")):
-        if (used := state.value("training", name)) is not None:
+    training = state.newest("training", Training)
+    if training.tokens_per_second is not None:
+        found.append(Fact("speed", f"{training.tokens_per_second:,.0f} tok/s"))
+    if training.tokens is not None:
+        found.append(Fact("tokens", f"{training.tokens:,}", roomy=True))
+    if training.lr is not None:
+        found.append(Fact("lr", number(training.lr, 3), roomy=True))
+    for label, used in (("memory", training.memory_bytes), ("on device", training.device_memory_bytes)):
+        if used is not None:
             found.append(Fact(label, size(used), roomy=True))
     if state.warnings:
         found.append(Fact("warning", clean(state.warnings[-1], limit=200), "warn", alone=True))
@@ -170,8 +164,3 @@ def dead_colour(share: float | None) -> str:
     if share is None or share < SOME_DEAD:
         return ""
     return "bad" if share > MANY_DEAD else "warn"
-
-
-def _count(value: Any) -> int | None:
-    found = finite(value)
-    return max(0, int(found)) if found is not None else None
