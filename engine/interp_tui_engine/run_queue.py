@@ -157,7 +157,7 @@ def device_held() -> Iterator[bool]:
     try:
         with lease.held(_lease_of(device).with_suffix(".lock"), 0.0):
             yield True
-    except lease.Held:
+    except lease.HeldElsewhere:
         raise UserError(f"another run of the queue has {device}", "interp-tui queue list shows what waits") from None
 
 
@@ -191,5 +191,5 @@ def _changing() -> Iterator[tuple[list[str], bool]]:
         place().mkdir(mode=0o700, parents=True, exist_ok=True)
         with lease.held(place() / "queue.lock", PATIENCE):
             yield _read()
-    except lease.Held as held:
+    except lease.HeldElsewhere as held:
         raise UserError(f"another process changes the queue{f' on {held.holder}' if held.holder else ''}", "try again") from None
