@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from itertools import product
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,8 @@ from .._features import check_records
 Count = Annotated[int, Field(ge=1)]
 Coefficient = Annotated[float, Field(ge=0)]
 MOST_SAES = 32
+T = TypeVar("T")
+Several = Annotated[list[T], Field(min_length=1)]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
@@ -34,20 +36,20 @@ class Params(Table):
     preset: Literal["fast", "minimal", "production"] = Field(
         "fast", description="defaults: fast, or minimal or production as in interp-lab"
     )
-    train_data: str | list[str] = Field("train", description="which [data.NAME] the model reads; several are read together")
+    train_data: str | Several[str] = Field("train", description="which [data.NAME] the model reads; several are read together")
     site: str = Field("resid_post", description="where activations are read: resid_post, mlp_out, attn_out, z, …")
     layer: int | None = Field(None, ge=0, description="of which layer; needed for every site but embed")
-    architecture: ArchitectureName | list[ArchitectureName] = Field("topk", description=", ".join(NAMES))
-    expansion: float = Field(8.0, gt=0, description="latents as a multiple of the width, where latents is left out")
-    latents: Count | list[Count] | None = Field(None, description="how many latents")
-    k: Count | list[Count] = Field(32, description="active latents a token: exact (topk), on average (batch_topk), aimed at (jumprelu)")
-    l1: Coefficient | list[Coefficient] = Field(0.01, description="relu, gated: weight of Σz beside the squared error a dimension")
+    architecture: ArchitectureName | Several[ArchitectureName] = Field("topk", description=", ".join(NAMES))
+    expansion: float = Field(8.0, gt=0, le=10_000, description="latents as a multiple of the width, where latents is left out")
+    latents: Count | Several[Count] | None = Field(None, description="how many latents")
+    k: Count | Several[Count] = Field(32, description="active latents a token: exact (topk), on average (batch_topk), aimed at (jumprelu)")
+    l1: Coefficient | Several[Coefficient] = Field(0.01, description="relu, gated: weight of Σz beside the squared error a dimension")
     l0: Coefficient = Field(1.0, description="jumprelu: weight of the pull of L0 towards k")
     bandwidth: float = Field(2.0, gt=0, description="jumprelu: width of the kernel around the threshold")
     threshold: float = Field(1.0, gt=0, description="jumprelu: the threshold at the start")
     prefixes: Count = Field(4, description="matryoshka: nested dictionaries, each half of the next")
     architecture_settings: dict[str, float] = Field(default_factory=dict, description="settings that one architecture alone has")
-    epochs: float = Field(10.0, gt=0, description="passes over the activations, where tokens is left out")
+    epochs: float = Field(10.0, gt=0, le=1e9, description="passes over the activations, where tokens is left out")
     tokens: Count | None = Field(None, description="activations to train on in all")
     batch_size: Count = Field(1024, description="activations a step")
     lr: float = Field(2e-3, gt=0, description="Adam's learning rate on its plateau")
