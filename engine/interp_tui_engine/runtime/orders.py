@@ -34,8 +34,8 @@ class Orders:
 
     PATIENCE = 2.0
     """Seconds that work may go on after a stop before it is interrupted. Work in steps of that length saves the steps it has taken."""
-    GRACE = 1.0
-    """Seconds from the interruption to the end of the process."""
+    GRACE = 2.5
+    """Seconds from the interruption to the end of the process: one operation may take that long before it hears, and all is within five."""
     LOOK = 0.1
 
     def __init__(self, control: Path) -> None:
