@@ -1,6 +1,13 @@
-"""The hard tests in their short form: a few fuzzed manifests, full disks and hostile texts. Hostile models have a test of their own."""
+"""The hard tests in their short form: a few kills, stops, fuzzed manifests, full disks and hostile texts.
+
+Hostile models have a test of their own."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,3 +18,11 @@ from torture import disk, fuzz, text
 def test_a_few_of_each_hold(group: object) -> None:
     wrong = [check for check in group.checks(True, 20261129) if not check.passed]  # type: ignore[attr-defined]
     assert not wrong
+
+
+def test_a_few_kills_and_stops_leave_the_numbers() -> None:
+    """In a process of its own, which forks: this one has threads by now."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torture", "kill", "stop", "--quick", "--seed", "20261129"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]

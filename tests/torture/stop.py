@@ -70,18 +70,18 @@ def _stopped(what: str, folder: Any, signals: int, after: float) -> Check:
         return Check(what, folder.status().state == "done", "ended before")
     except subprocess.TimeoutExpired:
         pass
-    before, began = _spent(process.pid), time.monotonic()
+    before, began = spent(process.pid), time.monotonic()
     for _ in range(signals):
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.15)  # two at once are one to a process
     code = process.wait()
-    took, spent = time.monotonic() - began, process.cpu - before
+    took, used = time.monotonic() - began, process.cpu - before
     state = folder.status().state
     passed = state == "done" or (state == "interrupted" and code == 130)
-    return Check(what, passed and min(took, spent) <= WITHIN[signals], f"{state}, exit {code}, {spent:.2f} s of CPU, {took:.1f} s")
+    return Check(what, passed and min(took, used) <= WITHIN[signals], f"{state}, exit {code}, {used:.2f} s of CPU, {took:.1f} s")
 
 
-def _spent(pid: int) -> float:
+def spent(pid: int) -> float:
     """Seconds of CPU that a supervisor, its workers and those that it has seen end have taken."""
     process = psutil.Process(pid)
     total = 0.0

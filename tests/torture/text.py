@@ -1,14 +1,21 @@
-"""Hostile text in every field of a run folder: no command lets a raw control or bidi character out, none fails, no page holds a script."""
+"""Hostile text in every field of a run folder: no command lets a raw control or bidi character out, none fails, no page holds a script.
+
+Of each kind two sorts of folder: one made up, damaged in several ways, and a real run with hostile text in the place of each of its texts.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from interp_tui_engine import manifest, supervisor, worker
+from interp_tui_engine.runfolder import RunFolder, Status
 
 from .check import Check
 from .requests import kinds, small
@@ -19,6 +26,9 @@ COMMANDS = (
     ("attach", "RUN", "--json"), ("export", "RUN", "--to", "csv"), ("export", "RUN", "--to", "json"), ("export", "RUN", "--to", "html"),
     ("validate", "MANIFEST"), ("resume", "RUN"), ("stop", "RUN"), ("show", HOSTILE.replace("\ud800", "")),
 )  # fmt: skip
+SCREENS = tuple(("show", "RUN", "--screen", tab) for tab in ("live", "result", "manifest", "log"))
+KEPT = frozenset({"type", "kind", "state", "series", "v", "name"})
+"""Keys whose texts say what a record is: with others in their place it would be passed over."""
 DEEP: Any = 1
 for _ in range(60):
     DEEP = [DEEP]
@@ -35,12 +45,52 @@ def checks(quick: bool, seed: int) -> Iterator[Check]:
                     _folder(root / run, name, damage)
                 for command in COMMANDS[:: 3 if quick else 1]:
                     yield _command(name, damage, command, root)
+            if not quick and name != "pipeline":
+                root = Path(place) / f"{name}-real"
+                run = root / "20270101-000000-llc-one"
+                real_run(name, run)
+                make_hostile(run)
+                shutil.copytree(run, root / "20270101-000001-llc-two")
+                for command in (*COMMANDS, *SCREENS):
+                    yield _command(name, "real", command, root)
+
+
+def real_run(name: str, path: Path) -> RunFolder:
+    """A finished run of the kind: a worker's work done here, its events and its end recorded as a supervisor records them."""
+    asked = manifest.resolve(small(name))
+    folder = supervisor.prepare(asked, path)
+    worker.work(folder, 0)
+    ended = json.loads((folder.shard(0) / "exit.json").read_text())
+    assert ended["state"] == "done", ended
+    shutil.copyfile(folder.shard(0) / "events.jsonl", folder.events_path)
+    folder.write_status(Status(state="done", kind=asked.kind, name=asked.name, model="tiny", headline=ended["headline"], updated=0.0))
+    return folder
+
+
+def make_hostile(path: Path) -> None:
+    """Put hostile text before each text of a run's result, status, events and report."""
+    for name in ("result.json", "status.json"):
+        (path / name).write_text(json.dumps(_hostile(json.loads((path / name).read_text()))))
+    events = path / "events.jsonl"
+    events.write_text("".join(json.dumps(_hostile(json.loads(line))) + "\n" for line in events.read_text().splitlines()))
+    report = path / "report.md"
+    report.write_text(f"{HOSTILE[:-1]}\n{report.read_text()}")
+
+
+def _hostile(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {inner: _hostile(item, inner) for inner, item in value.items()}
+    if isinstance(value, list):
+        return [_hostile(item, key) for item in value]
+    return f"{HOSTILE}{value}" if isinstance(value, str) and key not in KEPT else value
+
+
+def raw(text: str) -> list[str]:
+    """The characters in it that could steer a terminal."""
+    return sorted({char for char in text if not (char in "\n\t" or (char.isprintable() and char not in "\x9b\u202e"))})
 
 
 def _folder(path: Path, name: str, damage: str) -> None:
-    from interp_tui_engine import manifest
-    from interp_tui_engine.runfolder import RunFolder
-
     result: Any = {"kind": name, HOSTILE: HOSTILE, "tokens": [HOSTILE], "rows": [{HOSTILE: HOSTILE}], "sentences": [HOSTILE], "x": 1.5}
     status: Any = {"state": "done", "kind": name, "name": HOSTILE, "model": HOSTILE, "device": HOSTILE, "headline": {HOSTILE: HOSTILE}}
     status |= {"progress": {"done": 1, "total": 2, "unit": HOSTILE}, "exit": {"reason": HOSTILE, "advice": HOSTILE}, "updated": 1.0}
@@ -87,7 +137,7 @@ def _command(name: str, damage: str, command: tuple[str, ...], root: Path) -> Ch
     except BaseException as error:
         return Check(what, False, f"raw {type(error).__name__}: {error}")
     said = out.getvalue() + err.getvalue()
-    bad = sorted({char for char in said if not (char in "\n\t" or (char.isprintable() and char not in "\x9b\u202e"))})
+    bad = raw(said)
     fault = "fault of interp-tui" in said or "Traceback" in said
     script = "<script>" in out.getvalue() and "html" in command
     return Check(
