@@ -13,7 +13,7 @@ from ..terminal import host
 from .session import Run
 
 Predicate = Callable[[Run], bool]
-FIELDS = ("kind", "name", "model", "state", "device", "progress", "age")
+FIELDS = ("kind", "name", "model", "state", "device", "progress", "age", "tag", "note", "archived")
 TERM = re.compile(r"\s*(?P<field>[A-Za-z_]\w*)\s*(?P<op>!=|>=|<=|=|~|>|<)\s*(?P<value>.+?)\s*")
 AGE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -53,7 +53,9 @@ def _term(text: str, known: Set[str] | None) -> Predicate:
         raise ValueError(f"no run has {field!r}; {meant}")
     if op in {">", "<", ">=", "<="}:
         return _compare(field, op, _limit(field, value))
-    wanted = value.lower()
+    wanted = value.lower().removeprefix("#") if field == "tag" else value.lower()
+    if field == "tag" and op in {"=", "!="}:
+        return lambda run: (wanted in [tag.lower() for tag in run.labels.tags]) is (op == "=")
     if op == "~":
         return lambda run: wanted in _value(run, field).lower()
     return lambda run: (_value(run, field).lower() == wanted) is (op == "=")
@@ -92,9 +94,21 @@ def _number(run: Run, field: str) -> float | None:
 def _value(run: Run, field: str) -> str:
     if field in {"kind", "name", "model", "state", "device"}:
         return str(getattr(run.status, field))
+    if field == "tag":
+        return " ".join(run.labels.tags)
+    if field == "note":
+        return run.labels.note
+    if field == "archived":
+        return "yes" if run.labels.archived else "no"
     return str(run.status.headline.get(field, ""))
 
 
+def asks_for_archived(text: str) -> bool:
+    """Whether a filter speaks of archived runs; of one that does not, they are left out."""
+    return re.search(r"\barchived\b", text) is not None
+
+
 def _haystack(run: Run) -> str:
-    status = run.status
-    return " ".join((status.state, status.kind, status.name, status.model, run.key, str(status.exit.get("reason", "")))).lower()
+    status, labels = run.status, run.labels
+    said = (status.state, status.kind, status.name, status.model, run.key, str(status.exit.get("reason", "")))
+    return " ".join((*said, *(f"#{tag}" for tag in labels.tags), labels.note, "archived" if labels.archived else "")).lower()
