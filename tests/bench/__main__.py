@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import agreement, evidence, figures, light, machine, modes, passes, posterior, sae, sampling, update
+from . import agreement, evidence, figures, light, machine, modes, passes, posterior, sae, sampling, scale, update
 
 BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "tiny": partial(sampling.run, "tiny"),
@@ -18,6 +18,7 @@ BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "modes": modes.run,
     "update": update.run,
     "light": light.run,
+    "scale": scale.run,
     "agreement": agreement.run,
     "influence": posterior.influence,
     "susceptibilities": posterior.susceptibilities,

@@ -13,6 +13,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -58,6 +59,14 @@ class Terminal:
         """Processor seconds the child has used: what remains of a time when a busy machine is taken out of it."""
         times = psutil.Process(self._child.pid).cpu_times()
         return times.user + times.system
+
+    def peak_bytes(self) -> int:
+        """The most memory the child has had resident so far; where the system does not keep that, what it has now."""
+        try:
+            with Path(f"/proc/{self._child.pid}/status").open(encoding="ascii") as file:
+                return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM"))
+        except (OSError, StopIteration):
+            return int(psutil.Process(self._child.pid).memory_info().rss)
 
     @property
     def drawn(self) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from interp_tui.app import InterpApp
-from interp_tui.runs.session import RunIndex
+from interp_tui.runs.run_index import RunIndex
 from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine.runfolder import RunFolder
 

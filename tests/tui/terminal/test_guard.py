@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 from interp_tui.app import InterpApp
 from interp_tui.commands import doctor
-from interp_tui.runs import session
+from interp_tui.runs import run_index
 from interp_tui.screens import key_ids
 from interp_tui.screens.info import InfoScreen
 from interp_tui.screens.new_run import NewRunScreen
@@ -153,7 +153,7 @@ async def test_a_run_that_cannot_be_read_costs_only_its_own_row(
         return status(folder)
 
     monkeypatch.setattr(RunFolder, "status", deep)
-    assert [(run.status.name, run.status.state) for run in session.RunIndex(runs_root).refresh()].count(("bad", "crashed")) == 1
+    assert [(run.status.name, run.status.state) for run in run_index.RunIndex(runs_root).refresh()].count(("bad", "crashed")) == 1
     app = InterpApp(runs_root)
     async with app.run_test(size=(140, 40)) as pilot:
         await settle(pilot)
@@ -234,6 +234,10 @@ def test_keys_that_change_nothing_are_named() -> None:
         "config.toml: keys.runs.stpo: no key has this id; did you mean 'runs.stop'?",
         "config.toml: keys.runs.stop: 'ctrl-x' is no key, such as x, ctrl+x or f5",
     ]
+
+
+def test_a_key_that_no_terminal_sends_leaves_the_binding_as_it_is() -> None:
+    assert key_ids.usable({"runs.stop": "hello", "runs.new": "ctrl+n,f3", "app.help": "f1"}) == {"runs.new": "ctrl+n,f3", "app.help": "f1"}
 
 
 async def test_the_app_says_which_of_the_users_keys_it_does_not_know(runs_root: Path) -> None:

@@ -24,18 +24,27 @@ def list_(
     runs: RunsOption = None,
     state: Annotated[str | None, typer.Option("--state", help="Only runs in this state, such as done or running.")] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Only runs of this kind.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only runs with this tag.")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Archived runs too.")] = False,
     json: JsonOption = False,
 ) -> int:
     """List the runs, newest first."""
     from interp_tui_engine.runfolder import runs_root
 
-    from ..runs.session import RunIndex
+    from ..runs.run_index import RunIndex
     from ..terminal import host
 
     root = runs_root(runs)
     _check_state(state)
     everything = RunIndex(root).refresh()
-    found = [run for run in everything if state in (None, run.status.state) and kind in (None, run.status.kind)]
+    found = [
+        run
+        for run in everything
+        if state in (None, run.status.state)
+        and kind in (None, run.status.kind)
+        and (archived or not run.labels.archived)
+        and (tag is None or tag.removeprefix("#") in run.labels.tags)
+    ]
     if kind is not None and not any(run.status.kind == kind for run in everything):
         _check_kind(kind)
     if json:
@@ -44,7 +53,7 @@ def list_(
     rows: list[tuple[str, ...]] = [("", "state", "kind", "name", "model", "progress", "headline", "age", "folder")]
     rows += [(*_row(run.status), host.age(host.now() - run.started), run.key) for run in found]
     if not found and everything:
-        wanted = " and ".join(f"{name} {value}" for name, value in (("kind", kind), ("state", state)) if value is not None)
+        wanted = " and ".join(f"{name} {value}" for name, value in (("kind", kind), ("state", state), ("tag", tag)) if value is not None)
         say(f"none of the {len(everything)} runs under {host.short_path(root)} has {wanted}")
         return 0
     if not found:

@@ -10,6 +10,7 @@ from typing import Any
 
 from interp_tui_engine import atomic
 
+from . import packed_columns
 from .column_filter import matching
 
 ALIASES = {"feature": "feature_id", "id": "feature_id", "side": "side_effect", "stable": "stability", "r": "correlation", "causal": "clear"}
@@ -74,7 +75,21 @@ def load(folder: Path) -> FeatureTable | None:
     return FeatureTable(columns, cards, criterion) if columns else None
 
 
-def _columns(path: Path) -> dict[str, list[Any]]:
+LARGE = 1 << 20
+"""Bytes of a file from which on its columns are read by another process, and kept packed."""
+
+
+def _columns(path: Path) -> Mapping[str, Sequence[Any]]:
+    """The columns by name; none where the file cannot be read, or names no features."""
+    try:
+        columns = packed_columns.read(path) if path.stat().st_size >= LARGE else _read_here(path)
+    except OSError:
+        return {}
+    names = columns.get("feature_id")
+    return columns if names and all(isinstance(name, str) for name in names) else {}
+
+
+def _read_here(path: Path) -> Mapping[str, Sequence[Any]]:
     import pyarrow as pa  # type: ignore[import-untyped]  # heavy: only where there is a table to read
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
@@ -82,5 +97,4 @@ def _columns(path: Path) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
     except (OSError, pa.ArrowException):
         return {}
-    names = columns.get("feature_id")
-    return columns if names and all(isinstance(name, str) for name in names) else {}
+    return columns

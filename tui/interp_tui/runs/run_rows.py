@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from textual.content import Content
@@ -25,6 +24,7 @@ COLUMNS = (
     Column("age", 5, right=True),
 )
 BAR = 8
+MADE_AT_MOST = 1000
 AFTER = {
     "crashed": "r resumes from the last checkpoint",
     "interrupted": "r resumes from the last checkpoint",
@@ -48,9 +48,9 @@ def row(run: Run, *, ascii: bool, marked: bool = False) -> Row:
     return Row(
         run.key,
         (
-            Cell(("c" if marked else themes.glyph(state, ascii)), "accent" if marked else colour),
+            Cell(("m" if marked else themes.glyph(state, ascii)), "accent" if marked else colour),
             Cell(clean(status.kind, limit=40)),
-            Cell(clean(status.name, limit=80)),
+            Cell(" ".join((clean(status.name, limit=80), *(f"#{tag}" for tag in run.labels.tags)))),
             Cell(clean(status.model, limit=60), "muted"),
             Cell(*_progress(run, ascii)),
             Cell(text, text_colour),
@@ -60,23 +60,22 @@ def row(run: Run, *, ascii: bool, marked: bool = False) -> Row:
 
 
 class RowCache:
-    """Rows as last made. Of a thousand runs a second's look changes a few: the others' rows are the same objects as before."""
+    """Rows as last made. Of ten thousand runs those on the screen are made; a second's look changes a few of these."""
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[Run, str, bool, bool, Row]] = {}
 
-    def rows(self, runs: Iterable[Run], *, ascii: bool, marked: str | None) -> list[Row]:
-        """A row for each run, in their order."""
-        made: dict[str, tuple[Run, str, bool, bool, Row]] = {}
-        for run in runs:
-            key, age = run.key, host.age(host.now() - run.started)
-            before = self._made.get(key)
-            if before is not None and before[0] is run and before[1:4] == (age, ascii, key == marked):
-                made[key] = before
-            else:
-                made[key] = (run, age, ascii, key == marked, row(run, ascii=ascii, marked=key == marked))
-        self._made = made
-        return [entry[4] for entry in made.values()]
+    def row(self, run: Run, *, ascii: bool, marked: bool) -> Row:
+        """The run's row; the same object as before where nothing in it has changed."""
+        age = host.age(host.now() - run.started)
+        before = self._made.get(run.key)
+        if before is not None and before[0] is run and before[1:4] == (age, ascii, marked):
+            return before[4]
+        if len(self._made) > MADE_AT_MOST:
+            self._made.clear()
+        made = row(run, ascii=ascii, marked=marked)
+        self._made[run.key] = (run, age, ascii, marked, made)
+        return made
 
 
 def _progress(run: Run, ascii: bool) -> tuple[str, str]:
@@ -106,7 +105,9 @@ def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Cont
     state = status.state
     colour = f"${themes.colour_name(state)}"
     facts = [clean(fact, limit=40) for fact in (status.kind, status.model, status.device) if fact]
-    lines = [Content.assemble((f"{themes.glyph(state, ascii)} {state}", colour), "  ", " · ".join(facts), ("  " + _when(run), "$muted"))]
+    lines = [
+        Content.assemble((f"{themes.glyph(state, ascii)} {state}", colour), "  ", " · ".join(facts), ("  " + _when(run, found), "$muted"))
+    ]
     shown = quantities(status.headline, ascii=ascii)
     if shown:
         parts = ((number.sign, (f" {number.text}   ", "$muted" if number.unclear else "")) for number in shown[:6])
@@ -130,18 +131,21 @@ def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Cont
         lines.append(Content.styled(clean(failure, limit=200), "$bad"))
     if found and found.warning:
         lines.append(Content.styled(clean(found.warning, limit=200), "$warn"))
+    if run.labels.note:
+        lines.append(Content.styled(clean(run.labels.note, limit=300), "$accent"))
     lines.append(Content.styled(host.short_path(run.folder.path), "$muted"))
     return Content("\n").join(lines)
 
 
-def _when(run: Run) -> str:
+def _when(run: Run, found: Preview | None) -> str:
     status = run.status
     if not run.started:
         return ""
     if run.active:
         left = f", {host.duration(status.eta_seconds)} left" if status.eta_seconds is not None else ""
         return f"started {host.age(host.now() - run.started)} ago{left}"
-    return f"{host.age(host.now() - run.started)} ago, took {host.duration(max(0.0, status.updated - run.started))}"
+    took = f", took {host.duration(found.seconds)}" if found is not None and found.seconds is not None else ""
+    return f"{host.age(host.now() - run.started)} ago{took}"
 
 
 def empty(root: Path) -> Content:

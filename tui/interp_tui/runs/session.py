@@ -6,7 +6,6 @@ with it half of the time to the first paint, so they are imported where they are
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from interp_tui_engine import untrusted
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import ACTIVE, Command, RunFolder, Status, new_run_path
+
+from .labels import NONE, Labels
 
 if TYPE_CHECKING:
     from interp_tui_engine.manifest import Manifest
@@ -31,6 +32,7 @@ class Run:
     folder: RunFolder
     status: Status
     started: float
+    labels: Labels = NONE
 
     @property
     def key(self) -> str:
@@ -43,42 +45,6 @@ class Run:
     @property
     def resumable(self) -> bool:
         return self.status.resumable
-
-
-class RunIndex:
-    """The runs under a root, read again only where something changed: a refresh of 1,000 finished runs is one stat each."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._known: dict[str, tuple[tuple[int, int], Run]] = {}
-
-    def refresh(self) -> list[Run]:
-        """All runs, newest first; empty when the root does not exist."""
-        try:
-            names = sorted(
-                (entry.name for entry in os.scandir(self.root) if entry.is_dir() and not entry.name.startswith(".")), reverse=True
-            )
-        except OSError:
-            names = []
-        known: dict[str, tuple[tuple[int, int], Run]] = {}
-        for name in names:
-            folder = RunFolder(self.root / name)
-            stamp = _stamp(folder.path / "status.json")
-            before = self._known.get(name)
-            if before is not None and before[0] == stamp and not before[1].active:
-                known[name] = before
-            elif before is not None or folder.manifest_path.is_file():
-                known[name] = (stamp, listed_run(folder))
-        self._known = known
-        return [run for _, run in known.values()]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return (0, 0)
-    return (stat.st_mtime_ns, stat.st_size)
 
 
 def read_run(folder: RunFolder) -> Run:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from interp_tui_engine.errors import UserError
     from interp_tui_engine.runfolder import RunFolder
 
     from ..runs.notifications import Endings
-    from ..runs.session import Run, RunIndex
+    from ..runs.run_index import RunIndex
+    from ..runs.session import Run
 
 
 class Workbench(Protocol):
@@ -22,6 +23,7 @@ class Workbench(Protocol):
     index: RunIndex
     endings: Endings
     listed: Sequence[Run]
+    filters: Sequence[str]
 
     @property
     def ascii_mode(self) -> bool: ...
@@ -30,4 +32,6 @@ class Workbench(Protocol):
     def complain(self, error: UserError) -> None: ...
     def refresh_header(self) -> None: ...
     def open_run(self, folder: RunFolder, *, over: bool = False) -> None: ...
-    def new_run(self, kind: str | None = None, template: RunFolder | None = None) -> None: ...
+    def new_run(
+        self, kind: str | None = None, template: RunFolder | None = None, values: Mapping[tuple[str, ...], str] | None = None
+    ) -> None: ...

@@ -28,7 +28,7 @@ from interp_tui_engine.payload import read
 from interp_tui_engine.results.inspect import FeatureCard, InspectHeadline, RankedFeature, RecordsRead
 
 from .base import WIDE, QuietTable, RunView, scalars
-from .inspect_card import card_text
+from .inspect_card import card_text, strongest
 
 COLUMNS = (
     Column("rank", 5, right=True),
@@ -98,6 +98,12 @@ class InspectView(RunView):
     def on_focus(self) -> None:
         self.query_one(ListTable).focus()
 
+    def token_at(self) -> tuple[str, ...]:
+        """Where the feature under the cursor fires most, of what its card shows."""
+        key = self.query_one(ListTable).key
+        card = self.table.cards.get(key) if self.table is not None and key is not None else None
+        return strongest(card) if card is not None else ()
+
     def take(self, state: RunState, waiting: str) -> None:
         self.finished = state.ending is not None and state.ending.state == "done"
         self.facts = facts(state)
@@ -117,8 +123,8 @@ class InspectView(RunView):
         table, waiting = self.query_one(ListTable), self.query_one("#waiting", Static)
         if self.table is not None and (self.filter, self.sort) != self._shown:
             self._show_rows(self.table, table)
-        if self.table is not None and len(table.rows) != len(self.table):
-            facts = [*facts, Fact("shown", f"{len(table.rows):,}")]
+        if self.table is not None:
+            facts = [*facts, self._position(self.table, table)]
         self.query_one("#summary", Facts).show(facts, flat=True)
         self.query_one("#body").display = self.table is not None
         waiting.display = self.table is None
@@ -141,6 +147,12 @@ class InspectView(RunView):
             [names[index] for index in rows], lambda place: feature_row(read(RankedFeature, features.row(rows[place])), causal=causal)
         )
 
+    @staticmethod
+    def _position(features: FeatureTable, table: ListTable) -> Fact:
+        """Which row the cursor is on, of how many that are shown, of how many there are."""
+        of = f" (of {len(features):,})" if len(table.rows) != len(features) else ""
+        return Fact("row", f"{table.cursor + 1 if table.rows else 0:,} of {len(table.rows):,}{of}")
+
     def _show_card(self) -> None:
         card, key = self.query_one("#card", Static), self.query_one(ListTable).key
         if self.table is None or key is None:
@@ -156,6 +168,9 @@ class InspectView(RunView):
     @on(CardPanel.Resized)
     def _moved(self) -> None:
         self._show_card()
+        if self.table is not None:
+            facts = [*self.facts, Fact("sorted by", SORTS[self.sort][0]), self._position(self.table, self.query_one(ListTable))]
+            self.query_one("#summary", Facts).show(facts, flat=True)
 
     @on(FilterLine.Changed)
     def _filtered(self, event: FilterLine.Changed) -> None:

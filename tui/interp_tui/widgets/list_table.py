@@ -26,6 +26,7 @@ from interp_tui.terminal.guard import Guarded
 from .legible import legible
 
 GAP = 2
+DRAWN_AT_MOST = 500
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,8 @@ class ListTable(Guarded, ScrollView, can_focus=True):
         self.columns = tuple(columns)
         self.rows: Sequence[Row] = []
         self._place: dict[str, int] = {}
+        self._drawn: dict[int, Row] = {}
+        """The rows as last drawn, by their place: those of a screen or a few."""
         self.cursor = 0
         self._colours: dict[str, Color] = {}
 
@@ -189,17 +192,32 @@ class ListTable(Guarded, ScrollView, can_focus=True):
         if self.key != key:
             self.post_message(self.Highlighted(self, self.key))
 
-    def set_long(self, keys: Sequence[str], make: Callable[[int], Row]) -> None:
-        """As `set_rows`, for tables of many rows: `make` makes the row at a place when it is drawn."""
-        key = self.key
+    def set_long(self, keys: Sequence[str], make: Callable[[int], Row], *, stay: bool = False) -> None:
+        """As `set_rows`, for tables of many rows: `make` makes the row at a place when it is drawn.
+
+        `stay` keeps the cursor at its place where its row has gone; without, it goes to the first.
+        """
+        key, line = self.key, self.cursor - round(self.scroll_y)
+        same = isinstance(self.rows, _Made) and self.rows.keys == keys
         self.rows = _Made(keys, make)
+        if same:
+            self._refresh_changed()
+            return
         self._place = {name: index for index, name in enumerate(keys)}
-        self.cursor = self._place.get(key, 0) if key is not None else 0
+        self.cursor = self._place.get(key, min(self.cursor, max(0, len(keys) - 1)) if stay else 0) if key is not None else 0
         self.virtual_size = Size(self.size.width, len(keys) + 1)
-        self.scroll_to(y=max(0, self.cursor - self.size.height // 2), animate=False, immediate=True)
+        if key is not None and self.max_scroll_y:
+            self.scroll_to(y=max(0, self.cursor - line), animate=False, immediate=True)
         self.refresh()
         if self.key != key:
             self.post_message(self.Highlighted(self, self.key))
+
+    def _refresh_changed(self) -> None:
+        """Draw the visible rows that read another way than they were drawn."""
+        top = round(self.scroll_y)
+        for index in range(top, min(len(self.rows), top + self.size.height)):
+            if self._drawn.get(index) != self.rows[index]:
+                self._refresh_row(index)
 
     def move_to(self, key: str) -> None:
         """Put the cursor on the row called `key`, if there is one."""
@@ -271,7 +289,11 @@ class ListTable(Guarded, ScrollView, can_focus=True):
         style = base
         if index == self.cursor:
             style += self.get_component_rich_style("list-table--cursor", partial=True)
-        return self._strip(self.rows[index].cells, widths, style, width)
+        row = self.rows[index]
+        if len(self._drawn) > DRAWN_AT_MOST:
+            self._drawn.clear()
+        self._drawn[index] = row
+        return self._strip(row.cells, widths, style, width)
 
     def _strip(self, cells: Sequence[Cell], widths: list[int], style: Style, width: int) -> Strip:
         segments = [Segment(" ", style)]
