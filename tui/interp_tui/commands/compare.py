@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .output import columns, out, out_json
 from .shared import JsonOption, RunArgument, RunsOption, find
+
+if TYPE_CHECKING:
+    from interp_tui_engine.runfolder import RunFolder
 
 NOT_COMPARED = ("provenance.started", "provenance.finished", "provenance.request_sha256")
 
@@ -24,6 +27,7 @@ def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, js
         names = {"first": str(left.path), "second": str(right.path)}
         out_json({**names, "manifest": changed, "result": results})
         return 0
+    _meaning(left, right)
     requested = {key: pair for key, pair in changed.items() if not key.startswith(("provenance.", "result."))}
     made_with = {key: pair for key, pair in changed.items() if key.startswith("provenance.")}
     _section("manifest", requested, left.path.name, right.path.name, "the manifests are equal")
@@ -31,6 +35,28 @@ def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, js
     shown = side_by_side(*({**flat_numbers(result), **worded(result, over=False)} for result in found))
     _section("result", shown, left.path.name, right.path.name, "neither run has a result")
     return 0
+
+
+def _meaning(left: RunFolder, right: RunFolder) -> None:
+    """What each answered, how far apart that is, and what keeps the two from being compared."""
+    from ..runs import meaning
+    from ..terminal.themes import glyph
+
+    sides = [meaning.side(folder) for folder in (left, right)]
+    rows = [
+        (f"{place}", glyph(side.status.state), side.status.kind, side.name, meaning.headline(side, ascii=False))
+        for place, side in enumerate(sides, 1)
+    ]
+    for line in columns(rows):
+        out(line)
+    for found in meaning.differences(*sides):
+        apart = "" if found.errors is None else f", {found.errors:.1f} standard errors apart"
+        out(f"2 - 1  {found.name} {found.change}{apart}")
+    if len({side.status.kind for side in sides}) > 1:
+        out(f"in common: {'; '.join(meaning.shared(sides)) or 'neither model nor data'}")
+    for warning in meaning.warnings(sides):
+        out(f"warning: {warning}")
+    out()
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -1,8 +1,8 @@
-"""Two runs side by side: what was asked, what came out, and with what they were made. Headless."""
+"""Runs side by side: what was asked, what came out, and with what they were made. Headless."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,56 +14,71 @@ from .certainty import difference, flat_numbers, worded
 
 Part = Literal["result", "manifest", "provenance"]
 MISSING = object()
+RECORDED = frozenset({"provenance", "result"})
+NAMES = frozenset({"kind", "name", "schema_version"})
 
 
 @dataclass(frozen=True)
 class ComparedKey:
-    """One key with its two values, already as text; `change` is what the right adds to the left, where both are numbers."""
+    """One key with each run's value, already as text; `change`, of two runs, is what the right adds to the left where both are numbers."""
 
     part: Part
     key: str
-    left: str
-    right: str
+    values: tuple[str, ...]
     differs: bool
     change: str = ""
 
+    @property
+    def left(self) -> str:
+        return self.values[0]
 
-def compare(left: RunFolder, right: RunFolder) -> list[ComparedKey]:
-    """Every key of either run: results first, then the manifest, then provenance. Raises UserError if a manifest cannot be read."""
-    tables = [session.tables(folder) for folder in (left, right)]
-    results = [
-        {k: v for k, v in (folder.result() or {}).items() if k not in {"kind", "name", "schema_version"}} for folder in (left, right)
-    ]
-    requests = [{k: v for k, v in table.items() if k not in {"provenance", "result"}} for table in tables]
+    @property
+    def right(self) -> str:
+        return self.values[-1]
+
+
+def compare(*folders: RunFolder) -> list[ComparedKey]:
+    """Every key of any of the runs: results first, then the manifest, then provenance. Raises UserError if a manifest cannot be read."""
+    tables = [session.tables(folder) for folder in folders]
+    results = [{k: v for k, v in (folder.result() or {}).items() if k not in NAMES} for folder in folders]
+    requests = [{k: v for k, v in table.items() if k not in RECORDED} for table in tables]
     made = [table.get("provenance", {}) for table in tables]
-    lines = [_with_errors(line, *results) for line in _lines("result", *map(flat_numbers, results))]
-    return [*lines, *_lines("manifest", *requests), *_lines("provenance", *made)]
+    lines = [_with_errors(line, results) for line in _lines("result", [flat_numbers(result) for result in results])]
+    return [*lines, *_lines("manifest", requests), *_lines("provenance", made)]
 
 
-def _with_errors(line: ComparedKey, left: Mapping[str, Any], right: Mapping[str, Any]) -> ComparedKey:
+def _with_errors(line: ComparedKey, results: Sequence[Mapping[str, Any]]) -> ComparedKey:
     """The line with its numbers as they state their uncertainty, and that of their difference."""
-    a, b = (worded(result, over=False).get(line.key) for result in (left, right))
-    change = difference(left, right, line.key) if line.differs else ""
-    return replace(line, left=a or line.left, right=b or line.right, change=change or line.change)
+    stated = [worded(result, over=False).get(line.key) for result in results]
+    change = difference(results[0], results[1], line.key) if line.differs and len(results) == 2 else ""
+    values = tuple(said or value for said, value in zip(stated, line.values, strict=True))
+    return replace(line, values=values, change=change or line.change)
 
 
-def _lines(part: Part, left: Any, right: Any) -> list[ComparedKey]:
-    a, b = (session.flat(table) if isinstance(table, dict) else {} for table in (left, right))
-    return [_line(part, key, a.get(key, MISSING), b.get(key, MISSING)) for key in dict.fromkeys([*a, *b])]
+def _lines(part: Part, tables: Sequence[Any]) -> list[ComparedKey]:
+    flat = [session.flat(table) if isinstance(table, dict) else {} for table in tables]
+    keys = dict.fromkeys(key for table in flat for key in table)
+    return [_line(part, key, [table.get(key, MISSING) for table in flat]) for key in keys]
 
 
-def _line(part: Part, key: str, left: Any, right: Any) -> ComparedKey:
-    change = ""
-    if isinstance(left, (int, float)) and isinstance(right, (int, float)) and not isinstance(left, bool) and left != right:
-        difference = right - left
-        percent = f" ({100 * difference / abs(left):+.1f} %)" if left else ""
-        change = f"{'+' if difference > 0 else ''}{number(float(difference), 3)}{percent}"
-    exact = part != "result" or _said(left) == _said(right)
-    return ComparedKey(part, key, _said(left, exact), _said(right, exact), left != right, change)
+def _line(part: Part, key: str, values: Sequence[Any]) -> ComparedKey:
+    differs = any(value != values[0] for value in values[1:])
+    # settings to the last digit; results to five, unless only more digits tell them apart
+    exact = part != "result" or (differs and len({_said(value) for value in values}) == 1)
+    change = _change(values[0], values[1]) if len(values) == 2 and differs else ""
+    said = tuple("—" if value is MISSING and part != "manifest" else _said(value, exact) for value in values)
+    return ComparedKey(part, key, said, differs, change)
+
+
+def _change(left: Any, right: Any) -> str:
+    if not isinstance(left, (int, float)) or not isinstance(right, (int, float)) or isinstance(left, bool):
+        return ""
+    difference = right - left
+    percent = f" ({100 * difference / abs(left):+.1f} %)" if left else ""
+    return f"{'+' if difference > 0 else ''}{number(float(difference), 3)}{percent}"
 
 
 def _said(value: Any, exact: bool = False) -> str:
-    """Settings to the last digit, results to five, unless only more digits tell them apart."""
     if value is MISSING:
         return "not set"
     if exact and isinstance(value, float):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -13,40 +13,21 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
+from interp_tui.runs.curves import with_error
 from interp_tui.runs.runstate import RunState
 from interp_tui.text.numbers import number, spark
-from interp_tui.widgets.chains import ChainLine, ChainTable
+from interp_tui.widgets.chains import ChainTable
 from interp_tui.widgets.facts import Fact, Facts, rich_style
-from interp_tui.widgets.trace import Plot, PlotLine, Point, TracePlot, columns_for
-from interp_tui_engine.results.sampling import StepParts
+from interp_tui.widgets.trace import Point, TracePlot, columns_for
 
-from . import sampling_facts
+from . import sampling_facts, sampling_plots
 from .base import WIDE, RunView
 from .sampling_parts import parts_text
+from .sampling_plots import SamplingFrame
 from .sampling_result import result_text
 
 LEAST_SHOWN = 20
 """Draws from which on the plot can be zoomed into."""
-
-
-@dataclass(frozen=True)
-class SamplingFrame:
-    """A copy of what the view shows."""
-
-    waiting: str = ""
-    extremes: Mapping[int, list[Point]] = field(default_factory=dict)
-    means: Mapping[int, list[Point]] = field(default_factory=dict)
-    chains: tuple[ChainLine, ...] = ()
-    facts: tuple[Fact, ...] = ()
-    history: tuple[float, ...] = ()
-    """The running estimate, oldest first."""
-    init_loss: float | None = None
-    burnin: int = 0
-    last: int = 0
-    start: int = 0
-    stop: int = 1
-    parts: Mapping[int, StepParts] = field(default_factory=dict)
-    """What moved each chain at its newest step."""
 
 
 class SamplingView(RunView):
@@ -65,6 +46,7 @@ class SamplingView(RunView):
     SamplingView.-wide #table { margin-top: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v", "running", "The running λ̂ in its error, or the losses", show=False, id="sampling.running"),
         Binding("l", "log", "Log", id="sampling.log", tooltip="logarithmic loss axis"),
         Binding("left", "cursor(-1)", "Read", key_display="←→", id="sampling.cursor.left"),
         Binding("right", "cursor(1)", "Cursor right", show=False, id="sampling.cursor.right"),
@@ -82,6 +64,8 @@ class SamplingView(RunView):
         super().__init__()
         self.frame = SamplingFrame()
         self.log_y = False
+        self.running = False
+        """Whether the running estimate is shown in place of the losses."""
         self.highlight: int | None = None
         self.cursor: int | None = None
         """A draw, or None while no cursor is shown."""
@@ -107,7 +91,7 @@ class SamplingView(RunView):
         plot = self.query_one(TracePlot)
         columns = columns_for(len(state.traces), plot.columns)
         ascii = self.app.has_class("-ascii")
-        history = state.series.get(("estimate", "llc_mean"))
+        history, errors = (state.series.get(("estimate", name)) for name in ("llc_mean", "llc_std_error"))
         self.frame = SamplingFrame(
             waiting=waiting if not last else "",
             extremes={chain: [*trace.extremes(start, stop, columns)] for chain, trace in state.traces.items()},
@@ -120,6 +104,7 @@ class SamplingView(RunView):
             last=last,
             start=start,
             stop=stop,
+            running=with_error(history, errors, plot.columns) if history is not None and len(history) > 2 else None,
             parts=state.step_parts(),
         )
 
@@ -130,25 +115,12 @@ class SamplingView(RunView):
             self.query_one("#title", Static).update("")
             plot.update(waiting_text(frame.waiting, plot.size.height, plot.size.width, colours.get("muted", "")))
             return
-        muted = colours.get("muted", "")
-        lines = [
-            PlotLine(f"chain {chain}", points, colours.get(f"chain-{chain % 8}", "") if self.highlight in (None, chain) else muted)
-            for chain, points in sorted(frame.extremes.items(), key=lambda item: item[0] == self.highlight)
-        ]
-        if self.overlay is not None:
-            lines.insert(0, PlotLine(self.overlay[0], self.overlay[1], colours.get("foreground", ""), marker="+" if self._ascii else "•"))
-        spec = Plot(
-            lines=lines,
-            start=frame.start,
-            stop=frame.stop,
-            x_label="draws",
-            log=self.log_y,
-            references={"init": frame.init_loss} if frame.init_loss is not None else {},
-            cursor=self.cursor,
-            muted=muted,
-            accent=colours.get("accent", ""),
-            ascii=self._ascii,
-        )
+        if self.running and frame.running is not None:
+            spec = sampling_plots.estimate(frame.running, colours, ascii=self._ascii)
+        else:
+            spec = sampling_plots.losses(frame, colours, self.highlight, self.overlay, log=self.log_y, ascii=self._ascii)
+            spec = replace(spec, cursor=self.cursor)
+        spec = replace(spec, muted=colours.get("muted", ""), accent=colours.get("accent", ""), ascii=self._ascii)
         self.query_one("#title", Static).update(self._title())
         await plot.draw(spec)
 
@@ -175,6 +147,10 @@ class SamplingView(RunView):
         frame, colours = self.frame, self.app.theme_variables
         muted = rich_style(colours.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
+        if self.running and frame.running is not None:
+            said = f"   {'...' if self._ascii else '···'} {frame.running.band}" if frame.running.band else ""
+            text.append(f"running λ̂, all healthy chains{said}", muted)
+            return text
         if self.cursor is None:
             text.append("loss per chain, nats" + ("  log-y" if self.log_y else ""), muted)
             if self.zoom:
@@ -200,6 +176,16 @@ class SamplingView(RunView):
         zoom = max(0, self.zoom + by)
         if by < 0 or self.frame.stop - self.frame.start > LEAST_SHOWN:
             self.zoom = zoom
+            self.post_message(self.LookChanged())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A run that estimates nothing has no estimate to show."""
+        return action != "running" or self.frame.running is not None
+
+    def action_running(self) -> None:
+        """Show the running estimate, or the losses again."""
+        if self.frame.running is not None:
+            self.running = not self.running
             self.post_message(self.LookChanged())
 
     def action_log(self) -> None:
