@@ -5,37 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.widgets import TabbedContent, TabPane, Tabs
 
-from interp_tui.runs.follow import Documents, Follower, RunUpdate, mean_trace
-from interp_tui.runs.result_texts import result_texts, waiting_for
-from interp_tui.runs.strip_facts import strip_facts
-from interp_tui.terminal import crash_log, guard, host
+from interp_tui.runs.follow import RunUpdate
+from interp_tui.runs.result_texts import waiting_for
+from interp_tui.terminal import crash_log, guard
 from interp_tui.terminal.repaint_throttle import Pace, backlog_of
-from interp_tui.text.narrate import narrate
-from interp_tui.text.sanitise import clean, clean_lines
+from interp_tui.text.sanitise import clean
 from interp_tui.views import view_for
-from interp_tui.views.base import WIDE, RunView
+from interp_tui.views.base import RunView
 from interp_tui.views.generic import GenericView
 from interp_tui.views.sampling import SamplingView
-from interp_tui.widgets.facts import rich_style
-from interp_tui.widgets.heatmap import Heatmap
-from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.panes import LogPane, ResultPane, TomlPane
-from interp_tui.widgets.status_strip import StatusStrip, StripFacts
+from interp_tui.widgets.status_strip import StatusStrip
 from interp_tui_engine.runfolder import ACTIVE, RunFolder
 
 from .info import InfoScreen
-from .steering import SteeringScreen
+from .run_panes import RunPanes
 
 TICK = 0.2
 """Seconds between looks at the folder while nothing is behind."""
@@ -43,10 +35,9 @@ PLOTS_EVERY = 0.5
 TABLES_EVERY = 1.0
 FAILURES_AT_MOST = 1
 """Looks in a row that may fail before the screen gives up."""
-TABS = ("live", "result", "manifest", "log")
 
 
-class RunScreen(SteeringScreen):
+class RunScreen(RunPanes):
     """Follows a run folder; closing it changes nothing about the run."""
 
     TITLE = "Run"
@@ -62,9 +53,6 @@ class RunScreen(SteeringScreen):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "freeze", "Freeze", id="run.freeze"),
-        Binding("o", "overlay", "Lay another run's mean under this one's", id="run.overlay", show=False),
-        Binding("tab", "tab(1)", "Next tab", id="run.tab.next", key_display="tab", show=False),
-        Binding("shift+tab", "tab(-1)", "Tab before", id="run.tab.before", show=False),
     ]
 
     forgiving: ClassVar[bool] = not crash_log.debugging()
@@ -72,19 +60,10 @@ class RunScreen(SteeringScreen):
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(folder)
-        self.follower = Follower(folder)
-        self.frozen_at: int | None = None
-        """The state's version when the view was frozen."""
-        self._documents: Documents | None = None
-        self._view: RunView | None = None
-        self._strip: StripFacts | None = None
         self._plots, self._tables = Pace(PLOTS_EVERY), Pace(TABLES_EVERY)
         self._dirty = True
         self._gone = False
-        self._caught_up = 1.0
         self._taken = -1
-        self._noted = self._logged = 0
-        self._overlaid = -1
         self._wake, self._settled = asyncio.Event(), asyncio.Event()
         self._over = False
         """Whether nothing follows the run any more: the screen has gone, or drawing it failed."""
@@ -248,73 +227,7 @@ class RunScreen(SteeringScreen):
             view.focus()
         return view
 
-    def _show_strip(self, *, gone: bool) -> None:
-        state = self.follower.state
-        damage = self._documents.damage if self._documents is not None else ""
-        about = {"gone": gone, "caught_up": self._caught_up, "damage": damage}
-        facts = strip_facts(state, self.status, host.now(), ascii=self.workbench.ascii_mode, **about)  # type: ignore[arg-type]
-        if self.frozen_at is not None and self._strip is not None:
-            behind = state.version - self.frozen_at
-            badge = f" frozen · {behind:,} {'event' if behind == 1 else 'events'} behind · {facts.badge} "
-            facts = replace(self._strip, badge=badge, badge_colour="accent", badge_loud=True)
-        else:
-            self._strip = facts
-        self.query_one(StatusStrip).show(facts)
-
-    async def _show_texts(self) -> None:
-        """The result and manifest tabs: what they show changes only when the run's state does."""
-        documents, colours, ascii = self._documents, self.app.theme_variables, self.workbench.ascii_mode
-        if documents is None or self._view is None:
-            return
-        said, wide = self._view.result_text, self.size.width >= WIDE
-        numbers, digests = result_texts(documents, self.follower.state, self.status, said, colours, ascii=ascii, wide=wide)
-        self.query_one(TomlPane).show_toml(clean_lines(documents.manifest))
-        await self.query_one(ResultPane).show(numbers, digests, clean_lines(documents.report))
-
-    def _show_log(self) -> None:
-        state, log = self.follower.state, self.follower.log
-        if self._caught_up < 1:  # only all of the log has its lines in order
-            return
-        if self.query_one(TabbedContent).active != "log":  # a log that was never shown would keep all that is written to it
-            return
-        if self.frozen_at is not None or (state.noted == self._noted and log.read_in_all == self._logged):
-            return
-        notes = list(state.notes)[-(state.noted - self._noted) :] if state.noted > self._noted else []
-        lines = list(log.lines)[-(log.read_in_all - self._logged) :] if log.read_in_all > self._logged else []
-        self._noted, self._logged = state.noted, log.read_in_all
-        colours = self.app.theme_variables
-        muted = rich_style(colours.get("muted", ""))
-        said = []
-        for when, text, colour in map(narrate, notes):
-            said.append(Text.assemble((f"{when}  ", muted), (text, rich_style(colours.get(colour, "")))))
-        self.query_one(LogPane).add(said, [clean(line.expandtabs(4), limit=2000) for line in lines])
-
-    # -- tabs
-
-    @on(TabbedContent.TabActivated)
-    def _tab_opened(self) -> None:
-        """Keys go to what the tab holds, and the log is brought up to date."""
-        self._touch()
-        pane = self.query_one(TabbedContent).active_pane
-        target = next((widget for widget in pane.query("*") if widget.focusable), None) if pane is not None else None
-        if target is not None:
-            target.focus()
-        self.refresh_bindings()
-
-    def action_tab(self, by: int) -> None:
-        tabs = self.query_one(TabbedContent)
-        tabs.active = TABS[(TABS.index(tabs.active) + by) % len(TABS)]
-
     # -- keys
-
-    def copied(self) -> str:
-        """The number or row under the cursor, else the tab's text, else the run's folder."""
-        focused = self.focused
-        if isinstance(focused, (Heatmap, ListTable)):
-            return focused.copied()
-        documents = self._documents
-        texts = {"manifest": documents.manifest, "result": documents.report} if documents is not None else {}
-        return texts.get(self.query_one(TabbedContent).active) or str(self.folder.path)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only keys that do something to the run as it stands are offered."""
@@ -326,27 +239,10 @@ class RunScreen(SteeringScreen):
             return self.status.resumable and self.status.state != "queued"
         if action == "export":
             return self._documents is not None and self._documents.result is not None
+        if action == "token":
+            return self._view is not None and self.query_one(TabbedContent).active == "live"
         return not (action == "overlay" and not isinstance(self._view, SamplingView))
 
     def action_freeze(self) -> None:
         self.frozen_at = self.follower.state.version if self.frozen_at is None else None
-        self._touch()
-
-    def action_overlay(self) -> None:
-        """Lay the next other sampling run's mean trace under the plot; after the last one, none."""
-        view = self._view
-        others = [run for run in self.workbench.listed if run.status.kind in SamplingView.KINDS and run.folder.path != self.folder.path]
-        if not isinstance(view, SamplingView) or not others:
-            self.notify("There is no other sampling run to lay under this one.", markup=False)
-            return
-        self._overlaid += 1
-        if self._overlaid >= len(others):
-            self._overlaid, view.overlay = -1, None
-            self._touch()
-            return
-        chosen = others[self._overlaid]
-        self.do(partial(mean_trace, chosen.folder, 200), partial(self._overlay_read, view, clean(chosen.status.name, limit=30)))
-
-    def _overlay_read(self, view: SamplingView, name: str, points: list[tuple[float, float]]) -> None:
-        view.overlay = (name, points)
         self._touch()

@@ -22,7 +22,7 @@ from interp_tui_engine.results.attention import AttentionCell, AttentionResult
 
 from .base import scalars
 from .grid import GridView
-from .recovery_cells import token_labels
+from .recovery_cells import as_texts, token_labels
 
 MOST = 1000
 """Heads of a layer, and layers, that are shown."""
@@ -43,6 +43,8 @@ class AttentionView(GridView):
         super().__init__()
         self.patterns: dict[int, tuple[Grid, ...]] = {}
         self.tokens: list[str] = []
+        self.uttered: tuple[str, ...] = ()
+        """The tokens with the space before them, as `tokens` are not."""
         self.listed: list[int] = []
         self.heads = 0
         self.scores: Mapping[str, Grid] = {}
@@ -57,7 +59,7 @@ class AttentionView(GridView):
             if cell.layer is not None and cell.pattern:
                 self.patterns[cell.layer] = cell.pattern
             if cell.layers:
-                self.tokens = token_labels(cell.tokens)
+                self.tokens, self.uttered = token_labels(cell.tokens), as_texts(cell.tokens)
                 self.listed = [layer for layer in cell.layers if 0 <= layer < MOST]
             self.heads = max(self.heads, min(MOST, cell.heads or 0))
             if cell.scores:
@@ -111,6 +113,10 @@ class AttentionView(GridView):
         pattern = self.patterns.get(layer, ())
         rows = pattern[head] if head < len(pattern) else ()
         return rows[query][key] if query < len(rows) and key < len(rows[query]) else None
+
+    def token_at(self) -> tuple[str, ...]:
+        """That which is looked at, in a head's pattern; over all heads, the last."""
+        return self.uttered[: self.query_one(Heatmap).column + 1] if self.opened is not None else self.uttered
 
     def facts(self) -> list[Fact]:
         heatmap = self.query_one(Heatmap)

@@ -18,6 +18,7 @@ from interp_tui.text.numbers import number, quantities
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.list_table import ListTable
+from interp_tui.widgets.token_strip import TokenStrip
 from interp_tui.widgets.trace import TracePlot
 from interp_tui_engine.runfolder import RunFolder
 
@@ -66,6 +67,13 @@ class RunView(Guarded, Vertical, can_focus=True):
         def __init__(self, title: str, text: Content) -> None:
             super().__init__()
             self.title, self.text = title, text
+
+    def token_at(self) -> tuple[str, ...]:
+        """The token under the cursor after those before it in its text, as the model cut them; empty where the cursor is on none."""
+        strip = self.app.focused
+        if not isinstance(strip, TokenStrip) or strip not in self.query(TokenStrip):
+            return ()
+        return tuple(token.text for token in strip.tokens[: strip.index + 1])
 
     def take(self, state: RunState, waiting: str) -> None:
         """Copy what is shown from `state`. `waiting` says, for a run that has nothing to show yet, what it is doing."""

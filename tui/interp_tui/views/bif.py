@@ -144,6 +144,10 @@ class BifView(RunView):
         if pairs:
             self.query_one(Heatmap).move_to(*pairs[0])
 
+    def token_at(self) -> tuple[str, ...]:
+        """The last of the sequence at the left."""
+        return tuple(token.text for token in self.query_one("#left", TokenStrip).tokens) if self.found is not None else ()
+
     # -- what is shown
 
     @property

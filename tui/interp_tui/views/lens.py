@@ -19,7 +19,7 @@ from interp_tui_engine.results.logit_lens import LensCell, LensReading, LogitLen
 
 from .base import scalars
 from .grid import GridView
-from .recovery_cells import token_labels
+from .recovery_cells import as_texts, token_labels
 
 MOST_LAYERS = 10_000
 SHOWN = (
@@ -50,6 +50,8 @@ class LensView(GridView):
         self.depth = 0
         self.shown = 0
         self.tuned = False
+        self.uttered: tuple[str, ...] = ()
+        """The tokens with the space before them, as `tokens` are not."""
         self.placed = False
         self.waiting = ""
 
@@ -59,6 +61,7 @@ class LensView(GridView):
                 self.rows[cell.layer] = cell
             if cell.tokens:
                 self.tokens, self.asked = token_labels(cell.tokens), token_labels(cell.asked)
+                self.uttered = as_texts(cell.tokens)
                 self.depth = min(MOST_LAYERS, cell.layers or 0)
         self.waiting = "" if self.rows else waiting
 
@@ -106,6 +109,9 @@ class LensView(GridView):
         if place >= min(len(reading.top), len(reading.top_prob)):
             return []
         return [*zip(token_labels(reading.top[place]), reading.top_prob[place], strict=False)]
+
+    def token_at(self) -> tuple[str, ...]:
+        return self.uttered[: self.query_one(Heatmap).column + 1]
 
     def facts(self) -> list[Fact]:
         heatmap = self.query_one(Heatmap)

@@ -89,6 +89,10 @@ class RecoveryView(GridView):
         rows, columns, places = self._places(shown)
         self._show(rows, columns, places)
 
+    def token_at(self) -> tuple[str, ...]:
+        shown = self._shown
+        return shown.uttered[: self.token + 1] if shown is not None else ()
+
     # -- what is shown
 
     @property

@@ -24,6 +24,8 @@ class PairGrid:
 
     tokens: list[str] = field(default_factory=list)
     corrupt_tokens: list[str] = field(default_factory=list)
+    uttered: tuple[str, ...] = ()
+    """The clean tokens with the space before them, as `tokens` are not."""
     answer: str = ""
     counterfactual: str = ""
     metric: str = ""
@@ -75,6 +77,7 @@ class Recovered:
                 pair.cells[place[0], place[1], place[2], place[3]] = value
 
     def _head(self, pair: PairGrid, batch: TraceCell) -> None:
+        pair.uttered = as_texts(batch.tokens)
         pair.tokens, pair.corrupt_tokens = token_labels(batch.tokens), token_labels(batch.corrupt_tokens)
         pair.answer, pair.counterfactual = ("".join(token_labels(tokens)[:1]) for tokens in (batch.answer, batch.counterfactual))
         pair.metric = clean(batch.metric, limit=20)
@@ -115,3 +118,8 @@ def token_labels(tokens: Sequence[str]) -> list[str]:
     """Tokens as labels: without the space before them, and never empty."""
     labels = [clean(token, limit=24) for token in tokens[:4096]]
     return [label.strip() or "␣" * max(1, len(label)) for label in labels]
+
+
+def as_texts(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Tokens as they were read, each no longer than a screen is wide."""
+    return tuple(token[:200] for token in tokens[:4096])

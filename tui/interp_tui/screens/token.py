@@ -1,0 +1,115 @@
+"""The token drawer: over any view, all that the runs there are know of the token under the cursor, and how to come to know the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from interp_tui.runs import token_facts
+from interp_tui.runs.token_facts import PROMPTED, TokenAt, TokenPart
+from interp_tui.terminal.guard import Guarded
+from interp_tui.text.sanitise import clean
+from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui_engine.runfolder import RunFolder
+
+COLUMNS = (Column("", 2), Column("", 30, grow=1, most=200))
+
+
+class TokenScreen(Guarded, ModalScreen[tuple[str, RunFolder | None] | None]):
+    """Answers with the kind to start anew (and no run), or with the run to open, or with nothing."""
+
+    TITLE = "Token"
+    CSS = """
+    TokenScreen { align: center bottom; }
+    TokenScreen #token { width: 100%; height: 70%; padding: 0 1; background: $surface; }
+    TokenScreen #token { border-top: heavy $accent; border-title-color: $accent; }
+    TokenScreen #token-text { height: auto; max-height: 3; }
+    TokenScreen ListTable { background: $surface; }
+    TokenScreen #token-keys { height: 1; color: $muted; }
+    .-ascii TokenScreen #token { border-top: ascii $accent; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,u,q", "close", "Close", id="token.close", key_display="esc"),
+        Binding("n", "new", "Start the run that would say it", id="token.new"),
+    ]
+
+    def __init__(self, token: TokenAt, runs: Sequence[RunFolder]) -> None:
+        super().__init__()
+        self.token, self.runs = token, runs
+        self.parts: list[TokenPart] | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="token"):
+            yield Static(id="token-text")
+            yield ListTable(COLUMNS, id="token-parts")
+            yield Static(id="token-keys")
+
+    def on_mount(self) -> None:
+        box = self.query_one("#token")
+        box.border_title = f"‘{clean(self.token.word, limit=40)}’"
+        before = clean("".join(self.token.tokens[:-1])[-300:], limit=300)
+        last = clean(self.token.tokens[-1], limit=40)
+        self.query_one("#token-text", Static).update(Content.assemble((before, "$muted"), (last, "bold $accent")))
+        self.query_one("#token-keys", Static).update("looking through the runs of this model …")
+        self.query_one(ListTable).focus()
+        self.look()
+
+    @work(thread=True, exclusive=True)
+    def look(self) -> None:
+        """Reads results and logs, so in a thread."""
+        parts = token_facts.facts(self.token, self.runs)
+        if self.is_attached and self.app.is_running:
+            self.app.call_from_thread(self.show, parts)
+
+    def show(self, parts: list[TokenPart]) -> None:
+        """Draw what is known, the rest as what is missing."""
+        self.parts = parts
+        rows: list[Row] = []
+        for part in parts:
+            known = part.known
+            source = f"   {clean(known.folder.path.name, limit=60)}" if known is not None else ""
+            rows.append(
+                Row(
+                    f"{part.kind}#",
+                    (Cell("✓" if known else "·", "good" if known else "muted"), Cell(part.title + source, "accent" if known else "muted")),
+                )
+            )
+            lines = known.lines if known is not None else (f"no {part.kind} run of this model says; n starts one",)
+            rows += [Row(f"{part.kind}#{at}", (Cell(""), Cell(line, "foreground" if known else "muted"))) for at, line in enumerate(lines)]
+        self.query_one(ListTable).set_rows(rows)
+        self.query_one("#token-keys", Static).update("⏎ open the run   n start a run of this kind on this text   esc close")
+
+    @property
+    def part(self) -> TokenPart | None:
+        """The part under the cursor."""
+        kind = (self.query_one(ListTable).key or "").partition("#")[0]
+        return next((part for part in self.parts or () if part.kind == kind), None)
+
+    @on(ListTable.Selected)
+    def _selected(self) -> None:
+        part = self.part
+        if part is not None:
+            self.dismiss((part.kind, part.known.folder if part.known is not None else None))
+
+    def action_new(self) -> None:
+        if (part := self.part) is not None:
+            self.dismiss((part.kind, None))
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+def values_for(kind: str, token: TokenAt) -> dict[tuple[str, ...], str]:
+    """What a new run's form is filled with, so that it reads this token."""
+    found: dict[tuple[str, ...], str] = {("model", "source"): token.model, ("model", "revision"): token.revision}
+    if kind in PROMPTED:
+        found["params", "prompt"] = token.text
+    return {path: text for path, text in found.items() if text}
