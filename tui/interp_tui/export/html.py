@@ -40,23 +40,36 @@ img { max-width: 100%; background: #fff; } summary { cursor: pointer; color: var
 def page(folder: RunFolder) -> str:
     """The page's text. Nothing in it is fetched or run: text from models and data is text, figures are images. Raises UserError where the
     manifest cannot be read."""
+    return document(title_of(folder), [f"<h1>{escape(title_of(folder))}</h1>", *sections(folder)])
+
+
+def title_of(folder: RunFolder) -> str:
+    """A run's kind and name."""
     status = folder.status()
+    return clean(f"{status.kind} {status.name}", limit=120)
+
+
+def sections(folder: RunFolder) -> list[str]:
+    """What a page says of a run below its title. Raises UserError where the manifest cannot be read."""
     recorded = tables(folder)
     digests = recorded.get("result", {}).get("sha256", {}) if isinstance(recorded.get("result"), dict) else {}
     manifest = text_or_empty(folder.manifest_path, LARGEST_TEXT)
-    title = clean(f"{status.kind} {status.name}", limit=120)
     result = folder.result()
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="said">{_said(status, recorded)}</p>',
+        f'<p class="said">{_said(folder.status(), recorded)}</p>',
         _report(folder) if folder.report_path.exists() else "<p>The run has written no report.</p>",
         _folded("All numbers", _table({**flat_numbers(result), **worded(result)})) if isinstance(result, Mapping) else "",
         _folded("manifest.toml: interp-tui --batch with it is the same run", f"<pre>{escape(clean_lines(manifest))}</pre>"),
         _folded("sha256 of the arrays", _table(digests)) if isinstance(digests, Mapping) and digests else "",
     ]
+    return [part for part in parts if part]
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A page of these parts, which are HTML already; nothing in it is fetched or run."""
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{STYLE}</style>'
     policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-    return f'<!doctype html>\n<html lang="en"><head>{policy}{head}</head><body>\n' + "\n".join(filter(None, parts)) + "\n</body></html>\n"
+    return f'<!doctype html>\n<html lang="en"><head>{policy}{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
 
 
 def _said(status: Status, recorded: Mapping[str, Any]) -> str:
