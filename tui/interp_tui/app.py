@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +24,8 @@ from textual.widget import Widget
 from interp_tui_engine.errors import UserError
 
 from .runs.notifications import Endings, run_command, said
-from .runs.session import Run, RunIndex
+from .runs.run_index import RunIndex
+from .runs.session import Run
 from .screens.palette import PaletteScreen, RunProvider
 from .terminal import config, crash_log, guard, host, themes
 from .terminal.guard import Guarded
@@ -44,6 +45,8 @@ DEVICES_EVERY = 10.0
 LOOK_EVERY = 2.0
 """Seconds between looks at runs that may have ended, and at the user's themes."""
 PRELOAD_AFTER = 0.5
+OWN_FILES = 30.0
+"""Seconds that a notice of what is wrong in the user's own files stays: there is a file, a line and a name to read."""
 
 
 class InterpApp(Guarded, App[int]):
@@ -59,6 +62,7 @@ class InterpApp(Guarded, App[int]):
         Binding("question_mark,f1", "help", "Help", id="app.help", key_display="?"),
         Binding("ctrl+t", "change_theme", "Theme", id="app.theme", show=False),
         Binding("y", "copy", "Copy", id="app.copy", show=False),
+        Binding("semicolon", "jump", "Jump: a letter on every part that takes keys", id="app.jump", key_display=";", show=False),
         Binding("q,ctrl+q", "quit", "Quit", id="app.quit", show=False),
         Binding("ctrl+z", "suspend_process", "To the shell; fg comes back", id="app.suspend", show=False, priority=True),
     ]
@@ -85,6 +89,8 @@ class InterpApp(Guarded, App[int]):
         for loaded in self._loaded.values():
             self.register_theme(loaded.to_textual())
         self._config = config.load()
+        self.filters: Sequence[str] = self._config.filters
+        """Filters of the Runs screen used before, the newest first."""
         self.theme = themes.first_theme(self._loaded, self._config.theme)
         if self._loaded:  # Textual's own lack the colours that chains and heatmaps are drawn in
             for name in set(self.available_themes) - set(self._loaded):
@@ -126,9 +132,11 @@ class InterpApp(Guarded, App[int]):
     def on_mount(self) -> None:
         self._started = True
         if self._config.keys:
-            self.set_keymap(self._config.keys)
+            from .screens import key_ids
+
+            self.set_keymap(key_ids.usable(self._config.keys))
         for problem in (*self._theme_problems, *self._config.problems):
-            self.notify(clean(problem), severity="warning", markup=False)
+            self.notify(clean(problem), severity="warning", markup=False, timeout=OWN_FILES)
         self.app_resume_signal.subscribe(self, lambda app: self.redraw())
         self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme.name))
         self.set_interval(HEADER_EVERY, self.refresh_header)
@@ -181,7 +189,7 @@ class InterpApp(Guarded, App[int]):
         for loaded in self._loaded.values():
             self.register_theme(loaded.to_textual())
         for problem in problems:
-            self.notify(clean(problem), severity="warning", markup=False)
+            self.notify(clean(problem), severity="warning", markup=False, timeout=OWN_FILES)
         self.mutate_reactive(InterpApp.theme)
 
     @work(thread=True, group="preload")
@@ -197,7 +205,10 @@ class InterpApp(Guarded, App[int]):
         for problem in key_ids.problems(self._config.keys, InterpApp):
             if self.is_running:
                 with contextlib.suppress(RuntimeError):
-                    self.call_from_thread(partial(self.notify, clean(problem, limit=300), severity="warning", markup=False))
+                    self.call_from_thread(partial(self._own_file, clean(problem, limit=300)))
+
+    def _own_file(self, problem: str) -> None:
+        self.notify(problem, severity="warning", markup=False, timeout=OWN_FILES)
 
     def refresh_header(self) -> None:
         """Say what is new in the header of the screen that shows; does nothing on a screen without one."""
@@ -304,12 +315,14 @@ class InterpApp(Guarded, App[int]):
             self.back_home()
         self.push_screen(RunScreen(folder))
 
-    def new_run(self, kind: str | None = None, template: RunFolder | None = None) -> None:
-        """Open the New run screen: empty, at a kind, or filled from a run."""
+    def new_run(
+        self, kind: str | None = None, template: RunFolder | None = None, values: Mapping[tuple[str, ...], str] | None = None
+    ) -> None:
+        """Open the New run screen: empty, at a kind (some of its fields filled with `values`), or filled from a run."""
         from .screens.new_run import NewRunScreen
 
         self.back_home()
-        self.push_screen(NewRunScreen(kind=kind, template=template))
+        self.push_screen(NewRunScreen(kind=kind, template=template, values=values))
 
     def back_home(self) -> None:
         """Leave every screen but Runs, so that `esc` is never more than one or two steps from home."""
@@ -343,6 +356,13 @@ class InterpApp(Guarded, App[int]):
 
     def search_themes(self) -> None:
         self.push_screen(PaletteScreen(providers=[ThemeProvider], placeholder="Search for themes…"))
+
+    def action_jump(self) -> None:
+        from .screens.jump import JumpScreen, go, targets
+
+        found = targets(self.screen)
+        if found:
+            self.push_screen(JumpScreen(found), lambda target: go(target) if target is not None else None)
 
     def action_help(self) -> None:
         from .screens.help import active_keys, help_text

@@ -18,12 +18,17 @@ from .commands import (
     demo,
     doctor,
     export,
+    gc,
+    keys,
+    label,
     locate,
+    mcp,
     new,
     open_app,
     plan,
     queue,
     replay,
+    report,
     restrict,
     runs,
     validate,
@@ -111,11 +116,16 @@ app.command("stop")(control.stop)
 app.command("replay")(replay.replay)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
+app.command("label")(label.label)
+app.command("gc")(gc.gc)
+app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("restrict")(restrict.restrict)
 app.command("queue")(queue.queue)
 app.command("plan")(plan.plan)
+app.command("keys")(keys.keys)
+app.command("mcp")(mcp.mcp)
 app.command("locate")(locate.locate)
 app.command("completion")(completion.completion)
 

@@ -89,5 +89,8 @@ async def test_without_a_token_it_says_so(make_run: MakeRun, settle: Any) -> Non
     async with app.run_test(size=(120, 40)) as pilot:
         await on_screen.ready(pilot)
         await pilot.press("u")
-        await settle(pilot)
-        assert any("no token under the cursor" in notice.message for notice in app._notifications)
+        for _ in range(2000):
+            if any("no token under the cursor" in notice.message for notice in app._notifications):
+                return
+            await pilot.pause(0.01)
+        raise AssertionError("nothing was said")

@@ -14,7 +14,7 @@ from on_screen import shown
 from interp_tui import cli as program
 from interp_tui.app import InterpApp
 from interp_tui.export import beside
-from interp_tui.runs import follow, model_source, preview, session
+from interp_tui.runs import follow, model_source, preview, run_rows, session
 from interp_tui.runs.filters import compile_filter
 from interp_tui.runs.follow import Documents, Follower
 from interp_tui.runs.result_texts import result_texts
@@ -23,6 +23,7 @@ from interp_tui.runs.strip_facts import strip_facts
 from interp_tui.screens import key_ids
 from interp_tui.screens.confirm import ConfirmScreen
 from interp_tui.screens.runs import RunsScreen
+from interp_tui.text.manifest_text import verdict
 from interp_tui.text.numbers import number, percent_done
 from interp_tui.views.effects import part_row
 from interp_tui.widgets.colour_scale import Scale
@@ -30,7 +31,7 @@ from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine.errors import ManifestError, UserError
-from interp_tui_engine.events import Checkpoint, Metrics, Progress, RunStarted, Stamped
+from interp_tui_engine.events import Checkpoint, Metrics, Progress, RunFinished, RunStarted, Stamped
 from interp_tui_engine.manifest import parse
 from interp_tui_engine.payload import read
 from interp_tui_engine.results.part_effects import PartCell
@@ -128,6 +129,8 @@ def test_a_failed_run_without_a_checkpoint_does_not_resume() -> None:
         ("empty", None, "no config.json"),
         ("notes.txt", None, "is no model"),
         ("org/name", None, ""),
+        ("gpt2", None, ""),
+        ("none:x", None, "no model of the hub"),
     ],
 )
 def test_a_model_that_is_not_there(tmp_path: Path, source: str, revision: str | None, wrong: str) -> None:
@@ -135,6 +138,24 @@ def test_a_model_that_is_not_there(tmp_path: Path, source: str, revision: str | 
     (tmp_path / "notes.txt").touch()
     said = model_source.problem(source, revision, tmp_path)
     assert (wrong in said) if wrong else said == ""
+
+
+def test_a_model_whose_size_is_not_known_gets_no_tick() -> None:
+    unknown = model_source.Estimate(None, None, 1, ("org/name is not on this machine: the hub must be reached",))
+    said = verdict(None, unknown, lambda state: f"<{state}>")
+    assert said is not None
+    assert said.plain.startswith("? ")
+    known = verdict(None, model_source.Estimate(1.0, 1, 1), lambda state: f"<{state}>")
+    assert known is not None
+    assert known.plain.startswith("<done> ")
+
+
+def test_how_long_a_run_took_reads_alike_everywhere(make_run: MakeRun) -> None:
+    folder = make_run("took", events=[RunFinished("done", 8.0, {})], age=3600.0)
+    run = session.read_run(folder)
+    assert "took 8.0 s" in run_rows.preview(run, preview.read(run), 100, ascii=False).plain
+    facts = strip_facts(told(RunFinished("done", 8.0, {})), folder.status(), 0.0, ascii=False)
+    assert "took 8.0 s" in facts.parts
 
 
 def test_new_run_refuses_a_model_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from interp_tui_engine.errors import ManifestError, Problem
 from interp_tui_engine.manifest import Manifest
 
 WEIGHTS = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+HUB_NAME = re.compile(r"(?:[\w.-]+/)?[\w.-]+", re.ASCII)
+"""A model on the Hugging Face hub: `owner/name`, or, of the oldest, the name alone."""
 
 
 def problem(source: str, revision: str | None, base: Path) -> str:
@@ -31,6 +35,8 @@ def problem(source: str, revision: str | None, base: Path) -> str:
         return f"{source}: no such file or folder"
     if source.count("/") > 1:
         return f"{source}: no such file or folder"
+    if not HUB_NAME.fullmatch(source):
+        return f"{source}: no such file or folder, and no model of the hub can be called so"
     return ""
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interp_tui_engine.events import ChainFailed, Metrics, Warned, from_line
+from interp_tui_engine.events import ChainFailed, Metrics, RunFinished, Warned, from_line
+from interp_tui_engine.numbers import as_finite as finite
 from interp_tui_engine.untrusted import open_regular
 
 from .session import Run, result_damage
@@ -26,6 +27,8 @@ class Preview:
     loss: tuple[float, ...] = ()
     failed_chains: tuple[str, ...] = ()
     warning: str = ""
+    seconds: float | None = None
+    """How long the run took, as its last event says: what its own screen and `show` give too."""
 
 
 def read(run: Run) -> Preview:
@@ -34,7 +37,7 @@ def read(run: Run) -> Preview:
         return Preview(warning=damage)
     losses: dict[int, float] = {}
     failures: dict[int, str] = {}
-    warning = ""
+    warning, seconds = "", None
     for line in _lines(run.folder.events_path):
         try:
             event = from_line(line).event
@@ -48,7 +51,9 @@ def read(run: Run) -> Preview:
             failures[event.chain] = f"chain {event.chain} at step {event.step}: {event.cause}"
         elif isinstance(event, Warned):
             warning = str(event.message)
-    return Preview(tuple(losses[step] for step in sorted(losses)), tuple(failures.values()), warning)
+        elif isinstance(event, RunFinished):
+            seconds = finite(event.seconds)
+    return Preview(tuple(losses[step] for step in sorted(losses)), tuple(failures.values()), warning, seconds)
 
 
 def _lines(path: Path) -> list[bytes]:

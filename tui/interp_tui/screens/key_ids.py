@@ -14,12 +14,13 @@ PLACES = ("screens", "views", "widgets")
 
 @dataclass(frozen=True)
 class Bound:
-    """One binding: its id, the keys it has unless the user changes them, what it does, and the class that has it."""
+    """One binding: its id, the keys it has unless the user changes them, what it does, and the class that has it, and its folder."""
 
     id: str
     keys: str
     does: str
     where: str
+    place: str = ""
 
 
 @cache
@@ -29,8 +30,12 @@ def bound(app: type) -> Mapping[str, Bound]:
     for owner in (app, *_owners()):
         for binding in vars(owner).get("BINDINGS", ()):
             if getattr(binding, "id", None):
-                found.setdefault(binding.id, Bound(binding.id, binding.key, binding.description, owner.__name__))
+                found.setdefault(binding.id, Bound(binding.id, binding.key, binding.description, owner.__name__, _place(owner)))
     return found
+
+
+def _place(owner: type) -> str:
+    return next((place for place in PLACES if f".{place}." in owner.__module__), "")
 
 
 def _owners() -> Iterator[type]:
@@ -56,6 +61,11 @@ def problems(keys: Mapping[str, str], app: type) -> list[str]:
     return found
 
 
+def usable(keys: Mapping[str, str]) -> dict[str, str]:
+    """The entries of [keys] that a terminal can send; of the others the bindings stay as they are."""
+    return {name: key for name, key in keys.items() if all(map(is_key, _parts(key)))}
+
+
 def _parts(keys: str) -> list[str]:
     return [part.strip() for part in keys.split(",")] if keys != "," else [keys]
 
@@ -72,3 +82,45 @@ def _names() -> frozenset[str]:
 
     named = {key.value for key in Keys} | {_character_to_key(chr(code)) for code in range(33, 127)}
     return frozenset(name for name in named if name and not name.startswith("<"))
+
+
+WHERE = {"": "Everywhere", "screens": "Screens", "views": "Views of runs", "widgets": "Parts of a screen"}
+"""Headings of the reference, by the folder of the classes."""
+
+
+def reference(app: type) -> str:
+    """Every key with its id, as a Markdown page."""
+    groups: dict[str, list[Bound]] = {heading: [] for heading in WHERE.values()}
+    for binding in bound(app).values():
+        groups[WHERE[binding.place]].append(binding)
+    lines = [
+        "# Keys",
+        "",
+        "Written by `interp-tui keys`; a test holds it to the bindings. `?` in the app shows those that work where it is pressed.",
+        "In the folder that `interp-tui locate` names, `config.toml` binds an action to another key by its id:",
+        "",
+        "```toml",
+        "[keys]",
+        'runs.stop = "ctrl+x"',
+        "```",
+    ]
+    for heading, bindings in groups.items():
+        lines += ["", f"## {heading}", "", "| keys | what they do | id |", "|---|---|---|"]
+        lines += [f"| {_readable(b.keys)} | {b.does} | `{b.id}` |" for b in sorted(bindings, key=lambda b: b.id)]
+    return "\n".join(lines) + "\n"
+
+
+SIGNS = {
+    "question_mark": "?", "slash": "/", "plus": "+", "minus": "-", "equals_sign": "=", "number_sign": "#", "semicolon": ";",
+    "left": "←", "right": "→", "up": "↑", "down": "↓", "enter": "⏎", "escape": "esc", "pageup": "page up", "pagedown": "page down",
+    "left_square_bracket": "[", "right_square_bracket": "]", "full_stop": ".", "comma": ",",
+}  # fmt: skip
+
+
+def _readable(keys: str) -> str:
+    """`ctrl+x, ?` of `ctrl+x,question_mark`."""
+    found = []
+    for key in keys.split(","):
+        *modifiers, name = key.strip().split("+")
+        found.append("+".join([*modifiers, SIGNS.get(name, name)]))
+    return ", ".join(f"`{key}`" for key in found)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,18 +15,17 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import DescendantBlur, DescendantFocus
 from textual.timer import Timer
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from interp_tui.runs import session
 from interp_tui.runs.draft import DATASETS, Draft
 from interp_tui.runs.model_source import with_model
-from interp_tui.screens.base import WorkScreen
-from interp_tui.terminal import host
-from interp_tui.text.manifest_text import by_field, drawn, dry_run, verdict
+from interp_tui.screens.new_run_actions import NewRunActions
+from interp_tui.text.manifest_text import by_field, drawn, verdict
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.form import Edited, FieldRow, Form, SectionTitle
 from interp_tui.widgets.kind_list import KindList
-from interp_tui_engine import atomic, catalog, expected_time, manifest
+from interp_tui_engine import catalog, expected_time, manifest
 from interp_tui_engine.catalog import Estimate, Kind
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.manifest import Manifest
@@ -37,32 +36,25 @@ CHECK_AFTER = 0.12
 LOAD_AFTER = 0.08
 """Seconds that the cursor rests on a kind before its form is made, so that going through the kinds is quick."""
 PANES = ("kinds", "settings", "manifest")
+QUESTION = "What do you want to know?"
+USED, MOST_USED = "Used most here", 4
 
 
-class NewRunScreen(WorkScreen):
+class NewRunScreen(NewRunActions):
     """Three panes side by side, or, where there is no room for three, one at a time."""
 
     TITLE = "New run"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+r,enter", "run", "Run", id="new.run", key_display="⏎"),
-        Binding("ctrl+s", "save", "Save manifest", id="new.save", key_display="^s"),
-        Binding("f5,d", "dry_run", "Dry run", id="new.dry_run", key_display="F5"),
-        Binding("ctrl+o", "pane", "Next pane", id="new.pane", key_display="^o"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+o", "pane", "Next pane", id="new.pane", key_display="^o")]
 
-    def __init__(self, kind: str | None = None, template: RunFolder | None = None) -> None:
+    def __init__(
+        self, kind: str | None = None, template: RunFolder | None = None, values: Mapping[tuple[str, ...], str] | None = None
+    ) -> None:
         super().__init__()
         self._asked_kind = kind
+        self._values = values or {}
+        """What the fields of the kind that was asked for begin with."""
         self._template = template
-        self.draft: Draft | None = None
-        self.checked: Manifest | None = None
-        """The manifest as it stands, once the check has found nothing wrong with it."""
-        self._text = ""
-        self._problems: ManifestError | None = None
-        self._estimate: Estimate | None = None
         self._timer: Timer | None = None
-        self._waiting: Callable[[Manifest], None] | None = None
-        self._busy = False
 
     def body(self) -> ComposeResult:
         yield Static("", id="pane-names")
@@ -78,7 +70,7 @@ class NewRunScreen(WorkScreen):
 
     def on_mount(self) -> None:
         self.workbench.refresh_header()
-        self.query_one("#kinds").border_title = "What do you want to know?"
+        self.query_one("#kinds").border_title = QUESTION
         self.query_one("#manifest").border_title = "manifest.toml"
         self._show_pane("settings" if self._asked_kind or self._template else "kinds")
         self.query_one(KindList).focus()
@@ -92,13 +84,17 @@ class NewRunScreen(WorkScreen):
 
     def _kinds_found(self, kinds: list[Kind]) -> None:
         listed = self.query_one(KindList)
-        groups = {group: [(kind.name, kind.question) for kind in kinds if kind.group == group] for group in catalog.GROUPS}
-        listed.show({group: members for group, members in groups.items() if members})
+        listed.show(grouped(kinds, Counter(run.status.kind for run in self.workbench.listed)))
         if self._template is not None:
             self._load_template(self._template)
         else:
-            names = [kind.name for kind in kinds]
+            names = listed.names
             listed.go_to(self._asked_kind if self._asked_kind in names else names[0])
+
+    @on(KindList.Typed)
+    def _typed_in_list(self, event: KindList.Typed) -> None:
+        sought = (f"  / {event.text}", "$accent") if event.text else ""
+        self.query_one("#kinds").border_title = Content.assemble(QUESTION, sought)
 
     # -- which kind, from which tables
 
@@ -122,6 +118,8 @@ class NewRunScreen(WorkScreen):
         name = event.option_id
         if name is not None and (self.draft is None or self.draft.kind.name != name):
             self.draft = Draft.of_kind(name)
+            for path, text in self._values.items() if name == self._asked_kind else ():
+                self.draft.set(path, text)
             self._load_soon(self.draft, after=LOAD_AFTER if name != self._asked_kind else 0.0)
 
     @on(OptionList.OptionSelected)
@@ -262,79 +260,10 @@ class NewRunScreen(WorkScreen):
             self._show_pane("kinds")
             self.query_one(KindList).focus()
 
-    # -- actions
 
-    def copied(self) -> str:
-        return self._text
-
-    @on(Input.Submitted)
-    def _submitted(self) -> None:
-        self.action_run()
-
-    def when_checked(self, action: Callable[[Manifest], None]) -> None:
-        """Do something with the manifest as it stands: once it is checked, and only if nothing is wrong with it."""
-        if self.draft is None or self._busy:
-            return
-        if self.checked is not None and self.draft.toml() == self._text:
-            action(self.checked)
-        elif self._problems is not None and self.draft.toml() == self._text:
-            self.query_one(Form).focus_first_error()
-        else:
-            self._waiting = action
-            self.check()
-
-    def action_run(self) -> None:
-        self.when_checked(self._run)
-
-    def _run(self, request: Manifest) -> None:
-        self._busy = True
-        self._draw_verdict()
-        self._start(request)
-
-    @work(thread=True, group="start")
-    def _start(self, request: Manifest) -> None:
-        try:
-            folder = session.start(request, self.workbench.runs_root)
-        except UserError as error:
-            self.tell(self._start_failed, error)
-        else:
-            self.tell(self.workbench.open_run, folder)
-
-    def _start_failed(self, error: UserError) -> None:
-        self._busy = False
-        self._draw_verdict()
-        self.workbench.complain(error)
-
-    def action_save(self) -> None:
-        if self.draft is None:
-            return
-        from interp_tui.screens.save_as import SaveScreen
-
-        name = self.draft.texts.get(("name",), "") or self.draft.kind.name
-        proposal = Path.cwd() / f"{name.replace('/', '-')}.toml"
-        self.app.push_screen(SaveScreen(proposal), partial(self._save_chosen, self.draft.toml()))
-
-    def _save_chosen(self, text: str, path: Path | None) -> None:
-        if path is not None:
-            self._save(text, path)
-
-    @work(thread=True, group="save")
-    def _save(self, text: str, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write_text(path, text)
-        except OSError as error:
-            self.tell(self.workbench.complain, UserError(f"cannot write {path}: {error.strerror}"))
-            return
-        said = f"interp-tui --batch {host.short_path(path)}"
-        self.tell(partial(self.notify, said, title=f"Saved {host.short_path(path)}", markup=False))
-
-    def action_dry_run(self) -> None:
-        """What a run would be and cost, with nothing started."""
-        from interp_tui.screens.info import InfoScreen
-
-        def show(request: Manifest) -> None:
-            cost = self._estimate or Estimate(None, None, None)
-            self.app.push_screen(InfoScreen("Dry run: nothing is started", dry_run(request, cost, self.workbench.runs_root)))
-
-        self.when_checked(show)
+def grouped(kinds: Sequence[Kind], used: Mapping[str, int]) -> dict[str, list[tuple[str, str]]]:
+    """(name, question) by group; before the groups, those of the kinds that the runs here are mostly of."""
+    favoured = sorted((kind for kind in kinds if used.get(kind.name)), key=lambda kind: (-used[kind.name], kind.name))[:MOST_USED]
+    others = [kind for kind in kinds if kind not in favoured]
+    groups = {USED: favoured} | {group: [kind for kind in others if kind.group == group] for group in catalog.GROUPS}
+    return {group: [(kind.name, kind.question) for kind in members] for group, members in groups.items() if members}

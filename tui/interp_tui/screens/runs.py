@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -15,53 +15,39 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
-from interp_tui.export.beside import export
-from interp_tui.runs import run_rows, session
-from interp_tui.runs.filters import Predicate, compile_filter, numbers_of
+from interp_tui.runs import run_rows
+from interp_tui.runs.filters import FIELDS, Predicate, asks_for_archived, compile_filter, numbers_of
 from interp_tui.runs.preview import Preview
 from interp_tui.runs.preview import read as read_preview
 from interp_tui.runs.session import Run
-from interp_tui.terminal import host
+from interp_tui.terminal import config
+from interp_tui.text.numbers import NOT_IN_HEADLINE
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.filter_line import FilterLine
-from interp_tui.widgets.list_table import ListTable
-from interp_tui_engine.runfolder import RunFolder
+from interp_tui.widgets.list_table import ListTable, Row
 
-from .base import WorkScreen
-from .confirm import ConfirmScreen
+from .run_actions import RunActions
 
 EVERY = 1.0
+HINTED = 6
+"""Headline numbers that the line for a filter names."""
 REST = 10.0
 """How many times as long as a look took nothing is looked at again."""
-ACTIVE_ONLY = {"stop", "pause"}
-ON_A_RUN = {"stop", "pause", "resume", "replay", "compare", "delete", "export", "template"}
 
 
-class RunsScreen(WorkScreen):
+class RunsScreen(RunActions):
     """A row per run, newest first; the cursor starts on what is running now and then stays on its run."""
 
     TITLE = "Runs"
     AUTO_FOCUS = "ListTable"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "new", "New", id="runs.new"),
-        Binding("r", "resume", "Resume", id="runs.resume"),
-        Binding("R", "replay", "Replay", id="runs.replay", key_display="R"),
-        Binding("c", "compare", "Compare", id="runs.compare"),
-        Binding("p", "pause", "Pause, or go on", id="runs.pause", show=False),
-        Binding("x", "stop", "Stop", id="runs.stop"),
         Binding("slash", "filter", "Filter", id="runs.filter", key_display="/"),
-        Binding("e", "export", "Export", id="runs.export", show=False),
-        Binding("t", "template", "Template", id="runs.template", show=False),
-        Binding("d", "delete", "Delete", id="runs.delete", show=False),
-        Binding("escape", "clear", "Clear the filter or the mark", id="runs.clear", show=False),
+        Binding("escape", "clear", "Clear the filter or the marks", id="runs.clear", show=False),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self.runs: dict[str, Run] | None = None
-        self.marked: str | None = None
         self._rows = run_rows.RowCache()
-        self.previews: dict[str, tuple[tuple[str, float], Preview]] = {}
         self._matches: Predicate = compile_filter("")
         self._typed = ""
         self._timer: Timer | None = None
@@ -106,19 +92,28 @@ class RunsScreen(WorkScreen):
     def _list(self) -> None:
         start = time.monotonic()
         try:
-            runs = self.workbench.index.refresh()
+            runs = self.workbench.index.refresh(partial(self.tell, self._listed_early))
         except BaseException:
             self._listing = False
             raise
         self._rested = time.monotonic() + REST * (time.monotonic() - start)
         self.tell(self._listed, runs)
 
+    def _listed_early(self, runs: list[Run]) -> None:
+        """The newest of many runs, while the others are still looked at."""
+        if self.is_attached and self.runs is None:
+            self._use_runs(runs)
+
     def _listed(self, runs: list[Run]) -> None:
         self._listing = False
         if not self.is_attached:
             return
+        self._use_runs(runs)
+
+    def _use_runs(self, runs: list[Run]) -> None:
         first = self.runs is None
         self.runs = {run.key: run for run in runs}
+        self.marked &= self.runs.keys()
         self.workbench.listed = runs
         self.workbench.endings.expect(run.folder for run in runs if run.active)
         self.show_rows()
@@ -132,11 +127,12 @@ class RunsScreen(WorkScreen):
         """Draw what is listed and matches the filter."""
         if self.runs is None:
             return
-        shown = [run for run in self.runs.values() if self._matches(run)]
+        away = asks_for_archived(self._typed)
+        shown = [run for run in self.runs.values() if (away or not run.labels.archived) and self._matches(run)]
         table = self.query_one(ListTable)
-        table.set_rows(self._rows.rows(shown, ascii=self.workbench.ascii_mode, marked=self.marked))
+        table.set_long([run.key for run in shown], partial(self._row, shown), stay=True)
         active = sum(run.active for run in self.runs.values())
-        count = f"{len(shown)} of {len(self.runs)}" if len(shown) != len(self.runs) else f"{len(self.runs)}"
+        count = f"{len(shown):,} of {len(self.runs):,}" if len(shown) != len(self.runs) else f"{len(self.runs):,}"
         self._say("#runs", title=(f"Runs {count}" + (f" · {active} active" if active else "")) if self.runs else "Runs")
         if self.has_class("-empty") != (not self.runs) or not self.has_class("-listed"):
             self.set_class(not self.runs, "-empty")
@@ -145,6 +141,10 @@ class RunsScreen(WorkScreen):
                 self.call_after_refresh(table.focus)
             self.query_one("#empty", Static).update(run_rows.empty(self.workbench.runs_root))
         self.show_preview()
+
+    def _row(self, shown: list[Run], place: int) -> Row:
+        run = shown[place]
+        return self._rows.row(run, ascii=self.workbench.ascii_mode, marked=run.key in self.marked)
 
     def _say(self, part: str, *, title: str | Content = "", text: Content | None = None) -> None:
         """Change a title or a text only where it differs: over a slow link a repaint of the same costs as much as news."""
@@ -205,7 +205,11 @@ class RunsScreen(WorkScreen):
     # -- filter
 
     def action_filter(self) -> None:
-        self.query_one(FilterLine).start()
+        line = self.query_one(FilterLine)
+        names = sorted(numbers_of((self.runs or {}).values()) - NOT_IN_HEADLINE - {"uncertainty"})
+        line.hint = f"fields: {', '.join([*FIELDS, *names[:HINTED]])}   ↑ filters used before"
+        line.history = self.workbench.filters
+        line.start()
 
     @on(FilterLine.Changed)
     def _filter_changed(self, event: FilterLine.Changed) -> None:
@@ -230,103 +234,22 @@ class RunsScreen(WorkScreen):
     @on(FilterLine.Done)
     def _filter_done(self) -> None:
         self.query_one(ListTable).focus()
+        if self._typed.strip():
+            self.remember(self._typed.strip())
         with suppress(ValueError):  # it says at the line what is wrong
             self._use_filter(compile_filter(self._typed, numbers_of((self.runs or {}).values())))
+
+    @work(thread=True, group="filters")
+    def remember(self, text: str) -> None:
+        """Keep a filter for the next time."""
+        self.workbench.filters = config.remember_filter(text)
 
     def action_clear(self) -> None:
         if self.query_one(FilterLine).display:
             self.query_one(FilterLine).clear()
         elif self.marked:
-            self.marked = None
+            self.marked.clear()
             self.show_rows()
-
-    # -- actions
-
-    def copied(self) -> str:
-        return str(self.current.folder.path) if self.current is not None else ""
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that do nothing to the current run are greyed rather than gone, so that the footer stands still."""
-        if action not in ON_A_RUN:
-            return True
-        run = self.current if self.is_mounted else None
-        if run is None or (action in ACTIVE_ONLY and not run.active) or (action == "resume" and not run.resumable):
-            return None
-        return None if action == "delete" and run.active else True
-
-    def action_new(self) -> None:
-        self.workbench.new_run()
-
-    def action_template(self) -> None:
-        if (run := self.current) is not None:
-            self.workbench.new_run(template=run.folder)
-
-    def action_resume(self) -> None:
-        if (run := self.current) is not None:
-            self.do(partial(session.resume, run.folder), lambda folder: self.notify(clean(run.status.name), title="Goes on", markup=False))
-
-    def action_replay(self) -> None:
-        if (run := self.current) is None:
-            return
-        took = host.duration(max(0.0, run.status.updated - run.started)) if run.status.state == "done" else ""
-        details = (
-            clean(f"{run.status.kind} {run.status.name}", limit=70),
-            "The same manifest runs again, as a new run" + (f"; this one took {took}." if took else "."),
-        )
-        self.app.push_screen(ConfirmScreen("Run this again?", details, "run again", "leave it"), partial(self._replay_answered, run))
-
-    def _replay_answered(self, run: Run, yes: bool | None) -> None:
-        if yes:
-            self.do(partial(session.replay, run.folder, self.workbench.runs_root), lambda folder: self._started(folder))
-
-    def _started(self, folder: RunFolder) -> None:
-        self.notify(clean(folder.path.name), title="Started", markup=False)
-
-    def action_pause(self) -> None:
-        if (run := self.current) is not None:
-            self.do(partial(session.send, run.folder, "resume" if run.status.state == "paused" else "pause"))
-
-    def action_stop(self) -> None:
-        if (run := self.current) is not None:
-            said = clean(run.status.name)
-            self.do(
-                partial(session.send, run.folder, "stop"),
-                lambda _: self.notify(said, title="Stops at its next step, with a checkpoint", markup=False),
-            )
-
-    def action_export(self) -> None:
-        if (run := self.current) is not None:
-            self.do(partial(export, run.folder), self._exported)
-
-    def _exported(self, paths: Any) -> None:
-        self.notify("\n".join(host.short_path(path) for path in paths), title="Exported", markup=False)
-
-    def action_compare(self) -> None:
-        """The first press marks a run, the second opens it beside the one under the cursor."""
-        run = self.current
-        if run is None or self.runs is None:
-            return
-        marked = self.runs.get(self.marked) if self.marked else None
-        self.marked = None if self.marked else run.key
-        self.show_rows()
-        if marked is not None and marked.key != run.key:
-            from .compare import CompareScreen
-
-            self.app.push_screen(CompareScreen(marked.folder, run.folder))
-
-    def action_delete(self) -> None:
-        if (run := self.current) is None:
-            return
-        details = (
-            clean(f"{run.status.kind} {run.status.name}, {run.status.state}"),
-            host.short_path(run.folder.path),
-            "Its folder is removed with everything in it.",
-        )
-        self.app.push_screen(ConfirmScreen("Delete this run?", details, "delete"), partial(self._delete_answered, run))
-
-    def _delete_answered(self, run: Run, yes: bool | None) -> None:
-        if yes:
-            self.do(partial(session.delete, run.folder), lambda _: self.notify(clean(run.status.name), title="Deleted", markup=False))
 
     def look_again(self) -> None:
         self.list_runs(at_once=True)

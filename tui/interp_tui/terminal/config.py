@@ -1,6 +1,6 @@
 """What the app keeps between sessions, and the user's own keys.
 
-state.json     written by the app: the theme last chosen
+state.json     written by the app: the theme last chosen, the filters last used
 config.toml    written by the user: [keys] binding id = key, as in  runs.stop = "ctrl+x"  ('?' lists the ids)
                [done] what happens when a run ends: bell = false keeps the terminal quiet, command = "…" is given to the shell with
                INTERP_TUI_RUN (the folder), INTERP_TUI_KIND, INTERP_TUI_NAME, INTERP_TUI_STATE and INTERP_TUI_HEADLINE set
@@ -17,12 +17,17 @@ from interp_tui_engine import atomic, untrusted
 
 from .themes import config_folder
 
+FILTERS = 20
+"""Filters that are kept."""
+
 
 @dataclass(frozen=True)
 class Config:
     """What was read from the config folder; `problems` says what in it could not be used."""
 
     theme: str | None = None
+    filters: tuple[str, ...] = ()
+    """The filters last used, the newest first."""
     keys: dict[str, str] = field(default_factory=dict)
     bell: bool = True
     """Whether the terminal rings when a run ends."""
@@ -34,7 +39,9 @@ class Config:
 def load() -> Config:
     folder = config_folder()
     state = atomic.read_json(folder / "state.json")
-    theme = state.get("theme") if isinstance(state, dict) else None
+    kept = state if isinstance(state, dict) else {}
+    theme, filters = kept.get("theme"), kept.get("filters")
+    filters = tuple(text for text in filters if isinstance(text, str))[:FILTERS] if isinstance(filters, list) else ()
     problems: list[str] = []
     table: dict[str, Any] = {}
     try:
@@ -57,7 +64,7 @@ def load() -> Config:
             problems.append(f"config.toml: done.{name}: {value!r} is not {'text' if wanted is str else 'true or false'}")
         else:
             done[name] = value
-    return Config(theme if isinstance(theme, str) else None, dict(_dotted(keys)), problems=tuple(problems), **done)
+    return Config(theme if isinstance(theme, str) else None, filters, dict(_dotted(keys)), problems=tuple(problems), **done)
 
 
 def _listed(known: Iterable[str]) -> str:
@@ -79,9 +86,21 @@ def _dotted(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 def remember_theme(name: str) -> None:
     """Start with this theme next time. A config folder that cannot be written costs only that."""
+    _remember("theme", name)
+
+
+def remember_filter(text: str) -> tuple[str, ...]:
+    """Keep a filter as the one last used; returns all that are kept, the newest first."""
+    kept = tuple(dict.fromkeys((text, *load().filters)))[:FILTERS]
+    _remember("filters", list(kept))
+    return kept
+
+
+def _remember(name: str, value: Any) -> None:
     folder = config_folder()
+    state = atomic.read_json(folder / "state.json")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        atomic.write_json(folder / "state.json", {"theme": name}, durable=False)
+        atomic.write_json(folder / "state.json", {**(state if isinstance(state, dict) else {}), name: value}, durable=False)
     except OSError:
         return

@@ -62,8 +62,10 @@ def verdict(
         f"{size(cost.memory_bytes)} memory",
         f"{size(cost.disk_bytes)} on disk",
     )
-    notes = "; ".join(clean(note, limit=80) for note in cost.notes)
-    return Content.assemble((f"{glyph('done')} ", "$good"), " · ".join(parts), (f"  {notes}" if notes else "", "$muted"))
+    notes = "; ".join(clean(note, limit=200) for note in cost.notes)
+    # a tick says that nothing is left to find out
+    mark = ("? ", "$warn") if cost.seconds is None and cost.memory_bytes is None else (f"{glyph('done')} ", "$good")
+    return Content.assemble(mark, " · ".join(parts), (f"  {notes}" if notes else "", "$muted"))
 
 
 def dry_run(request: Manifest, cost: Estimate, root: Path) -> Content:

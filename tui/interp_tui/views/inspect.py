@@ -101,8 +101,8 @@ class InspectView(RunView):
     def token_at(self) -> tuple[str, ...]:
         """Where the feature under the cursor fires most, of what its card shows."""
         key = self.query_one(ListTable).key
-        card = self.table.cards.get(key) if self.table is not None and key is not None else None
-        return strongest(card) if card is not None else ()
+        stored = self.table.cards.get(key) if self.table is not None and key is not None else None
+        return strongest(read(FeatureCard, stored)) if stored is not None else ()
 
     def take(self, state: RunState, waiting: str) -> None:
         self.finished = state.ending is not None and state.ending.state == "done"
@@ -247,7 +247,7 @@ def feature_row(row: RankedFeature, *, causal: bool = True) -> Row:
     return Row(
         name,
         (
-            Cell(number(row.rank)),
+            Cell("—" if row.rank is None else str(row.rank)),
             Cell(clean(name, limit=60), "foreground" if tier else "muted"),
             Cell(clean(row.label or "", limit=80)),
             Cell(strength, "foreground" if tier else "muted"),

@@ -140,13 +140,11 @@ def _plain(text: str, ascii: bool) -> str:
     return text.translate(str.maketrans("◆├┤─│┊▶◀—…", "*[]-|:><-.")) if ascii else text
 
 
-def strongest(card: Mapping[str, Any]) -> tuple[str, ...]:
+def strongest(card: FeatureCard) -> tuple[str, ...]:
     """The tokens of a card's first example up to the one that the feature fires on most; empty where the card shows no tokens."""
-    metadata = card.get("metadata")
-    examples = metadata.get("activating") if isinstance(metadata, Mapping) else None
-    example = examples[0] if isinstance(examples, list) and examples and isinstance(examples[0], Mapping) else {}
-    tokens, values = example.get("tokens"), example.get("values")
-    if not isinstance(tokens, list) or not isinstance(values, list) or not tokens or len(tokens) != len(values):
+    examples = card.metadata.activating if card.metadata is not None else ()
+    if not examples or not examples[0].tokens or len(examples[0].tokens) != len(examples[0].values):
         return ()
-    peak = max(range(len(values)), key=lambda place: abs(finite(values[place]) or 0.0))
-    return tuple(str(token)[:200] for token in tokens[: peak + 1])
+    tokens, values = examples[0].tokens, examples[0].values
+    peak = max(range(len(values)), key=lambda place: abs(values[place] or 0.0))
+    return tuple(token[:200] for token in tokens[: peak + 1])

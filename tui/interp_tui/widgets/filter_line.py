@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
@@ -21,7 +25,12 @@ class FilterLine(Guarded, Vertical):
     FilterLine .sign { width: 2; color: $accent; }
     FilterLine Input { width: 1fr; }
     FilterLine > .said { width: 1fr; height: auto; max-height: 3; color: $bad; padding: 0 0 0 2; display: none; }
+    FilterLine > .-hint { color: $muted; }
     """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "recall(1)", "The filter used before", show=False, id="filter.before"),
+        Binding("down", "recall(-1)", "The filter used after", show=False, id="filter.after"),
+    ]
 
     class Changed(Message):
         """The text is another."""
@@ -36,6 +45,11 @@ class FilterLine(Guarded, Vertical):
     def __init__(self, examples: str) -> None:
         super().__init__(disabled=True)  # so that nothing gives the focus to a line that is not there
         self.examples = examples
+        self.history: Sequence[str] = ()
+        """Filters used before, the newest first."""
+        self.hint = ""
+        """What is said while nothing is typed."""
+        self._recalled = -1
 
     def compose(self) -> ComposeResult:
         box = Input(compact=True, placeholder=self.examples)
@@ -49,7 +63,10 @@ class FilterLine(Guarded, Vertical):
         """Show the line and type in it."""
         self.disabled = False
         self.display = True
+        self._recalled = -1
         self.query_one(Input).focus()
+        if not self.query_one(Input).value:
+            self.say(self.hint, hint=True)
 
     def clear(self) -> None:
         """No filter, no line."""
@@ -59,8 +76,17 @@ class FilterLine(Guarded, Vertical):
         self.disabled = True
         self.post_message(self.Done())
 
-    def say(self, text: str) -> None:
+    def action_recall(self, by: int) -> None:
+        """Put the filter used before into the line, or the one after it; after the newest, nothing."""
+        self._recalled = max(-1, min(self._recalled + by, len(self.history) - 1))
+        box = self.query_one(Input)
+        box.value = self.history[self._recalled] if self._recalled >= 0 else ""
+        box.cursor_position = len(box.value)
+
+    def say(self, text: str, *, hint: bool = False) -> None:
+        """Say what is wrong, or, as a hint, what can be typed."""
         said = self.query_one(".said", Static)
+        said.set_class(hint, "-hint")
         said.display = bool(text)
         said.update(Content(text))
 
