@@ -135,8 +135,9 @@ def damaged(folder):
         ("steer_text", {"toward": ["a"], "away": ["b"], "prompts": [""], "site": "L2.resid_post"}, "params.prompts.0: is empty"),
         ("logit_lens", {"prompt": "a", "lens": "tuned", "tuned_from": "junk.safetensors"}, "params.tuned_from"),
         ("logit_lens", {"prompt": "a", "answer": ""}, "params.answer: is empty"),
-        ("probe", {"examples": [{"text": f"t{i}", "label": "a"} for i in range(9)]}, "rows of one label"),
-        ("probe", {"examples": [{"text": f"t{i}", "label": i % 2} for i in range(6)]}, "3 rows with label '0', fewer than folds = 5"),
+        ("probe", {"examples": [{"text": f"t{i}", "label": "a"} for i in range(9)]}, "labels are 'a': there is nothing to tell apart"),
+        ("probe", {"examples": [{"text": f"t{i}", "label": i % 2} for i in range(6)]}, "3 rows of class '0': fewer than 5 tell nothing"),
+        ("probe", {"examples": [{"text": "ab"[i % 2], "label": i % 2} for i in range(20)]}, "2 texts stand there more than once"),
     ],
 )  # fmt: skip
 def test_files_and_texts_that_are_not_what_they_are_given_as(tmp_path, kind, params, said):

@@ -125,12 +125,13 @@ def _readings(texts: Sequence[str]) -> list[_Reading | None]:
             template, subject = _template(row, span), _subject(row, span)
             fill, contexts = len(subjects_of[template]), len(templates_of[subject])
             if fill >= FEWEST:
-                best = max(best or (), (contexts > 1, contexts * fill, fill, span[0] - span[1], template, span))
+                # between equals the earlier one: what decides must be the same in every process, which hashes are not
+                best = max(best or (), (contexts > 1, contexts * fill, fill, span[0] - span[1], -span[0], span))
         if best is None:
             readings.append(None)
             continue
         start, stop = best[-1]
-        readings.append(_Reading(best[-2], " ".join(row[start:stop]), " ".join([*row[:start], "…", *row[stop:]])))
+        readings.append(_Reading(_template(row, best[-1]), " ".join(row[start:stop]), " ".join([*row[:start], "…", *row[stop:]])))
     return readings
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+import json
+from collections.abc import Generator
+from functools import lru_cache
 from typing import Any
 
 from ...catalog import Estimate, Kind, Result
-from ...errors import Problem
+from ...errors import Problem, UserError
 from ...events import Event
 from ...manifest import Manifest
 from ...results.probe import LIVE, ProbeHeadline, ProbeResult
 from ...runtime import cost, inputs
 from ...runtime.context import Context
 from .. import _pairs
+from .labels import check_enough, labelled
 from .params import Params, _wrong_with, read_rows
 
 EXAMPLE: dict[str, Any] = {
@@ -32,6 +34,10 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
+CHECKED = 2000
+"""Most rows whose labels and groups are looked at before the run."""
+
+
 def check(manifest: Manifest) -> list[Problem]:
     """Texts missing or given twice; sites that are none."""
     params: Params = manifest.params
@@ -47,22 +53,20 @@ def check(manifest: Manifest) -> list[Problem]:
         return problems
     key = "params.file" if params.file else "params.examples"
     rows, problems = inputs.read(key, params.file, read_rows) if params.file else (params.examples, [])
-    return problems or ([] if rows is None else _label_problems(key, rows, params.folds))
+    if problems or rows is None or len(rows) > CHECKED:
+        return problems
+    error = _too_few(json.dumps(rows, default=str), params.folds)
+    return [] if error is None else [inputs.problem(key, error, None)]
 
 
-def _label_problems(key: str, rows: Sequence[Mapping[str, Any]], folds: int) -> list[Problem]:
-    """One label only, or fewer rows of the rarest, or fewer groups, than folds."""
-    counts = Counter(str(row["label"]) for row in rows)
-    if len(counts) < 2:
-        return [Problem(key, f"holds {len(rows)} rows of one label, {next(iter(counts))!r:.40}: there is nothing to tell apart")]
-    label, least = min(counts.items(), key=lambda item: item[1])
-    if least < folds:
-        hint = f"set folds = {least}, or give more" if least > 1 else "give two of each at least"
-        return [Problem(key, f"holds {least} row{'s' * (least > 1)} with label {label!r:.40}, fewer than folds = {folds}; {hint}")]
-    groups = {str(row["group"]) for row in rows if row.get("group") is not None}
-    if groups and all(row.get("group") is not None for row in rows) and len(groups) < folds:
-        return [Problem(key, f"names {len(groups)} group{'s' * (len(groups) > 1)}, fewer than folds = {folds}; groups are never split")]
-    return []
+@lru_cache(maxsize=4)
+def _too_few(rows: str, folds: int) -> UserError | None:
+    """What is wrong with rows, as JSON; kept, for a form that is checked at every key."""
+    try:
+        check_enough(labelled(json.loads(rows)), folds)
+    except UserError as error:
+        return error
+    return None
 
 
 def estimate(manifest: Manifest) -> Estimate:

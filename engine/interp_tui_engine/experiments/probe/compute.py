@@ -20,21 +20,19 @@ from ...data.prompts import need_tokenizer
 from ...errors import UserError
 from ...events import Artifact, Event, Metrics, Phase, Warned
 from ...numbers import as_finite
-from ...probes.classifiers import Labels, Linear, fit
+from ...probes.classifiers import Linear, fit
 from ...probes.evaluate import ProbeSettings, Score, cross_validate, divided
-from ...probes.recurrence import recurrence
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays
 from ...sites.cache import ActivationCache
 from ...sites.site import Site, site_name
+from .labels import check_enough, labelled
 from .params import Params, read_rows
 from .report import MEASURES, chosen_among, figures, report, uncertainty_of, values_of
 
 STORE, WEIGHTS = "probe.zarr", "probes.safetensors"
 ROWS = 32
-FEWEST = 5
-"""Groups of each class, at least: of four, two sides of a fold have two each, and any direction tells them apart now and then."""
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -45,19 +43,15 @@ def run(context: Context) -> Generator[Event, None, Result]:
     rows = list(params.examples) or read_rows(Path(str(params.file)))
     model, site_map = yield from open_model(manifest)
     need_tokenizer(model.tokenizer, model.source)
-    classes = sorted({str(row["label"]) for row in rows})
-    y = np.array([classes.index(str(row["label"])) for row in rows], np.int64)
-    names: dict[str, int] = {}
-    given = np.array([names.setdefault(str(row.get("group", f"row {i}")), len(names)) for i, row in enumerate(rows)], np.int64)
-    grouping = recurrence([str(row["text"]) for row in rows], y, given if any("group" in row for row in rows) else None)
-    groups = grouping.groups
+    found = labelled(rows)
+    check_enough(found, params.folds)
+    classes, y, groups, notes = found
     divided(y, groups, params.folds, manifest.seed)
-    _enough(y, groups, classes)
     settings = ProbeSettings(
         params.folds, params.repeats, params.controls, params.permutations, params.strength, params.resamples, manifest.seed
     )
     yield run_started(context, model)
-    for note in grouping.notes:
+    for note in notes:
         yield Warned(note)
     kinds = list(dict.fromkeys(site_name(name) for name in params.sites))
     columns = [Site(kind, 0, position=position) for kind in kinds for position in params.positions]
@@ -93,7 +87,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         yield from _save(context.folder.path / WEIGHTS, fitted, x, y, params, classes)
     yield from write_arrays(context.folder.path, STORE, arrays, {"places": list(titles.values()), "classes": classes})
     yield from figures(context.folder.path, list(titles.values()), table)
-    values = values_of(list(titles.values()), table, confusion, classes, y) | {"groups": len(np.unique(groups)), "notes": grouping.notes}
+    values = values_of(list(titles.values()), table, confusion, classes, y) | {"groups": len(np.unique(groups)), "notes": notes}
     values["best"] |= chosen_among(table, fold_aurocs, permuted)
     values["seconds"] = time.monotonic() - started
     best = values["best"]
@@ -116,15 +110,6 @@ def _parts(numbers: Numbers, classes: int, params: Params) -> tuple[Numbers, Num
     ends = np.cumsum([len(MEASURES), classes**2, params.repeats * params.folds, params.permutations])
     table, confusion, folds, permuted = np.split(numbers, ends[:-1], axis=-1)
     return table, confusion.reshape(*shape, classes, classes), folds.reshape(*shape, params.repeats, params.folds), permuted
-
-
-def _enough(y: Labels, groups: Labels, classes: Sequence[str]) -> None:
-    """Raise UserError for a class with so few independent groups that nothing held out can tell anything."""
-    counts = [len(np.unique(groups[y == label])) for label in range(len(classes))]
-    rarest = int(np.argmin(counts))
-    if counts[rarest] < FEWEST:
-        kind = "rows" if len(np.unique(groups)) == len(y) else "groups of rows"
-        raise UserError(f"{counts[rarest]} {kind} of class {classes[rarest]!r:.40}: fewer than {FEWEST} tell nothing", f"give more {kind}")
 
 
 def _read(cache: ActivationCache, texts: Sequence[str], places: Sequence[Site], positions: Sequence[int]) -> dict[Site, Numbers]:
