@@ -62,20 +62,20 @@ def outcomes(quick: bool) -> Iterator[Outcome]:
 
 
 def _tested(
-    bench: Bench, clean_PD: Tensor, unit_FD: Tensor, positives: int, verb: str, strength: float
+    bench: Bench, clean_PD: Tensor, unit_FD: Tensor, positives: int, verb: str, strength: float, first: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    """Each direction's effects on the positives, whether it is clear, and its p."""
+    """Each direction's effects on the positives, whether it is clear, and its p; `first` numbers the randomness of their controls."""
     given = {"criterion": "c", "prompts": "builtin:capital", "features": "direction", "directions": "d", "targets": ["d"], "verb": verb}
     params = Params.model_validate(given)
     space = Space(Site("resid_post", LAYER), [f"direction:random:L{LAYER}:{i}" for i in range(len(unit_FD))], unit_FD=unit_FD)
-    everyone = range(len(bench.prompts))
-    base = bench.scores_of(LAYER, torch.zeros_like(clean_PD)[None], everyone)[0].numpy()
+    chosen = range(positives)
+    base = bench.scores_of(LAYER, torch.zeros_like(clean_PD)[None], chosen)[0].numpy()
     sign = -1.0 if verb == "ablate" else 1.0
     effects, clear, p = [], [], []
     for feature in range(len(unit_FD)):
-        changes = Changes(params, space, clean_PD, space.read(clean_PD), positives, feature)
+        changes = Changes(params, space, clean_PD, space.read(clean_PD), positives, first + feature)
         own, *others = (
-            sign * (bench.scores_of(LAYER, changes.on_prompts(trial), everyone).numpy() - base)[:, :positives].astype(np.float64)
+            sign * (bench.scores_of(LAYER, changes.on_prompts(trial), chosen).numpy() - base).astype(np.float64)
             for trial in (
                 PlannedChange(0, feature, strength, None, (feature,)),
                 PlannedChange(0, feature, strength, "matched_norm", (feature,) * DRAWS),

@@ -21,6 +21,7 @@ from interp_tui.screens.run import RunScreen
 from interp_tui.views.inspect import InspectView, feature_row, small
 from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine import atomic
+from interp_tui_engine.dictionaries import repetition
 from interp_tui_engine.events import Metrics, Phase, Progress, RunFinished, RunStarted
 from interp_tui_engine.payload import read
 from interp_tui_engine.results.inspect import RankedFeature
@@ -150,6 +151,18 @@ def test_nothing_in_a_row_steers_the_terminal() -> None:
 def test_looks(snap_compare: Any, make_run: Callable[..., RunFolder], size: tuple[int, int]) -> None:
     folder = finished(make_run)
     assert snap_compare(InterpApp(folder.path.parent, folder.path), terminal_size=size, run_before=ready)
+
+
+async def test_latents_that_another_start_finds_are_marked(make_run: Callable[..., RunFolder]) -> None:
+    folder = finished(make_run, {**TABLE, "repeats": [0.93, 0.31, None, None, 0.7]})
+    app = InterpApp(folder.path.parent, folder.path)
+    async with app.run_test(size=(140, 40)) as pilot:
+        view = await ready(pilot)
+        cells = {row.key: row.cells[-1].text.strip() for row in view.query_one(ListTable).rows}
+        assert list(cells.values()) == ["0.93 ↻", "0.31", "—", "—", "0.70 ↻"] and feature_table.REPEATS == repetition.REPEATS
+        await type_filter(pilot, "repeats > .5")
+        await pilot.press("enter")
+        await until(lambda: len(view.query_one(ListTable).rows) == 2)
 
 
 async def test_keys_filter_sort_and_show_the_card(make_run: Callable[..., RunFolder]) -> None:

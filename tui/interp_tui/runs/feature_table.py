@@ -26,6 +26,9 @@ SORTS: tuple[tuple[str, bool], ...] = (
 )
 """Columns to sort by, in the order in which the key goes through them, and whether large values come first."""
 
+REPEATS = 0.7
+"""Cosine from which on a latent is one that another start found too; as the engine's dictionaries.repetition has it."""
+
 
 @dataclass(frozen=True)
 class FeatureTable:

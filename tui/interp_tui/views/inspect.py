@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from interp_tui.runs.cross_links import links
-from interp_tui.runs.feature_table import SORTS, FeatureTable, load
+from interp_tui.runs.feature_table import REPEATS, SORTS, FeatureTable, load
 from interp_tui.runs.runstate import RunState
 from interp_tui.terminal.guard import Guarded
 from interp_tui.text.numbers import number
@@ -39,9 +39,12 @@ COLUMNS = (
     Column("effect (95 %)", 22, right=True, drop=1),
     Column("side", 6, right=True, drop=4),
     Column("stable", 6, right=True, drop=3),
+    Column("again", 6, right=True, drop=2),
 )
 CAUSAL = ("effect (95 %)", "side")
 """Columns that are left out where nothing was changed: all their cells would be dashes."""
+AGAIN = ("again",)
+"""Of latents, the cosine with their like from another start; left out where none was trained."""
 EXAMPLES = "auroc > .8 & layer = 2, clear, label ~ city"
 
 
@@ -141,11 +144,14 @@ class InspectView(RunView):
         line.say("" if rows else "no feature")
         self._shown = (self.filter, self.sort)
         names = features.columns["feature_id"]
-        causal = any(value is not None for value in features.columns.get("effect", ()))
-        table.columns = tuple(column for column in COLUMNS if causal or column.title not in CAUSAL)
-        table.set_long(
-            [names[index] for index in rows], lambda place: feature_row(read(RankedFeature, features.row(rows[place])), causal=causal)
-        )
+        causal, again = (any(value is not None for value in features.columns.get(name, ())) for name in ("effect", "repeats"))
+        absent = (() if causal else CAUSAL) + (() if again else AGAIN)
+        table.columns = tuple(column for column in COLUMNS if column.title not in absent)
+
+        def made(place: int) -> Row:
+            return feature_row(read(RankedFeature, features.row(rows[place])), causal=causal, again=again)
+
+        table.set_long([names[index] for index in rows], made)
 
     @staticmethod
     def _position(features: FeatureTable, table: ListTable) -> Fact:
@@ -232,8 +238,9 @@ def facts(state: RunState) -> list[Fact]:
     return facts
 
 
-def feature_row(row: RankedFeature, *, causal: bool = True) -> Row:
-    """One feature as a line of the table; a value that is not known is a dash. Without `causal` nothing is said of effects."""
+def feature_row(row: RankedFeature, *, causal: bool = True, again: bool = False) -> Row:
+    """One feature as a line of the table; a value that is not known is a dash. Without `causal` nothing is said of effects, and without
+    `again` nothing of other starts."""
     area, low, high = row.auroc, row.auroc_low, row.auroc_high
     half = (high - low) / 2 if low is not None and high is not None else None
     strength = "—" if area is None else f"{area:.3f}" + (f" ±{half:.3f}".replace("±0.", "±.") if half is not None else "")
@@ -254,8 +261,16 @@ def feature_row(row: RankedFeature, *, causal: bool = True) -> Row:
             Cell(small(row.q), "muted"),
             *((Cell(f"{said} {'◆' if clear else ' '}", colour), side) if causal else ()),
             Cell("—" if row.stability is None else f"{row.stability:.2f}", "muted"),
+            *((_again(row.repeats),) if again else ()),
         ),
     )
+
+
+def _again(cosine: float | None) -> Cell:
+    """A latent's cosine with its like from another start; marked where it repeats."""
+    if cosine is None:
+        return Cell("—", "muted")
+    return Cell(f"{cosine:.2f} ↻", "good") if cosine >= REPEATS else Cell(f"{cosine:.2f}  ", "muted")
 
 
 def short(value: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from interp_tui.runs.feature_table import REPEATS
 from interp_tui.text.numbers import number, spark
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.axisbar import on_axis
@@ -67,7 +68,7 @@ def _evidence(row: RankedFeature, accent: str, good: str) -> list[tuple[str, str
         more = f"   specificity {number(row.specificity, 2)}" if row.specificity is not None else ""
         found.append(("stable", f"{number(row.stability, 2)}{more}", ""))
     if (again := row.repeats) is not None:
-        found.append(("repeats", f"cosine {again:.2f} with its like from another start", "" if again >= 0.7 else accent))
+        found.append(("repeats", f"cosine {again:.2f} with its like from another start", "" if again >= REPEATS else accent))
     if row.effect is not None:
         ends = [row.effect_low, row.effect_high]
         said = number(row.effect, 3) + (f" [{number(ends[0], 3)}, {number(ends[1], 3)}]" if None not in ends else " (one row: no interval)")
