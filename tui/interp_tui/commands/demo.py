@@ -1,4 +1,4 @@
-"""`demo`: from a criterion to the feature that causes it, on the embedded model: what the program is for, in a few minutes."""
+"""`demo`: from a criterion to the feature that causes it, on the embedded model: what the program is for, in a minute and a half."""
 
 from __future__ import annotations
 
