@@ -84,7 +84,7 @@ def test_features_that_are_none_and_their_files(tmp_path):
     assert "params.targets.1: 'SAE:L2:F417' is a latent, but features = 'hidden'" in said
     (tmp_path / "empty").mkdir()
     sae = {**given, "targets": ["SAE:L2:F417"], "features": "sae", "sae": "empty"}
-    assert "params.sae" in problems(tmp_path, "interventions", sae) and "there is no cfg.json in it" in problems(tmp_path, "steer", sae)
+    assert "params.sae" in problems(tmp_path, "interventions", sae) and "no dictionary in" in problems(tmp_path, "steer", sae)
     (tmp_path / "report.json").write_text("{}")
     for report, wrong in (("empty", "holds no report.json"), ("report.json", "cards")):
         said = problems(tmp_path, "interventions", {**given, "report": report})
@@ -119,8 +119,8 @@ def damaged(folder):
         ("inspect", {"criterion": "c", "records": ["empty"]}, "holds no records.jsonl"),
         ("inspect", {"criterion": "c", "backend": "features", "features": "rows.jsonl"}, "params.features"),
         ("inspect", {"criterion": "c", "backend": "toy", "interventions": "rows.jsonl"}, "params.interventions"),
-        ("inspect", {"criterion": "c", "backend": "sae", "sae": "empty", "prompts": "builtin:capital"}, "no cfg.json"),
-        ("records", {"prompts": "builtin:capital", "features": "sae", "sae": "empty"}, "no cfg.json"),
+        ("inspect", {"criterion": "c", "backend": "sae", "sae": "empty", "prompts": "builtin:capital"}, "no dictionary in"),
+        ("records", {"prompts": "builtin:capital", "features": "sae", "sae": "empty"}, "no dictionary in"),
         ("records", {"prompts": "builtin:capitol", "layers": [1]}, "did you mean builtin:capital?"),
         ("interventions", {**FEATURES, "prompts": "builtin:capital", "features": "direction", "directions": "junk.safetensors",
                            "targets": ["direction:x:L2:y"]}, "no safetensors file"),
