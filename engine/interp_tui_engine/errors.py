@@ -64,3 +64,23 @@ class RunFailed(Exception):
         super().__init__(f"{reason}. {advice}" if advice else reason)
         self.reason = reason
         self.advice = advice
+
+
+OUT_OF_MEMORY = (
+    "can't allocate memory",  # the CPU's allocator
+    "Cannot allocate memory",  # the operating system
+    "not enough memory",  # the same on Windows
+    "out of memory",  # CUDA, HIP and MPS, with and without a type of its own
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUSPARSE_STATUS_INSUFFICIENT_RESOURCES",
+)
+"""What the back ends that raise a plain RuntimeError call an allocation that failed."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python's or torch's, says that an allocation failed."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(words in str(error) for words in OUT_OF_MEMORY)

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
+from ..models.halving import in_halves
 from ..sites.answers import Answer, Metric, log_prob, metric_of
 from ..sites.branched_run import BranchedRun, Job, Patch, record
 from ..sites.hooks import Edit, activations, part
@@ -112,9 +113,12 @@ class Trace:
         metrics = torch.full((len(cells),), self.corrupt_metric)
         wanted = [i for i, cell in enumerate(cells) if cell.position >= self.prompts.first]
         if wanted:
-            logits = self.fork.run(self.jobs([cells[i] for i in wanted]), self.positions)
-            metrics[wanted] = self.score(logits).float().cpu()
+            for some, values in in_halves(wanted, lambda some: self._scores([cells[i] for i in some])):
+                metrics[some] = values
         return metrics
+
+    def _scores(self, cells: Sequence[GridCell]) -> Float[Tensor, " cells"]:
+        return self.score(self.fork.run(self.jobs(cells), self.positions)).float().cpu()
 
     @torch.no_grad()
     def together(self, cells: Sequence[GridCell]) -> float:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,19 +130,19 @@ def _lines(
 
 
 def _named(space: Space, values_RF: Tensor, top: int) -> list[dict[str, float]]:
-    """Each row as {feature: value}: all of them, of latents those that are not 0, or the `top` strongest."""
-    rows, names, sparse = [], space.names, space.dictionary is not None
-    for values in values_RF:
-        if top and top < len(names):
-            chosen = values.abs().topk(top).indices.sort().values
-        elif sparse:
-            chosen = values.nonzero().squeeze(1)
-        else:
-            rows.append(dict(zip(names, values.tolist(), strict=True)))
-            continue
-        picked = zip(chosen.tolist(), values[chosen].tolist(), strict=True)
-        rows.append({names[index]: value for index, value in picked if value != 0.0})
-    return rows
+    """Each row as {feature: value}: all of them, of latents those that are not 0, or the `top` strongest. Few copies for all rows."""
+    names = space.names
+    if top and top < len(names):
+        chosen_RK = values_RF.abs().topk(top, dim=1).indices.sort(dim=1).values
+        pairs = zip(chosen_RK.tolist(), values_RF.gather(1, chosen_RK).tolist(), strict=True)
+    elif space.dictionary is not None:
+        rows_N, chosen_N = values_RF.nonzero(as_tuple=True)
+        ends = torch.searchsorted(rows_N, torch.arange(1, len(values_RF) + 1, device=rows_N.device)).tolist()
+        chosen, values = chosen_N.tolist(), values_RF[rows_N, chosen_N].tolist()
+        pairs = ((chosen[start:stop], values[start:stop]) for start, stop in pairwise([0, *ends]))  # type: ignore[assignment]
+    else:
+        return [dict(zip(names, values, strict=True)) for values in values_RF.tolist()]
+    return [{names[i]: value for i, value in zip(*pair, strict=True) if value != 0.0} for pair in pairs]
 
 
 def _records(

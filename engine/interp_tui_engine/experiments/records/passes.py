@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...features.prompts import Prompt
+from ...models.halving import in_halves
 from ...models.loaded import LoadedModel
 from ...sites.hooks import activations
 from ...sites.site import Site
@@ -35,12 +36,18 @@ class Passes:
         while order:
             longest = len(texts[order[-1]].ids)
             size = max(1, self.batch_tokens // longest)
-            places, order = order[-size:], order[:-size]
-            padded = torch.zeros(len(places), longest, dtype=torch.long)
-            for row, place in enumerate(places):
-                padded[row, : len(texts[place].ids)] = torch.tensor(texts[place].ids)
-            found = activations(self.site_map, padded.to(self.model.device), sites)
-            yield places, {site: value.flatten(2).float() for site, value in found.items()}
+            wanted, order = order[-size:], order[:-size]
+            for places, values in in_halves(wanted, lambda places: self._pass(texts, places, sites)):
+                if len(places) < len(wanted):  # so much does not fit: do not try it again
+                    self.batch_tokens = min(self.batch_tokens, len(places) * longest)
+                yield places, values
+
+    def _pass(self, texts: Sequence[PromptTokens], places: Sequence[int], sites: Sequence[Site]) -> dict[Site, Tensor]:
+        padded = torch.zeros(len(places), max(len(texts[place].ids) for place in places), dtype=torch.long)
+        for row, place in enumerate(places):
+            padded[row, : len(texts[place].ids)] = torch.tensor(texts[place].ids)
+        seen = activations(self.site_map, padded.to(self.model.device, non_blocking=True), sites)
+        return {site: value.flatten(2).float() for site, value in seen.items()}
 
 
 def pooled(value_PD: Tensor, length: int, pool: str) -> Tensor:

@@ -20,6 +20,7 @@ from ...dictionaries.reservoir import Reservoir
 from ...dictionaries.stream import Held, ShuffleBuffer, Stream, keyed_generator
 from ...errors import UserError
 from ...features.records import RecordReader
+from ...models.halving import in_halves
 from ...models.loaded import LoadedModel
 from ...sites.hooks import Edit, activations, edited
 from ...sites.site import Site
@@ -211,7 +212,11 @@ class _Reader:
 
     def read(self, ids: Tensor) -> Tensor:
         self._heed()
-        value = activations(self.site_map, ids[:, :-1].to(self.device), [self.site])[self.site]
+        parts = [value for _, value in in_halves(ids, self._pass)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _pass(self, ids: Tensor) -> Tensor:
+        value = activations(self.site_map, ids[:, :-1].to(self.device, non_blocking=True), [self.site])[self.site]
         flat = value[:, self.places].flatten(0, 1).flatten(1).float()
         if not bool(torch.isfinite(flat).all()):
             raise UserError(f"the model's activations at {self.site} are not finite", "use dtype = 'float32', or another site")

@@ -8,16 +8,9 @@ from typing import TypeVar, final
 import torch
 from torch import Tensor
 
-from ...errors import RunFailed
+from ...errors import RunFailed, out_of_memory
 
 T = TypeVar("T")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether torch says that an allocation failed; the CPU allocator raises a plain RuntimeError."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "not enough memory" in str(error))
 
 
 @final
