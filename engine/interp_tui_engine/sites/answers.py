@@ -51,9 +51,19 @@ def metric_of(name: str, answer: Answer, clean_logits: Float[Tensor, " vocab"]) 
     raise UserError(f"there is no metric {name!r}", f"{f'did you mean {guess[0]!r}? ' if guess else ''}choose from {', '.join(METRICS)}")
 
 
+FEW = 16
+"""Tokens picked one by one: a list of indices would be copied to a GPU first, for which the host would wait."""
+
+
+def _of_tokens(logits: Float[Tensor, "*rows vocab"], tokens: Sequence[int]) -> Float[Tensor, "*rows tokens"]:
+    if len(tokens) == 1:
+        return logits[..., tokens[0], None]
+    return torch.stack([logits[..., token] for token in tokens], dim=-1) if 0 < len(tokens) <= FEW else logits[..., list(tokens)]
+
+
 def set_logit(logits: Float[Tensor, "*rows vocab"], tokens: Sequence[int]) -> Float[Tensor, "*rows"]:
     """log Σ exp(logit) over the tokens of a set."""
-    chosen = logits[..., list(tokens)].float()
+    chosen = _of_tokens(logits, tokens).float()
     return chosen[..., 0] if len(tokens) == 1 else chosen.logsumexp(-1)
 
 
@@ -69,7 +79,7 @@ def log_prob(logits: Float[Tensor, "*rows vocab"], tokens: Sequence[int]) -> Flo
 
 def rank(logits: Float[Tensor, "*rows vocab"], tokens: Sequence[int]) -> Int[Tensor, "*rows"]:
     """How many tokens have a strictly greater logit than the best of the given ones; 0 is the top."""
-    best = logits[..., list(tokens)].amax(-1, keepdim=True)
+    best = _of_tokens(logits, tokens).amax(-1, keepdim=True)
     return (logits > best).sum(-1)
 
 

@@ -143,7 +143,8 @@ class Bench:
         if self.metric == "log_odds":
             # log(1 − p) from the other tokens' logits: 1 − exp(log p) would lose all digits where p is near 1
             others = logits.clone()
-            others[..., list(answer.right)] = -torch.inf
+            for token in answer.right:
+                others[..., token] = -torch.inf
             return set_logit(logits, answer.right) - others.logsumexp(-1)
         return found.exp() if self.metric == "prob" else found
 
