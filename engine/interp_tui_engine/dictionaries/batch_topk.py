@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .architecture import STANDARD, Architecture, Pass, preactivations, squared_error
 from .names import Sparsity
-from .sparse import Codes, Pattern, attach_encoder, decode, from_dense
+from .sparse import Codes, Pattern, attach_encoder, decode, from_dense, offsets_of
 from .topk import fired
 from .weights import Weights
 
@@ -67,18 +67,28 @@ class BatchTopK(Architecture):
 
 def batch_codes(weights: Weights, x_BD: Float[Tensor, "b d"], k: int) -> Codes:
     """The B·k largest positive codes of the batch, differentiable."""
+    if x_BD.device.type != "cpu":
+        return _batch_codes_of_device(weights, x_BD, k)
     with torch.no_grad():
         hidden_BM = preactivations(weights, x_BD).float()
         assert weights.threshold is not None
         kept = largest(hidden_BM.view(-1), k * x_BD.shape[0], CANDIDATES * float(weights.threshold[0]))
         kept = kept[hidden_BM.view(-1)[kept] > 0].sort().values  # by input, then by latent
-        rows, latents = kept // weights.latents, kept % weights.latents
-        offsets = torch.zeros(x_BD.shape[0] + 1, dtype=torch.long, device=x_BD.device)
-        torch.cumsum(torch.bincount(rows, minlength=x_BD.shape[0]), 0, out=offsets[1:])
-        pattern = Pattern(latents, offsets, weights.latents)
+        pattern = Pattern(kept % weights.latents, offsets_of(kept // weights.latents, x_BD.shape[0]), weights.latents)
         picked_N = hidden_BM.view(-1)[kept]
         centred_BD = x_BD - weights.b_dec
     return Codes(attach_encoder(picked_N, pattern, centred_BD, weights.encoder, weights.b_enc, weights.b_dec), pattern)
+
+
+def _batch_codes_of_device(weights: Weights, x_BD: Float[Tensor, "b d"], k: int) -> Codes:
+    """The same without the host: always B·k entries, those that are not positive with code 0, found without a guess."""
+    with torch.no_grad():
+        hidden_N = preactivations(weights, x_BD).float().view(-1)
+        kept = hidden_N.topk(k * x_BD.shape[0], sorted=False).indices.sort().values
+        pattern = Pattern(kept % weights.latents, offsets_of(kept // weights.latents, x_BD.shape[0]), weights.latents)
+        picked_N, centred_BD = hidden_N[kept], x_BD - weights.b_dec
+    attached_N = attach_encoder(picked_N, pattern, centred_BD, weights.encoder, weights.b_enc, weights.b_dec)
+    return Codes(attached_N.relu(), pattern)
 
 
 def largest(values: Float[Tensor, " n"], count: int, guess: float) -> Tensor:
@@ -97,14 +107,20 @@ def above_threshold(weights: Weights, x_BD: Float[Tensor, "b d"]) -> Codes:
 
 
 def smallest(codes: Codes) -> Float[Tensor, ""] | None:
-    """The smallest code kept, if any was."""
+    """The smallest code kept that is positive, if any was; off the CPU inf says that none was."""
     values = codes.values.detach()
+    if values.device.type != "cpu":
+        return values.where(values > 0, torch.inf).min()
     return values.min() if values.numel() else None
 
 
 def follow_threshold(weights: Weights, done: Pass) -> None:
     """θ ← (1 − .01)θ + .01·smallest code kept; the first batch sets it."""
     assert weights.threshold is not None
-    if done.smallest is not None:
+    if done.smallest is not None and done.smallest.device.type != "cpu":
+        rate = torch.where(weights.threshold == 0.0, 1.0, FOLLOW)
+        moved = weights.threshold.lerp(done.smallest.expand_as(weights.threshold), rate)
+        weights.threshold.copy_(torch.where(done.smallest.isfinite(), moved, weights.threshold))
+    elif done.smallest is not None:
         first = float(weights.threshold[0]) == 0.0
         weights.threshold.lerp_(done.smallest.expand_as(weights.threshold), 1.0 if first else FOLLOW)

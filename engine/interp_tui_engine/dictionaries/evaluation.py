@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from ..models.device import widest_float
 from .architecture import Architecture, reconstruct
 from .weights import Weights
 
@@ -37,11 +38,12 @@ def evaluate(architecture: Architecture, weights: Weights, batches: Iterable[Flo
     tokens = 0
     sum_D = torch.zeros(weights.width, dtype=torch.float64)
     fired_M = torch.zeros(weights.latents, device=weights.encoder.device)
+    double = widest_float(fired_M.device)
     for x_BD in batches:
         codes = architecture.encode(weights, x_BD)
-        error += float((x_BD - reconstruct(weights, codes)).square().sum(dtype=torch.float64))
+        error += float((x_BD - reconstruct(weights, codes)).square().sum(dtype=double))
         total += float(x_BD.cpu().double().square().sum())  # squares of float32 would round by more than a small variance
-        sum_D += x_BD.sum(0, dtype=torch.float64).cpu()
+        sum_D += x_BD.sum(0, dtype=double).cpu()
         fired_M += torch.bincount(codes.pattern.latents[codes.values > 0], minlength=weights.latents)
         tokens += x_BD.shape[0]
     variance = total - float(sum_D.square().sum()) / max(1, tokens)
@@ -54,13 +56,13 @@ def squares_by_row(
     architecture: Architecture, weights: Weights, held_ND: Float[Tensor, "n d"], tokens: int
 ) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
     """Σ‖x − x̂‖² and Σ‖x − x̄‖² of each row of text, `tokens` activations a row: FVU is the ratio of their sums."""
-    mean_D = held_ND.mean(0, dtype=torch.float64).to(held_ND.dtype)
+    mean_D = held_ND.mean(0, dtype=widest_float(held_ND.device)).to(held_ND.dtype)
     errors: list[Float64[np.ndarray, " part"]] = []
     spreads: list[Float64[np.ndarray, " part"]] = []
     for x_BD in torch.split(held_ND, max(1, 4096 // tokens) * tokens):
         codes = architecture.encode(weights, x_BD)
         for values, into in ((x_BD - reconstruct(weights, codes), errors), (x_BD - mean_D, spreads)):
-            into.append(values.square().sum(1).double().reshape(-1, tokens).sum(1).cpu().numpy())
+            into.append(values.square().sum(1).cpu().double().reshape(-1, tokens).sum(1).numpy())
     return np.concatenate(errors), np.concatenate(spreads)
 
 
@@ -85,7 +87,7 @@ def ratio_interval(
 
 def rate_histogram(fired_M: Float[Tensor, " m"], tokens: int) -> tuple[list[float], list[int], int]:
     """Latents by log10 of how often they fire: bin edges, counts, and how many never fired. Rarer than 1e-6 is in the first bin."""
-    rates = (fired_M / max(1, tokens)).double().cpu()
+    rates = (fired_M / max(1, tokens)).cpu().double()
     never = int((rates == 0).sum())
     logs = rates[rates > 0].log10().clamp(LOWEST, HIGHEST)
     counts = torch.histc(logs, BINS, LOWEST, HIGHEST)

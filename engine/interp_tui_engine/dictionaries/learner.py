@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..models.device import widest_float
 from .architecture import Architecture, Pass
 from .auxk import auxk_error
 from .schedule import Schedule
@@ -84,7 +86,7 @@ class Learner:
 
     def _forward(self, x_BD: Tensor) -> tuple[Pass, Tensor]:
         """The pass, and its loss with AuxK."""
-        with torch.autocast(x_BD.device.type, torch.bfloat16, enabled=x_BD.is_cuda):
+        with torch.autocast("cuda", torch.bfloat16) if x_BD.is_cuda else nullcontext():
             done = self.architecture.train(self.weights, x_BD, self.schedule.pressure(self.step_count))
             if self._auxk > 0:
                 revived = auxk_error(self.weights, x_BD, done.reconstruction, self.dead, self._k_aux)
@@ -161,7 +163,7 @@ class _Sums:
     @staticmethod
     def zero(weights: Weights) -> _Sums:
         device = weights.encoder.device
-        double = torch.float32 if device.type == "mps" else torch.float64
+        double = widest_float(device)
         scalar = torch.zeros((), dtype=double, device=device)
         fired = torch.zeros(weights.latents, device=device)
         return _Sums(0, 0, scalar.clone(), scalar.clone(), torch.zeros(weights.width, dtype=double, device=device), scalar.clone(), fired)

@@ -39,18 +39,12 @@ class Pattern:
     @cached_property
     def by_latent(self) -> Transposed:
         """The same entries in the order of the latents; stable, so that sums over a latent's inputs keep their order."""
-        order = torch.sort(self.latents.to(torch.int32), stable=True).indices
-        counts = torch.bincount(self.latents, minlength=self.width)
-        offsets = torch.zeros(self.width + 1, dtype=torch.long, device=counts.device)
-        torch.cumsum(counts, 0, out=offsets[1:])
-        return Transposed(order, self.row_of[order], offsets)
+        latents, order = torch.sort(self.latents.to(torch.int32), stable=True)
+        return Transposed(order, self.row_of[order], offsets_of(latents, self.width))
 
     def where(self, chosen_N: Tensor) -> Pattern:
         """The entries of the mask."""
-        counts = torch.bincount(self.row_of[chosen_N], minlength=self.rows)
-        offsets = torch.zeros_like(self.offsets)
-        torch.cumsum(counts, 0, out=offsets[1:])
-        return Pattern(self.latents[chosen_N], offsets, self.width)
+        return Pattern(self.latents[chosen_N], offsets_of(self.row_of[chosen_N], self.rows), self.width)
 
 
 class Transposed(NamedTuple):
@@ -77,9 +71,16 @@ class Codes(NamedTuple):
 def from_dense(codes_BM: Float[Tensor, "b m"]) -> Codes:
     """The codes that are not zero."""
     rows, latents = codes_BM.nonzero(as_tuple=True)
-    offsets = torch.zeros(codes_BM.shape[0] + 1, dtype=torch.long, device=codes_BM.device)
-    torch.cumsum(torch.bincount(rows, minlength=codes_BM.shape[0]), 0, out=offsets[1:])
-    return Codes(codes_BM[rows, latents], Pattern(latents, offsets, codes_BM.shape[1]))
+    return Codes(codes_BM[rows, latents], Pattern(latents, offsets_of(rows, codes_BM.shape[0]), codes_BM.shape[1]))
+
+
+def offsets_of(groups_N: Int[Tensor, " n"], count: int) -> Int[Tensor, " g1"]:
+    """Where each of `count` groups begins, and the last ends, in entries that stand in the order of their groups."""
+    if groups_N.device.type != "cpu":  # bincount asks the host for the largest number
+        return torch.searchsorted(groups_N, torch.arange(count + 1, dtype=groups_N.dtype, device=groups_N.device))
+    offsets = torch.zeros(count + 1, dtype=torch.long)
+    torch.cumsum(torch.bincount(groups_N, minlength=count), 0, out=offsets[1:])
+    return offsets
 
 
 def gather_sum(values_N: Tensor, pattern: Pattern, matrix_MD: Float[Tensor, "m d"]) -> Float[Tensor, "b d"]:

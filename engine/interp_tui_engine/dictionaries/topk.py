@@ -75,4 +75,7 @@ def top_entries(weights: Weights, x_BD: Float[Tensor, "b d"], k: int) -> tuple[F
 def fired(codes: Codes) -> Float[Tensor, " m"]:
     """How many inputs each latent is active on. A kept entry that is not positive does not fire."""
     active = (codes.values.detach() > 0).float()
-    return torch.bincount(codes.pattern.latents, weights=active, minlength=codes.pattern.width).float()
+    counts = torch.zeros(codes.pattern.width, device=active.device)
+    return counts.index_add_(
+        0, codes.pattern.latents, active
+    )  # whole numbers: the same in any order; a weighted bincount is refused on CUDA

@@ -76,7 +76,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     context = replace(context, poll=orders)
     source = yield from _source(context, params, wait_while_paused)
     chosen = sae_params.variants(params, source.width)
-    provenance = {**source.provenance, "compute": {"threads": torch.get_num_threads()}}
+    provenance = {**source.provenance, **open_model.gpu_of(source.device), "compute": {"threads": torch.get_num_threads()}}
     yield RunStarted("train_sae", context.manifest.name, device=str(source.device), resumed=context.resumed, provenance=provenance)
     yield Phase("training", f"{len(chosen)} on one pass" if len(chosen) > 1 else chosen[0].name)
     trained = yield from training.train(context, params, source, chosen)
@@ -92,7 +92,7 @@ def _source(context: Context, params: sae_params.Params, wait_while_paused: Call
     import torch
 
     from ...data.rows import load_rows
-    from ...models.device import resolve_device
+    from ...models.device import compute_deterministically, resolve_device
     from ...sites.dissect import site_map_of
     from . import source as sae_source
 
@@ -100,6 +100,7 @@ def _source(context: Context, params: sae_params.Params, wait_while_paused: Call
     threads = open_model.use_threads(manifest)
     if params.records or params.store:
         device = resolve_device(manifest.model.device if manifest.model else "auto")
+        compute_deterministically(device, manifest.compute.deterministic)
         yield Phase("reading activations", params.records or params.store or "")
         source = (sae_source.from_records if params.records else sae_source.from_store)(params, seed, device)
         if threads is None and is_small(params, source.width):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -27,8 +26,8 @@ from ...errors import RunFailed, UserError
 from ...events import Checkpoint, Event, Metrics, Progress, Warned
 from ...runtime.context import Context, Interrupted, Ticker, parse_interval
 from ...runtime.pause import next_order
-from ...samplers.chains.checkpoint import load, save
 from ...samplers.chains.microbatch import Microbatch
+from .checkpoints import Checkpoints
 from .params import Params, Variant
 from .source import ActivationSource
 
@@ -69,40 +68,40 @@ def train(context: Context, params: Params, source: ActivationSource, chosen: li
     own = _learners(params, source, chosen, scale, steps, context.manifest.seed)
     partners = _learners(params, source, chosen, scale, steps, context.manifest.seed, start=1) if params.seeds > 1 else []
     learners = [*own, *partners]
-    file = context.checkpoint_path / "training.pt"
     said: list[str] = []
     pieces = Microbatch(params.batch_size, said.append)
-    step, spent, history = _restore(file, source, learners, pieces)
-    history = history[: len(own)]
-    every = parse_interval(context.manifest.compute.checkpoint_every) or _patience(learners)
-    reporter = _Reporter(source, chosen, own, scale, steps, params.batch_size, history)
-    report, keep, last_saved = Ticker(REPORT_EVERY), Ticker(every), step
-    keep.due()
-    checks = {round(steps * (i + 1) / LOSS_CHECKS) for i in range(LOSS_CHECKS)} if source.losses is not None else set()
-    while step < steps:
-        begun = time.monotonic()
-        x_BD = source.stream.take(params.batch_size) * scale
-        for learner in learners:
-            learner.apply(x_BD, pieces.run(partial(_differentiate, learner, pieces, x_BD)))
-        step += 1
-        while said:
-            yield Warned(said.pop(0).replace("micro-batches", "batches"))
-        spent += time.monotonic() - begun
-        order = context.poll()
-        if (keep.due() or order in ("checkpoint", "stop", "pause")) and step > last_saved:
-            save(file, _state(source, learners, step, spent, history, pieces))
-            last_saved = step
-            yield Checkpoint("checkpoint", step)
-        if report.due() or step == steps or order != "go":
-            yield from reporter.events(step, spent)
-        if step in checks and step < steps:
-            yield from reporter.losses(step)
-        if order == "pause":
-            order = next_order(context.poll)
-        if order == "stop":
-            raise Interrupted
-    if step > last_saved:
-        save(file, _state(source, learners, step, spent, history, pieces))
+    with Checkpoints(context.checkpoint_path / "training.pt", source, learners, pieces) as checkpoints:
+        step, spent, history = checkpoints.restore()
+        history = history[: len(own)]
+        every = parse_interval(context.manifest.compute.checkpoint_every) or checkpoints.every
+        reporter = _Reporter(source, chosen, own, scale, steps, params.batch_size, history)
+        report, keep, last_saved = Ticker(REPORT_EVERY), Ticker(every), step
+        keep.due()
+        checks = {round(steps * (i + 1) / LOSS_CHECKS) for i in range(LOSS_CHECKS)} if source.losses is not None else set()
+        while step < steps:
+            begun = time.monotonic()
+            x_BD = source.stream.take(params.batch_size) * scale
+            for learner in learners:
+                learner.apply(x_BD, pieces.run(partial(_differentiate, learner, pieces, x_BD)))
+            step += 1
+            while said:
+                yield Warned(said.pop(0).replace("micro-batches", "batches"))
+            spent += time.monotonic() - begun
+            order = context.poll()
+            if (keep.due() or order in ("checkpoint", "stop", "pause")) and step > last_saved:
+                checkpoints.save(step, spent, history)
+                last_saved = step
+                yield Checkpoint("checkpoint", step)
+            if report.due() or step == steps or order != "go":
+                yield from reporter.events(step, spent)
+            if step in checks and step < steps:
+                yield from reporter.losses(step)
+            if order == "pause":
+                order = next_order(context.poll)
+            if order == "stop":
+                raise Interrupted
+        if step > last_saved:
+            checkpoints.save(step, spent, history)
     return Trained(own, scale, steps, spent, history, partners)
 
 
@@ -143,35 +142,8 @@ def _learners(
     return learners
 
 
-def _patience(learners: list[Learner]) -> float:
-    """Seconds between checkpoints where the manifest leaves them to us: state that takes long to write is written less often."""
-    size = sum(12 * tensor.numel() for learner in learners for tensor in learner.weights.named().values())
-    return 15.0 if size < 256 << 20 else 120.0
-
-
 def _differentiate(learner: Learner, pieces: Microbatch, x_BD: Tensor) -> Pass:
     return learner.differentiate(pieces.split(x_BD))
-
-
-def _state(
-    source: ActivationSource, learners: list[Learner], step: int, spent: float, history: list[list[list[float]]], pieces: Microbatch
-) -> dict[str, Any]:
-    said: dict[str, Any] = {"step": step, "spent": spent, "history": history, "parts": pieces.count}
-    return said | {"stream": source.stream.state(), "learners": [learner.state() for learner in learners]}
-
-
-def _restore(
-    file: Path, source: ActivationSource, learners: list[Learner], pieces: Microbatch
-) -> tuple[int, float, list[list[list[float]]]]:
-    state = load(file)
-    if state is None:
-        return 0, 0.0, [[] for _ in learners]
-    stream = {key: value.to(source.device) if isinstance(value, Tensor) else value for key, value in state["stream"].items()}
-    source.stream.load_state(stream)
-    for learner, kept in zip(learners, state["learners"], strict=True):
-        learner.load_state(kept)
-    pieces.count = int(state.get("parts", 1))  # sums in other parts would round otherwise
-    return int(state["step"]), float(state["spent"]), state["history"]
 
 
 class _Reporter:
