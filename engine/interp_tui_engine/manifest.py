@@ -105,6 +105,14 @@ def parse(text: str, *, source: str = "manifest", base: Path | None = None, over
     return resolve(tables, source=source, base=base, lines=lines, origins=origins)
 
 
+def _as_it_was_made(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A run's own manifest with what runs chose before there was a choice: their noise was torch's on every device."""
+    compute = tables.get("compute", {})
+    if not isinstance(tables.get("provenance"), dict) or not isinstance(compute, dict) or "noise" in compute:
+        return tables
+    return {**tables, "compute": {**compute, "noise": "torch"}}
+
+
 def resolve(
     tables: Mapping[str, Any],
     *,
@@ -114,7 +122,7 @@ def resolve(
     origins: Mapping[KeyPath, str] | None = None,
 ) -> Manifest:
     """Check tables against the kind's Params and fill in every default. Raises ManifestError naming all problems at once."""
-    tables = {"params": {}, **{key: value for key, value in tables.items() if key not in RECORDED}}
+    tables = {"params": {}, **{key: value for key, value in _as_it_was_made(tables).items() if key not in RECORDED}}
     if isinstance(tables.get("sweep"), dict):
         return _resolve_sweep(tables, source, base, dict(lines or {}), origins or {})
     given = ManifestOrigin(lines or {}, origins or {})

@@ -105,7 +105,11 @@ class ComputeSpec(Table):
     chains: Literal["auto", "threads", "vmap", "serial"] = Field(
         "auto", description="how chains run: side by side on threads, batched in one, or one after another"
     )
+    noise: Literal["auto", "torch", "philox"] = Field(
+        "auto", description="samplers' normal numbers: torch's, or Philox's, which are the same on every device model"
+    )
     threads: int | None = Field(None, ge=1, le=4096, description="CPU cores to use; all when left out")
+    deterministic: bool = Field(True, description="GPUs: only operations that give the same bits each time; false may be faster")
     memory_budget: str = Field(
         "auto", pattern=r"^(auto|\d{1,9}(\.\d{1,9})?\s*(MB|MiB|GB|GiB))$", description="bound on one chunk of logits, such as '256MiB'"
     )

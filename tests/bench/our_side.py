@@ -10,7 +10,7 @@ import torch
 
 import interp_tui_engine as engine
 from interp_tui_engine.samplers.chains import chain as chain_module
-from interp_tui_engine.samplers.noise import NoiseSource
+from interp_tui_engine.samplers.noise import noise_source
 from interp_tui_engine.samplers.target.parameters import ParameterSpace
 
 from . import shapes
@@ -30,7 +30,7 @@ class PeerNoise:
         self._step = -1
 
     def fill(self, out: torch.Tensor, step: int, block: int) -> torch.Tensor:
-        """Like NoiseSource.fill, but steps must come in order."""
+        """Like Noise.fill, but steps must come in order."""
         while self._step < step:
             for slot in self._order:
                 noise = torch.normal(mean=0.0, std=1.0, size=slot.shape, generator=self._generator)
@@ -48,14 +48,14 @@ class OurBench(Bench):
             return super().traces(model, rows, settings, **options)
         loaded = shapes.load(Path(model))
 
-        def source(seed: int, chain: int, *_: object) -> PeerNoise:
+        def source(name: str, seed: int, chain: int, *_: object) -> PeerNoise:
             return PeerNoise(loaded, seed + chain)
 
-        chain_module.NoiseSource = source  # type: ignore[assignment,misc]
+        chain_module.noise_source = source  # type: ignore[assignment]
         try:
             return super().traces(model, rows, settings, chains="serial", **options)
         finally:
-            chain_module.NoiseSource = NoiseSource  # type: ignore[misc]
+            chain_module.noise_source = noise_source
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psutil
 import torch
 
 from interp_tui_engine.errors import UserError
@@ -13,6 +14,38 @@ def available() -> list[str]:
     if torch.backends.mps.is_available():
         names.append("mps")
     return [*names, "cpu"]
+
+
+def compute_deterministically(device: torch.device, wanted: bool) -> None:
+    """Have torch give the same bits each time on this device, for the rest of the process; an operation that cannot raises RuntimeError.
+
+    On the CPU it does so anyway. On CUDA the backward pass of attention, additions at indices and cuBLAS need to be told.
+    """
+    if device.type == "cpu":
+        return
+    torch.use_deterministic_algorithms(wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # would write all memory that is about to be written
+    torch.backends.cudnn.benchmark = False
+
+
+def gpu_model(device: torch.device) -> str | None:
+    """The model of a CUDA device, on which the last bits of numbers depend; None for other devices."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process can still take on the device: free ones, and those that torch holds without using them."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return int(psutil.virtual_memory().available)
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """float64, for sums that must not round; float32 on MPS, which has no other."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def resolve_device(name: str) -> torch.device:

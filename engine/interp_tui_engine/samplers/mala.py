@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..models.device import widest_float
 from .settings import SamplerConfig
 
 
@@ -30,13 +31,14 @@ def log_proposal_ratio(
     lr: float,
     noise_level: float,
 ) -> Float[Tensor, "*chains"]:
-    """log q(start | end) - log q(end | start), summed over coordinates in float64; the drifts are dU at the two ends."""
-    move = (end - start).double()
-    there, back = start_drift.double() * (lr / 2), end_drift.double() * (lr / 2)
+    """log q(start | end) - log q(end | start), summed over coordinates in float64 where there is one; the drifts are dU at the two ends."""
+    double = widest_float(end.device)
+    move = (end - start).to(double)
+    there, back = start_drift.to(double) * (lr / 2), end_drift.to(double) * (lr / 2)
     if conditioner is None:
         squares = (move + there).square() - (back - move).square()
     else:
-        g_diag = conditioner.double()
+        g_diag = conditioner.to(double)
         squares = ((move + g_diag * there).square() - (g_diag * back - move).square()) / g_diag
     return squares.sum(-1) / (2 * lr * noise_level**2)
 
@@ -57,7 +59,8 @@ def log_ratio_of_block(
     for weights, gradient in ((start, start_gradient), (end, end_gradient)):
         away = weights - anchor
         drifts.append(keep * (config.n_beta * gradient + config.localization * away + config.llc_weight_decay * weights))
-        squares = config.localization * away.double().square() + config.llc_weight_decay * weights.double().square()
+        double = widest_float(anchor.device)
+        squares = config.localization * away.to(double).square() + config.llc_weight_decay * weights.to(double).square()
         priors.append((keep * squares).sum(-1) / 2)
     ratio = log_proposal_ratio(start, end, drifts[0], drifts[1], conditioner, config.lr, config.noise_level)
     return ratio + priors[0] - priors[1]

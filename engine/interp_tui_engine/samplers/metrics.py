@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..models.device import widest_float
 from .settings import SamplerConfig
 
 NORMS = ("scaled_grad", "unscaled_grad", "localization", "weight_decay", "noise", "distance")
@@ -31,7 +32,9 @@ def parts_of_step(
     conditioner: Float[Tensor, " p"] | None,
     config: SamplerConfig,
 ) -> Float[Tensor, " 9"]:
-    """Sums over one block, in the order of `NAMES`: squared norms, then inner products, in float64 so that blocks add up exactly enough."""
+    """Sums over one block, in the order of `NAMES`: squared norms, then inner products, in float64 so that blocks add up exactly enough
+    (in float32 on MPS, which has no other)."""
+    double = widest_float(weights.device)
     half = config.lr / 2
     m = torch.ones_like(weights) if mask is None else mask
     g_diag = torch.ones_like(weights) if conditioner is None else conditioner
@@ -42,8 +45,8 @@ def parts_of_step(
     decay = weights * (half * config.llc_weight_decay) * g_diag * m
     kick = noise * g_diag.sqrt() * (math.sqrt(config.lr) * config.noise_level) * m
     prior = pull + decay
-    squares = [v.double().square().sum() for v in (scaled, unscaled, pull, decay, kick, distance)]
-    dots = [(a.double() * b.double()).sum() for a, b in ((scaled, prior), (scaled, kick), (prior, kick))]
+    squares = [v.to(double).square().sum() for v in (scaled, unscaled, pull, decay, kick, distance)]
+    dots = [(a.to(double) * b.to(double)).sum() for a, b in ((scaled, prior), (scaled, kick), (prior, kick))]
     return torch.stack([*squares, *dots])
 
 

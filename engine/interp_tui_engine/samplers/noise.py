@@ -1,18 +1,26 @@
-"""Standard normal numbers as a function of (seed, chain, stream, step, block), and of nothing else.
+"""Standard normal numbers as a function of (seed, chain, stream, step, block), and on the CPU of nothing else.
 
 A chain's noise is the same whatever number of threads draws it and whichever other chains run, and any step's noise can be drawn
 without drawing those before it: resuming needs no generator state. A vector is cut into blocks of `BLOCK` numbers, each drawn from a
 generator seeded for that block; the blocks of one step may be drawn by several threads (torch releases the GIL while it draws).
-`Tensor.normal_` is the fastest source on CPUs that numpy or torch offer: 0.26 G numbers/s a core, against 0.08 for numpy's SFC64.
+`Tensor.normal_` is the fastest source on CPUs that numpy or torch offer: 0.26 G numbers/s a core, against 0.08 for numpy's SFC64. CUDA's
+splits a block over as many threads as the device model has, and so gives other numbers on another model: there `philox` is for.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from .philox import PhiloxSource, has_kernel
+
+NoiseName = Literal["torch", "philox"]
+"""Which numbers a run's noise is made of; recorded with it."""
 
 BLOCK = 1 << 16
 """Numbers per block: 256 KiB, so that a block of weights, gradient, anchor and noise stays in a core's L2 cache."""
@@ -33,6 +41,25 @@ def _mix64(x: int) -> int:
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK64
     return x ^ (x >> 31)
+
+
+class Noise(Protocol):
+    """The noise of one chain in one stream."""
+
+    def fill(self, out: Float[Tensor, " n"], step: int, block: int) -> Float[Tensor, " n"]:
+        """Overwrite `out` with N(0, 1): the numbers of this step and block."""
+
+
+def noise_source(name: NoiseName, seed: int, chain: int, starts: Sequence[int], stream: str, device: torch.device) -> Noise:
+    """The source of that name. starts: where each block begins in the flat vector."""
+    if name == "philox":
+        return PhiloxSource(seed, chain, starts, stream)
+    return NoiseSource(seed, chain, len(starts), stream, device)
+
+
+def choose_noise(device: torch.device) -> NoiseName:
+    """The numbers to use where none are asked for: Philox's where a kernel makes them, else torch's, which are the fastest a CPU has."""
+    return "philox" if device.type == "cuda" and has_kernel(device) else "torch"
 
 
 class NoiseSource:

@@ -39,6 +39,15 @@ def tiny_lm(seed: int = 0, **kwargs: float) -> TinyLM:
     return TinyLM(**kwargs)  # type: ignore[arg-type]
 
 
+def llama(layers: int = 2, vocabulary: int = 24) -> nn.Module:
+    """A Llama with grouped keys and tied embeddings, small enough for any test."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = dict(hidden_size=16, intermediate_size=32, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=32)
+    return LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, num_hidden_layers=layers, tie_word_embeddings=True, **shape))
+
+
 def token_rows(n: int = 40, length: int = 9, vocabulary: int = 24, seed: int = 1) -> torch.Tensor:
     return torch.randint(0, vocabulary, (n, length), generator=torch.Generator().manual_seed(seed))
 

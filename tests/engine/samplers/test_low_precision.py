@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
-from sampler_models import SERIAL, VMAP, config, run, tiny_lm, token_rows
+from sampler_models import SERIAL, VMAP, config, llama, run, tiny_lm, token_rows
 
 from interp_tui_engine.samplers.chains.executor import choose_executor
 from interp_tui_engine.samplers.target.problem import ModuleTarget
+from simulated_gpu import simulated_gpu, to_gpu
 
 SOME_ROWS = torch.zeros(12, 12)
 SOME_ROWS[3:7] = 1
@@ -35,20 +33,11 @@ def test_stacked_chains_compute_in_the_models_precision(masks):
     assert [chain.failed_reason for chain in stacked.chains] == [None, None]
 
 
-@dataclass
-class OnAGpu:
-    """A problem whose device is said to be a GPU: what `choose_executor` looks at, and nothing else."""
-
-    custom_loss: bool
-    positions: int = 8
-    space: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(device=torch.device("cuda"), size=1000, numel=1000, slots=[0] * 40)
-    )
-
-
 def test_auto_does_not_stack_chains_whose_loss_is_the_users_own_function():
     rows = token_rows()
     own = ModuleTarget(tiny_lm(), rows, {}, 4, loss_fn=lambda model, ids: model(ids)[:, :-1, 0])
     assert own.custom_loss and not ModuleTarget(tiny_lm(), rows, {}, 4).custom_loss
-    chosen = [choose_executor(OnAGpu(custom), config(), range(4), memory=1 << 30).mode for custom in (False, True)]  # type: ignore[arg-type]
-    assert chosen == ["vmap", "serial"]
+    with simulated_gpu():
+        model = to_gpu(llama())
+        targets = [ModuleTarget(model, rows, {}, 4, loss_fn=loss) for loss in (None, lambda model, ids: model(ids).logits[:, :-1, 0])]
+        assert [choose_executor(target, config(), range(4), memory=1 << 30).mode for target in targets] == ["vmap", "serial"]

@@ -24,8 +24,9 @@ from ...runtime import open_model
 from ...runtime.context import Context, Interrupted, parse_bytes, parse_interval
 from ...runtime.stream import stream
 from ...samplers.chains.chain import intra_threads
+from ...samplers.chains.checkpoint import interval
 from ...samplers.chains.control import control_rises
-from ...samplers.chains.executor import Executor, choose_executor
+from ...samplers.chains.executor import Executor, chain_bytes, choose_executor
 from ...samplers.chains.run import ChainsResult, Command, run_chains
 from ...samplers.chains.store import ObservableSpec, SampleStore
 from ...samplers.settings import SamplerConfig
@@ -40,7 +41,8 @@ REPORT_EVERY = 0.4
 CONTROL_DRAWS = 4
 """Each two forward passes of a micro-batch. Over a million weights that scatter alike, one draw tells the loss to some 5 %."""
 DEFAULT_BUDGET = 256 << 20
-SMALL_STATE = 256 << 20
+CHECKPOINT_EVERY = 10.0
+"""Seconds, where chains are small."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +145,10 @@ def create_store(path: Path, manifest: Manifest, config: SamplerConfig, problem:
     return SampleStore.create(path, config, problem.positions, observables, attrs, problem.space.numel)
 
 
-def checkpoint_seconds(manifest: Manifest, problem: ModuleTarget) -> float:
+def checkpoint_seconds(manifest: Manifest, problem: ModuleTarget, config: SamplerConfig) -> float:
     """How often chains are checkpointed: as asked for, else so that it costs little."""
     every = parse_interval(manifest.compute.checkpoint_every)
-    return every if every is not None else 10.0 if 8 * problem.space.numel < SMALL_STATE else 120.0
+    return every if every is not None else interval(config.num_chains * chain_bytes(problem, config), CHECKPOINT_EVERY)
 
 
 def model_of(manifest: Manifest) -> LoadedModel:
@@ -212,7 +214,7 @@ def executor_of(context: Context, problem: ModuleTarget, config: SamplerConfig) 
         if isinstance(known, dict):
             return Executor(**known)
         compute = context.manifest.compute
-        executor = choose_executor(problem, config, range(config.num_chains), compute.chains, compute.threads)
+        executor = choose_executor(problem, config, range(config.num_chains), compute.chains, compute.threads, noise=compute.noise)
         atomic.write_json(path, executor.record())
         return executor
 
@@ -230,9 +232,10 @@ def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Exec
     return {
         **model.identity,
         "device": device,
+        **open_model.gpu_of(model.device),
         "datasets": {name: data.fingerprint for name, data in rows.items()},
         "executor": executor.record(),
-        "compute": {"chains": executor.mode, "threads": threads},
+        "compute": {"chains": executor.mode, "threads": threads, "noise": executor.noise},
     }
 
 
@@ -254,7 +257,7 @@ def _sample(
         store=store,
         executor=executor,
         checkpoint_dir=context.checkpoint_path,
-        checkpoint_every=checkpoint_seconds(context.manifest, problem),
+        checkpoint_every=checkpoint_seconds(context.manifest, problem, config),
         poll=lambda: Command(context.poll()),
         report=reporter.report,
         report_every=REPORT_EVERY,

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...models.device import widest_float
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
 from ..target.problem import RowLoss, SamplingTarget
@@ -49,6 +50,8 @@ class AnchorLoss:
         self._unsaved: set[int] = set()
         self._lock, self._saving = threading.Lock(), threading.Lock()
         self._here = threading.local()
+        self._coming: dict[tuple[int, int], Tensor] = {}
+        """Losses that a device has been asked for and the host has not waited for."""
         for stream in range(self._loss.shape[0]) if folder is not None else ():
             self._load(stream)
 
@@ -71,17 +74,22 @@ class AnchorLoss:
                     continue
                 self._claimed.add((stream, index))
             try:
-                self._loss[stream, index] = self._compute(index, chain)
+                computed = self._compute(index, chain)
             except BaseException:
                 with self._lock:
                     self._claimed.discard((stream, index))
                 raise
+            if isinstance(computed, float):
+                self._loss[stream, index] = computed
+            else:
+                self._coming[stream, index] = computed
             self._unsaved.add(stream)
 
     def complete(self, chains: Iterable[int]) -> None:
         """Compute what is still missing of the steps of these chains: what a kill lost between two checkpoints."""
         for chain in chains:
             stream = 0 if self._shared else chain
+            self._arrive()
             missing = np.flatnonzero(np.isnan(self._loss[stream]))
             self._claimed.difference_update((stream, int(index)) for index in missing)
             for step in dict.fromkeys(int(index) // self._accumulated for index in missing) if self.wanted else ():
@@ -89,6 +97,7 @@ class AnchorLoss:
 
     def of_steps(self, chain: int, start: int, stop: int) -> Float[NDArray[np.float64], " step"]:
         """Loss at w0 of the rows of the steps start … stop - 1 of a chain; NaN where it is not known yet."""
+        self._arrive()
         first = np.arange(start, stop)[:, None] * self._accumulated + np.arange(self._accumulated)
         losses: NDArray[np.float64] = self._loss[0 if self._shared else chain, first % self._order.batches_per_epoch].mean(1)
         return losses
@@ -98,6 +107,7 @@ class AnchorLoss:
         if self._folder is None:
             return
         with self._saving:
+            self._arrive()
             while self._unsaved:
                 stream = self._unsaved.pop()
                 checkpoint.save(self._file(stream), {"loss": torch.from_numpy(self._loss[stream].copy())})
@@ -112,12 +122,23 @@ class AnchorLoss:
             self._loss[stream] = saved["loss"].numpy()
             self._claimed.update((stream, int(index)) for index in np.flatnonzero(~np.isnan(self._loss[stream])))
 
-    def _compute(self, index: int, chain: int) -> float:
+    def _arrive(self) -> None:
+        """Take in, in one copy, what the device has computed meanwhile."""
+        with self._lock:
+            coming, self._coming = self._coming, {}
+        if coming:
+            for key, loss in zip(coming, torch.stack(list(coming.values())).cpu().tolist(), strict=True):
+                self._loss[key] = loss
+
+    def _compute(self, index: int, chain: int) -> float | Tensor:
+        """The mean loss of a micro-batch: a number on the CPU, elsewhere a tensor that nobody has waited for."""
         loss: RowLoss | None = getattr(self._here, "loss", None)
         if loss is None:
             with self._lock:  # a module is copied by one thread at a time
                 loss = self._here.loss = self._problem.bind(fixed_leaves(self._problem))
         rows = self._order.batch(index, chain)
+        if self._problem.space.device.type != "cpu":
+            return self._pieces.run(lambda: device_sum(self._problem, loss, rows, self._pieces)).mean() / int(rows.shape[0])
         return float(self._pieces.run(lambda: batch_sum(self._problem, loss, rows, self._pieces)).mean()) / int(rows.shape[0])
 
 
@@ -130,5 +151,11 @@ def fixed_leaves(problem: SamplingTarget) -> dict[str, Tensor]:
 @torch.no_grad()
 def batch_sum(problem: SamplingTarget, loss: RowLoss, rows: Tensor, pieces: Microbatch) -> Float[NDArray[np.float64], " position"]:
     """Losses summed over these rows, by position."""
-    parts = [loss(problem.batch(part)).double().sum(0).cpu() for part in pieces.split(rows)]
-    return np.asarray(torch.stack(parts).sum(0).numpy())
+    return np.asarray(device_sum(problem, loss, rows, pieces).cpu().numpy(), dtype=np.float64)
+
+
+@torch.no_grad()
+def device_sum(problem: SamplingTarget, loss: RowLoss, rows: Tensor, pieces: Microbatch) -> Float[Tensor, " position"]:
+    """The same sum, left where it was computed."""
+    double = widest_float(problem.space.device)
+    return torch.stack([loss(problem.batch(part)).to(double).sum(0) for part in pieces.split(rows)]).sum(0)

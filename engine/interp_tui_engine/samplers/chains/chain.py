@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from ...kind import Interrupted
 from .. import mala, metrics
 from ..batches import BatchOrder
 from ..kernel import Kernel, kernel_of, vectors_of
-from ..noise import NoiseSource
+from ..noise import Noise, NoiseName, noise_source
 from ..settings import SamplerConfig
 from ..target.parameters import ChainWeights, ParameterBlock
 from ..target.problem import Observable, RowLoss, SamplingTarget, take
+from .host_copies import host_copies
 from .microbatch import Microbatch
 from .record import ChainRecord
 
@@ -49,28 +50,33 @@ class Chain:
         pieces: Microbatch,
         helpers: ThreadPoolExecutor | None,
         threads: int,
+        noise: NoiseName = "torch",
     ) -> None:
         self._problem, self._config, self._order, self._pieces = problem, config, order, pieces
+        self._noise_name = noise
         self.records = (record,)
         self.weights = ChainWeights(problem.space)
         self._loss: RowLoss = problem.bind(self.weights.leaves)
         self._kernel: Kernel = kernel_of(config.sampling_method)
         start = self._kernel.init(self.weights.flat, config)
         self._vectors = {name: getattr(start, name) for name in vectors_of(config.sampling_method)}
-        blocks = len(problem.space.blocks)
-        stripes = 1 if helpers is None else min(threads, blocks)
+        stripes = 1 if helpers is None else min(threads, len(problem.space.blocks))
         self._helpers = helpers
-        self._noise = [NoiseSource(config.init_seed, record.chain, blocks, "step", problem.space.device) for _ in range(stripes)]
+        self._noise = [self._noise_of("step") for _ in range(stripes)]
         widest = max(b.stop - b.start for b in problem.space.blocks)
         self._scratch = [torch.empty(widest, device=problem.space.device) for _ in range(stripes)]
         self.want_distance = True
         self.steady, self.abandon = True, False
         self.weights.call_while_differentiating(self._end_if_abandoned)
         if config.init_noise:
-            self._add_init_noise(config.init_noise, record.chain)
+            self._add_init_noise(config.init_noise)
 
-    def _add_init_noise(self, scale: float, chain: int) -> None:
-        source = NoiseSource(self._config.init_seed, chain, len(self.weights.space.blocks), "init", self.weights.flat.device)
+    def _noise_of(self, stream: str) -> Noise:
+        space = self._problem.space
+        return noise_source(self._noise_name, self._config.init_seed, self.records[0].chain, space.starts, stream, space.device)
+
+    def _add_init_noise(self, scale: float) -> None:
+        source = self._noise_of("init")
         for block in self.weights.space.blocks:
             kick = source.fill(torch.empty(block.stop - block.start, device=self.weights.flat.device), 0, block.index).mul_(scale)
             self.weights.flat[block.start : block.stop] += kick if block.mask is None else kick.mul_(block.mask)
@@ -84,26 +90,42 @@ class Chain:
         """Gradient at the weights, update, record; observables if this step is a draw."""
         record = self.records[0]
         step = record.now.step
-        losses = self._pieces.run(lambda: self._gradient(step, record.chain))
-        if not math.isfinite(float(losses.mean(dtype=np.float64))):
-            raise NonFinite("the loss is not finite")
+        gradient_losses = self._pieces.run(lambda: self._gradient(step, record.chain))
         self.steady = False
         if self.abandon:
             self.steady = True
             raise Interrupted
         check = self._config.acceptance_at(step)
         start = None if check is None else (self.weights.flat.clone(), [g.clone() for _, g in self.weights.gradients()])
-        measured = self._observe(record, step, lambda: self._update(step))
+        want_distance = self.want_distance or step + 1 == self._config.num_sgld_steps
+        self.want_distance = False
+        stripes = self._update(step, want_distance)
+        observed = self._observe(step)
+        # All that the host needs of a step comes in one copy: on a GPU each would wait for everything asked of it before.
+        sums = [part for stripe in stripes for part in (stripe.squares, stripe.distances)]
+        losses, *values = host_copies([gradient_losses, *sums, *observed])
+        self._must_be_finite(losses, values[: len(sums)])
+        norm, distance = (math.sqrt(sum(map(_sum, values[part : len(sums) : 2]))) for part in (0, 1))
+        self._push(record, step, [stripe.metrics for stripe in stripes if stripe.metrics is not None], values[len(sums) :])
         if check is not None and start is not None:
             record.push("acceptance", check, self._acceptance(step, float(losses.mean(dtype=np.float64)), *start))
-        record.stepped(step, losses, losses.size, *measured)
+        record.stepped(step, losses, losses.size, norm, distance if want_distance else None)
         self.steady = True
 
     def _end_if_abandoned(self) -> None:
         if self.abandon and self.steady:
             raise Interrupted
 
-    def _gradient(self, step: int, chain: int) -> NDArray[np.float32]:
+    @staticmethod
+    def _must_be_finite(losses: NDArray[np.float32], sums: Sequence[NDArray[np.float32]]) -> None:
+        """Raise NonFinite for the first of loss, gradient and weights that is not; `sums` are each stripe's |g|² and |w - w0|² by block."""
+        if not math.isfinite(float(losses.mean(dtype=np.float64))):
+            raise NonFinite("the loss is not finite")
+        for what, parts in (("gradient is", sums[::2]), ("weights are", sums[1::2])):
+            if not all(math.isfinite(_sum(part)) for part in parts):
+                raise NonFinite(f"the {what} not finite")
+
+    def _gradient(self, step: int, chain: int) -> Float[Tensor, "rows positions"]:
         batches = self._order.step(step, chain)
         total = sum(int(rows.shape[0]) for rows in batches) * self._problem.positions
         self.weights.zero_gradients()
@@ -114,12 +136,12 @@ class Chain:
                 losses = self._loss(self._problem.batch(part))
                 (losses.sum() / total).backward()  # type: ignore[no-untyped-call]
                 row_losses.append(losses.detach())
-        return torch.cat(row_losses).cpu().numpy()
+        return torch.cat(row_losses)
 
     def _acceptance(self, step: int, loss: float, start: Tensor, gradients: list[Tensor]) -> float:
         """MALA's acceptance of the update just made, from one more gradient on the same batch."""
         after = self._pieces.run(lambda: self._gradient(step, self.records[0].chain))
-        log_ratio = self._config.n_beta * (loss - float(after.mean(dtype=np.float64)))
+        log_ratio = self._config.n_beta * (loss - float(after.cpu().numpy().mean(dtype=np.float64)))
         for (block, gradient), before in zip(self.weights.gradients(), gradients, strict=True):
             here = slice(block.start, block.stop)
             end = self.weights.flat[here]
@@ -128,32 +150,32 @@ class Chain:
             log_ratio += float(mala.log_ratio_of_block(start[here], end, before, gradient, anchor, block.mask, g_diag, self._config))
         return mala.probability(log_ratio)
 
-    def _observe(
-        self, record: ChainRecord, step: int, update: Callable[[], tuple[float, float | None, Tensor | None]]
-    ) -> tuple[float, float | None]:
-        norm, distance, parts = update()
-        if parts is not None:
-            for name, value in zip(metrics.NAMES, metrics.finish(parts).tolist(), strict=True):
+    @torch.no_grad()
+    def _observe(self, step: int) -> list[Float[Tensor, "rows positions"]]:
+        """The observables' losses if this step is a draw."""
+        if self._config.draw_at(step) is None:
+            return []
+        return [self._pieces.run(partial(self._observable, observable)) for observable in self._problem.observables]
+
+    def _push(self, record: ChainRecord, step: int, parts: Sequence[Float[Tensor, " 9"]], observed: Sequence[NDArray[np.float32]]) -> None:
+        """Hand the record what was measured at this step and draw."""
+        if parts:
+            for name, value in zip(metrics.NAMES, metrics.finish(torch.stack(list(parts)).sum(0)).tolist(), strict=True):
                 record.push(f"metrics_{name}", step, value)
         draw = self._config.draw_at(step)
-        if draw is not None:
-            with torch.no_grad():
-                for observable in self._problem.observables:
-                    losses = self._pieces.run(partial(self._observable, observable))
-                    record.push(f"loss_{observable.name}", draw, losses)
-        return norm, distance
+        for observable, losses in zip(self._problem.observables, observed, strict=False):
+            assert draw is not None
+            record.push(f"loss_{observable.name}", draw, losses)
 
-    def _observable(self, observable: Observable) -> NDArray[np.float32]:
+    def _observable(self, observable: Observable) -> Float[Tensor, "rows positions"]:
         parts = []
         for start in range(0, observable.rows, observable.batch_size):
             for part in self._pieces.split(torch.arange(start, start + observable.batch_size)):
                 parts.append(self._loss(take(observable.data, slice(int(part[0]), int(part[-1]) + 1))))
-        return torch.cat(parts).cpu().numpy()
+        return torch.cat(parts)
 
     @torch.no_grad()
-    def _update(self, step: int) -> tuple[float, float | None, Tensor | None]:
-        want_distance = self.want_distance or step + 1 == self._config.num_sgld_steps
-        self.want_distance = False
+    def _update(self, step: int, want_distance: bool) -> list[_Stripe]:
         work = list(self.weights.gradients())
         stripes = len(self._scratch)
         if stripes == 1:
@@ -164,19 +186,10 @@ class Chain:
             results = list(self._helpers.map(lambda i: self._stripe(i, parts[i], step, want_distance), range(stripes)))
         if (couple := getattr(self._kernel, "couple", None)) is not None:
             couple(self._kernel.State(self.weights.flat, **self._vectors), self._problem.space.numel, self._config)
-        norm = math.sqrt(sum(r[0] for r in results)) if all(math.isfinite(r[0]) for r in results) else math.inf
-        if not math.isfinite(norm):
-            raise NonFinite("the gradient is not finite")
-        distance = math.sqrt(sum(r[1] for r in results)) if want_distance else None
-        if distance is not None and not math.isfinite(distance):
-            raise NonFinite("the weights are not finite")
-        sums = [r[2] for r in results if r[2] is not None]
-        return norm, distance, torch.stack(sums).sum(0) if sums else None
+        return results
 
-    def _stripe(
-        self, stripe: int, work: list[tuple[ParameterBlock, Tensor]], step: int, want_distance: bool
-    ) -> tuple[float, float, Tensor | None]:
-        """Noise and update of some blocks; returns |g|², |w - w0|² and, if asked for, the sums behind the metrics."""
+    def _stripe(self, stripe: int, work: list[tuple[ParameterBlock, Tensor]], step: int, want_distance: bool) -> _Stripe:
+        """Noise and update of some blocks."""
         # Results go to arrays made beforehand: a result allocated per block would split the freed temporaries of the block before it, and
         # the allocator would then take new memory for every block, as much as the weights in all.
         squares, distances = torch.zeros(2, len(work), device=self._problem.space.device)
@@ -195,7 +208,7 @@ class Chain:
             if want_distance:
                 away = weights - anchor
                 torch.dot(away, away, out=distances[i])
-        return float(squares.double().sum()), float(distances.double().sum()), torch.stack(sums).sum(0) if sums else None
+        return _Stripe(squares, distances, torch.stack(sums).sum(0) if sums else None)
 
     def _metrics(self, block: ParameterBlock, state: Any, gradient: Tensor, noise: Tensor, anchor: Tensor) -> Float[Tensor, " 9"]:
         # G belongs to the updated state, so the update is made once on copies to read it.
@@ -215,6 +228,18 @@ class Chain:
         self.weights.load(state["weights"].to(self.weights.flat.device))
         for name, vector in self._vectors.items():
             vector.copy_(state[f"vector_{name}"])
+
+
+class _Stripe(NamedTuple):
+    """What the update of some blocks measured, on the device: each block's |g|² and, if asked for, |w - w0|²; sums behind metrics."""
+
+    squares: Float[Tensor, " blocks"]
+    distances: Float[Tensor, " blocks"]
+    metrics: Float[Tensor, " 9"] | None
+
+
+def _sum(parts: NDArray[np.float32]) -> float:
+    return float(torch.from_numpy(parts).double().sum())
 
 
 @contextmanager

@@ -12,6 +12,16 @@ import torch
 from ... import atomic
 from ...errors import RunFailed
 
+WRITE_BYTES_PER_SECOND = 200 << 20
+WRITING_SHARE = 1 / 30
+"""Of a run's time that checkpoints may take on a disk that writes so fast."""
+LONGEST = 300.0
+
+
+def interval(nbytes: int, least: float) -> float:
+    """Seconds from one checkpoint of so many bytes to the next: at least `least`, and as many as keep writing a small share of the time."""
+    return min(LONGEST, max(least, nbytes / WRITE_BYTES_PER_SECOND / WRITING_SHARE))
+
 
 def chain_file(folder: Path, chain: int) -> Path:
     """Where a chain's checkpoint lies."""

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, final
 
-import psutil
-
 from ...errors import UserError
+from ...models.device import free_memory
 from ..kernel import vectors_of
+from ..noise import NoiseName, choose_noise
 from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
+from .launches import launches_of
 
 Mode = Literal["threads", "vmap", "serial"]
 
@@ -25,23 +26,26 @@ _LARGE_STATE_BYTES = 256 << 20
 _RESIDENT_BYTES = 1 << 30
 """Chains take turns while their states together stay below this; larger ones run one after another."""
 _VMAP_WIDTH = 4
-_KERNELS_PER_PARAMETER = 30
 _LAUNCH_SECONDS = 5e-6
 _SMALL_MODEL_FLOPS = 2e13
 """A GPU's rate on the small matrices of a model for which launches matter at all."""
+_WORTH_TRYING_SECONDS = 0.02
+"""Arithmetic of a step above which launches are no matter, and no trial is made."""
 
 
 @final
 @dataclass(frozen=True)
 class Executor:
     """workers: steps computed at once; intra_threads: torch's threads inside each; width: chains stacked per step (vmap);
-    resident: chains whose weights are in memory at once. Numbers depend on mode, intra_threads and width only."""
+    resident: chains whose weights are in memory at once; noise: which numbers. What is sampled depends on mode, intra_threads, width and
+    noise only."""
 
     mode: Mode
     workers: int
     intra_threads: int
     width: int
     resident: int
+    noise: NoiseName = "torch"
 
     def record(self) -> dict[str, Any]:
         """As plain data, for a manifest."""
@@ -68,15 +72,17 @@ def choose_executor(
     requested: Literal["auto", "threads", "vmap", "serial"] = "auto",
     cores: int | None = None,
     memory: int | None = None,
+    noise: Literal["auto"] | NoiseName = "auto",
 ) -> Executor:
     """Pick by estimate. cores: all that this process may use when None; memory: bytes free for chains, measured when None.
 
-    CPU: threads when there are chains and cores for it and two chains fit; a GPU that would mostly wait for launches: vmap; else serial.
+    CPU: threads when there are chains and cores for it and two chains fit; a GPU that would mostly wait for launches: vmap, if a trial
+    shows that it works here and launches less; else serial.
     """
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if memory is None:
-        memory = psutil.virtual_memory().available // 2
+        memory = free_memory(problem.space.device) // 2
     state, space, n = chain_bytes(problem, config), problem.space, len(chains)
     on_cpu = space.device.type == "cpu"
     busy = state + 4 * space.size  # a chain that is computing holds gradients too
@@ -85,13 +91,14 @@ def choose_executor(
         mode = _estimate(on_cpu, n, cores, state, busy, memory, problem, config)
     if mode == "threads" and not on_cpu:
         raise UserError("chains = 'threads' needs a CPU", "On a GPU use 'vmap' or 'serial'.")
+    numbers = choose_noise(space.device) if noise == "auto" else noise
     fit = max(1, min(_RESIDENT_BYTES, memory) // state)
     if mode == "threads":
         workers = max(1, min(cores, n, memory // busy))
-        return Executor("threads", workers, max(1, cores // workers) if 2 * workers <= cores else 1, 1, max(workers, min(n, fit)))
+        return Executor("threads", workers, max(1, cores // workers) if 2 * workers <= cores else 1, 1, max(workers, min(n, fit)), numbers)
     if mode == "vmap":
-        return Executor("vmap", 1, cores, _VMAP_WIDTH, _VMAP_WIDTH)
-    return Executor("serial", 1, cores, 1, min(n, fit))
+        return Executor("vmap", 1, cores, _VMAP_WIDTH, _VMAP_WIDTH, numbers)
+    return Executor("serial", 1, cores, 1, min(n, fit), numbers)
 
 
 def _estimate(on_cpu: bool, n: int, cores: int, state: int, busy: int, memory: int, problem: SamplingTarget, config: SamplerConfig) -> Mode:
@@ -100,6 +107,10 @@ def _estimate(on_cpu: bool, n: int, cores: int, state: int, busy: int, memory: i
         return "threads" if side_by_side else "serial"
     tokens = config.batch_size * problem.positions
     compute = 6 * max(problem.space.numel, getattr(problem, "computed", 0)) * tokens / _SMALL_MODEL_FLOPS
-    launches = len(problem.space.slots) * _KERNELS_PER_PARAMETER * _LAUNCH_SECONDS
-    fits = _VMAP_WIDTH * 2 * busy <= memory
-    return "vmap" if n >= 2 and compute < launches and fits and not getattr(problem, "custom_loss", False) else "serial"
+    if n < 2 or _VMAP_WIDTH * 2 * busy > memory or compute > _WORTH_TRYING_SECONDS or getattr(problem, "custom_loss", False):
+        return "serial"
+    serial, stacked = launches_of(problem, config, _VMAP_WIDTH)
+    if stacked is None:
+        return "serial"
+    one_by_one = _VMAP_WIDTH * max(compute, serial * _LAUNCH_SECONDS)
+    return "vmap" if max(_VMAP_WIDTH * compute, stacked * _LAUNCH_SECONDS) < one_by_one else "serial"

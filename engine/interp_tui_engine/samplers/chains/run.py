@@ -25,6 +25,7 @@ from .executor import Executor
 from .initial_loss import initial_loss, observed_losses
 from .microbatch import Microbatch
 from .record import ChainRecord, ChainSnapshot
+from .saver import Saver
 from .scheduler import ChainScheduler
 from .store import ANCHOR, SampleStore
 from .writer import BackgroundWriter
@@ -138,10 +139,13 @@ class _Run:
             stack.enter_context(intra_threads(ex.intra_threads))
             self.writer = stack.enter_context(BackgroundWriter(self.store)) if self.store is not None else None
             helpers = None
-            if ex.mode == "serial" and ex.intra_threads > 1:
+            if ex.mode == "serial" and ex.intra_threads > 1 and self.problem.space.device.type == "cpu":
                 pool = ThreadPoolExecutor(ex.intra_threads, "noise", initializer=torch.set_num_threads, initargs=(1,))
                 helpers = stack.enter_context(pool)
-            lanes = ChainScheduler(self.problem, self.config, ex, self.order, self.pieces, self.folder, self.writer, helpers, self.anchor)
+            self.saver = None if self.problem.space.device.type == "cpu" else stack.enter_context(Saver())
+            lanes = ChainScheduler(
+                self.problem, self.config, ex, self.order, self.pieces, self.folder, self.writer, helpers, self.anchor, self.saver
+            )
             self._prepare(lanes)
             lanes.start()
             try:
@@ -231,6 +235,9 @@ class _Run:
             raise lanes.error
         if not all(r.done for r in self.records):
             lanes.save_unfinished()
+        if self.saver is not None:
+            self.saver.finish()
+        if not all(r.done for r in self.records):
             return
         self._complete_anchor()
         if self.writer is not None and self.store is not None:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -23,6 +24,7 @@ from .chain import Chain, NonFinite
 from .executor import Executor
 from .microbatch import Microbatch
 from .record import ChainRecord
+from .saver import Saver, on_host
 from .vmapped import VmappedChains
 from .writer import BackgroundWriter
 
@@ -71,10 +73,11 @@ class ChainScheduler:
         writer: BackgroundWriter | None,
         helpers: ThreadPoolExecutor | None,
         anchor: AnchorLoss,
+        saver: Saver | None = None,
     ) -> None:
         self._problem, self._config, self._executor, self._order, self._pieces = problem, config, executor, order, pieces
         self._anchor = anchor
-        self._folder, self._writer, self._helpers = folder, writer, helpers
+        self._folder, self._writer, self._helpers, self._saver = folder, writer, helpers, saver
         self.condition = threading.Condition()
         self.paused = self.stopping = False
         self.generation = 0
@@ -116,7 +119,8 @@ class ChainScheduler:
     def _identity(self, group: Sequence[ChainRecord]) -> list[Any]:
         """What a checkpoint must agree with: who is in it, how many weights, and what else a chain's numbers depend on."""
         ex = self._executor
-        return [[r.chain for r in group], self._problem.space.numel, ex.mode, ex.intra_threads, ex.width]
+        other = [] if ex.noise == "torch" else [ex.noise]  # checkpoints of before there was a choice name none
+        return [[r.chain for r in group], self._problem.space.numel, ex.mode, ex.intra_threads, ex.width, *other]
 
     def start(self) -> None:
         """Bring the first chains into memory and start the threads."""
@@ -175,9 +179,9 @@ class ChainScheduler:
         ex = self._executor
         lane: Lane
         if ex.mode == "vmap":
-            lane = VmappedChains(self._problem, self._config, records, self._order, self._pieces, ex.width)
+            lane = VmappedChains(self._problem, self._config, records, self._order, self._pieces, ex.width, ex.noise)
         else:
-            lane = Chain(self._problem, self._config, records[0], self._order, self._pieces, self._helpers, ex.intra_threads)
+            lane = Chain(self._problem, self._config, records[0], self._order, self._pieces, self._helpers, ex.intra_threads, ex.noise)
         if states is not None:
             lane.restore(states)
         self._ready.append(lane)
@@ -256,9 +260,15 @@ class ChainScheduler:
             return
         self._anchor.save()
         states = lane.state()
-        if self._writer is not None:
-            self._writer.barrier()
         if lane.done:  # nothing will go on from it: its weights need no space
             states = [{k: v for k, v in s.items() if k != "weights" and not k.startswith("vector_")} for s in states]
         saved = {"of": self._identity(lane.records), "pieces": self._pieces.count, "chains": states}
-        checkpoint.save(checkpoint.chain_file(self._folder, first), saved)
+        if self._saver is None:
+            self._write(checkpoint.chain_file(self._folder, first), saved)
+        else:  # the device steps on while a copy of the state is written
+            self._saver.do(partial(self._write, checkpoint.chain_file(self._folder, first), on_host(saved)))
+
+    def _write(self, path: Path, saved: dict[str, Any]) -> None:
+        if self._writer is not None:
+            self._writer.barrier()
+        checkpoint.save(path, saved)

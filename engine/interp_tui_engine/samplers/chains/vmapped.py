@@ -12,6 +12,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,9 +20,10 @@ from ...kind import Interrupted
 from .. import mala, metrics
 from ..batches import BatchOrder
 from ..kernel import kernel_of, vectors_of
-from ..noise import NoiseSource
+from ..noise import Noise, NoiseName, noise_source
 from ..settings import SamplerConfig
 from ..target.problem import Batch, SamplingTarget, take
+from .host_copies import host_copies
 from .microbatch import Microbatch
 from .record import ChainRecord
 
@@ -38,6 +40,7 @@ class VmappedChains:
         order: BatchOrder,
         pieces: Microbatch,
         width: int,
+        noise: NoiseName = "torch",
     ) -> None:
         assert len({r.chain // width for r in records}) == 1, "chains of one stack share c // width"
         self._problem, self._config, self._order, self._pieces, self._width = problem, config, order, pieces, width
@@ -49,8 +52,11 @@ class VmappedChains:
         self._kernel = kernel_of(config.sampling_method)
         start = self._kernel.init(self._flat, config)
         self._vectors = {name: getattr(start, name) for name in vectors_of(config.sampling_method)}
-        blocks = len(space.blocks)
-        self._noise = {slot: NoiseSource(config.init_seed, r.chain, blocks, "step", space.device) for slot, r in self._slots.items()}
+
+        def source_of(chain: int, stream: str) -> Noise:
+            return noise_source(noise, config.init_seed, chain, space.starts, stream, space.device)
+
+        self._noise = {slot: source_of(r.chain, "step") for slot, r in self._slots.items()}
         self._scratch = torch.zeros_like(self._flat)
         self._gradient = torch.zeros_like(self._flat)
         self._mask = torch.zeros(space.size, device=space.device)
@@ -60,7 +66,7 @@ class VmappedChains:
         self.steady, self.abandon = True, False
         if config.init_noise:
             for slot, record in self._slots.items():
-                source = NoiseSource(config.init_seed, record.chain, blocks, "init", space.device)
+                source = source_of(record.chain, "init")
                 for b in space.blocks:
                     source.fill(self._scratch[slot, b.start : b.stop], 0, b.index)
                 self._flat[slot] += self._scratch[slot] * config.init_noise * self._mask
@@ -73,34 +79,30 @@ class VmappedChains:
         """One step of every chain of the stack that is not done. A chain that is no longer finite fails alone."""
         live = {slot: r for slot, r in self._slots.items() if not r.done}
         (step,) = {r.now.step for r in live.values()}
-        losses = self._pieces.run(lambda: self._losses_and_gradients(step))
+        gradient_losses = self._pieces.run(lambda: self._losses_and_gradients(step))
         self.steady = False
         if self.abandon:
             self.steady = True
             raise Interrupted
-        for slot, record in list(live.items()):
-            if not math.isfinite(float(losses[slot].mean(dtype=np.float64))):
-                self._fail(slot, record, step, "the loss is not finite")
-                del live[slot]
         check = self._config.acceptance_at(step)
         start = None if check is None else (self._flat.clone(), self._gradient.clone())
-        norms, distances = self._update(step, live)
+        measured = self._update(step, live)
+        observed = self._pieces.run(lambda: self._observables(step))
+        losses, norms, distances, *values = host_copies([gradient_losses, *measured, *observed])
         if check is not None and start is not None:
             accepted = self._acceptances(step, losses, *start)
             for slot, record in live.items():
                 record.push("acceptance", check, accepted[slot])
-        observed = self._pieces.run(lambda: self._observables(step))
+        draw = self._config.draw_at(step)
         for slot, record in live.items():
-            if not math.isfinite(norms[slot]) or not math.isfinite(distances[slot]):
-                self._fail(
-                    slot, record, step, "the gradient is not finite" if not math.isfinite(norms[slot]) else "the weights are not finite"
-                )
+            wrong = _not_finite(losses[slot], norms[slot], distances[slot])
+            if wrong:
+                self._fail(slot, record, step, f"the {wrong} not finite")
                 continue
-            draw = self._config.draw_at(step)
-            for name, values in observed.items():
+            for observable, seen in zip(self._problem.observables, values, strict=False):
                 assert draw is not None
-                record.push(name, draw, values[slot])
-            record.stepped(step, losses[slot], losses[slot].size, norms[slot], distances[slot])
+                record.push(f"loss_{observable.name}", draw, seen[slot])
+            record.stepped(step, losses[slot], losses[slot].size, float(norms[slot]), float(distances[slot]))
         self.steady = True
 
     def _fail(self, slot: int, record: ChainRecord, step: int, reason: str) -> None:
@@ -119,34 +121,28 @@ class VmappedChains:
         """The stacked parameters in the precision that the model computes in; the vectors themselves are the float32 masters."""
         return {name: value.to(self._problem.space.dtype) for name, value in self._problem.space.views(self._flat).items()}
 
-    def _losses_and_gradients(self, step: int) -> NDArray[np.float32]:
+    def _losses_and_gradients(self, step: int) -> Float[Tensor, "chains rows positions"]:
         problem, space = self._problem, self._problem.space
         per_slot = {slot: self._order.step(step, r.chain) for slot, r in self._slots.items()}
         micro = len(next(iter(per_slot.values())))
         total = self._config.rows_per_step * problem.positions
         self._gradient.zero_()
         leaves, row_losses = self._leaves(), []
-
-        def objective(leaves: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-            losses = problem.functional(leaves, batch)
-            return losses.sum() / total, losses
-
         for i in range(micro):
             pieces = {slot: self._pieces.split(batches[i]) for slot, batches in per_slot.items()}
             for j in range(len(next(iter(pieces.values())))):
                 if self.abandon and self.steady:
                     raise Interrupted
                 batch, dim = self._stacked_batch({slot: parts[j] for slot, parts in pieces.items()})
-                run = torch.func.vmap(torch.func.grad(objective, has_aux=True), in_dims=(0, dim))
-                gradients, losses = run(leaves, batch)
+                gradients, losses = mean_gradient(problem, leaves, batch, dim, total)
                 for slot_of in space.slots:
                     self._gradient[:, slot_of.start : slot_of.stop] += gradients[slot_of.name].reshape(self._width, -1)
                 row_losses.append(losses)
-        return torch.cat(row_losses, dim=1).detach().cpu().numpy()
+        return torch.cat(row_losses, dim=1).detach()
 
     def _acceptances(self, step: int, losses: NDArray[np.float32], start: Tensor, gradient: Tensor) -> list[float]:
         """MALA's acceptance of each slot's update just made, from one more gradient on the same batch."""
-        after = self._pieces.run(lambda: self._losses_and_gradients(step))
+        after = self._pieces.run(lambda: self._losses_and_gradients(step)).cpu().numpy()
         state = self._kernel.State(self._flat, **self._vectors)
         rest = mala.log_ratio_of_block(
             start,
@@ -162,7 +158,8 @@ class VmappedChains:
         return [mala.probability(float(a) + float(b)) for a, b in zip(rest, falls, strict=True)]
 
     @torch.no_grad()
-    def _update(self, step: int, live: Mapping[int, ChainRecord]) -> tuple[list[float], list[float]]:
+    def _update(self, step: int, live: Mapping[int, ChainRecord]) -> tuple[Float[Tensor, " chains"], Float[Tensor, " chains"]]:
+        """Move the weights; norms of each chain's gradient and of its way from w0."""
         space = self._problem.space
         for slot in live:
             for b in space.blocks:
@@ -183,22 +180,22 @@ class VmappedChains:
                     record.push(f"metrics_{name}", step, value)
         for slot in set(range(self._width)) - set(live):
             self._flat[slot] = self._anchor
-        return self._gradient.norm(dim=1).tolist(), (self._flat - self._anchor).norm(dim=1).tolist()
+        return self._gradient.norm(dim=1), (self._flat - self._anchor).norm(dim=1)
 
     @torch.no_grad()
-    def _observables(self, step: int) -> dict[str, NDArray[np.float32]]:
+    def _observables(self, step: int) -> list[Float[Tensor, "chains rows positions"]]:
         if self._config.draw_at(step) is None:
-            return {}
+            return []
         run = torch.func.vmap(self._problem.functional, in_dims=(0, None))
-        leaves, by_name = self._leaves(), {}
+        leaves, observed = self._leaves(), []
         for observable in self._problem.observables:
             parts = []
             for start in range(0, observable.rows, observable.batch_size):
                 for part in self._pieces.split(torch.arange(start, start + observable.batch_size)):
                     batch = self._problem.prepared(take(observable.data, slice(int(part[0]), int(part[-1]) + 1)))
                     parts.append(run(leaves, batch))
-            by_name[f"loss_{observable.name}"] = torch.cat(parts, dim=1).cpu().numpy()
-        return by_name
+            observed.append(torch.cat(parts, dim=1))
+        return observed
 
     def state(self) -> list[dict[str, Any]]:
         """What a checkpoint of each chain holds."""
@@ -216,6 +213,28 @@ class VmappedChains:
             self._flat[slot] = state["weights"].to(self._flat.device)
             for name, vector in self._vectors.items():
                 vector[slot] = state[f"vector_{name}"].to(vector.device)
+
+
+def _not_finite(losses: NDArray[np.float32], norm: np.float32, distance: np.float32) -> str:
+    """Which of a chain's numbers is the first that is not finite; empty where all are."""
+    values = {"loss is": losses.mean(dtype=np.float64), "gradient is": norm, "weights are": distance}
+    return next((what for what, value in values.items() if not math.isfinite(float(value))), "")
+
+
+def mean_gradient(
+    problem: SamplingTarget, leaves: dict[str, Tensor], batch: Batch, dim: int | None, total: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Gradients of the loss summed over a prepared batch and divided by `total`, and the losses (chains, rows, positions).
+
+    dim: the batch's axis over chains; None where all chains see the same rows.
+    """
+
+    def objective(leaves: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+        losses = problem.functional(leaves, batch)
+        return losses.sum() / total, losses
+
+    gradients, losses = torch.func.vmap(torch.func.grad(objective, has_aux=True), in_dims=(0, dim))(leaves, batch)
+    return gradients, losses
 
 
 def _unflatten(batch: Batch, width: int) -> Batch:

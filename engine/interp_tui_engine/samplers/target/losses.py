@@ -18,7 +18,12 @@ from torch.autograd.function import once_differentiable
 from .tied_gradient import TiedGradient
 
 _CACHE_ROWS_BYTES = 1 << 20
-"""Row-wise passes over logits run in pieces of about this many bytes, which stay in a core's cache."""
+"""Row-wise passes over logits run on a CPU in pieces of about this many bytes, which stay in a core's cache."""
+
+
+def _rows_at_once(z: Float[Tensor, "n v"]) -> int:
+    """Rows of one pass over logits: all off the CPU, where a piece would cost as many launches as the whole. The bits are the same."""
+    return max(1, _CACHE_ROWS_BYTES // (4 * z.shape[1]) if z.device.type == "cpu" else z.shape[0])
 
 
 def _softmax_(z: Float[Tensor, "n v"], target: Int[Tensor, " n"], losses: Float[Tensor, " n"]) -> None:
@@ -26,7 +31,7 @@ def _softmax_(z: Float[Tensor, "n v"], target: Int[Tensor, " n"], losses: Float[
 
     lse = max z - log max p: exact where p_t itself would underflow, and the softmax kernel does the summing.
     """
-    rows = max(1, _CACHE_ROWS_BYTES // (4 * z.shape[1]))
+    rows = _rows_at_once(z)
     for start in range(0, z.shape[0], rows):
         part = z[start : start + rows]
         top = part.amax(-1)
@@ -133,7 +138,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> Tensor:
         losses = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
-        rows = max(1, _CACHE_ROWS_BYTES // (4 * logits.shape[1]))
+        rows = _rows_at_once(logits)
         for start in range(0, logits.shape[0], rows):
             part = slice(start, start + rows)
             _softmax_(logits[part].float().clone() if logits.dtype == torch.float32 else logits[part].float(), target[part], losses[part])

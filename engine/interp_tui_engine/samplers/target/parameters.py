@@ -97,6 +97,7 @@ class ParameterSpace:
                     values.float()
                 )  # in float32 it is the parameter itself: a second copy would be a model's worth of memory
         self.blocks = tuple(self._cut(block, chosen))
+        self.starts = tuple(b.start for b in self.blocks)
         counts = (parameters[name].numel() if mask is None else int(mask.count_nonzero()) for name, mask in chosen.items())
         self.numel = sum(counts)
 

@@ -145,7 +145,10 @@ class PrefixCache:
         self._lock = threading.Lock()
 
     def get(self, cut: PrefixCut, rows: Int[Tensor, "b t1"], compute: Compute) -> Float[Tensor, ...]:
-        """What enters the cut for this batch. Chains that ask for the same at the same time wait for the first of them."""
+        """What enters the cut for this batch. Chains that ask for the same at the same time wait for the first of them.
+
+        rows: best on the CPU; those of a device are copied from it to be told apart.
+        """
         key = hashlib.blake2b(rows.cpu().contiguous().numpy().data, digest_size=16).digest() + bytes(str(tuple(rows.shape)), "ascii")
         with self._lock:
             held = self._held.get(key)

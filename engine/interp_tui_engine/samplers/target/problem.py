@@ -118,18 +118,19 @@ class ModuleTarget:
         names = [o.name for o in self.observables]
         if len(set(names)) != len(names):
             raise UserError(f"observables {list(observables)} share an identifier after cleaning: {names}")
-        self._tokens = token_rows.to(device)
+        # Rows stay with the host, which looks up by them what is known of the lower layers; a batch is copied when it is computed with.
+        self._tokens = token_rows.cpu()
 
     def _observable(self, name: str, rows: Tensor, batches: int, batch_size: int, seed: int) -> Observable:
         if rows.ndim != 2 or rows.shape[1] != self.positions + 1:
             what = f"observable {name!r} has rows of shape {tuple(rows.shape)}"
             raise UserError(what, f"They must hold {self.positions + 1} tokens, as the sampling rows do.")
         chosen = torch.tensor(observable_rows(name, int(rows.shape[0]), batches * batch_size, seed))
-        ids = rows[chosen].to(self.space.device)
+        ids = rows.cpu()[chosen]
         return Observable(obs_id(name), ids, batch_size, ids)
 
     def batch(self, rows: Int[Tensor, " b"]) -> Tensor:
-        return self._tokens[rows.to(self._tokens.device)]
+        return self._tokens[rows.cpu()]
 
     def bind(self, leaves: Mapping[str, Tensor]) -> RowLoss:
         loss = self._model.bind(leaves)

@@ -57,18 +57,20 @@ class RestrictedModel:
         tied = None if self.head is None or injected is not None else tie_gradients(model)
         below = _Below(self._model, self._losses)
 
-        def loss(ids: Tensor) -> Tensor:
+        def loss(rows: Tensor) -> Tensor:
+            ids = rows.to(self.space.device, non_blocking=True)
             if injected is not None and self.cut is not None:
-                injected.hidden = below.entering(self._prefixes, self.cut, ids)
+                injected.hidden = below.entering(self._prefixes, self.cut, rows, ids)
             return self._losses(model, ids, tied)
 
         return loss
 
-    def prepared(self, ids: Int[Tensor, "b t1"]) -> Tensor | dict[str, Tensor]:
-        """Rows for `functional`, with what enters the cut beside them: a transform must not see it computed."""
+    def prepared(self, rows: Int[Tensor, "b t1"]) -> Tensor | dict[str, Tensor]:
+        """Rows for `functional`, on its device, with what enters the cut beside them: a transform must not see it computed."""
+        ids = rows.to(self.space.device, non_blocking=True)
         if self.cut is None:
             return ids
-        hidden = self._below.entering(self._prefixes, self.cut, ids)
+        hidden = self._below.entering(self._prefixes, self.cut, rows, ids)
         # Gemma 3n hands several streams on, one after another in the first axis: those cannot be split by rows.
         return {IDS: ids, HIDDEN: hidden} if self._rows_first else ids
 
@@ -140,9 +142,9 @@ class _Below:
         self._model, self._run = model, run
         self._copies: dict[PrefixCut | None, tuple[nn.Module, Injected | None]] = {}
 
-    def entering(self, prefixes: PrefixCache, cut: PrefixCut, ids: Int[Tensor, "b t1"]) -> Float[Tensor, ...]:
-        """What enters the cut for these rows, as kept or computed now."""
-        return prefixes.get(cut, ids, lambda lower, known: self._compute(cut, ids, lower, known))
+    def entering(self, prefixes: PrefixCache, cut: PrefixCut, rows: Int[Tensor, "b t1"], ids: Int[Tensor, "b t1"]) -> Float[Tensor, ...]:
+        """What enters the cut for these rows, as kept or computed now. ids: the same rows where the model is."""
+        return prefixes.get(cut, rows, lambda lower, known: self._compute(cut, ids, lower, known))
 
     def _compute(self, cut: PrefixCut, ids: Tensor, lower: PrefixCut | None, known: Tensor | None) -> Tensor:
         if lower not in self._copies:
