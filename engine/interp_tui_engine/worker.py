@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from . import accelerators, atomic, catalog, lease, manifest, payload, shards, uncertainty, uncertainty_report
 from .atomic import DISK_FULL, disk_is_full
-from .errors import RunFailed, UserError
+from .errors import RunFailed, UserError, out_of_memory
 from .events import Event, Metrics, RunFinished, RunStarted, Warned
 from .markdown import visible
 from .runfolder import EventLog, RunFolder
@@ -30,6 +30,8 @@ from .status import task_here
 
 T = TypeVar("T")
 
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""cuBLAS gives the same bits each time with workspaces of a fixed size only; read when CUDA is first used."""
 INTERRUPTED = 130
 """Exit code of a worker that was stopped and can be resumed."""
 LOCK_PATIENCE = 180.0
@@ -163,7 +165,10 @@ def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
         return {"state": "failed", "reason": error.reason, "advice": error.advice}
     if disk_is_full(error):
         return {"state": "failed", "reason": "the disk is full", "advice": atomic.after_full_disk(folder.path)}
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
+    if "deterministic implementation" in str(error):
+        advice = "set compute.deterministic = false; the last bits may then differ from one run to the next"
+        return {"state": "failed", "reason": str(error).partition(". ")[0][:500], "advice": advice}
+    if out_of_memory(error):
         return {"state": "failed", "reason": "out of memory", "advice": "lower batch_size or compute.memory_budget, or use fewer threads"}
     reason = f"{type(error).__name__}: {error}"[:500]
     # no error that this program knows: a device or a file system of this node may be to blame
@@ -176,6 +181,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shard", type=int, default=0)
     arguments = parser.parse_args()
+    os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
     return work(RunFolder.open(arguments.folder), arguments.shard)
 
 

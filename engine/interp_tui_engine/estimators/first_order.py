@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..models.device import widest_float
+
 Weights = Mapping[str, Tensor]
 Losses = Callable[[Weights, Any], Tensor]
 """(the weights that move, a batch) -> losses (b, t), in ordinary differentiable operations."""
@@ -59,7 +61,7 @@ class LinearResponse:
             for batch in batches:
                 losses = self.losses(leaves, batch)
                 losses.sum().backward()  # type: ignore[no-untyped-call]
-                total, count = total + float(losses.detach().double().sum()), count + losses.numel()
+                total, count = total + float(losses.detach().cpu().double().sum()), count + losses.numel()
         return {name: self._masked(name, leaf) / count for name, leaf in leaves.items()}, total / count
 
     def _masked(self, name: str, leaf: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ class LinearResponse:
         with plain_attention(), torch.no_grad():
             for batch in batches:
                 passed: Any = torch.func.jvp(lambda w, batch=batch: self.losses(w, batch), (weights,), (unit,))
-                parts.append(passed[1].double().cpu() * (size or 1.0))
+                parts.append(passed[1].cpu().double() * (size or 1.0))
         return np.asarray(torch.cat(parts).numpy())
 
     def curvature(self, direction: Weights, batches: Sequence[Any]) -> float:
@@ -91,14 +93,15 @@ class LinearResponse:
             for batch in batches:
                 gradient = torch.func.grad(lambda w, batch=batch: self.losses(w, batch).sum())
                 passed: Any = torch.func.jvp(gradient, (weights,), (unit,))
-                total += sum(float((passed[1][name].double() * unit[name].double()).sum()) for name in unit)
+                double = widest_float(next(iter(unit.values())).device)
+                total += sum(torch.stack([(passed[1][name].to(double) * unit[name].to(double)).sum() for name in unit]).tolist())
                 count += int(self.losses(weights, batch).numel())
         return total / count
 
 
 def norm(direction: Weights) -> float:
     """The Euclidean length of a direction in weight space."""
-    return math.sqrt(sum(float(part.double().square().sum()) for part in direction.values()))
+    return math.sqrt(sum(float(part.to(widest_float(part.device)).square().sum()) for part in direction.values()))
 
 
 @contextmanager
@@ -139,7 +142,7 @@ def gram(
         left = gradients(i)
         for j in range(0, i + 1, block):
             right = left if i == j else gradients(j)
-            product = (left @ right.T).double().cpu().numpy()
+            product = (left @ right.T).cpu().double().numpy()
             products[i : i + len(left), j : j + len(right)] = product
             products[j : j + len(right), i : i + len(left)] = product.T
         on_row(min(i + block, len(rows)))

@@ -175,7 +175,7 @@ def divergences_by_row(
         end = site_map.unembed(stream[-1]).float()
         each = [[site_map.unembed(stream[i]), site_map.unembed(lens(i, stream[i]))] for i in range(site_map.num_layers)]
         values = torch.stack([torch.stack([kl(end, logits) for logits in pair]) for pair in each], dim=1)
-        by_row.append(values.double().reshape(2, site_map.num_layers, -1, length).mean(-1).cpu())
+        by_row.append(values.cpu().double().reshape(2, site_map.num_layers, -1, length).mean(-1))
     return torch.cat(by_row, dim=-1)
 
 

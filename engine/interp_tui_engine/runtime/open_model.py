@@ -11,6 +11,8 @@ from ..manifest import Manifest
 from .context import Context
 
 if TYPE_CHECKING:
+    import torch
+
     from ..models.loaded import LoadedModel
     from ..sites.site_map import SiteMap
 
@@ -30,11 +32,13 @@ def use_threads(manifest: Manifest) -> int | None:
 
 def load(manifest: Manifest) -> LoadedModel:
     """The manifest's model, with every key of its [model] table. Raises UserError for what cannot be loaded."""
+    from ..models.device import compute_deterministically
     from ..models.load import load_model
+    from ..models.single_sequences import expect_single_sequences
 
     spec = manifest.model
     assert spec is not None, "the catalogue says that this kind needs a model"
-    return load_model(
+    model = load_model(
         spec.source,
         revision=spec.revision,
         device=spec.device,
@@ -43,6 +47,10 @@ def load(manifest: Manifest) -> LoadedModel:
         trust=trust.allowed(),
         partial=spec.partial,
     )
+    compute_deterministically(model.device, manifest.compute.deterministic)
+    if model.device.type != "cpu":
+        expect_single_sequences()
+    return model
 
 
 def open_model(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, SiteMap]]:
@@ -60,7 +68,15 @@ def provenance(model: LoadedModel) -> dict[str, Any]:
     """What only the worker can know of the model and of how it computes."""
     import torch
 
-    return {"compute": {"threads": torch.get_num_threads()}, **model.identity, "device": str(model.device)}
+    return {"compute": {"threads": torch.get_num_threads()}, **model.identity, "device": str(model.device), **gpu_of(model.device)}
+
+
+def gpu_of(device: torch.device) -> dict[str, str]:
+    """What a run records of its GPU: the model, on which the last bits of its numbers depend; nothing on other devices."""
+    from ..models.device import gpu_model
+
+    model = gpu_model(device)
+    return {"gpu": model} if model else {}
 
 
 def run_started(context: Context, model: LoadedModel) -> RunStarted:

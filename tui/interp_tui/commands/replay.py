@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,7 @@ def replay(
 
     from . import progress_display
     from .batch import finish
+    from .reuse import recorded
 
     set_allowed(trust)
     first = find(run, runs)
@@ -47,9 +48,19 @@ def replay(
     display = progress_display.choose(second, as_json=json, plain=plain)
     with display:
         status = supervisor.supervise(second, progress_display.careful(display))
+    if status.state == "done" and (difference := other_gpu(recorded(first), recorded(second))):
+        say(difference)
     if not check or status.state != "done":
         return finish(second, status, as_json=json)
     return report(digests(first), digests(second), second, as_json=json)
+
+
+def other_gpu(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """That two runs' [provenance] names other GPU models, on which the last bits of numbers depend; empty where they are the same."""
+    models = [str(made.get("gpu") or ("a CPU" if made.get("device") else "")) for made in (first, second)]
+    if not all(models) or models[0] == models[1]:
+        return ""
+    return f"the first run was made on {models[0]}, the replay on {models[1]}: their numbers agree to rounding, not bit for bit"
 
 
 def digests(folder: RunFolder) -> dict[str, str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 import xarray as xr
 from jaxtyping import Float
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from ...estimators.bif_traces import Traces, load_traces
 from ...estimators.first_order import gram, scatter
 from ...estimators.susceptibility_controls import of_full_length
 from ...events import Event, Phase, Progress, Warned
+from ...models.device import free_memory
 from ...runtime.stream import stream
 from .._sampling import run as sampling_run
 from .._sampling.first_order import batches_of, in_float32, linear_of
@@ -111,7 +111,7 @@ def _first_order(done: Sampled, observables: list[str], chains: int) -> Generato
         problem = sampling_run.problem_of(done.manifest, model, done.rows, params.restriction)
         by_name = {observable.name: observable for observable in problem.observables}
         texts: list[Any] = [batch for obs in observables for batch in batches_of(problem, by_name[obs], 1)]
-        budget = max(MEMORY_BUDGET, psutil.virtual_memory().available // 4)
+        budget = max(MEMORY_BUDGET, free_memory(problem.space.device) // 4)
         products: Matrix = yield from stream(
             lambda emit: gram(linear_of(problem), texts, budget, lambda at: emit(Progress(at, len(texts), "texts")))
         )

@@ -1,0 +1,115 @@
+"""What is promised of a GPU by other means than tensors: determinism, what a run records of it, and what a replay says."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+import torch
+
+from interp_tui.commands.replay import other_gpu
+from interp_tui_engine import manifest, worker
+from interp_tui_engine.errors import RunFailed
+from interp_tui_engine.models import device as devices
+from interp_tui_engine.models.halving import in_halves
+from interp_tui_engine.runtime import open_model
+
+LLC = """
+kind = "llc"
+name = "t"
+[model]
+source = "builtin:tiny"
+[data.train]
+source = "builtin:prose"
+context = 16
+rows = 32
+[params]
+lr = 1e-4
+n_beta = 10.0
+sampling_data = "train"
+batch_size = 4
+num_chains = 1
+num_draws = 1
+"""
+
+
+@pytest.fixture
+def flags() -> Any:
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(before[0])
+    torch.utils.deterministic.fill_uninitialized_memory = before[1]
+
+
+@pytest.mark.parametrize(("device", "wanted", "on"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
+def test_gpus_compute_deterministically_unless_told_otherwise(flags: None, device: str, wanted: bool, on: bool) -> None:
+    torch.use_deterministic_algorithms(False)
+    devices.compute_deterministically(torch.device(device), wanted)
+    assert torch.are_deterministic_algorithms_enabled() is on
+    assert not on or not torch.utils.deterministic.fill_uninitialized_memory, "memory that is about to be written is not filled first"
+    assert manifest.parse(LLC).compute.deterministic
+
+
+def test_a_worker_gives_cublas_a_fixed_workspace(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.delenv(worker.CUBLAS_WORKSPACE, raising=False)
+    monkeypatch.setattr("sys.argv", ["worker", str(tmp_path)])
+    seen = []
+    monkeypatch.setattr(worker, "work", lambda folder, shard: seen.append(os.environ.get(worker.CUBLAS_WORKSPACE)) or 0)
+    monkeypatch.setattr(worker.RunFolder, "open", lambda path: path)
+    assert worker.main() == 0 and seen == [":4096:8"]
+
+
+def test_an_operation_without_a_deterministic_way_says_what_to_do() -> None:
+    refused = RuntimeError(
+        "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic_algorithms(True)'. You can …"
+    )
+    ending = worker._how_it_failed(refused, None)  # type: ignore[arg-type]
+    assert ending["state"] == "failed" and "cumsum" in ending["reason"] and "compute.deterministic = false" in ending["advice"]
+
+
+def test_a_run_records_the_model_of_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Model {device.index}")
+    assert open_model.gpu_of(torch.device("cuda", 1)) == {"gpu": "Model 1"}
+    assert open_model.gpu_of(torch.device("cpu")) == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({"gpu": "A"}, {"gpu": "A"}, ""),
+        ({"gpu": "A"}, {"gpu": "B"}, "on A, the replay on B"),
+        ({"gpu": "A"}, {"device": "cpu"}, "on A, the replay on a CPU"),
+        ({"device": "cpu"}, {"device": "cpu"}, ""),
+        ({}, {"gpu": "B"}, ""),
+    ],
+)
+def test_a_replay_on_another_model_says_so(first: dict[str, str], second: dict[str, str], said: str) -> None:
+    assert said in other_gpu(first, second) and bool(said) == bool(other_gpu(first, second))
+
+
+def test_noise_is_recorded_and_an_older_run_replays_with_torchs() -> None:
+    assert manifest.parse(LLC).compute.noise == "auto"
+    ran = LLC + "\n[provenance]\ndevice = 'x'\n[compute]\nchains = 'serial'\n"
+    assert manifest.parse(ran).compute.noise == "torch"
+    assert manifest.parse(ran + "noise = 'philox'\n").compute.noise == "philox"
+
+
+def test_work_is_halved_until_it_fits_and_keeps_its_order() -> None:
+    tried: list[int] = []
+
+    def compute(rows: list[int]) -> list[int]:
+        tried.append(len(rows))
+        if len(rows) > 3:
+            raise RuntimeError("CUDA error: out of memory")
+        return [row * 10 for row in rows]
+
+    done = list(in_halves(list(range(10)), compute))
+    assert [row for rows, _ in done for row in rows] == list(range(10)) and tried[0] == 10
+    assert [value for _, values in done for value in values] == [row * 10 for row in range(10)]
+    parts = list(in_halves(torch.arange(4), lambda rows: compute(rows.tolist())))
+    assert torch.equal(torch.cat([rows for rows, _ in parts]), torch.arange(4))
+    with pytest.raises(RunFailed, match="one row"):
+        list(in_halves([5, 6], lambda rows: (_ for _ in ()).throw(MemoryError())))
+    with pytest.raises(ZeroDivisionError):
+        list(in_halves([5, 6], lambda rows: 1 // 0))
