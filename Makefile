@@ -7,7 +7,7 @@ TORCH  ?= torch==2.13.0
 # Tests run side by side, a file at a time, each with one thread: two processes with two threads each would wait for each other.
 JOBS   ?= 2
 
-.PHONY: setup demo test test-real check bench torture truth cluster smollm2 app snapshots clean
+.PHONY: setup demo test test-real check bench torture truth cluster gpu smollm2 app snapshots clean
 
 setup: $(VENV)/.dev
 
@@ -55,6 +55,9 @@ smollm2: $(VENV)/.dev                      ## fetch SmolLM2-135M-Instruct (GGUF)
 
 bench: $(VENV)/.dev                        ## speed, side by side with devinterp in an environment of its own
 	$(BIN)/python -m tests.bench
+
+gpu: $(VENV)/.dev                          ## what only an NVIDIA GPU can show, in ten minutes: tests, kills, replays, a step's profile, benches
+	$(BIN)/python -m tests.gpu
 
 snapshots: $(VENV)/.dev                    ## accept the screens as they are now
 	$(BIN)/python -m pytest tests/tui --snapshot-update

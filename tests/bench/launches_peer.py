@@ -1,8 +1,9 @@
 """What a step of devinterp launches: operations of PyTorch, views left out, that each further draw costs. Runs in the peer's environment.
 
-    python -m tests.bench.launches_peer tiny     (a GPU is not needed: which operations run does not depend on where)
+    python -m tests.bench.launches_peer 4 30     (layers of a Llama; a GPU is not needed: which operations run does not depend on where,
+                                                  nor on widths, which are small here)
 
-The count of our own side is held by tests/engine/samplers/test_launches.py on the same shapes.
+The count of our own side is held by tests/engine/samplers/test_launches.py for the same model.
 """
 
 from __future__ import annotations
@@ -13,11 +14,23 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from devinterp.slt.sampling import sample
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from . import shapes
+from .shapes import as_dataset
 from .work import SAMPLING
+
+BATCH, POSITIONS, VOCABULARY = 4, 8, 64
+
+
+def llama(layers: int) -> torch.nn.Module:
+    """The model that both sides count on."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = dict(hidden_size=32, intermediate_size=64, num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=32)
+    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, num_hidden_layers=layers, tie_word_embeddings=True, **shape))
 
 
 class Counter(TorchDispatchMode):
@@ -32,18 +45,19 @@ class Counter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def launches(shape: shapes.Shape, draws: int, chains: int) -> int:
+def launches(layers: int, draws: int, chains: int) -> int:
     """Operations of one call of `sample`."""
-    model, rows = shapes.build(shape), shapes.random_rows(shape.config["vocab_size"])
+    ids = torch.randint(0, VOCABULARY, (40, POSITIONS + 1), generator=torch.Generator().manual_seed(1))
+    model, rows = llama(layers), as_dataset(ids)
     with tempfile.TemporaryDirectory() as folder, Counter() as counter:
         sample(
-            model, rows, {"train": (rows, 1)}, num_chains=chains, num_draws=draws, batch_size=shape.batch,
+            model, rows, {"train": (rows, 1)}, num_chains=chains, num_draws=draws, batch_size=BATCH,
             device="cpu", output_path=str(Path(folder) / "samples.zarr"), **SAMPLING,
         )  # fmt: skip
     return counter.count
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        found = {chains: launches(shapes.SHAPES[name], 4, chains) - launches(shapes.SHAPES[name], 2, chains) for chains in (1, 4)}
-        print(json.dumps({"shape": name, "per_step": {chains: count / 2 for chains, count in found.items()}}))
+    for layers in map(int, sys.argv[1:]):
+        counts = {chains: launches(layers, 4, chains) - launches(layers, 2, chains) for chains in (1, 4)}
+        print(json.dumps({"layers": layers, "per_step": {chains: count / 2 for chains, count in counts.items()}}), flush=True)

@@ -24,7 +24,7 @@ def compute_deterministically(device: torch.device, wanted: bool) -> None:
     if device.type == "cpu":
         return
     torch.use_deterministic_algorithms(wanted)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # would write all memory that is about to be written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write what is about to be written
     torch.backends.cudnn.benchmark = False
 
 

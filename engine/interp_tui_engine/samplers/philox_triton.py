@@ -14,7 +14,7 @@ QUADS = 256
 """Counters of one program, four numbers each."""
 
 
-@triton.jit(do_not_specialize=["count", "first", "step", "key", "last"])
+@triton.jit(do_not_specialize=["count", "first", "step", "key", "last"])  # type: ignore[untyped-decorator]
 def _fill(out, count, first, step, key, last, QUADS: tl.constexpr):  # type: ignore[no-untyped-def]
     place = tl.program_id(0).to(tl.int64) * QUADS + tl.arange(0, QUADS)
     quad = place + first

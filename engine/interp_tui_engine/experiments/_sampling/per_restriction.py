@@ -222,7 +222,7 @@ class _Work:
             store=sampling_run.create_store(path, manifest, self.config, problem),
             executor=self.executor,
             checkpoint_dir=self.context.checkpoint_path / slug(self.name),
-            checkpoint_every=sampling_run.checkpoint_seconds(manifest, problem),
+            checkpoint_every=sampling_run.checkpoint_seconds(manifest, problem, self.config),
             poll=lambda: Command(self.context.poll()),
             report=lambda snapshot: self._report(snapshot, told, emit),
             report_every=sampling_run.REPORT_EVERY,

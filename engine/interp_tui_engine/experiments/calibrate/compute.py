@@ -116,7 +116,7 @@ class _Cell:
             store=sampling_run.create_store(path, self.request, config, problem),
             executor=self.executor,
             checkpoint_dir=self.context.checkpoint_path / f"{self.index:03d}",
-            checkpoint_every=sampling_run.checkpoint_seconds(self.context.manifest, problem),
+            checkpoint_every=sampling_run.checkpoint_seconds(self.context.manifest, problem, config),
             poll=lambda: Command(self.context.poll()),
             report=report,
             report_every=sampling_run.REPORT_EVERY,

@@ -16,5 +16,5 @@ def host_copies(results: Sequence[Tensor]) -> list[NDArray[np.float32]]:
     if not results or results[0].device.type == "cpu":
         return [result.detach().numpy() for result in results]
     flat = torch.cat([result.detach().reshape(-1) for result in results]).cpu()
-    parts = flat.split([result.numel() for result in results])
+    parts = torch.split(flat, [result.numel() for result in results])
     return [part.view(result.shape).numpy() for part, result in zip(parts, results, strict=True)]

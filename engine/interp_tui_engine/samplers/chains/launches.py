@@ -25,9 +25,9 @@ class Launches(NamedTuple):
     stacked: int | None
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -58,4 +58,5 @@ def launches_of(problem: SamplingTarget, config: SamplerConfig, width: int) -> L
 def _counted(attempt: Callable[[], None]) -> int:
     with _Counter() as counter:
         attempt()
-    return counter.count
+    count: int = counter.count
+    return count
