@@ -95,7 +95,7 @@ class Behaviour:
         """The metric of each example with these nodes ablated: (examples,)."""
         key = frozenset(ablated)
         if key not in self._known:
-            self._known[key] = torch.stack([self._run(run, key) for run in self.runs])
+            self._known[key] = torch.stack([self._run(run, key) for run in self.runs]).cpu()
         return self._known[key]
 
     def value(self, ablated: Collection[Node]) -> float:
@@ -130,7 +130,7 @@ class Behaviour:
             yield self._logits(run, frozenset())[0], self._logits(run, frozenset(self.nodes))[0]
 
     def _run(self, run: Prepared, ablated: frozenset[Node]) -> Tensor:
-        return run.score(self._logits(run, ablated))[0].float().cpu()
+        return run.score(self._logits(run, ablated))[0].float()
 
     @torch.no_grad()
     def _logits(self, run: Prepared, ablated: frozenset[Node]) -> Float[Tensor, "1 vocab"]:

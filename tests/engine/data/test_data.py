@@ -263,3 +263,23 @@ def test_no_bos_is_made_up(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -
     assert load_rows(spec(path), tokenizer, name="d").ids.tolist() == PACKED
     with pytest.raises(UserError, match="the model's tokenizer has no BOS token"):
         load_rows(spec(path, prepend_bos=True), tokenizer, name="d")
+
+
+def test_modules_come_in_the_order_of_a_sorted_listing_and_are_listed_as_far_as_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+    import sysconfig
+    from itertools import islice
+
+    from interp_tui_engine.data import builtin
+
+    root = Path(sysconfig.get_paths()["stdlib"])
+    listed = [path for path in sorted(root.rglob("*.py")) if not builtin._SKIPPED.intersection(path.relative_to(root).parts)]
+    listed = [path for path in listed if not path.relative_to(root).parts[0].startswith("config-")]
+    for split in ("train", "heldout"):
+        wanted = [path for path in listed if builtin.is_heldout(path.relative_to(root).as_posix()) == (split == "heldout")]
+        assert list(builtin.stdlib_files(split)) == wanted  # type: ignore[arg-type]
+    looked_at: list[str] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: looked_at.append(str(folder)) or scan(folder))  # type: ignore[func-returns-value]
+    assert len(list(islice(builtin.stdlib_files("train"), 5))) == 5  # type: ignore[arg-type]
+    assert not any("site-packages" in folder for folder in looked_at) and len(looked_at) < 10
