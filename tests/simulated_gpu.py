@@ -179,14 +179,29 @@ def _copied(target: Tensor, source: Tensor) -> Tensor:
     return target
 
 
-class _OneAttention(TorchFunctionMode):
-    """Attention as one operation forward and one backward, as on a GPU; `GPU` itself has no fused kernel and would take it apart."""
+class _Functions(TorchFunctionMode):
+    """`torch.tensor`; and attention as one operation each way, as on a GPU (`GPU` has no fused kernel and would take it apart)."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.tensor and torch.device(kwargs.get("device") or "cpu") == GPU:
+            COUNTS.wait("a copy from the CPU")
+            return GpuTensor(torch.tensor(*args, **{**kwargs, "device": "cpu"}))
+        if func in (Tensor.__getitem__, Tensor.__setitem__) and isinstance(args[0], GpuTensor):
+            return func(args[0], _placed(args[1]), *args[2:])
         if func is not torch.nn.functional.scaled_dot_product_attention or not isinstance(torch.func.debug_unwrap(args[0]), GpuTensor):
             return func(*args, **kwargs)
         return _attention(*args, **kwargs)
+
+
+def _placed(index: Any) -> Any:
+    """An index with its lists of numbers copied to the GPU, as indexing does there."""
+    if isinstance(index, tuple):
+        return tuple(map(_placed, index))
+    if isinstance(index, list):
+        COUNTS.wait("an index comes from the CPU")
+        return GpuTensor(torch.tensor(index))
+    return index
 
 
 def _attention(
@@ -225,7 +240,7 @@ class _AnyGenerator:
 
 
 def _run_simulated(thread: threading.Thread) -> None:
-    with _Mode(), _OneAttention():
+    with _Mode(), _Functions():
         _RUN(thread)
 
 
@@ -241,7 +256,7 @@ def simulated_gpu() -> Iterator[Counts]:
     threading.Thread.run = _run_simulated  # type: ignore[method-assign]
     COUNTS.reset()
     try:
-        with _Mode(), _OneAttention():
+        with _Mode(), _Functions():
             yield COUNTS
     finally:
         torch._C._set_only_lift_cpu_tensors(before)
@@ -251,6 +266,7 @@ def simulated_gpu() -> Iterator[Counts]:
 
 def to_gpu(module: nn.Module) -> nn.Module:
     """Move a module's parameters and buffers, in place; tied parameters stay tied."""
+    held = list(module.parameters())  # so that no new one gets an old one's id
     moved: dict[int, nn.Parameter] = {}
     for part in module.modules():
         for name, parameter in part._parameters.items():
@@ -260,6 +276,7 @@ def to_gpu(module: nn.Module) -> nn.Module:
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = GpuTensor(buffer.detach().clone())
+    del held
     return module
 
 
