@@ -59,7 +59,8 @@ def test_losses_take_one_pass_however_many_tokens_there_are(gpu: Counts) -> None
 def test_a_step_waits_for_the_device_once(gpu: Counts, executor: Executor, masks: dict[str, torch.Tensor] | None) -> None:
     problem = target(masks)
     chains = 4 if executor.mode == "vmap" else 1
-    # all rows in an epoch are seen before the steps that are counted, so that losses at w0 and what lies below a layer are known
+    # All rows of an epoch are seen before the steps that are counted: losses at w0 then are known, and what lies below a layer from before.
+    run(problem, config(num_draws=10, num_chains=chains), executor=executor, report_every=1e9)
     launches, waits = per_step(
         lambda steps: run(problem, config(num_draws=steps, num_chains=chains), executor=executor, report_every=1e9), 10, 12
     )
