@@ -39,6 +39,7 @@ def times(started: float) -> dict[str, Any]:
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

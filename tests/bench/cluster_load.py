@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.supervision import child_tasks
 from interp_tui_engine.supervision.executors import slurm_commands
+from interp_tui_engine.supervision.executors.executor import StartedTask, Task
+from interp_tui_engine.supervision.executors.slurm import SlurmExecutor
 
 SLURM = Path(__file__).resolve().parent.parent / "cluster" / "slurm.sh"
 CHILD = """#!/bin/sh
@@ -48,22 +51,37 @@ def measure(tasks: int, home: Path) -> dict[str, float]:
 
     slurm_commands._run = counted  # type: ignore[assignment]
     tables = {"kind": "certify", "name": "load", "compute": {"executor": "slurm"}, "sweep": {"seed": list(range(tasks))}}
+    submit, submitted = SlurmExecutor.submit, list[tuple[float, float]]()
+
+    def noted(self: SlurmExecutor, given: Sequence[Task], *, avoid: Sequence[str] = ()) -> list[StartedTask]:
+        jobs = submit(self, given, avoid=avoid)
+        submitted.append((time.monotonic(), cpu()))
+        return jobs
+
+    SlurmExecutor.submit = noted  # type: ignore[method-assign]
     folder: RunFolder = supervisor.prepare(manifest.resolve(tables), home / "run")
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
+    before = cpu()
     status = supervisor.supervise(folder)
-    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    ended, spent = time.monotonic(), cpu()
+    following = ended - submitted[0][0]
     gaps = [second - first for first, second in pairwise(asked)]
     return {
         "tasks": tasks,
         "done": status.headline.get("done", 0),
-        "seconds": round(wall, 1),
-        "cpu_seconds": round(cpu, 2),
-        "share_of_a_core": round(cpu / wall, 4),
-        "peak_MB": round(after.ru_maxrss / 1024, 1),
+        "cpu_seconds_to_prepare": round(submitted[0][1] - before, 2),
+        "seconds_followed": round(following, 1),
+        "cpu_seconds_to_follow": round(spent - submitted[0][1], 2),
+        "share_of_a_core": round((spent - submitted[0][1]) / following, 4),
+        "peak_MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "squeue": len(asked),
         "least_seconds_between": round(min(gaps, default=0.0), 2),
     }
+
+
+def cpu() -> float:
+    """Seconds of CPU that this process has used."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> int:
