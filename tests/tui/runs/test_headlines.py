@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from interp_tui.runs.headlines import WORDS, answer, llc_doubt
+from interp_tui.runs.headlines import WORDS, answer
+from interp_tui.runs.posterior_headlines import llc_doubt
 from interp_tui_engine import catalog
 from interp_tui_engine.experiments.attention import heads_by_name
 from interp_tui_engine.experiments.causal_trace.result import handover
