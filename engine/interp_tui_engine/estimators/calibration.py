@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from . import temperature_scan
+
 MOST_RHAT = 1.1
 MOST_OF_CONTROL = 0.5
 """Of the rise at n_beta = 0: above it, the loss is not what holds the chains."""
@@ -153,7 +155,7 @@ def verdict(cells: Sequence[Shown]) -> tuple[Verdict, list[Judged]]:
     usable = sorted((j for j in judged if j.usable), key=lambda j: (-(j.shown.ess or 0.0), -j.shown.setting.lr))
     if usable:
         best = usable[0]
-        return Verdict(best, True, f"use {described(best.shown.setting)}", _reasons(best, usable, controls)), judged
+        return Verdict(best, True, f"use {described(best.shown.setting)}", _reasons(best, judged, controls)), judged
     if not judged:
         return Verdict(None, False, "nothing was tried", ()), judged
     nearest = min(judged, key=lambda j: (j.shown.failed, len(j.against), _hot(j), j.shown.rhat or math.inf))
@@ -166,8 +168,8 @@ def described(setting: Setting) -> str:
     return f"lr {setting.lr:g}, n_beta {setting.n_beta:g}, localization {setting.localization:g}"
 
 
-def _reasons(best: Judged, usable: Sequence[Judged], controls: dict[tuple[float, float], Shown]) -> tuple[str, ...]:
-    shown, setting = best.shown, best.shown.setting
+def _reasons(best: Judged, judged: Sequence[Judged], controls: dict[tuple[float, float], Shown]) -> tuple[str, ...]:
+    shown, setting, usable = best.shown, best.shown.setting, [j for j in judged if j.usable]
     reasons = [
         f"R̂ {shown.rhat:.3f} over {shown.chains} chains, none failed",
         f"{shown.ess or 0:.0f} independent draws, the most of {len(usable)} usable settings"
@@ -195,7 +197,15 @@ def _reasons(best: Judged, usable: Sequence[Judged], controls: dict[tuple[float,
             reasons.append(
                 f"λ̂ {shown.llc:.3g} ± {shown.llc_error or 0:.2g} {agrees} {other.shown.llc:.3g} at lr {other.shown.setting.lr:g}"
             )
-    return tuple(reasons)
+    return (*reasons, _over_temperatures(best, judged))
+
+
+def _over_temperatures(best: Judged, judged: Sequence[Judged]) -> str:
+    """Whether λ̂ levels off over n_beta, at the chosen step size and localization."""
+    at = best.shown.setting
+    alike = [j.shown for j in judged if (j.shown.setting.lr, j.shown.setting.localization) == (at.lr, at.localization)]
+    scan = [temperature_scan.Point(s.setting.n_beta, s.llc, s.llc_error) for s in alike if s.llc is not None and not s.failed]
+    return temperature_scan.verdict_on(scan, at.n_beta)
 
 
 def _hot(judged: Judged) -> bool:

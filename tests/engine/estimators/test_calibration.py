@@ -108,3 +108,12 @@ def test_without_a_usable_setting_it_says_what_is_nearest_and_what_to_try():
 def test_a_control_whose_chains_all_failed_shows_that_the_loss_holds_the_chains():
     found, _ = verdict([GOOD, replace(CONTROL, rise=None, failed=4)])
     assert found.usable and any("the loss holds them" in reason for reason in found.reasons)
+
+
+def test_it_says_whether_the_estimate_levels_off_over_temperatures():
+    warmer = at(replace(GOOD, llc=1.2, ess=20.0), n_beta=10.0)
+    colder = at(replace(GOOD, llc=3.1, ess=20.0), n_beta=100.0)
+    found, _ = verdict([warmer, GOOD, colder, CONTROL])
+    assert found.reasons[-1] == "λ̂ is 1.2 ± 0.1, 3 ± 0.1, 3.1 ± 0.1 at n_beta 10, 30, 100: a plateau"
+    alone, _ = verdict([GOOD, at(colder, lr=1e-3), CONTROL, at(CONTROL, lr=1e-3)])
+    assert alone.reasons[-1].startswith("no other n_beta was tried")

@@ -73,6 +73,7 @@ def _remarks(shown: Shown, reach: float | None, control: NDArray[np.float64] | N
     said = []
     if reach is not None and shown.rise is not None and reach > 0 and 0 < shown.rise <= MOST_OF_CONTROL * reach:
         said.append(f"the loss rises {shown.rise / reach:.0%} as far as with noise and localization alone: the loss holds the chains")
+        said.append("this is one n_beta: only where λ̂ levels off over n_beta is it a learning coefficient (kind calibrate tries)")
     elif control is None:
         said.append("without localization there is no control: how far noise alone would go is not known")
     elif reach is None:
