@@ -161,3 +161,15 @@ def test_a_kind_that_reads_files_only_does_not_pay_for_torch() -> None:
         kind = catalog.get(name)
         seconds = kind.estimate(manifest.resolve({"kind": name, **kind.example})).seconds
         assert seconds is not None and seconds < runtime_cost.START_SECONDS / 2
+
+
+def test_every_pair_of_a_file_is_paid_for(tmp_path: Path) -> None:
+    line = '{"clean": "The capital of France is", "corrupt": "The capital of Japan is", "answer": " Paris", "counterfactual": " Tokyo"}\n'
+    kind, work = catalog.get("activation_patch"), []
+    for count in (4, 40):
+        (tmp_path / f"{count}.jsonl").write_text(line * count)
+        tables = {**kind.example, "params": {"pairs": str(tmp_path / f"{count}.jsonl")}}
+        estimate = kind.estimate(manifest.resolve({"kind": "activation_patch", **tables}))
+        assert estimate.seconds is not None and estimate.notes[-1].endswith(f"{count} pairs of prompts")
+        work.append(estimate.seconds - runtime_cost.START_SECONDS)
+    assert work[1] == pytest.approx(10 * work[0])

@@ -11,8 +11,8 @@ import psutil
 
 from ..manifest import Manifest
 
-START_SECONDS = 6.0
-"""Importing torch and transformers, loading a small model and tokenising."""
+START_SECONDS = 8.0
+"""From the command to the first step: importing torch and transformers, loading a small model and tokenising."""
 
 START_WITHOUT_TORCH = 1.5
 """Of a worker that reads files only."""

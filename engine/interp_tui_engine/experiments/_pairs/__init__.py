@@ -102,13 +102,25 @@ def _meant(error: UserError) -> str | None:
 
 
 def estimate_parts(manifest: Manifest) -> Estimate:
-    """Of kinds that patch every head and MLP once: a forward pass for each, several for what is found."""
+    """Of kinds that patch every head and MLP once in every pair: a forward pass for each, several for what stands out."""
     size = cost.parameters_of(manifest)
     if size is None:
         return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
     nodes = max(36, round((size.parameters / 1e5) ** 0.8))
-    notes = (*size.notes, "for one pair of short prompts")
-    return Estimate(cost.seconds(6 * size.parameters * nodes * 6), cost.BASE_BYTES + 6 * size.parameters, 1 << 20, notes)
+    pairs, tokens = pairs_given(manifest.params)
+    notes = (*size.notes, f"{nodes:,} parts in {pairs:,} {'pair' if pairs == 1 else 'pairs'} of prompts")
+    return Estimate(cost.seconds(6 * size.parameters * nodes * tokens * pairs), cost.BASE_BYTES + 6 * size.parameters, 1 << 20, notes)
+
+
+def pairs_given(params: PairParams) -> tuple[int, int]:
+    """How many pairs there are, and about how many tokens each has."""
+    if not params.pairs:
+        return 1, len(params.clean or "") // 4 + 1
+    try:
+        lines = [line for line in Path(params.pairs).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        return 1, 10
+    return max(1, len(lines)), sum(map(len, lines)) // max(1, 9 * len(lines)) + 1
 
 
 def site_names(texts: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +63,7 @@ def estimate(manifest: Manifest) -> Estimate:
     if size is None:
         return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
     nodes = max(36, round((size.parameters / 1e5) ** 0.8))
-    pairs, tokens = _pairs_given(params)
+    pairs, tokens = _pairs.pairs_given(params)
     edges = {"all": nodes * nodes, "nodes": 3 * NODES_KEPT * NODES_KEPT}[params.scope] if params.method == "acdc" else params.most_edges
     passes = pairs * (nodes if params.level == "node" else min(edges, nodes * nodes) + (nodes if params.scope == "nodes" else 0))
     again = 2 if params.halves and pairs > 1 else 1
@@ -77,17 +76,6 @@ def estimate(manifest: Manifest) -> Estimate:
         notes = (*notes, f"acdc tries each of about {edges:,} edges; method = 'eap_ig' would try the {params.most_edges:,} strongest")
     memory = cost.BASE_BYTES + 6 * size.parameters + 2 * pairs * kept + (512 << 20 if params.level == "edge" else 0)
     return Estimate(cost.seconds(size.parameters * tokens * passes), memory, 1 << 20, notes)
-
-
-def _pairs_given(params: _pairs.PairParams) -> tuple[int, int]:
-    """How many pairs there are, and about how many tokens each has."""
-    if not params.pairs:
-        return 1, len(params.clean or "") // 4 + 1
-    try:
-        lines = [line for line in Path(params.pairs).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        return 1, 10
-    return max(1, len(lines)), sum(map(len, lines)) // max(1, 9 * len(lines)) + 1
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
