@@ -16,13 +16,15 @@ from interp_tui.commands import text_render
 from interp_tui.runs.headlines import answer
 from interp_tui.screens.run import RunScreen
 from interp_tui.text.numbers import headline, number
-from interp_tui_engine import catalog, manifest, supervisor, worker
+from interp_tui_engine import catalog, manifest, supervisor, uncertainty, worker
 from interp_tui_engine.events import Warned, from_line
 from interp_tui_engine.runfolder import RunFolder, Status
 from stated_types import misfits
 from torture.requests import small
 
 KINDS = [kind.name for kind in catalog.kinds() if kind.name != "pipeline"]  # whose steps are runs of their own
+UNMEASURED = {"lr", "n_beta", "localization", "strength", "rhat", "ess", "majority"}
+"""Settings that a run ends in, diagnostics of other numbers, and shares that are counted."""
 SIZES = ((80, 24), (140, 40))
 
 
@@ -58,6 +60,16 @@ def test_its_headline_answers_in_words(run: RunFolder) -> None:
     names = [key for key in status.headline if "_" in key]
     assert not [name for name in names if name in words], words
     assert answer(status.kind, status.headline, ascii=True).isascii()
+
+
+def test_every_measured_number_of_the_headline_says_how_sure_it_is(run: RunFolder) -> None:
+    stated = run.status().headline
+    bars = uncertainty.read(stated)
+    for name, value in stated.items():
+        if not isinstance(value, float) or name in UNMEASURED or name.endswith("_std_error"):
+            continue
+        assert name in bars, f"{name} = {value} has neither an error bar nor a word on why there is none"
+        assert bars[name].over if bars[name].has_bar else bars[name].note, f"{name}: over what, or why not, is not said"
 
 
 def test_its_view_draws_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,6 +189,8 @@ def _uncertainty(values: Mapping[str, Any]) -> dict[str, Uncertainty]:
         over = f"{chains} {'chain' if chains == 1 else 'chains'}" + (f", {draws:.0f} effective draws" if draws is not None else "")
         note = "" if pair["std_error"] is not None else values["no_error"] or "too few effective draws for this pair"
         bars[f"top_pairs.{index}.value"] = Uncertainty(over, pair["std_error"], clear=pair["clear"], control=0.0, note=note)
+    if values["top_pairs"]:
+        bars["influence_mean"] = bars["top_pairs.0.value"]  # the headline's name for it
     return bars
 
 

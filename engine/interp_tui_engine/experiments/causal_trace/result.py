@@ -22,7 +22,7 @@ from ...patching.reach_report import Reaches
 from ...patching.recovery import HEADS, GridCell, recovery
 from ...runtime.context import Context
 from ...runtime.steps import digests, write_arrays, write_figure
-from ...uncertainty import Uncertainty
+from ...uncertainty import Uncertainty, none_known
 from .params import Params
 
 STORE = "trace.zarr"
@@ -147,7 +147,8 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
         if chosen is None
         else chosen[0].uncertainty(f"{pairs} pairs, the cell chosen on other pairs", clear=clear)
     )
-    uncertainty = {"peak.recovery": bar, "reach.mean": traced.reaches.uncertainty()}
+    exact = none_known("exact for these prompts")
+    uncertainty = {"peak.recovery": bar, "reach.mean": traced.reaches.uncertainty(), "clean_metric": exact, "corrupt_metric": exact}
     return Result(finite(values), headline, _report(traced, values, columns, layers), digests(STORE, arrays), uncertainty)
 
 

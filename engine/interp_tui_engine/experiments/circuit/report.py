@@ -41,7 +41,7 @@ def uncertainty(found: Found, reaches: Reaches) -> dict[str, Uncertainty]:
     if found.held_out is None:
         return bars | {"stability": none_known(why)}
     share, over = found.held_out.share, f"{pairs} pairs, each by the circuit of the other half"
-    bars["held_out.faithfulness"] = share.uncertainty(over, control=random.mean, clear=random.p(share.value) <= LEVEL)
+    bars["held_out.faithfulness"] = bars["held_out"] = share.uncertainty(over, control=random.mean, clear=random.p(share.value) <= LEVEL)
     return bars | {"stability": none_known("one split into halves")}
 
 

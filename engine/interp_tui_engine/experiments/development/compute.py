@@ -75,7 +75,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     last = rows[-1]["headline"]
     headline = {name: last[name] for name in ("llc_mean", "llc_std_error", "fact_accuracy") if last.get(name) is not None}
     told_digests = {k: v for k, v in digests.items() if v}
-    return Result(values, headline, report(context.manifest, values), told_digests, _uncertainty(context.manifest, series))
+    return Result(values, headline, report(context.manifest, values), told_digests, _uncertainty(context.manifest, series, headline))
 
 
 def _retold(inner: Context, revision: str, share: tuple[int, int], checkpoints: int, *, first: bool) -> Generator[Event, None, Result]:
@@ -172,8 +172,10 @@ def _write_figure(context: Context, revisions: list[str], series: Mapping[str, l
     atomic.write_text(figures / "development.svg", svg)
 
 
-def _uncertainty(manifest: Manifest, series: Mapping[str, list[float | None]]) -> dict[str, Uncertainty]:
-    """Of every point: `series.llc_mean.3`."""
+def _uncertainty(
+    manifest: Manifest, series: Mapping[str, list[float | None]], headline: Mapping[str, float | None]
+) -> dict[str, Uncertainty]:
+    """Of every point: `series.llc_mean.3`; and of the headline's numbers, which are the last checkpoint's."""
     params: Params = manifest.params
     chains = f"{params.num_chains * params.seeds} chains" + (f", {params.seeds} seeds" if params.seeds > 1 else "")
     bars = {}
@@ -184,4 +186,6 @@ def _uncertainty(manifest: Manifest, series: Mapping[str, list[float | None]]) -
             if value is not None:
                 note = "" if error is not None or exact(name) else "too few effective draws, or one chain"
                 bars[f"series.{name}.{index}"] = Uncertainty(over, error, note=note)
-    return bars
+    last = len(manifest.params.revisions) - 1
+    points = {name: f"series.{name}.{last}" for name in headline}
+    return bars | {name: bars[point] for name, point in points.items() if point in bars}

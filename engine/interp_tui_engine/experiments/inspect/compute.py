@@ -32,6 +32,7 @@ from ...features.fingerprint import fingerprint, rows_mark, signature_rows
 from ...features.ranking import Ranking
 from ...runtime.context import Context, Ticker
 from ...runtime.pause import wait_while_paused
+from ...uncertainty import Uncertainty, none_known
 from .._features.decoder_rows import rows_of
 from .._features.evidence_files import file_of
 from .evidence import EvidenceAtHand, read_evidence
@@ -234,4 +235,7 @@ def _finish(
     headline = {"top": best.get("feature_id", ""), "auroc": best.get("auroc"), "associated": ranked.summary["associated"]}
     headline |= {"causal": ranked.summary["causal"]}
     shown = {key: value for key, value in headline.items() if value is not None}
-    return Result(values, shown, markdown(params, model, ranked, made), table_file.digests(ranked.table, "features"))
+    over = f"{ranked.summary['rows']} rows, the best of {len(ranked.order)} features"
+    bar = Uncertainty(over, low=best.get("auroc_low"), high=best.get("auroc_high"), control=0.5)
+    bars = {"auroc": bar if bar.has_bar else none_known("too few rows")} if "auroc" in shown else {}
+    return Result(values, shown, markdown(params, model, ranked, made), table_file.digests(ranked.table, "features"), bars)

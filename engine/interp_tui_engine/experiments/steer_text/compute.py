@@ -22,6 +22,7 @@ from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
 from ...sites.answers import log_prob
 from ...sites.cache import ActivationCache
+from ...uncertainty import Uncertainty, none_known
 from .._features.direction import Direction, fit_direction, read_direction
 from .params import Params
 
@@ -103,7 +104,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
     values["seconds"] = time.monotonic() - started
     changed = sum(row["after"] != row["before"] for row in values["rows"])
     headline = {"changed": changed, "of": len(values["rows"]), "kl": values["curve"][-1]["kl"]}
-    return Result(values, headline, _report(params, direction, values), digests(STORE, arrays))
+    return Result(values, headline, _report(params, direction, values), digests(STORE, arrays), {"kl": _over_prompts(table[:, -1, 0])})
+
+
+def _over_prompts(kls: Numbers) -> Uncertainty:
+    """Of the mean at the last strength, by the prompts' spread."""
+    count = len(kls)
+    return none_known("one prompt") if count < 2 else Uncertainty(f"{count} prompts", float(kls.std(ddof=1, dtype=np.float64)) / count**0.5)
 
 
 def _steering(direction: Direction, params: Params, strength: float) -> Steering:

@@ -22,7 +22,7 @@ from ...figures.heat import heatmap_svg
 from ...runtime.context import Context
 from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
-from ...uncertainty import Uncertainty
+from ...uncertainty import Uncertainty, none_known
 from .._sampling.per_restriction import FULL, SampledParts, slug, store_path
 from .checks import CheckedParts, agreements, check_parts
 from .report import NAMES, report
@@ -72,7 +72,8 @@ def result(context: Context, sampled: SampledParts, responses: Responses) -> Gen
         "seconds": sampled.seconds,
     }
     _write_figure(context, values)
-    return Result(values, _headline(values), report(context.manifest, values), _digests(context, sampled), _uncertainty(responses, values))
+    bars = _with_headline(_uncertainty(responses, values), values)
+    return Result(values, _headline(values), report(context.manifest, values), _digests(context, sampled), bars)
 
 
 def _write_tree(
@@ -235,14 +236,26 @@ def _top(
     return rows
 
 
-def _headline(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The largest mean of the quantity ranked by, and whose it is."""
+def _strongest(values: Mapping[str, Any]) -> tuple[str, str, str, float]:
+    """The largest mean of the quantity ranked by: the quantity, whose it is (part and data), and its value."""
     table = {"susceptibility": "mean"}.get(values["ranked_by"], values["ranked_by"])
     cells = [(value, part, data) for part, row in values[table].items() for data, value in row.items() if value is not None]
     value, part, data = max(cells, key=lambda cell: abs(cell[0]))
+    return table, part, data, value
+
+
+def _headline(values: Mapping[str, Any]) -> dict[str, Any]:
+    table, part, data, value = _strongest(values)
     headline = {"parts": len(values["restrictions"]), "strongest": f"{part} to {data}", f"{table}_mean": value}
     error = values.get(error_of(table), {}).get(part, {}).get(data)
     return headline if error is None else {**headline, f"{table}_std_error": error}
+
+
+def _with_headline(bars: dict[str, Uncertainty], values: Mapping[str, Any]) -> dict[str, Uncertainty]:
+    """The bars, and the headline's: that of its cell; a first order is exact for the rows it was taken on."""
+    table, part, data, _ = _strongest(values)
+    exact = Uncertainty(clear=values["clear"].get(table, {}).get(part, {}).get(data), note="exact for these rows")
+    return bars | {f"{table}_mean": exact if table == "first_order" else bars.get(f"{table}.{part}.{data}", none_known("it never varies"))}
 
 
 def _write_figure(context: Context, values: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from ...digests import of_array
 from ...figures.lines import Curve, lines_svg
 from ...numbers import short
 from ...runtime.context import Context
-from ...uncertainty import Uncertainty
+from ...uncertainty import Uncertainty, none_known
 from .params import Params, Variant
 from .source import ActivationSource
 from .training import Trained
@@ -136,7 +136,10 @@ def _uncertainty(source: ActivationSource, entry: Mapping[str, Any]) -> dict[str
     found = {"fvu": Uncertainty(over, low=entry["fvu_low"], high=entry["fvu_high"])}
     if entry["ce_loss_recovered"] is not None:
         found["ce_loss_recovered"] = Uncertainty(over, low=entry["ce_loss_recovered_low"], high=entry["ce_loss_recovered_high"])
+    training = none_known("one training, on rows it was not trained on")
+    found |= {name: training for name in ("l0", "dead_fraction") if entry.get(name) is not None}
     if "repeats" in entry:
+        found["repeats"] = none_known("one pair of starts")
         found["repeat_cosine"] = Uncertainty(control=entry["repeat_chance"], note="one pair of starts")
     return found
 
