@@ -15,7 +15,7 @@ FEWEST = 5
 """Groups of each class, at least: of four, two sides of a fold have two each, and any direction tells them apart now and then."""
 
 
-class Labelled(NamedTuple):
+class LabelledRows(NamedTuple):
     """Labels as places in `classes`, what has to stay on one side of a fold, and what was found out about it, in words."""
 
     classes: list[str]
@@ -24,7 +24,7 @@ class Labelled(NamedTuple):
     notes: list[str]
 
 
-def labelled(rows: Sequence[Mapping[str, Any]]) -> Labelled:
+def labelled(rows: Sequence[Mapping[str, Any]]) -> LabelledRows:
     """The labels of rows of { text, label, group }."""
     classes = sorted({str(row["label"]) for row in rows})
     number = {name: place for place, name in enumerate(classes)}
@@ -32,10 +32,10 @@ def labelled(rows: Sequence[Mapping[str, Any]]) -> Labelled:
     names: dict[str, int] = {}
     given = np.array([names.setdefault(str(row.get("group", f"row {i}")), len(names)) for i, row in enumerate(rows)], np.int64)
     grouping = recurrence([str(row["text"]) for row in rows], y, given if any("group" in row for row in rows) else None)
-    return Labelled(classes, y, grouping.groups, grouping.notes)
+    return LabelledRows(classes, y, grouping.groups, grouping.notes)
 
 
-def check_enough(found: Labelled, folds: int) -> None:
+def check_enough(found: LabelledRows, folds: int) -> None:
     """Raise UserError for one class only, or so few independent rows of one that nothing held out can tell anything."""
     if len(found.classes) < 2:
         raise UserError(
