@@ -177,7 +177,7 @@ def curve_text(points: Sequence[StrengthPoint], chosen: float | None, colours: M
         best = chosen is not None and strength == chosen
         text.append(f"\n{number(strength, 3):>9}", accent if best else "")
         for value, colour in ((effect, "good" if (effect or 0.0) > 0 else "bad"), (side, "muted")):
-            bar = ("=" if ascii else "█") * round(BAR * abs(value or 0.0) / limit)
+            bar = ("=" if ascii else "█") * round(BAR * (abs(value or 0.0) / limit))
             text.append(f"  {bar:<{BAR}} ", rich_style(colours.get(colour, "")))
             text.append(f"{short(value):>6}")
         text.append(f"  {short(gain):>6}", accent if best else "")

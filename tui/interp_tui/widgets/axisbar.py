@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+LARGEST = 1e300
+"""The end of an axis for numbers whose sums are none any more."""
+
 
 def on_axis(value: float | None, width: int, *, limit: float, mark: float, error: float = 0.0) -> str:
     """`value` on an axis of `width` cells from -limit to +limit, with 0 and ±mark marked: `    ┊   │ ├◆┤┊    `.
 
     `error` draws the interval value ± error. What lies beyond the axis points out of it.
     """
+    limit = min(limit, LARGEST)
     cells = [" "] * width
     middle = (width - 1) / 2
 
