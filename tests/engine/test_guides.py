@@ -97,6 +97,9 @@ def test_manifests_of_a_page_are_valid_as_printed(name: str, tmp_path: Path) -> 
             (tmp_path / block.file).write_text(block.text, encoding="utf-8")
     for run in RESULTS[name]:
         (tmp_path / "runs" / run).mkdir(parents=True)
+    for file in ("cfg.json", "sae_weights.safetensors"):  # what the page's own run leaves there
+        (tmp_path / "runs" / "sae" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "runs" / "sae" / file).write_text("{}")
     for block in PAGES[name].blocks:
         if block.language == "toml":
             assert block.file is not None and manifest.load(tmp_path / block.file).kind

@@ -30,7 +30,7 @@ def markdown(folder: Path, request: Manifest, rows: Sequence[Row]) -> str:
     ]
     lines += [_line([*keys, "state", *names]), _line(["---"] * (len(keys) + 1 + len(names)))]
     for row in rows:
-        cells = [_shown(row["values"][key]) for key in keys] + [row["state"]]
+        cells = [_asked(row["values"][key]) for key in keys] + [row["state"]]
         lines.append(_line([*cells, *(headline_text(row["headline"], name) or _shown(row["headline"].get(name)) for name in names)]))
     lines.append("")
     for name in names:
@@ -58,11 +58,16 @@ def curves_of(axes: Mapping[str, Sequence[Any]], rows: Sequence[Row], name: str)
     numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
     by_others: dict[str, list[Row]] = {}
     for row in rows:
-        by_others.setdefault(", ".join(f"{key.split('.')[-1]} {_shown(row['values'][key])}" for key in others), []).append(row)
+        by_others.setdefault(", ".join(f"{key.split('.')[-1]} {_asked(row['values'][key])}" for key in others), []).append(row)
     for label, group in by_others.items():
         x = [float(row["values"][first]) if numeric else float(values.index(row["values"][first])) for row in group]
         y = [as_finite(row["headline"].get(name)) for row in group]
         yield Curve(label or name, x, y)
+
+
+def _asked(value: Any) -> str:
+    """A value of an axis as a manifest says it: `0.0001`."""
+    return f"{value:g}" if isinstance(value, float) else words(value)
 
 
 def _shown(value: Any) -> str:

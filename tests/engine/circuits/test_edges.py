@@ -133,7 +133,7 @@ def test_estimates_are_the_first_order_of_cutting(family):
     example = Example((5, 9, 12, 30), (5, 41, 22, 30), Answer((5,), (9,)))
     found = EdgeBehaviour(Behaviour(site_map_of(module), [example], "logit_diff", "interchange"))
     run = found.single(0)
-    run.told_instead = run.told_instead + (1e-3 - 1) * run.clean.away
+    run.written_instead = run.written_instead + (1e-3 - 1) * run.clean.away
     run.clean = run.clean._replace(away=1e-3 * run.clean.away)
     some = found.graph.edges(masks(found.graph, 0.1)[0])
     guessed = edge_attribution(found, "eap", steps=1)

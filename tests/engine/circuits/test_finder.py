@@ -179,7 +179,7 @@ def test_without_answers_prompts_that_go_on_alike_are_told_apart_by_what_changes
         ends = [model.module(torch.tensor([ids])).logits[0, -1] for ids in (clean, corrupt)]
     assert ends[0].argmax() == ends[1].argmax()
     gain = ends[0].softmax(-1) - ends[1].softmax(-1)
-    assert finder._told_apart(clean, corrupt) == (int(gain.argmax()), int(gain.argmin()))
+    assert finder._answers_apart(clean, corrupt) == (int(gain.argmax()), int(gain.argmin()))
     circuit = finder.find_circuit(["The capital of France"], ["The capital of Japan"], with_edges=False)
     assert circuit.clean_metric > circuit.empty_metric
     with pytest.raises(UserError, match="give one for each clean input"):

@@ -275,7 +275,7 @@ def test_a_layer_that_the_model_does_not_have(tmp_path: Path) -> None:
 
 def test_a_loss_that_explodes_fails_with_advice(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32))
-    params = {"store": "x.npy", "latents": 8, "k": 2, "lr": 1e30, "warmup": 0.0, "epochs": 5.0, "batch_size": 10, "architecture": "relu"}
+    params = {"store": "x.npy", "latents": 8, "k": 2, "lr": 1e15, "warmup": 0.0, "epochs": 5.0, "batch_size": 10, "architecture": "relu"}
     with pytest.raises(RunFailed, match=r"loss not finite.*lower lr"):
         run_whole(request(params, model=False, base=tmp_path), tmp_path / "run")
 

@@ -96,7 +96,7 @@ def test_a_lens_is_fitted_in_bfloat16(tmp_path):
         ({"data": "tests"}, {"data": TEXT}, ManifestError, "none of the manifest's data: train"),
         ({"lens": "logit", "tuned_from": "."}, {}, ManifestError, "set lens = 'tuned'"),
         ({"tuned_from": "nowhere"}, {}, ManifestError, "no such file or folder"),
-        ({"tuned_from": "."}, {}, UserError, "cannot read a tuned lens"),
+        ({"tuned_from": "."}, {}, ManifestError, "is no safetensors file"),
         ({}, {"data": {"train": {"source": "builtin:facts", "context": 24, "rows": 1}}}, UserError, "at least two"),
         ({}, {"data": {"train": {"source": "builtin:prose", "context": 3000, "rows": 2}}}, UserError, "the model reads at most"),
     ],

@@ -76,7 +76,7 @@ def test_along_a_file_of_one_direction(tmp_path):
         ({"strengths": [1.0, 1.0]}, ManifestError, "names a strength twice"),
         ({"prompts": []}, ManifestError, "params.prompts"),
         ({"site": "L7.resid_post"}, UserError, "layers 0 to 3"),
-        ({"away": EXAMPLE["params"]["toward"]}, UserError, "same mean activation"),
+        ({"away": EXAMPLE["params"]["toward"]}, ManifestError, "no way from one to the other"),
         ({"prompts": ["word " * 600]}, UserError, "prompt 1 is"),
         ({"answer": "Antananarivo"}, UserError, "tokens"),
     ],

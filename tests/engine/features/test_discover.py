@@ -8,7 +8,7 @@ import pytest
 
 import interp_tui_engine as engine
 from interp_tui_engine import atomic
-from interp_tui_engine.errors import RunFailed, UserError
+from interp_tui_engine.errors import UserError
 
 
 def test_inspect_and_match_in_one_call_each(tmp_path: Path) -> None:
@@ -27,5 +27,6 @@ def test_bad_input_is_named_before_anything_runs(tmp_path: Path) -> None:
         engine.inspect("m", "c", records=tmp_path / "none.jsonl", out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
     (tmp_path / "bad.jsonl").write_text('{"model": "m", "criterion_score": 1, "features": {"x": NaN}}\n')
-    with pytest.raises(RunFailed, match=r"bad.jsonl, line 1: features\['x'\] is nan"):
+    with pytest.raises(UserError, match=r"bad.jsonl, line 1: features\['x'\] is nan"):
         engine.inspect("m", "c", records=tmp_path / "bad.jsonl", out=tmp_path / "b")
+    assert not (tmp_path / "b").exists()

@@ -111,7 +111,6 @@ def test_identifiers_are_devinterps():
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
-        ({"lr": 0.0}, "lr"),
         ({"lr": -1e-3}, "lr"),
         ({"lr": float("inf")}, "lr"),
         ({"n_beta": float("nan")}, "n_beta"),

@@ -49,7 +49,8 @@ step = folder.name
 def done():
     log.append(RunStarted(asked["kind"], asked["name"]))
     log.append(Warned("mind the gap"))
-    (folder / "made.jsonl").write_text("{}")
+    for name in ("made.jsonl", "records.jsonl"):
+        (folder / name).write_text('{"model": "m", "criterion_score": 1.0, "features": {"L2:D4": 0.5}}')
     atomic.write_json(folder / "result.json", {"kind": asked["kind"], "path": "made.jsonl", "rows": 3, "features": [{"id": "L2:D4"}]})
     end("done", headline={"rows": 3}, digests={"made": f"{step}-{asked['seed']}"})
 """
@@ -131,7 +132,8 @@ def test_a_pipeline_without_steps_and_steps_without_a_pipeline_are_refused():
 def test_every_step_is_a_run_of_its_own_and_references_are_filled_in(scripted: Script):
     folder = scripted("done()")
     status = supervisor.supervise(folder)
-    assert status.state == "done" and (status.done, status.total) == (3, 3) and status.headline == {"steps": 3, "done": 3}
+    assert status.state == "done", status.exit
+    assert (status.done, status.total) == (3, 3) and status.headline == {"steps": 3, "done": 3}
     request = manifest.load(folder.path / "steps/inspect")
     first, second = (folder.path / "steps" / name for name in ("first", "second"))
     assert request.params.records == [str(first), str(second / "made.jsonl")], "a folder, and the file that a key names"

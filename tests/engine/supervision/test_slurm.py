@@ -297,7 +297,10 @@ def test_a_point_that_fell_with_its_node_is_tried_on_another_and_a_bad_one_is_no
     run = Supervised(folder)
     cluster.wait("101_2", "RUNNING")
     until((folder.path / "points" / "002" / "shards" / "0" / "tried").exists)
-    worker = RunFolder(folder.path / "points" / "002").status().worker_pid
+    point = RunFolder(folder.path / "points" / "002")
+    until(lambda: point.status().worker_pid is not None)
+    worker = point.status().worker_pid
+    assert worker is not None
     cluster.lose("101_2", "NODE_FAIL")
     os.kill(worker, signal.SIGKILL)
     status = run.end()

@@ -127,7 +127,7 @@ def test_every_point_is_a_run_of_its_own_and_the_sweep_gathers_them(scripted: Sc
     assert digests["points/004/loss"] == "0.0001-step-100" and len(digests) == 6
     cases = [stamped.event for stamped in told(folder) if isinstance(stamped.event, Metrics) and stamped.event.series == "case"]
     assert sorted(case.step for case in cases) == list(range(6))
-    assert "| 0.0001 | step-100 | done | 10 |" in folder.report_path.read_text()
+    assert "| 0.0001 | step-100 | done | 10.00 |" in folder.report_path.read_text()
     assert (folder.path / "figures" / "llc_mean.svg").read_text().startswith("<svg")
 
 
