@@ -204,7 +204,7 @@ def _over_temperatures(best: Judged, judged: Sequence[Judged]) -> str:
     """Whether λ̂ levels off over n_beta, at the chosen step size and localization."""
     at = best.shown.setting
     alike = [j.shown for j in judged if (j.shown.setting.lr, j.shown.setting.localization) == (at.lr, at.localization)]
-    scan = [temperature_scan.Point(s.setting.n_beta, s.llc, s.llc_error) for s in alike if s.llc is not None and not s.failed]
+    scan = [temperature_scan.TemperaturePoint(s.setting.n_beta, s.llc, s.llc_error) for s in alike if s.llc is not None and not s.failed]
     return temperature_scan.verdict_on(scan, at.n_beta)
 
 

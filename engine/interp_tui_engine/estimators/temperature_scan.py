@@ -20,7 +20,7 @@ LEAST_FACTOR = 1.5
 
 
 @dataclass(frozen=True)
-class Point:
+class TemperaturePoint:
     """λ̂ at one inverse temperature, with its standard error where it has one."""
 
     n_beta: float
@@ -28,7 +28,7 @@ class Point:
     error: float | None
 
 
-def verdict_on(points: Sequence[Point], at: float) -> str:
+def verdict_on(points: Sequence[TemperaturePoint], at: float) -> str:
     """What the scan says of λ̂ at n_beta = `at`, in one sentence."""
     scan = sorted(points, key=lambda point: point.n_beta)
     if len(scan) < 2:
@@ -43,20 +43,20 @@ def verdict_on(points: Sequence[Point], at: float) -> str:
     return f"{over}: no plateau, it measures n_beta too; compare λ̂ at one n_beta only"
 
 
-def alike(warmer: Point, colder: Point) -> bool:
+def alike(warmer: TemperaturePoint, colder: TemperaturePoint) -> bool:
     """Whether two estimates agree within their errors, and are known well enough for that to mean something."""
     allowed = SHARE * abs(warmer.llc)
     return abs(colder.llc - warmer.llc) <= allowed and _error(warmer, colder) <= allowed
 
 
-def falls(warmer: Point, colder: Point) -> bool:
+def falls(warmer: TemperaturePoint, colder: TemperaturePoint) -> bool:
     """Whether λ̂ falls as it gets colder, by more than its errors and a plateau's unevenness."""
     return warmer.llc - colder.llc > max(ERRORS * _error(warmer, colder), SHARE * abs(warmer.llc))
 
 
-def _error(warmer: Point, colder: Point) -> float:
+def _error(warmer: TemperaturePoint, colder: TemperaturePoint) -> float:
     return math.hypot(warmer.error or 0.0, colder.error or 0.0)
 
 
-def _number(point: Point) -> str:
+def _number(point: TemperaturePoint) -> str:
     return f"{point.llc:.3g}" if point.error is None else f"{point.llc:.3g} ± {point.error:.2g}"

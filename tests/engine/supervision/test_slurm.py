@@ -363,7 +363,7 @@ def test_files_that_are_seen_late_lose_nothing(scripted: Script, cluster: Cluste
 
 
 def test_a_node_that_does_not_see_the_folder_is_named(scripted: Script, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "SEEN_LATE", 0.1)
+    monkeypatch.setattr(slurm, "SEEN_LATE", 3.0)  # longer than squeue takes to say how the task ended
     (cluster.root / "elsewhere").mkdir()
     status = supervisor.supervise(scripted("time.sleep(1000)", REQUEST.replace("tasks = 2", "tasks = 1")))
     assert status.state == "crashed" and "n1 does not see the run folder" in status.exit["reason"] and len(cluster.all()) == 1

@@ -38,7 +38,7 @@ from .. import _features
 from .._features.plain_text import PlainText, plain_text
 from ..interventions.compute import at_edge, few_controls
 from ..interventions.params import PLAIN_CONTROLS
-from ..interventions.report import effect_line, markdown
+from ..interventions.report import IN_CONTROLS, effect_line, markdown
 from .labels import LabelEffect, Labelled, bench_under, gain, shuffled, split
 from .params import Params
 
@@ -227,6 +227,8 @@ def _uncertainty(values: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str
     reported_on = values["negatives"] if values["wanted_on"] == "negatives" else values["positives"]
     over = f"{reported_on} prompts that neither direction nor strength was chosen on"
     bars = {"effect": Uncertainty(over, low=values["effect_low"], high=values["effect_high"], control=line["control"], clear=line["clear"])}
+    if line["units"] is not None:
+        bars["in_controls"] = IN_CONTROLS
     if "loss_change" in line:
         bars["loss_change"] = Uncertainty("rows of plain text", low=line["loss_low"], high=line["loss_high"], control=line["loss_control"])
     return bars

@@ -31,7 +31,7 @@ from .._features.plain_text import plain_text
 from .._features.space import Space, spaces_of
 from .changes import Changes, PlannedChange, trials_of
 from .params import PLAIN_CONTROLS, Params, draws_of
-from .report import effect_line, markdown
+from .report import IN_CONTROLS, effect_line, markdown
 
 ROWS = "interventions.jsonl"
 
@@ -277,6 +277,8 @@ def _uncertainty(values: Mapping[str, Any], best: Mapping[str, Any], tests: int)
             note=f"the strongest of {tests}: the interval holds for all of them at once" if tests > 1 else "",
         )
     }
+    if best["units"] is not None:
+        bars["in_controls"] = IN_CONTROLS
     if best.get("loss_change") is not None:
         bars["loss_change"] = Uncertainty("rows of plain text", low=best["loss_low"], high=best["loss_high"], control=best["loss_control"])
     return bars

@@ -9,6 +9,10 @@ from typing import Any
 from ...features.effects import Effect, Interval
 from ...markdown import code, words
 from ...numbers import short
+from ...uncertainty import none_known
+
+IN_CONTROLS = none_known("counted in spreads of its controls, which are its error")
+"""Of the headline number `in_controls`."""
 
 UNITS = {
     "logit_diff": "nats of log-odds against the wrong answers",
