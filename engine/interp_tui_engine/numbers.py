@@ -35,8 +35,11 @@ def finite(value: Any) -> Any:
 def short(value: float | None, digits: int = 3) -> str:
     """`digits` significant figures, all digits before the point, thousands apart: `0.0123`, `38.2`, `12,346`; `—` for what is not known.
 
-    From a million on and below a thousandth with a power of ten, and one figure fewer for its room: `1.2e-05`.
+    From a million on and below a thousandth with a power of ten, and one figure fewer for its room: `1.2e-05`. Whole numbers are counts, or
+    places such as a layer: `2`.
     """
+    if isinstance(value, int) and abs(value) < 10**6:
+        return f"{value:,}"
     if value is None or not math.isfinite(value):
         return UNKNOWN
     if value == 0:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from interp_tui.text.numbers import number
 from interp_tui_engine.numbers import as_finite, finite, short
+from interp_tui_engine.uncertainty import describe, none_known
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,9 @@ def test_what_counts_as_a_finite_number(value: Any, wanted: float | None) -> Non
 
 def test_nested_values_lose_what_is_not_finite() -> None:
     assert finite({"a": [1.0, math.nan, (math.inf, 2)], 3: "x"}) == {"a": [1.0, None, [None, 2]], "3": "x"}
+
+
+def test_whole_numbers_are_counts_and_places() -> None:
+    """A layer is L2, not 2.00; a float that happens to be whole keeps its figures."""
+    assert [short(value) for value in (2, 0, -3, 12_345, 2.0)] == ["2", "0", "-3", "12,345", "2.00"]
+    assert describe(2, none_known("one prompt")) == "2 (no error bar: one prompt)"

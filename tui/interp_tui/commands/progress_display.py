@@ -104,7 +104,7 @@ class PlainLines:
             if self._clock() >= self._next:
                 self._next = self._clock() + self._every
                 self._write(progress_line(self.state))
-        elif text := note(stamped):
+        elif text := note(stamped, self.state.kind):
             self._write(text)
 
     def _write(self, line: str) -> None:
@@ -141,7 +141,7 @@ class RichDisplay:
         if isinstance(stamped.event, (Warned, ChainFailed)):
             from rich.text import Text
 
-            self._live.console.print(Text(note(stamped), style="yellow"))
+            self._live.console.print(Text(note(stamped, self.state.kind), style="yellow"))
 
     def render(self) -> RenderableType:
         from rich.console import Group
@@ -205,8 +205,8 @@ def progress_line(state: RunState) -> str:
     return "  ".join(part for part in (counts(state), findings(state)) if part)
 
 
-def note(stamped: Stamped) -> str:
-    """What a plain display says about an event at once; empty for events that only move numbers."""
+def note(stamped: Stamped, kind: str) -> str:
+    """What a plain display says about an event of a run of `kind` at once; empty for events that only move numbers."""
     event = stamped.event
     if isinstance(event, Phase):
         return clean(f"{event.name}{f': {event.detail}' if event.detail else ''}")
@@ -216,7 +216,7 @@ def note(stamped: Stamped) -> str:
         return clean(f"chain {event.chain} failed at step {event.step}: {event.cause}; it is left out of every estimate")
     if isinstance(event, RunFinished):
         reason = f": {event.reason}" if event.reason else ""
-        return clean(f"{event.state} in {host.duration(event.seconds)}{reason}  {answer('', event.headline)}".rstrip())
+        return clean(f"{event.state} in {host.duration(event.seconds)}{reason}  {answer(kind, event.headline)}".rstrip())
     return ""
 
 

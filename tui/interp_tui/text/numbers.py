@@ -111,7 +111,7 @@ def _worded(key: str, value: Any, values: Mapping[str, Any], bar: uncertainty.Un
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return number(value, 3)
     if bar is not None:
-        return clean(uncertainty.describe(float(value), bar), limit=80)
+        return clean(uncertainty.describe(value, bar), limit=80)
     stem = key.removesuffix("_mean")
     error = next((values[stem + end] for end in ("_std_error", "_std") if isinstance(values.get(stem + end), (int, float))), None)
     return with_error(float(value), float(error)) if key.endswith("_mean") and error is not None else number(value, 3)
