@@ -49,7 +49,10 @@ def work(folder: RunFolder, shard: int) -> int:
     orders = Orders(path / "control")
     started = time.time()
     with lease.held(path / "worker.lock", LOCK_PATIENCE):
-        (path / "exit.json").unlink(missing_ok=True)  # of an earlier attempt, where a scheduler has started this one again
+        if orders.unwatched:  # its supervisor was killed while it waited: others may have gone on, and ended, since
+            return INTERRUPTED
+        if task_here():
+            (path / "exit.json").unlink(missing_ok=True)  # of an earlier attempt, where a scheduler has started this one again
         log = EventLog(path / "events.jsonl")
         resumed = log.seq > 0
         orders.watch(path / "exit.json", started)

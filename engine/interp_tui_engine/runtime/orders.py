@@ -66,6 +66,11 @@ class Orders:
             return "checkpoint"
         return "pause" if self._paused else "go"
 
+    @property
+    def unwatched(self) -> bool:
+        """Whether the process that started this one is gone."""
+        return os.getppid() != self._parent
+
     def watch(self, exit_path: Path, started: float) -> None:
         """Begin to see to it that a stop is obeyed; where nothing else helps, `exit_path` gets the record of how the process ended."""
         threading.Thread(target=self._watch, args=(exit_path, started), name="orders", daemon=True).start()
@@ -81,7 +86,7 @@ class Orders:
                 self._checkpoint |= command == "checkpoint"
                 if command in ("pause", "resume"):
                     self._paused = command == "pause"
-            self._stop |= os.getppid() != self._parent
+            self._stop |= self.unwatched
 
     def _watch(self, exit_path: Path, started: float) -> None:
         while not self._done.wait(self.LOOK):

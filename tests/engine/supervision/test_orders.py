@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from interp_tui_engine import worker
+from interp_tui_engine.runfolder import RunFolder
 
 PRELUDE = """
 import sys, threading, time
@@ -91,3 +95,16 @@ def test_orders_are_given_once_and_pause_holds(tmp_path: Path) -> None:
     print(orders.poll())
     """
     assert ending(script, tmp_path) == (0, "checkpoint pause pause\ngo")
+
+
+def test_a_worker_whose_supervisor_died_while_it_waited_leaves_what_others_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second worker of the shard may have ended the run by the time the lock is free: its exit record stays."""
+    folder = RunFolder.create(tmp_path / "run")
+    shard = folder.shard(0)
+    shard.mkdir(parents=True)
+    ended = '{"state": "done", "pid": 7}'
+    (shard / "exit.json").write_text(ended)
+    parents = iter([4242])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents, 1))
+    assert worker.work(folder, 0) == worker.INTERRUPTED
+    assert (shard / "exit.json").read_text() == ended and not (shard / "events.jsonl").exists()
