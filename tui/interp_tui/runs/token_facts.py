@@ -13,6 +13,7 @@ from typing import Any
 from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.numbers import as_finite as finite
+from interp_tui_engine.payload import read
 from interp_tui_engine.runfolder import RunFolder, find_runs
 
 from ..text.numbers import number
@@ -170,22 +171,22 @@ def _attention(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
 
 
 def _trace(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
-    result = folder.result() or {}
-    tokens = result.get("tokens")
-    if not isinstance(tokens, list) or not (found := places(tokens, token)):
+    from interp_tui_engine.results.causal_trace import CausalTraceResult
+
+    result = read(CausalTraceResult, folder.result())
+    if not (found := places(result.tokens, token)):
         return None
     place, whole = found[0]
-    layers = _list(result.get("layers"))
     lines = []
-    for site, rows in _table(result.get("recovery")).items():
-        values = [(value, layer) for layer, row in zip(layers, _list(rows), strict=False)
-                  if (value := finite(_at(row, place))) is not None]  # fmt: skip
+    for site, rows in result.recovery.items():
+        at_layers = [(row[place], layer) for layer, row in zip(result.layers, rows, strict=False) if place < len(row)]
+        values = [(value, layer) for value, layer in at_layers if value is not None]
         if values:
             value, layer = max(values, key=lambda pair: abs(pair[0]))
-            lines.append(f"{clean(str(site), limit=20)}: most at L{layer}, which restores {number(value, 3)} of the answer")
-    heads = [row for row in _rows(result.get("top_heads")) if row.get("position") == place]
-    lines += [f"head {clean(str(row.get('head')), limit=12)} restores {number(finite(row.get('recovery')), 3)}" for row in heads[:3]]
-    return KnownOfToken("causal_trace", folder, whole, (*_elsewhere(tokens, place, whole), *lines)) if lines else None
+            lines.append(f"{clean(site, limit=20)}: most at L{layer}, which restores {number(value, 3)} of the answer")
+    heads = [head for head in result.top_heads if head.position == place]
+    lines += [f"head {clean(head.head, limit=12)} restores {number(head.recovery, 3)}" for head in heads[:3]]
+    return KnownOfToken("causal_trace", folder, whole, (*_elsewhere(result.tokens, place, whole), *lines)) if lines else None
 
 
 def _features(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
@@ -219,32 +220,38 @@ def _fires(token: TokenAt, example: Mapping[str, Any]) -> tuple[float | None, bo
 
 
 def _responds(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
+    from interp_tui_engine.results.susceptibilities import SusceptibilitiesResult
+
     responses: list[tuple[float, str]] = []
-    for part, tokens in _table((folder.result() or {}).get("top_tokens")).items():
-        for row in _rows(tokens):
-            value, error = finite(row.get("value")), finite(row.get("std_error"))
-            if value is not None and str(row.get("token", "")).strip() == token.word:
-                bar = f" ± {number(error, 2)}" if error is not None else ""
-                weak = "" if row.get("clear") is not False else ", not clear of noise"
-                responses.append((abs(value), f"{clean(str(part), limit=24)}: χ {number(value, 3)}{bar}{weak}"))
+    for part, tokens in read(SusceptibilitiesResult, folder.result()).top_tokens.items():
+        for row in tokens:
+            if row.value is not None and row.token.strip() == token.word:
+                responses.append((abs(row.value), f"{clean(part, limit=24)}: χ {_sure(row.value, row.std_error, row.clear)}"))
     responses.sort(key=lambda response: -response[0])
-    return KnownOfToken("susceptibilities", folder, False, tuple(said for _, said in responses[:LINES])) if responses else None
+    return KnownOfToken("susceptibilities", folder, False, tuple(line for _, line in responses[:LINES])) if responses else None
 
 
 def _moves(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
+    from interp_tui_engine.results.bif import BIFResult
+
     wanted = " ".join(token.text.split())
     exact = len(wanted) >= LEAST_TEXT
     found: list[tuple[bool, float, str]] = []
-    for pair in _rows((folder.result() or {}).get("top_pairs")):
-        value = finite(pair.get("value"))
-        sides = [" ".join(str(pair.get(name) or "").split()) for name in ("text_1", "text_2")]
+    for pair in read(BIFResult, folder.result()).top_pairs:
+        sides = [" ".join(text.split()) for text in (pair.text_1, pair.text_2)]
         for here, there in (sides, sides[::-1]):
             whole = exact and wanted in here
-            if value is not None and (whole or token.word in here.split()):
-                found.append((whole, abs(value), f"{number(value, 3)}  {clean(there, limit=72)}"))
+            if pair.value is not None and (whole or token.word in here.split()):
+                found.append((whole, abs(pair.value), f"{_sure(pair.value, pair.std_error, pair.clear)}  {clean(there, limit=72)}"))
     found.sort(key=lambda text: (not text[0], -text[1]))
-    lines = tuple(dict.fromkeys(said for _, _, said in found))[:LINES]
+    lines = tuple(dict.fromkeys(line for _, _, line in found))[:LINES]
     return KnownOfToken("bif", folder, found[0][0], lines) if found else None
+
+
+def _sure(value: float, error: float | None, clear: bool | None) -> str:
+    """A sampled number with its error, and whether it is clear of what chance gives."""
+    bar = f" ± {number(error, 2)}" if error is not None else ""
+    return f"{number(value, 3)}{bar}{', not clear of noise' if clear is False else ''}"
 
 
 READERS: dict[str, Callable[[TokenAt, RunFolder], KnownOfToken | None]] = {
