@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,6 @@ def open_(run: Annotated[str | None, typer.Argument(help="A run folder.")] = Non
     from ..app import run_app
     from .queue import pass_by
 
-    pass_by()
-
+    # it asks the driver and waits for what it starts: not before the first paint
+    threading.Thread(target=pass_by, name="queue", daemon=True).start()
     return run_app(root, Path(folder) if folder else None)

@@ -64,9 +64,11 @@ def keep_going() -> None:
 
 
 def pass_by() -> None:
-    """`keep_going`, from a command that is about something else: what is wrong with the queue is for `interp-tui queue` to say."""
+    """`keep_going` without a word, from a command that is about something else: `interp-tui queue` says what is wrong with the queue."""
+    from interp_tui_engine import run_queue, supervisor
+
     with contextlib.suppress(UserError, OSError):
-        keep_going()
+        run_queue.advance(supervisor.launch)
 
 
 def _add(words: list[str], runs: Path | None, overrides: tuple[str, ...]) -> None:
