@@ -80,6 +80,21 @@ async def test_letters_in_the_list_of_kinds_find_one(runs_root: Path, settle: An
         await until(lambda: kinds.typed == "" and kinds.option_count > 20)
 
 
+async def test_a_kind_that_typed_letters_hide_is_gone_to_all_the_same(runs_root: Path, settle: Any) -> None:
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("n")
+        await settle(pilot)
+        await pilot.press(*"tra")
+        kinds = app.screen.query_one(KindList)
+        await until(lambda: kinds.typed == "tra")
+        kinds.go_to("nothing")
+        assert kinds.typed == "tra", "what is no kind moves nothing"
+        kinds.go_to("llc")
+        await until(lambda: kinds.typed == "")
+        assert kinds.highlighted_option is not None and kinds.highlighted_option.id == "llc"
+
+
 async def test_a_filter_used_before_comes_back(make_run: MakeRun, runs_root: Path, settle: Any) -> None:
     make_run("a"), make_run("b", kind="probe")
     config.remember_theme("light")

@@ -56,8 +56,8 @@ def gc(
         say(f"{size(freed)} freed: arrays and checkpoints of {len(prunable)} runs; their results, reports and manifests stay")
         return 0
     _table(used)
-    total = sum(one.total for one in used)
-    out(f"{len(used)} runs, {size(total)}; {size(freeable)} of it are arrays and checkpoints of runs that are done")
+    total = f"{len(used)} {'run' if len(used) == 1 else 'runs'}, {size(sum(one.total for one in used))}"
+    out(f"{total}; {size(freeable)} of it are arrays and checkpoints of runs that are done")
     if freeable:
         say("interp-tui gc --prune drops those; the manifests make them again")
     return 0

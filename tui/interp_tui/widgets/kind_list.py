@@ -40,7 +40,7 @@ class KindList(Guarded, OptionList):
     @property
     def names(self) -> list[str]:
         """Every kind, in the order of the list, found or not."""
-        return [name for members in self.groups.values() for name, _ in members]
+        return names_of(self.groups)
 
     def show(self, groups: Groups) -> None:
         """List (name, question) pairs by group."""
@@ -57,7 +57,13 @@ class KindList(Guarded, OptionList):
                 self.add_option(Option(Content.assemble((name, "$accent"), "\n", lines), id=name))
 
     def go_to(self, name: str) -> None:
-        """Put the cursor on a kind."""
+        """Put the cursor on a kind; letters that hide it are dropped. A kind that is not here at all leaves the cursor where it is."""
+        if name not in self.names:
+            return
+        if self.typed and name not in names_of(matching(self.groups, self.typed)):
+            self.typed = ""
+            self._list()
+            self.post_message(self.Typed(""))
         self.highlighted = self.get_option_index(name)
 
     # -- finding
@@ -105,6 +111,11 @@ class KindList(Guarded, OptionList):
             self.highlighted = highlighted
 
 
+def names_of(groups: Groups) -> list[str]:
+    """The kinds of all groups, in order."""
+    return [name for members in groups.values() for name, _ in members]
+
+
 def matching(groups: Groups, typed: str) -> Groups:
     """The kinds whose name or question holds every word that was typed; groups without one are left out."""
     words = typed.lower().split()
@@ -117,6 +128,6 @@ def matching(groups: Groups, typed: str) -> Groups:
 
 def best(groups: Groups, typed: str) -> str | None:
     """The likeliest kind: one that begins so, then one that is called so, then the first that asks so."""
-    names = [name for members in matching(groups, typed).values() for name, _ in members]
+    names = names_of(matching(groups, typed))
     first = typed.lower().split()[:1]
     return min(names, key=lambda name: (not name.startswith(tuple(first)), not any(word in name for word in first)), default=None)
