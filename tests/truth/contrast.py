@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,12 @@ from interp_tui_engine.features.effects import interval
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.sites.dissect import site_map_of
 
+from . import record
 from .outcome import Outcome
 
 DRAWS = 20
+CODE = ("features", "experiments/contrast", "experiments/_features")
+"""Folders of the engine that the numbers follow from, for a record."""
 
 
 @dataclass
@@ -77,6 +81,15 @@ def _effects(measured: LabelEffect, changed: Any) -> Any:
     return (changed - measured.base)[: len(measured.told_on)].astype(np.float64)
 
 
+def _null(facts: Facts, trial: int) -> bool:
+    return facts.clear(shuffled(facts.real, 777, trial), trial)
+
+
+def _own(facts: Facts, seed: int) -> bool:
+    facts.seed = seed
+    return facts.clear(facts.real, seed)
+
+
 def outcomes(quick: bool) -> Iterator[Outcome]:
     """False positives under labels drawn at random, by either way of asking; power with the capitals' own."""
     torch.set_num_threads(1)
@@ -87,12 +100,10 @@ def outcomes(quick: bool) -> Iterator[Outcome]:
         )
         facts = Facts(params)
         asked = "shared answers" if shared else "own answers"
-        hits = sum(facts.clear(shuffled(facts.real, 777, trial), trial) for trial in range(trials))
+        null = partial(_null, facts)
+        hits = sum(record.each(f"contrast, shuffled labels, {asked}", range(trials), null, CODE))
         yield Outcome("contrast", "false positives", f"positives chosen at random, {asked}", hits, trials, 0.05)
         if shared:
             seeds = 4 if quick else 40
-            found = 0
-            for seed in range(seeds):
-                facts.seed = seed
-                found += facts.clear(facts.real, seed)
+            found = sum(record.each("contrast, power", range(seeds), partial(_own, facts), CODE))
             yield Outcome("contrast", "power", "capital cities, other parts each time", found, seeds, None)

@@ -24,8 +24,11 @@ from interp_tui_engine.models.load import load_model
 from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.site import Site
 
+from . import record
 from .outcome import Outcome
 
+CODE = ("features", "experiments/interventions", "experiments/_features")
+"""Folders of the engine that the numbers follow from, for a record."""
 LAYER, FAMILY = 2, 5
 DRAWS = 99
 """As a run of five features takes."""
@@ -44,7 +47,14 @@ def outcomes(quick: bool) -> Iterator[Outcome]:
     own_D = clean_PD[: len(positives)].mean(0) - clean_PD[len(positives) :].mean(0)
     unit_FD = torch.nn.functional.normalize(torch.randn(targets, clean_PD.shape[1], generator=torch.Generator().manual_seed(5)), dim=1)
     for verb, strength in (("steer", 4.0), ("ablate", 1.0)):
-        effects_F, clear_F, p_F = _tested(bench, clean_PD, unit_FD, len(positives), verb, strength)
+
+        def tested(family: int, verb: str = verb, strength: float = strength) -> tuple[list[list[float]], list[bool], list[float]]:
+            some_FD = unit_FD[FAMILY * family : FAMILY * (family + 1)]
+            found = _tested(bench, clean_PD, some_FD, len(positives), verb, strength, FAMILY * family)
+            return found[0].tolist(), found[1].tolist(), found[2].tolist()
+
+        families_found = record.each(f"interventions, {verb}", range(targets // FAMILY), tested, CODE)
+        effects_F, clear_F, p_F = (np.concatenate([family[part] for family in families_found]) for part in range(3))
         yield Outcome("interventions", "false positives", f"random directions, {verb}", int(clear_F.sum()), targets, 0.05)
         families = [false_discovery(part) for part in np.split(p_F, targets // FAMILY)]
         clear = [bool((q <= 0.05).any()) for q in families]

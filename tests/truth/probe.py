@@ -7,6 +7,7 @@ by identity are one random label a subject, in texts of several templates, witho
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -15,8 +16,11 @@ from interp_tui_engine.probes.classifiers import Floats, Labels, auroc, fit
 from interp_tui_engine.probes.evaluate import ProbeSettings, cross_validate
 from interp_tui_engine.probes.recurrence import recurrence
 
+from . import record
 from .outcome import Outcome
 
+CODE = ("probes",)
+"""Folders of the engine that the numbers follow from, for a record."""
 WIDTH, PLACES = 32, 4
 SETTINGS = ProbeSettings(folds=5, repeats=3, controls=1, permutations=20, strength=1.0, resamples=50, seed=0)
 
@@ -29,11 +33,15 @@ def outcomes(quick: bool) -> Iterator[Outcome]:
             yield _coverage(name, rows, gap, trials)
     searched = 6 if quick else 300
     for name, gap in (("noise", 0.0), ("a signal in one place", 2.5)):
-        hits = sum(_called(_places(80, gap, seed), *_labels(80, seed)) for seed in range(searched))
+        hits = sum(record.each(f"probe, best of {PLACES}, {name}", range(searched), partial(_best, gap), CODE))
         what = "power" if gap else "false positives"
         yield Outcome("probe", what, f"best of {PLACES} places, {name}", hits, searched, None if gap else 0.05)
-    hits = sum(_identity(seed) for seed in range(searched))
+    hits = sum(record.each("probe, identity", range(searched), _identity, CODE))
     yield Outcome("probe", "false positives", "a random label a subject, 4 templates, no groups", hits, searched, 0.05)
+
+
+def _best(gap: float, seed: int) -> bool:
+    return _called(_places(80, gap, seed), *_labels(80, seed))
 
 
 def _draw(rows: int, gap: float, rng: np.random.Generator) -> tuple[Floats, Labels]:

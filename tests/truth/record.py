@@ -6,10 +6,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 SOURCES = Path(__file__).resolve().parents[2] / "engine" / "interp_tui_engine"
+SAMPLING = ("samplers", "estimators")
+"""Folders of the engine that the numbers of sampling kinds follow from."""
 Value = TypeVar("Value")
 
 
@@ -20,37 +23,38 @@ class Record:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path, self._code = path, digest() if path else ""
-        self._known: dict[tuple[str, int], dict[str, Any]] = {}
+        self._path = path
+        self._known: dict[tuple[str, str, int], dict[str, Any]] = {}
         if path is not None and path.exists():
             for line in path.read_text().splitlines():
-                if (entry := _entry(line)) and entry["code"] == self._code:
-                    self._known[entry["case"], entry["seed"]] = entry
+                if entry := _entry(line):
+                    self._known[entry["code"], entry["case"], entry["seed"]] = entry
 
-    def each(self, case: str, seeds: Iterable[int], run: Callable[[int], Value]) -> list[Value]:
-        """`run` of every seed, which must give what JSON holds; from the file where it is there."""
-        return [self._one(case, seed, run) for seed in seeds]
+    def each(self, case: str, seeds: Iterable[int], run: Callable[[int], Value], code: tuple[str, ...] = SAMPLING) -> list[Value]:
+        """`run` of every seed, which must give what JSON holds; from the file where it is there, made by the same code in these folders."""
+        return [self._one(digest(code) if self._path else "", case, seed, run) for seed in seeds]
 
     def seconds(self, case: str) -> float:
         """Processor seconds of the case's seeds so far, those of earlier calls included."""
-        return sum(entry["seconds"] for (name, _), entry in self._known.items() if name == case)
+        return sum(entry["seconds"] for (_, name, _), entry in self._known.items() if name == case)
 
-    def _one(self, case: str, seed: int, run: Callable[[int], Value]) -> Value:
-        if (case, seed) not in self._known:
+    def _one(self, code: str, case: str, seed: int, run: Callable[[int], Value]) -> Value:
+        if (code, case, seed) not in self._known:
             started = time.process_time()
             value = run(seed)
-            entry = {"code": self._code, "case": case, "seed": seed, "value": value, "seconds": round(time.process_time() - started, 3)}
-            self._known[case, seed] = entry
+            entry = {"code": code, "case": case, "seed": seed, "value": value, "seconds": round(time.process_time() - started, 3)}
+            self._known[code, case, seed] = entry
             if self._path is not None:
                 with self._path.open("a") as file:
                     file.write(json.dumps(entry) + "\n")
-        value = self._known[case, seed]["value"]
+        value = self._known[code, case, seed]["value"]
         return value
 
 
-def digest() -> str:
-    """Of what the numbers follow from: the samplers and the estimators."""
-    files = sorted(file for folder in ("samplers", "estimators") for file in (SOURCES / folder).rglob("*.py"))
+@cache
+def digest(folders: tuple[str, ...] = SAMPLING) -> str:
+    """Of the engine's folders that the numbers follow from."""
+    files = sorted(file for folder in folders for file in (SOURCES / folder).rglob("*.py"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
@@ -73,6 +77,6 @@ def use(path: Path | None) -> None:
     current = Record(path)
 
 
-def each(case: str, seeds: Iterable[int], run: Callable[[int], Value]) -> list[Value]:
+def each(case: str, seeds: Iterable[int], run: Callable[[int], Value], code: tuple[str, ...] = SAMPLING) -> list[Value]:
     """`Record.each` of the record in use."""
-    return current.each(case, seeds, run)
+    return current.each(case, seeds, run, code)

@@ -95,7 +95,7 @@ def test_what_a_run_says_and_leaves(straight: tuple[Result, list[Event], Path]) 
 
 
 def test_the_saved_dictionary_is_the_one_that_was_measured(straight: tuple[Result, list[Event], Path]) -> None:
-    """FVU anew, from the files and the model's own hidden states."""
+    """Every number anew, from the files, the model's own hidden states, and its logits under a plain hook of PyTorch."""
     result, _, path = straight
     saved = sae_lens.load(path / "sae")
     assert saved.about["hook_name"] == "blocks.1.hook_resid_post" and saved.about["model_name"] == "builtin:tiny"
@@ -109,7 +109,35 @@ def test_the_saved_dictionary_is_the_one_that_was_measured(straight: tuple[Resul
         states = model.module(held[:, :-1], output_hidden_states=True).hidden_states[2]  # type: ignore[operator]
     x = states[:, 1:].reshape(-1, 128)
     fvu = (x - saved.reconstruct(x)).square().sum() / (x - x.mean(0)).square().sum()
-    assert float(fvu) == pytest.approx(result.values["fvu"], rel=1e-4)
+    values = result.values
+    assert float(fvu) == pytest.approx(values["fvu"], rel=1e-4)
+    assert float((saved.encode(x) > 0).sum(1).float().mean()) == pytest.approx(values["l0"], rel=1e-5)
+
+    @torch.no_grad()
+    def logprobs(change: Any) -> torch.Tensor:
+        """Of every next token but the first, with what layer 1 writes from the second position on replaced."""
+
+        def put(_: Any, __: Any, output: Any) -> Any:
+            stream = (output if isinstance(output, torch.Tensor) else output[0]).clone()
+            stream[:, 1:] = change(stream[:, 1:].reshape(-1, 128)).view_as(stream[:, 1:])
+            return stream if isinstance(output, torch.Tensor) else (stream, *output[1:])
+
+        hook = model.module.model.layers[1].register_forward_hook(put)  # type: ignore[union-attr,index,operator]
+        try:
+            return model.module(held[:, :-1]).logits[:, 1:].log_softmax(-1)  # type: ignore[operator,no-any-return]
+        finally:
+            hook.remove()
+
+    with_change = {
+        "ce_clean": logprobs(lambda flat: flat),
+        "ce_sae": logprobs(saved.reconstruct),
+        "ce_zero": logprobs(torch.zeros_like),
+        "ce_mean": logprobs(lambda flat: x.mean(0).expand_as(flat)),
+    }
+    for name, found in with_change.items():
+        assert -float(found.gather(2, held[:, 2:, None]).mean()) == pytest.approx(values[name], rel=1e-5)
+    clean, changed = with_change["ce_clean"], with_change["ce_sae"]
+    assert float((clean.exp() * (clean - changed)).sum(-1).mean()) == pytest.approx(values["kl"], rel=1e-4)
 
 
 def test_several_share_one_pass_and_equal_those_trained_alone(straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from in_process import run_tiny
 from interp_tui_engine.errors import ManifestError
 from interp_tui_engine.events import Metrics, Phase, Progress
+from interp_tui_engine.models.load import load_model
 
 FACT = {"clean": "The capital of France is", "corrupt": "The capital of Japan is", "answer": " Paris", "counterfactual": " Tokyo"}
 
@@ -84,6 +86,55 @@ def test_a_circuit_is_measured_on_pairs_it_was_not_found_on_beside_random_ones(t
     without = run_tiny("circuit", {**params, "halves": False}, tmp_path / "without").result
     assert without.digests == done.result.digests and without.values["held_out"] is None is without.values["stability"]
     assert "halves of the pairs were not searched" in without.report
+
+
+@torch.no_grad()
+def test_faithfulness_is_that_of_plain_hooks(tmp_path):
+    """Every head's and MLP's output outside the circuit replaced by the corrupt run's, with PyTorch's own hooks and nothing of ours."""
+    values = run_tiny("circuit", {**FACT, "level": "node", "method": "eap_ig", "threshold": 0.1}, tmp_path / "run").result.values
+    model = load_model("builtin:tiny", device="cpu")
+    clean, corrupt = (torch.tensor([model.tokenizer(FACT[name]).input_ids]) for name in ("clean", "corrupt"))
+    (right,), (wrong,) = (model.tokenizer(FACT[name], add_special_tokens=False).input_ids for name in ("answer", "counterfactual"))
+    layers = model.module.model.layers
+    width = layers[0].self_attn.o_proj.in_features // 8
+    kept = {(row["layer"], row["head"]) for row in values["nodes"]}
+    seen = {}
+
+    def hooked(place):
+        """`place(layer, head-or-None, value)` of every input to an attention's output projection and every MLP's output."""
+        for number, layer in enumerate(layers):
+            yield layer.self_attn.o_proj.register_forward_pre_hook(lambda _, given, number=number: (place(number, True, given[0]),))
+            yield layer.mlp.register_forward_hook(lambda _, __, output, number=number: place(number, False, output))
+
+    def metric(place):
+        hooks = list(hooked(place))
+        logits = model.module(corrupt if place is keep else clean).logits[0, -1]
+        for hook in hooks:
+            hook.remove()
+        return float(logits[right] - logits[wrong])
+
+    def keep(number, of_heads, value):
+        seen[number, of_heads] = value
+        return value
+
+    def outside(circuit):
+        def put(number, of_heads, value):
+            value = value.clone()
+            if not of_heads:
+                return value if (number, None) in circuit else seen[number, False]
+            for head in (head for head in range(8) if (number, head) not in circuit):
+                part = slice(width * head, width * (head + 1))
+                value[..., part] = seen[number, True][..., part]
+            return value
+
+        return put
+
+    metric(keep)
+    every = {(number, part) for number in range(len(layers)) for part in (*range(8), None)}
+    whole, empty, alone, rest = (metric(outside(circuit)) for circuit in (every, set(), kept, every - kept))
+    assert (values["clean_metric"], values["empty_metric"]) == (pytest.approx(whole, abs=1e-4), pytest.approx(empty, abs=1e-4))
+    assert values["faithfulness"] == pytest.approx((alone - empty) / (whole - empty), abs=1e-5)
+    assert values["completeness"] == pytest.approx(1 - (rest - empty) / (whole - empty), abs=1e-5)
 
 
 def test_of_one_pair_nothing_is_known_beyond_it(tmp_path):

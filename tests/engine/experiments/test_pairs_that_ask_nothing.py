@@ -73,3 +73,19 @@ def test_the_cell_that_restores_most_is_measured_on_pairs_that_did_not_choose_it
     assert "chosen on one half of the pairs and measured on the other" in done.result.report
     one = run_tiny("causal_trace", {**FACT, "sites": ["resid_post"], "heads": False}, tmp_path / "one").result
     assert one.values["peak_held_out"] is None and one.uncertainty["peak.recovery"].note == "one pair"
+
+
+@pytest.mark.parametrize("kind", ["activation_patch", "causal_trace", "circuit"])
+def test_a_pair_that_is_there_twice_counts_once(tmp_path, kind):
+    other = {"clean": "The capital of Italy is", "corrupt": "The capital of Egypt is", "answer": " Rome", "counterfactual": " Cairo"}
+    for name, rows in (("once", [FACT, other]), ("often", [FACT, FACT, other, dict(reversed(FACT.items()))])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    once, often = (run_tiny(kind, {**LITTLE[kind], "pairs": f"{name}.jsonl"}, tmp_path / name) for name in ("once", "often"))
+    assert "pairs 2, 4 repeat earlier ones and are left out: 2 of 4 pairs stay, counted from 1" in warned(often)
+    assert not any("left out" in text for text in warned(once))
+    assert often.result.digests == once.result.digests and often.result.uncertainty == once.result.uncertainty
+    (tmp_path / "same.jsonl").write_text((json.dumps(FACT) + "\n") * 8)
+    same = run_tiny(kind, {**LITTLE[kind], "pairs": "same.jsonl"}, tmp_path / "same")
+    assert "1 of 8 pairs stay" in " ".join(warned(same)) and not any(
+        bar.has_bar for name, bar in same.result.uncertainty.items() if name != "correlation"
+    )

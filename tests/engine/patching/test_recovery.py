@@ -51,6 +51,22 @@ def test_the_grid_equals_one_forward_pass_a_cell(family):
     assert found[last] == pytest.approx(1.0, abs=1e-5), "the last position of the last layer is all that is unembedded"
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@torch.no_grad()
+def test_a_grid_is_the_same_whatever_travels_together(threads):
+    trace = made(names=("resid_post", "mlp_out", "z"))
+    kinds = grid(trace.site_map, trace.prompts, ("resid_post", "mlp_out"), heads=True)
+    before, cells = torch.get_num_threads(), [cell for kind in kinds for cell in kind]
+    whole = trace.patched(cells)
+    try:
+        torch.set_num_threads(threads)
+        for rows in (1, 4, 7):
+            parts = torch.cat([trace.patched(batch) for batch in batches(kinds, rows)])
+            torch.testing.assert_close(parts, whole, atol=2e-6, rtol=0)
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.no_grad()
 def test_positions_before_the_corruption_recover_exactly_nothing():
     trace = made()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ...models.loaded import LoadedModel
     from ...sites.site_map import SiteMap
 
+SHOWN = 10
+"""Pairs that a sentence names, at most."""
 FACTS = {
     "clean": "The capital of France is",
     "corrupt": "The capital of Japan is",
@@ -148,6 +151,17 @@ def records_of(params: PairParams) -> list[dict[str, Any]]:
     if params.pairs:
         return read_pairs_file(Path(params.pairs))
     return [{name: getattr(params, name) for name in ("clean", "corrupt", "answer", "counterfactual")}]
+
+
+def without_repeats(records: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Each pair once, and what to say of those left out, if any: an interval over pairs takes every pair for evidence of its own."""
+    first: dict[str, int] = {}
+    repeats = [i for i, record in enumerate(records) if first.setdefault(json.dumps(record, sort_keys=True), i) != i]
+    if not repeats:
+        return list(records), []
+    named = ", ".join(str(index + 1) for index in repeats[:SHOWN]) + (f" and {len(repeats) - SHOWN} more" if len(repeats) > SHOWN else "")
+    which = f"pair {named} repeats an earlier one and is" if len(repeats) == 1 else f"pairs {named} repeat earlier ones and are"
+    return [records[i] for i in first.values()], [f"{which} left out: {len(first)} of {len(records)} pairs stay, counted from 1"]
 
 
 def read_pairs(

@@ -64,8 +64,11 @@ def ready(context: Context, ablation: Any) -> Generator[Event, None, Ready]:
     from ...patching.reach import Ends, reaches_of
     from ...sites.answers import Answer
 
-    pairs = _pairs.read_pairs(params, _pairs.records_of(params), model, site_map, as_whole=False)
+    records, repeats = _pairs.without_repeats(_pairs.records_of(params))
+    pairs = _pairs.read_pairs(params, records, model, site_map, as_whole=False)
     yield run_started(context, model)
+    for text in repeats:
+        yield Warned(text)
     yield Phase("running both prompts", f"{len(pairs)} pairs" if len(pairs) > 1 else "")
     examples = [Example(pair.clean, pair.corrupt, Answer(pair.answer, pair.counterfactual)) for pair in pairs]
     behaviour = Behaviour(site_map, examples, params.metric, ablation)

@@ -51,12 +51,12 @@ def run(context: Context) -> Generator[Event, None, Result]:
     names = _pairs.site_names(params.sites)
     for name in dict.fromkeys([*names, *(["z"] if params.heads else []), *params.freeze]):
         site_map.check(Site(site_name(name), 0))
-    records = _pairs.records_of(params)
+    records, repeats = _pairs.without_repeats(_pairs.records_of(params))
     prompts = [_prompts(params, record, model, site_map, manifest.seed, index, len(records)) for index, record in enumerate(records)]
     yield run_started(context, model)
     yield Phase("running both prompts", f"{len(records)} pairs" if len(records) > 1 else "")
     reaches = _reaches(params, prompts, site_map, manifest.seed)
-    for text in reach_report.warnings(reaches):
+    for text in (*repeats, *reach_report.warnings(reaches)):
         yield Warned(text)
     yield Phase("patching", f"{len(records)} pairs" if len(records) > 1 else "")
 
