@@ -28,6 +28,11 @@ class Ratio(NamedTuple):
     low: float | None
     high: float | None
 
+    def clear_of(self, control: float, otherwise: bool | None) -> bool | None:
+        """`otherwise`, unless the interval over pairs holds the control: then the share is not clear of it, whatever else is known."""
+        held = self.low is not None and self.high is not None and self.low <= control <= self.high
+        return False if held else otherwise
+
     def uncertainty(self, over: str, *, control: float | None = None, clear: bool | None = None, note: str = "") -> Uncertainty:
         """Its error bar, with what else is known of it."""
         if self.std_error is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from in_process import run_tiny
+from interp_tui_engine.circuits.ratio import share_of
 from interp_tui_engine.events import Warned
 
 FACT = {"clean": "The capital of France is", "corrupt": "The capital of Japan is", "answer": " Paris", "counterfactual": " Tokyo"}
@@ -89,3 +91,22 @@ def test_a_pair_that_is_there_twice_counts_once(tmp_path, kind):
     assert "1 of 8 pairs stay" in " ".join(warned(same)) and not any(
         bar.has_bar for name, bar in same.result.uncertainty.items() if name != "correlation"
     )
+
+
+def test_what_is_measured_on_other_pairs_is_not_clear_where_pairs_ask_nothing_or_its_interval_holds_the_control(tmp_path):
+    other = {"clean": "The capital of Italy is", "corrupt": "The capital of Egypt is", "answer": " Rome", "counterfactual": " Cairo"}
+    swapped = [{**row, "answer": row["counterfactual"], "counterfactual": row["answer"]} for row in (FACT, other)]
+    for name, rows in (("right", [FACT, other]), ("swapped", swapped)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        params = {"pairs": f"{name}.jsonl", "level": "node", "method": "eap_ig", "threshold": 0.05}
+        held = run_tiny("circuit", params, tmp_path / name).result.uncertainty["held_out"]
+        assert held.low < held.control < held.high and held.clear is False, "two pairs: Student's t of one degree of freedom"
+    few = run_tiny("activation_patch", {"pairs": "right.jsonl", "parts": "mlps"}, tmp_path / "few").result.uncertainty["effect"]
+    assert few.low < 0 < few.high and few.clear is False
+    assert share_of(np.array([1.0, 1.01]), np.ones(2)).clear_of(0.0, True) and share_of(np.ones(1), np.ones(1)).clear_of(0.0, True)
+
+
+@pytest.mark.parametrize("width, layers", [(2, "l − 1 … l, cut"), (4, "l − 2 … l + 1, cut"), (3, "l − 1 … l + 1, cut")])
+def test_a_window_is_said_in_layers(tmp_path, width, layers):
+    done = run_tiny("causal_trace", {**FACT, "sites": ["mlp_out"], "heads": False, "window": width}, tmp_path / "run")
+    assert f"Windows of {width} layers: {layers}" in done.result.report

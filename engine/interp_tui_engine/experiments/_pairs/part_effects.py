@@ -138,7 +138,7 @@ def finished(
     headline |= {"verdict": verdict} if (verdict := reach_report.verdict(found.reaches)) else {}
     bar = share_of(losses[rows.index(top[0])].astype(float), each) if chosen is None else chosen.share
     uncertainty = {
-        "effect": bar.uncertainty(f"{found.pairs} pairs, the part chosen on other pairs", clear=found.reaches.clear),
+        "effect": bar.uncertainty(f"{found.pairs} pairs, the part chosen on other pairs", clear=bar.clear_of(0.0, found.reaches.clear)),
         "reach.mean": found.reaches.uncertainty(),
     }
     if "correlation" in extra:

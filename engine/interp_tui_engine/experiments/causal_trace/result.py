@@ -145,7 +145,7 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
     bar = (
         Uncertainty(clear=clear, note="one pair")
         if chosen is None
-        else chosen[0].uncertainty(f"{pairs} pairs, the cell chosen on other pairs", clear=clear)
+        else chosen[0].uncertainty(f"{pairs} pairs, the cell chosen on other pairs", clear=chosen[0].clear_of(0.0, clear))
     )
     exact = none_known("exact for these prompts")
     uncertainty = {"peak.recovery": bar, "reach.mean": traced.reaches.uncertainty(), "clean_metric": exact, "corrupt_metric": exact}
@@ -252,7 +252,8 @@ def _report(traced: Traced, values: dict[str, Any], columns: Sequence[str], laye
         "Recovery is 1 where a patch restores the clean metric, 0 where it does nothing.",
     ]
     if params.window > 1:
-        lines.append(f"Windows of {params.window} layers: l − {params.window // 2} … l + {(params.window + 1) // 2 - 1}, cut at the ends.")
+        after = (params.window + 1) // 2 - 1
+        lines.append(f"Windows of {params.window} layers: l − {params.window // 2} … l{f' + {after}' if after else ''}, cut at the ends.")
     if values["pairs"] > 1:
         lines.append(f"Means over {values['pairs']} pairs; 95 % bootstrap intervals over pairs are in result.json.")
     for name in traced.names:

@@ -41,7 +41,8 @@ def uncertainty(found: Found, reaches: Reaches) -> dict[str, Uncertainty]:
     if found.held_out is None:
         return bars | {"stability": none_known(why)}
     share, over = found.held_out.share, f"{pairs} pairs, each by the circuit of the other half"
-    bars["held_out.faithfulness"] = bars["held_out"] = share.uncertainty(over, control=random.mean, clear=random.p(share.value) <= LEVEL)
+    clear = share.clear_of(random.mean, random.p(share.value) <= LEVEL and reaches.clear is not False)
+    bars["held_out.faithfulness"] = bars["held_out"] = share.uncertainty(over, control=random.mean, clear=clear)
     return bars | {"stability": none_known("one split into halves")}
 
 
