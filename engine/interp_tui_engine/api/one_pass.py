@@ -12,6 +12,7 @@ align, answers of several tokens, sites the model lacks, and prompts longer than
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -113,7 +114,9 @@ def causal_trace(
     grids = {name: torch.zeros(cache.site_map.num_layers, len(prompts.clean)) for name in names}
     if heads:
         grids[HEADS] = torch.zeros(cache.site_map.num_layers, len(prompts.clean), cache.site_map.heads("z"))
-    chunks, done = batches(grid(cache.site_map, prompts, names, heads=heads), ROWS), 0
+    # Nobody watches this grid fill, so cells of all kinds of site travel together: fewer passes than a kind at a time.
+    cells = sorted(itertools.chain.from_iterable(grid(cache.site_map, prompts, names, heads=heads)), key=lambda cell: -cell.position)
+    chunks, done = batches([cells], ROWS), 0
     for chunk in chunks:
         for cell, value in zip(chunk, trace.patched(chunk).tolist(), strict=True):
             name, at = cell.place

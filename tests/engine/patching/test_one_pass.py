@@ -26,7 +26,8 @@ def test_a_trace_names_tokens_and_ends(model):
     )
     assert found.tokens[3] == " France" and found.corrupt_tokens[3] == " Japan"
     assert found.recovery["resid_post"].shape == (4, 5) and found.recovery["heads"].shape == (4, 5, 8)
-    assert float(found.recovery["resid_post"][3, 4]) == pytest.approx(1, abs=1e-4) and seen[-1] == (88, 88)
+    assert float(found.recovery["resid_post"][3, 4]) == pytest.approx(1, abs=1e-4)
+    assert seen == [(88, 88)], "four kinds of site, one pass: 88 rows fit into a batch"
 
 
 def test_one_patch_is_that_component_at_every_position(model):
