@@ -37,4 +37,5 @@ def _row(name: str, value: float, bar: Uncertainty) -> str:
     text = describe(value, replace(bar, clear=None, note=words(bar.note))) + level
     clear = "" if bar.clear is None else "yes" if bar.clear else "no"
     control = "" if bar.control is None else short(bar.control)
-    return f"| `{code(name)}` | {text} | {words(bar.over or bar.note)} | {control} | {clear} |"
+    over = "; ".join(filter(None, (bar.over, bar.note))) if bar.has_bar else bar.over or bar.note
+    return f"| `{code(name)}` | {text} | {words(over)} | {control} | {clear} |"

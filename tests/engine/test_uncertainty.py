@@ -78,3 +78,11 @@ def test_the_report_says_how_sure_it_is_and_shows_names_as_text() -> None:
     assert "`a¦b` | 1.00 (no error bar: one \\<b\\>chain" in text
     assert "| `auroc` | 0.55 [0.40, 0.70] (90%) | 24 pairs | 0.500 | no |" in text
     assert section(values, {}) == ""
+
+
+def test_what_an_interval_allows_for_is_said_beside_it():
+    """Else the interval of the strongest of three looks like another one than the table of all three has."""
+    bar = Uncertainty("24 prompts", low=-0.16, high=0.65, note="the strongest of 3: the interval holds for all of them at once")
+    text = section({"effect": 0.25, "r": 0.5}, {"effect": bar, "r": Uncertainty(note="one pair")})
+    assert "| 24 prompts; the strongest of 3: the interval holds for all of them at once |" in text
+    assert "| `r` | 0.500 (no error bar: one pair) | one pair |" in text

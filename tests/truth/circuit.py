@@ -62,8 +62,8 @@ def trial(relation: Relation, edges: bool, seed: int) -> dict[str, float]:
     split = halves(PAIRS, seed)
     each = [found(behaviour.subset(part)) for part in split]
     result = held_out((each[0][1], each[1][1]), [measured(each[i][0], behaviour.subset(split[1 - i])) for i in (0, 1)])
-    (first, reach), (second, _) = (measured(half[0], fresh) for half in each)
-    truth = share_of((first + second) / 2, reach)
+    first, second = (measured(half[0], fresh) for half in each)
+    truth = share_of((first.gain + second.gain) / 2, first.reach, first.prompts)
     one = EdgeBehaviour(behaviour) if edges else behaviour
     args = (circuit.nodes, whole) if edges else (circuit.nodes,)
     draw_random = random_edges if edges else random_nodes

@@ -87,6 +87,21 @@ def covered(count: int, trials: int) -> int:
     return hits
 
 
+def covered_sharing(pairs: int, prompts: int, peculiar: float, trials: int) -> tuple[int, int]:
+    """The same of pairs of few prompts, each with something of its own: by an interval that knows of it, and by one that does not."""
+    hits, apart = 0, 0
+    for seed in range(trials):
+        draw = np.random.default_rng([seed, pairs, prompts])
+        both = np.array([draw.choice(prompts, 2, replace=False) for _ in range(pairs)])
+        reach = draw.uniform(1, 3, pairs)
+        gains = 0.6 * reach + draw.normal(0, peculiar, prompts)[both].sum(1) + draw.normal(0, 0.3, pairs)
+        for share, counts in ((share_of(gains, reach, both.tolist()), True), (share_of(gains, reach), False)):
+            assert share.low is not None and share.high is not None
+            held = share.low <= 0.6 <= share.high
+            hits, apart = hits + (held and counts), apart + (held and not counts)
+    return hits, apart
+
+
 def chosen(true: np.ndarray, count: int, trials: int) -> tuple[int, int, int]:  # type: ignore[type-arg]
     """Of many effects: intervals of the largest that hold what is true of the chosen ones; intervals clear of 0; naive ones clear of 0."""
     held, away, naive = 0, 0, 0
@@ -117,6 +132,10 @@ def outcomes(quick: bool) -> Iterator[Outcome]:
     trials = 500 if quick else 5000
     for count in (3, 8, 40):
         yield Outcome("pairs", "coverage", f"share over {count} pairs", covered(count, trials), trials, 0.95)
+    for count, prompts, peculiar in ((8, 12, 0.3), (24, 12, 0.3), (100, 24, 0.2), (24, 12, 0.0)):
+        hits, apart = covered_sharing(count, prompts, peculiar, trials)
+        case = f"share over {count} pairs of {prompts} prompts" + (f", each {peculiar} off" if peculiar else "")
+        yield Outcome("pairs", "coverage", case, hits, trials, 0.95, f"{apart / trials:.3f} if pairs counted as independent")
     for count in (4, 12):
         null, one = np.zeros(36), np.eye(36)[0] * 0.6
         held, away, naive = chosen(null, count, trials)

@@ -11,7 +11,7 @@ al. 2025)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -90,6 +90,11 @@ class Behaviour:
         self._known: dict[frozenset[Node], Tensor] = {}
         self.whole = self.value(frozenset())
         self.empty = self.value(frozenset(self.nodes))
+
+    @property
+    def prompts(self) -> list[tuple[Hashable, Hashable]]:
+        """Both prompts of each example, as token ids."""
+        return [(run.example.clean, run.example.corrupt) for run in self.runs]
 
     def per_example(self, ablated: Collection[Node]) -> Tensor:
         """The metric of each example with these nodes ablated: (examples,)."""

@@ -7,7 +7,7 @@ parts depends on the pairs. A random circuit has as many heads and as many MLPs,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from .edges import EdgeBehaviour
 from .graph import Mask
 from .nodes import Behaviour, Node
-from .ratio import Floats, Ratio, share_of
+from .ratio import Floats, Prompts, Ratio, share_of
 
 RANDOM = 20
 """Random circuits: a circuit that beats them all does so by chance in 1 of 21 cases."""
@@ -46,8 +46,16 @@ class HeldOut(NamedTuple):
     """Jaccard: parts in both circuits by parts in either; None where both are empty."""
 
 
-def gains(behaviour: Behaviour | EdgeBehaviour, circuit: Collection[Node] | Mask) -> tuple[Floats, Floats]:
-    """By example: the metric that the circuit brings back from its empty end, and all there is to bring back."""
+class Measured(NamedTuple):
+    """By example: the metric that a circuit brings back from its empty end, all there is to bring back, and the prompts of both."""
+
+    gain: Floats
+    reach: Floats
+    prompts: Prompts
+
+
+def gains(behaviour: Behaviour | EdgeBehaviour, circuit: Collection[Node] | Mask) -> Measured:
+    """What the circuit brings back, example by example."""
     if isinstance(behaviour, EdgeBehaviour):
         assert isinstance(circuit, torch.Tensor)
         kept = behaviour.per_example((behaviour.graph.valid & ~circuit)[None])[0]
@@ -55,16 +63,18 @@ def gains(behaviour: Behaviour | EdgeBehaviour, circuit: Collection[Node] | Mask
     else:
         kept = behaviour.per_example(set(behaviour.nodes) - set(circuit))
         whole, empty = behaviour.per_example(()), behaviour.per_example(behaviour.nodes)
-    return (kept - empty).double().numpy(), (whole - empty).double().numpy()
+    prompts = (behaviour.nodes if isinstance(behaviour, EdgeBehaviour) else behaviour).prompts
+    return Measured((kept - empty).double().numpy(), (whole - empty).double().numpy(), prompts)
 
 
-def held_out(parts: tuple[Collection[Hashable], Collection[Hashable]], measured: list[tuple[Floats, Floats]]) -> HeldOut:
+def held_out(parts: tuple[Collection[Hashable], Collection[Hashable]], measured: Sequence[Measured]) -> HeldOut:
     """From both halves' circuits, as sets of parts, and `gains` of each on the other half."""
-    each = [share_of(gain, reach).value for gain, reach in measured]
-    gain, reach = (np.concatenate([pair[i] for pair in measured]) for i in (0, 1))
+    each = [share_of(half.gain, half.reach).value for half in measured]
+    gain, reach = (np.concatenate(ends) for ends in ([half.gain for half in measured], [half.reach for half in measured]))
+    prompts = [pair for half in measured for pair in half.prompts]
     first, second = set(parts[0]), set(parts[1])
     overlap = len(first & second) / len(first | second) if first | second else None
-    return HeldOut(share_of(gain, reach), (each[0], each[1]), (len(first), len(second)), overlap)
+    return HeldOut(share_of(gain, reach, prompts), (each[0], each[1]), (len(first), len(second)), overlap)
 
 
 def random_nodes(behaviour: Behaviour, nodes: Collection[Node], seed: int) -> Iterator[float]:

@@ -67,6 +67,32 @@ def test_a_share_has_the_interval_of_a_ratio():
     assert share_of(np.ones(1), np.ones(1)).low is None
 
 
+def test_pairs_that_share_a_prompt_are_no_evidence_of_their_own():
+    """What is peculiar to a prompt is in all its pairs: 24 pairs of 12 prompts tell little more than 12 prompts do."""
+    held = {"apart": 0, "sharing": 0}
+    for seed in range(400):
+        draw = np.random.default_rng(seed)
+        pairs = [tuple(draw.choice(12, 2, replace=False).tolist()) for _ in range(24)]
+        reach, peculiar = draw.uniform(1, 3, 24), draw.normal(0, 0.3, 12)
+        gains = 0.6 * reach + peculiar[np.array(pairs)].sum(1) + draw.normal(0, 0.3, 24)
+        for name, prompts in (("apart", None), ("sharing", pairs)):
+            share = share_of(gains, reach, prompts)
+            held[name] += share.low <= 0.6 <= share.high
+    assert held["apart"] < 0.8 * 400 and 0.91 * 400 < held["sharing"] < 0.97 * 400
+
+
+def test_prompts_that_no_two_pairs_share_change_nothing_and_one_in_all_is_said():
+    draw = np.random.default_rng(3)
+    reach = draw.uniform(1, 3, 6)
+    gains = 0.6 * reach + draw.normal(0, 0.5, 6)
+    assert share_of(gains, reach, [(f"a{i}", f"b{i}") for i in range(6)]) == share_of(gains, reach)
+    star = share_of(gains, reach, [("hub", f"b{i}") for i in range(6)])
+    assert star.in_all and star.std_error >= share_of(gains, reach).std_error
+    assert star.uncertainty("6 pairs").over == "6 pairs, one prompt in all of them"
+    twice = share_of(gains[:2], reach[:2], [("a", "b"), ("b", "a")])
+    assert twice.in_all and twice.low == share_of(gains[:2], reach[:2]).low, "no more can be known of two prompts"
+
+
 def test_the_largest_of_many_is_measured_where_it_was_not_chosen():
     draw = np.random.default_rng(1)
     noise = draw.normal(0, 1, (8, 400))

@@ -116,13 +116,14 @@ def finished(
     yield from write_arrays(context.folder.path, STORE, arrays, {"parts": [row["name"] for row in rows]})
     behaviour, kind = found.behaviour, context.manifest.kind
     each = (behaviour.per_example(()) - behaviour.per_example(behaviour.nodes)).double().numpy()
-    shares = [share_of(row.astype(float), each) for row in losses]
+    prompts = behaviour.prompts
+    shares = [share_of(row.astype(float), each, prompts) for row in losses]
     rows = [{**row, "low": share.low, "high": share.high} for row, share in zip(rows, shares, strict=True)]
     top = sorted(rows, key=lambda row: -abs(row["effect"]))
     bars = [Bar(row["name"], row["effect"], row.get("guess")) for row in top[:DRAWN]]
     title = f"{kind.replace('_', ' ')}: the strongest {len(bars)} of {len(rows)}" if len(rows) > DRAWN else kind.replace("_", " ")
     yield write_figure(context.folder.path, "effects", bars_svg(title, "share of the behaviour", bars), "effect of each part")
-    chosen = largest(losses.T.astype(float), each, context.manifest.seed, signed=False)
+    chosen = largest(losses.T.astype(float), each, context.manifest.seed, signed=False, prompts=prompts)
     values = {
         "effects": {row["name"]: row["effect"] for row in rows},
         "top": top[:20],
@@ -136,7 +137,7 @@ def finished(
     }
     headline = {"top": top[0]["name"], "effect": top[0]["effect"], **{k: v for k, v in extra.items() if k == "correlation"}}
     headline |= {"verdict": verdict} if (verdict := reach_report.verdict(found.reaches)) else {}
-    bar = share_of(losses[rows.index(top[0])].astype(float), each) if chosen is None else chosen.share
+    bar = share_of(losses[rows.index(top[0])].astype(float), each, prompts) if chosen is None else chosen.share
     uncertainty = {
         "effect": bar.uncertainty(f"{found.pairs} pairs, the part chosen on other pairs", clear=bar.clear_of(0.0, found.reaches.clear)),
         "reach.mean": found.reaches.uncertainty(),

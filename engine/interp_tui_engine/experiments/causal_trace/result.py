@@ -187,7 +187,8 @@ def _held_out_peak(
             if not (left_out and position == grid.shape[2] - 1):
                 flat.append(grid[:, layer, position])
                 names.append(f"{name} L{layer} {columns[position]!r}")
-    chosen = largest(np.stack(flat, axis=1), effects, traced.seed, signed=True)
+    prompts = [(record["clean"], record.get("corrupt") or f"noise on pair {pair}") for pair, record in enumerate(traced.records)]
+    chosen = largest(np.stack(flat, axis=1), effects, traced.seed, signed=True, prompts=prompts)
     return None if chosen is None else (chosen.share, [names[cell] for cell in chosen.cells])
 
 

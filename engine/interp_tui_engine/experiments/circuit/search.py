@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from ...circuits.circuit import Circuit, Measuring
     from ...circuits.graph import Edge
     from ...circuits.nodes import Behaviour, Node
-    from ...circuits.ratio import Floats
     from ...circuits.trial import Trial
-    from ...circuits.validation import HeldOut, Random
+    from ...circuits.validation import HeldOut, Measured, Random
     from .params import Params
 
 
@@ -55,7 +54,7 @@ def _search_nodes(context: Context, behaviour: Behaviour) -> Generator[Event, No
     circuit = yield from _measured(context, circuit_of_nodes(behaviour, kept.nodes, kept.scores), f"{len(kept.nodes)} nodes")
     random = yield from _random(context, validation.random_nodes(behaviour, kept.nodes, context.manifest.seed))
 
-    def again(stage: Stage, other: Behaviour) -> Generator[Event, None, tuple[set[Node], tuple[Floats, Floats]]]:
+    def again(stage: Stage, other: Behaviour) -> Generator[Event, None, tuple[set[Node], Measured]]:
         half = yield from kept_nodes(context, stage)
         return set(half.nodes), validation.gains(other, half.nodes)
 
@@ -77,7 +76,7 @@ def _search_edges(context: Context, behaviour: Behaviour) -> Generator[Event, No
     reach, considered = behaviour.per_example(()) - edges.empties, int(edges.graph.valid.sum())
     resampled = _resampled(context, [trial for trial, _ in kept.trials], [stays for _, stays in kept.trials], reach)
 
-    def again(stage: Stage, other: Behaviour) -> Generator[Event, None, tuple[set[Edge], tuple[Floats, Floats]]]:
+    def again(stage: Stage, other: Behaviour) -> Generator[Event, None, tuple[set[Edge], Measured]]:
         half = yield from kept_edges(context, stage)
         return set(half.edges.graph.edges(half.mask)), validation.gains(EdgeBehaviour(other), half.mask)
 
@@ -115,7 +114,7 @@ def _random(context: Context, faithfulness: Iterator[float]) -> Generator[Event,
 def _on_halves(
     context: Context,
     behaviour: Behaviour,
-    again: Callable[[Stage, Behaviour], Generator[Event, None, tuple[set[Any], tuple[Floats, Floats]]]],
+    again: Callable[[Stage, Behaviour], Generator[Event, None, tuple[set[Any], Measured]]],
 ) -> Generator[Event, None, HeldOut | None]:
     """Search either half of the pairs, and measure what is found on the other."""
     from ...circuits import finder, validation
