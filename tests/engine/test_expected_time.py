@@ -109,6 +109,13 @@ def test_every_kinds_example_has_a_time(name: str) -> None:
     assert kind.estimate(request).seconds is not None
 
 
+@pytest.mark.parametrize("name", [name for name in catalog.kind_names() if catalog.get(name).example.get("data")])
+def test_a_model_whose_size_is_known_has_a_time_however_much_data_there_is(name: str) -> None:
+    kind = catalog.get(name)
+    tables = {**kind.example, "data": {key: {k: v for k, v in spec.items() if k != "rows"} for key, spec in kind.example["data"].items()}}
+    assert kind.estimate(manifest.resolve({"kind": name, **tables})).seconds is not None
+
+
 @pytest.mark.parametrize(("name", "count", "what"), [("calibrate", 6, "samplings"), ("development", 14, "samplings of checkpoints")])
 def test_a_kind_of_many_runs_starts_once(name: str, count: int, what: str) -> None:
     kind = catalog.get(name)
@@ -163,13 +170,14 @@ def test_a_kind_that_reads_files_only_does_not_pay_for_torch() -> None:
         assert seconds is not None and seconds < runtime_cost.START_SECONDS / 2
 
 
-def test_every_pair_of_a_file_is_paid_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["activation_patch", "causal_trace"])
+def test_every_pair_of_a_file_is_paid_for(tmp_path: Path, name: str) -> None:
     line = '{"clean": "The capital of France is", "corrupt": "The capital of Japan is", "answer": " Paris", "counterfactual": " Tokyo"}\n'
-    kind, work = catalog.get("activation_patch"), []
+    kind, work = catalog.get(name), []
     for count in (4, 40):
         (tmp_path / f"{count}.jsonl").write_text(line * count)
         tables = {**kind.example, "params": {"pairs": str(tmp_path / f"{count}.jsonl")}}
-        estimate = kind.estimate(manifest.resolve({"kind": "activation_patch", **tables}))
-        assert estimate.seconds is not None and estimate.notes[-1].endswith(f"{count} pairs of prompts")
+        estimate = kind.estimate(manifest.resolve({"kind": name, **tables}))
+        assert estimate.seconds is not None and f"{count} pairs of" in estimate.notes[-1]
         work.append(estimate.seconds - runtime_cost.START_SECONDS)
     assert work[1] == pytest.approx(10 * work[0])

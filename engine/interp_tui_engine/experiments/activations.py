@@ -12,6 +12,7 @@ from pydantic import Field
 
 from .. import atomic
 from ..catalog import Estimate, Kind, Result
+from ..data.row_count import row_count
 from ..digests import of_bytes, of_texts
 from ..errors import Problem, UserError
 from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
@@ -73,9 +74,10 @@ def check(manifest: Manifest) -> list[Problem]:
 def estimate(manifest: Manifest) -> Estimate:
     """A forward pass of the rows; the store's size is known once the model is."""
     size, spec = cost.parameters_of(manifest), manifest.data.get(manifest.params.data)
-    if size is None or spec is None or spec.rows is None:
+    rows = None if spec is None else row_count(spec)
+    if size is None or spec is None or rows is None:
         return Estimate(None, None, None, ("known once model and data are read",))
-    tokens = spec.rows * (spec.context + 1)
+    tokens = rows * (spec.context + 1)
     return Estimate(cost.seconds(2 * size.parameters * tokens), cost.BASE_BYTES + 6 * size.parameters, None, size.notes)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import psutil
 
 from ..manifest import Manifest
+from ..models.parameter_count import parameter_count
 
 START_SECONDS = 8.0
 """From the command to the first step: importing torch and transformers, loading a small model and tokenising."""
@@ -26,32 +26,21 @@ ALONE = 96
 BASE_BYTES = 450 << 20
 """Resident memory of a process that has imported torch and transformers."""
 
-TINY_PARAMETERS = 1_021_056
-
 
 @dataclass(frozen=True)
 class Size:
-    """A model's number of parameters, and how it was found when it was not read."""
+    """A model's number of parameters, and what there is to say about it."""
 
     parameters: int
     notes: tuple[str, ...] = ()
 
 
 def parameters_of(manifest: Manifest) -> Size | None:
-    """The model's size from its files, without loading them; None for a hub id."""
+    """The model's size from the headers of its files, without loading them; None for a hub model that was never fetched."""
     if manifest.model is None:
         return None
-    source = manifest.model.source
-    if source == "builtin:tiny":
-        return Size(TINY_PARAMETERS)
-    path = Path(source)
-    if path.is_file():
-        return Size(path.stat().st_size, ("size guessed from the file: one byte a parameter",))
-    if path.is_dir():
-        return Size(
-            sum(file.stat().st_size for file in path.glob("*.safetensors")) // 2, ("size guessed from the files: two bytes a parameter",)
-        )
-    return None
+    count = parameter_count(manifest.model.source, manifest.model.revision)
+    return Size(count) if count else None
 
 
 @cache

@@ -6,7 +6,6 @@ Known for the builtin models and for folders with safetensors; others are looked
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +18,10 @@ from ... import untrusted
 from ...errors import Problem, UserError
 from ...manifest import Manifest
 from ...models import builtin_index
+from ...models.parameter_count import safetensors_shapes
 
 if TYPE_CHECKING:
     from ...models.restrictions.parameter_map import ParameterMap
-
-_LONGEST_HEADER = 100 << 20
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def _read(folder: str, files: tuple[str, ...]) -> ParameterMap | None:
     from ...models.restrictions.parameter_map import ParameterMap
 
     config = _namespace(untrusted.read_json(Path(folder) / "config.json"))
-    shapes = {name: shape for file in files for name, shape in _header(Path(file)).items()}
+    shapes = {name: shape for file in files for name, shape in safetensors_shapes(Path(file)).items()}
     if not shapes or ParameterMap(config, shapes, {}).layers == 0:
         return None
     tied: dict[str, str] = {}
@@ -158,13 +156,3 @@ def _gguf_counts(path: str, stamp: int) -> tuple[int, int] | None:
 def _namespace(table: Mapping[str, Any]) -> SimpleNamespace:
     inner = {"text_config": _namespace(table["text_config"])} if isinstance(table.get("text_config"), Mapping) else {}
     return SimpleNamespace(**{**{str(key): value for key, value in table.items()}, **inner})
-
-
-def _header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in a safetensors file: eight bytes of length, then JSON."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > _LONGEST_HEADER:
-            raise ValueError(f"{path} has no safetensors header")
-        table = untrusted.parse_json(file.read(length))
-    return {str(name): tuple(about["shape"]) for name, about in table.items() if name != "__metadata__"}

@@ -38,15 +38,16 @@ def check(manifest: Manifest) -> list[Problem]:
 
 
 def estimate(manifest: Manifest) -> Estimate:
-    """Half the layers for each patched run, two runs to branch off; the number of pairs is not known before the file is read."""
+    """Half the layers for each patched run, two runs to branch off, for each pair."""
     size = cost.parameters_of(manifest)
     if size is None:
         return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
     params: Params = manifest.params
     layers = max(4, round((size.parameters / 5e5) ** 0.6))
     cells = layers * GUESSED_POSITIONS * (len(params.sites) + (8 if params.heads else 0))
-    flops = size.parameters * GUESSED_POSITIONS * (cells + 6)
-    notes = (*size.notes, "for one pair of short prompts")
+    pairs, _ = _pairs.pairs_given(params)
+    flops = pairs * size.parameters * GUESSED_POSITIONS * (cells + 6)
+    notes = (*size.notes, f"for {pairs:,} {'pair' if pairs == 1 else 'pairs'} of short prompts")
     return Estimate(cost.seconds(flops), cost.BASE_BYTES + 6 * size.parameters, 1 << 20, notes)
 
 

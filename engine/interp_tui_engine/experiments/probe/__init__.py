@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from ...catalog import Estimate, Kind, Result
@@ -34,6 +35,8 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
+ROW_BYTES = 80
+"""Of a labelled text in a file, for an estimate."""
 CHECKED = 2000
 """Most rows whose labels and groups are looked at before the run."""
 
@@ -74,7 +77,8 @@ def estimate(manifest: Manifest) -> Estimate:
     size = cost.parameters_of(manifest)
     if size is None:
         return Estimate(None, None, 1 << 20, ("the model's size is not known before it is loaded",))
-    texts = len(manifest.params.examples) or 200
+    path = Path(manifest.params.file or "")
+    texts = len(manifest.params.examples) or (path.stat().st_size // ROW_BYTES + 1 if path.is_file() else 200)
     fits = manifest.params.folds * (manifest.params.repeats + manifest.params.controls + 1 + manifest.params.permutations)
     return Estimate(
         cost.seconds(2 * size.parameters * texts * 16) + 4 + 0.05 * fits, cost.BASE_BYTES + 6 * size.parameters, 1 << 20, size.notes

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...catalog import Estimate, Kind, Result
+from ...data.row_count import row_count
 from ...events import ArrayWritten, Artifact, Event, Phase, RunStarted
 from ...manifest import Manifest
 from ...results.train_sae import LIVE, TrainSAEHeadline, TrainSAEResult
@@ -41,7 +42,8 @@ def estimate(manifest: Manifest) -> Estimate:
     specs = [manifest.data[name] for name in sae_params.listed(params.train_data) if name in manifest.data]
     if size is None or not specs:
         return Estimate(None, None, None, ("the activations' width is not known before they are read",))
-    rows = None if any(spec.rows is None for spec in specs) else sum(spec.rows or 0 for spec in specs)
+    counts = [row_count(spec) for spec in specs]
+    rows = None if None in counts else sum(count or 0 for count in counts)
     if rows is None and params.tokens is None:
         return Estimate(None, None, None, ("how much data there is is not known before it is read",))
     # a model of that many parameters is about as wide as a tall stack of 12·width² blocks has it
