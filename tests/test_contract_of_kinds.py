@@ -7,12 +7,17 @@ that fails or has nothing to draw.
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from interp_tui.commands import text_render
+from interp_tui.commands.compare import compare
+from interp_tui.commands.runs import show
+from interp_tui.export.html import page
 from interp_tui.runs.headlines import answer
 from interp_tui.screens.run import RunScreen
 from interp_tui.text.numbers import headline, number
@@ -70,6 +75,21 @@ def test_every_measured_number_of_the_headline_says_how_sure_it_is(run: RunFolde
             continue
         assert name in bars, f"{name} = {value} has neither an error bar nor a word on why there is none"
         assert bars[name].over if bars[name].has_bar else bars[name].note, f"{name}: over what, or why not, is not said"
+
+
+def test_every_part_words_a_number_alike(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    bars, result = uncertainty.read(run.status().headline), run.result() or {}
+    stated = uncertainty.read(result)
+    shown = {"report": run.report_path.read_text(), "page": html.unescape(page(run))}
+    for name, command in (("show", lambda: show(str(run.path))), ("compare", lambda: compare(str(run.path), str(run.path)))):
+        assert command() == 0
+        shown[name] = capsys.readouterr().out
+    for key, bar in bars.items():
+        if not bar.has_bar or key not in stated or (value := uncertainty.value_at(result, key)) is None:
+            continue
+        text = uncertainty.describe(value, replace(bar, clear=None))
+        missing = [part for part, lines in shown.items() if text not in lines]
+        assert not missing, f"{key} = {text} is worded otherwise in {', '.join(missing)}"
 
 
 def test_its_view_draws_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

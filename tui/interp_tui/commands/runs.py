@@ -239,17 +239,15 @@ def _times(status: Status, state: RunState) -> list[tuple[str, str]]:
 
 
 def _result(folder: RunFolder) -> list[tuple[str, str]]:
+    """The result's numbers: the headline's first, then what states how sure it is, for a long result is cut."""
     from ..runs.certainty import flat_numbers, worded
     from ..text.numbers import number
 
     result = folder.result() or {}
-    sure = worded(result)
-    found = []
-    for key, value in flat_numbers(result).items():
-        if key in ("kind", "name", "schema_version"):
-            continue
-        found.append((key, sure.pop(key, number(value))))
-    return [*found, *sure.items()]
+    sure, headline = worded(result), folder.status().headline
+    said = {key: sure.get(key, number(value)) for key, value in flat_numbers(result).items()} | sure
+    shown = [key for key in said if key not in ("kind", "name", "schema_version")]
+    return [(key, said[key]) for key in sorted(shown, key=lambda key: (key not in headline, key not in sure))]
 
 
 def _workers(status: Status) -> None:
