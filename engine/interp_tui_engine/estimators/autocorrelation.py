@@ -71,6 +71,13 @@ def correlation_time(series: Series) -> float:
     return initial_sum(covariances) / float(covariances[0]) if covariances[0] > 0 else 1.0
 
 
+def correlation(x: Series, y: Series) -> float:
+    """Of two series over the same draws, at the same draw; 0 where either never varies."""
+    a, b = x - x.mean(), y - y.mean()
+    scale = math.sqrt(float((a * a).mean() * (b * b).mean()))
+    return float((a * b).mean()) / scale if scale > 0 else 0.0
+
+
 def pooled_correlation_time(several: Float[NDArray[np.float64], "series chain draw"]) -> float:
     """tau of many series that are alike, from their mean autocorrelation, which is far less noisy than any one's; at least 1.
 

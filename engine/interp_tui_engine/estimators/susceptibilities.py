@@ -35,6 +35,7 @@ from ..errors import UserError
 from .autocorrelation import (
     MeanEstimate,
     Series,
+    correlation,
     correlation_time,
     covariance_estimate,
     mean_estimate,
@@ -182,9 +183,7 @@ def response(restricted: xr.Dataset, base: Baseline) -> Response:
         errors = _token_errors(moments, sampling, token_time(losses, chains, sampling), base, obs)
         answer.covariance[obs], answer.shift[obs] = TokenResponses(covariance, errors[0]), TokenResponses(shift, errors[1])
         own = sampling - draw_means(losses, chains)
-        answer.mean_covariance[obs] = covariance_estimate(phi, own)
-        answer.mean_shift[obs] = _mean_shift(phi, own, base.difference[obs])
-        answer.mean[obs] = _sum_of(answer.mean_covariance[obs], answer.mean_shift[obs])
+        answer.mean_covariance[obs], answer.mean_shift[obs], answer.mean[obs] = _means(phi, own, base.difference[obs])
     return answer._replace(shift_share=float(sizes[0] / sizes.sum()) if sizes.sum() else math.nan)
 
 
@@ -212,23 +211,29 @@ def _token_errors(
     return np.sqrt(spread * squared / count), shift
 
 
-def _mean_shift(phi: Series, own: Series, elsewhere: MeanEstimate) -> MeanEstimate:
-    """E[phi] (E[own] - elsewhere): its error from what each draw changes of it, and from that of `elsewhere`."""
+def _means(phi: Series, own: Series, elsewhere: MeanEstimate) -> tuple[MeanEstimate, MeanEstimate, MeanEstimate]:
+    """Cov(phi, own), E[phi] (E[own] - elsewhere), and their sum chi, own being L - l.
+
+    The shift's error is from what each draw changes of it, and from that of `elsewhere`. The two parts' errors go together as far as what a
+    draw changes of the one goes with what it changes of the other: not at all for Gaussian draws, of which products and the draws
+    themselves are uncorrelated, but where losses are curved.
+    """
     ahead = float(own.mean()) - elsewhere.value
-    draws = mean_estimate((phi - phi.mean()) * ahead + phi.mean() * (own - own.mean()))
+    covariance = covariance_estimate(phi, own)
+    series = (phi - phi.mean()) * ahead + phi.mean() * (own - own.mean())
+    draws = mean_estimate(series)
     why = draws.why or (elsewhere.why and f"{elsewhere.why} of the whole model")
-    value = float(phi.mean()) * ahead
+    shift = MeanEstimate(float(phi.mean()) * ahead, None, draws.ess, why)
+    value, ess = covariance.value + shift.value, min(covariance.ess, draws.ess, elsewhere.ess)
     if draws.std_error is None or elsewhere.std_error is None:
-        return MeanEstimate(value, None, draws.ess, why)
-    return MeanEstimate(value, math.hypot(draws.std_error, float(phi.mean()) * elsewhere.std_error), min(draws.ess, elsewhere.ess))
-
-
-def _sum_of(covariance: MeanEstimate, shift: MeanEstimate) -> MeanEstimate:
-    """Of two estimates whose errors do not go together: products of Gaussian draws are uncorrelated with the draws."""
-    value, ess = covariance.value + shift.value, min(covariance.ess, shift.ess)
-    if covariance.std_error is None or shift.std_error is None:
-        return MeanEstimate(value, None, ess, covariance.why or shift.why)
-    return MeanEstimate(value, math.hypot(covariance.std_error, shift.std_error), ess, freedom=covariance.freedom)
+        return covariance, shift, MeanEstimate(value, None, ess, covariance.why or why)
+    far = float(phi.mean()) * elsewhere.std_error
+    shift = MeanEstimate(shift.value, math.hypot(draws.std_error, far), min(draws.ess, elsewhere.ess))
+    if covariance.std_error is None:
+        return covariance, shift, MeanEstimate(value, None, ess, covariance.why)
+    together = correlation((phi - phi.mean()) * (own - own.mean()), series) * covariance.std_error * draws.std_error
+    variance = covariance.std_error**2 + draws.std_error**2 + 2 * together
+    return covariance, shift, MeanEstimate(value, math.sqrt(max(variance, 0.0) + far**2), ess, freedom=covariance.freedom)
 
 
 def probes_of(full: xr.Dataset, sampling: str, names: Sequence[str] | None, include_sampling: bool) -> list[str]:

@@ -110,6 +110,23 @@ def test_errors_are_those_of_independent_repetitions():
         assert errors.mean() == pytest.approx(values.std(ddof=1), rel=4 * 0.09), name
 
 
+def test_the_error_of_chi_knows_that_its_parts_go_together_where_losses_are_curved():
+    """L = |w|²/2 and nothing else: a draw that lies far out makes covariance and shift larger at once."""
+    found = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        runs = []
+        for scale in (0.5, 1.0):
+            rise = (scale * rng.normal(size=(4, 60, 3)) ** 2).sum(-1) / 2
+            values = {"pile": rise, "code": np.full_like(rise, 1.0)}
+            runs.append(store({obs: v[..., None, None] for obs, v in values.items()}, start={"pile": [[0.0]], "code": [[1.0]]}).dataset)
+        mean = response(runs[1], baseline(runs[0], "pile", ["code"])).mean["code"]
+        found.append((mean.value, mean.std_error))
+    values, errors = np.array(found).T
+    # a spread over 200 seeds has an error of 1/sqrt(2 x 199) = 5 %; of independent parts the error would be a fifth too small
+    assert np.sqrt((errors**2).mean()) > values.std(ddof=1) * (1 - 2 * 0.05)
+
+
 def test_a_tokens_shift_knows_that_its_loss_forgets_more_slowly_than_phi():
     """phi is new at every draw, the token's loss keeps 0.8 of itself: its mean is worth nine times fewer draws."""
     found = []
