@@ -1,9 +1,9 @@
 """Which step size and temperature to sample with: what each setting of a grid showed, and which of them to trust.
 
 A setting is usable when its chains stay finite, agree with each other (split R-hat at most 1.1; Vehtari et al. 2021, arXiv 1903.08008),
-no longer drift, stay below the loss of uniform guessing, give the lambda of smaller steps, and are held by the loss: at n_beta = 0, with
-the same step size and localization, nothing but noise moves them, and if the loss rises nearly as much under n_beta as it does there,
-the samples tell of the noise and of the localization, not of the loss.
+no longer drift, tell lambda from 0, stay below the loss of uniform guessing, give the lambda of smaller steps, and are held by the loss: at
+n_beta = 0, with the same step size and localization, nothing but noise moves them, and if the loss rises nearly as much under n_beta as it
+does there, the samples tell of the noise and of the localization, not of the loss.
 Losses in nats per token; lambda is dimensionless.
 """
 
@@ -25,6 +25,8 @@ MOST_OF_CONTROL = 0.5
 _TOO_LARGE = "lr is too large"
 DRIFT_ERRORS = 3.0
 DRIFT_SHARE = 0.1
+LEAST_ERRORS = 2.0
+"""Standard errors that λ̂ must lie above 0 to say anything."""
 STEP_ERRORS = 2.0
 STEP_SHARE = 0.15
 """Of λ̂ at the smallest step size: what a larger one may add to it."""
@@ -112,6 +114,8 @@ def judge(shown: Shown, control: Shown | None, finer: Shown | None = None) -> Ju
         return Judged(shown, tuple(against or ["it gave no estimate"]))
     if shown.rise <= 0:
         against.append("the loss fell below that at w₀: w₀ is no minimum of it, and λ̂ is negative")
+    elif shown.llc is not None and shown.llc_error is not None and shown.llc < LEAST_ERRORS * shown.llc_error:
+        against.append(f"λ̂ {shown.llc:.2g} ± {shown.llc_error:.2g} is not clear of 0: take more chains or draws")
     if shown.loss is not None and shown.uniform is not None and shown.loss > shown.uniform:
         against.append(f"the mean loss, {shown.loss:.3g} nats, is above that of uniform guessing, {shown.uniform:.3g}: {_TOO_LARGE}")
     if shown.rhat is None:

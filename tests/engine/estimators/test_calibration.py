@@ -29,6 +29,7 @@ def test_a_good_setting_has_nothing_against_it():
         ({"failed": 1}, "1 of 4 chains went non-finite"),
         ({"rise": None}, "no estimate"),
         ({"rise": -0.01}, "fell below"),
+        ({"llc": 0.9, "llc_error": 3.4}, "λ̂ 0.9 ± 3.4 is not clear of 0"),
         ({"rhat": None}, "R̂ is not defined"),
         ({"rhat": 1.4}, "R̂ 1.40: the chains do not agree"),
         ({"drift": 0.05, "drift_error": 0.001}, "drifts, by +0.05 nats"),
