@@ -112,7 +112,8 @@ def _why(ess: float, draws: int, longest: float) -> str:
 
 
 def floor(z: Observations, runs: int, owners: Int[NDArray[np.int64], " series"], *, keep: bool) -> Floor | None:
-    """Over pairs of series of different owners (texts). keep: say of every pair whether it is clear. None where nothing can be exchanged.
+    """Over pairs of series of different owners (texts). keep: say of every pair whether it is clear. None where chains are too short or few
+    for `SWAPS` exchanges: of fewer the largest is exceeded by chance more often than is said.
 
     Series that never vary are in no pair.
     """
@@ -120,7 +121,7 @@ def floor(z: Observations, runs: int, owners: Int[NDArray[np.int64], " series"],
     mine, of = z[there] / np.linalg.norm(z[there], axis=1, keepdims=True), owners[there]
     draws = z.shape[1] // runs
     ways = exchanges(runs, draws, SWAPS)
-    if not ways or len(there) < 2:
+    if len(ways) < SWAPS or len(there) < 2:
         return None
     lags = autocorrelations(mine, runs)
     series = mine.reshape(len(mine), runs, draws)

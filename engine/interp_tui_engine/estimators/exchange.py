@@ -29,7 +29,7 @@ class Exchange(NamedTuple):
 
 
 def exchanges(chains: int, draws: int, count: int, seed: int = SEED) -> list[Exchange]:
-    """`count` exchanges in which no chain meets itself at the same time, or fewer where there are no more.
+    """`count` different exchanges in which no chain meets itself at the same time, or fewer where there are no more.
 
     First the other chains as they are, then in reverse (a stationary reversible chain is the same law either way), in as many orders as
     there are; then draws are shifted too, by a quarter of the chain at least where it meets itself. A shift joins a chain's end to its
@@ -43,8 +43,13 @@ def exchanges(chains: int, draws: int, count: int, seed: int = SEED) -> list[Exc
             orders.append(order)
     named = [tuple(int(c) for c in order) for order in orders]
     ways = [Exchange(order, reverse, 0) for reverse in (False, True) for order in named][:count]
-    while len(ways) < count and draws > 3:
+    least = 1 if named else draws // 4
+    for _ in range(_TRIES if draws > 3 else 0):
+        if len(ways) >= count:
+            break
         order = named[int(rng.integers(len(named)))] if named else (0,)
-        least = 1 if named else draws // 4
-        ways.append(Exchange(order, False, int(rng.integers(max(1, least), draws - max(1, least) + 1))))
+        way = Exchange(order, False, int(rng.integers(max(1, least), draws - max(1, least) + 1)))
+        way = way._replace(reverse=True) if way in ways else way
+        if way not in ways:
+            ways.append(way)
     return ways

@@ -51,12 +51,13 @@ def token_floor(restricted: xr.Dataset, sampling: str, probes: Sequence[str]) ->
     """The floor in standard errors, and Cov(phi, l) of each token in standard errors of a token whose loss does not move with phi.
 
     Of l alone: chi is Cov(phi, L - l), and a token that never moves has var phi of it, which says nothing of the token. The error is that
-    of independent series with the autocorrelation of phi's square: sqrt(var phi var l tau / n). NaN for tokens that never vary.
+    of independent series with the autocorrelation of phi's square: sqrt(var phi var l tau / n). NaN for tokens that never vary; for all,
+    and the floor, where chains are too short or few for `SWAPS` exchanges.
     """
     chains = healthy_chains(restricted, sorted({sampling, *probes}))
     trace = draw_means(losses_of(restricted, sampling), chains)
     f, ways = trace - trace.mean(), exchanges(len(chains), trace.shape[1], SWAPS)
-    if not f.any() or not ways:
+    if not f.any() or len(ways) < SWAPS:
         return math.nan, {obs: np.full(losses_of(restricted, obs).shape[2:], np.nan) for obs in probes}
     weights = np.stack([f, *(way.of(f) for way in ways)])
     scale = math.sqrt(float(f.var()) * correlation_time(f * f) / trace.size)

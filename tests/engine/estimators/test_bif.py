@@ -16,6 +16,7 @@ from interp_tui_engine.errors import UserError
 from interp_tui_engine.estimators.bif import compute_bif
 from interp_tui_engine.estimators.bif_errors import agreement, errors, floor, half_matrices
 from interp_tui_engine.estimators.bif_traces import standardised
+from interp_tui_engine.estimators.exchange import SWAPS, exchanges
 from references.bif import influence
 
 ALL = [
@@ -237,6 +238,17 @@ def test_the_floor_lets_a_planted_pair_through_and_leaves_out_pairs_of_one_text(
     assert found.clear[0, 1] and found.clear[1, 0] and found.clear_pairs == 1
     assert found.pairs == 11 * 10 // 2 - 1 and not found.clear[4, 5] and not found.clear[7].any()
     assert floor(z[:, 0, :2], 1, owners, keep=False) is None, "nothing to exchange"
+
+
+def test_there_is_no_floor_of_so_few_exchanges_that_chance_exceeds_it_more_often_than_is_said():
+    """Two chains of six draws can be exchanged in 12 ways, whose largest is exceeded by chance once in 13 times; of ten draws in 19."""
+    z, _ = standardised(np.random.default_rng(0).normal(size=(6, 1, 12)).astype(np.float32), covariance=False)
+    assert floor(z[:, 0], 2, np.arange(6), keep=False) is None
+    for chains, draws in ((2, 6), (2, 10), (1, 30), (3, 5), (4, 60)):
+        ways = exchanges(chains, draws, SWAPS)
+        assert len(set(ways)) == len(ways), "one counted twice makes the floor look surer than it is"
+        assert len(ways) == SWAPS or (chains, draws) == (2, 6)
+        assert not any(way.order[chain] == chain and way.shift == 0 and not way.reverse for way in ways for chain in range(chains))
 
 
 def test_halves_agree_where_there_is_something_to_agree_on():

@@ -35,7 +35,7 @@ TABLES: dict[str, Any] = {
         "n_beta": 20.0,
         "localization": 100.0,
         "num_chains": 2,
-        "num_draws": 5,
+        "num_draws": 12,
         "batch_size": 4,
         "num_init_loss_batches": 2,
         "sampling_data": "prose",
@@ -88,7 +88,7 @@ def test_pairs_say_how_sure_they_are(whole: Any) -> None:
 
 
 def test_one_chain_has_no_error_bar_and_a_floor_of_other_times(tmp_path: Path) -> None:
-    params = TABLES["params"] | {"num_chains": 1, "num_draws": 12, "method": "sequence", "first_order": False, "num_steps_bw_draws": 1}
+    params = TABLES["params"] | {"num_chains": 1, "num_draws": 20, "method": "sequence", "first_order": False, "num_steps_bw_draws": 1}
     result, _ = run_tables(TABLES | {"params": params}, tmp_path / "run")
     assert result.values["no_error"] == "one chain" and result.values["top_pairs"][0]["std_error"] is None
     assert result.values["floor"]["clear_pairs"] >= 0 and result.values["top_pairs"][0]["first_order"] is None
