@@ -1,10 +1,11 @@
-"""Run the simulations: every module here with `outcomes(quick)`, or those named; print their table."""
+"""Run the simulations: every module here with `outcomes(quick)`, or those named; print their table. Exits 1 if a rate is not as claimed."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import pkgutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,8 @@ def outcomes(names: list[str], quick: bool) -> Iterator[tuple[str, Outcome]]:
             yield name, outcome
 
 
-def main() -> None:
-    """Print a Markdown table, a row as soon as it is known."""
+def main() -> int:
+    """Print a Markdown table, a row as soon as it is known; 1 if any rate is not as claimed, else 0."""
     here = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
     known = sorted(name for name in here if not name.startswith("_") and name not in ("outcome", "record"))
     parser = argparse.ArgumentParser(prog="python -m tests.truth")
@@ -33,13 +34,17 @@ def main() -> None:
     if unknown := set(arguments.names) - set(known):
         parser.error(f"no simulation is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     print("| kind | what | case | rate | nominal | seeds | note |\n|---|---|---|---:|---:|---:|---|")
-    started = time.process_time()
+    started, off = time.process_time(), []
     for _, found in outcomes(arguments.names or known, arguments.quick):
         nominal = "" if found.nominal is None else f"{found.nominal:.2f}"
         cells = (found.kind, found.what, found.case, f"{found.rate:.3f}", nominal, str(found.trials), found.note)
         print(f"| {' | '.join(cells)} |", flush=True)
+        off += [] if found.holds else [found]
     print(f"\n{time.process_time() - started:.0f} processor seconds")
+    for found in off:
+        print(f"not as claimed: {found.kind}, {found.what}, {found.case}: {found.rate:.3f}, nominal {found.nominal}")
+    return 1 if off else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
