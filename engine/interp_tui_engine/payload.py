@@ -1,7 +1,10 @@
 """What stands in a result.json, a headline or a live event, as frozen types that its writer and its readers share. Torch-free.
 
-A kind names its types in `Kind(result=…, headline=…, live=…)`; they lie in results/, a file a kind. Three things are done with them:
+A kind names its types in `Kind(result=…, headline=…, live=…)`; they lie in results/, a file a kind. Five things are done with them:
 
+- `cls(name=value, …)`: a payload as its writer makes it. mypy holds names and types to it; when it runs nothing is checked or changed, so
+  that a number that is not finite, or a fault of ours, costs no run.
+- `payload.as_json()`: the table that is written.
 - `differences(cls, values)`: what of a payload that was just made does not fit its type, key by key. Strict: unknown keys count.
 - `read(cls, stored)`: a payload from a file, whoever wrote it. Tolerant: never raises; a field that is damaged or missing has its default
   or, without one, the empty value of its type; keys that the type does not know are passed over.
@@ -31,14 +34,31 @@ class Payload(BaseModel):
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True, protected_namespaces=(), populate_by_name=True
     )
 
+    def __init__(self, **values: Any) -> None:
+        """The values as they are, in the order in which they are given; what is left out has its default and is not written."""
+        made = type(self).model_construct(**values)
+        extra = made.__pydantic_extra__ or {}
+        given = {name: value for name, value in values.items() if name not in extra}  # unknown names too: `differences` tells of them
+        object.__setattr__(self, "__dict__", given | {name: value for name, value in made.__dict__.items() if name not in given})
+        object.__setattr__(self, "__pydantic_fields_set__", set(values))
+        object.__setattr__(self, "__pydantic_extra__", made.__pydantic_extra__)
+        object.__setattr__(self, "__pydantic_private__", None)
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as RootModel's: what is validated does not come by here
+
+    def as_json(self) -> dict[str, Any]:
+        """What a file holds of it: the fields that were given, in that order, under their stored names; lists for tuples."""
+        given = {name: value for name, value in self.__dict__.items() if name in self.model_fields_set} | (self.__pydantic_extra__ or {})
+        return {_stored_name(type(self), name): _plain(value) for name, value in given.items()}
+
 
 class ResultFile(Payload):
     """What the result.json of every kind holds."""
 
-    kind: str = Field("", description="the kind of run")
-    name: str = Field("", description="the run's name, as in its manifest")
-    schema_version: int | None = Field(None, description="version of this file's layout")
-    seconds: float | None = Field(None, description="how long the run computed, seconds")
+    kind: str = Field(default="", description="the kind of run")
+    name: str = Field(default="", description="the run's name, as in its manifest")
+    schema_version: int | None = Field(default=None, description="version of this file's layout")
+    seconds: float | None = Field(default=None, description="how long the run computed, seconds")
     uncertainty: Mapping[str, Uncertainty] = Field(
         default_factory=dict, description="how sure numbers of this file are, by their name; dots lead further in"
     )
@@ -47,7 +67,7 @@ class ResultFile(Payload):
 class Headline(Payload):
     """What status.json, listings and the event `headline` hold of a run: its few most important numbers, some of them while it runs."""
 
-    answer: str = Field("", description="the run's answer in words, where it states one")
+    answer: str = Field(default="", description="the run's answer in words, where it states one")
     uncertainty: Mapping[str, Uncertainty] = Field(default_factory=dict, description="how sure its numbers are, by their name")
 
 
@@ -65,6 +85,23 @@ Live = Mapping[str, type[Payload]]
 """What each series of live events carries; `sae*` stands for sae0, sae1, …"""
 
 P = TypeVar("P", bound=Payload)
+
+
+def _stored_name(cls: type[Payload], name: str) -> str:
+    """What a field is called in a file."""
+    field = cls.model_fields.get(name)
+    return (field.serialization_alias if field else None) or name
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's own types, but for numbers, which `numbers.finite` sees to when they are written."""
+    if isinstance(value, (Payload, Uncertainty)):
+        return value.as_json()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value
 
 
 def live_type(live: Live, series: str) -> type[Payload] | None:
@@ -118,7 +155,7 @@ def _fields(cls: type[Payload]) -> dict[str, _FieldReader]:
         default = _empty(hint) if field.is_required() else partial(field.get_default, call_default_factory=True)
         if default is None:
             raise TypeError(f"{cls.__name__}.{name}: {hint} has no empty value; make it '| None', or give it a default")
-        found[name] = _FieldReader(field.alias or name, _converter(hint), default)
+        found[name] = _FieldReader(_stored_name(cls, name), _converter(hint), default)
     return found
 
 

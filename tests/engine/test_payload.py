@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import subprocess
 import sys
@@ -10,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from interp_tui_engine import catalog, payload, results
-from interp_tui_engine.payload import Grid, Payload, Row
+from interp_tui_engine.payload import Grid, NumbersByName, Payload, Row
 from interp_tui_engine.uncertainty import Uncertainty
 
 
@@ -27,7 +28,9 @@ class Whole(Payload):
     count: int | None = Field(None, description="a count")
     word: str = Field(description="a word")
     flag: bool | None = Field(description="yes or no")
-    start: int | None = Field(None, alias="from", description="under a name that Python keeps for itself")
+    start: int | None = Field(
+        default=None, validation_alias="from", serialization_alias="from", description="under a name that Python keeps for itself"
+    )
     tone: Literal["", "good", "bad"] = Field("good", description="one of three")
     row: Row = Field(description="numbers")
     grid: Grid = Field(description="rows of numbers")
@@ -89,7 +92,7 @@ def test_a_key_that_is_always_written_may_not_be_missing() -> None:
 @pytest.mark.parametrize("key", [key for key in FULL if key != "anything"])
 def test_a_damaged_field_costs_only_itself(key: str, damage: Any) -> None:
     whole, good = payload.read(Whole, FULL | {key: damage}), payload.read(Whole, FULL)
-    names = {field.alias or name: name for name, field in Whole.model_fields.items()}
+    names = {field.serialization_alias or name: name for name, field in Whole.model_fields.items()}
     for other, name in names.items():
         value = getattr(whole, name)
         if other != key:
@@ -97,6 +100,40 @@ def test_a_damaged_field_costs_only_itself(key: str, damage: Any) -> None:
         else:
             empty = getattr(payload.read(Whole, {}), name)
             assert value is empty or type(value) in (type(empty), type(getattr(good, name)))
+
+
+def test_a_payload_is_written_as_it_was_given() -> None:
+    """The same bytes as the dict of its values: the order in which they were given, whole numbers whole, nothing added or checked."""
+    parts, bars = (Part(size=None, name="q"),), {"x": Uncertainty("4 chains", 0.1)}
+    whole = Whole(
+        **{"start": 2, "share": 1, "count": 3, "word": "w", "flag": True, "row": (1, None, float("nan")), "grid": ((1.0,), ())},
+        **{"layers": (0, 2), "part": Part(name="p", size=1), "parts": parts, "table": {"x": 2}, "bars": bars},
+    )
+    given = {"from": 2, "share": 1, "count": 3, "word": "w", "flag": True, "row": [1, None, float("nan")], "grid": [[1.0], []]}
+    given |= {"layers": [0, 2], "part": {"name": "p", "size": 1}, "parts": [{"size": None, "name": "q"}], "table": {"x": 2}}
+    given |= {"bars": {"x": {"over": "4 chains", "std_error": 0.1, "level": 0.95}}}
+    assert json.dumps(whole.as_json()) == json.dumps(given)
+    assert whole.tone == "good" and whole.anything is None, "what was left out has its default"
+    assert payload.read(Whole, given) == payload.read(Whole, whole.as_json())
+
+
+def test_a_fault_of_the_writer_costs_no_run_and_is_found_before_it_is_written() -> None:
+    damaged = Part(**{"name": 3, "sise": 2})  # type: ignore[arg-type]
+    assert payload.differences(Part, damaged.as_json()) == [
+        "name: Input should be a valid string",
+        "sise: Extra inputs are not permitted",
+        "size: Field required",
+    ]
+
+
+def test_names_that_only_the_run_knows_are_written_and_read() -> None:
+    numbers = NumbersByName(**{"L0.mlp_out": 0.5, "L1.mlp_out": 2})
+    assert json.dumps(numbers.as_json()) == '{"L0.mlp_out": 0.5, "L1.mlp_out": 2}'
+
+
+def test_a_payload_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Part(name="p", size=1).size = 2  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("stored", [None, 3, "text", [], [{}], {}, {"unknown": 1}])

@@ -28,8 +28,8 @@ class ActivationsResult(ResultFile):
 class ActivationsHeadline(Headline):
     """How much was stored."""
 
-    rows: int | None = Field(None, description="rows of the data")
-    sites: int | None = Field(None, description="sites stored")
+    rows: int | None = Field(default=None, description="rows of the data")
+    sites: int | None = Field(default=None, description="sites stored")
 
 
 class ShownRow(Payload):
@@ -43,14 +43,14 @@ class ShownRow(Payload):
 class ActivationsCell(Payload):
     """Series `cells`: at step 0 what is stored where, then each batch of rows that has been read."""
 
-    sites: tuple[str, ...] = Field((), description="the sites, in the first event")
-    layers: int | None = Field(None, description="layers of the model")
+    sites: tuple[str, ...] = Field(default=(), description="the sites, in the first event")
+    layers: int | None = Field(default=None, description="layers of the model")
     shapes: Mapping[str, tuple[int, ...]] = Field(default_factory=dict, description="shape of each site's array")
-    dtype: str = Field("", description="precision of the arrays")
-    store: str = Field("", description="the store's name in the run folder")
+    dtype: str = Field(default="", description="precision of the arrays")
+    store: str = Field(default="", description="the store's name in the run folder")
     rms: Mapping[str, float | None] = Field(default_factory=dict, description="by site, root mean square over the batch")
-    rows: int | None = Field(None, description="rows of the batch")
-    shown: tuple[ShownRow, ...] = Field((), description="rows of the batch with their tokens, of the first batches only")
+    rows: int | None = Field(default=None, description="rows of the batch")
+    shown: tuple[ShownRow, ...] = Field(default=(), description="rows of the batch with their tokens, of the first batches only")
 
 
 LIVE: Mapping[str, type[Payload]] = {"cells": ActivationsCell, "rms": NumbersByName}

@@ -28,28 +28,28 @@ class AttentionResult(ResultFile):
     heads: int | None = Field(description="heads a layer")
     arrays: tuple[str, ...] = Field(description="where the patterns are, in the run folder")
     scores: Mapping[str, Grid] = Field(default_factory=dict, description="by score: [layer][head], from 0 to 1")
-    named_heads: tuple[NamedHead, ...] = Field((), description="heads with a high score")
-    drawn: tuple[str, ...] = Field((), description="heads whose pattern is a figure")
+    named_heads: tuple[NamedHead, ...] = Field(default=(), description="heads with a high score")
+    drawn: tuple[str, ...] = Field(default=(), description="heads whose pattern is a figure")
 
 
 class AttentionHeadline(Headline):
     """How many heads are named."""
 
-    heads: int | None = Field(None, description="heads of the model")
-    named: int | None = Field(None, description="heads with a name")
+    heads: int | None = Field(default=None, description="heads of the model")
+    named: int | None = Field(default=None, description="heads with a name")
 
 
 class AttentionCell(Payload):
     """Series `cells`: the patterns of one layer; at the end the scores of all heads."""
 
-    layer: int | None = Field(None, description="the layer")
-    heads: int | None = Field(None, description="heads a layer")
-    array: str = Field("", description="the store's name in the run folder")
-    pattern: tuple[Grid, ...] = Field((), description="[head][query][key up to the query]; left out where it is large")
-    tokens: tuple[str, ...] = Field((), description="tokens of the prompt, in the first event")
-    layers: tuple[int, ...] = Field((), description="layers that will be read, in the first event")
+    layer: int | None = Field(default=None, description="the layer")
+    heads: int | None = Field(default=None, description="heads a layer")
+    array: str = Field(default="", description="the store's name in the run folder")
+    pattern: tuple[Grid, ...] = Field(default=(), description="[head][query][key up to the query]; left out where it is large")
+    tokens: tuple[str, ...] = Field(default=(), description="tokens of the prompt, in the first event")
+    layers: tuple[int, ...] = Field(default=(), description="layers that will be read, in the first event")
     scores: Mapping[str, Grid] = Field(default_factory=dict, description="by score: [layer][head], in the last event")
-    named: tuple[NamedHead, ...] = Field((), description="heads with a high score, in the last event")
+    named: tuple[NamedHead, ...] = Field(default=(), description="heads with a high score, in the last event")
 
 
 LIVE: Mapping[str, type[Payload]] = {"cells": AttentionCell}

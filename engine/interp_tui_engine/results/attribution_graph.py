@@ -31,21 +31,21 @@ class AttributionGraphResult(ResultFile):
     coactivation: int | None = Field(description="edges of features that fire together")
     fingerprint_similarity: int | None = Field(description="edges of features that are alike")
     attribution: int | None = Field(description="edges of attributions")
-    metric: str = Field("", description="what edges to the criterion are measured in")
-    prompts: int | None = Field(None, description="prompts that attributions are over")
-    checked: int | None = Field(None, description="attribution edges with an exact effect")
-    opposed: int | None = Field(None, description="of those, edges whose signs differ")
-    correlation_with_exact: float | None = Field(None, description="over all edges, where they are of one kind")
-    checked_criterion: Checked | None = Field(None, description="edges to the criterion")
-    checked_features: Checked | None = Field(None, description="edges to features")
+    metric: str = Field(default="", description="what edges to the criterion are measured in")
+    prompts: int | None = Field(default=None, description="prompts that attributions are over")
+    checked: int | None = Field(default=None, description="attribution edges with an exact effect")
+    opposed: int | None = Field(default=None, description="of those, edges whose signs differ")
+    correlation_with_exact: float | None = Field(default=None, description="over all edges, where they are of one kind")
+    checked_criterion: Checked | None = Field(default=None, description="edges to the criterion")
+    checked_features: Checked | None = Field(default=None, description="edges to features")
 
 
 class AttributionGraphHeadline(Headline):
     """The graph's size."""
 
-    nodes: int | None = Field(None, description="features, and the criterion")
-    edges: int | None = Field(None, description="edges of all types")
-    causal_effect: int | None = Field(None, description="of those, measured effects on the criterion")
+    nodes: int | None = Field(default=None, description="features, and the criterion")
+    edges: int | None = Field(default=None, description="edges of all types")
+    causal_effect: int | None = Field(default=None, description="of those, measured effects on the criterion")
 
 
 class GraphNode(Payload):
@@ -55,11 +55,11 @@ class GraphNode(Payload):
     type: str = Field(description="feature or criterion")
     label: str | None = Field(description="what it is called")
     model: str | None = Field(description="its model")
-    feature_id: str = Field("", description="the feature, as its run names it")
-    layer: int | None = Field(None, description="its layer")
-    importance: float | None = Field(None, description="what its ranking ordered by")
-    association: float | None = Field(None, description="|correlation| with the criterion")
-    causal_effect: float | None = Field(None, description="|effect| on the criterion")
+    feature_id: str = Field(default="", description="the feature, as its run names it")
+    layer: int | None = Field(default=None, description="its layer")
+    importance: float | None = Field(default=None, description="what its ranking ordered by")
+    association: float | None = Field(default=None, description="|correlation| with the criterion")
+    causal_effect: float | None = Field(default=None, description="|effect| on the criterion")
 
 
 class EdgeInterval(Payload):
@@ -76,17 +76,17 @@ class GraphEdge(Payload):
     target: str = Field(description="node it goes to")
     type: str = Field(description="causal_effect, coactivation, fingerprint_similarity or attribution")
     weight: float | None = Field(description="what it is drawn by: effect, correlation, similarity or attribution")
-    effect: float | None = Field(None, description="size of the effect on the criterion")
-    signed_effect: float | None = Field(None, description="the effect")
-    specificity: float | None = Field(None, description="effect less side effect, as a share")
-    side_effect: float | None = Field(None, description="mean |Δ| on other prompts")
-    strong_causal_score: float | None = Field(None, description="score of a strong effect without side effects")
-    confidence_interval: EdgeInterval | None = Field(None, description="of the effect")
-    record_count: int | None = Field(None, description="interventions behind it")
-    correlation: float | None = Field(None, description="of the two features' activations")
-    similarity: float | None = Field(None, description="of the two fingerprints, from 0 to 1")
-    attribution: float | None = Field(None, description="gradient × activation")
-    exact: float | None = Field(None, description="the same measured by taking the source away")
+    effect: float | None = Field(default=None, description="size of the effect on the criterion")
+    signed_effect: float | None = Field(default=None, description="the effect")
+    specificity: float | None = Field(default=None, description="effect less side effect, as a share")
+    side_effect: float | None = Field(default=None, description="mean |Δ| on other prompts")
+    strong_causal_score: float | None = Field(default=None, description="score of a strong effect without side effects")
+    confidence_interval: EdgeInterval | None = Field(default=None, description="of the effect")
+    record_count: int | None = Field(default=None, description="interventions behind it")
+    correlation: float | None = Field(default=None, description="of the two features' activations")
+    similarity: float | None = Field(default=None, description="of the two fingerprints, from 0 to 1")
+    attribution: float | None = Field(default=None, description="gradient × activation")
+    exact: float | None = Field(default=None, description="the same measured by taking the source away")
 
 
 class GraphCase(Payload):

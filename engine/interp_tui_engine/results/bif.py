@@ -59,11 +59,11 @@ class BIFResult(ResultFile):
 class BIFHeadline(SamplingHeadline):
     """The strongest pair; while chains run, their estimate."""
 
-    sequences: int | None = Field(None, description="sequences compared")
-    strongest: str = Field("", description="'ROW with ROW'")
-    influence_mean: float | None = Field(None, description="their influence")
-    influence_std_error: float | None = Field(None, description="its standard error")
-    clear: int | None = Field(None, description="pairs clear of the floor")
+    sequences: int | None = Field(default=None, description="sequences compared")
+    strongest: str = Field(default="", description="'ROW with ROW'")
+    influence_mean: float | None = Field(default=None, description="their influence")
+    influence_std_error: float | None = Field(default=None, description="its standard error")
+    clear: int | None = Field(default=None, description="pairs clear of the floor")
 
 
 LIVE: Mapping[str, type[Payload]] = SAMPLING

@@ -55,11 +55,11 @@ class CalibrateResult(ResultFile):
 class CalibrateHeadline(Headline):
     """How many settings passed, and the one chosen."""
 
-    usable: int | None = Field(None, description="settings that passed")
-    settings: int | None = Field(None, description="settings tried, without controls")
-    lr: float | None = Field(None, description="step size of the one chosen")
-    n_beta: float | None = Field(None, description="its inverse temperature")
-    localization: float | None = Field(None, description="its localization")
+    usable: int | None = Field(default=None, description="settings that passed")
+    settings: int | None = Field(default=None, description="settings tried, without controls")
+    lr: float | None = Field(default=None, description="step size of the one chosen")
+    n_beta: float | None = Field(default=None, description="its inverse temperature")
+    localization: float | None = Field(default=None, description="its localization")
 
 
 class SettingCase(Payload):

@@ -57,19 +57,19 @@ class CausalTraceResult(ResultFile):
     peak_held_out: PeakHeldOut | None = Field(description="without the choice's luck; null for one pair")
     pairs: int | None = Field(description="pairs of prompts")
     reach: Reach = Field(description="how far the two ends lie apart")
-    recovery_heads: tuple[Grid, ...] = Field((), description="[layer][position][head], where heads are traced")
-    top_heads: tuple[TopHead, ...] = Field((), description="the heads that restore most")
+    recovery_heads: tuple[Grid, ...] = Field(default=(), description="[layer][position][head], where heads are traced")
+    top_heads: tuple[TopHead, ...] = Field(default=(), description="the heads that restore most")
     interval: Mapping[str, GridInterval] = Field(default_factory=dict, description="by site, over several pairs")
 
 
 class CausalTraceHeadline(Headline):
     """Where the answer is read from and where it arrives is in `answer`."""
 
-    clean_metric: float | None = Field(None, description="the metric on clean prompts")
-    corrupt_metric: float | None = Field(None, description="the metric on corrupt prompts")
-    peak: str = Field("", description="the place that restores most")
-    recovery: float | None = Field(None, description="share of the reach that it restores")
-    verdict: str = Field("", description="what speaks against the numbers")
+    clean_metric: float | None = Field(default=None, description="the metric on clean prompts")
+    corrupt_metric: float | None = Field(default=None, description="the metric on corrupt prompts")
+    peak: str = Field(default="", description="the place that restores most")
+    recovery: float | None = Field(default=None, description="share of the reach that it restores")
+    verdict: str = Field(default="", description="what speaks against the numbers")
 
 
 class TraceCell(Payload):
@@ -80,17 +80,17 @@ class TraceCell(Payload):
     corrupt_metric: float | None = Field(description="the metric on its corrupt prompt")
     cells: tuple[tuple[int | None, ...], ...] = Field(description="[site, layer, position, head] of each place")
     recovery: Row = Field(description="share of the reach that each restores")
-    pairs: int | None = Field(None, description="pairs there are")
-    sites: tuple[str, ...] = Field((), description="names of the sites; heads count as one more")
-    heads: int | None = Field(None, description="heads a layer; 0 where none are traced")
-    layers: int | None = Field(None, description="layers of the model")
-    first: int | None = Field(None, description="first position that is traced")
-    last: int | None = Field(None, description="last position that is traced")
-    metric: str = Field("", description="what is measured")
-    tokens: tuple[str, ...] = Field((), description="tokens of the clean prompt")
-    corrupt_tokens: tuple[str, ...] = Field((), description="tokens of the corrupt prompt")
-    answer: tuple[str, ...] = Field((), description="tokens of the right answer")
-    counterfactual: tuple[str, ...] = Field((), description="tokens of the other answer")
+    pairs: int | None = Field(default=None, description="pairs there are")
+    sites: tuple[str, ...] = Field(default=(), description="names of the sites; heads count as one more")
+    heads: int | None = Field(default=None, description="heads a layer; 0 where none are traced")
+    layers: int | None = Field(default=None, description="layers of the model")
+    first: int | None = Field(default=None, description="first position that is traced")
+    last: int | None = Field(default=None, description="last position that is traced")
+    metric: str = Field(default="", description="what is measured")
+    tokens: tuple[str, ...] = Field(default=(), description="tokens of the clean prompt")
+    corrupt_tokens: tuple[str, ...] = Field(default=(), description="tokens of the corrupt prompt")
+    answer: tuple[str, ...] = Field(default=(), description="tokens of the right answer")
+    counterfactual: tuple[str, ...] = Field(default=(), description="tokens of the other answer")
 
 
 LIVE: Mapping[str, type[Payload]] = {"cells": TraceCell}

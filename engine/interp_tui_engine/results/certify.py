@@ -14,7 +14,7 @@ class KnownCase(Payload):
     """One case whose learning coefficient is known, beside its estimate. Also the series `case`."""
 
     name: str = Field(description="the case")
-    family: str = Field("", description="its family: quadratic, monomial, …")
+    family: str = Field(default="", description="its family: quadratic, monomial, …")
     true: float | None = Field(description="the learning coefficient that is known, λ")
     estimate: float | None = Field(description="λ̂ less the step-size bias and the finite-temperature term")
     std_error: float | None = Field(description="its standard error over independent chains")
@@ -40,8 +40,8 @@ class CertifyResult(ResultFile):
 class CertifyHeadline(Headline):
     """How many passed."""
 
-    passed: int | None = Field(None, description="cases that passed")
-    cases: int | None = Field(None, description="cases tried")
+    passed: int | None = Field(default=None, description="cases that passed")
+    cases: int | None = Field(default=None, description="cases tried")
 
 
 LIVE: Mapping[str, type[Payload]] = {"case": KnownCase}

@@ -18,7 +18,7 @@ class CircuitNode(Payload):
     head: int | None = Field(description="its head; null for an MLP")
     effect: float | None = Field(description="share of the reach that goes without it")
     estimate: float | None = Field(description="the same by gradients; null where there is none")
-    role: str | None = Field(None, description="what the head is: induction, previous token, …")
+    role: str | None = Field(default=None, description="what the head is: induction, previous token, …")
     scores: Mapping[str, float | None] = Field(default_factory=dict, description="its scores, from 0 to 1")
 
 
@@ -76,14 +76,14 @@ class CircuitResult(ResultFile):
 class CircuitHeadline(Headline):
     """The circuit's size and how far it is enough."""
 
-    nodes: int | None = Field(None, description="heads and MLPs")
-    edges: int | None = Field(None, description="edges")
-    faithfulness: float | None = Field(None, description="share that the circuit alone brings about")
-    held_out: float | None = Field(None, description="the same on pairs it was not found on")
-    completeness: float | None = Field(None, description="share that is left without it")
-    clean_metric: float | None = Field(None, description="the metric on clean prompts, while parts are tried")
-    empty_metric: float | None = Field(None, description="the metric with every part ablated, while parts are tried")
-    verdict: str = Field("", description="what speaks against the numbers")
+    nodes: int | None = Field(default=None, description="heads and MLPs")
+    edges: int | None = Field(default=None, description="edges")
+    faithfulness: float | None = Field(default=None, description="share that the circuit alone brings about")
+    held_out: float | None = Field(default=None, description="the same on pairs it was not found on")
+    completeness: float | None = Field(default=None, description="share that is left without it")
+    clean_metric: float | None = Field(default=None, description="the metric on clean prompts, while parts are tried")
+    empty_metric: float | None = Field(default=None, description="the metric with every part ablated, while parts are tried")
+    verdict: str = Field(default="", description="what speaks against the numbers")
 
 
 class EdgeEffect(Payload):
@@ -96,20 +96,20 @@ class EdgeEffect(Payload):
 class CircuitCell(Payload):
     """Series `cells`: a node or an edge has been tried; at the end the circuit."""
 
-    node: str = Field("", description="the node tried")
-    layer: int | None = Field(None, description="its layer")
-    head: int | None = Field(None, description="its head")
-    edge: str = Field("", description="the edge tried")
-    loss: float | None = Field(None, description="what goes without it, in units of the metric")
-    kept: bool | None = Field(None, description="whether it stays in the circuit")
-    faithfulness: float | None = Field(None, description="of the circuit so far")
-    clean_metric: float | None = Field(None, description="the metric on clean prompts")
-    empty_metric: float | None = Field(None, description="the metric with every part ablated")
-    circuit: tuple[CircuitNode, ...] | None = Field(None, description="the nodes of the circuit, in the last event")
-    edges: tuple[EdgeEffect, ...] = Field((), description="its edges, in the last event")
-    heads_per_kv: int | None = Field(None, description="query heads that share keys and values, in the last event")
-    held_out: CircuitHeldOut | None = Field(None, description="on pairs it was not found on, in the last event")
-    random: float | None = Field(None, description="mean faithfulness of random circuits, in the last event")
+    node: str = Field(default="", description="the node tried")
+    layer: int | None = Field(default=None, description="its layer")
+    head: int | None = Field(default=None, description="its head")
+    edge: str = Field(default="", description="the edge tried")
+    loss: float | None = Field(default=None, description="what goes without it, in units of the metric")
+    kept: bool | None = Field(default=None, description="whether it stays in the circuit")
+    faithfulness: float | None = Field(default=None, description="of the circuit so far")
+    clean_metric: float | None = Field(default=None, description="the metric on clean prompts")
+    empty_metric: float | None = Field(default=None, description="the metric with every part ablated")
+    circuit: tuple[CircuitNode, ...] | None = Field(default=None, description="the nodes of the circuit, in the last event")
+    edges: tuple[EdgeEffect, ...] = Field(default=(), description="its edges, in the last event")
+    heads_per_kv: int | None = Field(default=None, description="query heads that share keys and values, in the last event")
+    held_out: CircuitHeldOut | None = Field(default=None, description="on pairs it was not found on, in the last event")
+    random: float | None = Field(default=None, description="mean faithfulness of random circuits, in the last event")
 
 
 LIVE: Mapping[str, type[Payload]] = {"cells": CircuitCell}

@@ -34,10 +34,10 @@ class ContrastResult(ChangeResult):
 class ContrastHeadline(Headline):
     """The effect at the strength chosen."""
 
-    strength: float | None = Field(None, description="the strength chosen")
-    effect: float | None = Field(None, description="its effect on prompts that nothing was chosen on")
-    in_controls: float | None = Field(None, description="in spreads of its controls")
-    clear: bool | None = Field(None, description="whether it is clear of 0 and of its controls")
+    strength: float | None = Field(default=None, description="the strength chosen")
+    effect: float | None = Field(default=None, description="its effect on prompts that nothing was chosen on")
+    in_controls: float | None = Field(default=None, description="in spreads of its controls")
+    clear: bool | None = Field(default=None, description="whether it is clear of 0 and of its controls")
 
 
 LIVE: Mapping[str, type[Payload]] = {"case": EffectLine, "cells": StrengthPoint}

@@ -15,7 +15,7 @@ class DevelopmentStage(Payload):
     """The step between two checkpoints at which a quantity changed most, clear of its errors."""
 
     quantity: str = Field(description="which of the series")
-    from_: int | None = Field(alias="from", description="number of the checkpoint before")
+    from_: int | None = Field(validation_alias="from", serialization_alias="from", description="number of the checkpoint before")
     to: int | None = Field(description="number of the checkpoint after")
     before: float | None = Field(description="its value before")
     after: float | None = Field(description="its value after")
@@ -33,7 +33,7 @@ class DevelopmentResult(ResultFile):
 class DevelopmentHeadline(SamplingHeadline):
     """The last checkpoint's numbers; while chains run, their estimate."""
 
-    fact_accuracy: float | None = Field(None, description="share of facts that the last checkpoint knows")
+    fact_accuracy: float | None = Field(default=None, description="share of facts that the last checkpoint knows")
 
 
 class CheckpointCase(Payload):

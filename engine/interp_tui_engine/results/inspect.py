@@ -49,40 +49,40 @@ class RankedFeature(Payload):
 class Activating(Payload):
     """A text on which a feature fires, as a card has it."""
 
-    activation: float | None = Field(None, description="its value there")
-    text: str = Field("", description="the text")
-    tokens: tuple[str, ...] = Field((), description="consecutive pieces of the text, the one it fires on most among them")
-    values: Row = Field((), description="its value on each of them")
+    activation: float | None = Field(default=None, description="its value there")
+    text: str = Field(default="", description="the text")
+    tokens: tuple[str, ...] = Field(default=(), description="consecutive pieces of the text, the one it fires on most among them")
+    values: Row = Field(default=(), description="its value on each of them")
 
 
 class ValueHistogram(Payload):
     """A feature's values where it fires, in equal bins."""
 
-    counts: tuple[int | None, ...] = Field((), description="rows in each bin")
-    low: float | None = Field(None, description="lowest value")
-    high: float | None = Field(None, description="highest value")
-    silent: int | None = Field(None, description="rows it does not fire on")
+    counts: tuple[int | None, ...] = Field(default=(), description="rows in each bin")
+    low: float | None = Field(default=None, description="lowest value")
+    high: float | None = Field(default=None, description="highest value")
+    silent: int | None = Field(default=None, description="rows it does not fire on")
 
 
 class CardEvidence(Payload):
     """What a card's metadata says of the feature."""
 
-    activating: tuple[Activating, ...] = Field((), description="texts it fires on most")
+    activating: tuple[Activating, ...] = Field(default=(), description="texts it fires on most")
     histogram: ValueHistogram = Field(default_factory=lambda: read(ValueHistogram, {}), description="its values")
-    promotes: tuple[str, ...] = Field((), description="tokens it makes likelier")
-    suppresses: tuple[str, ...] = Field((), description="tokens it makes less likely")
-    nearest: tuple[str, ...] = Field((), description="features whose directions are nearest")
-    detection: float | None = Field(None, description="how often its label tells its texts from silent ones")
+    promotes: tuple[str, ...] = Field(default=(), description="tokens it makes likelier")
+    suppresses: tuple[str, ...] = Field(default=(), description="tokens it makes less likely")
+    nearest: tuple[str, ...] = Field(default=(), description="features whose directions are nearest")
+    detection: float | None = Field(default=None, description="how often its label tells its texts from silent ones")
 
 
 class FeatureCard(Payload):
     """What is shown of a card of report.json, which holds more: it is interp-lab's own format."""
 
-    feature_id: str = Field("", description="the feature")
-    model: str = Field("", description="its model")
-    layer: int | None = Field(None, description="its layer")
-    label: str | None = Field(None, description="what it is called")
-    metadata: CardEvidence | None = Field(None, description="the evidence; null where the card has none")
+    feature_id: str = Field(default="", description="the feature")
+    model: str = Field(default="", description="its model")
+    layer: int | None = Field(default=None, description="its layer")
+    label: str | None = Field(default=None, description="what it is called")
+    metadata: CardEvidence | None = Field(default=None, description="the evidence; null where the card has none")
 
 
 class InspectResult(ResultFile):
@@ -92,15 +92,15 @@ class InspectResult(ResultFile):
     criterion: str = Field(description="the criterion")
     ranking: str = Field(description="how features are ordered")
     rows: int | None = Field(description="rows read")
-    held_out_rows: int | None = Field(None, description="rows that evidence is on")
-    held_out_positives: int | None = Field(None, description="of those, rows that meet the criterion")
-    groups: int | None = Field(None, description="groups of rows that stay on one side")
-    unit: str = Field("", description="what counts as one observation: row or text")
+    held_out_rows: int | None = Field(default=None, description="rows that evidence is on")
+    held_out_positives: int | None = Field(default=None, description="of those, rows that meet the criterion")
+    groups: int | None = Field(default=None, description="groups of rows that stay on one side")
+    unit: str = Field(default="", description="what counts as one observation: row or text")
     features: int | None = Field(description="features ranked")
     tested: int | None = Field(description="features that fire often enough to be tested")
     associated: int | None = Field(description="features that go with the criterion")
     causal: int | None = Field(description="of those, features that cause it")
-    null_z_95: float | None = Field(None, description="z that 95 % of shuffles stay below")
+    null_z_95: float | None = Field(default=None, description="z that 95 % of shuffles stay below")
     cards: tuple[RankedFeature, ...] = Field(description="the first 50")
     table: str = Field(description="file with all features, in the run folder")
     report: str = Field(description="file with the cards, in the run folder")
@@ -109,21 +109,21 @@ class InspectResult(ResultFile):
 class InspectHeadline(Headline):
     """The first feature, and how many there are."""
 
-    top: str = Field("", description="the first feature")
-    auroc: float | None = Field(None, description="its AUROC")
-    associated: int | None = Field(None, description="features that go with the criterion")
-    causal: int | None = Field(None, description="features that cause it")
-    rows: int | None = Field(None, description="rows recorded, while prompts are read")
-    features: int | None = Field(None, description="features a row may hold, while prompts are read")
+    top: str = Field(default="", description="the first feature")
+    auroc: float | None = Field(default=None, description="its AUROC")
+    associated: int | None = Field(default=None, description="features that go with the criterion")
+    causal: int | None = Field(default=None, description="features that cause it")
+    rows: int | None = Field(default=None, description="rows recorded, while prompts are read")
+    features: int | None = Field(default=None, description="features a row may hold, while prompts are read")
 
 
 class RecordsRead(Payload):
     """Series `records`: how far the reading is; where prompts are recorded first, how far that is."""
 
     rows: int | None = Field(description="rows read, or written")
-    features: int | None = Field(None, description="features seen")
-    rows_per_second: float | None = Field(None, description="speed of reading")
-    prompts_per_second: float | None = Field(None, description="speed of recording")
+    features: int | None = Field(default=None, description="features seen")
+    rows_per_second: float | None = Field(default=None, description="speed of reading")
+    prompts_per_second: float | None = Field(default=None, description="speed of recording")
 
 
 LIVE: Mapping[str, type[Payload]] = {"records": RecordsRead}

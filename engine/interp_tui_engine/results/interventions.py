@@ -41,10 +41,10 @@ class EffectLine(Payload):
     specificity: float | None = Field(description="effect less side effect, as a share")
     strong: float | None = Field(description="score of a strong effect without side effects")
     clear: bool | None = Field(description="whether it is clear of 0 and of every kind of control")
-    loss_change: float | None = Field(None, description="change of the loss on plain text, nats a token")
-    loss_low: float | None = Field(None, description="lower end of its 95 % interval over rows")
-    loss_high: float | None = Field(None, description="upper end")
-    loss_control: float | None = Field(None, description="the same for controls")
+    loss_change: float | None = Field(default=None, description="change of the loss on plain text, nats a token")
+    loss_low: float | None = Field(default=None, description="lower end of its 95 % interval over rows")
+    loss_high: float | None = Field(default=None, description="upper end")
+    loss_control: float | None = Field(default=None, description="the same for controls")
 
 
 class ChangeResult(ResultFile):
@@ -66,9 +66,9 @@ class ChangeResult(ResultFile):
     side_effect: float | None = Field(description="mean |Δ| where no effect is wanted")
     at_edge: str | None = Field(description="what to say of a strength at the end of the grid; null inside it")
     path: str = Field(description="file of the rows, in the run folder")
-    loss_change: float | None = Field(None, description="change of the loss on plain text, nats a token")
-    loss_low: float | None = Field(None, description="lower end of its 95 % interval")
-    loss_high: float | None = Field(None, description="upper end")
+    loss_change: float | None = Field(default=None, description="change of the loss on plain text, nats a token")
+    loss_low: float | None = Field(default=None, description="lower end of its 95 % interval")
+    loss_high: float | None = Field(default=None, description="upper end")
 
 
 class InterventionsResult(ChangeResult):
@@ -81,10 +81,10 @@ class InterventionsResult(ChangeResult):
 class InterventionsHeadline(Headline):
     """The strongest effect."""
 
-    top: str = Field("", description="its feature")
-    effect: float | None = Field(None, description="the effect")
-    in_controls: float | None = Field(None, description="in spreads of its controls")
-    clear: int | None = Field(None, description="effects clear of 0 and of their controls")
+    top: str = Field(default="", description="its feature")
+    effect: float | None = Field(default=None, description="the effect")
+    in_controls: float | None = Field(default=None, description="in spreads of its controls")
+    clear: int | None = Field(default=None, description="effects clear of 0 and of their controls")
 
 
 LIVE: Mapping[str, type[Payload]] = {"case": EffectLine}

@@ -58,9 +58,9 @@ class LogitLensResult(ResultFile, LensLayers):
 class LogitLensHeadline(Headline):
     """Where the answer is first the likeliest."""
 
-    crossover_layer: int | None = Field(None, description="first layer from which on the answer is the likeliest")
-    answer_prob: float | None = Field(None, description="its probability at the last layer read so far")
-    tuned_crossover: int | None = Field(None, description="the same layer through the tuned lens")
+    crossover_layer: int | None = Field(default=None, description="first layer from which on the answer is the likeliest")
+    answer_prob: float | None = Field(default=None, description="its probability at the last layer read so far")
+    tuned_crossover: int | None = Field(default=None, description="the same layer through the tuned lens")
 
 
 class LensReading(NamedTuple):
@@ -77,24 +77,24 @@ class LensReading(NamedTuple):
 class LensCell(Payload):
     """Series `cells`: one layer at every position read; lists are by position, `tuned_` ones are through the tuned lens."""
 
-    layer: int | None = Field(None, description="the layer")
-    answer_prob: Row = Field((), description="probability of what comes next")
-    answer_rank: Row = Field((), description="its rank; 0 is the likeliest")
-    entropy: Row = Field((), description="entropy, nats")
-    kl_to_end: Row = Field((), description="KL from the last layer's distribution, nats")
-    top: tuple[tuple[str, ...], ...] = Field((), description="likeliest tokens, best first")
-    top_prob: tuple[Row, ...] = Field((), description="their probabilities")
-    tuned_answer_prob: Row = Field((), description="as answer_prob")
-    tuned_answer_rank: Row = Field((), description="as answer_rank")
-    tuned_entropy: Row = Field((), description="as entropy")
-    tuned_kl_to_end: Row = Field((), description="as kl_to_end")
-    tuned_top: tuple[tuple[str, ...], ...] = Field((), description="as top")
-    tuned_top_prob: tuple[Row, ...] = Field((), description="as top_prob")
-    tokens: tuple[str, ...] = Field((), description="tokens at the positions, in the first event")
-    asked: tuple[str, ...] = Field((), description="what comes next at each position, in the first event")
-    layers: int | None = Field(None, description="layers of the model, in the first event")
-    positions: tuple[int, ...] = Field((), description="the positions, in the first event")
-    held_out: LensHeldOut | None = Field(None, description="both lenses on held-out text, once the tuned one is fitted")
+    layer: int | None = Field(default=None, description="the layer")
+    answer_prob: Row = Field(default=(), description="probability of what comes next")
+    answer_rank: Row = Field(default=(), description="its rank; 0 is the likeliest")
+    entropy: Row = Field(default=(), description="entropy, nats")
+    kl_to_end: Row = Field(default=(), description="KL from the last layer's distribution, nats")
+    top: tuple[tuple[str, ...], ...] = Field(default=(), description="likeliest tokens, best first")
+    top_prob: tuple[Row, ...] = Field(default=(), description="their probabilities")
+    tuned_answer_prob: Row = Field(default=(), description="as answer_prob")
+    tuned_answer_rank: Row = Field(default=(), description="as answer_rank")
+    tuned_entropy: Row = Field(default=(), description="as entropy")
+    tuned_kl_to_end: Row = Field(default=(), description="as kl_to_end")
+    tuned_top: tuple[tuple[str, ...], ...] = Field(default=(), description="as top")
+    tuned_top_prob: tuple[Row, ...] = Field(default=(), description="as top_prob")
+    tokens: tuple[str, ...] = Field(default=(), description="tokens at the positions, in the first event")
+    asked: tuple[str, ...] = Field(default=(), description="what comes next at each position, in the first event")
+    layers: int | None = Field(default=None, description="layers of the model, in the first event")
+    positions: tuple[int, ...] = Field(default=(), description="the positions, in the first event")
+    held_out: LensHeldOut | None = Field(default=None, description="both lenses on held-out text, once the tuned one is fitted")
 
     def reading(self, *, tuned: bool) -> LensReading:
         """Through the tuned lens, or the logit lens."""

@@ -37,9 +37,9 @@ class MatchResult(ResultFile):
 class MatchHeadline(Headline):
     """How many pairs are beyond chance."""
 
-    matches: int | None = Field(None, description="pairs")
-    beyond_chance: int | None = Field(None, description="pairs above what chance reaches")
-    best: float | None = Field(None, description="score of the best")
+    matches: int | None = Field(default=None, description="pairs")
+    beyond_chance: int | None = Field(default=None, description="pairs above what chance reaches")
+    best: float | None = Field(default=None, description="score of the best")
 
 
 class ShownCard(Payload):

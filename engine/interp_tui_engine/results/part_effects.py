@@ -17,7 +17,7 @@ class PartEffect(Payload):
     effect: float | None = Field(description="share of the reach that goes")
     low: float | None = Field(description="lower end of its 95 % interval over pairs")
     high: float | None = Field(description="upper end")
-    guess: float | None = Field(None, description="the same by gradients")
+    guess: float | None = Field(default=None, description="the same by gradients")
 
 
 class TopHeldOut(Payload):
@@ -52,12 +52,12 @@ class AttributionPatchResult(PartEffectsResult):
 class PartEffectsHeadline(Headline):
     """The part that carries most."""
 
-    clean_metric: float | None = Field(None, description="the metric on clean prompts, while parts are patched")
-    empty_metric: float | None = Field(None, description="the metric with every part taken, while parts are patched")
-    top: str = Field("", description="the part with the largest effect")
-    effect: float | None = Field(None, description="its share of the reach")
-    correlation: float | None = Field(None, description="of estimates with exact effects")
-    verdict: str = Field("", description="what speaks against the numbers")
+    clean_metric: float | None = Field(default=None, description="the metric on clean prompts, while parts are patched")
+    empty_metric: float | None = Field(default=None, description="the metric with every part taken, while parts are patched")
+    top: str = Field(default="", description="the part with the largest effect")
+    effect: float | None = Field(default=None, description="its share of the reach")
+    correlation: float | None = Field(default=None, description="of estimates with exact effects")
+    verdict: str = Field(default="", description="what speaks against the numbers")
 
 
 class PartCell(Payload):

@@ -14,65 +14,65 @@ from .interventions import ControlEffects
 class FoundFeature(Payload):
     """The feature that the steps are about: what its ranking, its interventions say of it."""
 
-    step: str = Field("", description="id of the step that ranked it")
-    criterion: str = Field("", description="the criterion")
-    feature_id: str = Field("", description="the feature")
-    label: str | None = Field(None, description="what it is called")
-    auroc: float | None = Field(None, description="area under the ROC curve on held-out rows")
-    auroc_low: float | None = Field(None, description="lower end of its 95 % interval")
-    auroc_high: float | None = Field(None, description="upper end")
-    q: float | None = Field(None, description="false discovery rate at which it is found")
-    stability: float | None = Field(None, description="share of folds that agree")
-    interventions: str = Field("", description="id of the step that changed it")
-    metric: str | None = Field(None, description="what the effect is measured in")
-    verb: str | None = Field(None, description="what was done")
-    effect: float | None = Field(None, description="mean change of the score")
-    effect_low: float | None = Field(None, description="lower end of its 95 % interval")
-    effect_high: float | None = Field(None, description="upper end")
-    effect_q: float | None = Field(None, description="false discovery rate of the effect")
-    clear: bool | None = Field(None, description="whether it is clear of 0 and of its controls")
-    side_effect: float | None = Field(None, description="mean |Δ| on other prompts")
-    control: float | None = Field(None, description="mean of its controls")
-    control_low: float | None = Field(None, description="lower end of the interval in which 95 % of them lie")
-    control_high: float | None = Field(None, description="upper end")
-    controls: Mapping[str, ControlEffects] | None = Field(None, description="by kind of control")
-    rows: int | None = Field(None, description="prompts the effect is over")
-    loss_change: float | None = Field(None, description="change of the loss on plain text, nats a token")
+    step: str = Field(default="", description="id of the step that ranked it")
+    criterion: str = Field(default="", description="the criterion")
+    feature_id: str = Field(default="", description="the feature")
+    label: str | None = Field(default=None, description="what it is called")
+    auroc: float | None = Field(default=None, description="area under the ROC curve on held-out rows")
+    auroc_low: float | None = Field(default=None, description="lower end of its 95 % interval")
+    auroc_high: float | None = Field(default=None, description="upper end")
+    q: float | None = Field(default=None, description="false discovery rate at which it is found")
+    stability: float | None = Field(default=None, description="share of folds that agree")
+    interventions: str = Field(default="", description="id of the step that changed it")
+    metric: str | None = Field(default=None, description="what the effect is measured in")
+    verb: str | None = Field(default=None, description="what was done")
+    effect: float | None = Field(default=None, description="mean change of the score")
+    effect_low: float | None = Field(default=None, description="lower end of its 95 % interval")
+    effect_high: float | None = Field(default=None, description="upper end")
+    effect_q: float | None = Field(default=None, description="false discovery rate of the effect")
+    clear: bool | None = Field(default=None, description="whether it is clear of 0 and of its controls")
+    side_effect: float | None = Field(default=None, description="mean |Δ| on other prompts")
+    control: float | None = Field(default=None, description="mean of its controls")
+    control_low: float | None = Field(default=None, description="lower end of the interval in which 95 % of them lie")
+    control_high: float | None = Field(default=None, description="upper end")
+    controls: Mapping[str, ControlEffects] | None = Field(default=None, description="by kind of control")
+    rows: int | None = Field(default=None, description="prompts the effect is over")
+    loss_change: float | None = Field(default=None, description="change of the loss on plain text, nats a token")
 
 
 class FoundDictionary(Payload):
     """The dictionary that a step trained, on held-out activations."""
 
-    step: str = Field("", description="id of the step")
-    fvu: float | None = Field(None, description="share of the variance unexplained")
-    l0: float | None = Field(None, description="active latents a token")
-    dead_fraction: float | None = Field(None, description="share of dead latents")
-    ce_loss_recovered: float | None = Field(None, description="share of the loss kept")
-    latents: int | None = Field(None, description="how many latents")
-    architecture: str | None = Field(None, description="topk, relu, …")
+    step: str = Field(default="", description="id of the step")
+    fvu: float | None = Field(default=None, description="share of the variance unexplained")
+    l0: float | None = Field(default=None, description="active latents a token")
+    dead_fraction: float | None = Field(default=None, description="share of dead latents")
+    ce_loss_recovered: float | None = Field(default=None, description="share of the loss kept")
+    latents: int | None = Field(default=None, description="how many latents")
+    architecture: str | None = Field(default=None, description="topk, relu, …")
 
 
 class FoundMatch(Payload):
     """The pair that the feature is in; else the best pair."""
 
-    step: str = Field("", description="id of the step")
-    pairs: int | None = Field(None, description="pairs matched")
-    beyond_chance: int | None = Field(None, description="of those, beyond chance")
-    of_found: bool | None = Field(None, description="whether the pair holds the feature found")
-    left: str | None = Field(None, description="feature on the left")
-    right: str | None = Field(None, description="feature on the right")
-    score: float | None = Field(None, description="how alike they are, from 0 to 1")
-    null_quantile: float | None = Field(None, description="share of chance matches with a lower score")
-    components: Mapping[str, float | None] | None = Field(None, description="by axis")
+    step: str = Field(default="", description="id of the step")
+    pairs: int | None = Field(default=None, description="pairs matched")
+    beyond_chance: int | None = Field(default=None, description="of those, beyond chance")
+    of_found: bool | None = Field(default=None, description="whether the pair holds the feature found")
+    left: str | None = Field(default=None, description="feature on the left")
+    right: str | None = Field(default=None, description="feature on the right")
+    score: float | None = Field(default=None, description="how alike they are, from 0 to 1")
+    null_quantile: float | None = Field(default=None, description="share of chance matches with a lower score")
+    components: Mapping[str, float | None] | None = Field(default=None, description="by axis")
 
 
 class FoundTogether(Payload):
     """Series `found`: what the steps found together."""
 
-    sentences: tuple[str, ...] = Field((), description="the same in words")
-    found: FoundFeature | None = Field(None, description="the feature")
-    dictionary: FoundDictionary | None = Field(None, description="the dictionary")
-    match: FoundMatch | None = Field(None, description="its match")
+    sentences: tuple[str, ...] = Field(default=(), description="the same in words")
+    found: FoundFeature | None = Field(default=None, description="the feature")
+    dictionary: FoundDictionary | None = Field(default=None, description="the dictionary")
+    match: FoundMatch | None = Field(default=None, description="its match")
 
 
 class StepCase(Payload):
@@ -95,24 +95,24 @@ class PipelineResult(ResultFile, FoundTogether):
     """Every step, and what they found together."""
 
     steps: tuple[StepCase, ...] = Field(description="the steps")
-    top: str = Field("", description="the feature")
-    auroc: float | None = Field(None, description="its AUROC")
-    effect: float | None = Field(None, description="its effect")
-    side_effect: float | None = Field(None, description="its side effect")
-    matched: float | None = Field(None, description="score of its match")
+    top: str = Field(default="", description="the feature")
+    auroc: float | None = Field(default=None, description="its AUROC")
+    effect: float | None = Field(default=None, description="its effect")
+    side_effect: float | None = Field(default=None, description="its side effect")
+    matched: float | None = Field(default=None, description="score of its match")
 
 
 class PipelineHeadline(Headline):
     """What was found; while steps run, how far they are."""
 
-    steps: int | None = Field(None, description="steps in all")
-    done: int | None = Field(None, description="steps that are done")
-    running: str = Field("", description="ids of those that run")
-    top: str = Field("", description="the feature")
-    auroc: float | None = Field(None, description="its AUROC")
-    effect: float | None = Field(None, description="its effect")
-    side_effect: float | None = Field(None, description="its side effect")
-    matched: float | None = Field(None, description="score of its match")
+    steps: int | None = Field(default=None, description="steps in all")
+    done: int | None = Field(default=None, description="steps that are done")
+    running: str = Field(default="", description="ids of those that run")
+    top: str = Field(default="", description="the feature")
+    auroc: float | None = Field(default=None, description="its AUROC")
+    effect: float | None = Field(default=None, description="its effect")
+    side_effect: float | None = Field(default=None, description="its side effect")
+    matched: float | None = Field(default=None, description="score of its match")
 
 
 LIVE: Mapping[str, type[Payload]] = {"case": StepCase, "found": FoundTogether}

@@ -62,10 +62,10 @@ class ProbeResult(ResultFile):
 class ProbeHeadline(Headline):
     """The best place; while probes are fitted, the newest."""
 
-    best_layer: int | None = Field(None, description="layer of the largest AUROC")
-    auroc: float | None = Field(None, description="its AUROC")
-    accuracy: float | None = Field(None, description="its accuracy")
-    majority: float | None = Field(None, description="share of the larger class")
+    best_layer: int | None = Field(default=None, description="layer of the largest AUROC")
+    auroc: float | None = Field(default=None, description="its AUROC")
+    accuracy: float | None = Field(default=None, description="its accuracy")
+    majority: float | None = Field(default=None, description="share of the larger class")
 
 
 class ProbeCell(PlaceScores):
@@ -73,10 +73,10 @@ class ProbeCell(PlaceScores):
 
     place: str = Field(description="the place")
     layer: int | None = Field(description="the layer")
-    places: tuple[str, ...] = Field((), description="all places, in the first event")
-    layers: int | None = Field(None, description="layers of the model, in the first event")
-    classes: tuple[str, ...] = Field((), description="the classes, in the first event")
-    probe: str = Field("", description="linear, mlp or mean_difference, in the first event")
+    places: tuple[str, ...] = Field(default=(), description="all places, in the first event")
+    layers: int | None = Field(default=None, description="layers of the model, in the first event")
+    classes: tuple[str, ...] = Field(default=(), description="the classes, in the first event")
+    probe: str = Field(default="", description="linear, mlp or mean_difference, in the first event")
 
 
 LIVE: Mapping[str, type[Payload]] = {"cells": ProbeCell}

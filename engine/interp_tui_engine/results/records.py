@@ -20,17 +20,17 @@ class RecordsResult(ResultFile):
     pool: str = Field(description="how a prompt's positions are made one row")
     model: str = Field(description="the model's name in the records")
     prompts_per_second: float | None = Field(description="speed")
-    sae: str = Field("", description="the dictionary, where features are its latents")
-    latents: int | None = Field(None, description="its latents")
-    fitted_on: int | None = Field(None, description="prompts that a contrast direction was fitted on")
-    positives: int | None = Field(None, description="of those, prompts that meet the criterion")
+    sae: str = Field(default="", description="the dictionary, where features are its latents")
+    latents: int | None = Field(default=None, description="its latents")
+    fitted_on: int | None = Field(default=None, description="prompts that a contrast direction was fitted on")
+    positives: int | None = Field(default=None, description="of those, prompts that meet the criterion")
 
 
 class RecordsHeadline(Headline):
     """How much was recorded."""
 
-    rows: int | None = Field(None, description="rows written")
-    features: int | None = Field(None, description="features a row may hold")
+    rows: int | None = Field(default=None, description="rows written")
+    features: int | None = Field(default=None, description="features a row may hold")
 
 
 class RecordsProgress(Payload):

@@ -28,8 +28,8 @@ class SampleResult(ResultFile):
     rhat: float | None = Field(description="split R̂ of the loss; 1 where the chains agree")
     ess: float | None = Field(description="bulk effective sample size of the loss, draws")
     executor: Mapping[str, Any] = Field(description="how the chains were run: threads, batched, one after another")
-    acceptance: float | None = Field(None, description="share of steps that a Metropolis test would accept")
-    acceptance_std_error: float | None = Field(None, description="its standard error")
+    acceptance: float | None = Field(default=None, description="share of steps that a Metropolis test would accept")
+    acceptance_std_error: float | None = Field(default=None, description="its standard error")
 
 
 class LLCResult(SampleResult):
@@ -49,12 +49,12 @@ class LLCResult(SampleResult):
 class SamplingHeadline(Headline):
     """The estimate and its diagnostics; while chains run, what is known so far."""
 
-    llc_mean: float | None = Field(None, description="λ̂")
-    llc_std: float | None = Field(None, description="standard deviation of λ̂ over chains, where there is no standard error")
-    llc_std_error: float | None = Field(None, description="its standard error")
-    loss_mean: float | None = Field(None, description="mean loss after burn-in, nats a token")
-    rhat: float | None = Field(None, description="split R̂")
-    ess: float | None = Field(None, description="bulk ESS, draws")
+    llc_mean: float | None = Field(default=None, description="λ̂")
+    llc_std: float | None = Field(default=None, description="standard deviation of λ̂ over chains, where there is no standard error")
+    llc_std_error: float | None = Field(default=None, description="its standard error")
+    loss_mean: float | None = Field(default=None, description="mean loss after burn-in, nats a token")
+    rhat: float | None = Field(default=None, description="split R̂")
+    ess: float | None = Field(default=None, description="bulk ESS, draws")
 
 
 class StepParts(Payload):
@@ -71,7 +71,7 @@ class StepOf(Payload):
     """What moved each chain of one worker, a part of `Chains`; lists are by chain, in the order of `chains`."""
 
     chains: tuple[int, ...] = Field(description="numbers of the chains")
-    parts: tuple[StepParts | None, ...] = Field((), description="what moved each chain, where metrics are saved")
+    parts: tuple[StepParts | None, ...] = Field(default=(), description="what moved each chain, where metrics are saved")
 
 
 class Chains(StepOf):
@@ -100,7 +100,7 @@ class EstimateSoFar(Payload):
     tokens_per_second: float | None = Field(description="tokens sampled on, a second")
     memory_bytes: int | None = Field(description="resident memory of the worker, bytes")
     device_memory_bytes: int | None = Field(description="most memory used on the device, bytes; null on a CPU")
-    halves: tuple[Row, ...] = Field((), description="[draws, mean, variance] of each half of each chain, for joining workers")
+    halves: tuple[Row, ...] = Field(default=(), description="[draws, mean, variance] of each half of each chain, for joining workers")
 
 
 class RunVerdict(Payload):

@@ -44,9 +44,9 @@ class SteerTextResult(ResultFile):
 class SteerTextHeadline(Headline):
     """How many texts changed."""
 
-    changed: int | None = Field(None, description="texts that differ from the unsteered one")
-    of: int | None = Field(None, description="texts in all")
-    kl: float | None = Field(None, description="mean KL at the largest strength, nats")
+    changed: int | None = Field(default=None, description="texts that differ from the unsteered one")
+    of: int | None = Field(default=None, description="texts in all")
+    kl: float | None = Field(default=None, description="mean KL at the largest strength, nats")
 
 
 class SteeredVariant(Payload):
@@ -66,10 +66,10 @@ class SteerTextCell(Payload):
     before_logprob: float | None = Field(description="log probability of the answer; null without one")
     kl: float | None = Field(description="0, for the unsteered text")
     after: tuple[SteeredVariant, ...] = Field(description="every strength")
-    direction: str = Field("", description="what the direction is, in the first event")
-    site: str = Field("", description="where it is added, in the first event")
-    verb: str = Field("", description="add, ablate or clamp, in the first event")
-    step: float | None = Field(None, description="length of a strength of 1, in the first event")
+    direction: str = Field(default="", description="what the direction is, in the first event")
+    site: str = Field(default="", description="where it is added, in the first event")
+    verb: str = Field(default="", description="add, ablate or clamp, in the first event")
+    step: float | None = Field(default=None, description="length of a strength of 1, in the first event")
 
 
 LIVE: Mapping[str, type[Payload]] = {"cells": SteerTextCell}

@@ -24,17 +24,17 @@ class ShuffledControl(Payload):
 class Agreement(Payload):
     """How far one part's per-token responses agree with another sampling's, and with their first order."""
 
-    halves: float | None = Field(None, description="correlation of the covariances of both halves of the chains")
-    seeds: float | None = Field(None, description="the same for two runs of this size, by Spearman-Brown")
-    others: float | None = Field(None, description="of halves of different parts, on average")
-    with_first_order: float | None = Field(None, description="correlation with the part's own first order")
-    with_other_parts: float | None = Field(None, description="with the first order of other parts, on average")
-    slope: float | None = Field(None, description="of the covariance on its first order; 1 where they are the same")
-    departure: float | None = Field(None, description="mean square of their difference in standard errors; 1 where it is noise")
-    noise_share: float | None = Field(None, description="of the covariance's variance over tokens, what its errors make up")
-    clear_tokens: int | None = Field(None, description="tokens whose covariance is clear of the floor")
-    floor: float | None = Field(None, description="the floor, in standard errors")
-    curvature: float | None = Field(None, description="how far the loss's own curvature bounds the weights beside localization")
+    halves: float | None = Field(default=None, description="correlation of the covariances of both halves of the chains")
+    seeds: float | None = Field(default=None, description="the same for two runs of this size, by Spearman-Brown")
+    others: float | None = Field(default=None, description="of halves of different parts, on average")
+    with_first_order: float | None = Field(default=None, description="correlation with the part's own first order")
+    with_other_parts: float | None = Field(default=None, description="with the first order of other parts, on average")
+    slope: float | None = Field(default=None, description="of the covariance on its first order; 1 where they are the same")
+    departure: float | None = Field(default=None, description="mean square of their difference in standard errors; 1 where it is noise")
+    noise_share: float | None = Field(default=None, description="of the covariance's variance over tokens, what its errors make up")
+    clear_tokens: int | None = Field(default=None, description="tokens whose covariance is clear of the floor")
+    floor: float | None = Field(default=None, description="the floor, in standard errors")
+    curvature: float | None = Field(default=None, description="how far the loss's own curvature bounds the weights beside localization")
 
 
 class TopToken(Payload):
@@ -93,14 +93,14 @@ class SusceptibilitiesResult(ResultFile):
 class SusceptibilitiesHeadline(Headline):
     """The largest mean of the quantity ranked by."""
 
-    parts: int | None = Field(None, description="how many parts")
-    strongest: str = Field("", description="'PART to DATA'")
-    mean_mean: float | None = Field(None, description="its χ, where that is ranked by")
-    mean_std_error: float | None = Field(None, description="standard error of it")
-    covariance_mean: float | None = Field(None, description="its covariance, where that is ranked by")
-    covariance_std_error: float | None = Field(None, description="standard error of it")
-    first_order_mean: float | None = Field(None, description="its first order, where that is ranked by")
-    first_order_std_error: float | None = Field(None, description="none: a first order is exact for its rows")
+    parts: int | None = Field(default=None, description="how many parts")
+    strongest: str = Field(default="", description="'PART to DATA'")
+    mean_mean: float | None = Field(default=None, description="its χ, where that is ranked by")
+    mean_std_error: float | None = Field(default=None, description="standard error of it")
+    covariance_mean: float | None = Field(default=None, description="its covariance, where that is ranked by")
+    covariance_std_error: float | None = Field(default=None, description="standard error of it")
+    first_order_mean: float | None = Field(default=None, description="its first order, where that is ranked by")
+    first_order_std_error: float | None = Field(default=None, description="none: a first order is exact for its rows")
 
 
 class PartCase(Payload):

@@ -13,13 +13,13 @@ from ..payload import Headline, Payload, ResultFile
 class PointRecord(Payload):
     """One point. Also the series `case`, and with fewer keys that of calibrate and development."""
 
-    index: int | None = Field(None, description="its number")
+    index: int | None = Field(default=None, description="its number")
     values: Mapping[str, Any] = Field(default_factory=dict, description="the values swept, by key of the manifest")
-    state: str = Field("", description="done, failed, crashed, …")
-    folder: str = Field("", description="its folder, in the run folder")
+    state: str = Field(default="", description="done, failed, crashed, …")
+    folder: str = Field(default="", description="its folder, in the run folder")
     headline: Mapping[str, Any] = Field(default_factory=dict, description="its headline")
     result: Mapping[str, Any] = Field(default_factory=dict, description="every single number or word of its result")
-    reason: str = Field("", description="why it ended as it did")
+    reason: str = Field(default="", description="why it ended as it did")
 
 
 class SweepResult(ResultFile):
@@ -33,6 +33,6 @@ class SweepResult(ResultFile):
 class SweepHeadline(Headline):
     """How many points are done."""
 
-    points: int | None = Field(None, description="points in all")
-    done: int | None = Field(None, description="points that are done")
-    ended: int | None = Field(None, description="points that have ended, while others run")
+    points: int | None = Field(default=None, description="points in all")
+    done: int | None = Field(default=None, description="points that are done")
+    ended: int | None = Field(default=None, description="points that have ended, while others run")

@@ -12,40 +12,40 @@ from ..payload import Headline, Payload, ResultFile
 class TrainedDictionary(Payload):
     """One dictionary, measured on activations held out."""
 
-    architecture: str = Field("", description="topk, relu, …")
-    latents: int | None = Field(None, description="how many latents")
-    k: int | None = Field(None, description="active latents a token that the architecture aims at")
-    sae: str = Field("", description="its folder, in the run folder")
-    fvu: float | None = Field(None, description="share of the variance that it leaves unexplained")
-    fvu_low: float | None = Field(None, description="lower end of the 95 % interval over rows")
-    fvu_high: float | None = Field(None, description="upper end")
-    l0: float | None = Field(None, description="active latents a token")
-    dead_fraction: float | None = Field(None, description="share of latents that fired on nothing")
-    dead_among_tokens: int | None = Field(None, description="tokens that they had to fire on")
-    ce_loss_recovered: float | None = Field(None, description="share of the loss kept, against zeros in the activation's place")
-    ce_loss_recovered_low: float | None = Field(None, description="lower end of the 95 % interval over rows")
-    ce_loss_recovered_high: float | None = Field(None, description="upper end")
-    ce_loss_recovered_from_mean: float | None = Field(None, description="the same against the mean activation")
-    ce_clean: float | None = Field(None, description="loss of the model as it is, nats a token")
-    ce_zero: float | None = Field(None, description="loss with zeros in the activation's place")
-    ce_mean: float | None = Field(None, description="loss with the mean in its place")
-    ce_sae: float | None = Field(None, description="loss with the reconstruction in its place")
-    kl: float | None = Field(None, description="KL of the model's distribution from that with the reconstruction, nats")
-    repeats: float | None = Field(None, description="share of latents that another start finds too")
-    repeat_cosine: float | None = Field(None, description="mean cosine with its like from another start")
-    repeat_chance: float | None = Field(None, description="the same by chance")
+    architecture: str = Field(default="", description="topk, relu, …")
+    latents: int | None = Field(default=None, description="how many latents")
+    k: int | None = Field(default=None, description="active latents a token that the architecture aims at")
+    sae: str = Field(default="", description="its folder, in the run folder")
+    fvu: float | None = Field(default=None, description="share of the variance that it leaves unexplained")
+    fvu_low: float | None = Field(default=None, description="lower end of the 95 % interval over rows")
+    fvu_high: float | None = Field(default=None, description="upper end")
+    l0: float | None = Field(default=None, description="active latents a token")
+    dead_fraction: float | None = Field(default=None, description="share of latents that fired on nothing")
+    dead_among_tokens: int | None = Field(default=None, description="tokens that they had to fire on")
+    ce_loss_recovered: float | None = Field(default=None, description="share of the loss kept, against zeros in the activation's place")
+    ce_loss_recovered_low: float | None = Field(default=None, description="lower end of the 95 % interval over rows")
+    ce_loss_recovered_high: float | None = Field(default=None, description="upper end")
+    ce_loss_recovered_from_mean: float | None = Field(default=None, description="the same against the mean activation")
+    ce_clean: float | None = Field(default=None, description="loss of the model as it is, nats a token")
+    ce_zero: float | None = Field(default=None, description="loss with zeros in the activation's place")
+    ce_mean: float | None = Field(default=None, description="loss with the mean in its place")
+    ce_sae: float | None = Field(default=None, description="loss with the reconstruction in its place")
+    kl: float | None = Field(default=None, description="KL of the model's distribution from that with the reconstruction, nats")
+    repeats: float | None = Field(default=None, description="share of latents that another start finds too")
+    repeat_cosine: float | None = Field(default=None, description="mean cosine with its like from another start")
+    repeat_chance: float | None = Field(default=None, description="the same by chance")
 
 
 class NamedDictionary(TrainedDictionary):
     """One of several."""
 
-    name: str = Field("", description="what tells it from the others")
+    name: str = Field(default="", description="what tells it from the others")
 
 
 class TrainSAEResult(ResultFile, TrainedDictionary):
     """The first dictionary's numbers, those of all where there are several, and the training."""
 
-    saes: tuple[NamedDictionary, ...] = Field((), description="all of them, where there are several")
+    saes: tuple[NamedDictionary, ...] = Field(default=(), description="all of them, where there are several")
     steps: int | None = Field(description="steps of training")
     tokens: int | None = Field(description="activations trained on")
     tokens_per_second: float | None = Field(description="speed")
@@ -58,11 +58,11 @@ class TrainSAEResult(ResultFile, TrainedDictionary):
 class TrainSAEHeadline(Headline):
     """The first dictionary: in training, then held out."""
 
-    fvu: float | None = Field(None, description="share of the variance unexplained")
-    l0: float | None = Field(None, description="active latents a token")
-    dead_fraction: float | None = Field(None, description="share of dead latents")
-    ce_loss_recovered: float | None = Field(None, description="share of the loss kept; only known at the end")
-    repeats: float | None = Field(None, description="share of latents that another start finds too")
+    fvu: float | None = Field(default=None, description="share of the variance unexplained")
+    l0: float | None = Field(default=None, description="active latents a token")
+    dead_fraction: float | None = Field(default=None, description="share of dead latents")
+    ce_loss_recovered: float | None = Field(default=None, description="share of the loss kept; only known at the end")
+    repeats: float | None = Field(default=None, description="share of latents that another start finds too")
 
 
 class Training(Payload):
