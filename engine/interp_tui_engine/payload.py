@@ -26,6 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .numbers import as_finite, finite
 from .uncertainty import Uncertainty, from_json
 
+LEFT_OUT: Any = object()
+"""For a field that this run does not write: `named=len(heads) if scored else LEFT_OUT`."""
+
 
 class Payload(BaseModel):
     """Base of all payloads: frozen, no unknown keys, no coercion between types, finite numbers or null."""
@@ -35,11 +38,12 @@ class Payload(BaseModel):
     )
 
     def __init__(self, **values: Any) -> None:
-        """The values as they are, in the order in which they are given; what is left out has its default and is not written."""
+        """The values as they are, in the order in which they are given; what is LEFT_OUT has its default and is not written."""
+        values = {name: value for name, value in values.items() if value is not LEFT_OUT}
         made = type(self).model_construct(**values)
         extra = made.__pydantic_extra__ or {}
-        given = {name: value for name, value in values.items() if name not in extra}  # unknown names too: `differences` tells of them
-        object.__setattr__(self, "__dict__", given | {name: value for name, value in made.__dict__.items() if name not in given})
+        named = {name: value for name, value in values.items() if name not in extra}  # unknown names too: `differences` tells of them
+        object.__setattr__(self, "__dict__", named | {name: value for name, value in made.__dict__.items() if name not in named})
         object.__setattr__(self, "__pydantic_fields_set__", set(values))
         object.__setattr__(self, "__pydantic_extra__", made.__pydantic_extra__)
         object.__setattr__(self, "__pydantic_private__", None)
@@ -48,8 +52,8 @@ class Payload(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """What a file holds of it: the fields that were given, in that order, under their stored names; lists for tuples."""
-        given = {name: value for name, value in self.__dict__.items() if name in self.model_fields_set} | (self.__pydantic_extra__ or {})
-        return {_stored_name(type(self), name): _plain(value) for name, value in given.items()}
+        written = given(self) | (self.__pydantic_extra__ or {})
+        return {_stored_name(type(self), name): _plain(value) for name, value in written.items()}
 
 
 class ResultFile(Payload):
@@ -85,6 +89,11 @@ Live = Mapping[str, type[Payload]]
 """What each series of live events carries; `sae*` stands for sae0, sae1, …"""
 
 P = TypeVar("P", bound=Payload)
+
+
+def given(payload: Payload) -> dict[str, Any]:
+    """The fields that were given by name, for a larger payload that has them too: `Whole(…, **given(part))`."""
+    return {name: value for name, value in payload.__dict__.items() if name in payload.model_fields_set}
 
 
 def _stored_name(cls: type[Payload], name: str) -> str:

@@ -18,7 +18,7 @@ from ..errors import Problem, UserError
 from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
 from ..figures.bars import Bar, bars_svg
 from ..manifest import Manifest
-from ..results.activations import LIVE, ActivationsHeadline, ActivationsResult
+from ..results.activations import LIVE, ActivationsCell, ActivationsHeadline, ActivationsResult, ShownRow, StoredArray
 from ..runtime import cost, inputs
 from ..runtime.context import Context
 from ..runtime.open_model import open_model, run_started
@@ -139,9 +139,10 @@ def run(context: Context) -> Generator[Event, None, Result]:
     for name, array in arrays.items():
         yield ArrayWritten(f"{STORE}/{name}", (), tuple(array.shape), len(done) * params.batch_size)
     names = [str(site) for site in sites]
-    shapes = {name: list(array.shape) for name, array in arrays.items()}
-    yield Metrics("cells", 0, {"sites": names, "layers": site_map.num_layers, "shapes": shapes, "dtype": params.dtype, "store": STORE})
-    told = TOLD // (len(sites) * ids.shape[1])
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    places = ActivationsCell(sites=tuple(names), layers=site_map.num_layers, shapes=shapes, dtype=params.dtype, store=STORE)
+    yield Metrics("cells", 0, places.as_json())
+    shown_rows = TOLD // (len(sites) * ids.shape[1])
     starts = range(0, len(ids), params.batch_size)
     yield Phase("reading activations", f"{len(ids):,} rows")
     began, before = time.monotonic(), len(done)
@@ -166,37 +167,42 @@ def run(context: Context) -> Generator[Event, None, Result]:
         yield Checkpoint("checkpoint", index + 1)
         yield Progress(read, len(ids), "rows", rate * (len(starts) - index - 1))
         yield Metrics("rms", index, rms)
-        batch_norms = {str(site): _token_norms(site, seen[site]) for site in sites} if start < told else {}
-        shown = [
-            {"row": start + i, "tokens": _texts(model, batch[i].tolist()), "norms": {name: norms[i] for name, norms in batch_norms.items()}}
-            for i in range(min(len(batch), max(0, told - start)))
-        ]
-        yield Metrics("cells", index + 1, {"rms": rms, "rows": read - start, "shown": shown})
+        batch_norms = {str(site): _token_norms(site, seen[site]) for site in sites} if start < shown_rows else {}
+        shown = tuple(
+            ShownRow(
+                row=start + i,
+                tokens=tuple(_texts(model, batch[i].tolist())),
+                norms={name: tuple(norms[i]) for name, norms in batch_norms.items()},
+            )
+            for i in range(min(len(batch), max(0, shown_rows - start)))
+        )
+        yield Metrics("cells", index + 1, ActivationsCell(rms=rms, rows=read - start, shown=shown).as_json())
     digests = {f"{STORE}/{site}": of_texts(part[str(site)] for part in done) for site in sites}
-    values: dict[str, Any] = {
-        "arrays": [{"name": f"{STORE}/{name}", "shape": list(array.shape), "dtype": params.dtype} for name, array in arrays.items()],
-        "rows": len(ids),
-        "tokens": int(ids.numel()),
-        "seconds": time.monotonic() - started,
-    }
-    told_rms = [json.loads(part[RMS]) for part in done]
-    bars = [Bar(name, sum(part[name] for part in told_rms) / len(told_rms)) for name in names][:DRAWN]
+    values = ActivationsResult(
+        arrays=tuple(StoredArray(name=f"{STORE}/{name}", shape=tuple(array.shape), dtype=params.dtype) for name, array in arrays.items()),
+        rows=len(ids),
+        tokens=int(ids.numel()),
+        seconds=time.monotonic() - started,
+    )
+    batch_rms = [json.loads(part[RMS]) for part in done]
+    bars = [Bar(name, sum(part[name] for part in batch_rms) / len(batch_rms)) for name in names][:DRAWN]
     yield write_figure(context.folder.path, "rms", bars_svg("size of activations", "root mean square", bars), "root mean square by site")
     report = _report(values, manifest.data[params.data].source)
-    return Result(values, {"rows": len(ids), "sites": len(sites)}, report, digests)
+    headline = ActivationsHeadline(rows=len(ids), sites=len(sites))
+    return Result(values.as_json(), headline.as_json(), report, digests)
 
 
-def _report(values: dict[str, Any], source: str) -> str:
+def _report(values: ActivationsResult, source: str) -> str:
     lines = [
         "# Activations",
         "",
-        f"{values['rows']:,} rows of {source}, {values['tokens']:,} tokens, in `{STORE}` beside their `input_ids` and `text`.",
+        f"{values.rows:,} rows of {source}, {values.tokens:,} tokens, in `{STORE}` beside their `input_ids` and `text`.",
         "",
         "![root mean square by site](figures/rms.svg)",
         "",
         "| array | shape | type |",
         "|---|---|---|",
-        *(f"| `{row['name']}` | {' × '.join(map(str, row['shape']))} | {row['dtype']} |" for row in values["arrays"]),
+        *(f"| `{array.name}` | {' × '.join(map(str, array.shape))} | {array.dtype} |" for array in values.arrays),
         "",
         f"`xr.open_datatree('{STORE}', engine='zarr', consolidated=False)` opens it without reading it.",
     ]
@@ -217,12 +223,12 @@ def rounded(site: Site, value: Tensor, dtype: str) -> Numbers:
     """A site's values rounded to a precision, as float32. Raises UserError for one that the precision cannot hold."""
     import torch
 
-    found = value.to(getattr(torch, dtype))
-    if not bool(found.isfinite().all()) and bool(value.isfinite().all()):
+    kept = value.to(getattr(torch, dtype))
+    if not bool(kept.isfinite().all()) and bool(value.isfinite().all()):
         raise UserError(
             f"{site} reaches {float(value.abs().max()):.4g}, which {dtype} cannot hold", "use dtype = 'bfloat16', as small on disk"
         )
-    numbers: Numbers = found.float().cpu().numpy()
+    numbers: Numbers = kept.float().cpu().numpy()
     return numbers
 
 
@@ -230,8 +236,8 @@ def _token_norms(site: Site, value: Tensor) -> list[list[float]]:
     """The L2 norm of what stands at each position, (rows, positions); of an attention pattern, over heads and keys of each query."""
     if site.name == "attn_pattern" and site.head is None:
         value = value.transpose(1, 2)
-    found: list[list[float]] = value.float().flatten(2).norm(dim=-1).cpu().tolist()
-    return [[round(norm, 4) for norm in row] for row in found]
+    norms: list[list[float]] = value.float().flatten(2).norm(dim=-1).cpu().tolist()
+    return [[round(norm, 4) for norm in row] for row in norms]
 
 
 def _texts(model: Any, ids: list[int]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
@@ -16,13 +16,17 @@ from ..figures.heat import heatmap_svg
 from ..figures.plots import plot_attention
 from ..manifest import Manifest
 from ..markdown import code
-from ..results.attention import LIVE, AttentionHeadline, AttentionResult
+from ..payload import LEFT_OUT, Grid
+from ..results.attention import LIVE, AttentionCell, AttentionHeadline, AttentionResult, NamedHead
 from ..runtime import cost
 from ..runtime.context import Context
 from ..runtime.open_model import open_model, run_started
 from ..runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
 from ..specs import Table
 from ..uncertainty import none_known
+
+if TYPE_CHECKING:
+    from ..circuits.heads import HeadScores
 
 EXAMPLE: dict[str, Any] = {
     "model": {"source": "builtin:tiny", "revision": "final"},
@@ -81,15 +85,15 @@ def run(context: Context) -> Generator[Event, None, Result]:
     layers = sorted(set(params.layers)) or list(range(site_map.num_layers))
     site_map.check(Site("attn_pattern", layers[-1]))
     if params.scores and site_map.context is not None and 2 * params.score_length > site_map.context:
-        said = f"params.score_length = {params.score_length} is said twice, but the model reads at most {site_map.context} tokens"
-        raise UserError(said, f"use {site_map.context // 2} or less")
+        wrong = f"params.score_length = {params.score_length} is said twice, but the model reads at most {site_map.context} tokens"
+        raise UserError(wrong, f"use {site_map.context // 2} or less")
     tokens, heads = texts_of(tokenizer, ids), site_map.num_heads
     each = 4 * heads * len(ids) ** 2
     if each * len(layers) > MOST_BYTES:
         size = each * len(layers) / 2**30
-        said = f"patterns of {len(layers)} layers × {heads} heads × {len(ids):,} × {len(ids):,} tokens are {size:.1f} GiB"
+        wrong = f"patterns of {len(layers)} layers × {heads} heads × {len(ids):,} × {len(ids):,} tokens are {size:.1f} GiB"
         fits = f"name at most {MOST_BYTES // each} layers, or " if each <= MOST_BYTES else ""
-        raise UserError(said, f"{fits}shorten the prompt; {MOST_BYTES >> 30} GiB are allowed")
+        raise UserError(wrong, f"{fits}shorten the prompt; {MOST_BYTES >> 30} GiB are allowed")
     yield run_started(context, model)
     yield Phase("reading attention")
     row = torch.tensor([ids], device=model.device)
@@ -101,53 +105,86 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     def say(index: int, layer: int, numbers: Numbers) -> list[Event]:
         pattern = numbers.reshape(heads, len(ids), len(ids))
-        values: dict[str, Any] = {"layer": layer, "heads": heads, "array": STORE}
-        if len(ids) * len(ids) * heads <= 20_000:
-            values["pattern"] = [[[round(float(w), 3) for w in line[: q + 1]] for q, line in enumerate(head)] for head in pattern]
-        if index == 0:
-            values |= {"tokens": tokens, "layers": layers}
-        return [Metrics("cells", index, values)]
+        small = len(ids) * len(ids) * heads <= 20_000
+        cell = AttentionCell(
+            layer=layer,
+            heads=heads,
+            array=STORE,
+            pattern=tuple(_lower_triangle(head) for head in pattern) if small else LEFT_OUT,
+            tokens=tuple(tokens) if index == 0 else LEFT_OUT,
+            layers=tuple(layers) if index == 0 else LEFT_OUT,
+        )
+        return [Metrics("cells", index, cell.as_json())]
 
     done = yield from Steps(context, layers, unit="layers", size=lambda _: 1).run(do, say)
     patterns = np.stack([numbers.reshape(heads, len(ids), len(ids)) for numbers in done])
     arrays: dict[str, Any] = {"pattern": (("layer", "head", "query", "key"), patterns)}
-    values: dict[str, Any] = {"tokens": tokens, "layers": layers, "heads": heads, "arrays": [f"{STORE}/pattern"]}
+    table: dict[str, Grid] = {}
+    named: tuple[NamedHead, ...] = ()
+    drawn: list[str] = []
     if params.scores:
         yield Phase("scoring heads")
         scores = head_scores(site_map, model.vocab_size, length=params.score_length, rows=params.score_rows, seed=manifest.seed)
         for name in SCORES:
-            found = getattr(scores, name).float().numpy()
-            arrays[f"score_{name}"] = (("all_layers", "head"), found)
-            yield _figure(context, name, found)
-        table = {name: getattr(scores, name).tolist() for name in SCORES}
-        named = [
-            {"head": f"L{layer}H{head}", "name": called, **{key: table[key][layer][head] for key in SCORES}}
-            for layer in range(site_map.num_layers)
-            for head in range(heads)
-            if (called := scores.name_of(layer, head)) is not None
-        ]
-        values |= {"scores": table, "named_heads": named}
-        yield Metrics("cells", len(layers), {"scores": table, "named": named})
-        values["drawn"] = [row["head"] for row in named if _place(row["head"])[0] in layers][: DRAWN if len(tokens) <= DRAWN_TOKENS else 0]
-        for name in values["drawn"]:
+            by_head = getattr(scores, name).float().numpy()
+            arrays[f"score_{name}"] = (("all_layers", "head"), by_head)
+            yield _figure(context, name, by_head)
+        table = {name: tuple(tuple(row) for row in getattr(scores, name).tolist()) for name in SCORES}
+        named = _named(scores, table, heads)
+        yield Metrics("cells", len(layers), AttentionCell(scores=table, named=named).as_json())
+        drawn = [row.head for row in named if _place(row.head)[0] in layers][: DRAWN if len(tokens) <= DRAWN_TOKENS else 0]
+        for name in drawn:
             layer, head = _place(name)
             path = context.folder.path / "figures" / f"pattern-{name}.svg"
             plot_attention(patterns[layers.index(layer), head], tokens, path, f"{name} on the prompt")
             yield Artifact(f"figures/pattern-{name}.svg", f"attention pattern of {name}")
     yield from write_arrays(context.folder.path, STORE, arrays, {"kind": "attention", "tokens": tokens, "layers": layers})
-    values["seconds"] = time.monotonic() - started
-    headline: dict[str, Any] = {"heads": heads * site_map.num_layers, **({"named": len(values["named_heads"])} if params.scores else {})}
-    if params.scores and (said := heads_by_name(values["named_heads"])):
-        headline["answer"] = said
+    values = AttentionResult(
+        tokens=tuple(tokens),
+        layers=tuple(layers),
+        heads=heads,
+        arrays=(f"{STORE}/pattern",),
+        scores=table if params.scores else LEFT_OUT,
+        named_heads=named if params.scores else LEFT_OUT,
+        drawn=tuple(drawn) if params.scores else LEFT_OUT,
+        seconds=time.monotonic() - started,
+    )
+    headline = AttentionHeadline(
+        heads=heads * site_map.num_layers,
+        named=len(named) if params.scores else LEFT_OUT,
+        answer=heads_by_name(named) or LEFT_OUT,
+    )
     bars = {"named": none_known(f"scores are means over {params.score_rows} sequences, held to a threshold")} if params.scores else {}
-    return Result(values, headline, _report(params, values), digests(STORE, arrays), bars)
+    return Result(values.as_json(), headline.as_json(), _report(params, values), digests(STORE, arrays), bars)
 
 
-def heads_by_name(heads: Sequence[Mapping[str, Any]]) -> str:
+def _lower_triangle(head: Numbers) -> Grid:
+    """One head's pattern, (query, key): of each query the keys up to itself, rounded."""
+    return tuple(tuple(round(float(weight), 3) for weight in line[: query + 1]) for query, line in enumerate(head))
+
+
+def _named(scores: HeadScores, table: Mapping[str, Grid], heads: int) -> tuple[NamedHead, ...]:
+    """The heads that do something known. table: by score, [layer][head]."""
+    return tuple(
+        NamedHead(
+            head=f"L{layer}H{head}",
+            name=name,
+            previous_token=table["previous_token"][layer][head],
+            duplicate_token=table["duplicate_token"][layer][head],
+            induction=table["induction"][layer][head],
+            copying=table["copying"][layer][head],
+        )
+        for layer in range(len(table["induction"]))
+        for head in range(heads)
+        if (name := scores.name_of(layer, head)) is not None
+    )
+
+
+def heads_by_name(heads: Sequence[NamedHead]) -> str:
     """The heads by what they are, those next to each other as one: `induction L1H0-H3, L2H5; previous token L0H2`."""
     by_name: dict[str, list[tuple[int, int]]] = {}
     for row in heads:
-        by_name.setdefault(row["name"], []).append(_place(row["head"]))
+        by_name.setdefault(row.name, []).append(_place(row.head))
     order = sorted(by_name, key=lambda name: (name != "induction", name))
     return "; ".join(f"{name} {', '.join(_runs(sorted(by_name[name])))}" for name in order)
 
@@ -168,26 +205,26 @@ def _place(name: str) -> tuple[int, int]:
     return int(layer), int(head)
 
 
-def _figure(context: Context, name: str, found: Numbers) -> Event:
-    rows, columns = [f"L{i}" for i in range(found.shape[0])], [f"H{i}" for i in range(found.shape[1])]
+def _figure(context: Context, name: str, scores: Numbers) -> Event:
+    rows, columns = [f"L{i}" for i in range(scores.shape[0])], [f"H{i}" for i in range(scores.shape[1])]
     title = f"{name.replace('_', ' ')} score by head"
-    return write_figure(context.folder.path, name, heatmap_svg(title, rows, columns, found.astype(float).tolist(), "score"), title)
+    return write_figure(context.folder.path, name, heatmap_svg(title, rows, columns, scores.astype(float).tolist(), "score"), title)
 
 
-def _report(params: Params, values: dict[str, Any]) -> str:
+def _report(params: Params, values: AttentionResult) -> str:
     lines = [
         "# Attention",
         "",
-        f"`{code(params.prompt)}`: {len(values['tokens'])} tokens, patterns of {len(values['layers'])} layers in `{STORE}`.",
+        f"`{code(params.prompt)}`: {len(values.tokens)} tokens, patterns of {len(values.layers)} layers in `{STORE}`.",
     ]
     if params.scores:
         lines += ["", f"Scores on {params.score_rows} sequences of {params.score_length} random tokens said twice.", ""]
         lines += ["| head | is a | previous | duplicate | induction | copying |", "|---|---|---:|---:|---:|---:|"]
-        for head in values["named_heads"]:
-            said = " | ".join(f"{head[key]:.2f}" for key in ("previous_token", "duplicate_token", "induction", "copying"))
-            lines.append(f"| {head['head']} | {head['name']} head | {said} |")
-        lines += ["", *(f"![{name}](figures/{name}.svg)" for name in values["scores"])]
-        lines += ["", *(f"![{name}](figures/pattern-{name}.svg)" for name in values["drawn"])]
+        for head in values.named_heads:
+            numbers = " | ".join(f"{score:.2f}" for score in (head.previous_token, head.duplicate_token, head.induction, head.copying))
+            lines.append(f"| {head.head} | {head.name} head | {numbers} |")
+        lines += ["", *(f"![{name}](figures/{name}.svg)" for name in values.scores)]
+        lines += ["", *(f"![{name}](figures/pattern-{name}.svg)" for name in values.drawn)]
     return "\n".join([*lines, ""])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
@@ -20,7 +20,8 @@ from ..errors import Problem, UserError
 from ..estimators import known_cases
 from ..events import Event, Metrics, Phase, Progress, RunStarted
 from ..manifest import Manifest
-from ..results.certify import LIVE, CertifyHeadline, CertifyResult
+from ..payload import LEFT_OUT
+from ..results.certify import LIVE, CertifyHeadline, CertifyResult, KnownCase
 from ..runtime.context import Context, Interrupted
 from ..runtime.open_model import use_threads
 from ..specs import Table
@@ -102,10 +103,10 @@ def run(context: Context) -> Generator[Event, None, Result]:
             atomic.write_json(done_path, [asdict(result) for result in finished])
         result = finished[index]
         spent = sum(r.seconds for r in finished)
-        yield Metrics("case", index, {**asdict(result), "family": case["family"]})
+        yield Metrics("case", index, _known(result, family=case["family"]).as_json())
         yield Progress(index + 1, len(cases), "cases", spent / (index + 1) * (len(cases) - index - 1))
         passed = sum(r.passed for r in finished[: index + 1])
-        yield Metrics("headline", index, {"passed": passed, "cases": index + 1})
+        yield Metrics("headline", index, CertifyHeadline(passed=passed, cases=index + 1).as_json())
     return _result(cases, finished)
 
 
@@ -129,13 +130,33 @@ def _while_polling(context: Context, work: Callable[[], CaseResult]) -> CaseResu
 
 
 def _result(cases: list[dict[str, Any]], finished: list[CaseResult]) -> Result:
-    records = [{**asdict(result), "case": case} for case, result in zip(cases, finished, strict=True)]
-    passed = all(result.passed for result in finished)
-    digests = {result.name: _digest(result) for result in finished}
-    headline = {"passed": sum(result.passed for result in finished), "cases": len(finished)}
+    known = tuple(_known(result, case=case) for case, result in zip(cases, finished, strict=True))
     seconds = sum(result.seconds for result in finished)
+    values = CertifyResult(cases=known, passed=all(result.passed for result in finished), seconds=seconds)
+    digests = {result.name: _digest(result) for result in finished}
+    headline = CertifyHeadline(passed=sum(result.passed for result in finished), cases=len(finished))
     bars = {f"cases.{index}.estimate": _uncertainty(result) for index, result in enumerate(finished)}
-    return Result({"cases": records, "passed": passed, "seconds": seconds}, headline, _report(finished), digests, bars)
+    return Result(values.as_json(), headline.as_json(), _report(finished), digests, bars)
+
+
+def _known(result: CaseResult, *, family: str = LEFT_OUT, case: Mapping[str, Any] = LEFT_OUT) -> KnownCase:
+    return KnownCase(
+        name=result.name,
+        true=result.true,
+        estimate=result.estimate,
+        std_error=result.std_error,
+        raw=result.raw,
+        step_bias=result.step_bias,
+        finite_temperature=result.finite_temperature,
+        passed=result.passed,
+        seconds=result.seconds,
+        exact=result.exact,
+        exact_std_error=result.exact_std_error,
+        measurements=result.measurements,
+        reason=result.reason,
+        family=family,
+        case=case,
+    )
 
 
 def _uncertainty(result: CaseResult) -> Uncertainty:

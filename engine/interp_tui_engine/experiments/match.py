@@ -15,7 +15,8 @@ from ..events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ..manifest import Manifest
 from ..markdown import words
 from ..numbers import as_finite
-from ..results.match import LIVE, MatchHeadline, MatchResult
+from ..payload import LEFT_OUT, given
+from ..results.match import LIVE, FeatureMatch, MatchCase, MatchHeadline, MatchResult, ShownCard
 from ..runtime import cost
 from ..runtime.context import Context
 from ..specs import FILE, Table
@@ -80,45 +81,50 @@ def run(context: Context) -> Generator[Event, None, Result]:
     left, right = (_cards(source, manifest.seed) for source in (params.left, params.right))
     yield Phase("matching", f"{len(left)} × {len(right)} features, {params.shuffles} shuffles")
     weights = {name: params.weights.get(name, 0.0) for name in AXES if params.weights.get(name, 0.0)}
-    found, limit = matching.match(left, right, weights=weights, least=params.min_score, shuffles=params.shuffles, seed=manifest.seed)
+    assigned, limit = matching.match(left, right, weights=weights, least=params.min_score, shuffles=params.shuffles, seed=manifest.seed)
     effects = matching.effects_of(left), matching.effects_of(right)
     matches = []
-    for one in found:
-        a, b = left[one.left], right[one.right]
-        signed = [side[place] for side, place in zip(effects, (one.left, one.right), strict=True)]
-        matches.append(
-            {
-                **{"left": a["feature_id"], "right": b["feature_id"], "score": one.score, "components": one.components},
-                **{"null_quantile": as_finite(one.quantile), "left_label": a.get("label", ""), "right_label": b.get("label", "")},
-                **{"left_signed_effect": signed[0][1] if signed[0] else None, "right_signed_effect": signed[1][1] if signed[1] else None},
-                "left_card": _shown(a),
-                "right_card": _shown(b),
-            }
+    for index, pair in enumerate(assigned):
+        a, b = left[pair.left], right[pair.right]
+        left_effect, right_effect = effects[0][pair.left], effects[1][pair.right]
+        match = FeatureMatch(
+            left=a["feature_id"],
+            right=b["feature_id"],
+            score=pair.score,
+            components=pair.components,
+            null_quantile=as_finite(pair.quantile),
+            left_label=a.get("label", ""),
+            right_label=b.get("label", ""),
+            left_signed_effect=left_effect[1] if left_effect else None,
+            right_signed_effect=right_effect[1] if right_effect else None,
         )
-    for index, line in enumerate(matches):
-        yield Metrics("case", index, line)
+        matches.append(match)
+        yield Metrics("case", index, MatchCase(**given(match), left_card=_shown(a), right_card=_shown(b)).as_json())
     yield Progress(len(matches), len(matches), "matches", 0.0)
-    used = {name for one in found for name in one.components}
-    if found and used <= {"text"}:
+    used = {name for match in matches for name in match.components}
+    if matches and used <= {"text"}:
         yield Warned("only texts could be compared: activations differ in length or are missing, and there are no effects of one kind")
-    beyond = sum((one["null_quantile"] or 0.0) >= 0.95 for one in matches)
-    values = {
-        "matches": [{key: value for key, value in line.items() if not key.endswith("_card")} for line in matches],
-        **{"left_features": len(left), "right_features": len(right), "null_score_95": as_finite(limit), "beyond_chance": beyond},
-        "null_quantile": matches[0]["null_quantile"] if matches else None,
-    }
-    digest = of_json(values["matches"])
-    headline = {"matches": len(matches), "beyond_chance": beyond, "best": matches[0]["score"] if matches else None}
-    shown = {k: v for k, v in headline.items() if v is not None}
-    return Result(values, shown, _report(manifest.name, values), {"matches": digest}, _uncertainty(values))
+    beyond = sum((match.null_quantile or 0.0) >= 0.95 for match in matches)
+    values = MatchResult(
+        matches=tuple(matches),
+        left_features=len(left),
+        right_features=len(right),
+        null_score_95=as_finite(limit),
+        beyond_chance=beyond,
+        null_quantile=matches[0].null_quantile if matches else None,
+    )
+    written = values.as_json()
+    headline = MatchHeadline(matches=len(matches), beyond_chance=beyond, best=matches[0].score if matches else LEFT_OUT)
+    digest = of_json(written["matches"])
+    return Result(written, headline.as_json(), _report(manifest.name, values), {"matches": digest}, _uncertainty(values))
 
 
-def _uncertainty(values: dict[str, Any]) -> dict[str, Uncertainty]:
+def _uncertainty(values: MatchResult) -> dict[str, Uncertainty]:
     """The best score beside what 95 % of chance matches stay below; how many lie beyond it, beside how many chance alone puts there."""
-    matches, limit = values["matches"], values["null_score_95"]
-    if not matches or limit is None:
+    matches, limit = values.matches, values.null_score_95
+    if not matches or limit is None or matches[0].score is None:
         return {}
-    best = Uncertainty(note="one pair of feature sets", control=limit, clear=matches[0]["score"] > limit)
+    best = Uncertainty(note="one pair of feature sets", control=limit, clear=matches[0].score > limit)
     beyond = Uncertainty(note="one pair of feature sets", control=0.05 * len(matches))
     return {"best": best, "matches.0.score": best, "beyond_chance": beyond}
 
@@ -134,28 +140,31 @@ def _cards(source: str, seed: int) -> list[dict[str, Any]]:
     return list(read_report(file_of(source, "report"))["cards"])
 
 
-def _shown(card: Mapping[str, Any]) -> dict[str, Any]:
-    """What the view shows of a card beside another."""
-    return {
-        **{key: card.get(key) for key in ("feature_id", "model", "layer", "label", "explanation")},
-        "examples": [str(example)[:300] for example in (card.get("examples") or [])[:4]],
-    }
+def _shown(card: Mapping[str, Any]) -> ShownCard:
+    return ShownCard(
+        feature_id=card.get("feature_id"),
+        model=card.get("model"),
+        layer=card.get("layer"),
+        label=card.get("label"),
+        explanation=card.get("explanation"),
+        examples=tuple(str(example)[:300] for example in (card.get("examples") or [])[:4]),
+    )
 
 
-def _report(name: str, values: Mapping[str, Any]) -> str:
-    limit = values["null_score_95"]
-    lines = [f"# match · {name}", "", f"**{values['beyond_chance']} of {len(values['matches'])} matches are beyond chance**"]
+def _report(name: str, values: MatchResult) -> str:
+    limit = values.null_score_95
+    lines = [f"# match · {name}", "", f"**{values.beyond_chance} of {len(values.matches)} matches are beyond chance**"]
     if limit is not None:
         lines[-1] += f": their score is above {limit:.3f}, where 95 % of pairs stay that are matched likewise within one side, so that they"
-        lines[-1] += f" are not the same feature. Were no feature on both sides, about {0.05 * len(values['matches']):.0f} would be."
+        lines[-1] += f" are not the same feature. Were no feature on both sides, about {0.05 * len(values.matches):.0f} would be."
     else:
         lines[-1] += "."
     lines += ["", "| left | right | score | beyond chance's | axes | effects |", "|---|---|---:|---:|---|---|"]
-    for one in values["matches"][:100]:
-        axes = ", ".join(f"{key} {value:.2f}" for key, value in one["components"].items())
-        effects = " / ".join("–" if one[key] is None else f"{one[key]:+.2f}" for key in ("left_signed_effect", "right_signed_effect"))
-        share = "–" if one["null_quantile"] is None else f"{one['null_quantile']:.1%}"
-        lines.append(f"| {words(one['left'])} | {words(one['right'])} | {one['score']:.3f} | {share} | {axes} | {effects} |")
+    for match in values.matches[:100]:
+        axes = ", ".join(f"{key} {value:.2f}" for key, value in match.components.items())
+        effects = " / ".join("–" if e is None else f"{e:+.2f}" for e in (match.left_signed_effect, match.right_signed_effect))
+        share = "–" if match.null_quantile is None else f"{match.null_quantile:.1%}"
+        lines.append(f"| {words(match.left)} | {words(match.right)} | {match.score:.3f} | {share} | {axes} | {effects} |")
     return "\n".join([*lines, ""])
 
 

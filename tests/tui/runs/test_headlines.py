@@ -11,6 +11,8 @@ from interp_tui.runs.posterior_headlines import llc_doubt
 from interp_tui_engine import catalog
 from interp_tui_engine.experiments.attention import heads_by_name
 from interp_tui_engine.experiments.causal_trace.result import handover
+from interp_tui_engine.payload import read
+from interp_tui_engine.results.attention import NamedHead
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,8 @@ def test_where_the_answer_is_read_and_where_it_arrives() -> None:
 
 
 def test_heads_by_what_they_are() -> None:
-    heads = [{"head": f"L1H{h}", "name": "induction"} for h in (0, 1, 2, 3)]
-    heads += [{"head": "L2H5", "name": "induction"}, {"head": "L0H2", "name": "previous token"}]
+    names = [("L1H0", "induction"), ("L1H1", "induction"), ("L1H2", "induction"), ("L1H3", "induction")]
+    names += [("L2H5", "induction"), ("L0H2", "previous token")]
+    heads = [read(NamedHead, {"head": head, "name": name}) for head, name in names]
     assert heads_by_name(heads) == "induction L1H0-H3, L2H5; previous token L0H2"
     assert heads_by_name([]) == ""

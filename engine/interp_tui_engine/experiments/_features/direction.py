@@ -32,7 +32,7 @@ class Direction:
     unit: Tensor
     zero: float
     step: float
-    said: str
+    origin: str
     """Where it is from, in words."""
 
     def level(self, t: float) -> float:
@@ -96,16 +96,16 @@ def _of_vectors(path: Path, site: str | None, site_map: SiteMap, result: Any) ->
     return _fitting(Site("resid_post", ids.layer_of(chosen[0])), held[chosen[0]], 0.0, step, chosen[0], site_map)
 
 
-def _fitting(site: Site, vector: Tensor, zero: float, step: float, said: str, site_map: SiteMap) -> Direction:
+def _fitting(site: Site, vector: Tensor, zero: float, step: float, origin: str, site_map: SiteMap) -> Direction:
     site_map.check(site)
     length = float(vector.float().norm())
     one_token = torch.zeros(1, 1, dtype=torch.long, device=next(site_map.embed.parameters()).device)
     width = activations(site_map, one_token, [site])[site].numel()
     if vector.shape[0] != width:
-        raise UserError(f"{said} has {vector.shape[0]} numbers, but {site} is {width} wide", "was it fitted on another model?")
+        raise UserError(f"{origin} has {vector.shape[0]} numbers, but {site} is {width} wide", "was it fitted on another model?")
     if not length > 0:
-        raise UserError(f"{said} has length {length:g}", "give a direction that is finite and not zero")
-    return Direction(site, vector.float() / length, zero, step, said)
+        raise UserError(f"{origin} has length {length:g}", "give a direction that is finite and not zero")
+    return Direction(site, vector.float() / length, zero, step, origin)
 
 
 def _whole(name: str) -> tuple[str, int | None, int | None]:

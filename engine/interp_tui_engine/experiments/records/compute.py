@@ -22,6 +22,7 @@ from ...errors import UserError
 from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, Warned
 from ...features.records import record
 from ...models.loaded import LoadedModel
+from ...results.records import RecordsHeadline, RecordsProgress, RecordsResult
 from ...runtime.context import Context, Interrupted, Ticker
 from ...runtime.open_model import open_model, run_started
 from ...runtime.pause import next_order
@@ -63,8 +64,8 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
         rate = (out.done - first) / max(1e-9, time.monotonic() - begun)
         if report.due() or out.done == len(texts):
             yield Progress(out.done, len(texts), "prompts", (len(texts) - out.done) / rate)
-            yield Metrics("headline", out.done, {"rows": out.rows, "features": features})
-            yield Metrics("records", out.done, {"rows": out.rows, "prompts_per_second": rate})
+            yield Metrics("headline", out.done, RecordsHeadline(rows=out.rows, features=features).as_json())
+            yield Metrics("records", out.done, RecordsProgress(rows=out.rows, prompts_per_second=rate).as_json())
         order = next_order(context.poll)
         if order != "go":
             yield Checkpoint("checkpoint", out.done)
@@ -72,25 +73,26 @@ def run(context: Context, params: Params) -> Generator[Event, None, Result]:
             raise Interrupted
     path, digest = out.finish()
     yield Artifact(path.name, "activation records")
-    values = {
-        "rows": out.rows,
-        "prompts": len(texts),
-        "features": features,
-        "path": path.name,
-        "site": params.site,
-        "pool": params.pool,
-        "model": params.model_name or model.source,
-        "prompts_per_second": (out.done - first) / max(1e-9, time.monotonic() - begun),
-        "seconds": time.monotonic() - started,
-        **recorded.about,
-    }
-    headline = {"rows": out.rows, "features": features}
-    return Result(values, headline, _report(values, manifest.name), {path.name: digest})
+    about_features = dict(recorded.about)
+    values = RecordsResult(
+        rows=out.rows,
+        prompts=len(texts),
+        features=features,
+        path=path.name,
+        site=about_features.pop("site", params.site),
+        pool=params.pool,
+        model=params.model_name or model.source,
+        prompts_per_second=(out.done - first) / max(1e-9, time.monotonic() - begun),
+        seconds=time.monotonic() - started,
+        **about_features,
+    )
+    headline = RecordsHeadline(rows=out.rows, features=features)
+    return Result(values.as_json(), headline.as_json(), _report(values, manifest.name), {path.name: digest})
 
 
 def _texts(params: Params, model: LoadedModel, site_map: SiteMap) -> tuple[list[PromptTokens], int]:
     tokenizer = need_tokenizer(model.tokenizer, model.source)
-    found, cut = [], 0
+    encoded, cut = [], 0
     for prompt in prompts_of(params.prompts, every_wording=True):
         limit = site_map.context if params.max_length is None else None
         tokens = encode(tokenizer, prompt.text, context=limit, name=f"prompt {prompt.id!r:.60}")
@@ -98,8 +100,8 @@ def _texts(params: Params, model: LoadedModel, site_map: SiteMap) -> tuple[list[
         tokens = tokens[: params.max_length]
         if site_map.context is not None and len(tokens) > site_map.context:
             raise UserError(f"params.max_length = {params.max_length}, but the model reads at most {site_map.context} tokens")
-        found.append(PromptTokens(prompt, tuple(tokens)))
-    return found, cut
+        encoded.append(PromptTokens(prompt, tuple(tokens)))
+    return encoded, cut
 
 
 def _lines(
@@ -113,10 +115,10 @@ def _lines(
         rows: dict[int, list[dict[str, float]]] = {place: [] for place in places}
         for site, value in values.items():
             parts = [pooled(value[row], len(window[place].ids), params.pool) for row, place in enumerate(places)]
-            found = spaces[site].read(torch.cat(parts))  # a dictionary encodes the whole batch at once
-            if not bool(torch.isfinite(found).all()):
+            activations = spaces[site].read(torch.cat(parts))  # a dictionary encodes the whole batch at once
+            if not bool(torch.isfinite(activations).all()):
                 raise UserError(f"activations at {site} are not finite", "load the model with dtype = 'float32'")
-            named = iter(_named(spaces[site], found, params.top_features))
+            named = iter(_named(spaces[site], activations, params.top_features))
             for part, place in zip(parts, places, strict=True):
                 features = [next(named) for _ in part]
                 if rows[place]:
@@ -200,15 +202,15 @@ class _Lines:
         return self._final, sha.hexdigest()
 
 
-def _report(values: dict[str, Any], name: str) -> str:
+def _report(values: RecordsResult, name: str) -> str:
     return "\n".join(
         [
             f"# records · {name}",
             "",
-            f"**{values['rows']:,} records of {values['features']:,} features** from {values['prompts']:,} prompts, {values['pool']} token"
-            f"{'s' if values['pool'] == 'tokens' else ''}, model `{values['model']}`.",
+            f"**{values.rows:,} records of {values.features:,} features** from {values.prompts:,} prompts, {values.pool} token"
+            f"{'s' if values.pool == 'tokens' else ''}, model `{values.model}`.",
             "",
-            f"In `{values['path']}`, one JSON object a line: `model`, `prompt_id`, `text`, `criterion_score`, `features`. A feature that a",
+            f"In `{values.path}`, one JSON object a line: `model`, `prompt_id`, `text`, `criterion_score`, `features`. A feature that a",
             "record does not name is 0 there. `interp-tui new inspect` ranks them.",
             "",
         ]

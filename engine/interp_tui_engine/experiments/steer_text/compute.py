@@ -16,7 +16,9 @@ from ...data.prompts import answer_ids, encode, need_tokenizer, texts_of
 from ...events import Event, Metrics, Phase
 from ...figures.lines import Curve, lines_svg
 from ...markdown import words
+from ...payload import LEFT_OUT
 from ...probes.steering import Steering, continuation
+from ...results.steer_text import SteeredPoint, SteeredRow, SteeredVariant, SteerTextCell, SteerTextHeadline, SteerTextResult
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
@@ -83,12 +85,22 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     def say(index: int, _: int, numbers: Numbers) -> list[Event]:
         before, *after = _variants(numbers, params)
-        cell: dict[str, Any] = {"prompt": params.prompts[index], **_written(tokenizer, before, "before")}
-        cell["after"] = [
-            {"strength": s, **_written(tokenizer, variant, "after")} for s, variant in zip(params.strengths, after, strict=True)
-        ]
-        header = {"direction": direction.said, "site": str(direction.site), "verb": params.verb, "step": direction.step}
-        return [Metrics("cells", index, cell | (header if index == 0 else {})), Metrics("headline", index, {"kl": after[-1].kl})]
+        first = index == 0
+        cell = SteerTextCell(
+            prompt=params.prompts[index],
+            before_tokens=tuple(texts_of(tokenizer, before.ids)),
+            before_logprob=before.logprob,
+            kl=before.kl,
+            after=tuple(
+                SteeredVariant(strength=s, after_tokens=tuple(texts_of(tokenizer, text.ids)), after_logprob=text.logprob, kl=text.kl)
+                for s, text in zip(params.strengths, after, strict=True)
+            ),
+            direction=direction.origin if first else LEFT_OUT,
+            site=str(direction.site) if first else LEFT_OUT,
+            verb=params.verb if first else LEFT_OUT,
+            step=direction.step if first else LEFT_OUT,
+        )
+        return [Metrics("cells", index, cell.as_json()), Metrics("headline", index, SteerTextHeadline(kl=after[-1].kl).as_json())]
 
     done = yield from Steps(context, range(len(ids)), unit="prompts", size=lambda _: 1).run(do, say)
     variants = [_variants(numbers, params) for numbers in done]
@@ -99,12 +111,22 @@ def run(context: Context) -> Generator[Event, None, Result]:
         "tokens": (("prompt", "variant", "token"), table[..., HEAD:].astype(np.int32)),
     }
     yield from write_arrays(context.folder.path, STORE, arrays, {"prompts": params.prompts, "strengths": [0.0, *params.strengths]})
-    values = _values(params, direction, variants, tokenizer)
-    yield _figure(context, values)
-    values["seconds"] = time.monotonic() - started
-    changed = sum(row["after"] != row["before"] for row in values["rows"])
-    headline = {"changed": changed, "of": len(values["rows"]), "kl": values["curve"][-1]["kl"]}
-    return Result(values, headline, _report(params, direction, values), digests(STORE, arrays), {"kl": _over_prompts(table[:, -1, 0])})
+    rows, curve = _rows_and_curve(params, variants, tokenizer)
+    yield _figure(context, params.strengths, curve)
+    values = SteerTextResult(
+        site=str(direction.site),
+        direction=direction.origin,
+        verb=params.verb,
+        step=direction.step,
+        zero=direction.zero,
+        rows=rows,
+        curve=curve,
+        arrays=(f"{STORE}/tokens",),
+        seconds=time.monotonic() - started,
+    )
+    headline = SteerTextHeadline(changed=sum(row.after != row.before for row in rows), of=len(rows), kl=curve[-1].kl)
+    report, bars = _report(params, direction, values), {"kl": _over_prompts(table[:, -1, 0])}
+    return Result(values.as_json(), headline.as_json(), report, digests(STORE, arrays), bars)
 
 
 def _over_prompts(kls: Numbers) -> Uncertainty:
@@ -127,49 +149,45 @@ def _variants(numbers: Numbers, params: Params) -> list[SteeredText]:
     return [SteeredText.of(row) for row in numbers.reshape(1 + len(params.strengths), HEAD + params.tokens)]
 
 
-def _written(tokenizer: Any, variant: SteeredText, name: str) -> dict[str, Any]:
-    return {f"{name}_tokens": texts_of(tokenizer, variant.ids), f"{name}_logprob": variant.logprob, "kl": variant.kl}
-
-
-def _values(params: Params, direction: Direction, variants: Sequence[Sequence[SteeredText]], tokenizer: Any) -> dict[str, Any]:
+def _rows_and_curve(
+    params: Params, variants: Sequence[Sequence[SteeredText]], tokenizer: Any
+) -> tuple[tuple[SteeredRow, ...], tuple[SteeredPoint, ...]]:
+    """Every prompt at every strength, and each strength over the prompts. variants: by prompt, unsteered first."""
     rows, curve = [], []
     for place, strength in enumerate(params.strengths, 1):
         gains = []
-        for prompt, (before, *_), after in zip(params.prompts, variants, (found[place] for found in variants), strict=True):
+        for prompt, (before, *_), after in zip(params.prompts, variants, (texts[place] for texts in variants), strict=True):
             gain = None if before.logprob is None or after.logprob is None else after.logprob - before.logprob
             gains.append(gain)
-            texts = {name: tokenizer.decode(continuation.ids) for name, continuation in (("before", before), ("after", after))}
-            rows.append({"prompt": prompt, "strength": strength, **texts, "kl": after.kl, "effect": gain})
+            unsteered, steered = tokenizer.decode(before.ids), tokenizer.decode(after.ids)
+            rows.append(SteeredRow(prompt=prompt, strength=strength, before=unsteered, after=steered, kl=after.kl, effect=gain))
         defined = [gain for gain in gains if gain is not None]
-        kl = float(np.mean([found[place].kl for found in variants]))
-        curve.append({"strength": strength, "kl": kl, "effect": float(np.mean(defined)) if defined else None})
-    about = {"site": str(direction.site), "direction": direction.said, "verb": params.verb, "step": direction.step, "zero": direction.zero}
-    return {**about, "rows": rows, "curve": curve, "arrays": [f"{STORE}/tokens"]}
+        kl = float(np.mean([texts[place].kl for texts in variants]))
+        curve.append(SteeredPoint(strength=strength, kl=kl, effect=float(np.mean(defined)) if defined else None))
+    return tuple(rows), tuple(curve)
 
 
-def _figure(context: Context, values: dict[str, Any]) -> Event:
-    xs = [point["strength"] for point in values["curve"]]
-    curves = [Curve("KL from unsteered", xs, [point["kl"] for point in values["curve"]])]
-    if values["curve"][0]["effect"] is not None:
-        curves.append(Curve("Δ log P(answer)", xs, [point["effect"] for point in values["curve"]]))
+def _figure(context: Context, xs: Sequence[float], curve: Sequence[SteeredPoint]) -> Event:
+    curves = [Curve("KL from unsteered", xs, [point.kl for point in curve])]
+    if curve[0].effect is not None:
+        curves.append(Curve("Δ log P(answer)", xs, [point.effect for point in curve]))
     svg = lines_svg("effect on the next token", "strength", "nats", curves)
     return write_figure(context.folder.path, "strengths", svg, "effect on the next token by strength")
 
 
-def _report(params: Params, direction: Direction, values: dict[str, Any]) -> str:
+def _report(params: Params, direction: Direction, values: SteerTextResult) -> str:
     what = {"add": "added to", "ablate": "removed from", "clamp": "held in"}[params.verb]
     lines = [
         "# Steer a text",
         "",
-        f"{direction.said}, {what} {direction.site} at every position. A strength of 1 is {direction.step:.3g} along it.",
+        f"{direction.origin}, {what} {direction.site} at every position. A strength of 1 is {direction.step:.3g} along it.",
         "",
         "![effect by strength](figures/strengths.svg)",
         "",
         "| prompt | strength | before | after | KL | Δ log P(answer) |",
         "|---|---:|---|---|---:|---:|",
     ]
-    for row in values["rows"]:
-        effect = "" if row["effect"] is None else f"{row['effect']:+.2f}"
-        texts = " | ".join(words(row[name]) for name in ("before", "after"))
-        lines.append(f"| {words(row['prompt'])} | {row['strength']:g} | {texts} | {row['kl']:.3f} | {effect} |")
+    for row in values.rows:
+        effect = "" if row.effect is None else f"{row.effect:+.2f}"
+        lines.append(f"| {words(row.prompt)} | {row.strength:g} | {words(row.before)} | {words(row.after)} | {row.kl:.3f} | {effect} |")
     return "\n".join([*lines, ""])
