@@ -43,6 +43,11 @@ class Domain(Payload):
     difference: float | None = Field(description="how much further, mean over layers but the last, nats")
     difference_std_error: float | None = Field(description="its standard error")
 
+    def further(self, layer: int) -> float | None:
+        """How much further from the end the tuned lens is at a layer, nats a token."""
+        tuned, plain = self.tuned_kl[layer], self.logit_kl[layer]
+        return None if tuned is None or plain is None else tuned - plain
+
 
 class LogitLensResult(ResultFile, LensLayers):
     """What each layer would answer; `tuned` is the same through the tuned lens."""

@@ -7,13 +7,15 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ... import payload
 from ...digests import of_step_array
 from ...errors import UserError
 from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, Warned
+from ...results.logit_lens import Domain, FitStep, LensCell, LensHeldOut
 from ...runtime.context import Context, Ticker
 from ...runtime.pause import wait_while_paused
 from ...specs import DataSpec
@@ -41,8 +43,8 @@ class Tuned:
     """A lens, and on held-out text the KL to the end of every layer by the logit lens and by this one; None for a lens that was read."""
 
     lens: TunedLens
-    held_out: dict[str, Any] | None
-    domains: dict[str, Any]
+    held_out: LensHeldOut | None
+    domains: dict[str, Domain]
     """By text that the lens was not fitted to, the same, measured when it was fitted."""
     digest: str
 
@@ -54,15 +56,16 @@ def tuned(context: Context, model: LoadedModel, site_map: SiteMap) -> Generator[
 
     path = context.folder.path / FILE
     if params.tuned_from is not None:
-        given = Path(params.tuned_from)
-        lens = tuned_lens.load(given / FILE if given.is_dir() else given, site_map)
+        earlier = Path(params.tuned_from)
+        lens = tuned_lens.load(earlier / FILE if earlier.is_dir() else earlier, site_map)
         held_out, domains = None, read_domains(lens.made_for.get(DOMAINS))
         if lens.made_for.get("weights_sha256") not in (None, model.weights_hash):
             yield Phase("reading the lens", f"it was fitted to other weights, of {lens.made_for.get('model', 'a model without a name')}")
     else:
         lens, held_out = yield from _fitted(context, model, site_map)
         domains = yield from _domains(context, model, site_map, lens)
-        lens = tuned_lens.TunedLens(lens.weight, lens.bias, {**lens.made_for, DOMAINS: json.dumps(domains)})
+        metadata = json.dumps({name: row.as_json() for name, row in domains.items()})
+        lens = tuned_lens.TunedLens(lens.weight, lens.bias, {**lens.made_for, DOMAINS: metadata})
     lens.save(path)
     yield Artifact(FILE, "the tuned lens")
     # of the maps: a safetensors file does not write its metadata in one order
@@ -70,7 +73,7 @@ def tuned(context: Context, model: LoadedModel, site_map: SiteMap) -> Generator[
     return Tuned(lens, held_out, domains, of_step_array(whole))
 
 
-def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generator[Event, None, tuple[TunedLens, dict[str, Any]]]:
+def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generator[Event, None, tuple[TunedLens, LensHeldOut]]:
     manifest, params = context.manifest, context.manifest.params
     from ...data.rows import load_rows
     from ...lenses import tuned_lens
@@ -96,7 +99,7 @@ def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generato
             checkpoint.save(file, fitting.state())
             yield Checkpoint("checkpoint", fitting.step)
         if step % max(1, params.fit_steps // TOLD_STEPS) == 0:
-            yield Metrics("fit", step, {"kl": sum(losses) / len(losses), "kl_first": losses[0], "kl_last": losses[-1]})
+            yield Metrics("fit", step, FitStep(kl=sum(losses) / len(losses), kl_first=losses[0], kl_last=losses[-1]).as_json())
         spent = (time.monotonic() - began) / (fitting.step - before)
         yield Progress(fitting.step, params.fit_steps, "steps", spent * (params.fit_steps - fitting.step))
     checkpoint.save(file, fitting.state())
@@ -108,24 +111,25 @@ def _fitted(context: Context, model: LoadedModel, site_map: SiteMap) -> Generato
     lens = tuned_lens.no_worse(lens, means)
     # a layer put back reads as by the logit lens, on held-out text as everywhere
     final = [min(pair) for pair in zip(*means.tolist(), strict=True)]
-    held_out_kl = {
-        "rows": held,
-        "tokens": apart.numel(),
-        "logit_kl": means[0].tolist(),
-        "tuned_kl": final,
-        "identity_layers": lens.identity_layers,
-    }
-    yield Metrics("cells", -1, {"held_out": held_out_kl})
+    held_out_kl = LensHeldOut(
+        rows=held,
+        tokens=apart.numel(),
+        logit_kl=tuple(means[0].tolist()),
+        tuned_kl=tuple(final),
+        identity_layers=tuple(lens.identity_layers),
+    )
+    yield Metrics("cells", -1, LensCell(held_out=held_out_kl).as_json())
     return lens, held_out_kl
 
 
-def _domains(context: Context, model: LoadedModel, site_map: SiteMap, lens: TunedLens) -> Generator[Event, None, dict[str, dict[str, Any]]]:
+def _domains(context: Context, model: LoadedModel, site_map: SiteMap, lens: TunedLens) -> Generator[Event, None, dict[str, Domain]]:
     """KL to the end by both lenses on every text the manifest names, none of which the lens was fitted to."""
     from ...data.rows import load_rows
     from ...lenses.tuned_lens import measured
 
     manifest, params = context.manifest, context.manifest.params
-    fitted, by_name = manifest.data[params.data], {}
+    fitted = manifest.data[params.data]
+    by_name: dict[str, Domain] = {}
     for name in params.domains:
         own = manifest.data.get(name)
         split = "heldout" if name != "builtin:facts" else None
@@ -147,31 +151,33 @@ def _domains(context: Context, model: LoadedModel, site_map: SiteMap, lens: Tune
     return by_name
 
 
-def _summary(by_row: Tensor, tokens: int) -> dict[str, Any]:
+def _summary(by_row: Tensor, tokens: int) -> Domain:
     """What is said of one text. by_row: (2, layers, rows), by the logit lens and the tuned one."""
     more = by_row[1] - by_row[0]
     error = more.std(-1) / more.shape[-1] ** 0.5
     worse = [layer for layer, mean in enumerate(more.mean(-1).tolist()) if mean > 0]
-    return {
-        "rows": by_row.shape[-1],
-        "tokens": tokens,
-        "logit_kl": by_row[0].mean(-1).tolist(),
-        "tuned_kl": by_row[1].mean(-1).tolist(),
-        "std_error": error.tolist(),
-        "worse_layers": worse,
-        "difference": float(more[:-1].mean()),
-        "difference_std_error": float(more[:-1].mean(0).std() / more.shape[-1] ** 0.5),
-    }
+    return Domain(
+        rows=by_row.shape[-1],
+        tokens=tokens,
+        logit_kl=tuple(by_row[0].mean(-1).tolist()),
+        tuned_kl=tuple(by_row[1].mean(-1).tolist()),
+        std_error=tuple(error.tolist()),
+        worse_layers=tuple(worse),
+        difference=float(more[:-1].mean()),
+        difference_std_error=float(more[:-1].mean(0).std() / more.shape[-1] ** 0.5),
+    )
 
 
-def read_domains(stored: str | None) -> dict[str, Any]:
+def read_domains(stored: str | None) -> dict[str, Domain]:
     """What a lens's file says of texts it was measured on; nothing where it says nothing, or nothing that can be read."""
     try:
         domains = json.loads(stored or "{}")
     except ValueError:
         return {}
-    keys = {"logit_kl", "tuned_kl", "worse_layers", "std_error", "tokens", "rows", "difference", "difference_std_error"}
-    return {name: row for name, row in domains.items() if isinstance(row, dict) and keys <= row.keys()} if isinstance(domains, dict) else {}
+    if not isinstance(domains, dict):
+        return {}
+    whole = {name: row for name, row in domains.items() if isinstance(row, dict) and row.keys() >= set(Domain.model_fields)}
+    return {name: payload.read(Domain, row) for name, row in whole.items()}
 
 
 def _check(rows: TokenRows, site_map: SiteMap, name: str) -> None:
