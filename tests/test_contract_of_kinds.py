@@ -80,6 +80,7 @@ def test_every_measured_number_of_the_headline_says_how_sure_it_is(run: RunFolde
 def test_every_part_words_a_number_alike(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     bars, result = uncertainty.read(run.status().headline), run.result() or {}
     stated = uncertainty.read(result)
+    words = answer(run.status().kind, run.status().headline)
     shown = {"report": run.report_path.read_text(), "page": html.unescape(page(run))}
     for name, command in (("show", lambda: show(str(run.path))), ("compare", lambda: compare(str(run.path), str(run.path)))):
         assert command() == 0
@@ -88,6 +89,7 @@ def test_every_part_words_a_number_alike(run: RunFolder, capsys: pytest.CaptureF
         if not bar.has_bar or key not in stated or (value := uncertainty.value_at(result, key)) is None:
             continue
         text = uncertainty.describe(value, replace(bar, clear=None))
+        assert text in words or number(value, 3) not in words, f"{key} = {text} stands without its error in the list: {words}"
         missing = [part for part, lines in shown.items() if text not in lines]
         assert not missing, f"{key} = {text} is worded otherwise in {', '.join(missing)}"
 
