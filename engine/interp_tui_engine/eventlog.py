@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from .errors import UserError
 from .events import Event, Stamped, from_line, to_line
-from .untrusted import open_regular
+from .untrusted import Damaged, open_regular
 
 MAX_EVENT = 64 << 20
 """Bytes of one event; the largest, a grid of all heads over all tokens, take a few MiB."""
 
 
 class EventLog:
-    """Appends events to a log, one whole line each; a line torn by a kill is cut off when the log is opened again."""
+    """Appends events to a log, one whole line each; a line torn by a kill is cut off when the log is opened again.
+
+    Raises UserError where a pipe, a folder or the like is in its place.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,8 +30,8 @@ class EventLog:
         self.copied: dict[int, int] = {}
         """For each shard, the last of its lines that stands in this log."""
         keep = 0
-        if path.exists():
-            with open_regular(path) as file:
+        if os.path.lexists(path):
+            with _regular(path) as file:
                 for line, size in whole_lines(file):
                     keep += size
                     try:
@@ -64,6 +69,18 @@ class EventLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _regular(path: Path) -> BinaryIO:
+    try:
+        return open_regular(path)
+    except (IsADirectoryError, Damaged):
+        reason = "it is no regular file"
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        reason = "it is a link to itself"
+    raise UserError(f"{path} cannot be written: {reason}", "move it away, then resume")
 
 
 def last_events(path: Path, *, size: int = 1 << 18) -> list[Stamped]:

@@ -29,7 +29,7 @@ from .status import task_here
 from .supervision.executors.choose import executor_of
 from .supervision.executors.executor import TaskExecutor
 from .supervision.executors.local import LocalExecutor
-from .supervision.exit_record import RESUME, disk_full
+from .supervision.exit_record import RESUME, disk_full, storage_fault
 from .supervision.process_signals import interrupted, signals
 from .supervision.run_recorder import Listener, RunRecorder
 from .supervision.shard_worker import Ended, ShardWorker
@@ -118,16 +118,18 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
 
 
 def _supervise(folder: RunFolder, listen: Listener) -> Status:
+    recorder = None
     try:
         recorder = RunRecorder(folder, listen)
         if recorder.request.sweep or recorder.request.step:
             return _with_children(recorder)
         return _Supervisor(recorder).run()
     except OSError as error:
-        if not disk_is_full(error):
+        told = storage_fault(error, folder.path)
+        if told is None:
             raise
-        # nothing can be written down: the folder will read as crashed, and can be resumed once there is space
-        return replace(folder.status(), state="failed", exit=disk_full(folder.path))
+        # nothing can be written down: the folder, if it is there, will read as crashed, and can be resumed once it can be written
+        return replace(recorder.status if recorder else folder.status(), state="failed", exit=told)
 
 
 def _with_children(recorder: RunRecorder) -> Status:
@@ -225,10 +227,10 @@ class _Supervisor:
                 for worker in running:
                     worker.end_if_deaf()
             except OSError as error:
-                if not disk_is_full(error):
+                if storage_fault(error, self.folder.path) is None:
                     raise
                 for worker in running:
-                    worker.terminate()  # it takes this for a stop; a command file would need space
+                    worker.terminate()  # it takes this for a stop; a command file cannot be written
             running += self._start_again([worker for worker in workers if worker not in running])
             if not running:
                 return

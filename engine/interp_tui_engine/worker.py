@@ -18,7 +18,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import accelerators, atomic, catalog, lease, manifest, payload, shards, uncertainty, uncertainty_report
+from . import accelerators, atomic, catalog, lease, manifest, payload, shards, storage_faults, uncertainty, uncertainty_report
 from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError, out_of_memory
 from .events import Event, Metrics, RunFinished, RunStarted, Warned
@@ -53,7 +53,11 @@ def work(folder: RunFolder, shard: int) -> int:
             return INTERRUPTED
         if task_here():
             (path / "exit.json").unlink(missing_ok=True)  # of an earlier attempt, where a scheduler has started this one again
-        log = EventLog(path / "events.jsonl")
+        try:
+            log = EventLog(path / "events.jsonl")
+        except UserError as error:
+            atomic.write_json(path / "exit.json", _how_it_failed(error, folder) | {"seconds": 0.0, **_place()})
+            return 1
         resumed = log.seq > 0
         orders.watch(path / "exit.json", started)
         try:
@@ -70,9 +74,9 @@ def work(folder: RunFolder, shard: int) -> int:
             log.close()
             atomic.write_json(path / "exit.json", ending)
         except OSError as error:
-            if not disk_is_full(error):
+            if not storage_faults.explained(error, folder.path):
                 raise
-            return DISK_FULL
+            return DISK_FULL if disk_is_full(error) else 1
     return {"done": 0, "interrupted": INTERRUPTED}.get(ending["state"], 1)
 
 
@@ -166,8 +170,9 @@ def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
         return {"state": "failed", "reason": error.what, "advice": error.hint, "bad_input": True}
     if isinstance(error, RunFailed):
         return {"state": "failed", "reason": error.reason, "advice": error.advice}
-    if disk_is_full(error):
-        return {"state": "failed", "reason": "the disk is full", "advice": atomic.after_full_disk(folder.path)}
+    if told := storage_faults.explained(error, folder.path):
+        elsewhere = {} if disk_is_full(error) else {"elsewhere": True}  # this node's view of the file system may be to blame
+        return {"state": "failed", "reason": told[0], "advice": told[1], **elsewhere}
     if "deterministic implementation" in str(error):
         advice = "set compute.deterministic = false; the last bits may then differ from one run to the next"
         return {"state": "failed", "reason": str(error).partition(". ")[0][:500], "advice": advice}

@@ -19,11 +19,10 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar, final
 
 from .. import untrusted
-from ..atomic import disk_is_full
 from ..errors import UserError
 from ..manifest import Manifest
 from ..runfolder import Command, RunFolder, State, Status
-from .exit_record import RESUME, disk_full
+from .exit_record import RESUME, storage_fault
 from .process_signals import interrupted, signals
 from .run_recorder import Listener, RunRecorder
 
@@ -90,10 +89,8 @@ class ChildRuns(ABC, Generic[Key]):
             try:
                 if folder.path.exists():
                     folder.send(command)
-            except OSError as error:
-                if not disk_is_full(error):
-                    raise
-                self._terminate(key)  # a command file needs space
+            except OSError:  # no space for a command file, or a folder that nobody can write
+                self._terminate(key)
         if command in ("stop", "kill"):
             self._stop_waiting()
         states: dict[str, State] = {"pause": "paused", "resume": "running", "stop": "stopping"}
@@ -101,16 +98,18 @@ class ChildRuns(ABC, Generic[Key]):
             self.recorder.state(states[command])
 
     def attend(self, loop: Callable[[], None]) -> Status | None:
-        """Go through the mother's loop with signals noted down; a status only where it was cut short by a full disk."""
+        """Go through the mother's loop with signals noted down; a status only where it was cut short as its folder cannot be written."""
         with signals(self.interrupts):
             try:
                 loop()
             except OSError as error:
-                if not disk_is_full(error):
+                told = storage_fault(error, self.recorder.folder.path)
+                if told is None:
                     raise
-                self.order("stop")
+                with contextlib.suppress(OSError):  # it says where the run stands, which cannot be written either
+                    self.order("stop")
                 self.drain()
-                return replace(self.recorder.status, state="failed", exit=disk_full(self.recorder.folder.path))
+                return replace(self.recorder.status, state="failed", exit=told)
         return None
 
     def drain(self) -> None:

@@ -6,8 +6,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from .. import atomic
-from ..atomic import DISK_FULL
+from .. import atomic, storage_faults
+from ..atomic import DISK_FULL, disk_is_full
 from ..status import State
 from .executors.executor import Loss
 
@@ -46,6 +46,14 @@ def loss_record(loss: Loss, said: dict[str, Any], asked: list[str]) -> tuple[Sta
     interrupted = loss.cancelled or said.get("state") == "interrupted"
     record = {"code": 130 if interrupted else 1, "signal": None, "reason": loss.reason, "advice": loss.advice}
     return "interrupted" if interrupted else "crashed", record
+
+
+def storage_fault(error: OSError, run: Path) -> dict[str, Any] | None:
+    """The exit record of a run whose folder cannot be written any more; None for an error of another kind."""
+    told = storage_faults.explained(error, run)
+    if told is None:
+        return None
+    return {"code": DISK_FULL if disk_is_full(error) else 1, "signal": None, "reason": told[0], "advice": told[1]}
 
 
 def disk_full(run: Path) -> dict[str, Any]:

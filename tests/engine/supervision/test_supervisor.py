@@ -17,6 +17,7 @@ from scripted_workers import PRELUDE, Script, command, supervised_apart, told
 
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.eventlog import EventLog
 from interp_tui_engine.events import ChainFailed, Progress, RunFinished, Stamped
 
 REQUEST = """
@@ -204,3 +205,39 @@ def test_a_worker_that_takes_no_orders_is_ended(scripted: Script, monkeypatch: p
 
     status = supervisor.supervise(folder, stop)
     assert status.state == "interrupted" and supervisor.exit_code(status) == 130
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("import shutil; shutil.rmtree(folder)", "the run folder is gone"),
+        ("folder.rename(folder.with_name('elsewhere'))", "the run folder is gone"),
+        ("os.remove(folder / 'status.json'); (folder / 'status.json' / 'x').mkdir(parents=True)", "cannot be written: status.json"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_any_more_is_said_and_its_worker_ends(scripted: Script, fault: str, reason: str) -> None:
+    folder = scripted(f"""
+        log.append(RunStarted("llc", "scripted", device="cpu"))
+        time.sleep(0.3)
+        {fault}
+        mother = os.getppid()
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+        while os.getppid() == mother: time.sleep(0.01)
+    """)
+    status = supervisor.supervise(folder)
+    assert status.state == "failed" and reason in status.exit["reason"] and status.exit["advice"]
+    assert supervisor.exit_code(status) == 1
+
+
+@pytest.mark.parametrize("place", ["events.jsonl", "shards/0/events.jsonl"])
+def test_a_log_that_is_a_pipe_or_a_folder_is_refused_in_words(scripted: Script, place: str) -> None:
+    folder = scripted("end('interrupted', 130, reason='stopped with a checkpoint')")
+    supervisor.supervise(folder)
+    path = folder.path / place
+    for make in (os.mkfifo, os.mkdir):
+        path.unlink() if path.is_fifo() or path.is_file() else None
+        make(path)
+        with pytest.raises(UserError, match="no regular file"):
+            if place == "events.jsonl":
+                supervisor.supervise(folder)
+            EventLog(path)
