@@ -56,8 +56,8 @@ class Lease:
         deadline = time.monotonic() + patience
         while not self._make():
             record = _record(self.path)
-            if record is not None and is_gone(self.path, record):
-                self._remove(record)
+            if is_gone(self.path, record or {}):  # one that a power cut left empty names no holder: it is judged by its age
+                self._remove(record or {})
                 continue
             if time.monotonic() >= deadline:
                 host = str((record or {}).get("host") or "")
@@ -90,7 +90,7 @@ class Lease:
 
     def _remove(self, gone: dict[str, Any]) -> None:
         """Take the lease of a holder that is gone out of the way; of several who try, one succeeds."""
-        away = self.path.with_name(f".{self.path.name}.{gone.get('token')}.gone")
+        away = self.path.with_name(f".{self.path.name}.{gone.get('token') or self._token}.gone")
         try:
             self.path.rename(away)
         except OSError:
@@ -98,7 +98,8 @@ class Lease:
         if (_record(away) or {}).get("token") != gone.get("token"):  # somebody was quicker, and this is already the next one's
             with contextlib.suppress(OSError):
                 os.link(away, self.path)
-        away.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder, which no program of this kind has made
+            away.unlink()
 
     def _keep(self) -> None:
         while not self._released.wait(BEAT):

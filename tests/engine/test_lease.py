@@ -51,6 +51,20 @@ def test_a_process_of_this_host_that_is_gone_holds_nothing(tmp_path: Path, gone:
     assert list(tmp_path.glob(".*lease*")) == [], "nothing is left beside it"
 
 
+@pytest.mark.parametrize("content", ["", "[1", None])
+def test_one_that_a_power_cut_left_without_a_holder_is_taken_once_it_is_old(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "run.lease"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    with pytest.raises(HeldElsewhere), held(tmp_path / "run.lock", 0.0):
+        pass
+    os.utime(path, (time.time() - SILENT_AFTER - 10,) * 2)
+    with held(tmp_path / "run.lock", 0.0):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
 def test_another_host_holds_it_as_long_as_it_touches_it(tmp_path: Path) -> None:
     left_by(tmp_path / "run.lease", host=ELSEWHERE, silent=SILENT_AFTER - 10)
     with pytest.raises(HeldElsewhere, match=ELSEWHERE), held(tmp_path / "run.lock", 0.0):
