@@ -75,6 +75,25 @@ def test_orders_given_while_the_model_reads_are_heeded(straight: tuple[Result, l
     assert result.digests == straight[0].digests
 
 
+def test_a_stop_while_activations_are_read_keeps_the_steps_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = SMALL | {"buffer": 700}
+    whole, _ = run_whole(request(params), tmp_path / "whole")
+    stir, refilling = ShuffleBuffer._stir, [0]
+
+    def counted(self: ShuffleBuffer) -> None:
+        refilling[0] += 1
+        stir(self)
+
+    monkeypatch.setattr(ShuffleBuffer, "_stir", counted)
+    with pytest.raises(Interrupted):
+        run_whole(request(params), tmp_path / "parts", poll=lambda: "stop" if refilling[0] == 4 else "go")
+    kept = torch.load(tmp_path / "parts" / "shards" / "0" / "checkpoint" / "training.pt", weights_only=True)
+    assert kept["step"] > 0 and kept["stream"]["refills"] == 3
+    monkeypatch.undo()
+    resumed, _ = run_whole(request(params), tmp_path / "parts")
+    assert resumed.digests == whole.digests
+
+
 def test_what_a_run_says_and_leaves(straight: tuple[Result, list[Event], Path]) -> None:
     result, events, path = straight
     values = result.values

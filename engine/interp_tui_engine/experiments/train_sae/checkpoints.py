@@ -48,10 +48,10 @@ class Checkpoints:
         """Seconds between checkpoints: state that takes long to write is written less often."""
         return interval(sum(12 * tensor.numel() for learner in self._learners for tensor in learner.weights.named().values()), LEAST)
 
-    def save(self, step: int, spent: float, history: list[list[list[float]]]) -> None:
-        """Keep where training stands."""
+    def save(self, step: int, spent: float, history: list[list[list[float]]], *, stream: dict[str, Any] | None = None) -> None:
+        """Keep where training stands; `stream`: where its stream stood, if that has moved on since."""
         self._save_window()
-        stream = self._source.stream.state()
+        stream = stream or self._source.stream.state()
         said: dict[str, Any] = {"step": step, "spent": spent, "history": history, "parts": self._pieces.count}
         state = said | {"stream": stream, "learners": [learner.state() for learner in self._learners]}
         refills = int(stream.get("refills", 0))

@@ -79,10 +79,17 @@ def train(context: Context, params: Params, source: ActivationSource, chosen: li
         keep.due()
         checks = {round(steps * (i + 1) / LOSS_CHECKS) for i in range(LOSS_CHECKS)} if source.losses is not None else set()
         while step < steps:
-            begun = time.monotonic()
-            x_BD = source.stream.take(params.batch_size) * scale
-            for learner in learners:
-                learner.apply(x_BD, pieces.run(partial(_differentiate, learner, pieces, x_BD)))
+            begun, before, whole = time.monotonic(), source.stream.state(), True
+            try:
+                x_BD = source.stream.take(params.batch_size) * scale
+                for learner in learners:
+                    done = pieces.run(partial(_differentiate, learner, pieces, x_BD))
+                    whole = False
+                    learner.apply(x_BD, done)
+            except Interrupted:  # reading activations of a large model, most likely: the steps before this one are whole
+                if whole and step > last_saved and context.poll() == "stop":
+                    checkpoints.save(step, spent, history, stream=before)
+                raise
             step += 1
             while said:
                 yield Warned(said.pop(0).replace("micro-batches", "batches"))
