@@ -23,6 +23,8 @@ from interp_tui_engine import catalog, payload
 from interp_tui_engine.events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped
 from interp_tui_engine.kind import Kind
 from payload_examples import damaged, example
+from torture.text import HOSTILE
+from torture.text import raw as steering
 
 KINDS = [kind.name for kind in catalog.kinds()]
 SIZES = ((80, 24), (140, 40))
@@ -96,13 +98,44 @@ def damages(kind: Kind) -> Iterator[tuple[str, dict[str, Any]]]:
             yield series.replace("*", "0"), changed
 
 
-def state_of(kind: Kind, changed: list[tuple[str, dict[str, Any]]]) -> RunState:
+def state_of(kind: Kind, changed: list[tuple[str, dict[str, Any]]], good: list[tuple[str, dict[str, Any]]] | None = None) -> RunState:
     """A finished run that told of one good payload a series, and then of these."""
     assert kind.headline is not None
-    good = [(series.replace("*", "0"), example(cls)) for series, cls in kind.live.items()]
+    good = good or [(series.replace("*", "0"), example(cls)) for series, cls in kind.live.items()]
     events: list[Event] = [RunStarted(kind.name, "damaged", device="cpu"), Progress(1.0, 2.0, "steps")]
     events += [Metrics(series, step, values) for step, (series, values) in enumerate([*good, *changed])]
     events += [Metrics("headline", 0, example(kind.headline)), RunFinished("done", math.pi, example(kind.headline))]
     state = RunState()
     state.apply_all(Stamped(seq, float(seq), event) for seq, event in enumerate(events))
     return state
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_hostile_text_in_every_payload_is_shown_as_text(size: tuple[int, int], tmp_path: Path) -> None:
+    app = InterpApp(tmp_path / "runs")
+    async with app.run_test(size=size) as pilot:
+        for name in KINDS:
+            kind, view = catalog.get(name), view_for(name)()
+            payloads = [
+                (series.replace("*", HOSTILE if series == "*" else "0"), hostile(example(cls))) for series, cls in kind.live.items()
+            ]
+            await app.screen.mount(view)
+            view.take(state_of(kind, [], payloads), "done")
+            await view.draw_plots()
+            view.draw_tables()
+            await pilot.pause()
+            drawn = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+            assert steering(drawn) == [], name
+            assert kind.result is not None
+            assert steering(view.result_text(hostile(example(kind.result)), {}, ascii=False).plain) == [], name
+            await view.remove()
+        assert app.crash is None
+
+
+def hostile(value: Any) -> Any:
+    """The payload with hostile text before every text and every key of a table of the run's own."""
+    if isinstance(value, dict):
+        return {key: hostile(inner) for key, inner in value.items()} | ({HOSTILE: hostile(value["a"])} if "a" in value else {})
+    if isinstance(value, list):
+        return [hostile(item) for item in value]
+    return f"{HOSTILE}{value}" if isinstance(value, str) else value
