@@ -3,52 +3,77 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import random
 import sys
 import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from .check import Check
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for what the tests share
 
-GROUPS = ("kill", "stop", "fuzz", "disk", "models", "text")
-"""Kills and stops first: they fork this process, which must not have computed anything yet."""
+from . import forked, parts
+from .parts import Part
+
+GROUPS = ("fuzz", "kill", "stop", "disk", "models", "text")
 
 
 def main() -> int:
-    """Print each Check that failed as it comes, then a Markdown table, a row a group."""
+    """Print each Check that failed as its part ends, then a Markdown table, a row a group."""
+    arguments = _arguments()
+    record = parts.Record(arguments.record, arguments.seed)
+    print(f"seed {arguments.seed}", flush=True)
+    asked = [(group, name) for group in arguments.groups or GROUPS for name in parts.names_of(group, arguments.quick)]
+    if arguments.only:
+        asked = [(group, name) for group, name in asked if name in arguments.only]
+    todo = [part for part in asked if part not in record.parts]
+    forked.warm_up()
+    until = time.monotonic() + 60 * arguments.minutes
+    for part in parts.run(todo, arguments.quick, arguments.seed, at_once=arguments.at_once, until=until):
+        record.keep(part)
+        _say(part, verbose=arguments.verbose)
+    if missing := [f"{group} {name}" for group, name in asked if (group, name) not in record.parts]:
+        print(f"not reached in {arguments.minutes:.0f} minutes (--minutes gives more): {', '.join(missing)}")
+    tried = [record.parts[part] for part in asked if part in record.parts]
+    print("\n" + table(tried))
+    return 0 if all(check.passed for part in tried for check in part.checks) else 1
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.torture")
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all when left out")
+    parser.add_argument("--only", action="append", metavar="PART", help="this part of each group, most often a kind; may be given again")
     parser.add_argument("--quick", action="store_true", help="a few of each, in a minute or two")
-    parser.add_argument("--seed", type=int, default=None, help="of all that is drawn; another one each time when left out")
-    parser.add_argument("--minutes", type=float, default=60, help="for all groups together; what is not reached by then is said [60]")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of all that is drawn; another each time")
+    parser.add_argument("--minutes", type=float, default=90, help="after which no further part is begun [90]")
+    parser.add_argument("--at-once", type=int, default=2, help="parts that go on at a time, a process each [2]")
+    parser.add_argument("--record", type=Path, help="a file that keeps what has been tried; parts that it holds are not tried again")
     parser.add_argument("--verbose", action="store_true", help="print what held, too")
     arguments = parser.parse_args()
     if unknown := set(arguments.groups) - set(GROUPS):
         parser.error(f"there is no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
-    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
-    print(f"seed {seed}", flush=True)
-    groups, rows, failed = tuple(arguments.groups or GROUPS), [], 0
-    end = time.monotonic() + 60 * arguments.minutes
-    for index, group in enumerate(groups):
-        started, tried, wrong = time.monotonic(), 0, 0
-        due = started + (end - started) / (len(groups) - index)  # what one leaves over goes to those after it
-        for check in importlib.import_module(f".{group}", __package__).checks(arguments.quick, seed):
-            tried, wrong = tried + 1, wrong + (not check.passed)
-            _say(group, check, verbose=arguments.verbose)
-            if time.monotonic() > due:
-                print(f"{group}: its share of the time is up; --minutes gives more", flush=True)
-                break
-        rows.append(f"| {group} | {tried} | {tried - wrong} | {wrong} | {time.monotonic() - started:.0f} |")
-        failed += wrong
-    print("\n| group | tried | held | did not hold | seconds |\n|---|---:|---:|---:|---:|")
-    print("\n".join(rows))
-    return 1 if failed else 0
+    return arguments
 
 
-def _say(group: str, check: Check, *, verbose: bool) -> None:
-    if verbose or not check.passed:
-        text = f"{'held' if check.passed else 'DID NOT HOLD'}: {group}: {check.what}: {check.note}"
-        print(text.encode("ascii", "backslashreplace").decode(), flush=True)
+def table(tried: Iterable[Part]) -> str:
+    """How much was tried, how much held and what it took, a row a group and one for all."""
+    by_group: dict[str, list[Part]] = {}
+    for part in tried:
+        by_group.setdefault(part.group, []).append(part)
+    rows = [_row(group, each) for group, each in by_group.items()]
+    rows.append(_row("all", [part for each in by_group.values() for part in each]))
+    return "\n".join(["| group | parts | tried | held | did not hold | seconds of CPU |", "|---|---:|---:|---:|---:|---:|", *rows])
+
+
+def _row(group: str, each: Sequence[Part]) -> str:
+    passed = [check.passed for part in each for check in part.checks]
+    return f"| {group} | {len(each)} | {len(passed)} | {sum(passed)} | {len(passed) - sum(passed)} | {sum(part.cpu for part in each):.0f} |"
+
+
+def _say(part: Part, *, verbose: bool) -> None:
+    for check in part.checks:
+        if verbose or not check.passed:
+            text = f"{'held' if check.passed else 'DID NOT HOLD'}: {part.group}: {check.what}: {check.note}"
+            print(text.encode("ascii", "backslashreplace").decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,24 @@ def full() -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def checks(quick: bool, seed: int) -> Iterator[Check]:
-    """One Check for each kind and step."""
+def parts(quick: bool) -> Sequence[str]:
+    """The kinds; a pipeline does nothing itself."""
+    return QUICK if quick else [kind for kind in kinds() if kind != "pipeline"]
+
+
+def checks(name: str, quick: bool, seed: int) -> Iterator[Check]:
+    """One Check for each step."""
     del seed
-    for name in QUICK if quick else [kind for kind in kinds() if kind != "pipeline"]:
-        with tempfile.TemporaryDirectory() as place:
-            root = Path(place)
-            with failing_at(10**9, place, full) as failed:
-                whole = _run(name, root / "whole")
-            writes = _writes(name, root / "counted")
-            assert not failed
-            steps = QUICK_STEPS if quick else STEPS
-            for index in range(min(steps, writes)):
-                step = index * writes // min(steps, writes)
-                yield _tried(name, step, root / f"run-{index}", whole)
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        with failing_at(10**9, place, full) as failed:
+            whole = _run(name, root / "whole")
+        writes = _writes(name, root / "counted")
+        assert not failed
+        steps = QUICK_STEPS if quick else STEPS
+        for index in range(min(steps, writes)):
+            step = index * writes // min(steps, writes)
+            yield _tried(name, step, root / f"run-{index}", whole)
 
 
 def _tried(name: str, step: int, path: Path, whole: Any) -> Check:

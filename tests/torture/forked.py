@@ -64,12 +64,12 @@ class Forked:
         return self.returncode
 
     def kill(self) -> None:
-        self._send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
     def terminate(self) -> None:
-        self._send(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
-    def _send(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
 
@@ -79,9 +79,10 @@ def supervisor_of(folder: Any) -> Forked:
 
     def supervise() -> int:
         from interp_tui_engine import supervisor
-        from interp_tui_engine.supervision import shard_worker
+        from interp_tui_engine.supervision.executors import local
 
-        setattr(shard_worker, "subprocess", _Processes)  # noqa: B010  (what is replaced is a module)
+        assert hasattr(local, "subprocess"), "workers are started elsewhere: they would be no forks"
+        setattr(local, "subprocess", _Processes)  # noqa: B010  (what is replaced is a module)
         sys.argv = ["supervisor", str(folder.path)]
         return supervisor.main()
 

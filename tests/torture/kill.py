@@ -2,7 +2,6 @@
 
 The run that others are held to is made by processes of its own, unless it should be quick; those that are killed are forks (`forked` says
 what that leaves out).
-Two series go on at a time.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ import contextlib
 import random
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,6 @@ from .steps import killed_at, noticing
 
 VICTIMS = ("worker", "supervisor", "both", "preparation")
 QUICK = ("logit_lens",)
-AT_A_TIME = 2
 KILLS = 3
 """In one series, at moments spread over the length of a whole run."""
 PREPARATION_STEPS = 4
@@ -36,13 +32,9 @@ SHORTEST = 0.03
 """Seconds after which even a run of no length is killed."""
 
 
-def checks(quick: bool, seed: int) -> Iterator[Check]:
-    """One Check for each request and victim: every kind, and a run on two workers and a sweep beside them."""
-    forked.warm_up()
-    names = QUICK if quick else (*kinds(), *MORE)
-    with ProcessPoolExecutor(1 if quick else AT_A_TIME, mp_context=get_context("fork")) as pool:
-        for tried in pool.map(partial(_request, quick=quick, seed=seed), names):
-            yield from tried
+def parts(quick: bool) -> Sequence[str]:
+    """Every kind, and a run on two workers and a sweep beside them."""
+    return QUICK if quick else (*kinds(), *MORE)
 
 
 MORE: dict[str, dict[str, Any]] = {
@@ -64,8 +56,8 @@ def request_of(name: str) -> Any:
     return manifest.resolve({**tables, **more, "compute": compute})
 
 
-def _request(name: str, *, quick: bool, seed: int) -> list[Check]:
-    """All victims of one request."""
+def checks(name: str, quick: bool, seed: int) -> Iterator[Check]:
+    """One Check for each victim of the request."""
     from interp_tui_engine import supervisor
 
     draw, request = random.Random(f"{seed} {name}"), request_of(name)
@@ -73,16 +65,16 @@ def _request(name: str, *, quick: bool, seed: int) -> list[Check]:
         whole = supervisor.prepare(request, Path(place) / "whole")
         status = _ended(whole).status() if quick else supervisor.supervise(whole)
         if status.state != "done":
-            return [Check(f"{name}, whole", False, str(status.exit))]
+            yield Check(f"{name}, whole", False, str(status.exit))
+            return
         again = supervisor.prepare(request, Path(place) / "again")
         began = time.monotonic()
         forked.supervisor_of(again).wait()
         length = time.monotonic() - began
         numbers = numbers_of(whole)
-        found = [compared(f"{name}, not killed", again, numbers, 0)]
+        yield compared(f"{name}, not killed", again, numbers, 0)
         for victim in VICTIMS[1:2] if quick else VICTIMS:
-            found.append(_series(name, victim, request, Path(place) / victim, numbers, length, draw))
-        return found
+            yield _series(name, victim, request, Path(place) / victim, numbers, length, draw)
 
 
 def _series(name: str, victim: str, request: Any, path: Path, numbers: Any, length: float, draw: random.Random) -> Check:
@@ -139,9 +131,9 @@ def _killed(folder: Any, victim: str, after: float) -> bool:
     process = forked.supervisor_of(folder)
     end = time.monotonic() + after
     while process.poll() is None:
-        workers = psutil.Process(process.pid).children()
-        if time.monotonic() < end or (victim != "supervisor" and not workers):
-            time.sleep(0.002)
+        # the moment first: to look for children is to go through all processes of the machine
+        if time.monotonic() < end or not ((workers := psutil.Process(process.pid).children()) or victim == "supervisor"):
+            time.sleep(0.005)
             continue
         if victim != "worker":
             process.kill()

@@ -5,19 +5,26 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .check import Check
 from .hostile_models import Case, cases, sound_folder, went_off
 
+PARTS = 4
 
-def checks(quick: bool, seed: int) -> Iterator[Check]:
-    """Every case of `hostile_models`; a tenth of them when quick."""
+
+def parts(quick: bool) -> Sequence[str]:
+    """Every case belongs to one."""
+    return ["0"] if quick else [str(index) for index in range(PARTS)]
+
+
+def checks(name: str, quick: bool, seed: int) -> Iterator[Check]:
+    """The cases of `hostile_models` that belong to the part; a tenth of all when quick."""
     del seed
     with tempfile.TemporaryDirectory() as place:
         base = sound_folder(Path(place) / "base")
-        for index, case in enumerate(cases()[:: 10 if quick else 1]):
+        for index, case in enumerate(cases()[::10] if quick else cases()[int(name) :: PARTS]):
             folder = Path(place) / str(index)
             folder.mkdir()
             yield _tried(case, base, folder / "model")

@@ -21,7 +21,7 @@ OWN: dict[str, dict[str, Any]] = {
     "path_patch": {"nodes": ["L1.mlp", "L2.mlp"]},
     "steer_text": {"strengths": [1.0]},
     "interventions": {"targets": ["L2:D95"]},
-    "train_sae": {"k": 8},
+    "train_sae": {"k": 8, "tokens": 20_000, "latents": 64, "buffer": 4096},
 }
 
 

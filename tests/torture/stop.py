@@ -12,10 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,7 @@ import psutil
 
 from . import forked
 from .check import Check
-from .kill import AT_A_TIME, MORE, QUICK, SHORTEST, compared, numbers_of, request_of
+from .kill import MORE, QUICK, SHORTEST, compared, numbers_of, request_of
 from .requests import kinds
 
 WITHIN = {1: 5.0, 2: 1.0}
@@ -32,16 +29,14 @@ STOPS = 2
 """Stops in a run before it is let go to its end."""
 
 
-def checks(quick: bool, seed: int) -> Iterator[Check]:
+def parts(quick: bool) -> Sequence[str]:
+    """Every kind, and a run on two workers and a sweep beside them."""
+    return QUICK if quick else (*kinds(), *MORE)
+
+
+def checks(name: str, quick: bool, seed: int) -> Iterator[Check]:
     """One Check for each stop, and one for the numbers in the end."""
-    forked.warm_up()
-    names = QUICK if quick else (*kinds(), *MORE)
-    with ProcessPoolExecutor(1 if quick else AT_A_TIME, mp_context=get_context("fork")) as pool:
-        for tried in pool.map(partial(_request, seed=seed), names):
-            yield from tried
-
-
-def _request(name: str, *, seed: int) -> list[Check]:
+    del quick
     from interp_tui_engine import supervisor
 
     draw, request = random.Random(f"{seed} {name}"), request_of(name)
@@ -50,16 +45,15 @@ def _request(name: str, *, seed: int) -> list[Check]:
         began = time.monotonic()
         forked.supervisor_of(whole).wait()
         length = time.monotonic() - began
-        numbers, found = numbers_of(whole), []
+        numbers = numbers_of(whole)
         for signals in (1, 2):
             folder = supervisor.prepare(request, Path(place) / f"stopped-{signals}")
             for _ in range(STOPS):
                 if folder.status().state != "done":
-                    found.append(_stopped(f"{name}, {signals} SIGINT", folder, signals, max(SHORTEST, draw.uniform(0.05, 0.7) * length)))
+                    yield _stopped(f"{name}, {signals} SIGINT", folder, signals, max(SHORTEST, draw.uniform(0.05, 0.7) * length))
             if folder.status().state != "done":
                 forked.supervisor_of(folder).wait()
-            found.append(compared(f"{name}, gone on after {signals} SIGINT", folder, numbers, STOPS))
-    return found
+            yield compared(f"{name}, gone on after {signals} SIGINT", folder, numbers, STOPS)
 
 
 def _stopped(what: str, folder: Any, signals: int, after: float) -> Check:

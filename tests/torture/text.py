@@ -10,7 +10,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +34,29 @@ for _ in range(60):
     DEEP = [DEEP]
 
 
-def checks(quick: bool, seed: int) -> Iterator[Check]:
-    """One Check for each kind of run, damage and command."""
+def parts(quick: bool) -> Sequence[str]:
+    """The kinds."""
+    return kinds()[:: 9 if quick else 1]
+
+
+def checks(name: str, quick: bool, seed: int) -> Iterator[Check]:
+    """One Check for each damage and command."""
     del seed
     with tempfile.TemporaryDirectory() as place:
-        for name in kinds()[:: 9 if quick else 1]:
-            for damage in ("text", "types", "deep", "torn"):
-                root = Path(place) / f"{name}-{damage}"
-                for run in ("20270101-000000-llc-one", "20270101-000001-llc-two"):
-                    _folder(root / run, name, damage)
-                for command in COMMANDS[:: 3 if quick else 1]:
-                    yield _command(name, damage, command, root)
-            if not quick and name != "pipeline":
-                root = Path(place) / f"{name}-real"
-                run = root / "20270101-000000-llc-one"
-                real_run(name, run)
-                make_hostile(run)
-                shutil.copytree(run, root / "20270101-000001-llc-two")
-                for command in (*COMMANDS, *SCREENS):
-                    yield _command(name, "real", command, root)
+        for damage in ("text", "types", "deep", "torn"):
+            root = Path(place) / f"{name}-{damage}"
+            for run in ("20270101-000000-llc-one", "20270101-000001-llc-two"):
+                _folder(root / run, name, damage)
+            for command in COMMANDS[:: 3 if quick else 1]:
+                yield _command(name, damage, command, root)
+        if not quick and name != "pipeline":
+            root = Path(place) / f"{name}-real"
+            run = root / "20270101-000000-llc-one"
+            real_run(name, run)
+            make_hostile(run)
+            shutil.copytree(run, root / "20270101-000001-llc-two")
+            for command in (*COMMANDS, *SCREENS):
+                yield _command(name, "real", command, root)
 
 
 def real_run(name: str, path: Path) -> RunFolder:
