@@ -82,7 +82,7 @@ def _called(places: list[Floats], y: Labels, groups: Labels) -> bool:
     scores = [cross_validate("ridge", x, y, groups, SETTINGS) for x in places]
     table = np.array([[[getattr(score, name) for name in MEASURES] for score in scores]])
     folds, permuted = (np.array([[getattr(score, name) for score in scores]]) for name in ("fold_aurocs", "permuted"))
-    p = chosen_among(table, folds, permuted)["family_p"]
+    p = chosen_among(table, folds, permuted).family_p
     return p is not None and p <= 0.05
 
 

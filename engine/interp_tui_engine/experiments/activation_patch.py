@@ -38,16 +38,16 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Patch part by part; a part that is done is not done again after a kill."""
     params = context.manifest.params
     assert isinstance(params, Params)
-    found = yield from part_effects.ready(context, params.ablation)
+    ready = yield from part_effects.ready(context, params.ablation)
     from ..circuits.nodes import node_name
 
-    behaviour = found.behaviour
+    behaviour = ready.behaviour
     wanted = {"all": ("z", "mlp_out"), "heads": ("z",), "mlps": ("mlp_out",)}[params.parts]
     nodes = [node for node in behaviour.nodes if node.name in wanted]
     yield Phase("patching", f"{len(nodes)} parts")
-    exact = yield from part_effects.scored(context, found, nodes, behaviour.loss, node_name)
-    rows = [{"name": node_name(node), "effect": effect} for node, effect in exact.effects.items()]
-    return (yield from part_effects.finished(context, found, rows, exact.losses, {}))
+    exact = yield from part_effects.scored(context, ready, nodes, behaviour.loss, node_name)
+    parts = [part_effects.PartScore(node_name(node), effect) for node, effect in exact.effects.items()]
+    return (yield from part_effects.finished(context, ready, parts, exact.losses))
 
 
 KIND = Kind(

@@ -46,11 +46,11 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Estimate all parts at once, then patch a sample of them one by one."""
     params = context.manifest.params
     assert isinstance(params, Params)
-    found = yield from part_effects.ready(context, "interchange")
+    ready = yield from part_effects.ready(context, "interchange")
     from ..circuits.attribution import attribution, correlation
     from ..circuits.nodes import node_name
 
-    behaviour = found.behaviour
+    behaviour = ready.behaviour
     parts: list[Any]
     name: Callable[[Any], str]
     guesses: dict[Any, float]
@@ -70,19 +70,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     chosen = sampled(parts, guesses, params.sample, context.manifest.seed)
     yield Phase("patching", f"{len(chosen)} of {len(parts):,} {params.level}s, exactly")
-    exact = yield from part_effects.scored(context, found, chosen, score, name, guesses)
+    exact = yield from part_effects.scored(context, ready, chosen, score, name, guesses)
     reach = behaviour.whole - behaviour.empty
-    rows: list[dict[str, Any]] = [
-        {"name": name(part), "effect": effect, "guess": guesses[part] / reach} for part, effect in exact.effects.items()
-    ]
-    extra = {
-        "method": params.method,
-        "level": params.level,
-        "parts": len(parts),
-        "correlation": correlation([row["guess"] for row in rows], [row["effect"] for row in rows]),
-        "estimates": {name(part): guesses[part] / reach for part in sorted(parts, key=lambda part: -abs(guesses[part]))[:SHOWN]},
-    }
-    return (yield from part_effects.finished(context, found, rows, exact.losses, extra))
+    scores = [part_effects.PartScore(name(part), effect, guesses[part] / reach) for part, effect in exact.effects.items()]
+    estimated = part_effects.Estimated(
+        method=params.method,
+        level=params.level,
+        parts=len(parts),
+        correlation=correlation([guesses[part] / reach for part in exact.effects], list(exact.effects.values())),
+        estimates={name(part): guesses[part] / reach for part in sorted(parts, key=lambda part: -abs(guesses[part]))[:SHOWN]},
+    )
+    return (yield from part_effects.finished(context, ready, scores, exact.losses, estimated))
 
 
 KIND = Kind(

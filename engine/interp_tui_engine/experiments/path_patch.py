@@ -54,18 +54,18 @@ def run(context: Context) -> Generator[Event, None, Result]:
     """Patch edge by edge; an edge that is done is not done again after a kill."""
     params = context.manifest.params
     assert isinstance(params, Params)
-    found = yield from part_effects.ready(context, "interchange")
+    ready = yield from part_effects.ready(context, "interchange")
     from ..circuits.edges import EdgeBehaviour
 
-    behaviour = found.behaviour
+    behaviour = ready.behaviour
     cuts = EdgeBehaviour(behaviour)
     nodes = _nodes(behaviour.site_map, params.nodes)
     edges = cuts.graph.edges(cuts.graph.between(nodes))
     yield Phase("patching", f"{len(edges)} edges")
 
-    exact = yield from part_effects.scored(context, found, edges, cuts.loss, lambda edge: edge.name)
-    rows = [{"name": edge.name, "effect": effect} for edge, effect in exact.effects.items()]
-    return (yield from part_effects.finished(context, found, rows, exact.losses, {}))
+    exact = yield from part_effects.scored(context, ready, edges, cuts.loss, lambda edge: edge.name)
+    parts = [part_effects.PartScore(edge.name, effect) for edge, effect in exact.effects.items()]
+    return (yield from part_effects.finished(context, ready, parts, exact.losses))
 
 
 def _nodes(site_map: SiteMap, texts: list[str]) -> list[Site]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..results.reach import Reach
 from ..uncertainty import Uncertainty
 
 LOWER_IS_BETTER = ("kl", "rank")
@@ -64,18 +64,18 @@ class Reaches:
         """Of the mean, over pairs."""
         return float(np.std(self.each, ddof=1) / math.sqrt(len(self.each))) if len(self.each) > 1 else None
 
-    def as_json(self) -> dict[str, Any]:
+    def stated(self) -> Reach:
         """For result.json; pairs are counted from 1, as everywhere in messages."""
-        return {
-            "mean": self.mean,
-            "unrelated": self.unrelated,
-            "p": self.p,
-            "clear": self.clear,
-            "clean": list(self.clean),
-            "corrupt": list(self.corrupt),
-            "opposed": [pair + 1 for pair in self.opposed],
-            "unclear": [pair + 1 for pair in self.unclear],
-        }
+        return Reach(
+            mean=self.mean,
+            unrelated=self.unrelated,
+            p=self.p,
+            clear=self.clear,
+            clean=self.clean,
+            corrupt=self.corrupt,
+            opposed=tuple(pair + 1 for pair in self.opposed),
+            unclear=tuple(pair + 1 for pair in self.unclear),
+        )
 
     def uncertainty(self) -> Uncertainty:
         """The mean reach's error bar and control."""

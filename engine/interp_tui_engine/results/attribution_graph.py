@@ -17,7 +17,25 @@ class Checked(Payload):
     opposed: int | None = Field(description="edges whose signs differ")
 
 
-class AttributionGraphResult(ResultFile):
+class CheckedEdges(Payload):
+    """How attributions stand beside exact effects."""
+
+    checked: int | None = Field(default=None, description="attribution edges with an exact effect")
+    opposed: int | None = Field(default=None, description="of those, edges whose signs differ")
+    correlation_with_exact: float | None = Field(default=None, description="over all edges, where they are of one kind")
+    checked_criterion: Checked | None = Field(default=None, description="edges to the criterion")
+    checked_features: Checked | None = Field(default=None, description="edges to features")
+
+
+class Attributed(CheckedEdges):
+    """What a run with a model adds."""
+
+    metric: str = Field(default="", description="what edges to the criterion are measured in")
+    prompts: int | None = Field(default=None, description="prompts that attributions are over")
+    attribution: int | None = Field(description="edges of attributions")
+
+
+class AttributionGraphResult(ResultFile, Attributed):
     """How features hang together: counts; the graph itself is in a file."""
 
     nodes: int | None = Field(description="features, and the criterion")
@@ -30,14 +48,6 @@ class AttributionGraphResult(ResultFile):
     causal_effect: int | None = Field(description="edges of measured effects on the criterion")
     coactivation: int | None = Field(description="edges of features that fire together")
     fingerprint_similarity: int | None = Field(description="edges of features that are alike")
-    attribution: int | None = Field(description="edges of attributions")
-    metric: str = Field(default="", description="what edges to the criterion are measured in")
-    prompts: int | None = Field(default=None, description="prompts that attributions are over")
-    checked: int | None = Field(default=None, description="attribution edges with an exact effect")
-    opposed: int | None = Field(default=None, description="of those, edges whose signs differ")
-    correlation_with_exact: float | None = Field(default=None, description="over all edges, where they are of one kind")
-    checked_criterion: Checked | None = Field(default=None, description="edges to the criterion")
-    checked_features: Checked | None = Field(default=None, description="edges to features")
 
 
 class AttributionGraphHeadline(Headline):

@@ -14,7 +14,7 @@ Confusion = tuple[tuple[int, ...], ...]
 """Counts, [true class][predicted class]."""
 
 
-class PlaceScores(Payload):
+class PlaceMeasures(Payload):
     """Held-out measures of the probe at one place."""
 
     accuracy: float | None = Field(description="share of rows that are told right")
@@ -24,19 +24,29 @@ class PlaceScores(Payload):
     control_accuracy: float | None = Field(description="accuracy on labels that were shuffled")
     recurring_accuracy: float | None = Field(description="accuracy on the folds of that control")
     p: float | None = Field(description="share of permuted labels that do as well")
+
+
+class PlaceScores(PlaceMeasures):
+    """With what the rows were read as."""
+
     confusion: Confusion = Field(description="counts, [true][predicted]")
 
 
-class BestPlace(PlaceScores):
+class ChosenPlace(Payload):
+    """What choosing the best place cost."""
+
+    places: int | None = Field(description="places it was chosen among")
+    auroc_apart: float | None = Field(description="AUROC on folds that it was not chosen on")
+    family_p: float | None = Field(description="p of the best among all places")
+    permuted_auroc: float | None = Field(description="mean AUROC of the best place for permuted labels")
+
+
+class BestPlace(PlaceScores, ChosenPlace):
     """The place with the largest AUROC, and what choosing it cost."""
 
     site: str = Field(description="the place")
     selectivity: float | None = Field(description="recurring accuracy less the control's")
     over_majority: float | None = Field(description="accuracy less that of always naming the larger class")
-    places: int | None = Field(description="places it was chosen among")
-    auroc_apart: float | None = Field(description="AUROC on folds that it was not chosen on")
-    family_p: float | None = Field(description="p of the best among all places")
-    permuted_auroc: float | None = Field(description="mean AUROC of the best place for permuted labels")
 
 
 class ProbeResult(ResultFile):

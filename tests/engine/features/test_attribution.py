@@ -19,6 +19,7 @@ from interp_tui_engine.features import jsonl, records
 from interp_tui_engine.features.attribution import Feature, PromptBatch, exact, shares, weights
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.models.loaded import LoadedModel
+from interp_tui_engine.results.attribution_graph import Checked
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime.context import Interrupted
 from interp_tui_engine.sites.dissect import site_map_of
@@ -162,11 +163,11 @@ def test_edges_of_two_units_are_checked_apart() -> None:
     """Edges to the criterion of the wrong sign do not hide behind large edges to features that agree."""
     criterion = [{"target": "criterion", "attribution": -value / 100, "exact": value / 100} for value in (1.0, 2.0, 4.0)]
     others = [{"target": "f", "attribution": value, "exact": value} for value in (10.0, 20.0, 45.0)]
-    found = checked_of([*criterion, *others, {"target": "f", "attribution": 1.0, "exact": None}])
-    assert found["checked_criterion"] == {"edges": 3, "correlation": pytest.approx(-1.0), "opposed": 3}
-    assert found["checked_features"] == {"edges": 3, "correlation": pytest.approx(1.0), "opposed": 0}
-    assert (found["checked"], found["opposed"], found["correlation_with_exact"]) == (6, 3, None)
-    assert checked_of(others)["correlation_with_exact"] == pytest.approx(1.0)
+    checked = checked_of([*criterion, *others, {"target": "f", "attribution": 1.0, "exact": None}])
+    assert checked.checked_criterion == Checked(edges=3, correlation=pytest.approx(-1.0), opposed=3)
+    assert checked.checked_features == Checked(edges=3, correlation=pytest.approx(1.0), opposed=0)
+    assert (checked.checked, checked.opposed, checked.correlation_with_exact) == (6, 3, None)
+    assert checked_of(others).correlation_with_exact == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_swapped_answers_and_pairs_that_disagree_are_named():
     answers = [Answer((5,), (9,)), Answer((5,), (9,)), Answer((9,), (5,))]
     mixed = reaches_of("logit_diff", answers, [ends(s, 12.0) for s in range(3)], 0)
     assert mixed.opposed == [2] and "pair 3 of 3 goes the other way" in warnings(mixed)[0]
-    assert mixed.as_json()["opposed"] == [3] and "| 3 |" in "\n".join(lines(mixed))
+    assert mixed.stated().opposed == (3,) and "| 3 |" in "\n".join(lines(mixed))
 
 
 def test_less_is_more_for_kl_and_rank_and_kl_asks_for_no_answer():

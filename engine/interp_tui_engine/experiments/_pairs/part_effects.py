@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...catalog import Result
-from ...circuits.ratio import largest, of_correlation, share_of
+from ...circuits.ratio import Ratio, largest, of_correlation, share_of
 from ...events import Event, Metrics, Phase, Warned
 from ...figures.bars import Bar, bars_svg
 from ...patching import reach_report
 from ...patching.reach_report import Reaches
+from ...payload import LEFT_OUT, given
+from ...results.part_effects import AttributionPatchResult, PartCell, PartEffect, PartEffectsHeadline, PartEffectsResult, TopHeldOut
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays, write_figure
@@ -76,7 +78,7 @@ def ready(context: Context, ablation: Any) -> Generator[Event, None, Ready]:
     ends = (Ends(whole, empty[None]) for whole, empty in behaviour.ends())
     other = "on corrupt ones" if ablation == "interchange" else f"with every head and MLP ablated ({ablation})"
     reaches = reaches_of(params.metric, [example.answer for example in examples], ends, manifest.seed, other)
-    yield Metrics("headline", 0, {"clean_metric": behaviour.whole, "empty_metric": behaviour.empty})
+    yield Metrics("headline", 0, PartEffectsHeadline(clean_metric=behaviour.whole, empty_metric=behaviour.empty).as_json())
     for text in reach_report.warnings(reaches):
         yield Warned(text)
     return Ready(behaviour, started, reaches)
@@ -84,15 +86,15 @@ def ready(context: Context, ablation: Any) -> Generator[Event, None, Ready]:
 
 def scored(
     context: Context,
-    found: Ready,
+    ready: Ready,
     parts: Sequence[Part],
     score: Callable[[Part], tuple[float, Tensor]],
     name: Callable[[Part], str],
     guesses: dict[Part, float] | None = None,
 ) -> Generator[Event, None, Scored[Part]]:
     """Every part's effect, told as it is found; `score` gives the mean loss of the metric, and each example's (examples,)."""
-    ends = {"clean_metric": found.behaviour.whole, "empty_metric": found.behaviour.empty}
-    reach = found.behaviour.whole - found.behaviour.empty
+    clean, empty = ready.behaviour.whole, ready.behaviour.empty
+    reach = clean - empty
 
     def do(part: Part) -> Numbers:
         loss, each = score(part)
@@ -100,77 +102,125 @@ def scored(
 
     def say(index: int, part: Part, numbers: Numbers) -> list[Event]:
         guess = None if guesses is None else guesses[part] / reach
-        return [Metrics("cells", index, {"part": name(part), "effect": float(numbers[0]), "guess": guess, **ends})]
+        cell = PartCell(part=name(part), effect=float(numbers[0]), guess=guess, clean_metric=clean, empty_metric=empty)
+        return [Metrics("cells", index, cell.as_json())]
 
     done = yield from Steps(context, parts, unit="parts", size=lambda _: 1).run(do, say)
     effects = {part: float(numbers[0]) for part, numbers in zip(parts, done, strict=True)}
     return Scored(effects, np.stack([numbers[1:] for numbers in done]))
 
 
-def finished(
-    context: Context, found: Ready, rows: list[dict[str, Any]], losses: NDArray[np.float32], extra: dict[str, Any]
-) -> Generator[Event, None, Result]:
-    """Write the effects, largest first in `top`, and return the result."""
-    effects = np.array([row["effect"] for row in rows], np.float32)
-    arrays: dict[str, Any] = {"effect": (("part",), effects), "loss": (("part", "pair"), losses)}
-    yield from write_arrays(context.folder.path, STORE, arrays, {"parts": [row["name"] for row in rows]})
-    behaviour, kind = found.behaviour, context.manifest.kind
-    each = (behaviour.per_example(()) - behaviour.per_example(behaviour.nodes)).double().numpy()
-    prompts = behaviour.prompts
-    shares = [share_of(row.astype(float), each, prompts) for row in losses]
-    rows = [{**row, "low": share.low, "high": share.high} for row, share in zip(rows, shares, strict=True)]
-    top = sorted(rows, key=lambda row: -abs(row["effect"]))
-    bars = [Bar(row["name"], row["effect"], row.get("guess")) for row in top[:DRAWN]]
-    title = f"{kind.replace('_', ' ')}: the strongest {len(bars)} of {len(rows)}" if len(rows) > DRAWN else kind.replace("_", " ")
-    yield write_figure(context.folder.path, "effects", bars_svg(title, "share of the behaviour", bars), "effect of each part")
-    chosen = largest(losses.T.astype(float), each, context.manifest.seed, signed=False, prompts=prompts)
-    values = {
-        "effects": {row["name"]: row["effect"] for row in rows},
-        "top": top[:20],
-        "top_held_out": None if chosen is None else {"effect": chosen.share.value, "parts": [rows[cell]["name"] for cell in chosen.cells]},
-        "pairs": found.pairs,
-        "clean_metric": behaviour.whole,
-        "empty_metric": behaviour.empty,
-        "reach": found.reaches.as_json(),
-        **extra,
-        "seconds": time.monotonic() - found.started,
-    }
-    headline = {"top": top[0]["name"], "effect": top[0]["effect"], **{k: v for k, v in extra.items() if k == "correlation"}}
-    headline |= {"verdict": verdict} if (verdict := reach_report.verdict(found.reaches)) else {}
-    bar = share_of(losses[rows.index(top[0])].astype(float), each, prompts) if chosen is None else chosen.share
-    uncertainty = {
-        "effect": bar.uncertainty(f"{found.pairs} pairs, the part chosen on other pairs", clear=bar.clear_of(0.0, found.reaches.clear)),
-        "reach.mean": found.reaches.uncertainty(),
-    }
-    if "correlation" in extra:
-        uncertainty["correlation"] = of_correlation(
-            extra["correlation"], len(rows), f"{len(rows)} parts, half of them the largest estimates"
+@dataclass(frozen=True)
+class Estimated:
+    """What a run that samples its parts by estimates says besides: the method, the level (node or edge), and the estimates of all parts."""
+
+    method: str
+    level: str
+    parts: int
+    correlation: float | None
+    """Of the estimates with the exact effects."""
+    estimates: Mapping[str, float]
+    """The largest, as shares of the reach."""
+
+    def result(self, values: PartEffectsResult, seconds: float) -> AttributionPatchResult:
+        """The result with them."""
+        return AttributionPatchResult(
+            **given(values),
+            method=self.method,
+            level=self.level,
+            parts=self.parts,
+            correlation=self.correlation,
+            estimates=self.estimates,
+            seconds=seconds,
         )
-    return Result(values, headline, _report(kind, found, values, top), digests(STORE, arrays), uncertainty)
 
 
-def _report(kind: str, found: Ready, values: dict[str, Any], top: Sequence[dict[str, Any]]) -> str:
-    guessed, many = "guess" in top[0], found.pairs > 1
+@dataclass(frozen=True)
+class PartScore:
+    """A part's exact effect as a share of the reach, and the estimate of it where there is one."""
+
+    name: str
+    effect: float
+    guess: float | None = None
+
+
+def finished(
+    context: Context,
+    ready: Ready,
+    parts: Sequence[PartScore],
+    losses: NDArray[np.float32],
+    estimated: Estimated | None = None,
+) -> Generator[Event, None, Result]:
+    """Write the effects, largest first in `top`, and return the result. losses: (parts, pairs), in the metric's units."""
+    effects = np.array([part.effect for part in parts], np.float32)
+    arrays: dict[str, Any] = {"effect": (("part",), effects), "loss": (("part", "pair"), losses)}
+    yield from write_arrays(context.folder.path, STORE, arrays, {"parts": [part.name for part in parts]})
+    behaviour, kind = ready.behaviour, context.manifest.kind
+    each = (behaviour.per_example(()) - behaviour.per_example(behaviour.nodes)).double().numpy()
+    order = sorted(range(len(parts)), key=lambda at: -abs(parts[at].effect))
+    top = [_with_interval(parts[at], share_of(losses[at].astype(float), each)) for at in order]
+    strongest = [parts[at] for at in order[:DRAWN]]
+    bars = [Bar(part.name, part.effect, part.guess) for part in strongest]
+    title = f"{kind.replace('_', ' ')}: the strongest {len(bars)} of {len(parts)}" if len(parts) > DRAWN else kind.replace("_", " ")
+    yield write_figure(context.folder.path, "effects", bars_svg(title, "share of the behaviour", bars), "effect of each part")
+    chosen = largest(losses.T.astype(float), each, context.manifest.seed, signed=False)
+    held_out = None if chosen is None else TopHeldOut(effect=chosen.share.value, parts=tuple(parts[at].name for at in chosen.cells))
+    values = PartEffectsResult(
+        effects={part.name: part.effect for part in parts},
+        top=tuple(top[:20]),
+        top_held_out=held_out,
+        pairs=ready.pairs,
+        clean_metric=behaviour.whole,
+        empty_metric=behaviour.empty,
+        reach=ready.reaches.stated(),
+    )
+    seconds = time.monotonic() - ready.started
+    whole = PartEffectsResult(**given(values), seconds=seconds) if estimated is None else estimated.result(values, seconds)
+    headline = PartEffectsHeadline(
+        top=top[0].name,
+        effect=top[0].effect,
+        correlation=LEFT_OUT if estimated is None else estimated.correlation,
+        verdict=reach_report.verdict(ready.reaches) or LEFT_OUT,
+    )
+    bar = share_of(losses[order[0]].astype(float), each) if chosen is None else chosen.share
+    uncertainty = {
+        "effect": bar.uncertainty(f"{ready.pairs} pairs, the part chosen on other pairs", clear=ready.reaches.clear),
+        "reach.mean": ready.reaches.uncertainty(),
+    }
+    if estimated is not None:
+        over = f"{len(parts)} parts, half of them the largest estimates"
+        uncertainty["correlation"] = of_correlation(estimated.correlation, len(parts), over)
+    return Result(whole.as_json(), headline.as_json(), _report(kind, ready, whole, top, estimated), digests(STORE, arrays), uncertainty)
+
+
+def _with_interval(part: PartScore, share: Ratio) -> PartEffect:
+    if part.guess is None:
+        return PartEffect(name=part.name, effect=part.effect, low=share.low, high=share.high)
+    return PartEffect(name=part.name, effect=part.effect, guess=part.guess, low=share.low, high=share.high)
+
+
+def _report(kind: str, ready: Ready, values: PartEffectsResult, top: Sequence[PartEffect], estimated: Estimated | None) -> str:
+    many = ready.pairs > 1
     lines = [f"# {kind.replace('_', ' ')}", ""]
-    lines += [f"{key}: {values[key]}" for key in ("method", "level") if key in values]
-    if guessed:
-        r = values["correlation"]
+    if estimated is not None:
+        lines += [f"method: {estimated.method}", f"level: {estimated.level}"]
+        r = estimated.correlation
         correlation = "not known, for fewer than three parts or a column that does not vary" if r is None else f"{r:.3f}"
         lines.append(f"correlation of estimates with exact effects, over {len(top)} parts: {correlation}")
-    lines += ["", *reach_report.lines(found.reaches), ""]
+    lines += ["", *reach_report.lines(ready.reaches), ""]
     lines += ["Effects are shares of what goes when every head and MLP is ablated, from the clean end to the corrupt one.", ""]
-    if (held := values["top_held_out"]) is not None:
-        chosen = " and ".join(dict.fromkeys(held["parts"]))
+    if (held := values.top_held_out) is not None:
+        chosen = " and ".join(dict.fromkeys(held.parts))
         lines += [
-            f"The largest effect, chosen on one half of the pairs and measured on the other: **{held['effect']:+.3f}** ({chosen}).",
+            f"The largest effect, chosen on one half of the pairs and measured on the other: **{held.effect:+.3f}** ({chosen}).",
             "",
         ]
     else:
         lines += ["Over one pair: how far effects hold for other pairs is not known.", ""]
     lines += ["![effects](figures/effects.svg)", ""]
-    lines += ["| part | effect |" + (f" 95 % over {found.pairs} pairs |" if many else "") + (" estimate |" if guessed else "")]
-    lines += ["|---|---:|" + ("---:|" if many else "") + ("---:|" if guessed else "")]
+    lines += ["| part | effect |" + (f" 95 % over {ready.pairs} pairs |" if many else "") + (" estimate |" if estimated else "")]
+    lines += ["|---|---:|" + ("---:|" if many else "") + ("---:|" if estimated else "")]
     for row in top:
-        bar = f" {row['low']:+.3f} … {row['high']:+.3f} |" if many else ""
-        lines.append(f"| {row['name']} | {row['effect']:+.3f} |{bar}" + (f" {row['guess']:+.3f} |" if guessed else ""))
+        bar = f" {row.low:+.3f} … {row.high:+.3f} |" if many else ""
+        lines.append(f"| {row.name} | {row.effect:+.3f} |{bar}" + (f" {row.guess:+.3f} |" if estimated else ""))
     return "\n".join([*lines, ""])

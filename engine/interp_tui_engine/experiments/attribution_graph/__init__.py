@@ -13,9 +13,10 @@ from ...errors import Problem
 from ...events import Artifact, Event, Metrics, Phase, Progress, RunStarted
 from ...manifest import Manifest
 from ...markdown import code
-from ...results.attribution_graph import LIVE, AttributionGraphHeadline, AttributionGraphResult
+from ...results.attribution_graph import LIVE, Attributed, AttributionGraphHeadline, AttributionGraphResult, GraphCase, GraphEdge, GraphNode
 from ...runtime import cost
 from ...runtime.context import Context
+from ...uncertainty import Uncertainty
 from .. import _features
 from .._features.evidence_files import file_of
 from .params import Params
@@ -65,57 +66,65 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Phase("reading the report")
     report = _report(params.report, manifest.seed)
     report = {**report, "cards": report["cards"][: params.top]}
-    found = graph.graph_of(report, coactivation=params.coactivation, similarity=params.similarity if params.similarity_edges else None)
+    built = graph.graph_of(report, coactivation=params.coactivation, similarity=params.similarity if params.similarity_edges else None)
+    about: Attributed | None = None
     if params.prompts is not None:
         from .compute import attributed
 
-        edges, about = yield from attributed(context, params, params.metric or measured_by(report["cards"]), report["cards"])
-        found["edges"] += edges
-        found["metadata"] |= about
+        attributions, about = yield from attributed(context, params, params.metric or measured_by(report["cards"]), report["cards"])
+        built["edges"] += attributions
+        built["metadata"] |= about.as_json()
     folder = context.folder.path
     (folder / "figures").mkdir(exist_ok=True)
-    atomic.write_json(folder / GRAPH, found)
+    atomic.write_json(folder / GRAPH, built)
     yield Artifact(GRAPH, "the graph, as interp-lab has it")
-    atomic.write_text(folder / PICTURE, graph.svg(found))
-    atomic.write_text(folder / PAGE, graph.html(found))
+    atomic.write_text(folder / PICTURE, graph.svg(built))
+    atomic.write_text(folder / PAGE, graph.html(built))
     yield Artifact(PAGE, "the graph as a page")
-    for index, node in enumerate(found["nodes"]):
-        own = [edge | {"weight": graph.weight(edge)} for edge in found["edges"] if node["id"] in (edge["source"], edge["target"])]
-        yield Metrics("case", index, {"node": node, "edges": sorted(own, key=lambda edge: -abs(edge["weight"]))[:50]})
-    yield Progress(len(found["nodes"]), len(found["nodes"]), "nodes", 0.0)
-    values = {"nodes": len(found["nodes"]), "edges": len(found["edges"]), "graph": GRAPH, "picture": PICTURE, **found["metadata"]}
-    digest = of_json([found["nodes"], found["edges"]])
-    rows = [edge for edge in found["edges"] if edge["type"] == "attribution"]
-    text = f"# attribution_graph · {manifest.name}\n\n{values['nodes']} nodes, {values['edges']} edges.\n\n![the graph]({PICTURE})\n"
-    text += _table(rows, values, params.steps) if rows else ""
-    uncertainty = {
-        f"{name}.correlation": of_correlation(values[name]["correlation"], values[name]["edges"], f"{values[name]['edges']} edges checked")
-        for name in ("checked_criterion", "checked_features")
-        if rows and values[name]["edges"]
+    nodes, edges = built["nodes"], built["edges"]
+    for index, node in enumerate(nodes):
+        own = [edge | {"weight": graph.weight(edge)} for edge in edges if node["id"] in (edge["source"], edge["target"])]
+        strongest = sorted(own, key=lambda edge: -abs(edge["weight"]))[:50]
+        # nodes and edges are as graph.json has them, which is interp-lab's own format
+        yield Metrics("case", index, GraphCase(node=GraphNode(**node), edges=tuple(GraphEdge(**edge) for edge in strongest)).as_json())
+    yield Progress(len(nodes), len(nodes), "nodes", 0.0)
+    values = AttributionGraphResult(nodes=len(nodes), edges=len(edges), graph=GRAPH, picture=PICTURE, **built["metadata"])
+    rows = [edge for edge in edges if edge["type"] == "attribution"]
+    text = f"# attribution_graph · {manifest.name}\n\n{values.nodes} nodes, {values.edges} edges.\n\n![the graph]({PICTURE})\n"
+    text += _table(rows, about, params.steps) if rows and about else ""
+    headline = AttributionGraphHeadline(nodes=len(nodes), edges=len(edges), causal_effect=values.causal_effect)
+    return Result(
+        values.as_json(), headline.as_json(), text, {"graph": of_json([nodes, edges])}, _uncertainty(about) if rows and about else {}
+    )
+
+
+def _uncertainty(about: Attributed) -> dict[str, Uncertainty]:
+    by_kind = {"checked_criterion": about.checked_criterion, "checked_features": about.checked_features}
+    return {
+        f"{name}.correlation": of_correlation(checked.correlation, checked.edges, f"{checked.edges} edges checked")
+        for name, checked in by_kind.items()
+        if checked is not None and checked.edges
     }
-    headline = {name: values[name] for name in ("nodes", "edges", "causal_effect")}
-    return Result(values, headline, text, {"graph": digest}, uncertainty)
 
 
 def measured_by(cards: list[dict[str, Any]]) -> str:
     """The metric of the cards' interventions, where they agree on one that attribution has; else the difference of logits."""
-    found = {(card.get("metadata") or {}).get("metric") for card in cards} - {None}
-    metric = found.pop() if len(found) == 1 else None
+    metrics = {(card.get("metadata") or {}).get("metric") for card in cards} - {None}
+    metric = metrics.pop() if len(metrics) == 1 else None
     return metric if metric in ("logit_diff", "log_odds", "prob", "logprob") else METRIC
 
 
-def _table(edges: list[dict[str, Any]], values: dict[str, Any], steps: int) -> str:
+def _table(edges: list[dict[str, Any]], about: Attributed, steps: int) -> str:
     """The strongest attribution edges beside their exact effects."""
     lines = ["", f"Attribution edges: gradient (mean over {steps} points of the way to absent) × activation, mean over"]
-    lines += [f"{values['prompts']} prompts; exact: the source taken away. Edges to `{CRITERION}` are of the answer's"]
-    lines += [f"`{values['metric']}`, the others of the target's own activation.", ""]
-    for name, said in (("criterion", f"to `{CRITERION}`"), ("features", "to features")):
-        found = values[f"checked_{name}"]
-        if not found["edges"]:
+    lines += [f"{about.prompts} prompts; exact: the source taken away. Edges to `{CRITERION}` are of the answer's"]
+    lines += [f"`{about.metric}`, the others of the target's own activation.", ""]
+    for checked, target in ((about.checked_criterion, f"to `{CRITERION}`"), (about.checked_features, "to features")):
+        if checked is None or not checked.edges:
             continue
-        r = f"correlate with r = {found['correlation']:.3f}" if found["correlation"] is not None else "are too few or too equal for an r"
-        lines += [f"- {found['edges']} edges {said} checked: the two {r}; {found['opposed']} have opposite signs."]
-    if values["opposed"]:
+        r = f"correlate with r = {checked.correlation:.3f}" if checked.correlation is not None else "are too few or too equal for an r"
+        lines += [f"- {checked.edges} edges {target} checked: the two {r}; {checked.opposed} have opposite signs."]
+    if about.opposed:
         lines += ["", "A gradient speaks of small changes: where the two differ the exact effect holds, and edges are drawn by it."]
         if steps == 1:
             lines += ["One point, of all features present, says little where the metric is flat: raise `steps`."]

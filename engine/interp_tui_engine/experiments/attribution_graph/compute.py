@@ -14,6 +14,8 @@ from ...events import Event, Phase, Warned
 from ...features import attribution, graph, ids, layer_convention
 from ...features.attribution import Feature, PromptBatch
 from ...features.layer_convention import convention_of, in_blocks
+from ...payload import given
+from ...results.attribution_graph import Attributed, Checked, CheckedEdges
 from ...runtime.context import Context
 from ...runtime.open_model import open_model
 from ...runtime.steps import Numbers, Steps
@@ -26,7 +28,7 @@ from .params import Params
 
 def attributed(
     context: Context, params: Params, metric: str, cards: Sequence[Mapping[str, Any]]
-) -> Generator[Event, None, tuple[list[dict[str, Any]], dict[str, Any]]]:
+) -> Generator[Event, None, tuple[list[dict[str, Any]], Attributed]]:
     """The edges, strongest first, and what holds for all of them. Raises UserError for features or prompts that do not fit the model."""
     model, site_map = yield from open_model(context.manifest)
     convention = convention_of(cards) if params.layer_convention == "auto" else params.layer_convention
@@ -34,8 +36,8 @@ def attributed(
     by_name = {name: (card, parsed.layer) for card, name in named if (parsed := ids.parse(name)) is not None}
     if not by_name:
         raise UserError("none of the report's features can be found in a model", ids.FORMS)
-    given = {name: getattr(params, name) for name in ("prompts", "features", "sae", "directions")}
-    asked = _features.FeatureParams.model_validate({"criterion": "the report's", **given})
+    tables = {name: getattr(params, name) for name in ("prompts", "features", "sae", "directions")}
+    asked = _features.FeatureParams.model_validate({"criterion": "the report's", **tables})
     layers = sorted({layer for _, layer in by_name.values()})
     for remark in layer_convention.remark(convention, site_map.num_layers - 1, layers):
         yield Warned(remark)
@@ -90,11 +92,10 @@ def attributed(
         }
         for source, target in pairs
     ]
-    about = {"attribution": len(edges), **checked_of(edges)}
-    return edges, about | {"metric": metric, "prompts": len(positives)}
+    return edges, Attributed(attribution=len(edges), **given(checked_of(edges)), metric=metric, prompts=len(positives))
 
 
-def checked_of(edges: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def checked_of(edges: Sequence[Mapping[str, Any]]) -> CheckedEdges:
     """How attributions stand beside exact effects, apart for edges to the criterion, which are of the metric, and for those to features.
 
     `correlation_with_exact` is of all, where all are of one kind: over two units r says mostly which edge is of which.
@@ -104,14 +105,17 @@ def checked_of(edges: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "criterion": [(edge["attribution"], edge["exact"]) for edge in both if edge["target"] == graph.CRITERION],
         "features": [(edge["attribution"], edge["exact"]) for edge in both if edge["target"] != graph.CRITERION],
     }
-    by_kind = {
-        f"checked_{name}": {"edges": len(pairs), "correlation": _correlation(pairs), "opposed": _opposed(pairs)}
-        for name, pairs in kinds.items()
-    }
+    by_kind = {name: Checked(edges=len(pairs), correlation=_correlation(pairs), opposed=_opposed(pairs)) for name, pairs in kinds.items()}
     alone = [pairs for pairs in kinds.values() if pairs]
     whole = _correlation(alone[0]) if len(alone) == 1 else None
     opposed = sum(_opposed(pairs) for pairs in kinds.values())
-    return {"checked": len(both), "opposed": opposed, "correlation_with_exact": whole, **by_kind}
+    return CheckedEdges(
+        checked=len(both),
+        opposed=opposed,
+        correlation_with_exact=whole,
+        checked_criterion=by_kind["criterion"],
+        checked_features=by_kind["features"],
+    )
 
 
 def _estimates(

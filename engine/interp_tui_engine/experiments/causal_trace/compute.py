@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from ...patching import reach_report
 from ...patching.reach import Ends, reaches_of
 from ...patching.reach_report import Reaches
 from ...patching.recovery import GridCell, Trace, TracePrompts, batches, grid, prepare, recovery
+from ...payload import LEFT_OUT
+from ...results.causal_trace import CausalTraceHeadline, TraceCell
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps
@@ -30,6 +32,7 @@ from .. import _pairs
 from .params import Params
 from .result import Traced, result_of
 
+T = TypeVar("T")
 TOKENS_AT_ONCE = 8192
 """Positions of all rows of a batch together: bounds its memory, and is far more than keeps the machine busy."""
 
@@ -145,30 +148,33 @@ def _live_events(
         clean, corrupt = float(numbers[0]), float(numbers[1])
         first_variant = prompts[chunk.pair][0]
         effect = clean - corrupt
-        values: dict[str, Any] = {
-            "pair": chunk.pair,
-            "clean_metric": clean,
-            "corrupt_metric": corrupt,
-            "cells": [[names.index(c.name) if c.head is None else len(names), c.layer, c.position, c.head or 0] for c in chunk.cells],
-            "recovery": [round((float(value) - corrupt) / effect, 6) if effect else None for value in numbers[2:]],
-        }
-        if first[chunk.pair] == index:
-            values |= {
-                "pairs": len(prompts),
-                "sites": list(names),
-                "heads": site_map.heads("z") if params.heads else 0,
-                "layers": site_map.num_layers,
-                "first": first_variant.first,
-                "last": first_variant.last,
-                "metric": params.metric,
-                "tokens": texts_of(tokenizer, first_variant.clean),
-                "corrupt_tokens": texts_of(tokenizer, first_variant.corrupt),
-                "answer": texts_of(tokenizer, first_variant.answer.right),
-                "counterfactual": texts_of(tokenizer, first_variant.answer.wrong),
-            }
-        events: list[Event] = [Metrics("cells", index, values)]
+        opens_pair = first[chunk.pair] == index
+
+        def once(value: T) -> T:
+            """The value in the pair's first event only."""
+            return value if opens_pair else LEFT_OUT
+
+        cell = TraceCell(
+            pair=chunk.pair,
+            clean_metric=clean,
+            corrupt_metric=corrupt,
+            cells=tuple((names.index(c.name) if c.head is None else len(names), c.layer, c.position, c.head or 0) for c in chunk.cells),
+            recovery=tuple(round((float(value) - corrupt) / effect, 6) if effect else None for value in numbers[2:]),
+            pairs=once(len(prompts)),
+            sites=once(tuple(names)),
+            heads=once(site_map.heads("z") if params.heads else 0),
+            layers=once(site_map.num_layers),
+            first=once(first_variant.first),
+            last=once(first_variant.last),
+            metric=once(params.metric),
+            tokens=once(tuple(texts_of(tokenizer, first_variant.clean))),
+            corrupt_tokens=once(tuple(texts_of(tokenizer, first_variant.corrupt))),
+            answer=once(tuple(texts_of(tokenizer, first_variant.answer.right))),
+            counterfactual=once(tuple(texts_of(tokenizer, first_variant.answer.wrong))),
+        )
+        events: list[Event] = [Metrics("cells", index, cell.as_json())]
         if chunk.pair == 0:
-            events.append(Metrics("headline", index, {"clean_metric": clean, "corrupt_metric": corrupt}))
+            events.append(Metrics("headline", index, CausalTraceHeadline(clean_metric=clean, corrupt_metric=corrupt).as_json()))
         return events
 
     return say

@@ -20,6 +20,8 @@ from ...patching import reach_report
 from ...patching.pooling import ROLES, Pooled, by_role, pool, role
 from ...patching.reach_report import Reaches
 from ...patching.recovery import HEADS, GridCell, recovery
+from ...payload import LEFT_OUT, Grid
+from ...results.causal_trace import CausalTraceHeadline, CausalTraceResult, GridInterval, Peak, PeakHeldOut, TopHead
 from ...runtime.context import Context
 from ...runtime.steps import digests, write_arrays, write_figure
 from ...uncertainty import Uncertainty, none_known
@@ -108,39 +110,39 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
 
     layers = [f"L{layer}" for layer in range(traced.layers)]
     for name in traced.names:
-        svg = heatmap_svg(f"recovery by {name}", layers, [clean_name(c) for c in columns], finite(_lists(pooled[name].mean)), "recovery")
+        svg = heatmap_svg(f"recovery by {name}", layers, [clean_name(c) for c in columns], finite(_grid(pooled[name].mean)), "recovery")
         yield write_figure(context.folder.path, name, svg, f"recovery by {name}")
 
     peak = _peak(pooled, traced.names, columns)
     chosen = _held_out_peak(gains, effects, traced, columns)
-    values: dict[str, Any] = {
-        "tokens": columns,
-        "corrupt_tokens": list(traced.corrupt_tokens[0]) if aligned else None,
-        "layers": list(range(traced.layers)),
-        "metric": traced.params.metric,
-        "clean_metric": float(traced.clean.mean()),
-        "corrupt_metric": float(traced.corrupt.mean()),
-        "recovery": {name: _lists(pooled[name].mean) for name in traced.names},
-        "peak": peak,
-        "peak_held_out": None if chosen is None else {"recovery": chosen[0].value, "cells": chosen[1]},
-        "pairs": pairs,
-        "reach": traced.reaches.as_json(),
-    }
-    if traced.head_count:
-        values["recovery_heads"] = _lists(pooled[HEADS].mean)
-        values["top_heads"] = _top_heads(pooled[HEADS].mean, columns)
-    if pairs > 1:
-        values["interval"] = {n: {"low": _lists(pooled[n].low), "high": _lists(pooled[n].high)} for n in traced.names}
-    headline = {
-        "clean_metric": values["clean_metric"],
-        "corrupt_metric": values["corrupt_metric"],
-        "peak": f"{peak['site']} L{peak['layer']} {peak['token']!r}",
-        "recovery": peak["recovery"],
-        **({"verdict": verdict} if (verdict := reach_report.verdict(traced.reaches)) else {}),
-    }
-    if answer := handover(values["recovery"], columns):
-        headline["answer"] = answer
-    values["seconds"] = traced.seconds
+    clean_metric, corrupt_metric = float(traced.clean.mean()), float(traced.corrupt.mean())
+    grids_of_sites = {name: _grid(pooled[name].mean) for name in traced.names}
+    heads, several = bool(traced.head_count), pairs > 1
+    values = CausalTraceResult(
+        tokens=tuple(columns),
+        corrupt_tokens=tuple(traced.corrupt_tokens[0]) if aligned else None,
+        layers=tuple(range(traced.layers)),
+        metric=traced.params.metric,
+        clean_metric=clean_metric,
+        corrupt_metric=corrupt_metric,
+        recovery=grids_of_sites,
+        peak=peak,
+        peak_held_out=None if chosen is None else PeakHeldOut(recovery=chosen[0].value, cells=tuple(chosen[1])),
+        pairs=pairs,
+        reach=traced.reaches.stated(),
+        recovery_heads=tuple(_grid(layer) for layer in pooled[HEADS].mean) if heads else LEFT_OUT,
+        top_heads=_top_heads(pooled[HEADS].mean, columns) if heads else LEFT_OUT,
+        interval={n: GridInterval(low=_grid(pooled[n].low), high=_grid(pooled[n].high)) for n in traced.names} if several else LEFT_OUT,
+        seconds=traced.seconds,
+    )
+    headline = CausalTraceHeadline(
+        clean_metric=clean_metric,
+        corrupt_metric=corrupt_metric,
+        peak=f"{peak.site} L{peak.layer} {peak.token!r}",
+        recovery=peak.recovery,
+        verdict=reach_report.verdict(traced.reaches) or LEFT_OUT,
+        answer=handover(grids_of_sites, columns) or LEFT_OUT,
+    )
     clear = traced.reaches.clear
     bar = (
         Uncertainty(clear=clear, note="one pair")
@@ -149,7 +151,8 @@ def result_of(context: Context, traced: Traced) -> Generator[Event, None, Result
     )
     exact = none_known("exact for these prompts")
     uncertainty = {"peak.recovery": bar, "reach.mean": traced.reaches.uncertainty(), "clean_metric": exact, "corrupt_metric": exact}
-    return Result(finite(values), headline, _report(traced, values, columns, layers), digests(STORE, arrays), uncertainty)
+    report = _report(traced, values, columns, layers)
+    return Result(finite(values.as_json()), headline.as_json(), report, digests(STORE, arrays), uncertainty)
 
 
 def _columns(traced: Traced) -> tuple[bool, list[str]]:
@@ -199,7 +202,7 @@ def _roles(traced: Traced, pair: int) -> list[str]:
     return ["" if place < first else role(place, first, last, end) for place in range(end + 1)]
 
 
-def _peak(pooled: dict[str, Pooled], names: Sequence[str], columns: Sequence[str]) -> dict[str, Any]:
+def _peak(pooled: dict[str, Pooled], names: Sequence[str], columns: Sequence[str]) -> Peak:
     """The cell that restores most, single heads apart.
 
     The residual stream at the last position is left out where there are others: at the last layer it restores everything in every model.
@@ -214,39 +217,40 @@ def _peak(pooled: dict[str, Pooled], names: Sequence[str], columns: Sequence[str
             if np.isfinite(value) and (best is None or value > best[0]):
                 best = (value, name, layer, position)
     assert best is not None
-    return {"site": best[1], "layer": best[2], "position": best[3], "token": columns[best[3]], "recovery": best[0]}
+    return Peak(site=best[1], layer=best[2], position=best[3], token=columns[best[3]], recovery=best[0])
 
 
-def _top_heads(mean: NDArray[np.floating[Any]], columns: Sequence[str], count: int = 10) -> list[dict[str, Any]]:
+def _top_heads(mean: NDArray[np.floating[Any]], columns: Sequence[str], count: int = 10) -> tuple[TopHead, ...]:
     order = np.argsort(-np.abs(np.nan_to_num(mean)), axis=None)[:count]
     strongest = []
     for layer, position, head in zip(*np.unravel_index(order, mean.shape), strict=True):
         value = float(mean[layer, position, head])
-        strongest.append({"head": f"L{layer}H{head}", "position": int(position), "token": columns[position], "recovery": value})
-    return strongest
+        strongest.append(TopHead(head=f"L{layer}H{head}", position=int(position), token=columns[position], recovery=value))
+    return tuple(strongest)
 
 
-def _lists(values: NDArray[np.floating[Any]]) -> Any:
-    return values.astype(float).tolist()
+def _grid(values: NDArray[np.floating[Any]]) -> Grid:
+    """(rows, columns) as plain numbers."""
+    return tuple(tuple(row) for row in values.astype(float).tolist())
 
 
-def _report(traced: Traced, values: dict[str, Any], columns: Sequence[str], layers: Sequence[str]) -> str:
-    params, peak = traced.params, values["peak"]
-    first = traced.records[0]
+def _report(traced: Traced, values: CausalTraceResult, columns: Sequence[str], layers: Sequence[str]) -> str:
+    params, peak = traced.params, values.peak
+    first, pairs = traced.records[0], len(traced.records)
     clean = "".join(traced.tokens[0])
     other = (
         "the same with noise on its subject"
         if params.corruption == "noise"
         else f"`{code(first['corrupt'])}` → `{code(first.get('counterfactual') or '?')}`"
     )
-    where = f"{peak['site']} of layer {peak['layer']} at `{code(peak['token'])}`"
+    where = f"{peak.site} of layer {peak.layer} at `{code(peak.token)}`"
     lines = [
-        f"# Causal trace: {values['pairs']} pairs" if values["pairs"] > 1 else "# Causal trace",
+        f"# Causal trace: {pairs} pairs" if pairs > 1 else "# Causal trace",
         "",
-        f"- clean `{code(clean)}` → `{code(first['answer'])}`: {params.metric} {values['clean_metric']:.4g}",
-        f"- corrupt {other}: {params.metric} {values['corrupt_metric']:.4g}",
-        f"- the patch that restores most: **{where}, recovery {peak['recovery']:.3f}**",
-        *_chosen(values["peak_held_out"]),
+        f"- clean `{code(clean)}` → `{code(first['answer'])}`: {params.metric} {values.clean_metric:.4g}",
+        f"- corrupt {other}: {params.metric} {values.corrupt_metric:.4g}",
+        f"- the patch that restores most: **{where}, recovery {peak.recovery:.3f}**",
+        *_chosen(values.peak_held_out),
         "",
         *reach_report.lines(traced.reaches),
         "",
@@ -255,27 +259,27 @@ def _report(traced: Traced, values: dict[str, Any], columns: Sequence[str], laye
     if params.window > 1:
         after = (params.window + 1) // 2 - 1
         lines.append(f"Windows of {params.window} layers: l − {params.window // 2} … l{f' + {after}' if after else ''}, cut at the ends.")
-    if values["pairs"] > 1:
-        lines.append(f"Means over {values['pairs']} pairs; 95 % bootstrap intervals over pairs are in result.json.")
+    if pairs > 1:
+        lines.append(f"Means over {pairs} pairs; 95 % bootstrap intervals over pairs are in result.json.")
     for name in traced.names:
         lines += ["", f"## {name}", "", f"![recovery by {name}](figures/{name}.svg)", ""]
         lines += ["| layer | " + " | ".join(f"`{code(column)}`" for column in columns) + " |", "|---|" + "---:|" * len(columns)]
         lines += [
             f"| {layer} | " + " | ".join("–" if v is None or v != v else f"{v:.3f}" for v in row) + " |"
-            for layer, row in zip(layers, values["recovery"][name], strict=True)
+            for layer, row in zip(layers, values.recovery[name], strict=True)
         ]
-    if heads := values.get("top_heads"):
+    if values.top_heads:
         lines += ["", "## heads that restore or harm most", "", "| head | at | recovery |", "|---|---|---:|"]
-        lines += [f"| {head['head']} | `{code(head['token'])}` | {head['recovery']:+.3f} |" for head in heads]
+        lines += [f"| {head.head} | `{code(head.token)}` | {head.recovery:+.3f} |" for head in values.top_heads]
     return "\n".join([*lines, ""])
 
 
-def _chosen(held_out: dict[str, Any] | None) -> list[str]:
+def _chosen(held_out: PeakHeldOut | None) -> list[str]:
     """The recovery of the peak where it was not chosen."""
     if held_out is None:
         return ["- how far that holds for other pairs is not known: one pair"]
-    cells = " and ".join(f"`{code(cell)}`" for cell in dict.fromkeys(held_out["cells"]))
-    return [f"- chosen on one half of the pairs and measured on the other: recovery **{held_out['recovery']:.3f}** ({cells})"]
+    cells = " and ".join(f"`{code(cell)}`" for cell in dict.fromkeys(held_out.cells))
+    return [f"- chosen on one half of the pairs and measured on the other: recovery **{held_out.recovery:.3f}** ({cells})"]
 
 
 def clean_name(token: str) -> str:

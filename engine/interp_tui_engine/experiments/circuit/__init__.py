@@ -160,7 +160,7 @@ def _values(params: Params, found: circuit_search.Found, roles: dict[Node, dict[
         "clean_metric": circuit.clean_metric,
         "empty_metric": circuit.empty_metric,
         "pairs": len(reaches.each),
-        "reach": reaches.as_json(),
+        "reach": reaches.stated().as_json(),
         "parts": found.considered,
         "tried": found.tried,
         "correlation": found.correlation,

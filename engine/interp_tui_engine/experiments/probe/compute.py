@@ -19,9 +19,10 @@ from ...catalog import Result
 from ...data.prompts import need_tokenizer
 from ...errors import UserError
 from ...events import Artifact, Event, Metrics, Phase, Warned
-from ...numbers import as_finite
+from ...payload import LEFT_OUT, given
 from ...probes.classifiers import Linear, fit
 from ...probes.evaluate import ProbeSettings, Score, cross_validate, divided
+from ...results.probe import ProbeCell, ProbeHeadline
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays
@@ -29,7 +30,7 @@ from ...sites.cache import ActivationCache
 from ...sites.site import Site, site_name
 from .labels import check_enough, labelled
 from .params import Params, read_rows
-from .report import MEASURES, chosen_among, figures, report, uncertainty_of, values_of
+from .report import MEASURES, HeldOut, chosen_among, counts, figures, measured, report, result_of, uncertainty_of
 
 STORE, WEIGHTS = "probe.zarr", "probes.safetensors"
 ROWS = 32
@@ -43,9 +44,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     rows = list(params.examples) or read_rows(Path(str(params.file)))
     model, site_map = yield from open_model(manifest)
     need_tokenizer(model.tokenizer, model.source)
-    found = labelled(rows)
-    check_enough(found, params.folds)
-    classes, y, groups, notes = found
+    labels = labelled(rows)
+    check_enough(labels, params.folds)
+    classes, y, groups, notes = labels
     divided(y, groups, params.folds, manifest.seed)
     settings = ProbeSettings(
         params.folds, params.repeats, params.controls, params.permutations, params.strength, params.resamples, manifest.seed
@@ -69,12 +70,20 @@ def run(context: Context) -> Generator[Event, None, Result]:
         return np.concatenate([own, score.confusion.ravel(), score.fold_aurocs.ravel(), score.permuted]).astype(np.float32)
 
     def say(index: int, place: Site, numbers: Numbers) -> list[Event]:
-        told: dict[str, Any] = {name: as_finite(value) for name, value in zip(MEASURES, numbers, strict=False)}
-        cell = {"place": titles[Site(place.name, 0, position=place.position)], "layer": place.layer, **told}
-        cell["confusion"] = _square(numbers, len(classes)).astype(int).tolist()
-        if index == 0:
-            cell |= {"places": list(titles.values()), "layers": site_map.num_layers, "classes": classes, "probe": params.probe}
-        return [Metrics("cells", index, cell), Metrics("headline", index, {"accuracy": told["accuracy"], "auroc": told["auroc"]})]
+        measures = measured(numbers)
+        first = index == 0
+        cell = ProbeCell(
+            place=titles[Site(place.name, 0, position=place.position)],
+            layer=place.layer,
+            **given(measures),
+            confusion=counts(_square(numbers, len(classes))),
+            places=tuple(titles.values()) if first else LEFT_OUT,
+            layers=site_map.num_layers if first else LEFT_OUT,
+            classes=tuple(classes) if first else LEFT_OUT,
+            probe=params.probe if first else LEFT_OUT,
+        )
+        headline = ProbeHeadline(accuracy=measures.accuracy, auroc=measures.auroc)
+        return [Metrics("cells", index, cell.as_json()), Metrics("headline", index, headline.as_json())]
 
     done = yield from Steps(context, places, unit="probes", size=lambda _: 1).run(do, say)
     shape = (len(columns), site_map.num_layers)
@@ -87,12 +96,13 @@ def run(context: Context) -> Generator[Event, None, Result]:
         yield from _save(context.folder.path / WEIGHTS, fitted, x, y, params, classes)
     yield from write_arrays(context.folder.path, STORE, arrays, {"places": list(titles.values()), "classes": classes})
     yield from figures(context.folder.path, list(titles.values()), table)
-    values = values_of(list(titles.values()), table, confusion, classes, y) | {"groups": len(np.unique(groups)), "notes": notes}
-    values["best"] |= chosen_among(table, fold_aurocs, permuted)
-    values["seconds"] = time.monotonic() - started
-    best = values["best"]
-    headline = {"best_layer": values["best_layer"], "auroc": best["auroc"], "accuracy": best["accuracy"], "majority": values["majority"]}
-    return Result(values, headline, report(params, values), digests(STORE, arrays), uncertainty_of(params, values, len(rows)))
+    choice = chosen_among(table, fold_aurocs, permuted)
+    held_out = HeldOut(list(titles.values()), table, confusion, classes, y, choice)
+    values = result_of(held_out, groups=len(np.unique(groups)), notes=notes, seconds=time.monotonic() - started)
+    best = values.best
+    headline = ProbeHeadline(best_layer=values.best_layer, auroc=best.auroc, accuracy=best.accuracy, majority=values.majority)
+    bars = uncertainty_of(values, len(rows))
+    return Result(values.as_json(), headline.as_json(), report(params, values), digests(STORE, arrays), bars)
 
 
 def _title(column: Site, positions: Sequence[int]) -> str:
@@ -120,9 +130,10 @@ def _read(cache: ActivationCache, texts: Sequence[str], places: Sequence[Site], 
         least = min(seen.lengths)
         for position in positions:
             if not -least <= position < least:
-                short = texts[start + seen.lengths.index(least)]
+                shortest = texts[start + seen.lengths.index(least)]
                 raise UserError(
-                    f"params.positions names {position}, but {short!r} has {least} tokens", f"use {-least} to {least - 1}; -1 is the last"
+                    f"params.positions names {position}, but {shortest!r} has {least} tokens",
+                    f"use {-least} to {least - 1}; -1 is the last",
                 )
         for place in reversed(places):
             read[place].append(seen[place].flatten(1).float().cpu().numpy())
