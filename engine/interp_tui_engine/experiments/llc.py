@@ -8,7 +8,8 @@ from pydantic import Field
 
 from ..catalog import Kind, Result
 from ..events import Event, Metrics
-from ..results.sampling import LLC, LLCResult, SamplingHeadline
+from ..payload import read
+from ..results.sampling import LLC, LLCResult, RunVerdict, SamplingHeadline
 from ..runtime.context import Context
 from . import _sampling
 from ._sampling import sharding
@@ -35,7 +36,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     done = yield from sampling_run.run(context, control=True)
     result = sampling_report.result(done, with_llc=True)
-    yield Metrics("verdict", 0, {"text": result.values["verdict"], "usable": result.values["usable"], "reasons": result.values["reasons"]})
+    values = read(LLCResult, result.values)
+    yield Metrics("verdict", 0, RunVerdict(text=values.verdict, usable=values.usable, reasons=values.reasons).as_json())
     return result
 
 

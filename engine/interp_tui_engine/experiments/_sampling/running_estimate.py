@@ -10,6 +10,8 @@ from typing import Any
 
 from ...events import Event, Metrics
 from ...manifest import Manifest
+from ...payload import LEFT_OUT
+from ...results.sampling import EstimateSoFar, SamplingHeadline
 
 
 class RunningEstimate:
@@ -30,28 +32,31 @@ class RunningEstimate:
         if event.series == "estimate":
             self._newest[shard] = event.values
         merged = self._merged()
-        return replace(event, values=merged if event.series == "estimate" else shown(merged))
+        return replace(event, values=(merged if event.series == "estimate" else shown(merged)).as_json())
 
-    def _merged(self) -> dict[str, Any]:
+    def _merged(self) -> EstimateSoFar:
         estimates = list(self._newest.values())
 
         def known(name: str) -> list[float]:
             return [value for values in estimates if isinstance(value := values.get(name), (int, float)) and math.isfinite(value)]
 
+        def known_sizes(name: str) -> list[int]:
+            return [value for values in estimates if isinstance(value := values.get(name), int)]
+
         init_loss = fmean(known("init_loss")) if known("init_loss") else None
         halves = [half for values in estimates for half in values.get("halves") or []]
         ess = sum(known("ess")) or None
         mean, error, rhat = _of_halves(halves, ess)
-        return {
-            "llc_mean": None if mean is None or init_loss is None else self._n_beta * (mean - init_loss),
-            "llc_std_error": None if error is None else self._n_beta * error,
-            "rhat": rhat,
-            "ess": ess,
-            "init_loss": init_loss,
-            "tokens_per_second": sum(known("tokens_per_second")),
-            "memory_bytes": sum(known("memory_bytes")) or None,
-            "device_memory_bytes": max(known("device_memory_bytes"), default=None),
-        }
+        return EstimateSoFar(
+            llc_mean=None if mean is None or init_loss is None else self._n_beta * (mean - init_loss),
+            llc_std_error=None if error is None else self._n_beta * error,
+            rhat=rhat,
+            ess=ess,
+            init_loss=init_loss,
+            tokens_per_second=sum(known("tokens_per_second")),
+            memory_bytes=sum(known_sizes("memory_bytes")) or None,
+            device_memory_bytes=max(known_sizes("device_memory_bytes"), default=None),
+        )
 
 
 def _of_halves(halves: Sequence[Sequence[float]], ess: float | None) -> tuple[float | None, float | None, float | None]:
@@ -73,6 +78,12 @@ def _of_halves(halves: Sequence[Sequence[float]], ess: float | None) -> tuple[fl
     return mean, max(errors, default=None), rhat
 
 
-def shown(estimates: Mapping[str, Any]) -> dict[str, Any]:
+def shown(estimate: EstimateSoFar) -> SamplingHeadline:
     """The few numbers of a running estimate that a listing shows."""
-    return {key: estimates[key] for key in ("llc_mean", "llc_std_error", "rhat") if estimates.get(key) is not None}
+
+    def if_known(value: float | None) -> float:
+        return LEFT_OUT if value is None else value
+
+    return SamplingHeadline(
+        llc_mean=if_known(estimate.llc_mean), llc_std_error=if_known(estimate.llc_std_error), rhat=if_known(estimate.rhat)
+    )

@@ -93,9 +93,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
     text = f"# attribution_graph · {manifest.name}\n\n{values.nodes} nodes, {values.edges} edges.\n\n![the graph]({PICTURE})\n"
     text += _table(rows, about, params.steps) if rows and about else ""
     headline = AttributionGraphHeadline(nodes=len(nodes), edges=len(edges), causal_effect=values.causal_effect)
-    return Result(
-        values.as_json(), headline.as_json(), text, {"graph": of_json([nodes, edges])}, _uncertainty(about) if rows and about else {}
-    )
+    bars = _uncertainty(about) if rows and about else {}
+    return Result(values.as_json(), headline.as_json(), text, {"graph": of_json([nodes, edges])}, bars)
 
 
 def _uncertainty(about: Attributed) -> dict[str, Uncertainty]:

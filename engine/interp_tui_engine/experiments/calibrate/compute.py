@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ... import atomic
 from ...catalog import Result
@@ -20,6 +19,9 @@ from ...events import Artifact, Event, Metrics, Phase, RunStarted, Warned
 from ...manifest import Manifest
 from ...models.loaded import LoadedModel
 from ...numbers import as_finite
+from ...payload import LEFT_OUT
+from ...results.calibrate import CalibrateHeadline, CalibrateResult, CalibrationCell, SamplerSetting, SettingCase
+from ...results.sampling import RunVerdict
 from ...runtime.context import Context, Interrupted
 from ...runtime.stream import stream
 from ...samplers.chains.executor import Executor
@@ -60,10 +62,10 @@ def run(context: Context) -> Generator[Event, None, Result]:
             atomic.write_json(ended, asdict(shown))
         results.append(shown)
         for at in _changed_by_last(results):
-            yield Metrics("case", at, _sweep_row(results[at], results))
+            yield Metrics("case", at, _sweep_row(results[at], results).as_json())
     choice, judged = verdict(results)
-    yield Metrics("headline", len(results), _headline(choice, judged))
-    yield Metrics("verdict", 0, {"text": choice.text, "usable": choice.usable, "reasons": list(choice.reasons)})
+    yield Metrics("headline", len(results), _headline(choice, judged).as_json())
+    yield Metrics("verdict", 0, RunVerdict(text=choice.text, usable=choice.usable, reasons=tuple(choice.reasons)).as_json())
     if choice.chosen is None or all(shown.rise is None for shown in results):
         raise RunFailed("every setting failed", choice.reasons[-1] if choice.reasons else "try smaller lr")
     ready = cell_manifest(manifest, asdict(choice.chosen.shown.setting), draws=False)
@@ -71,16 +73,21 @@ def run(context: Context) -> Generator[Event, None, Result]:
         context.folder.path / READY, f"# {choice.text}\n{''.join(f'# {why}{chr(10)}' for why in choice.reasons)}{ready.to_toml()}"
     )
     yield Artifact(READY, "manifest")
-    values = {
-        "verdict": choice.text,
-        "usable": choice.usable,
-        "reasons": list(choice.reasons),
-        "setting": asdict(choice.chosen.shown.setting),
-        "cells": [_row(shown, results) for shown in results],
-        "manifest": READY,
-        "seconds": time.monotonic() - started,
-    }
-    return Result(values, _headline(choice, judged), _report(manifest, choice, results), _digests(context, results))
+    values = CalibrateResult(
+        verdict=choice.text,
+        usable=choice.usable,
+        reasons=tuple(choice.reasons),
+        setting=_stated(choice.chosen.shown.setting),
+        cells=tuple(_row(shown, results) for shown in results),
+        manifest=READY,
+        seconds=time.monotonic() - started,
+    )
+    headline, report = _headline(choice, judged), _report(manifest, choice, results)
+    return Result(values.as_json(), headline.as_json(), report, _digests(context, results))
+
+
+def _stated(setting: Setting) -> SamplerSetting:
+    return SamplerSetting(lr=setting.lr, n_beta=setting.n_beta, localization=setting.localization)
 
 
 class _Cell:
@@ -154,54 +161,82 @@ def _shown(path: Path, config: SamplerConfig, setting: Setting, failed: int, cha
     )
 
 
-def _changed_by_last(found: list[Shown]) -> list[int]:
+def _changed_by_last(results: list[Shown]) -> list[int]:
     """Which rows change when the last setting has ended: its own, and, if it is a control, those of the settings it is a control of."""
-    last = found[-1]
+    last = results[-1]
     changed = [
-        shown is last or finer_of(shown, found) is last or (last.setting.n_beta == 0 and control_of(shown, found) is last)
-        for shown in found
+        shown is last or finer_of(shown, results) is last or (last.setting.n_beta == 0 and control_of(shown, results) is last)
+        for shown in results
     ]
     return [at for at, has_changed in enumerate(changed) if has_changed]
 
 
-def _row(shown: Shown, found: list[Shown]) -> dict[str, Any]:
+def _row(shown: Shown, results: list[Shown]) -> CalibrationCell:
     is_control = shown.setting.n_beta == 0
-    judged = Judged(shown, ()) if is_control else judge(shown, control_of(shown, found), finer_of(shown, found))
-    return {**asdict(shown), "control": is_control, "usable": None if is_control else judged.usable, "against": list(judged.against)}
+    judged = Judged(shown, ()) if is_control else judge(shown, control_of(shown, results), finer_of(shown, results))
+    return CalibrationCell(
+        setting=_stated(shown.setting),
+        rise=shown.rise,
+        llc=shown.llc,
+        llc_error=shown.llc_error,
+        rhat=shown.rhat,
+        ess=shown.ess,
+        acceptance=shown.acceptance,
+        drift=shown.drift,
+        drift_error=shown.drift_error,
+        failed=shown.failed,
+        chains=shown.chains,
+        acceptance_error=shown.acceptance_error,
+        loss=shown.loss,
+        uniform=shown.uniform,
+        control=is_control,
+        usable=None if is_control else judged.usable,
+        against=tuple(judged.against),
+    )
 
 
-def _sweep_row(shown: Shown, found: list[Shown]) -> dict[str, Any]:
+def _sweep_row(shown: Shown, results: list[Shown]) -> SettingCase:
     """A setting as a point of a sweep is shown: the same view shows both."""
-    row = _row(shown, found)
-    names = {"llc_mean": "llc", "llc_std_error": "llc_error", "rise": "rise", "rhat": "rhat", "ess": "ess", "acceptance": "acceptance"}
-    headline = {name: row[key] for name, key in names.items() if row[key] is not None}
-    state = "control" if row["control"] else "usable" if row["usable"] else "rejected"
-    values = {"params.lr": shown.setting.lr, "params.n_beta": shown.setting.n_beta, "params.localization": shown.setting.localization}
-    return {"values": values, "state": state, "headline": headline, "reason": "; ".join(row["against"])}
+    row = _row(shown, results)
+    numbers = {"llc_mean": row.llc, "llc_std_error": row.llc_error, "rise": row.rise, "rhat": row.rhat, "ess": row.ess}
+    numbers["acceptance"] = row.acceptance
+    setting = shown.setting
+    return SettingCase(
+        values={"params.lr": setting.lr, "params.n_beta": setting.n_beta, "params.localization": setting.localization},
+        state="control" if row.control else "usable" if row.usable else "rejected",
+        headline={name: number for name, number in numbers.items() if number is not None},
+        reason="; ".join(row.against),
+    )
 
 
-def _headline(choice: Verdict, judged: list[Judged]) -> dict[str, Any]:
-    counts = {"usable": sum(j.usable for j in judged), "settings": len(judged)}
-    return counts if choice.chosen is None else {**counts, **asdict(choice.chosen.shown.setting)}
+def _headline(choice: Verdict, judged: list[Judged]) -> CalibrateHeadline:
+    setting = None if choice.chosen is None else choice.chosen.shown.setting
+    return CalibrateHeadline(
+        usable=sum(j.usable for j in judged),
+        settings=len(judged),
+        lr=LEFT_OUT if setting is None else setting.lr,
+        n_beta=LEFT_OUT if setting is None else setting.n_beta,
+        localization=LEFT_OUT if setting is None else setting.localization,
+    )
 
 
-def _digests(context: Context, found: list[Shown]) -> dict[str, str]:
+def _digests(context: Context, results: list[Shown]) -> dict[str, str]:
     """One a setting, over the arrays of its store; that of what was concluded from them all."""
-    stores = {f"cells/{i:03d}": digests(store_path(context, i)) for i in range(len(found))}
+    stores = {f"cells/{i:03d}": digests(store_path(context, i)) for i in range(len(results))}
     joined = {name: of_json(arrays) for name, arrays in stores.items()}
-    return joined | {"cells": of_json([asdict(shown) for shown in found])}
+    return joined | {"cells": of_json([asdict(shown) for shown in results])}
 
 
-def _report(manifest: Manifest, choice: Verdict, found: list[Shown]) -> str:
+def _report(manifest: Manifest, choice: Verdict, results: list[Shown]) -> str:
     lines = [f"# calibrate · {manifest.name}", "", f"**{choice.text[0].upper()}{choice.text[1:]}**", ""]
     lines += [f"- {why}" for why in choice.reasons]
     lines += ["", f"`{READY}` beside this report is a manifest with this setting: `interp-tui --batch {READY}`.", ""]
     head = ("lr", "n_beta", "localization", "λ̂", "± s.e.", "loss rise", "R̂", "ESS", "acceptance", "± s.e.", "failed", "")
     lines += [f"| {' | '.join(head)} |", f"|{'---:|' * (len(head) - 1)}---|"]
-    for shown in found:
-        row = _row(shown, found)
+    for shown in results:
+        row = _row(shown, results)
         numbers = (shown.llc, shown.llc_error, shown.rise, shown.rhat, shown.ess, shown.acceptance, shown.acceptance_error)
-        state = "control" if row["control"] else "; ".join(row["against"]) or "usable"
+        state = "control" if row.control else "; ".join(row.against) or "usable"
         setting = shown.setting
         cells_ = [
             f"{setting.lr:g}",
