@@ -21,6 +21,8 @@ from ...estimators.bif_errors import Floor
 from ...events import ArrayWritten, Event, Metrics, Phase, Progress, Warned
 from ...figures.heat import heatmap_svg
 from ...numbers import as_finite
+from ...payload import LEFT_OUT
+from ...results.bif import BIFHeadline, BIFResult, InfluenceFloor, InfluencePair
 from ...runtime.context import Context
 from ...runtime.pause import wait_while_paused
 from ...runtime.stream import stream
@@ -57,36 +59,47 @@ def result(done: Sampled) -> Generator[Event, None, Result]:
     texts = write_tokens(context.folder.path, done.model, [ids])
     owners = [names[obs] for obs, rows in zip(estimate.attrs["observables"], estimate.attrs["rows"], strict=True) for _ in range(rows)]
     pairs = _top_pairs(matrix, owners, ids, texts, checked)
-    values: dict[str, Any] = {
-        "shape": list(estimate["influences"].shape),
-        "method": params.method,
-        "covariance": params.covariance,
-        "observables": [names[obs] for obs in estimate.attrs["observables"]],
-        "rows": list(estimate.attrs["rows"]),
-        "between": _between(matrix, owners),
-        "between_std_error": {a: {b: as_finite(e) for b, e in row.items()} for a, row in between_errors(checked, owners).items()},
-        "top_pairs": pairs,
-        "no_error": checked.errors.why,
-        "effective_draws": _median(checked.errors.ess),
-        "floor": _floor(checked.floor),
-        "token_floor": _floor(checked.tokens),
-        "agreement": dict(checked.agreement),
-        "constant": estimate.attrs["constant"],
-        "constant_count": estimate.attrs["constant_count"],
-        "healthy_chains": estimate.attrs["healthy_chains"],
-        "failed_chains": {str(c.chain): f"step {c.failed_step}: {c.failed_reason}" for c in done.chains.snapshot.chains if not c.healthy},
-        "seconds": done.seconds,
-    }
+    failed = [c for c in done.chains.snapshot.chains if not c.healthy]
+    values = BIFResult(
+        shape=tuple(estimate["influences"].shape),
+        method=params.method,
+        covariance=params.covariance,
+        observables=tuple(names[obs] for obs in estimate.attrs["observables"]),
+        rows=tuple(estimate.attrs["rows"]),
+        between=_between(matrix, owners),
+        between_std_error={a: {b: as_finite(e) for b, e in row.items()} for a, row in between_errors(checked, owners).items()},
+        top_pairs=pairs,
+        no_error=checked.errors.why,
+        effective_draws=_median(checked.errors.ess),
+        floor=_stated(checked.floor),
+        token_floor=_stated(checked.tokens),
+        agreement=dict(checked.agreement),
+        constant=tuple(tuple(place) for place in estimate.attrs["constant"]),
+        constant_count=estimate.attrs["constant_count"],
+        healthy_chains=tuple(estimate.attrs["healthy_chains"]),
+        failed_chains={str(c.chain): f"step {c.failed_step}: {c.failed_reason}" for c in failed},
+        seconds=done.seconds,
+    )
     _write_figure(context, matrix, owners, params.covariance)
-    headline: dict[str, Any] = {"sequences": len(owners)}
-    if pairs:
-        headline |= {"strongest": f"{pairs[0]['row_1']} with {pairs[0]['row_2']}", "influence_mean": pairs[0]["value"]}
-        headline |= {"influence_std_error": pairs[0]["std_error"]} if pairs[0]["std_error"] is not None else {}
-        headline |= {"clear": checked.floor.clear_pairs} if checked.floor is not None else {}
+    headline = _headline(values, len(owners)).as_json()
     yield Metrics("headline", 0, headline)
     all_digests = digests(context.folder.path / STORE)
     all_digests |= {f"{name}/{key}": value for name in (INFLUENCES, MATRIX) for key, value in digests(context.folder.path / name).items()}
-    return Result(values, headline, report(done.manifest, values, done.config.num_draws), all_digests, _uncertainty(values))
+    text = report(done.manifest, values, done.config.num_draws)
+    return Result(values.as_json(), headline, text, all_digests, _uncertainty(values))
+
+
+def _headline(values: BIFResult, sequences: int) -> BIFHeadline:
+    if not values.top_pairs:
+        return BIFHeadline(sequences=sequences)
+    pair = values.top_pairs[0]
+    return BIFHeadline(
+        sequences=sequences,
+        strongest=f"{pair.row_1} with {pair.row_2}",
+        influence_mean=pair.value,
+        influence_std_error=LEFT_OUT if pair.std_error is None else pair.std_error,
+        clear=LEFT_OUT if values.floor is None else values.floor.clear_pairs,
+    )
 
 
 def _influences(context: Context, samples: xr.DataTree, params: Params, emit: Callable[[Event], None]) -> xr.Dataset:
@@ -113,10 +126,10 @@ def _influences(context: Context, samples: xr.DataTree, params: Params, emit: Ca
     )
 
 
-def _matrix(samples: xr.DataTree, params: Params, found: xr.Dataset) -> Matrix:
+def _matrix(samples: xr.DataTree, params: Params, estimate: xr.Dataset) -> Matrix:
     """Influence between whole sequences: what was asked for, or its mean over pairs of tokens."""
-    if found["influences"].ndim == 2:
-        return np.asarray(found["influences"].values)
+    if estimate["influences"].ndim == 2:
+        return np.asarray(estimate["influences"].values)
     average = compute_bif(
         samples,
         correlation_method="token",
@@ -143,7 +156,7 @@ def _write_matrix(context: Context, matrix: Matrix, checked: CheckedPairs) -> No
 
 def _top_pairs(
     matrix: Matrix, owners: list[str], ids: NDArray[np.int64], texts: Mapping[int, str], checked: CheckedPairs
-) -> list[dict[str, Any]]:
+) -> tuple[InfluencePair, ...]:
     """Pairs of different sequences with the largest influence, whichever its sign, each once. clear: of the floor; None without one."""
     upper = np.where(np.triu(np.ones(matrix.shape, dtype=bool), 1), np.nan_to_num(np.abs(matrix)), -1.0)
     order = np.argsort(-upper, axis=None, kind="stable")[:TOP]
@@ -151,24 +164,27 @@ def _top_pairs(
     def text(row: int) -> str:
         return "".join(texts[int(i)] for i in ids[row])[:400]
 
+    clear, exact = None if checked.floor is None else checked.floor.clear, checked.first_order
     rows = []
     for at in order:
-        one, two = divmod(int(at), matrix.shape[1])
-        if upper[one, two] >= 0 and math.isfinite(matrix[one, two]):
-            entry = {"row_1": one, "row_2": two, "value": float(matrix[one, two]), **_certainty(checked, one, two)}
-            rows.append({**entry, "data_1": owners[one], "data_2": owners[two], "text_1": text(one), "text_2": text(two)})
-    return rows
-
-
-def _certainty(checked: CheckedPairs, one: int, two: int) -> dict[str, Any]:
-    """How sure one pair's influence is; None where something is not known."""
-    clear, exact = None if checked.floor is None else checked.floor.clear, checked.first_order
-    return {
-        "std_error": as_finite(checked.errors.std_error[one, two]),
-        "effective_draws": as_finite(checked.errors.ess[one, two]),
-        "clear": None if clear is None else bool(clear[one, two]),
-        "first_order": None if exact is None else as_finite(exact[one, two]),
-    }
+        i, j = divmod(int(at), matrix.shape[1])
+        if upper[i, j] < 0 or not math.isfinite(matrix[i, j]):
+            continue
+        pair = InfluencePair(
+            row_1=i,
+            row_2=j,
+            value=float(matrix[i, j]),
+            std_error=as_finite(checked.errors.std_error[i, j]),
+            effective_draws=as_finite(checked.errors.ess[i, j]),
+            clear=None if clear is None else bool(clear[i, j]),
+            first_order=None if exact is None else as_finite(exact[i, j]),
+            data_1=owners[i],
+            data_2=owners[j],
+            text_1=text(i),
+            text_2=text(j),
+        )
+        rows.append(pair)
+    return tuple(rows)
 
 
 def _median(values: NDArray[np.float64]) -> float | None:
@@ -176,20 +192,22 @@ def _median(values: NDArray[np.float64]) -> float | None:
     return float(np.median(defined)) if defined.size else None
 
 
-def _floor(one: Floor | None) -> dict[str, Any] | None:
-    return None if one is None else {"standard_errors": one.level, "pairs": one.pairs, "clear_pairs": one.clear_pairs}
+def _stated(floor: Floor | None) -> InfluenceFloor | None:
+    if floor is None:
+        return None
+    return InfluenceFloor(standard_errors=floor.level, pairs=floor.pairs, clear_pairs=floor.clear_pairs)
 
 
-def _uncertainty(values: Mapping[str, Any]) -> dict[str, Uncertainty]:
+def _uncertainty(values: BIFResult) -> dict[str, Uncertainty]:
     """Of the strongest pairs: `top_pairs.0.value`."""
-    chains = len(values["healthy_chains"])
+    chains = len(values.healthy_chains)
     bars = {}
-    for index, pair in enumerate(values["top_pairs"]):
-        draws = pair["effective_draws"]
+    for index, pair in enumerate(values.top_pairs):
+        draws = pair.effective_draws
         over = f"{chains} {'chain' if chains == 1 else 'chains'}" + (f", {draws:.0f} effective draws" if draws is not None else "")
-        note = "" if pair["std_error"] is not None else values["no_error"] or "too few effective draws for this pair"
-        bars[f"top_pairs.{index}.value"] = Uncertainty(over, pair["std_error"], clear=pair["clear"], control=0.0, note=note)
-    if values["top_pairs"]:
+        note = "" if pair.std_error is not None else values.no_error or "too few effective draws for this pair"
+        bars[f"top_pairs.{index}.value"] = Uncertainty(over, pair.std_error, clear=pair.clear, control=0.0, note=note)
+    if values.top_pairs:
         bars["influence_mean"] = bars["top_pairs.0.value"]  # the headline's name for it
     return bars
 
