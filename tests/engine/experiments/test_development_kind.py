@@ -11,6 +11,7 @@ from interp_tui_engine.experiments.development import EXAMPLE
 from interp_tui_engine.experiments.development.compute import fact_accuracy
 from interp_tui_engine.experiments.development.stages import merged, report, stages
 from interp_tui_engine.models.load import load_model
+from interp_tui_engine.results.development import DevelopmentResult
 from interp_tui_engine.runtime.context import Interrupted
 
 TABLES = {
@@ -76,11 +77,11 @@ def test_a_stage_is_named_only_where_it_is_clear_of_errors():
         "chi a": [0.0, 1.0, 2.0, 9.0], "chi a_std_error": [1.0, 1.0, 1.0, None], "first order a": [0.0, 0.1, 0.5, 0.6],
         "fact_accuracy": [0.0, 0.0, 1.0, 1.0], "fact_accuracy_std_error": [0.01] * 4,
     }  # fmt: skip
-    found = {stage["quantity"]: (stage["from"], stage["to"]) for stage in stages(series)}
-    assert found == {"llc_mean": (2, 3), "first order a": (1, 2), "fact_accuracy": (1, 2)}
+    named = {stage.quantity: (stage.from_, stage.to) for stage in stages(series)}
+    assert named == {"llc_mean": (2, 3), "first order a": (1, 2), "fact_accuracy": (1, 2)}
     series["rhat"] = [1.0, 1.0, 1.53, 1.0]
-    assert "llc_mean" not in {stage["quantity"] for stage in stages(series)}, "the chains of one side do not agree"
-    values = {"revisions": ["a", "b", "c", "d"], "series": series, "stages": stages(series)}
+    assert "llc_mean" not in {stage.quantity for stage in stages(series)}, "the chains of one side do not agree"
+    values = DevelopmentResult(revisions=("a", "b", "c", "d"), series=series, stages=stages(series))
     text = report(manifest.resolve({"kind": "development", **EXAMPLE}), values)
     assert "λ̂ is negative at a" in text and "R̂ above 1.1 at c (1.53)" in text and "none is clear of its errors in: llc_mean, chi a" in text
 

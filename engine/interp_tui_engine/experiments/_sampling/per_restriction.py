@@ -22,6 +22,7 @@ from ...estimators.diagnostics import convergence
 from ...events import ChainFailed, Event, Metrics, Phase, Progress, RunStarted, Warned
 from ...models.loaded import LoadedModel
 from ...models.restrictions.masks import parameter_map_of, selection_of
+from ...results.susceptibilities import PartNow, SampledPart
 from ...runtime.context import Context, Interrupted
 from ...runtime.stream import stream
 from ...samplers.chains.executor import Executor
@@ -134,9 +135,9 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
         if context.share and (full := whole_of(context)) and not full.healthy:
             raise _hopeless(full)  # nothing to compare the parts with
         ended = context.checkpoint_path / f"{slug(name)}.json"
-        known = atomic.read_json(ended)
-        if isinstance(known, dict):
-            part = Part(**known)
+        stored = atomic.read_json(ended)
+        if isinstance(stored, dict):
+            part = Part(**stored)
         else:
             yield Phase("sampling", f"{name}, {index + 1} of {len(todo)}: {chosen[name].selected:,} parameters")
             work = _Work(context, config, model, rows, executor, name, restriction, clock, index, place, prefixes)
@@ -149,11 +150,11 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
             if not context.joined:  # else whoever sampled it has said so
                 yield Warned(f"restriction {name}: all chains failed ({why}); it is left out")
         parts.append(part)
-        told = {"restriction": name, "parameters": part.parameters, "failed": len(part.failed), "seconds": part.seconds}
-        yield Metrics("part", index, told)
+        sampled = SampledPart(restriction=name, parameters=part.parameters, failed=len(part.failed), seconds=part.seconds)
+        yield Metrics("part", index, sampled.as_json())
         if part.healthy:
             yield from after(index, part)
-    seconds = time.monotonic() - started + max((told["seconds"] for told in context.joined), default=0.0)
+    seconds = time.monotonic() - started + max((worker["seconds"] for worker in context.joined), default=0.0)
     return SampledParts(parts, model, rows, seconds)
 
 
@@ -170,8 +171,8 @@ def _hopeless(whole: Part) -> RunFailed:
 
 def whole_of(context: Context) -> Part | None:
     """How the sampling of the unrestricted model ended, which is the first worker's to do; None before."""
-    known = atomic.read_json(context.folder.shard(0) / "checkpoint" / f"{slug(FULL)}.json")
-    return Part(**known) if isinstance(known, dict) else None
+    stored = atomic.read_json(context.folder.shard(0) / "checkpoint" / f"{slug(FULL)}.json")
+    return Part(**stored) if isinstance(stored, dict) else None
 
 
 class Clock:
@@ -235,21 +236,21 @@ class _Work:
         rhat = convergence(done.snapshot.rise).rhat
         return Part(self.name, problem.space.numel, len(chains), failed, rhat, time.monotonic() - begun)
 
-    def _report(self, snapshot: ChainsSnapshot, told: set[int], emit: Callable[[Event], None]) -> None:
+    def _report(self, snapshot: ChainsSnapshot, reported: set[int], emit: Callable[[Event], None]) -> None:
         for chain in snapshot.chains:
-            if chain.failed_reason is not None and chain.chain not in told:
-                told.add(chain.chain)
+            if chain.failed_reason is not None and chain.chain not in reported:
+                reported.add(chain.chain)
                 emit(ChainFailed(chain.chain, chain.failed_step or 0, f"{self.name}: {chain.failed_reason}"))
         emit(self.clock.at(self.place, snapshot.steps_done))
         rises = [rise for rise in snapshot.rises if rise is not None]
         rise = float(np.mean(rises)) if rises else None
         draws = min((c.draws for c in snapshot.chains if c.healthy), default=0)
-        now = {
-            "restriction": self.name,
-            "index": self.index,
-            "draws": draws,
-            "draws_total": self.config.num_draws,
-            "llc": None if rise is None else self.config.n_beta * rise,
-            "tokens_per_second": snapshot.tokens_per_second,
-        }
-        emit(Metrics("now", self.index * self.config.num_draws + draws, now))
+        now = PartNow(
+            restriction=self.name,
+            index=self.index,
+            draws=draws,
+            draws_total=self.config.num_draws,
+            llc=None if rise is None else self.config.n_beta * rise,
+            tokens_per_second=snapshot.tokens_per_second,
+        )
+        emit(Metrics("now", self.index * self.config.num_draws + draws, now.as_json()))

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ... import atomic, catalog
+from ... import atomic, catalog, payload
 from ...catalog import Result
 from ...data.facts import facts
 from ...digests import of_json
@@ -20,6 +20,9 @@ from ...events import Event, Metrics, Phase, Progress, RunStarted, Warned
 from ...figures.lines import Curve, lines_svg
 from ...manifest import Manifest
 from ...models.loaded import LoadedModel
+from ...payload import LEFT_OUT
+from ...results.development import CheckpointCase, DevelopmentHeadline, DevelopmentResult
+from ...results.susceptibilities import SusceptibilitiesResult
 from ...runfolder import RunFolder
 from ...runtime.context import Context
 from ...samplers.chains.store import open_samples
@@ -63,19 +66,32 @@ def run(context: Context) -> Generator[Event, None, Result]:
         if seed == params.seeds - 1:
             rows.append(merged(by_seed))
             by_seed = []
-            case = {"values": {"model.revision": revision}, **{k: rows[-1][k] for k in ("state", "headline", "reason")}}
-            yield Metrics("case", index, case)
+            row = rows[-1]
+            case = CheckpointCase(values={"model.revision": revision}, state=row["state"], headline=row["headline"], reason=row["reason"])
+            yield Metrics("case", index, case.as_json())
     if not any(row["headline"] for row in rows):
         raise RunFailed(f"every checkpoint failed; the first: {rows[0]['reason']}", "lower lr, raise localization, or lower n_beta")
     names = list(dict.fromkeys(name for row in rows for name in row["headline"]))
     series = {name: [row["headline"].get(name) for row in rows] for name in names}
-    stages_found = stages(series)
-    values = {"revisions": params.revisions, "series": series, "stages": stages_found, "seconds": time.monotonic() - started}
+    values = DevelopmentResult(
+        revisions=tuple(params.revisions),
+        series={name: tuple(column) for name, column in series.items()},
+        stages=stages(series),
+        seconds=time.monotonic() - started,
+    )
     _write_figure(context, params.revisions, series)
     last = rows[-1]["headline"]
-    headline = {name: last[name] for name in ("llc_mean", "llc_std_error", "fact_accuracy") if last.get(name) is not None}
-    told_digests = {k: v for k, v in digests.items() if v}
-    return Result(values, headline, report(context.manifest, values), told_digests, _uncertainty(context.manifest, series, headline))
+
+    def of_last(name: str) -> float:
+        """The last checkpoint's number, where it has one."""
+        number: float | None = last.get(name)
+        return LEFT_OUT if number is None else number
+
+    headline = DevelopmentHeadline(
+        llc_mean=of_last("llc_mean"), llc_std_error=of_last("llc_std_error"), fact_accuracy=of_last("fact_accuracy")
+    ).as_json()
+    bars = _uncertainty(context.manifest, series, headline)
+    return Result(values.as_json(), headline, report(context.manifest, values), {k: v for k, v in digests.items() if v}, bars)
 
 
 def _retold(inner: Context, revision: str, share: tuple[int, int], checkpoints: int, *, first: bool) -> Generator[Event, None, Result]:
@@ -113,10 +129,11 @@ def _measured(inner: Context, request: Manifest, result: Result, *, ask: bool) -
     store = inner.folder.path / STORE if llc else store_path(inner, FULL)
     estimate = compute_llc(open_samples(store))
     numbers: dict[str, Any] = {name: float(estimate[name]) for name in ("llc_mean", "llc_std_error", "init_loss", "rhat")}
+    responses = payload.read(SusceptibilitiesResult, {} if llc else result.values)
     for table, name in {} if llc else {"mean": "chi", "covariance": "covariance", "first_order": "first order"}.items():
-        errors = result.values.get("std_error" if table == "mean" else f"{table}_std_error", {})
-        for part, row in result.values[table].items():
-            if table == "first_order" and not first_order_holds(result.values, part):
+        errors = responses.errors(table)
+        for part, row in responses.means(table).items():
+            if table == "first_order" and not first_order_holds(responses, part):
                 continue  # localization does not prevail there: the number would be no approximation of what is sampled
             for data in (other for other in row if other != request.params.sampling_data):
                 numbers[f"{name} {part} {data}"] = row[data]

@@ -6,15 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 from ...manifest import Manifest
+from ...results.development import DevelopmentResult, DevelopmentStage
 
 CLEAR = 3.0
 """Standard errors by which two checkpoints must differ for a stage to be named: some fifty differences are looked at, and chance alone
 exceeds three errors once in 370."""
 MOST_RHAT = 1.1
 Series = Mapping[str, Sequence[float | None]]
+Column = TypeVar("Column", bound=Sequence[float | None])
 
 
 def error_of(name: str) -> str:
@@ -22,7 +24,7 @@ def error_of(name: str) -> str:
     return f"{name.removesuffix('_mean')}_std_error"
 
 
-def quantities(series: Mapping[str, list[float | None]]) -> dict[str, list[float | None]]:
+def quantities(series: Mapping[str, Column]) -> dict[str, Column]:
     """The series that say something of the model: neither errors nor diagnostics."""
     return {name: values for name, values in series.items() if not name.endswith("_std_error") and name not in ("rhat", "ess")}
 
@@ -58,7 +60,7 @@ def usable(series: Mapping[str, list[float | None]], name: str, at: int) -> bool
     return (rhat is None or rhat <= MOST_RHAT) and not (name == "llc_mean" and value is not None and value < 0)
 
 
-def stages(series: Mapping[str, list[float | None]]) -> list[dict[str, Any]]:
+def stages(series: Mapping[str, list[float | None]]) -> tuple[DevelopmentStage, ...]:
     """For each quantity the step from one checkpoint to the next with the largest change, if that is clear of both errors.
 
     Quantities without errors have no stage, except those that are exact; nor does a negative LLC, which is none: w0 is no minimum there;
@@ -75,13 +77,13 @@ def stages(series: Mapping[str, list[float | None]]) -> list[dict[str, Any]]:
         before, after = errors[at], errors[at + 1]
         error = math.hypot(before or 0.0, after or 0.0)
         if change > CLEAR * error and change > 0:
-            changes.append({"quantity": name, "from": at, "to": at + 1, "before": kept[at], "after": kept[at + 1], "std_error": error})
-    return changes
+            changes.append(DevelopmentStage(quantity=name, from_=at, to=at + 1, before=kept[at], after=kept[at + 1], std_error=error))
+    return tuple(changes)
 
 
-def report(manifest: Manifest, values: Mapping[str, Any]) -> str:
+def report(manifest: Manifest, values: DevelopmentResult) -> str:
     """Markdown for report.md."""
-    revisions, series = values["revisions"], values["series"]
+    revisions, series = values.revisions, values.series
     shown = quantities(series)
     seeds = manifest.params.seeds
     lines = [
@@ -99,14 +101,17 @@ def report(manifest: Manifest, values: Mapping[str, Any]) -> str:
         cells = [_cell(column[index], series.get(error_of(name), [None] * len(revisions))[index]) for name, column in shown.items()]
         lines.append(f"| {revision} | {' | '.join(cells)} | {_cell(rhats[index], None)} |")
     lines += ["", f"Stages: where a quantity changed most from one checkpoint to the next, by more than {CLEAR:.0f} standard errors:", ""]
-    for stage in values["stages"]:
-        change = f"{stage['before']:.4g} → {stage['after']:.4g}, ± {stage['std_error']:.2g}" if stage["std_error"] else ""
-        change = change or f"{stage['before']:.4g} → {stage['after']:.4g}"
-        lines.append(f"- {stage['quantity']}: {revisions[stage['from']]} → {revisions[stage['to']]} ({change})")
-    without = [name for name in shown if name not in {stage["quantity"] for stage in values["stages"]}]
+    for stage in values.stages:
+        change = f"{stage.before:.4g} → {stage.after:.4g}" + (f", ± {stage.std_error:.2g}" if stage.std_error else "")
+        lines.append(f"- {stage.quantity}: {_name(revisions, stage.from_)} → {_name(revisions, stage.to)} ({change})")
+    without = [name for name in shown if name not in {stage.quantity for stage in values.stages}]
     if without:
         lines.append(f"- none is clear of its errors in: {', '.join(without)}")
     return "\n".join([*lines, *_remarks(revisions, series), ""])
+
+
+def _name(revisions: Sequence[str], at: int | None) -> str:
+    return "?" if at is None else revisions[at]
 
 
 def _remarks(revisions: Sequence[str], series: Series) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from ...estimators.susceptibilities import PerToken, Response
 from ...estimators.susceptibility_controls import Control, Halves, agreement, halves, of_full_length, shuffled, token_floor
 from ...events import Event, Phase, Warned
+from ...results.susceptibilities import Agreement
 from ...runtime.context import Context
 from ...runtime.pause import wait_while_paused
 from ...samplers.chains.store import open_samples
@@ -76,7 +77,7 @@ def check_parts(
     return checked
 
 
-def agreements(by_part: Mapping[str, Response], checked: Mapping[str, CheckedParts], shown: Sequence[str]) -> dict[str, dict[str, Any]]:
+def agreements(by_part: Mapping[str, Response], checked: Mapping[str, CheckedParts], shown: Sequence[str]) -> dict[str, Agreement]:
     """For each part, over the tokens shown: how far two samplings agree, and how far this one agrees with the first order.
 
     halves: correlation of the covariances of both halves of the chains; seeds: of two runs of this size, by Spearman-Brown; others: of
@@ -86,32 +87,43 @@ def agreements(by_part: Mapping[str, Response], checked: Mapping[str, CheckedPar
     """
     kept: dict[str, dict[str, PerToken]] = {p: {obs: by_part[p].covariance[obs].value for obs in shown} for p in checked}
     exact = {p: _chi(own, shown) for p, own in checked.items()}
-    agreed: dict[str, dict[str, Any]] = {}
+    agreed: dict[str, Agreement] = {}
     for part, own in checked.items():
         half = agreement(own.halves.first, own.halves.second)
         others = [agreement(own.halves.first, other.halves.second) for p, other in checked.items() if p != part]
         mine, chi = kept[part], exact[part]
         elsewhere = [agreement(mine, there) for p, there in exact.items() if p != part and there is not None]
-        agreed[part] = {
-            "halves": half,
-            "seeds": of_full_length(half),
-            "others": _mean(others),
-            "with_first_order": None if chi is None else agreement(mine, chi),
-            "with_other_parts": _mean(elsewhere),
-            **_departure(by_part[part], chi, shown),
-            "clear_tokens": own.clear,
-            "floor": own.floor if math.isfinite(own.floor) else None,
-            "curvature": None if own.first_order is None else own.first_order.curvature,
-        }
+        apart = _departure(by_part[part], chi, shown)
+        agreed[part] = Agreement(
+            halves=half,
+            seeds=of_full_length(half),
+            others=_mean(others),
+            with_first_order=None if chi is None else agreement(mine, chi),
+            with_other_parts=_mean(elsewhere),
+            slope=apart.slope,
+            departure=apart.mean_square,
+            noise_share=apart.noise_share,
+            clear_tokens=own.clear,
+            floor=own.floor if math.isfinite(own.floor) else None,
+            curvature=None if own.first_order is None else own.first_order.curvature,
+        )
     return agreed
 
 
-def _chi(one: CheckedParts, shown: Sequence[str]) -> dict[str, PerToken] | None:
-    exact = one.first_order
+def _chi(checks: CheckedParts, shown: Sequence[str]) -> dict[str, PerToken] | None:
+    exact = checks.first_order
     return None if exact is None or exact.scatter is None else {obs: exact.scatter * (exact.squared - exact.products[obs]) for obs in shown}
 
 
-def _departure(response: Response, chi: Mapping[str, PerToken] | None, shown: Sequence[str]) -> dict[str, float | None]:
+class _Departure(NamedTuple):
+    """How a part's covariance lies to its first order: its slope on it, their mean square difference in standard errors, the noise."""
+
+    slope: float | None
+    mean_square: float | None
+    noise_share: float | None
+
+
+def _departure(response: Response, chi: Mapping[str, PerToken] | None, shown: Sequence[str]) -> _Departure:
     value = np.concatenate([response.covariance[obs].value.ravel() for obs in shown])
     errors = [response.covariance[obs].std_error for obs in shown]
     exact = None if chi is None else np.concatenate([chi[obs].ravel() for obs in shown])
@@ -121,7 +133,7 @@ def _departure(response: Response, chi: Mapping[str, PerToken] | None, shown: Se
     slope = None if exact is None or exact.var() == 0 else float(np.cov(exact, value)[0, 1] / exact.var(ddof=1))
     where = None if error is None else error > 0
     apart = None if exact is None or error is None or where is None or not where.any() else (value - exact)[where] / error[where]
-    return {"slope": slope, "departure": None if apart is None else float((apart**2).mean()), "noise_share": noise}
+    return _Departure(slope, None if apart is None else float((apart**2).mean()), noise)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -10,6 +10,7 @@ from ...estimators.autocorrelation import MeanEstimate
 from ...estimators.observed import observed_in
 from ...estimators.susceptibilities import Baseline, Response, baseline, probes_of, response
 from ...events import Event, Metrics
+from ...results.susceptibilities import PartCase
 from ...runtime.context import Context
 from ...samplers.chains.store import open_samples
 from .._sampling.per_restriction import FULL, Part, store_path, whole_of
@@ -44,28 +45,31 @@ class Responses:
         while self.base is not None and self._waiting:
             at, next_part = self._waiting.pop(0)
             answer = self.by_part[next_part.name] = response(open_samples(store_path(self._context, next_part.name)).dataset, self.base)
-            tables = {name: self.by_name(answer, name) for name in MEANS}
-            errors = {error_of(name): self.errors_by_name(answer, name) for name in MEANS}
-            yield Metrics("case", at - 1, {"restriction": next_part.name, "parameters": next_part.parameters, **tables, **errors})
+            case = PartCase(
+                restriction=next_part.name,
+                parameters=next_part.parameters,
+                mean=self.by_name(answer, "mean"),
+                covariance=self.by_name(answer, "covariance"),
+                shift=self.by_name(answer, "shift"),
+                std_error=self.errors_by_name(answer, "mean"),
+                covariance_std_error=self.errors_by_name(answer, "covariance"),
+                shift_std_error=self.errors_by_name(answer, "shift"),
+            )
+            yield Metrics("case", at - 1, case.as_json())
 
-    def _estimate(self, found: Response | None, table: str, obs: str) -> MeanEstimate | None:
+    def _estimate(self, answer: Response | None, table: str, obs: str) -> MeanEstimate | None:
         """The sampling data's own mean is 0 whatever was sampled: what is left of it is rounding."""
         assert self.base is not None
-        if found is None:
+        if answer is None:
             return None
-        return MeanEstimate(0.0, 0.0, math.inf) if obs == self.base.sampling else getattr(found, MEANS[table])[obs]
+        return MeanEstimate(0.0, 0.0, math.inf) if obs == self.base.sampling else getattr(answer, MEANS[table])[obs]
 
-    def estimates(self, found: Response | None, table: str) -> dict[str, MeanEstimate | None]:
+    def estimates(self, answer: Response | None, table: str) -> dict[str, MeanEstimate | None]:
         """A part's numbers of one table by data set."""
-        return {self.names[obs]: self._estimate(found, table, obs) for obs in self.shown}
+        return {self.names[obs]: self._estimate(answer, table, obs) for obs in self.shown}
 
-    def by_name(self, found: Response | None, table: str) -> dict[str, float | None]:
-        return {name: None if estimate is None else estimate.value for name, estimate in self.estimates(found, table).items()}
+    def by_name(self, answer: Response | None, table: str) -> dict[str, float | None]:
+        return {name: None if estimate is None else estimate.value for name, estimate in self.estimates(answer, table).items()}
 
-    def errors_by_name(self, found: Response | None, table: str) -> dict[str, float | None]:
-        return {name: None if estimate is None else estimate.std_error for name, estimate in self.estimates(found, table).items()}
-
-
-def error_of(table: str) -> str:
-    """The table of result.json that holds a table's standard errors."""
-    return "std_error" if table == "mean" else f"{table}_std_error"
+    def errors_by_name(self, answer: Response | None, table: str) -> dict[str, float | None]:
+        return {name: None if estimate is None else estimate.std_error for name, estimate in self.estimates(answer, table).items()}

@@ -19,6 +19,8 @@ from ...estimators.susceptibilities import PerToken, Response, assemble
 from ...estimators.susceptibility_controls import Control
 from ...events import ArrayWritten, Event, Phase, Warned
 from ...figures.heat import heatmap_svg
+from ...payload import LEFT_OUT
+from ...results.susceptibilities import ByPart, ShuffledControl, SusceptibilitiesHeadline, SusceptibilitiesResult, TopToken
 from ...runtime.context import Context
 from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
@@ -26,7 +28,7 @@ from ...uncertainty import Uncertainty, none_known
 from .._sampling.per_restriction import FULL, SampledParts, slug, store_path
 from .checks import CheckedParts, agreements, check_parts
 from .report import NAMES, report
-from .responses import MEANS, Responses, error_of
+from .responses import MEANS, Responses
 
 TREE = "susceptibilities.zarr"
 TOP = 8
@@ -50,30 +52,41 @@ def result(context: Context, sampled: SampledParts, responses: Responses) -> Gen
     if ranked == "first_order" and not any(_exact(part_checks, shown) for part_checks in checked.values()):
         ranked = "covariance"
         yield Warned("there is no first order to rank by: no localization bounds the weights, or it could not be computed")
-    values: dict[str, Any] = {
-        "restrictions": [part.name for part in parts],
-        "observables": [names[obs] for obs in shown],
-        **{table: {part.name: responses.by_name(by_part.get(part.name), table) for part in parts} for table in MEANS},
-        **{error_of(table): {part.name: responses.errors_by_name(by_part.get(part.name), table) for part in parts} for table in MEANS},
-        "first_order": {part.name: _means(_exact(checked.get(part.name), shown), names, shown, base.sampling) for part in parts},
-        "control": {name: _controls(checked, names, shown, name) for name in ("covariance", "shift", "first_order")},
-        "clear": _clear(responses, checked, names),
-        "agreement": agreements(by_part, checked, shown),
-        "ranked_by": ranked,
-        "scatter": next((part_checks.first_order.scatter for part_checks in checked.values() if part_checks.first_order is not None), None),
-        "parameters": {part.name: part.parameters for part in sampled.parts},
-        "shift_share": {name: found.shift_share if math.isfinite(found.shift_share) else None for name, found in by_part.items()},
-        "no_error": _reasons(responses),
-        "rhat": {part.name: part.rhat for part in sampled.parts},
-        "failed_chains": {part.name: part.failed for part in sampled.parts if part.failed},
-        "top_tokens": {name: _top(found, checked[name], ranked, responses, context_ids, texts) for name, found in by_part.items()},
-        "init_loss": base.init_loss,
-        "paired": base.paired,
-        "seconds": sampled.seconds,
-    }
+
+    def means(table: str) -> ByPart:
+        return {part.name: responses.by_name(by_part.get(part.name), table) for part in parts}
+
+    def errors(table: str) -> ByPart:
+        return {part.name: responses.errors_by_name(by_part.get(part.name), table) for part in parts}
+
+    values = SusceptibilitiesResult(
+        restrictions=tuple(part.name for part in parts),
+        observables=tuple(names[obs] for obs in shown),
+        mean=means("mean"),
+        covariance=means("covariance"),
+        shift=means("shift"),
+        std_error=errors("mean"),
+        covariance_std_error=errors("covariance"),
+        shift_std_error=errors("shift"),
+        first_order={part.name: _means(_exact(checked.get(part.name), shown), names, shown, base.sampling) for part in parts},
+        control={name: _controls(checked, names, shown, name) for name in ("covariance", "shift", "first_order")},
+        clear=_clear(responses, checked, names),
+        agreement=agreements(by_part, checked, shown),
+        ranked_by=ranked,
+        scatter=next((part_checks.first_order.scatter for part_checks in checked.values() if part_checks.first_order is not None), None),
+        parameters={part.name: part.parameters for part in sampled.parts},
+        shift_share={name: answer.shift_share if math.isfinite(answer.shift_share) else None for name, answer in by_part.items()},
+        no_error=_reasons(responses),
+        rhat={part.name: part.rhat for part in sampled.parts},
+        failed_chains={part.name: part.failed for part in sampled.parts if part.failed},
+        top_tokens={name: _top(answer, checked[name], ranked, responses, context_ids, texts) for name, answer in by_part.items()},
+        init_loss=base.init_loss,
+        paired=base.paired,
+        seconds=sampled.seconds,
+    )
     _write_figure(context, values)
     bars = _with_headline(_uncertainty(responses, values), values)
-    return Result(values, _headline(values), report(context.manifest, values), _digests(context, sampled), bars)
+    return Result(values.as_json(), _headline(values).as_json(), report(context.manifest, values), _digests(context, sampled), bars)
 
 
 def _write_tree(
@@ -82,19 +95,19 @@ def _write_tree(
     """chi as devinterp lays it out, and beside it the covariance, its error, and the first order, each (sus_flat, wr)."""
     path = context.folder.path / TREE
     shutil.rmtree(path, ignore_errors=True)  # what an attempt that was cut short left
-    tree = assemble({name: found.per_token for name, found in by_part.items()}, ids)
+    tree = assemble({name: answer.per_token for name, answer in by_part.items()}, ids)
     node = tree["susceptibilities"]
     columns: dict[str, list[Mapping[str, PerToken | None] | None]] = {
-        "covariance": [{obs: found.covariance[obs].value for obs in ids} for found in by_part.values()],
-        "covariance_std_error": [{obs: found.covariance[obs].std_error for obs in ids} for found in by_part.values()],
+        "covariance": [{obs: answer.covariance[obs].value for obs in ids} for answer in by_part.values()],
+        "covariance_std_error": [{obs: answer.covariance[obs].std_error for obs in ids} for answer in by_part.values()],
         "first_order": [_exact(checked[name], list(ids)) for name in by_part],
     }
-    flat = {name: [np.concatenate([_flat(c, obs, ids) for obs in sorted(ids)]) for c in one] for name, one in columns.items()}
-    arrays = {name: (("sus_flat", "wr"), np.stack(found, axis=-1).astype(np.float32)) for name, found in flat.items()}
+    flat = {name: [np.concatenate([_flat(c, obs, ids) for obs in sorted(ids)]) for c in of_parts] for name, of_parts in columns.items()}
+    arrays = {name: (("sus_flat", "wr"), np.stack(of_parts, axis=-1).astype(np.float32)) for name, of_parts in flat.items()}
     node.dataset = node.to_dataset().assign(arrays)
-    for one in tree.subtree:  # numpy's own strings have no Zarr type
-        if "wr" in one.coords:
-            one["wr"] = one["wr"].astype(object)
+    for group in tree.subtree:  # numpy's own strings have no Zarr type
+        if "wr" in group.coords:
+            group["wr"] = group["wr"].astype(object)
     tree.to_zarr(path, mode="w", consolidated=False)
     return tree
 
@@ -105,9 +118,9 @@ def _flat(column: Mapping[str, PerToken | None] | None, obs: str, ids: Mapping[s
     return np.full(rows * (tokens - 1), np.nan) if values is None else values.ravel()
 
 
-def _exact(one: CheckedParts | None, shown: list[str]) -> dict[str, PerToken] | None:
+def _exact(checks: CheckedParts | None, shown: list[str]) -> dict[str, PerToken] | None:
     """A part's first order of every token, by observable."""
-    chi_by_data = None if one is None or one.first_order is None else {obs: one.first_order.chi(obs) for obs in shown}
+    chi_by_data = None if checks is None or checks.first_order is None else {obs: checks.first_order.chi(obs) for obs in shown}
     return None if chi_by_data is None else {obs: chi for obs, chi in chi_by_data.items() if chi is not None} or None
 
 
@@ -115,22 +128,30 @@ def _means(values: Mapping[str, PerToken] | None, names: Mapping[str, str], show
     return {names[obs]: None if values is None else 0.0 if obs == sampling else float(values[obs].mean()) for obs in shown}
 
 
-def _controls(checked: Mapping[str, CheckedParts], names: Mapping[str, str], shown: list[str], quantity: str) -> dict[str, Any]:
+def _controls(
+    checked: Mapping[str, CheckedParts], names: Mapping[str, str], shown: list[str], quantity: str
+) -> dict[str, dict[str, ShuffledControl | None]]:
     """What as many rows of all data, drawn at random, respond by: mean and 95 % interval, by part and data set."""
-    by_part: dict[str, Any] = {}
+    by_part: dict[str, dict[str, ShuffledControl | None]] = {}
     for part, part_checks in checked.items():
         controls: Mapping[str, Control | None] = part_checks.controls.get(quantity, {})
-        by_part[part] = {names[obs]: None if (c := controls.get(obs)) is None else c._asdict() for obs in shown}
+        by_part[part] = {names[obs]: _stated(controls.get(obs)) for obs in shown}
     return by_part
 
 
-def _clear(responses: Responses, checked: Mapping[str, CheckedParts], names: Mapping[str, str]) -> dict[str, Any]:
+def _stated(control: Control | None) -> ShuffledControl | None:
+    return None if control is None else ShuffledControl(mean=control.mean, low=control.low, high=control.high)
+
+
+def _clear(
+    responses: Responses, checked: Mapping[str, CheckedParts], names: Mapping[str, str]
+) -> dict[str, dict[str, dict[str, bool | None]]]:
     """Whether a mean is clear of its control: outside the interval of shuffled rows, whose mean is outside its own error bar.
 
     None where there is no control or no error bar, and for the sampling data's own, which is 0.
     """
     assert responses.base is not None
-    clear_by_quantity: dict[str, Any] = {"covariance": {}, "shift": {}, "first_order": {}}
+    clear_by_quantity: dict[str, dict[str, dict[str, bool | None]]] = {"covariance": {}, "shift": {}, "first_order": {}}
     for part, part_checks in checked.items():
         for quantity, rows in clear_by_quantity.items():
             rows[part] = {}
@@ -164,7 +185,7 @@ def _reasons(responses: Responses) -> dict[str, dict[str, str]]:
     return reasons
 
 
-def _uncertainty(responses: Responses, values: Mapping[str, Any]) -> dict[str, Uncertainty]:
+def _uncertainty(responses: Responses, values: SusceptibilitiesResult) -> dict[str, Uncertainty]:
     """Of every mean: `covariance.l0h1.code`."""
     bars = {}
     for part, answer in responses.by_part.items():
@@ -175,8 +196,9 @@ def _uncertainty(responses: Responses, values: Mapping[str, Any]) -> dict[str, U
                     continue
                 low, high = estimate.interval() or (None, None)
                 over = f"{chains} {'chain' if chains == 1 else 'chains'}, {estimate.ess:.0f} effective draws"
-                control = (values["control"].get(table, {}).get(part, {}).get(data) or {}).get("mean")
-                clear = values["clear"].get(table, {}).get(part, {}).get(data)
+                shuffled = values.control.get(table, {}).get(part, {}).get(data)
+                control = None if shuffled is None else shuffled.mean
+                clear = values.clear.get(table, {}).get(part, {}).get(data)
                 bars[f"{table}.{part}.{data}"] = Uncertainty(
                     over, estimate.std_error, low, high, control=control, clear=clear, note=estimate.why
                 )
@@ -192,23 +214,23 @@ def _digests(context: Context, sampled: SampledParts) -> dict[str, str]:
     return digest_of
 
 
-def _ranking(found: Response, checked: CheckedParts, ranked: str, shown: list[str]) -> Mapping[str, PerToken]:
+def _ranking(answer: Response, checked: CheckedParts, ranked: str, shown: list[str]) -> Mapping[str, PerToken]:
     if ranked == "first_order" and (exact := _exact(checked, shown)) is not None:
         return exact
     if ranked == "susceptibility":
-        return {obs: found.per_token[obs] for obs in shown}
-    return {obs: found.covariance[obs].value for obs in shown}
+        return {obs: answer.per_token[obs] for obs in shown}
+    return {obs: answer.covariance[obs].value for obs in shown}
 
 
 def _top(
-    found: Response, checked: CheckedParts, ranked: str, responses: Responses, ids: Mapping[str, Any], texts: Mapping[int, str]
-) -> list[dict[str, Any]]:
+    answer: Response, checked: CheckedParts, ranked: str, responses: Responses, ids: Mapping[str, Any], texts: Mapping[int, str]
+) -> tuple[TopToken, ...]:
     """The tokens with the largest response: where they stand, what they say, what came before them, and the response's other measures.
 
     clear: of the floor that covariances with another chain's phi set; None for a ranking by first order, which has no noise.
     """
     best: list[tuple[float, str, int, int]] = []
-    for obs, chi in _ranking(found, checked, ranked, responses.shown).items():
+    for obs, chi in _ranking(answer, checked, ranked, responses.shown).items():
         flat = np.abs(chi).ravel()
         for at in np.argsort(-flat, kind="stable")[:TOP]:
             row, position = divmod(int(at), chi.shape[1])
@@ -217,52 +239,64 @@ def _top(
     exact = _exact(checked, responses.shown)
     rows = []
     for value, obs, row, position in best[:TOP]:
-        error = found.covariance[obs].std_error
+        error = answer.covariance[obs].std_error
         size = abs(float(checked.errors[obs][row, position]))
         rows.append(
-            {
-                "observable": responses.names[obs],
-                "row": row,
-                "position": position + 1,
-                "token": texts[int(ids[obs][row, position + 1])],
-                "before": "".join(texts[int(i)] for i in ids[obs][row, max(0, position - 5) : position + 1]),
-                "value": value,
-                "std_error": None if error is None or ranked == "first_order" else float(error[row, position]),
-                "covariance": float(found.covariance[obs].value[row, position]),
-                "first_order": None if exact is None else float(exact[obs][row, position]),
-                "clear": None if ranked == "first_order" or not math.isfinite(size) else size > checked.floor,
-            }
+            TopToken(
+                observable=responses.names[obs],
+                row=row,
+                position=position + 1,
+                token=texts[int(ids[obs][row, position + 1])],
+                before="".join(texts[int(i)] for i in ids[obs][row, max(0, position - 5) : position + 1]),
+                value=value,
+                std_error=None if error is None or ranked == "first_order" else float(error[row, position]),
+                covariance=float(answer.covariance[obs].value[row, position]),
+                first_order=None if exact is None else float(exact[obs][row, position]),
+                clear=None if ranked == "first_order" or not math.isfinite(size) else size > checked.floor,
+            )
         )
-    return rows
+    return tuple(rows)
 
 
-def _strongest(values: Mapping[str, Any]) -> tuple[str, str, str, float]:
+def _strongest(values: SusceptibilitiesResult) -> tuple[str, str, str, float]:
     """The largest mean of the quantity ranked by: the quantity, whose it is (part and data), and its value."""
-    table = {"susceptibility": "mean"}.get(values["ranked_by"], values["ranked_by"])
-    cells = [(value, part, data) for part, row in values[table].items() for data, value in row.items() if value is not None]
+    table = {"susceptibility": "mean"}.get(values.ranked_by, values.ranked_by)
+    cells = [(value, part, data) for part, row in values.means(table).items() for data, value in row.items() if value is not None]
     value, part, data = max(cells, key=lambda cell: abs(cell[0]))
     return table, part, data, value
 
 
-def _headline(values: Mapping[str, Any]) -> dict[str, Any]:
+def _headline(values: SusceptibilitiesResult) -> SusceptibilitiesHeadline:
     table, part, data, value = _strongest(values)
-    headline = {"parts": len(values["restrictions"]), "strongest": f"{part} to {data}", f"{table}_mean": value}
-    error = values.get(error_of(table), {}).get(part, {}).get(data)
-    return headline if error is None else {**headline, f"{table}_std_error": error}
+    error = values.errors(table).get(part, {}).get(data)
+
+    def where(name: str, number: float | None) -> float:
+        """The number if it is of that table."""
+        return number if table == name and number is not None else LEFT_OUT
+
+    return SusceptibilitiesHeadline(
+        parts=len(values.restrictions),
+        strongest=f"{part} to {data}",
+        mean_mean=where("mean", value),
+        mean_std_error=where("mean", error),
+        covariance_mean=where("covariance", value),
+        covariance_std_error=where("covariance", error),
+        first_order_mean=where("first_order", value),
+    )
 
 
-def _with_headline(bars: dict[str, Uncertainty], values: Mapping[str, Any]) -> dict[str, Uncertainty]:
+def _with_headline(bars: dict[str, Uncertainty], values: SusceptibilitiesResult) -> dict[str, Uncertainty]:
     """The bars, and the headline's: that of its cell; a first order is exact for the rows it was taken on."""
     table, part, data, _ = _strongest(values)
-    exact = Uncertainty(clear=values["clear"].get(table, {}).get(part, {}).get(data), note="exact for these rows")
+    exact = Uncertainty(clear=values.clear.get(table, {}).get(part, {}).get(data), note="exact for these rows")
     return bars | {f"{table}_mean": exact if table == "first_order" else bars.get(f"{table}.{part}.{data}", none_known("it never varies"))}
 
 
-def _write_figure(context: Context, values: Mapping[str, Any]) -> None:
+def _write_figure(context: Context, values: SusceptibilitiesResult) -> None:
     figures = context.folder.path / "figures"
     figures.mkdir(exist_ok=True)
-    table = {"susceptibility": "mean"}.get(values["ranked_by"], values["ranked_by"])
-    grid = [[values[table][part][data] for data in values["observables"]] for part in values["restrictions"]]
+    table = {"susceptibility": "mean"}.get(values.ranked_by, values.ranked_by)
+    grid = [[values.means(table)[part][data] for data in values.observables] for part in values.restrictions]
     title = f"{NAMES[table]}: {context.manifest.name}"
-    svg = heatmap_svg(title, values["restrictions"], values["observables"], grid, "nats² a token")
+    svg = heatmap_svg(title, values.restrictions, values.observables, grid, "nats² a token")
     atomic.write_text(figures / "susceptibilities.svg", svg)
