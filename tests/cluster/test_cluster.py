@@ -54,7 +54,7 @@ batch_size = 4
 sampling_data = "train"
 """
 SWEEP = LLC.replace("num_chains = 4", "num_chains = 1") + '[sweep]\n"params.lr" = [1e-5, 2e-5, 3e-5, 4e-5]\nseed = [1, 2]\n'
-RESTRICTED = 'num_chains = 1\nrestrictions = ["l0h0", "l1h1"]\nobservables = { train = 1 }'
+RESTRICTED = 'num_chains = 1\nrestrictions = ["l0h0", "l1h1"]\nobservables = { train = 1 }\ninclude_sampling_data = true'
 SUSCEPTIBILITIES = LLC.replace('"llc"', '"susceptibilities"').replace("num_chains = 4", RESTRICTED)
 PIPELINE = """
 kind = "pipeline"
