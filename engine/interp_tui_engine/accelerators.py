@@ -40,20 +40,26 @@ def names(listing: str, mask: str | None) -> tuple[str, ...]:
     GPUs that are cut into MIG instances a process sees a single instance.
     """
     devices = re.findall(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", listing, flags=re.MULTILINE)
+    taken = chosen(devices, mask, re.findall(r"MIG-[^)\s]+", listing))
+    if re.search(r"^\s+MIG ", listing, flags=re.MULTILINE):
+        taken = taken[:1]
+    return tuple(f"cuda:{index}" for index in range(len(taken)))
+
+
+def chosen(devices: Sequence[tuple[str, str]], mask: str | None, instances: Sequence[str] = ()) -> list[str]:
+    """The unique ids of the GPUs that a CUDA_VISIBLE_DEVICES leaves of these (number, id), in its order; and of these MIG instances."""
     taken: list[str] = []
     for wanted in [number for number, _ in devices] if mask is None else mask.split(","):
         entry = wanted.strip()
         matching = [uuid for number, uuid in devices if entry == number or (entry.startswith("GPU-") and uuid.startswith(entry))]
-        if entry.startswith("MIG-") and entry in listing:
+        if entry.startswith("MIG-") and any(entry in instance for instance in instances):
             matching = [entry]
         if len(matching) != 1:
             break
         if matching[0] in taken:
-            return ()
+            return []
         taken += matching
-    if re.search(r"^\s+MIG ", listing, flags=re.MULTILINE):
-        taken = taken[:1]
-    return tuple(f"cuda:{index}" for index in range(len(taken)))
+    return taken
 
 
 def torch_is_built_for_cuda() -> bool:

@@ -2,6 +2,7 @@
 
     queue.json             in the user's state folder: the folders of the runs that wait, in order, and whether the queue is paused
     devices/<name>.lease   held by the supervisor of the queued run that has the device
+    devices/<name>.json    which run that is
 
 A queued run is a folder like any other. Whoever comes by keeps the queue going: `interp-tui queue`, `list` and `attach`, the app, and the
 supervisor of a queued run when it ends. So it survives logout and reboot. A GPU is free if no queued run holds its lease and no process of
@@ -42,6 +43,16 @@ def place() -> Path:
 def waiting() -> list[RunFolder]:
     """The runs that wait, in order."""
     return [RunFolder(Path(path)) for path in _read()[0]]
+
+
+def running() -> dict[str, RunFolder]:
+    """The runs that the queue has started and that go on, by their device."""
+    found = {}
+    for record in sorted((place() / "devices").glob("*.json")):
+        value = atomic.read_json(record)
+        if isinstance(value, dict) and isinstance(value.get("run"), str) and lease.is_kept(record.with_suffix(".lease")):
+            found[str(value.get("device") or record.stem)] = RunFolder(Path(value["run"]))
+    return found
 
 
 def is_paused() -> bool:
@@ -147,8 +158,11 @@ def leave_device() -> None:
 
 
 @contextlib.contextmanager
-def device_held() -> Iterator[bool]:
-    """Hold the device that the queue gave to this process while inside; whether there is one. Raises UserError if another run has it."""
+def device_held(folder: RunFolder) -> Iterator[bool]:
+    """Hold the device that the queue gave to this process, which supervises the run in `folder`, while inside; whether there is one.
+
+    Raises UserError if another run has it.
+    """
     device = os.environ.get(DEVICE)
     if not device:
         yield False
@@ -156,6 +170,7 @@ def device_held() -> Iterator[bool]:
     (place() / "devices").mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with lease.held(_lease_of(device).with_suffix(".lock"), 0.0):
+            atomic.write_json(_lease_of(device).with_suffix(".json"), {"device": device, "run": str(folder.path)}, durable=False)
             yield True
     except lease.HeldElsewhere:
         raise UserError(f"another run of the queue has {device}", "interp-tui queue list shows what waits") from None

@@ -144,8 +144,10 @@ class RunFolder:
         """The run's status as it is now: a run whose owner is gone reads as crashed, whatever its file still says."""
         record = atomic.read_json(self.path / "status.json")
         status = Status.from_json(record) if isinstance(record, dict) else self._status_from_events()
-        if status.state not in ACTIVE or (status.state == "queued" and self.queued_path.exists()):
+        if status.state not in ACTIVE:
             return status
+        if status.state == "queued" and self.queued_path.exists():
+            return replace(status, in_queue=True)
         alive = status.owner.alive() if status.owner else False
         if alive is None:
             alive = self._silence_of(status) < SILENT_AFTER

@@ -80,8 +80,12 @@ class Status:
     """The scheduler's id of the task that the owner itself runs in; empty where it is none."""
     clock_ahead: float = 0.0
     """Seconds by which the owner's clock is ahead of its file system's: by that one, other hosts judge how old `updated` is."""
+    gpus: tuple[dict[str, Any], ...] = ()
+    """How busy its GPUs are (device, busy: percent at the last looks, used, total, peak: bytes); empty where nobody can tell."""
     unsupervised: bool = False
     """Whether its supervisor is gone while its tasks go on: found on reading, never written."""
+    in_queue: bool = False
+    """Whether it waits in a queue of this machine: found on reading, never written."""
     cluster: Mapping[str, Any] = field(default_factory=dict)
     """How its tasks stand with a scheduler (scheduler, partition, jobs, waiting, running, nodes, reason, starts); empty without one."""
 
@@ -115,6 +119,7 @@ class Status:
             "exit": self.exit,
             "folder": self.folder,
             **({"shards": list(self.shards)} if self.shards else {}),
+            **({"gpus": list(self.gpus)} if self.gpus else {}),
             **({"job": self.job} if self.job else {}),
             **({"clock_ahead": round(self.clock_ahead, 3)} if abs(self.clock_ahead) > 0.1 else {}),
             **({"cluster": dict(self.cluster)} if self.cluster else {}),
@@ -148,6 +153,7 @@ class Status:
             exit=_table(record.get("exit")),
             folder=record["folder"] if isinstance(record.get("folder"), str) else "",
             shards=tuple(row for row in shards if isinstance(row, dict)) if isinstance(shards := record.get("shards"), list) else (),
+            gpus=tuple(row for row in gpus if isinstance(row, dict)) if isinstance(gpus := record.get("gpus"), list) else (),
             job=str(record.get("job") or ""),
             clock_ahead=_number(record.get("clock_ahead")),
             cluster=_table(record.get("cluster")),

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from . import atomic, lease, manifest, provenance, run_queue
+from . import atomic, gpu_use, lease, manifest, provenance, run_queue
 from .atomic import disk_is_full
 from .errors import UserError
 from .events import Warned
@@ -171,7 +171,7 @@ class _Supervisor:
         self.executor: TaskExecutor = LocalExecutor()
         try:
             self.executor = executor_of(self.folder, self.recorder.request)
-            with signals(self.interrupts):
+            with signals(self.interrupts), gpu_use.watched() as self._gpus:
                 end = self._work()
         except UserError as error:  # a scheduler that refuses the tasks
             end = Ended("failed", {"code": 2, "reason": error.what, "advice": error.hint, "bad_input": True}, {})
@@ -182,6 +182,8 @@ class _Supervisor:
         seconds = float(end.said.get("seconds") or 0.0) if not self.worker_pool.of else 0.0
         headline = end.said.get("headline") or self.recorder.status.headline
         self.recorder.status = replace(self.recorder.status, shards=self.worker_pool.rows(), cluster=self.executor.summary())
+        peaks = {row["device"]: row["peak"] for row in self.recorder.status.gpus}
+        self.recorder.provenance |= {"gpu_memory_peak": peaks} if peaks else {}
         self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.executor.provenance()) else {}
         self.recorder.finish(end.state, end.exit, headline, end.said.get("digests", {}), seconds or time.time() - self.recorder.started)
         return self.recorder.status
@@ -219,6 +221,7 @@ class _Supervisor:
             self.recorder.status = replace(
                 self.recorder.status, worker_pid=pid, shards=self.worker_pool.rows(), cluster=self.executor.summary()
             )
+            self.recorder.status = replace(self.recorder.status, gpus=self._gpus.rows(self.recorder.status.device))
             try:
                 for worker in workers:
                     self._copy(worker, ended=worker not in running)
@@ -292,8 +295,9 @@ def main() -> int:
         sys.stderr.write("usage: python -m interp_tui_engine.supervisor RUN_FOLDER\n")
         return 2
     try:
-        with run_queue.device_held() as queued:
-            status = supervise(RunFolder.open(Path(sys.argv[1])))
+        folder = RunFolder.open(Path(sys.argv[1]))
+        with run_queue.device_held(folder) as queued:
+            status = supervise(folder)
         if queued:
             run_queue.leave_device()
             run_queue.advance(launch)

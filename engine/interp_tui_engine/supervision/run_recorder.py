@@ -42,6 +42,7 @@ class RunRecorder:
             exit={},
             job=task_here(),
             cluster={},
+            gpus=(),
         )
         self._written = 0.0
 

@@ -14,10 +14,11 @@ MODULES = {
     "sae-lens": "sae_lens",
     "hub": "huggingface_hub",
     "slurm": "submitit",
+    "gpu": "pynvml",
 }
 """The module of each extra of pyproject.toml that this program imports."""
 
-PACKAGES = {"hub": "huggingface-hub", "slurm": "submitit"}
+PACKAGES = {"hub": "huggingface-hub", "slurm": "submitit", "gpu": "nvidia-ml-py"}
 """The package that brings it, where it is not called like the extra."""
 
 PATIENCE = 120.0

@@ -135,6 +135,12 @@ def spark(values: list[float], width: int, *, ascii: bool = False) -> str:
     return "".join(blocks[round((v - low) * scale)] for v in means)
 
 
+def spark_of_percent(values: Sequence[float], *, ascii: bool = False) -> str:
+    """Percentages as one row of block characters, one each, between 0 and 100."""
+    blocks = ASCII_BLOCKS if ascii else BLOCKS
+    return "".join(blocks[round(max(0.0, min(100.0, value)) / 100 * (len(blocks) - 1))] for value in values)
+
+
 def percent_done(fraction: float) -> str:
     """How far a run is, the same wherever it is said: `64 %`, rounded down, so that 100 % means done."""
     return f"{math.floor(100 * max(0.0, min(1.0, fraction)) + 1e-9)} %"
