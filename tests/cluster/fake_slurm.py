@@ -73,6 +73,10 @@ class Cluster:
         """What --signal=B:USR1@N does N seconds before the time limit."""
         os.kill(self.task(name)["pid"], signal.SIGUSR1)
 
+    def hold(self, name: str, on: bool) -> None:
+        """What scontrol hold and release do to a task that waits."""
+        self.set(name, held=on)
+
     def full(self, on: bool) -> None:
         """Whether tasks wait."""
         (self.root / "full").touch() if on else (self.root / "full").unlink(missing_ok=True)
@@ -136,7 +140,7 @@ def run(cluster: Cluster, name: str) -> int:
     job, _, index = name.partition("_")
     cluster.set(name, runner=os.getpid())
     while True:
-        while (cluster.root / "full").exists():
+        while (cluster.root / "full").exists() or cluster.task(name).get("held"):
             if cluster.task(name)["state"] == "CANCELLED":
                 return 0
             time.sleep(0.02)
@@ -175,9 +179,33 @@ def squeue(cluster: Cluster, arguments: list[str]) -> int:
     if wanted is not None and len(wanted) == 1 and not rows:
         fail("slurm_load_jobs error: Invalid job id specified")
         return 1
+    if "all" not in arguments:
+        rows = {name: task for name, task in rows.items() if task["state"] in ("PENDING", "RUNNING")}
+    form = arguments[arguments.index("-o") + 1]
     for name, task in rows.items():
-        reason = "Resources" if task["state"] == "PENDING" else "None"
-        say("|".join([name, task["state"], reason, task["node"], "N/A", "UNLIMITED", task["options"].get("comment", "")]))
+        options = task["options"]
+        reason = "JobHeldUser" if task.get("held") else "Resources" if task["state"] == "PENDING" else "None"
+        values = {"i": name, "T": task["state"], "r": reason, "N": task["node"], "S": "N/A", "L": "UNLIMITED", "M": "0:00"}
+        values |= {"P": options.get("partition", "main"), "o": task["script"], "k": options.get("comment", "")}
+        say(re.sub(r"%([a-zA-Z])", lambda match, values=values: values[match[1]], form))
+    return 0
+
+
+def scontrol(cluster: Cluster, arguments: list[str]) -> int:
+    verb, name = arguments[0], arguments[-1]
+    if verb not in ("hold", "release", "requeue"):
+        code = cluster.task(name).get("code") or 0 if "job" in arguments else 0
+        say(f"ExitCode={code}:0" if code >= 0 else f"ExitCode=0:{-code}")
+        say("MaxArraySize            = 1001")
+        return 0
+    state = cluster.task(name)["state"] if (cluster.tasks / name).exists() else ""
+    if state not in (("RUNNING",) if verb == "requeue" else ("PENDING",)):
+        fail("Requested operation is presently disabled for job " + name if state else "Invalid job id specified for job " + name)
+        return 1
+    if verb == "requeue":
+        cluster.preempt(name)
+    else:
+        cluster.hold(name, verb == "hold")
     return 0
 
 
@@ -200,17 +228,12 @@ def scancel(cluster: Cluster, arguments: list[str]) -> int:
 
 def main() -> int:
     cluster, command, arguments = Cluster(Path(os.environ["FAKE_SLURM"])), sys.argv[1], sys.argv[2:]
-    if command == "scontrol":
-        code = cluster.task(arguments[-1]).get("code") or 0 if "job" in arguments else 0
-        say(f"ExitCode={code}:0" if code >= 0 else f"ExitCode=0:{-code}")
-        say("MaxArraySize            = 1001")
-        return 0
     if command == "sinfo":
         say("main*|infinite|2|2|4000|(null)|up\nurgent|1:00:00|2|2|4000|gpu:2|up")
         return 0
     if command == "_run":
         return run(cluster, arguments[0])
-    return {"sbatch": sbatch, "squeue": squeue, "scancel": scancel}[command](cluster, arguments)
+    return {"sbatch": sbatch, "squeue": squeue, "scancel": scancel, "scontrol": scontrol}[command](cluster, arguments)
 
 
 if __name__ == "__main__":

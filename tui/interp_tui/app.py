@@ -24,6 +24,7 @@ from textual.widget import Widget
 from interp_tui_engine.errors import UserError
 
 from .runs.notifications import Endings, run_command, said
+from .runs.queue_look import QueueLook
 from .runs.run_index import RunIndex
 from .runs.session import Run
 from .screens.palette import PaletteScreen, RunProvider
@@ -64,6 +65,7 @@ class InterpApp(Guarded, App[int]):
         Binding("y", "copy", "Copy", id="app.copy", show=False),
         Binding("semicolon", "jump", "Jump: a letter on every part that takes keys", id="app.jump", key_display=";", show=False),
         Binding("q,ctrl+q", "quit", "Quit", id="app.quit", show=False),
+        Binding("Q", "queue", "Queue: what waits and runs, here and in Slurm", id="app.queue", key_display="Q", show=False),
         Binding("ctrl+z", "suspend_process", "To the shell; fg comes back", id="app.suspend", show=False, priority=True),
     ]
 
@@ -83,6 +85,7 @@ class InterpApp(Guarded, App[int]):
         self.listed: Sequence[Run] = ()
         """The runs as last listed, for the palette and for whoever wants them without waiting for a disk."""
         self.endings = Endings()
+        self.queue = QueueLook()
         self._to_open = open_run
         self._devices = host.cores()
         self._loaded, self._theme_problems = themes.load_themes()
@@ -324,6 +327,13 @@ class InterpApp(Guarded, App[int]):
         self.back_home()
         self.push_screen(NewRunScreen(kind=kind, template=template, values=values))
 
+    def action_queue(self) -> None:
+        """Show the queues, over whatever shows now."""
+        from .screens.queue import QueueScreen
+
+        if not any(isinstance(screen, QueueScreen) for screen in self.screen_stack):
+            self.push_screen(QueueScreen())
+
     def back_home(self) -> None:
         """Leave every screen but Runs, so that `esc` is never more than one or two steps from home."""
         while len(self.screen_stack) > 1:
@@ -381,6 +391,7 @@ class InterpApp(Guarded, App[int]):
         for kind in catalog.kinds():
             yield SystemCommand(f"New run: {kind.name}", kind.question, partial(self.new_run, kind.name))
         yield SystemCommand("Runs", "Back to the list of runs", self.back_home)
+        yield SystemCommand("Queue", "What waits and runs, here and in Slurm", self.action_queue)
         yield SystemCommand("Screenshot", "Save this screen as SVG", self.deliver_screenshot)
         yield SystemCommand("Quit", "Leave; runs go on", self.exit)
 

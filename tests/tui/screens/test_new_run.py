@@ -7,16 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import on_screen
 import pytest
 import tomli
 from textual.widgets import Input
 
 from interp_tui.app import InterpApp
-from interp_tui.runs import session
+from interp_tui.runs import draft, session
 from interp_tui.screens.info import InfoScreen
 from interp_tui.screens.new_run import NewRunScreen
-from interp_tui.widgets.form import FieldRow, Form, SectionTitle
-from interp_tui_engine import catalog, expected_time, manifest
+from interp_tui.screens.run import RunScreen
+from interp_tui.widgets.form import Choice, FieldRow, Form, SectionTitle
+from interp_tui_engine import catalog, expected_time, manifest, run_queue
 from interp_tui_engine.catalog import Estimate
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
@@ -117,6 +119,35 @@ async def test_a_run_starts_from_what_is_in_the_form(runs_root: Path, settle: An
         await settle(pilot)
         assert [request.name for request in started] == ["mine"]
         assert any("no machine" in str(note.title) for note in app._notifications)
+
+
+async def test_a_run_can_wait_in_the_queue_instead(runs_root: Path, settle: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERP_TUI_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(run_queue, "free_devices", list)
+    monkeypatch.setattr(session, "start", lambda request, root: pytest.fail("started at once"))
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await settle(pilot)
+        before = screen(app).draft.toml()  # type: ignore[union-attr]
+        choice = next(row for row in app.screen.query(FieldRow) if row.field.path == draft.START).query_one(Choice)
+        choice.focus()
+        await pilot.press("right")
+        await settle(pilot, 0.4)
+        assert choice.value == draft.IN_QUEUE and screen(app).draft.toml() == before, "it is no part of the manifest"  # type: ignore[union-attr]
+        await pilot.press("ctrl+r")
+        await until_open(pilot)
+        (folder,) = run_queue.waiting()
+        assert folder.path.parent == runs_root and folder.status().state == "queued"
+        assert "waits in the queue" in on_screen.shown(app.screen)
+
+
+async def until_open(pilot: Any) -> None:
+    for _ in range(500):
+        if isinstance(pilot.app.screen, RunScreen):
+            await on_screen.ready(pilot)
+            return
+        await pilot.pause(0.01)
+    raise AssertionError(f"{pilot.app.screen} shows")
 
 
 async def test_a_bad_manifest_does_not_start(runs_root: Path, settle: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,9 @@ from ..widgets.form import FormField, Path, Section
 
 DATASETS: Path = ("data",)
 """The field that says which [data.NAME] tables there are."""
+START: Path = ("start",)
+"""The field that says when the run starts: no part of the manifest."""
+IN_QUEUE = "in the queue"
 SUGGESTED: dict[str, tuple[str, ...]] = {
     "model.source": ("builtin:tiny",),
     "data.source": ("builtin:facts", "builtin:prose", "builtin:code"),
@@ -56,6 +59,8 @@ class Draft:
         self.example = _leaves(kind.example, kind)
         self.datasets: list[str] = list(tables.get("data", {})) if isinstance(tables.get("data"), Mapping) else []
         self.texts: dict[Path, str] = {}
+        self.in_queue = False
+        """Whether the run waits for a free device, after those that wait already."""
         self.extra: dict[Path, Any] = {}
         """What a template says that no field stands for; kept, so that nothing is lost on the way through the form."""
         typed = self._typed()
@@ -86,12 +91,16 @@ class Draft:
         if path == DATASETS:
             names = [name.strip() for name in text.split(",") if name.strip()]
             self.datasets = list(dict.fromkeys(names))
+        elif path == START:
+            self.in_queue = text == IN_QUEUE
         else:
             self.texts[path] = text
 
     def sections(self) -> list[Section]:
         """The form: what an example sets is open, the rest folded."""
-        head = [self._filled(field) for field in HEAD.values()]
+        start_help = "now, or when a device is free, after the runs that wait already: Q shows them"
+        start = FormField(START, "start", IN_QUEUE if self.in_queue else "", "now", start_help, choices=("now", IN_QUEUE))
+        head = [*(self._filled(field) for field in HEAD.values()), start]
         found = [Section("run", tuple(head))]
         if self._has_model():
             found.append(Section("model", self._fields(("model",), ModelSpec, seldom=False)))

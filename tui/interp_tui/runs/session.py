@@ -107,6 +107,18 @@ def start(request: Manifest, root: Path) -> RunFolder:
     return folder
 
 
+def enqueue(request: Manifest, root: Path) -> RunFolder:
+    """Make a run under `root` that waits for a free device of this machine; it is started at once if there is one and no other waits."""
+    from interp_tui_engine import run_queue, supervisor
+    from interp_tui_engine.supervision import preflight
+
+    preflight.check(request)
+    folder = supervisor.prepare(request, new_run_path(root, request.kind, request.name))
+    run_queue.add([folder])
+    run_queue.advance(supervisor.launch)
+    return folder
+
+
 def resume(folder: RunFolder) -> RunFolder:
     """Go on with a run from its last checkpoint. Raises UserError when there is nothing to go on with."""
     from interp_tui_engine import manifest, supervisor

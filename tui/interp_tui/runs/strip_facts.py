@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from interp_tui_engine.numbers import as_finite
 from interp_tui_engine.runfolder import ACTIVE, Status
 
 from ..terminal import themes
 from ..terminal.host import duration, size
-from ..text.numbers import thousands
+from ..text.numbers import spark_of_percent, thousands
 from ..text.sanitise import clean
 from ..widgets.status_strip import StripFacts
 from .placement import where
@@ -21,6 +26,8 @@ BADGES = {
     "crashed": "crashed",
 }
 GONE = "its folder was deleted or moved; this is the last that was read"
+GPUS_SHOWN = 2
+"""GPUs of a run that its strip shows; the Queue screen has all."""
 QUIET_PHASES = {"", "sampling"}
 """Phases that the numbers speak for."""
 
@@ -35,7 +42,7 @@ def strip_facts(
     active = status.state in ACTIVE
     silent = now - max(status.updated, state.updated)
     stale = active and status.state != "queued" and silent > STALE_AFTER
-    badge = f"no update for {duration(silent) if silent >= 60 else f'{silent:.0f} s'}" if stale else BADGES.get(status.state, status.state)
+    badge = f"no update for {duration(silent) if silent >= 60 else f'{silent:.0f} s'}" if stale else badge_of(status)
     if caught_up < 1 and not stale:
         badge = f"{badge} · reading its log, {caught_up:.0%}".replace("%", " %")
     if gone:
@@ -47,18 +54,40 @@ def strip_facts(
     return StripFacts(
         glyph=themes.glyph(status.state, ascii),
         colour=themes.colour_name(status.state),
-        title=tuple(clean(part, limit=40) for part in (status.kind, status.name, status.model, state.device or status.device)),
+        title=tuple(clean(part, limit=40) for part in (status.kind, status.name, status.model, place(status, state.device))),
         badge=badge,
         badge_colour="warn" if stale or gone else themes.colour_name(status.state),
         badge_loud=False,
         fraction=1.0 if status.state == "done" else fraction,
-        parts=tuple(_parts(state, status, active=active)),
+        parts=tuple(_parts(state, status, active=active, ascii=ascii)),
         notice=GONE if gone else damage or clean(_notice(state, status), limit=400),
         notice_colour="bad" if status.state in {"failed", "crashed"} or damage else "warn",
     )
 
 
-def _parts(state: RunState, status: Status, *, active: bool) -> list[str]:
+def badge_of(status: Status) -> str:
+    """The state in words."""
+    return "waits in the queue; Q shows it" if status.in_queue else BADGES.get(status.state, status.state)
+
+
+def place(status: Status, device: str = "") -> str:
+    """Where it runs: the device, and the host where that is another one than this."""
+    device = device or status.device
+    host = status.owner.host if status.owner is not None and status.state in ACTIVE else ""
+    return f"{device or 'runs'} on {host}" if host and host != socket.gethostname() else device
+
+
+def gpu_text(gpu: Mapping[str, Any], *, ascii: bool, looks: int = 10) -> str:
+    """How busy one of a run's GPUs is, of late and now, and how full: 'cuda:0 ▂▅▇█ 87 % 61 GB of 150 GB'. What is damaged is left out."""
+    looked = gpu.get("busy")
+    busy = [value for value in map(as_finite, looked if isinstance(looked, list) else ()) if value is not None]
+    used, total = as_finite(gpu.get("used")), as_finite(gpu.get("total"))
+    now = f"{spark_of_percent(busy[-looks:], ascii=ascii)} {busy[-1]:.0f} %" if busy else ""
+    memory = f"{size(used)} of {size(total)}" if used is not None and total else ""
+    return clean(" ".join(part for part in (str(gpu.get("device") or "GPU"), now, memory) if part), limit=80)
+
+
+def _parts(state: RunState, status: Status, *, active: bool, ascii: bool) -> list[str]:
     found = []
     if active and state.phase not in QUIET_PHASES:
         found.append(clean(f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase, limit=60))
@@ -77,6 +106,8 @@ def _parts(state: RunState, status: Status, *, active: bool) -> list[str]:
     speed = state.value("estimate", "tokens_per_second")
     if speed is not None:
         found.append(f"{thousands(speed)} tok/s")
+    if active:
+        found += [gpu_text(gpu, ascii=ascii) for gpu in status.gpus[:GPUS_SHOWN]]
     device, memory = state.value("estimate", "device_memory_bytes"), state.value("estimate", "memory_bytes")
     if device is not None or memory is not None:
         found.append(f"{size(device)} on device" if device is not None else size(memory))

@@ -80,7 +80,8 @@ class NewRunActions(WorkScreen):
     @work(thread=True, group="start")
     def _start(self, request: Manifest) -> None:
         try:
-            folder = session.start(request, self.workbench.runs_root)
+            begin = session.enqueue if self.draft is not None and self.draft.in_queue else session.start
+            folder = begin(request, self.workbench.runs_root)
         except UserError as error:
             self.tell(self._start_failed, error)
         else:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from interp_tui_engine.runfolder import RunFolder
 
     from ..runs.notifications import Endings
+    from ..runs.queue_look import QueueLook
     from ..runs.run_index import RunIndex
     from ..runs.session import Run
 
@@ -22,6 +23,7 @@ class Workbench(Protocol):
     runs_root: Path
     index: RunIndex
     endings: Endings
+    queue: QueueLook
     listed: Sequence[Run]
     filters: Sequence[str]
 

@@ -18,6 +18,9 @@ from ...errors import UserError
 PATIENCE = 60.0
 """Seconds for one answer: a busy controller takes its time."""
 FORMAT = "%i|%T|%r|%N|%S|%L|%k"
+USER_FORMAT = "%i|%T|%r|%N|%P|%S|%L|%M|%o|%k"
+COMMENT = "interp-tui:"
+"""What the comment of every job of this program begins with."""
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
 _REFUSALS = {
@@ -59,6 +62,31 @@ class QueueRow:
     @property
     def live(self) -> bool:
         return self.state in WAITING or self.state in RUNNING
+
+
+@dataclass(frozen=True)
+class UserTask:
+    """One task of the user's as squeue shows it. starts, left, elapsed: as Slurm writes them. script: its batch script, in
+    the run's folder."""
+
+    id: str
+    state: str
+    reason: str
+    node: str
+    partition: str
+    starts: str
+    left: str
+    elapsed: str
+    script: Path
+    comment: str
+
+    @property
+    def waiting(self) -> bool:
+        return self.state in WAITING
+
+    @property
+    def held(self) -> bool:
+        return self.waiting and self.reason.startswith("JobHeld")
 
 
 class Unreachable(Exception):
@@ -112,6 +140,31 @@ def cancel(jobs: Sequence[str], number: signal.Signals | None = None) -> None:
             return  # the order files in the run folder say the same to a worker that runs
 
 
+def hold(job: str) -> None:
+    """Keep a waiting task from starting. Raises UserError with Slurm's reason where it does not."""
+    _control("hold", job)
+
+
+def release(job: str) -> None:
+    """Let a held task start. Raises UserError with Slurm's reason where it does not."""
+    _control("release", job)
+
+
+def requeue(job: str) -> None:
+    """Put a running task back into the queue; it goes on from its checkpoint. Raises UserError with Slurm's reason where it does not."""
+    _control("requeue", job)
+
+
+def _control(verb: str, job: str) -> None:
+    try:
+        done = _run(["scontrol", verb, job])
+    except Unreachable as error:
+        raise UserError(f"scontrol {verb} {job}: {error}", "try again when the controller answers (scontrol ping)") from None
+    if done.returncode:
+        answer = " ".join((done.stderr or done.stdout).split())
+        raise UserError(f"Slurm did not {verb} {job}: {answer[:200] or 'scontrol gave no reason'}", "squeue --me shows how it stands")
+
+
 def exit_code(job: str) -> int | None:
     """A task's exit code, negative for a signal, as long as the controller remembers it; None after."""
     try:
@@ -130,6 +183,26 @@ def setting(name: str, usual: int) -> int:
         return usual
     match = re.search(rf"^{name}\s*=\s*(\d+)", shown, flags=re.MULTILINE)
     return int(match[1]) if match else usual
+
+
+def of_this_program() -> list[UserTask]:
+    """The user's tasks that runs of this program have submitted and that wait or run, as the screens show them. Raises Unreachable."""
+    done = _run(["squeue", "-h", "-r", "--me", "-o", USER_FORMAT])
+    if done.returncode:
+        raise Unreachable(" ".join(done.stderr.split())[:200] or f"squeue ended with code {done.returncode}")
+    return user_tasks(done.stdout)
+
+
+def user_tasks(text: str) -> list[UserTask]:
+    """The tasks in squeue's answer that this program's comment marks."""
+    tasks = []
+    for line in text.splitlines():
+        parts = line.split("|", 8)
+        rest, _, comment = parts[-1].rpartition("|")
+        if len(parts) == 9 and comment.startswith(COMMENT):
+            job, state, reason, node, partition, starts, left, elapsed = parts[:8]
+            tasks.append(UserTask(job, state, reason, node, partition, starts, left, elapsed, Path(rest), comment))
+    return tasks
 
 
 def partitions() -> list[dict[str, str]]:

@@ -42,7 +42,7 @@ class Submissions:
     def begin(self, names: Sequence[str]) -> tuple[int, str]:
         """Note that these tasks are about to be submitted; returns the submission's number and the comment to give it."""
         self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        comment = f"interp-tui:{uuid.uuid4().hex}"
+        comment = f"{slurm_commands.COMMENT}{uuid.uuid4().hex}"
         self._entries.append({"comment": comment, "tasks": list(names), "job": None, "at": time.time()})
         self._write()
         return len(self._entries) - 1, comment
