@@ -25,6 +25,7 @@ from .exchange import SWAPS, exchanges
 Observations = Float[NDArray[np.float32], "series observation"]
 Pairs = Float[NDArray[np.float64], "series series"]
 BLOCK = 1024
+STILL = "no loss varies over the draws"
 
 
 class Errors(NamedTuple):
@@ -91,17 +92,15 @@ def errors(z: Observations, runs: int, chains: int, *, correlation: bool) -> Err
     variance = np.diag(values)
     square = (1 - values**2) ** 2 if correlation else np.outer(variance, variance) + values**2
     std_error = np.sqrt(square / ess)
+    if not np.isfinite(ess).any():
+        return Errors(np.full_like(std_error, np.nan), ess, STILL)
     if chains < 2:
         return Errors(np.full_like(std_error, np.nan), ess, "one chain")
     longest = 2 * lags.sum(axis=1) - 1
     slow = draws < LEAST_TIMES * np.maximum.outer(longest, longest)
     std_error[(ess < LEAST_DRAWS) | slow] = np.nan
     defined = np.isfinite(ess)
-    why = (
-        ""
-        if np.isfinite(std_error).any() or not defined.any()
-        else _why(float(np.median(ess[defined])), draws, float(np.nanmedian(longest)))
-    )
+    why = "" if np.isfinite(std_error).any() else _why(float(np.median(ess[defined])), draws, float(np.nanmedian(longest)))
     return Errors(std_error, ess, why)
 
 

@@ -45,7 +45,8 @@ def between_errors(checked: CheckedPairs, owners: list[str]) -> dict[str, dict[s
     """Standard errors of the mean influence between texts of either kind: that of the kinds' mean traces. NaN where it cannot be known."""
     kinds, of = list(dict.fromkeys(owners)), np.array(owners)
     z, runs, chains = checked.traces.z[:, 0], checked.traces.runs, len(checked.traces.healthy_chains)
-    means = np.stack([z[(of == kind) & np.isfinite(z[:, 0])].mean(axis=0) for kind in kinds])
+    rows = [z[(of == kind) & np.isfinite(z[:, 0])] for kind in kinds]
+    means = np.stack([some.mean(axis=0) if len(some) else np.full(z.shape[1], np.nan, z.dtype) for some in rows])
     found = errors(means, runs, chains, correlation=False).std_error
     return {a: {b: float(found[i, j]) for j, b in enumerate(kinds)} for i, a in enumerate(kinds)}
 

@@ -45,7 +45,7 @@ def verdict(values: BIFResult) -> str:
     level, agreement = values.floor, values.agreement
     parts = []
     if level is None:
-        parts.append("There is no floor: chains are too short to be set against one another.")
+        parts.append("There is no floor: chains are too short, or too few, for nineteen exchanges of one with another.")
     else:
         parts.append(
             f"{level.clear_pairs:,} of {level.pairs:,} pairs are clear of the floor ({level.standard_errors:.1f} standard errors: "
