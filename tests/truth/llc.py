@@ -1,7 +1,7 @@
 """LLC: how often the 95 % interval of one run holds what endless chains with its settings would give.
 
-The truth is exact for the quadratic (an AR(1) process); for reduced-rank regression and the model it is the mean of runs that have a
-hundred times as many draws in all.
+The truth is exact for the quadratic (an AR(1) process); for reduced-rank regression and the model it is the mean of runs that have forty
+to a hundred times as many draws in all.
 """
 
 from __future__ import annotations
@@ -34,22 +34,31 @@ DEMO = Path(__file__).resolve().parents[2] / "examples" / "manifests" / "llc.tom
 def outcomes(quick: bool) -> Iterator[Outcome]:
     """Coverage over seeds; the model and the demo's own setting only in the long form."""
     seeds = range(16 if quick else 200)
-    longer = 10 if quick else 100
+    long_runs = 2 if quick else 20
     yield _coverage("quadratic, rows 0.83 nats apart", _quadratic, seeds, exact=QUADRATIC_TRUTH)
     yield _coverage("the same, baseline = init", _quadratic, seeds, exact=QUADRATIC_TRUTH, baseline="init")
-    yield _coverage("reduced-rank regression 5-3-5, rank 1", _regression, seeds, longer=longer)
+    yield _coverage("reduced-rank regression 5-3-5, rank 1", _regression, seeds, long_runs=long_runs)
     if not quick:
         yield tiny_coverage(seeds)
         yield _agreement(range(100, 105))
 
 
 def tiny_coverage(seeds: range) -> Outcome:
-    """Of the embedded model, whose truth is the mean of five runs of 500 draws a chain: known to a tenth of one run's error."""
-    return _coverage("builtin:tiny, 16 tokens", _tiny(), seeds, longer=25)
+    """Of the embedded model, whose truth is the mean of four runs of 200 draws a chain: known to a sixth of one run's error."""
+    return _coverage("builtin:tiny, 16 tokens", _tiny(), seeds, long_runs=4, draws=200)
 
 
-def _coverage(case: str, llc: LLC, seeds: range, *, exact: float | None = None, longer: int = 1, baseline: Baseline = "paired") -> Outcome:
-    truth, doubt = (exact, 0.0) if exact is not None else _long_run(case, llc, longer)
+def _coverage(
+    case: str,
+    llc: LLC,
+    seeds: range,
+    *,
+    exact: float | None = None,
+    long_runs: int = 1,
+    draws: int = 500,
+    baseline: Baseline = "paired",
+) -> Outcome:
+    truth, doubt = (exact, 0.0) if exact is not None else _long_run(case, llc, long_runs, draws)
 
     def run(seed: int) -> list[float]:
         found = llc(seed, {"baseline": baseline})
@@ -61,20 +70,18 @@ def _coverage(case: str, llc: LLC, seeds: range, *, exact: float | None = None, 
     return Outcome("llc", "coverage", case, hits, len(means), 0.95, spread)
 
 
-def _long_run(case: str, llc: LLC, longer: int) -> tuple[float, float]:
-    """The mean of runs as long as the others but for `longer` times as many draws in all, each with seeds of its own; and its error."""
+def _long_run(case: str, llc: LLC, runs: int, draws: int) -> tuple[float, float]:
+    """The mean of `runs` runs of so many draws a chain, each with a seed of its own that no short run has; and its error."""
 
     def run(seed: int) -> float:
-        return float(llc(seed, {"num_draws": LONG * DRAWS}).llc_mean)
+        return float(llc(seed, {"num_draws": draws}).llc_mean)
 
-    means = np.array(record.each(f"llc, {case}, {LONG} times as long", range(10_000, 10_000 + longer // LONG), run))
+    means = np.array(record.each(f"llc, {case}, {draws} draws a chain", range(10_000, 10_000 + runs), run))
     return float(means.mean()), float(means.std(ddof=1)) / len(means) ** 0.5
 
 
 CURVATURES = np.linspace(0.5, 4.0, 24)
 DRAWS = 100
-LONG = 5
-"""Times as many draws as the others, in each of the runs that take the place of an exact truth."""
 SETTING: dict[str, Any] = {"lr": 2e-3, "n_beta": 100.0, "localization": 10.0, "num_burnin_steps": 60, "num_draws": DRAWS, "num_chains": 4}
 QUADRATIC_TRUTH = quadratic_sgld(CURVATURES.tolist(), SETTING["n_beta"], SETTING["localization"], SETTING["lr"])
 
