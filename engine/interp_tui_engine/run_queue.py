@@ -19,7 +19,7 @@ from pathlib import Path
 
 import platformdirs
 
-from . import accelerators, atomic, lease
+from . import accelerators, atomic, lease, untrusted
 from .errors import UserError
 from .runfolder import RunFolder
 from .status import RESUMABLE
@@ -109,8 +109,8 @@ def advance(launch: Launch) -> list[RunFolder]:
             try:
                 launch(folder, variables(device))
             except UserError as error:
-                with contextlib.suppress(OSError):
-                    (folder.path / "supervisor.log").open("a").write(f"the queue could not start it: {error}\n")
+                with contextlib.suppress(OSError), untrusted.open_to_append(folder.path / "supervisor.log") as log:
+                    log.write(f"the queue could not start it: {error}\n".encode())
                 continue
             started.append(folder)
     return started

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from . import atomic, gpu_use, lease, manifest, provenance, run_queue
+from . import atomic, gpu_use, lease, manifest, provenance, run_queue, untrusted
 from .atomic import disk_is_full
 from .errors import UserError
 from .events import Warned
@@ -58,7 +58,7 @@ def launch(folder: RunFolder, variables: Mapping[str, str] | None = None, *, tim
     variables: what it is told beside the environment of this process.
     """
     try:
-        log = (folder.path / "supervisor.log").open("ab")
+        log = untrusted.open_to_append(folder.path / "supervisor.log")
     except OSError as error:
         what = "the disk is full" if disk_is_full(error) else f"{folder.path} cannot be written: {error.strerror}"
         raise UserError(f"the run cannot be started: {what}", "free some space or mend its permissions, then resume it") from None
@@ -80,7 +80,7 @@ def launch(folder: RunFolder, variables: Mapping[str, str] | None = None, *, tim
         if process.poll() is not None:
             break
         time.sleep(0.02)
-    tail = (folder.path / "supervisor.log").read_text(errors="replace").strip().splitlines()[-3:]
+    tail = untrusted.last_lines(folder.path / "supervisor.log", 3)
     if shutil.disk_usage(folder.path).free < 1 << 16:
         tail = [atomic.after_full_disk(folder.path)]
     raise UserError(f"the run did not start: {folder.path}", "\n  ".join(tail) or "its supervisor gave no reason")

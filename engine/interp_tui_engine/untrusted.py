@@ -7,6 +7,7 @@ returned is nested no deeper than `MAX_DEPTH`, so that code which walks it by re
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -39,6 +40,29 @@ def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
         os.close(descriptor)
         raise Damaged("not a regular file")
     return os.fdopen(descriptor, "rb", buffering)
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file to write at its end, made if need be. Raises OSError; also for a pipe or a device, which could hold a writer forever."""
+    irregular = OSError(errno.ENXIO, "not a regular file", str(path))
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0), 0o666)
+    except OSError as error:
+        raise irregular if error.errno == errno.ENXIO else error from None  # a pipe that nobody reads
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise irregular
+    return os.fdopen(descriptor, "ab")
+
+
+def last_lines(path: Path, count: int, size: int = 1 << 16) -> list[str]:
+    """The last lines that are not empty of a text file, of its last `size` bytes, odd bytes replaced; none where it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read(size).decode("utf-8", errors="replace").strip().splitlines()[-count:]
+    except (OSError, ValueError):
+        return []
 
 
 def decoded_lines(path: Path) -> Iterator[str]:

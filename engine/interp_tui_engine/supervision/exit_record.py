@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from .. import atomic, storage_faults
+from .. import atomic, storage_faults, untrusted
 from ..atomic import DISK_FULL, disk_is_full
 from ..status import State
 from .executors.executor import Loss
@@ -33,8 +33,7 @@ def exit_record_of(code: int, said: dict[str, Any], asked: list[str], log: Path)
             "reason": f"the worker was ended by {name}{likely}",
             "advice": RESUME,
         }
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    last = lines[-1][:300] if lines else "no output"
+    last = next(iter(untrusted.last_lines(log, 1)), "no output")[:300]
     return "crashed", {"code": code, "signal": None, "reason": f"the worker ended with code {code}: {last}", "advice": f"see {log.name}"}
 
 

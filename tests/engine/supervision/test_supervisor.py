@@ -241,3 +241,14 @@ def test_a_log_that_is_a_pipe_or_a_folder_is_refused_in_words(scripted: Script, 
             if place == "events.jsonl":
                 supervisor.supervise(folder)
             EventLog(path)
+
+
+def test_a_pipe_in_the_place_of_a_text_log_holds_nobody(scripted: Script) -> None:
+    folder = scripted("end('done')")
+    os.mkfifo(folder.path / "supervisor.log")
+    with pytest.raises(UserError, match="not a regular file"):
+        supervisor.launch(folder)
+    folder.shard(0).mkdir(parents=True)
+    os.mkfifo(folder.shard(0) / "engine.log")
+    status = supervisor.supervise(folder)
+    assert status.state == "failed" and "engine.log: not a regular file" in status.exit["reason"]

@@ -52,6 +52,18 @@ def dictionary(make_run: MakeRun) -> Any:
     return folder
 
 
+@pytest.mark.parametrize("place", ["sae/extra.json", "report.md"])
+def test_a_link_out_of_the_run_is_never_sent(cli: Cli, dictionary: Any, tmp_path: Path, place: str) -> None:
+    secret = tmp_path / "id_rsa"
+    secret.write_text("PRIVATE KEY")
+    (dictionary.path / place).unlink(missing_ok=True)
+    (dictionary.path / place).symlink_to(secret)
+    answer = cli("export", str(dictionary.path), "--to", "hub")
+    assert answer.code == 2 and "no file of the run" in answer.err
+    page = cli("export", str(dictionary.path), "--to", "html")
+    assert page.code == 0 and "PRIVATE KEY" not in page.out
+
+
 class Hub:
     """What the client was asked to do."""
 

@@ -103,6 +103,8 @@ def _report(folder: RunFolder) -> str:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.add_render_rule("image", image)
+    if not folder.report_path.resolve().is_relative_to(folder.path.resolve()):  # a page is sent to others: no file but the run's own
+        return "<p>The run's report is a link to another file.</p>"
     return str(markdown.render(clean_lines(text_or_empty(folder.report_path, LARGEST_TEXT))))
 
 

@@ -7,7 +7,7 @@ of a pipeline's steps. Logs, events, checkpoints and recorded texts stay here: t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +41,7 @@ def bundle(folder: RunFolder) -> Bundle:
     result = folder.result() or {}
     if result.get("kind") == "train_sae":
         root = folder.path / "sae"
-        found: dict[str, Path | bytes] = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+        found: dict[str, Path | bytes] = {path.relative_to(root).as_posix(): path for path in own_files(folder, root.rglob("*"))}
         if not any(name.endswith("cfg.json") for name in found):
             raise UserError(f"{folder.path.name} holds no dictionary under sae/", "was it moved away?")
         return Bundle(
@@ -50,8 +50,17 @@ def bundle(folder: RunFolder) -> Bundle:
     kept = [folder.result_path, *sorted(folder.path.glob("figures/*.svg")), *sorted(folder.path.glob("*.parquet"))]
     if result.get("kind") == KIND:
         kept += sorted(path for what in ("report.md", "result.json", "figures/*.svg") for path in folder.path.glob(f"steps/*/{what}"))
-    files: dict[str, Path | bytes] = {path.relative_to(folder.path).as_posix(): path for path in kept if path.is_file()}
+    files: dict[str, Path | bytes] = {path.relative_to(folder.path).as_posix(): path for path in own_files(folder, kept)}
     return Bundle("dataset", {"README.md": _card(folder, result, ["tags: [interpretability, interp-tui]"]), **files})
+
+
+def own_files(folder: RunFolder, paths: Iterable[Path]) -> list[Path]:
+    """Those of the paths that are files. Raises UserError for a link that leads out of the run's folder: what it names is not the run's."""
+    files, root = [path for path in sorted(paths) if path.is_file()], folder.path.resolve()
+    for path in files:
+        if not path.resolve().is_relative_to(root):
+            raise UserError(f"{path} is a link to {path.resolve()}, which is no file of the run", "remove the link; nothing was sent")
+    return files
 
 
 def local_paths(found: Bundle) -> list[str]:
@@ -98,6 +107,7 @@ def checked(repo: str | None, *, upload: bool) -> str:
 
 def _card(folder: RunFolder, result: dict[str, Any], head: list[str]) -> bytes:
     """README.md: the run's report under the hub's own head; figures that are not sent are left out."""
+    own_files(folder, [folder.report_path])
     report = text_or_empty(folder.report_path, 8 << 20) or f"# {result.get('name', folder.path.name)}\n"
     if result.get("kind") == "train_sae":
         report = "\n".join(line for line in report.splitlines() if not line.startswith("![")) + "\n"

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
+from ...untrusted import open_to_append
 from .executor import StartedTask, Task, TaskExecutor
 
 
@@ -69,7 +70,7 @@ class LocalExecutor(TaskExecutor):
 
 
 def _start(task: Task) -> subprocess.Popen[bytes]:
-    with task.log.open("ab") as log:
+    with open_to_append(task.log) as log:
         return subprocess.Popen(
             task.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=dict(task.environment)
         )
