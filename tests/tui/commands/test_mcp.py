@@ -133,3 +133,33 @@ def test_the_program_speaks_only_the_protocol(runs_root: Path) -> None:
     command = [sys.executable, "-m", "interp_tui", "mcp", "--runs", str(runs_root)]
     done = subprocess.run(command, input=asked, capture_output=True, timeout=120, env=os.environ | {"PYTHONPATH": ROOTS}, check=True)
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [1, 2]
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e999", "-1e999", "[1]", "{}"])
+def test_an_id_that_no_answer_can_repeat_is_refused(server: Server, number: str) -> None:
+    outgoing = io.StringIO()
+    serve(server, io.BytesIO(b'{"jsonrpc": "2.0", "id": %s, "method": "ping"}\n' % number.encode()), outgoing)
+    reply = json.loads(outgoing.getvalue())
+    assert reply["id"] is None and reply["error"]["code"] == -32600
+
+
+def test_what_is_left_of_a_message_that_is_too_long_is_no_message(server: Server) -> None:
+    ping = b'{"jsonrpc": "2.0", "id": 7, "method": "ping"}\n'
+    outgoing = io.StringIO()
+    serve(server, io.BytesIO(b"x" * (2 * MOST_MESSAGE + 2) + ping + ping), outgoing)
+    refused, answered = map(json.loads, outgoing.getvalue().splitlines())
+    assert "error" in refused and answered["id"] == 7
+
+
+def test_a_date_in_a_manifest_is_told_as_text(server: Server, runs_root: Path) -> None:
+    path = next(runs_root.glob("*first*")) / "manifest.toml"
+    path.write_text(path.read_text() + "\n[note]\nday = 1979-05-27\n")
+    assert call(server, "show_run", run="first")["structuredContent"]["manifest"]["note"]["day"] == "1979-05-27"
+
+
+def test_a_tool_that_fails_costs_its_answer_only(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp_tui.runs.agent_tools.find_run", lambda *_: 1 / 0)
+    monkeypatch.setattr("interp_tui.terminal.crash_log.record", lambda error: "the log")
+    failed = call(server, "show_run", run="first")
+    assert failed["isError"] and "ZeroDivisionError" in failed["content"][0]["text"] and "the log" in failed["content"][0]["text"]
+    assert not call(server, "list_runs")["isError"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,9 @@ def mcp(
 def serve(server: Server, incoming: BinaryIO, outgoing: TextIO) -> None:
     """Answer messages until the other side closes its end."""
     while line := incoming.readline(MOST_MESSAGE + 1):
+        rest = line
+        while len(rest) > MOST_MESSAGE and not rest.endswith(b"\n"):  # what is left of a message that is too long is no message
+            rest = incoming.readline(MOST_MESSAGE + 1)
         if not line.strip():
             continue
         reply = server.answer(line)
@@ -58,6 +62,13 @@ class Refused(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def _number(given: Any) -> Any:
+    """The id of a message. Raises Refused for what JSON-RPC does not allow there: the answer could not repeat it."""
+    if given is None or isinstance(given, (str, int)) or (isinstance(given, float) and math.isfinite(given)):
+        return given
+    raise Refused(INVALID_REQUEST, "an id is a text or a number")
 
 
 class Server:
@@ -83,7 +94,7 @@ class Server:
                 raise Refused(PARSE_ERROR, str(damage)) from None
             if not isinstance(message, dict) or not isinstance(message.get("method"), str):
                 raise Refused(INVALID_REQUEST, "a message is an object with a method")
-            number = message.get("id")
+            number = _number(message.get("id"))
             params = message.get("params")
             result = self._do(message["method"], params if isinstance(params, dict) else {})
         except Refused as refused:
@@ -117,6 +128,8 @@ class Server:
         from interp_tui_engine.errors import UserError
         from interp_tui_engine.numbers import finite
 
+        from ..terminal import crash_log
+
         tool = self.tools.get(str(params.get("name")))
         if tool is None:
             raise Refused(INVALID_PARAMS, f"no tool {str(params.get('name'))[:60]!r}; there are {', '.join(self.tools)}")
@@ -124,15 +137,17 @@ class Server:
         arguments = given if isinstance(given, dict) else {}
         _check(tool, arguments)
         try:
-            value = finite(tool.call(self.root, arguments))
+            # a manifest may hold dates, which JSON has not
+            text = json.dumps(finite(tool.call(self.root, arguments)), indent=1, default=str)
         except UserError as error:
-            said = f"{error.what}. {error.hint}".strip()
-            return {"content": [{"type": "text", "text": said}], "isError": True}
-        return {
-            "content": [{"type": "text", "text": json.dumps(value, indent=1, default=str)}],
-            "structuredContent": value,
-            "isError": False,
-        }
+            return _failed(f"{error.what}. {error.hint}".strip())
+        except Exception as error:  # one bad run costs its own answer, not the server
+            return _failed(f"{type(error).__name__}: {str(error)[:200]}; a fault of interp-tui, details: {crash_log.record(error)}")
+        return {"content": [{"type": "text", "text": text}], "structuredContent": json.loads(text), "isError": False}
+
+
+def _failed(why: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": why}], "isError": True}
 
 
 def _described(tool: Tool) -> dict[str, Any]:
