@@ -25,7 +25,8 @@ COMMANDS = (
     ("list",), ("show", "RUN"), ("show", "RUN", "--json"), ("list", "--json"), ("compare", "RUN", "OTHER"), ("attach", "RUN", "--plain"),
     ("attach", "RUN", "--json"), ("export", "RUN", "--to", "csv"), ("export", "RUN", "--to", "json"), ("export", "RUN", "--to", "html"),
     ("validate", "MANIFEST"), ("resume", "RUN"), ("stop", "RUN"), ("show", HOSTILE.replace("\ud800", "")),
-    ("report", "RUN", "OTHER"), ("label", "RUN"), ("gc",), ("queue", "list"), ("export", "RUN", "--to", "svg"), ("export", "RUN", "--to", "hub"),
+    ("report", "RUN", "OTHER"), ("label", "RUN"), ("gc",), ("queue", "list"), ("export", "RUN", "--to", "svg"),
+    ("export", "RUN", "--to", "hub"),
 )  # fmt: skip
 SCREENS = tuple(("show", "RUN", "--screen", tab) for tab in ("live", "result", "manifest", "log"))
 KEPT = frozenset({"type", "kind", "state", "series", "v", "name"})

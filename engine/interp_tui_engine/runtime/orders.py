@@ -109,5 +109,6 @@ class Orders:
                     os._exit(130)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if not self._answered and not self._done.is_set():
+        # a signal that somebody else has sent asks for nothing
+        if self.interrupting and not self._answered and not self._done.is_set():
             raise Interrupted

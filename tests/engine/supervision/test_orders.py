@@ -108,3 +108,13 @@ def test_a_worker_whose_supervisor_died_while_it_waited_leaves_what_others_wrote
     monkeypatch.setattr(os, "getppid", lambda: next(parents, 1))
     assert worker.work(folder, 0) == worker.INTERRUPTED
     assert (shard / "exit.json").read_text() == ended and not (shard / "events.jsonl").exists()
+
+
+def test_a_signal_of_somebody_else_asks_for_nothing(tmp_path: Path) -> None:
+    script = """
+    import os, signal
+    os.kill(os.getpid(), signal.SIGUSR2)
+    time.sleep(0.05)
+    print(orders.poll())
+    """
+    assert ending(script, tmp_path) == (0, "go")
