@@ -12,11 +12,12 @@ from typing import Any, Literal
 import tomli
 from pydantic import Field, ValidationError, create_model
 
-from . import catalog, cluster_settings, untrusted
+from . import catalog, cluster_settings, peer_configs, untrusted
 from . import pipeline as pipelines
 from . import sweep as sweeps
 from .errors import ManifestError, Problem, UserError
 from .manifest_files import located, missing_files, with_located_files
+from .manifest_history import as_it_was_made
 from .manifest_types import Manifest as Manifest
 from .manifest_types import StepSpec
 from .specs import ComputeSpec, DataSpec, ModelSpec, Table, devices_problem
@@ -71,6 +72,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Manifest:
     with contextlib.suppress(RuntimeError, OSError):  # the home of an unknown user, a name too long: read_text says so
         path = path.expanduser()
         path = path / "manifest.toml" if path.is_dir() else path
+    if peer_configs.is_peers(path) and path.is_file():
+        return _of_peer(peer_configs.read(path), path, overrides)
     return parse(read_text(path), source=str(path), base=path.absolute().parent, overrides=overrides)
 
 
@@ -99,18 +102,21 @@ def parse(text: str, *, source: str = "manifest", base: Path | None = None, over
         raise ManifestError(source, [_syntax_problem(error)]) from None
     except untrusted.Damaged as error:
         raise ManifestError(source, [Problem("TOML", str(error))]) from None
+    if peer_configs.is_peers(Path(source), tables):
+        return _of_peer(tables, Path(source), overrides)
     problems, origins = override(tables, overrides)
     if problems:
         raise ManifestError(source, problems)
     return resolve(tables, source=source, base=base, lines=lines, origins=origins)
 
 
-def _as_it_was_made(tables: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A run's own manifest with what runs chose before there was a choice: their noise was torch's on every device."""
-    compute = tables.get("compute", {})
-    if not isinstance(tables.get("provenance"), dict) or not isinstance(compute, dict) or "noise" in compute:
-        return tables
-    return {**tables, "compute": {**compute, "noise": "torch"}}
+def _of_peer(tables: dict[str, Any], path: Path, overrides: Sequence[str]) -> Manifest:
+    """A run file of interp's or interp-lab's, checked as a manifest is."""
+    made = peer_configs.translated(tables, path)
+    problems, origins = override(made, overrides)
+    if problems:
+        raise ManifestError(str(path), problems)
+    return resolve(made, source=str(path), base=path.absolute().parent, origins=origins)
 
 
 def resolve(
@@ -122,7 +128,7 @@ def resolve(
     origins: Mapping[KeyPath, str] | None = None,
 ) -> Manifest:
     """Check tables against the kind's Params and fill in every default. Raises ManifestError naming all problems at once."""
-    tables = {"params": {}, **{key: value for key, value in _as_it_was_made(tables).items() if key not in RECORDED}}
+    tables = {"params": {}, **{key: value for key, value in as_it_was_made(tables).items() if key not in RECORDED}}
     if isinstance(tables.get("sweep"), dict):
         return _resolve_sweep(tables, source, base, dict(lines or {}), origins or {})
     given = ManifestOrigin(lines or {}, origins or {})

@@ -36,6 +36,7 @@ TABLES: dict[str, Any] = {
     },
     "params": {
         "restrictions": HEADS,
+        "grouped_heads": "own",
         "lr": 1e-3,
         "n_beta": 30.0,
         "localization": 1000.0,

@@ -81,7 +81,7 @@ def test_the_tree_is_that_of_the_stores_and_the_numbers_those_of_the_tree(whole:
         top = values["top_tokens"][part]
         assert abs(top[0]["value"]) == pytest.approx(float(np.abs(covariance).max()), rel=1e-6)
         assert top[0]["token"] in json.loads((path / "tokens.json").read_text()).values()
-    assert values["parameters"]["l0h1"] == 2 * 32 * 128, "what head 1 alone owns: its rows of q and columns of o"
+    assert values["parameters"]["l0h1"] == 4 * 32 * 128, "its rows of q, its columns of o, and the rows of k and v that it shares"
     filled = [event.values for event in events if isinstance(event, Metrics) and event.series == "case"]
     assert [row["restriction"] for row in filled] == ["l0h1", UNION] and filled[0]["mean"] == values["mean"]["l0h1"]
     assert "<svg" in (path / "figures" / "susceptibilities.svg").read_text() and "| l0h1 |" in result.report

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, Gemma3Config
 import interp_tui_engine as engine
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.models.restrictions.masks import create_param_masks, parameter_map_of, preview_weight_restriction, selection_of
-from interp_tui_engine.models.restrictions.patterns import InLayer, Named, Whole, parse
+from interp_tui_engine.models.restrictions.patterns import InLayer, Named, Whole, as_taken, parse
 from interp_tui_engine.models.skeleton import load_skeleton
 from references.tiny_architectures import tiny_config, tiny_model
 
@@ -34,18 +34,20 @@ def test_patterns_ignore_case_and_spaces() -> None:
     assert parse("L3H12") == parse("l3 h12") == InLayer(3, "head", 12)
     assert parse("l0 ATTN") == InLayer(0, "attn")
     assert parse("l0kv1") == InLayer(0, "kv", 1)
+    assert parse("L3H12  Own") == parse("l3 h12 own") == InLayer(3, "own", 12)
+    assert parse("l0g1 own") == Named("l0g1 own") and parse("l0 attn own") == Named("l0 attn own")
     assert parse("l0attn") == Named("l0attn")
     assert parse("model.norm.weight") == Named("model.norm.weight")
 
 
-@given(st.integers(0, 200), st.sampled_from(["all", "attn", "mlp", "mixer", "head", "group", "kv"]), st.integers(0, 200))
+@given(st.integers(0, 200), st.sampled_from(["all", "attn", "mlp", "mixer", "head", "own", "group", "kv"]), st.integers(0, 200))
 def test_a_pattern_reads_back_as_itself(layer: int, part: str, index: int) -> None:
-    pattern = InLayer(layer, part, index if part in ("head", "group", "kv") else 0)
+    pattern = InLayer(layer, part, index if part in ("head", "own", "group", "kv") else 0)
     assert parse(str(pattern)) == parse(str(pattern).upper()) == pattern
 
 
-def test_a_head_is_its_rows_of_q_and_columns_of_o(tiny: nn.Module) -> None:
-    masks = create_param_masks(tiny, "l1h3")
+def test_what_a_head_owns_is_its_rows_of_q_and_columns_of_o(tiny: nn.Module) -> None:
+    masks = create_param_masks(tiny, "l1h3 own")
     assert set(masks) == {f"{ATTENTION}.q_proj.weight", f"{ATTENTION}.o_proj.weight"}
     rows = torch.zeros(256, 128, dtype=torch.bool)
     rows[3 * 32 : 4 * 32] = True  # head_dim is 32, twice what the width over the heads would say
@@ -53,9 +55,23 @@ def test_a_head_is_its_rows_of_q_and_columns_of_o(tiny: nn.Module) -> None:
     assert torch.equal(masks[f"{ATTENTION}.o_proj.weight"], rows.T)
 
 
+@pytest.mark.parametrize(("head", "group"), [(3, 0), (4, 1)])
+def test_a_head_moves_the_keys_and_values_it_shares(tiny: nn.Module, head: int, group: int) -> None:
+    """As devinterp takes it: heads 0 to 3 read from key-value head 0, heads 4 to 7 from 1."""
+    masks = create_param_masks(tiny, f"l1h{head}")
+    expected = {**create_param_masks(tiny, f"l1h{head} own"), **create_param_masks(tiny, f"l1kv{group}")}
+    assert set(masks) == set(expected) and all(torch.equal(masks[name], mask) for name, mask in expected.items())
+    assert sum(int(mask.sum()) for mask in masks.values()) == 4 * 32 * 128
+
+
+def test_a_run_may_take_heads_either_way() -> None:
+    assert as_taken("l1h3", "shared") == "l1h3" and as_taken("L1 H3", "own") == "l1h3 own"
+    assert as_taken(["l1h3", "l0 mlp", "l1h2 own", "model.norm.weight"], "own") == ["l1h3 own", "l0 mlp", "l1h2 own", "model.norm.weight"]
+
+
 def test_a_group_is_its_heads_and_the_key_value_head_they_share(tiny: nn.Module) -> None:
     group, shared = create_param_masks(tiny, "l1g1"), create_param_masks(tiny, "l1kv1")
-    heads = create_param_masks(tiny, ["l1h4", "l1h5", "l1h6", "l1h7"])
+    heads = create_param_masks(tiny, ["l1h4 own", "l1h5 own", "l1h6 own", "l1h7 own"])
     assert set(group) == {*heads, *shared}
     for name, mask in {**heads, **shared}.items():
         assert torch.equal(group[name], mask)
@@ -146,7 +162,9 @@ def test_transformer_lens_heads_are_entries_of_the_first_axis() -> None:
 
 def test_transformer_lens_groups_share_the_underscored_keys() -> None:
     model = _Hooked(2)
-    assert set(create_param_masks(model, "l1h2")) == {f"blocks.1.attn.{kind}" for kind in ("W_Q", "W_O", "b_Q")}
+    assert set(create_param_masks(model, "l1h2 own")) == {f"blocks.1.attn.{kind}" for kind in ("W_Q", "W_O", "b_Q")}
+    assert set(create_param_masks(model, "l1h2")) == set(create_param_masks(model, "l1g1"))
+    assert create_param_masks(model, "l1h2")["blocks.1.attn._W_K"][:, 0, 0].tolist() == [False, True]
     masks = create_param_masks(model, "l1g1")
     assert masks["blocks.1.attn.W_Q"][:, 0, 0].tolist() == [False, False, True, True]
     assert masks["blocks.1.attn._W_K"][:, 0, 0].tolist() == [False, True]
@@ -156,7 +174,7 @@ def test_transformer_lens_groups_share_the_underscored_keys() -> None:
 
 @pytest.mark.filterwarnings("ignore:'embed' selects")
 def test_counts_agree_with_masks(tiny: nn.Module) -> None:
-    for restriction in ("full", "l0", "l2h5", "l2g0", "embed", ["l0h0", "l0h1", "model.norm.weight"]):
+    for restriction in ("full", "l0", "l2h5", "l2h5 own", "l2g0", "embed", ["l0h0", "l0h1", "model.norm.weight"]):
         selection, masks = selection_of(tiny, restriction), create_param_masks(tiny, restriction)
         sizes = {name: p.numel() for name, p in tiny.named_parameters()}
         assert {n: c[0] for n, c in selection.counts().items()} == {n: sizes[n] if m is None else int(m.sum()) for n, m in masks.items()}
@@ -164,13 +182,26 @@ def test_counts_agree_with_masks(tiny: nn.Module) -> None:
 
 
 def test_the_preview_is_a_tree_with_counts(tiny: nn.Module, capsys: pytest.CaptureFixture[str]) -> None:
-    preview_weight_restriction(tiny, create_param_masks(tiny, "l1h3"))
+    preview_weight_restriction(tiny, create_param_masks(tiny, "l1h3 own"))
     shown = capsys.readouterr().out
-    assert "8,192 of 1,021,056" in shown and "q_proj.weight  4,096 of 32,768  12.5 %" in shown
-    engine.preview_weight_restriction(tiny, engine.create_param_masks(tiny, "l1h3"), plain=True)
+    assert "8,192 of 1,021,056" in shown and "q_proj.weight  4,096 of 32,768  12.5 %" in shown and "key-value" not in shown
+    engine.preview_weight_restriction(tiny, engine.create_param_masks(tiny, "l1h3 own"), plain=True)
     assert capsys.readouterr().out.splitlines() == [f"{ATTENTION}.o_proj.weight", f"{ATTENTION}.q_proj.weight"]
     with pytest.raises(UserError, match="no parameter of the model"):
         preview_weight_restriction(tiny, {"nowhere": None})
+
+
+def test_the_preview_says_which_keys_and_values_others_use_too(tiny: nn.Module, capsys: pytest.CaptureFixture[str]) -> None:
+    preview_weight_restriction(tiny, create_param_masks(tiny, ["l1h3", "l2h5"]))
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-2:] == [
+        "layer 1: key-value head 0 moves, which heads 0, 1 and 2 use too; 'l1h3 own' leaves it out",
+        "layer 2: key-value head 1 moves, which heads 4, 6 and 7 use too; 'l2h5 own' leaves it out",
+    ]
+    preview_weight_restriction(tiny, create_param_masks(tiny, ["l1g0", "l2 attn", "l3kv1"]))
+    assert "key-value" not in capsys.readouterr().out, "what was asked for needs no remark"
+    preview_weight_restriction(nn.Linear(2, 2), {"weight": None})
+    assert "key-value" not in capsys.readouterr().out
 
 
 def test_the_language_model_inside_a_model_of_several_media() -> None:
@@ -178,7 +209,7 @@ def test_the_language_model_inside_a_model_of_several_media() -> None:
     vision = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
     config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
     model = AutoModelForCausalLM.from_config(config)
-    masks = create_param_masks(model, "l1h0")
+    masks = create_param_masks(model, "l1h0 own")
     assert set(masks) == {f"model.language_model.layers.1.self_attn.{x}_proj.weight" for x in "qo"}
     assert [int(mask.sum()) for mask in masks.values()] == [8 * 32, 8 * 32]
     assert all(".language_model." in name for name in create_param_masks(model, ["l0", "l1"]))
@@ -194,4 +225,5 @@ def test_an_unknown_architecture_names_the_nearest_known_one() -> None:
 def test_the_process_behind_the_command_line_answers_in_json() -> None:
     command = [sys.executable, "-P", "-m", "interp_tui_engine.models.restrictions", "builtin:tiny", "", "l1h3"]
     answer = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=120).stdout)
-    assert answer["selected"] == 8192 and answer["total"] == 1021056 and len(answer["parameters"]) == 2
+    assert answer["selected"] == 16384 and answer["total"] == 1021056 and len(answer["parameters"]) == 4
+    assert answer["remarks"] == ["layer 1: key-value head 0 moves, which heads 0, 1 and 2 use too; 'l1h3 own' leaves it out"]

@@ -135,7 +135,7 @@ def _coverage(model: nn.Module, names: list[str]) -> dict[str, Tensor]:
 def _check_partition(model: nn.Module, layer: int, heads: Heads) -> None:
     """Heads and the key-value heads they share overlap nowhere, lie inside the attention part, and all owned slices are covered."""
     covered = _coverage(model, parameter_map_of(model).attention(layer))
-    units = [f"l{layer}h{i}" for i in range(heads.count)]
+    units = [f"l{layer}h{i} own" for i in range(heads.count)]
     units += [f"l{layer}kv{i}" for i in range(heads.groups)] if heads.groups < heads.count else []
     for unit in units:
         for name, mask in create_param_masks(model, unit).items():
@@ -184,10 +184,12 @@ def test_a_restriction_is_the_head_it_names(case: str) -> None:
         _check_partition(model, layer, heads)
         _uncouple(model, model_type, heads)
         before = _heads_out(model, heads)
-        for head in range(heads.count):
-            assert _changed(model, heads, f"l{layer}h{head}", before) == {head}
-            _check_output_columns(model, heads, f"l{layer}h{head}", head)
         size = heads.count // heads.groups
+        for head in range(heads.count):
+            assert _changed(model, heads, f"l{layer}h{head} own", before) == {head}
+            first = head // size * size
+            assert _changed(model, heads, f"l{layer}h{head}", before) == set(range(first, first + size)), "it shares its keys and values"
+            _check_output_columns(model, heads, f"l{layer}h{head}", head)
         for group in range(heads.groups if size > 1 else 0):
             members = set(range(group * size, (group + 1) * size))
             assert _changed(model, heads, f"l{layer}g{group}", before) == members

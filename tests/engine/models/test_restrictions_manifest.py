@@ -41,13 +41,15 @@ def test_a_restriction_that_the_model_does_not_have_is_refused_before_anything_s
 def test_the_estimate_says_how_much_moves_and_costs_less() -> None:
     kind = catalog.get("llc")
     full, head = kind.estimate(request("full", num_draws=20_000)), kind.estimate(request("l3h0", num_draws=20_000))
-    assert "8,192 of 1,021,056 move" in head.notes
+    assert "16,384 of 1,021,056 move" in head.notes
+    for own in (request("l3h0 own"), request("l3h0", grouped_heads="own"), request(["l3h0"], grouped_heads="own")):
+        assert "8,192 of 1,021,056 move" in kind.estimate(own).notes
     assert full.seconds is not None and head.seconds is not None and head.seconds < full.seconds
 
 
 def test_the_load_counts_what_lies_above() -> None:
     load = restriction_check.load_of(request("l3h0"), "l3h0")
-    assert load is not None and (load.moving, load.total) == (8192, 1021056)
+    assert load is not None and (load.moving, load.total) == (16384, 1021056)
     assert load.above == 189_696 + 128 + 262_144, "layer 3, the final norm, and the matrix that is also the unembedding"
     assert restriction_check.load_of(request("l0"), "l0").above == 4 * 189_696 + 128 + 262_144
     assert restriction_check.load_of(request("embed"), "embed").above == 1_021_056
@@ -66,6 +68,56 @@ def test_a_folder_is_read_from_its_headers_alone(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 20)
     restriction_check._read.cache_clear()
     assert restriction_check.load_of(request("l0h1", str(tmp_path)), "l0h1") is None
+
+
+HEAD = """kind = "{kind}"
+[model]
+source = "builtin:tiny"
+[data.train]
+source = "builtin:prose"
+context = 16
+rows = 8
+[params]
+lr = 1e-4
+n_beta = 1.0
+batch_size = 4
+observables = {{ train = 1 }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("llc", 'restriction = "l0h1"'),
+        ("sample", 'restriction = "l0h1"'),
+        ("susceptibilities", 'include_sampling_data = true\nrestrictions = ["l0h1"]'),
+    ],
+)
+def test_heads_of_earlier_runs_are_what_they_were(kind: str, part: str) -> None:
+    """A run's own manifest that does not say how it took heads was made when they were queries and outputs alone."""
+    text = HEAD.format(kind=kind) + part
+    assert manifest.parse(text).params.grouped_heads == "shared"
+    made = manifest.parse(text + "\n[provenance]\ndevice = 'x'\n")
+    assert made.params.grouped_heads == "own" and manifest.parse(made.to_toml()).params.grouped_heads == "own"
+    assert made.digest() != manifest.parse(text).digest(), "neither is taken for the other"
+    newer = manifest.parse(text + "\ngrouped_heads = 'shared'\n[provenance]\ndevice = 'x'\n")
+    assert newer.params.grouped_heads == "shared"
+
+
+def test_heads_of_earlier_pipelines_are_what_they_were() -> None:
+    step = {"id": "s", "kind": "llc", "params": {**SMALL, "restriction": "l0h1"}}
+    data = {"train": {"source": "builtin:prose", "context": 16, "rows": 8}}
+    tables = {"kind": "pipeline", "model": {"source": "builtin:tiny"}, "data": data, "step": [step]}
+    steps = [manifest.resolve({**tables, **extra}).step[0].params for extra in ({}, {"provenance": {"device": "x"}})]
+    assert [params["grouped_heads"] for params in steps] == ["shared", "own"]
+
+
+def test_a_run_samples_heads_the_way_its_manifest_says(tmp_path: Path) -> None:
+    """The same numbers, however it is spelled; others where shared keys move too."""
+    made = {"own": request("l1h0 own"), "set": request("l1h0", grouped_heads="own"), "shared": request("l1h0")}
+    ran = {name: api.run(asked, out=tmp_path / name).path for name, asked in made.items()}
+    means = {name: json.loads((path / "result.json").read_text())["llc_mean"] for name, path in ran.items()}
+    assert means["own"] == means["set"] != means["shared"]
 
 
 def test_a_run_of_a_restriction_says_what_it_shares(tmp_path: Path) -> None:

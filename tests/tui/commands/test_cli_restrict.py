@@ -16,6 +16,7 @@ ANSWER = {
     "total": 100,
     "parameters": {"layers.0.q.weight": [8, 32], "layers.0.o.weight": [16, 16]},
     "notes": ["two names, one matrix"],
+    "remarks": ["layer 0: key-value head 0 moves"],
 }
 
 
@@ -37,6 +38,7 @@ def test_a_tree_with_counts(cli: Cli, engine: SimpleNamespace) -> None:
     assert engine.command[-4:] == ["builtin:tiny", "step-50", "l0h1", "l0 mlp"]
     assert answer.code == 0 and "2 parameters  24 of 100  24 %" in answer.out and "q.weight  8 of 32  25 %" in answer.out
     assert "o.weight  16 of 16  all" in answer.out and "two names, one matrix" in answer.err
+    assert answer.out.splitlines()[-1] == "layer 0: key-value head 0 moves"
 
 
 def test_json_and_plain(cli: Cli, engine: SimpleNamespace) -> None:

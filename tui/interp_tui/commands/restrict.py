@@ -20,7 +20,9 @@ def restrict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="builtin:tiny, a folder, a .gguf file, or a Hugging Face id.")],
     patterns: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATTERN…", help="l0, 'l0 attn', 'l0 mlp', l0h1, l0g0, embed, unembed, a parameter; several: their union."),
+        typer.Argument(
+            metavar="PATTERN…", help="l0, 'l0 attn', 'l0 mlp', l0h1, 'l0h1 own', l0g0, embed, unembed, a parameter; several: their union."
+        ),
     ] = None,
     revision: Annotated[str | None, typer.Option("--revision", metavar="REV", help="A checkpoint or git revision of the model.")] = None,
     json: JsonOption = False,
@@ -42,11 +44,13 @@ def restrict(
     from interp_tui_engine.restriction_tree import write_tree
 
     write_tree(counts, found["total"], sys.stdout)
+    for remark in found["remarks"]:
+        out(remark)
     return 0
 
 
 def ask(model: str, revision: str | None, patterns: list[str]) -> dict[str, Any]:
-    """What the patterns select of a model: {selected, total, parameters: {name: [selected, total]}, notes}.
+    """What the patterns select of a model: {selected, total, parameters: {name: [selected, total]}, notes, remarks}.
 
     Asked of a process of its own, because this one imports no torch. Raises UserError for what that process cannot use.
     """

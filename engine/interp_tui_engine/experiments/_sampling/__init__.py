@@ -10,12 +10,17 @@ from pydantic import Field
 from ...catalog import Estimate
 from ...errors import Problem
 from ...manifest import Manifest
+from ...models.restrictions.patterns import GroupedHeads
 from ...runtime import cost, inputs
 from ...samplers.registry import METHODS
 from ...samplers.settings import SamplerConfig
 from . import restriction_check
 
 PositiveInt = Annotated[int, Field(gt=0)]
+GROUPED_HEADS = (
+    "what l0h1 moves where heads share keys and values: 'shared' = its queries, its outputs and the shared rows, as devinterp does; "
+    "'own' = queries and outputs only, as if it were spelled 'l0h1 own'"
+)
 LOOKS = 4
 """At the Metropolis acceptance, in each chain after burn-in."""
 
@@ -28,6 +33,7 @@ class ObservingParams(SamplerConfig):
     sampling_data: str = Field("train", description="which [data.NAME] the sampler's gradients come from")
     observables: dict[str, PositiveInt] = Field(default_factory=dict, description="dataset = batches of it to evaluate at each draw")
     obs_seed: int = Field(1337, ge=0, description="seed that picks the observables' fixed rows")
+    grouped_heads: GroupedHeads = Field("shared", description=GROUPED_HEADS)
 
 
 class SamplingParams(ObservingParams):
@@ -35,7 +41,7 @@ class SamplingParams(ObservingParams):
 
     restriction: str | list[str] = Field(
         "full",
-        description="which weights move: full, l0, l0 attn, l0 mlp, l0h1, l0g0, embed, unembed, a parameter's name, or a list of these",
+        description="which weights move: full, l0, l0 attn, l0 mlp, l0h1, l0g0, embed, unembed, a parameter's name, a list of these",
     )
 
 
@@ -59,7 +65,7 @@ def check(manifest: Manifest) -> list[Problem]:
     """What pydantic cannot see: params that name data which is not there, or not enough of it."""
     params: ObservingParams = manifest.params
     names = ", ".join(manifest.data)
-    problems = []
+    problems = backend_problems(manifest)
     if params.sampling_data not in manifest.data:
         message = f"{params.sampling_data!r} is none of the manifest's data: {names}"
         problems.append(Problem("params.sampling_data", message, value=params.sampling_data))
@@ -85,6 +91,14 @@ def check(manifest: Manifest) -> list[Problem]:
     if isinstance(params, SamplingParams) and params.restriction != "full":
         problems += restriction_check.problems(manifest, params.restriction, "params.restriction")
     return problems or inputs.data_problems(manifest.data, [params.sampling_data, *params.observables])
+
+
+def backend_problems(manifest: Manifest) -> list[Problem]:
+    """Chains compute with copies of the module, which only transformers' own can be copied as."""
+    backend = "transformers" if manifest.model is None else manifest.model.backend
+    if backend == "transformers":
+        return []
+    return [Problem("model.backend", f"{backend!r} cannot be sampled; use 'transformers'", value=backend)]
 
 
 def estimate(manifest: Manifest) -> Estimate:

@@ -22,6 +22,7 @@ from ...estimators.diagnostics import convergence
 from ...events import ChainFailed, Event, Metrics, Phase, Progress, RunStarted, Warned
 from ...models.loaded import LoadedModel
 from ...models.restrictions.masks import parameter_map_of, selection_of
+from ...models.restrictions.patterns import as_taken
 from ...results.susceptibilities import PartNow, SampledPart
 from ...runtime.context import Context, Interrupted
 from ...runtime.stream import stream
@@ -110,7 +111,8 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
     model, rows = yield from sampling_run.load(manifest)
     todo: dict[str, str | list[str]] = {FULL: FULL, **spelt_out(restrictions, model)}
     # what the model does not have is said before hours of sampling, and one executor serves all: numbers must not depend on the part
-    chosen = {name: selection_of(model.module, restriction) for name, restriction in todo.items()}
+    heads = manifest.params.grouped_heads
+    chosen = {name: selection_of(model.module, as_taken(restriction, heads)) for name, restriction in todo.items()}
     problem = sampling_run.problem_of(manifest, model, rows, FULL)
     whole = sampling_run.executor_of(context, problem, config)
     executor = sampling_run.executor_here(context, whole, config.num_chains)

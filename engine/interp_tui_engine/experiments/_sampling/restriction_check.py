@@ -19,6 +19,7 @@ from ...errors import Problem, UserError
 from ...manifest import Manifest
 from ...models import builtin_index
 from ...models.parameter_count import safetensors_shapes
+from ...models.restrictions.patterns import as_taken
 
 if TYPE_CHECKING:
     from ...models.restrictions.parameter_map import ParameterMap
@@ -44,7 +45,7 @@ def load_of(manifest: Manifest, restriction: str | Sequence[str]) -> Load | None
     from ...models.restrictions.selection import select
 
     try:
-        chosen = select(parameter_map, restriction)
+        chosen = select(parameter_map, as_taken(restriction, manifest.params.grouped_heads))
     except UserError:
         return None
     sizes = {name: prod(shape) for name, shape in parameter_map.shapes.items()}

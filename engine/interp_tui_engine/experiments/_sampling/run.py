@@ -20,6 +20,7 @@ from ...events import ArrayWritten, Event, Phase, RunStarted, Warned
 from ...manifest import Manifest
 from ...models.loaded import LoadedModel
 from ...models.restrictions.masks import masks_of, selection_of
+from ...models.restrictions.patterns import as_taken
 from ...runtime import open_model
 from ...runtime.context import Context, Interrupted, parse_bytes, parse_interval
 from ...runtime.stream import stream
@@ -73,7 +74,7 @@ def run(context: Context, *, control: bool = False) -> Generator[Event, None, Sa
     config = config_of(manifest)
     model, rows = yield from load(manifest)
     problem = problem_of(manifest, model, rows, params.restriction)
-    notes = () if params.restriction == "full" else selection_of(model.module, params.restriction).notes
+    notes = () if params.restriction == "full" else selection_of(model.module, as_taken(params.restriction, params.grouped_heads)).notes
     whole = executor_of(context, problem, config)
     yield RunStarted(
         manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance_of(model, rows, whole)
@@ -190,7 +191,8 @@ def problem_of(
     prefixes: shared by several restrictions of one model and data, so that what lies below them is computed once.
     """
     params: ObservingParams = manifest.params
-    masks = None if restriction == "full" else masks_of(selection_of(model.module, restriction))
+    taken = as_taken(restriction, params.grouped_heads)
+    masks = None if restriction == "full" else masks_of(selection_of(model.module, taken))
     return ModuleTarget(
         model.module,
         rows[params.sampling_data].ids.long(),

@@ -8,9 +8,11 @@ from typing import Annotated
 from pydantic import Field
 
 from ...manifest import Manifest, resolve
+from ...models.restrictions.patterns import GroupedHeads
 from ...samplers.registry import METHODS
 from ...samplers.settings import SamplingMethod
 from ...specs import Table
+from .._sampling import GROUPED_HEADS
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -35,6 +37,7 @@ class Params(Table):
     sampling_method: SamplingMethod = Field("sgmcmc_sgld", description="which sampler")
     sampling_data: str = Field("train", description="which [data.NAME] the sampler's gradients come from")
     restriction: str | list[str] = Field("full", description="which weights move")
+    grouped_heads: GroupedHeads = Field("shared", description=GROUPED_HEADS)
 
 
 def cells(params: Params) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from .family import Attention, Family
 
-ATTENTION = Attention("self_attn", q="q_proj", k="k_proj", v="v_proj", o="out_proj")
+ATTENTION = Attention("self_attn", q="q_proj", k="k_proj", v="v_proj", o="out_proj", idle=("k_proj.bias",))
 
 BART = Family(
     name="bart",

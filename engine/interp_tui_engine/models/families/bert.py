@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from .family import Attention, Family
 
-ATTENTION = Attention("attention", q="self.query", k="self.key", v="self.value", o="output.dense")
+ATTENTION = Attention("attention", q="self.query", k="self.key", v="self.value", o="output.dense", idle=("self.key.bias",))
+TURNED = replace(ATTENTION, idle=())
+"""RoFormer turns keys by position, so their bias counts."""
 
 
 def _bert(prefix: str, *model_types: str) -> Family:
@@ -28,7 +30,8 @@ FAMILIES = (
     _bert("bert", "bert", "bert-generation", "big_bird"),
     replace(_bert("bert", "megatron-bert"), final_norm="bert.encoder.ln"),
     _bert("roberta", *ROBERTA_TYPES),
-    *(_bert(t, t) for t in ("electra", "ernie", "rembert", "roc_bert", "roformer")),
+    *(_bert(t, t) for t in ("electra", "ernie", "rembert", "roc_bert")),
+    replace(_bert("roformer", "roformer"), attention=(TURNED,)),
     _bert("data2vec_text", "data2vec-text"),
     replace(_bert("roberta_prelayernorm", "roberta-prelayernorm"), final_norm="roberta_prelayernorm.LayerNorm"),
 )

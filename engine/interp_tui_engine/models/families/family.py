@@ -49,6 +49,9 @@ class Attention:
     """Other modules or parameters whose first axis divides evenly among the query heads: sinks, output gates, latent up-projections."""
     per_group: tuple[str, ...] = ()
     """Other modules or parameters whose first axis divides evenly among the key-value heads."""
+    idle: tuple[str, ...] = ()
+    """Key biases that change nothing: where positions do not turn keys, one adds the same to all scores of a query, which softmax
+    takes away. A head's restriction leaves them out."""
     heads: tuple[str, ...] = HEADS
     """Where the configuration states H."""
 

@@ -25,7 +25,7 @@ CTRL = Family(
     embed=("transformer.w",),
     unembed=("lm_head",),
     final_norm="transformer.layernorm",
-    attention=(Attention("multi_head_attention", q="Wq", k="Wk", v="Wv", o="dense"),),
+    attention=(Attention("multi_head_attention", q="Wq", k="Wk", v="Wv", o="dense", idle=("Wk.bias",)),),
     mlp=("ffn",),
 )
 
@@ -36,7 +36,7 @@ XLM = Family(
     embed=("transformer.embeddings",),
     unembed=("pred_layer.proj",),
     final_norm="",
-    attention=(Attention("transformer.attentions.{layer}", q="q_lin", k="k_lin", v="v_lin", o="out_lin"),),
+    attention=(Attention("transformer.attentions.{layer}", q="q_lin", k="k_lin", v="v_lin", o="out_lin", idle=("k_lin.bias",)),),
     mlp=("transformer.ffns.{layer}",),
     beside=("transformer.ffns.{layer}", "transformer.layer_norm1.{layer}", "transformer.layer_norm2.{layer}"),
 )

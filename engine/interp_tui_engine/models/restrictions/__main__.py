@@ -12,18 +12,21 @@ from interp_tui_engine.errors import UserError
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0 with {selected, total, parameters, notes}, or 2 with {error, hint}."""
+    """Exit code 0 with {selected, total, parameters, notes, remarks}, or 2 with {error, hint}."""
     source, revision, *patterns = arguments
     try:
         from interp_tui_engine.models.skeleton import load_skeleton
 
-        from .masks import selection_of
+        from .masks import masks_of, remarks_on, selection_of
 
-        selection = selection_of(load_skeleton(source, revision or None), patterns or "full")
+        model = load_skeleton(source, revision or None)
+        selection = selection_of(model, patterns or "full")
+        remarks = remarks_on(model, masks_of(selection))
     except UserError as error:
         sys.stdout.write(json.dumps({"error": error.what, "hint": error.hint}) + "\n")
         return 2
     answer = {"selected": selection.selected, "total": selection.total, "parameters": selection.counts(), "notes": selection.notes}
+    answer["remarks"] = remarks
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0
 

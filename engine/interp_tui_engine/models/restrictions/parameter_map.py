@@ -43,12 +43,15 @@ class Heads:
     slices: Mapping[str, Slices]
 
     def owners(self, unit: str, index: int) -> frozenset[int]:
-        """The owners that a head, a group, or a group's key-value head stands for. With a key per head all three are the head."""
-        if self.groups == self.count:
-            return frozenset({index})
-        if unit == "head":
+        """The owners that a head, what it alone owns, a group, or a group's key-value head stands for.
+
+        With a key per head all four are the head.
+        """
+        if self.groups == self.count or unit == "own":
             return frozenset({index})
         size = self.count // self.groups
+        if unit == "head":
+            return frozenset({index, self.count + index // size})
         shared = {self.count + index}
         return frozenset(shared if unit == "kv" else shared | set(range(index * size, (index + 1) * size)))
 

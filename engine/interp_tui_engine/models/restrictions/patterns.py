@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Part = Literal["all", "attn", "mlp", "mixer", "head", "group", "kv"]
+Part = Literal["all", "attn", "mlp", "mixer", "head", "own", "group", "kv"]
+GroupedHeads = Literal["shared", "own"]
+"""What lNhM takes where heads share keys and values: those rows too, or only what the head alone owns."""
 
-_LAYER = re.compile(r"l(\d+)(?:\s*(?P<unit>h|g|kv)(?P<index>\d+)|\s+(?P<part>attn|mlp|mixer))?", re.IGNORECASE)
+_LAYER = re.compile(r"l(\d+)(?:\s*(?P<unit>h|g|kv)(?P<index>\d+)(?P<own>\s+own)?|\s+(?P<part>attn|mlp|mixer))?", re.IGNORECASE)
 _UNITS: dict[str, Part] = {"h": "head", "g": "group", "kv": "kv"}
 _PARTS: dict[str, Part] = {"attn": "attn", "mlp": "mlp", "mixer": "mixer"}
 
-GRAMMAR = "'full', 'embed', 'unembed', 'l0', 'l0 attn', 'l0 mlp', 'l0 mixer', 'l0h1', 'l0g0', 'l0kv0', or a parameter's name"
-"""What a restriction may say. lNhM: what head M alone owns; lNkvM: the key and value rows that a group of heads shares; lNgM: a
-group's heads with those rows. Norms belong to lN only."""
+GRAMMAR = "'full', 'embed', 'unembed', 'l0', 'l0 attn', 'l0 mlp', 'l0 mixer', 'l0h1', 'l0h1 own', 'l0g0', 'l0kv0', or a parameter's name"
+"""What a restriction may say. lNhM: everything that head M computes with, so also the key and value rows it shares with its group;
+`lNhM own`: of these what no other head uses, key biases without effect included; lNkvM: the key and value rows that a group of heads
+shares; lNgM: a group's heads with those rows. Norms belong to lN only."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class InLayer:
     def __str__(self) -> str:
         if self.part == "all":
             return f"l{self.layer}"
+        if self.part == "own":
+            return f"l{self.layer}h{self.index} own"
         for unit, part in _UNITS.items():
             if part == self.part:
                 return f"l{self.layer}{unit}{self.index}"
@@ -68,5 +74,20 @@ def parse(text: str) -> Pattern:
         return Named(text)
     layer = int(match[1])
     if match["unit"]:
-        return InLayer(layer, _UNITS[match["unit"].lower()], int(match["index"]))
+        part = _UNITS[match["unit"].lower()]
+        if match["own"]:
+            return InLayer(layer, "own", int(match["index"])) if part == "head" else Named(text)
+        return InLayer(layer, part, int(match["index"]))
     return InLayer(layer, _PARTS[match["part"].lower()] if match["part"] else "all")
+
+
+def as_taken(restriction: str | Sequence[str], heads: GroupedHeads) -> str | list[str]:
+    """A restriction with each lNhM spelled as `lNhM own` where a run takes heads so."""
+    texts = [restriction] if isinstance(restriction, str) else list(restriction)
+    taken = [_owned_text(text) if heads == "own" else text for text in texts]
+    return taken[0] if isinstance(restriction, str) else taken
+
+
+def _owned_text(text: str) -> str:
+    pattern = parse(text)
+    return str(replace(pattern, part="own")) if isinstance(pattern, InLayer) and pattern.part == "head" else text

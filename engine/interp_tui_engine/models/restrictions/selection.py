@@ -98,7 +98,7 @@ def _select_one(parameter_map: ParameterMap, pattern: Pattern) -> dict[str, Rows
         raise UserError(
             f"restriction '{pattern}': there is no layer {pattern.layer}", f"the model has layers 0 to {parameter_map.layers - 1}"
         )
-    if pattern.part in ("head", "group", "kv"):
+    if pattern.part in ("head", "own", "group", "kv"):
         return dict(_owned(parameter_map, pattern))
     of_part = {"all": parameter_map.layer, "attn": parameter_map.attention, "mlp": parameter_map.mlp, "mixer": parameter_map.mixer}
     names = of_part[pattern.part](pattern.layer)
@@ -155,14 +155,17 @@ def _owned(parameter_map: ParameterMap, pattern: InLayer) -> dict[str, Rows]:
         raise UserError(what, _parts_of(parameter_map, pattern.layer))
     _in_range(heads, pattern)
     owners = list(heads.owners(pattern.part, pattern.index))
-    kept = {name: Rows(slices.axis, np.isin(slices.owners, owners)) for name, slices in heads.slices.items()}
+    idle = set() if pattern.part in ("own", "kv") else {f"{heads.path}.{name}" for name in heads.attention.idle}
+    moving = {name: slices for name, slices in heads.slices.items() if name not in idle}
+    kept = {name: Rows(slices.axis, np.isin(slices.owners, owners)) for name, slices in moving.items()}
     return {name: rows for name, rows in kept.items() if rows.keep.any()}
 
 
 def _in_range(heads: Heads, pattern: InLayer) -> None:
-    count = heads.count if pattern.part == "head" else heads.groups
+    one_head = pattern.part in ("head", "own")
+    count = heads.count if one_head else heads.groups
     if pattern.index >= count:
-        what = "head" if pattern.part == "head" else "group of heads"
+        what = "head" if one_head else "group of heads"
         have = f"numbered 0 to {count - 1}" if count > 1 else "numbered 0 alone"
         raise UserError(
             f"restriction '{pattern}': layer {pattern.layer} has no {what} {pattern.index}",
