@@ -72,41 +72,59 @@ def test_its_last_layer_is_read_after_the_final_norm_which_is_said() -> None:
     assert remark("block", 3, [3]) == []
 
 
-def test_its_report_changes_the_layer_that_it_means(run_kind: Any, tmp_path: Path) -> None:
-    """L2:D95 at the last token set to 0 is block 1's output, as a hook of torch's own shows; names in and out are interp-lab's."""
+REPORT = {"schema_version": "interp-lab.inspection_report.v1", "model": "builtin:tiny", "criterion": {"text": "c"}}
+REQUEST = {"tables": TINY, "criterion": "c", "prompts": "p.jsonl", "to": "zero", "metric": "logprob", "plain_rows": 0}
+
+
+def test_its_report_changes_the_layer_and_the_tokens_that_it_means(run_kind: Any, tmp_path: Path) -> None:
+    """L2:D95 set to 0 at every token is block 1's output, as a hook of torch's own shows; names in and out are interp-lab's."""
     prompts.write(tmp_path / "p.jsonl", PROMPTS)
-    report = {
-        "schema_version": "interp-lab.inspection_report.v1",
-        "model": "builtin:tiny",
-        "criterion": {"text": "c"},
-        "cards": [card("L2:D95")],
-    }
-    atomic.write_json(tmp_path / "report.json", report)
-    request = {"tables": TINY, "criterion": "c", "prompts": "p.jsonl", "to": "zero", "metric": "logprob", "plain_rows": 0}
-    _, events, folder = run_kind("interventions", report="report.json", controls=["random"], draws=1, **request)
+    atomic.write_json(tmp_path / "report.json", {**REPORT, "cards": [card("L2:D95")]})
+    _, events, folder = run_kind("interventions", report="report.json", controls=["random"], draws=1, **REQUEST)
     rows = interventions.read(folder.path / "interventions.jsonl")
     own = next(row for row in rows if row.prompt_id == "France" and row.control is None)
-    assert own.feature_id == "L2:D95" and own.metadata["layer_convention"] == "hidden_state_index"
+    assert own.feature_id == "L2:D95" and own.metadata["layer_convention"] == "hidden_state_index" and own.metadata["positions"] == "all"
     assert all(row.metadata["changed"].startswith("L2:") for row in rows if row.control is not None)
-    assert own.changed == pytest.approx(_hooked(block=1, dimension=95), abs=1e-4)
+    assert own.changed == pytest.approx(_hooked(1, 95, slice(None)), abs=1e-4)
     warned = [event.message for event in events if isinstance(event, Warned)]
     assert any("by hidden states: its L2 is the output of block 1" in message for message in warned)
+    assert any("ablated at every token" in message for message in warned)
 
-    _, _, stated = run_kind("interventions", targets=["L2:D95"], layer_convention="hidden_state_index", controls=[], **request)
-    _, _, counted = run_kind("interventions", targets=["L1:D95"], controls=[], **request)
-    for folder in (stated, counted):
-        again = next(row for row in interventions.read(folder.path / "interventions.jsonl") if row.prompt_id == "France")
-        assert again.changed == pytest.approx(own.changed, abs=1e-6)
+    last = _hooked(1, 95, -1)
+    assert abs(last - own.changed) > 1e-3, "the two differ"
+    stated = {"targets": ["L2:D95"], "layer_convention": "hidden_state_index"}
+    for asked, expected in (
+        ({"report": "report.json", "positions": "last"}, last),
+        (stated, own.changed),
+        ({**stated, "positions": "last"}, last),
+        ({"targets": ["L1:D95"]}, last),
+        ({"targets": ["L1:D95"], "positions": "all"}, own.changed),
+    ):
+        _, _, again = run_kind("interventions", controls=[], **asked, **REQUEST)
+        row = next(row for row in interventions.read(again.path / "interventions.jsonl") if row.prompt_id == "France")
+        assert row.changed == pytest.approx(expected, abs=1e-4), asked
 
 
-def _hooked(block: int, dimension: int) -> float:
-    """Log-probability of Paris with one dimension of a block's output at the last token set to 0."""
+@pytest.mark.parametrize("metric", ["sequence", "kl"])
+def test_a_change_at_every_token_is_measured_by_any_metric(run_kind: Any, tmp_path: Path, metric: str) -> None:
+    """And with it the first token's stream moves, so that the answers do otherwise than at the last token alone."""
+    prompts.write(tmp_path / "p.jsonl", PROMPTS)
+    changed = {}
+    for positions in ("last", "all"):
+        request = {**REQUEST, "metric": metric, "targets": ["L1:D95"], "positions": positions, "controls": ["matched_norm"], "draws": 2}
+        _, _, folder = run_kind("interventions", **request)
+        changed[positions] = [row.changed for row in interventions.read(folder.path / "interventions.jsonl")]
+    assert len(changed["all"]) == len(changed["last"]) == 6 and changed["all"] != changed["last"]
+
+
+def _hooked(block: int, dimension: int, tokens: Any) -> float:
+    """Log-probability of Paris with one dimension of a block's output at these tokens set to 0."""
     model = load_model("builtin:tiny", revision="final", device="cpu")
     assert model.tokenizer is not None
 
     def zero(module: Any, inputs: Any, output: Any) -> Any:
         resid = (output[0] if isinstance(output, tuple) else output).clone()
-        resid[:, -1, dimension] = 0.0
+        resid[:, tokens, dimension] = 0.0
         return (resid, *output[1:]) if isinstance(output, tuple) else resid
 
     handle = model.module.model.layers[block].register_forward_hook(zero)

@@ -1,4 +1,4 @@
-"""A model whose residual stream is changed at the last token of prompts, and what that does to their answers. Imports torch.
+"""A model whose residual stream is changed at prompts' last tokens, or at all, and what that does to their answers. Imports torch.
 
 Legend: P prompts, K changes, B prompts of one batch, D width, V vocabulary.
 """
@@ -23,6 +23,7 @@ from ...sites.hooks import Edit, activations
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
 from .last_token import LastToken, last_token
+from .plain_text import Change, everywhere
 from .space import PaddedPrompts, tokens_of
 
 LOGITS = 1 << 24
@@ -72,8 +73,8 @@ class Bench:
         """The residual stream after a layer at each prompt's last token."""
         return self._run(Site("resid_post", layer), layer, None, range(len(self.prompts)))
 
-    def scores(self, layer: int, change_PD: Float[Tensor, "P D"] | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
-        """The metric of the chosen prompts with `change_PD` added after `layer` at their last token."""
+    def scores(self, layer: int, change_PD: Float[Tensor, "P D"] | Change | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
+        """The metric of the chosen prompts with `change_PD` added after `layer` at their last token, or a Change at every token."""
         if self.metric == "sequence":
             found = self._sequence(layer, change_PD, chosen)
         else:
@@ -92,8 +93,9 @@ class Bench:
             advice = "lower params.strengths" if changed else "load the model with dtype = 'float32'"
             raise RunFailed(f"the score of prompt {place!r:.40} is not finite", advice)
 
-    def _sequence(self, layer: int, change_PD: Tensor | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
-        """Σ log p of the answer's tokens, each given the prompt and those before it; the change is made at the prompt's last token."""
+    def _sequence(self, layer: int, change_PD: Tensor | Change | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
+        """Σ log p of the answer's tokens, each given the prompt and those before it; the change is made at the prompt's last token,
+        a Change also at the answer's tokens."""
         assert self.continued is not None
         final, found = Site("resid_post", self.site_map.num_layers - 1), []
         for place in range(0, len(chosen), self.batch):
@@ -107,9 +109,11 @@ class Bench:
                 found.append(log_p.gather(1, tokens[start + 1 : end + 1, None]).sum())
         return torch.stack(found)
 
-    def _edits(self, layer: int, change_PD: Tensor | None, rows: Tensor) -> list[Edit]:
+    def _edits(self, layer: int, change_PD: Tensor | Change | None, rows: Tensor) -> list[Edit]:
         if change_PD is None:
             return []
+        if not isinstance(change_PD, Tensor):
+            return [everywhere(layer, change_PD)]
         delta_BD, last = change_PD[rows], self.tokens.last[rows]
         count = torch.arange(len(rows), device=self.model.device)
 
@@ -120,7 +124,7 @@ class Bench:
 
         return [Edit(Site("resid_post", layer), add)]
 
-    def _run(self, site: Site, layer: int, change_PD: Tensor | None, chosen: Sequence[int]) -> Float[Tensor, "chosen D"]:
+    def _run(self, site: Site, layer: int, change_PD: Tensor | Change | None, chosen: Sequence[int]) -> Float[Tensor, "chosen D"]:
         found = []
         for start in range(0, len(chosen), self.batch):
             rows = torch.tensor(chosen[start : start + self.batch], device=self.model.device)

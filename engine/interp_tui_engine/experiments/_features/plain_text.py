@@ -28,6 +28,11 @@ Change = Callable[[Float[Tensor, "*rows D"]], Float[Tensor, "*rows D"]]
 """From a residual stream to what is added to it, at each of its positions."""
 
 
+def everywhere(layer: int, change: Change) -> Edit:
+    """The change at every position of the output of block `layer`."""
+    return Edit(Site("resid_post", layer), lambda value: value + change(value).to(value.dtype))
+
+
 @dataclass(frozen=True)
 class PlainText:
     """Rows of text on one model. Loss is in nats a token, of each row."""
@@ -43,13 +48,7 @@ class PlainText:
         yield from torch.split(self.ids, max(1, BATCH_TOKENS // self.ids.shape[1]))
 
     def _losses(self, ids_RP: Tensor, layer: int, change: Change | None) -> Float[Tensor, " R"]:
-        edits = []
-        if change is not None:
-
-            def add(value: Tensor, change: Change = change) -> Tensor:
-                return value + change(value).to(value.dtype)
-
-            edits = [Edit(Site("resid_post", layer), add)]
+        edits = [] if change is None else [everywhere(layer, change)]
         final = Site("resid_post", self.site_map.num_layers - 1)
         resid_RPD = activations(self.site_map, ids_RP[:, :-1], [final], edits)[final]
         with torch.no_grad():

@@ -22,6 +22,9 @@ EXAMPLE: dict[str, Any] = {
     "params": {**_features.EXAMPLE["params"], "targets": ["L2:D95", "L2:D30", "L2:D90"]},
 }
 
+TOKENS = 16
+"""Of a prompt, for the estimate."""
+
 
 def check(manifest: Manifest) -> list[Problem]:
     """No features, or features named twice over; strengths where the verb has none."""
@@ -48,8 +51,9 @@ def estimate(manifest: Manifest) -> Estimate:
     each = 1 + sum(1 if name == "placebo" else draws_of(params, features) for name in params.controls)
     passes = features * len(params.strengths) * each * 2 * params.most_prompts
     plain = features * len(params.strengths) * (1 + PLAIN_CONTROLS * len(params.controls)) * params.plain_rows * 64
-    # one token of each prompt goes through the blocks behind the change
-    seconds = cost.seconds(2.0 * size.parameters * (passes + plain))
+    # one token of each prompt goes through the blocks behind the change, or all of its tokens do
+    tokens = TOKENS if params.positions == "all" else 1
+    seconds = cost.seconds(2.0 * size.parameters * (passes * tokens + plain))
     return Estimate(seconds, cost.memory(size.parameters, 16 * params.batch_size), 300 * passes, size.notes)
 
 

@@ -30,7 +30,7 @@ from .._features.evidence_files import file_of
 from .._features.plain_text import plain_text
 from .._features.space import Space, spaces_of
 from .changes import Changes, PlannedChange, trials_of
-from .params import PLAIN_CONTROLS, Params, draws_of
+from .params import PLAIN_CONTROLS, Params, draws_of, everywhere
 from .report import IN_CONTROLS, effect_line, markdown
 
 ROWS = "interventions.jsonl"
@@ -43,6 +43,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     targets, convention = _targets(params)
     layers = sorted({_layer(name) for name in targets})
     remarks = layer_convention.remark(convention, site_map.num_layers - 1, layers)
+    at_all = everywhere(params, convention)
+    if at_all and params.positions == "auto":
+        remarks.append("features are ablated at every token, as interp-lab does (params.positions)")
     spaces = spaces_of(params, layers, site_map, model.device)
     prompts = _features.prompts_of(params.prompts)
     positives = [p for p in prompts if p.score > 0.5][: params.most_prompts]
@@ -71,11 +74,17 @@ def run(context: Context) -> Generator[Event, None, Result]:
     base = bench.scores_of(spaces[0].layer, torch.zeros_like(clean[0])[None], everyone)[0].cpu().numpy()
     text = plain_text(params.plain_text, params.plain_rows, model, site_map) if params.plain_rows else None
     plain_base = text.losses(spaces[0].layer, None) if text is not None else np.zeros(0, np.float32)
+
+    def scores_under(trial: PlannedChange, layer: int, made: Changes) -> torch.Tensor:
+        if not at_all:
+            return bench.scores_of(layer, made.on_prompts(trial), everyone)
+        return torch.stack([bench.scores(layer, made.on_text(trial, draw), everyone) for draw in range(len(trial.changed))])
+
     table = InterventionRows(params, params.model_name or model.source, spaces, bench, len(positives), base, plain_base, convention)
 
     def do(trial: PlannedChange) -> Any:
         layer, made = spaces[trial.space].layer, changes[trial.space]
-        scores = bench.scores_of(layer, made.on_prompts(trial), everyone).flatten().cpu().numpy()
+        scores = scores_under(trial, layer, made).flatten().cpu().numpy()
         if text is None:
             return scores
         losses = [text.losses(layer, made.on_text(trial, draw)) for draw in range(min(PLAIN_CONTROLS, len(trial.changed)))]
@@ -182,6 +191,8 @@ class InterventionRows:
             self.loss.setdefault((name, trial.strength, trial.control or ""), []).extend(change.tolist())
         if trial.control is not None:
             metadata |= {"control_type": trial.control, "draw": draw, "changed": as_given(names[trial.changed[draw]], self.convention)}
+        if everywhere(self.params, self.convention):
+            metadata["positions"] = "all"
         if self.convention != "block":
             metadata["layer_convention"] = self.convention
         own = [

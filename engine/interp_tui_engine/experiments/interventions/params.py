@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from ...features.control_test import FEWEST
+from ...features.layer_convention import HIDDEN_STATES, Convention
 from ...specs import FILE
 from .. import _features
 
@@ -31,8 +32,11 @@ class Params(_features.FeatureParams):
         "hidden_states[2], the output of block 1; auto: what the report says of itself, block for targets",
     )
     top: int = Field(5, ge=1, description="how many of the report's features")
-    verb: Literal["ablate", "amplify", "clamp", "patch", "steer"] = Field(
-        "ablate", description="how a feature is changed, at the last token"
+    verb: Literal["ablate", "amplify", "clamp", "patch", "steer"] = Field("ablate", description="how a feature is changed")
+    positions: Literal["auto", "last", "all"] = Field(
+        "auto",
+        description="where: last, each prompt's last token; all, every token; auto: all where features numbered as interp-lab numbers them "
+        "are ablated, which it does at every token, else last",
     )
     strengths: list[float] = Field([1.0], min_length=1, description="amplify: times its value; clamp: times its maximum; steer: in its std")
     to: Literal["auto", "zero", "mean"] = Field("auto", description="what ablate leaves: 0, or the mean on negatives; auto: 0 for latents")
@@ -57,6 +61,12 @@ class Params(_features.FeatureParams):
     )
     most_prompts: int = Field(64, ge=2, description="positives, and negatives, that are run at most")
     alpha: float = Field(0.05, gt=0.0, lt=1.0, description="false discovery rate over features and strengths")
+
+
+def everywhere(params: Params, convention: Convention) -> bool:
+    """Whether changes are made at every token; else at the last one alone."""
+    as_the_peer = convention == HIDDEN_STATES and params.verb == "ablate"
+    return params.positions == "all" or (params.positions == "auto" and as_the_peer)
 
 
 def draws_of(params: Params, features: int) -> int:
