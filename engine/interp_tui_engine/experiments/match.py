@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -37,6 +38,11 @@ class Params(Table):
     left: str = Field(min_length=1, json_schema_extra=FILE, description="an inspect run or its report.json; builtin:left is a planted one")
     right: str = Field(min_length=1, json_schema_extra=FILE, description="the other; builtin:right is the planted other side")
     min_score: float = Field(0.0, ge=0.0, le=1.0, description="pairs below this are left unmatched")
+    assignment: Literal["one-to-one", "peer"] = Field(
+        "one-to-one",
+        description="one-to-one: each feature once, the largest total score; peer: interp-lab's best pairs, features repeated, its score",
+    )
+    top: int = Field(10, ge=1, description="how many pairs assignment = 'peer' keeps")
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
         {"text": 0.35, "activation": 0.25, "decoder": 0.20, "causal": 0.20},
         description="weights of the axes text, activation, decoder, causal",
@@ -73,15 +79,20 @@ def estimate(manifest: Manifest) -> Estimate:
 
 def run(context: Context) -> Generator[Event, None, Result]:
     """Compare every pair, assign, and score strangers likewise. Takes seconds: begun anew after a kill."""
-    from ..features import matching
+    from ..features import matching, peer_matching
 
     params, manifest = context.manifest.params, context.manifest
     yield RunStarted("match", manifest.name, device="cpu", resumed=context.resumed)
     yield Phase("reading reports")
     left, right = (_cards(source, manifest.seed) for source in (params.left, params.right))
-    yield Phase("matching", f"{len(left)} × {len(right)} features, {params.shuffles} shuffles")
+    drawn = f", {params.shuffles} shuffles" if params.assignment == "one-to-one" else ""
+    yield Phase("matching", f"{len(left)} × {len(right)} features{drawn}")
     weights = {name: params.weights.get(name, 0.0) for name in AXES if params.weights.get(name, 0.0)}
-    assigned, limit = matching.match(left, right, weights=weights, least=params.min_score, shuffles=params.shuffles, seed=manifest.seed)
+    limit = math.nan
+    if params.assignment == "peer":
+        assigned = peer_matching.best_pairs(left, right, weights=weights, least=params.min_score, top=params.top)
+    else:
+        assigned, limit = matching.match(left, right, weights=weights, least=params.min_score, shuffles=params.shuffles, seed=manifest.seed)
     effects = matching.effects_of(left), matching.effects_of(right)
     matches = []
     for index, pair in enumerate(assigned):
@@ -104,7 +115,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
     used = {name for match in matches for name in match.components}
     if matches and used <= {"text"}:
         yield Warned("only texts could be compared: activations differ in length or are missing, and there are no effects of one kind")
-    beyond = sum((match.null_quantile or 0.0) >= 0.95 for match in matches)
+    unknown = params.assignment == "peer"
+    beyond = None if unknown else sum((match.null_quantile or 0.0) >= 0.95 for match in matches)
     values = MatchResult(
         matches=tuple(matches),
         left_features=len(left),
@@ -114,7 +126,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
         null_quantile=matches[0].null_quantile if matches else None,
     )
     written = values.as_json()
-    headline = MatchHeadline(matches=len(matches), beyond_chance=beyond, best=matches[0].score if matches else LEFT_OUT)
+    counted = LEFT_OUT if beyond is None else beyond
+    headline = MatchHeadline(matches=len(matches), beyond_chance=counted, best=matches[0].score if matches else LEFT_OUT)
     digest = of_json(written["matches"])
     return Result(written, headline.as_json(), _report(manifest.name, values), {"matches": digest}, _uncertainty(values))
 
@@ -154,7 +167,9 @@ def _shown(card: Mapping[str, Any]) -> ShownCard:
 def _report(name: str, values: MatchResult) -> str:
     limit = values.null_score_95
     lines = [f"# match · {name}", "", f"**{values.beyond_chance} of {len(values.matches)} matches are beyond chance**"]
-    if limit is not None:
+    if values.beyond_chance is None:
+        lines[-1] = f"**{len(values.matches)} pairs; nothing says what chance would score** (assignment = 'peer')."
+    elif limit is not None:
         lines[-1] += f": their score is above {limit:.3f}, where 95 % of pairs stay that are matched likewise within one side, so that they"
         lines[-1] += f" are not the same feature. Were no feature on both sides, about {0.05 * len(values.matches):.0f} would be."
     else:

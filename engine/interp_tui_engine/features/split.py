@@ -56,7 +56,7 @@ def design(
     rng = np.random.default_rng([seed, 0x5B11])
     held, fold = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64)
     for members in (np.flatnonzero(is_positive), np.flatnonzero(~is_positive)):
-        if len(members) < 2:
+        if held_out and len(members) < 2:
             what = "positive" if is_positive[members].any() else "negative"
             raise UserError(f"only {len(members)} {what} texts: a held-out split needs at least 2", "give more, or set held_out = 0")
         shuffled = rng.permutation(members)

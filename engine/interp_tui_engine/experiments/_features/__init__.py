@@ -180,10 +180,12 @@ def direction_file(given: str | Path) -> Path:
 def sae_folder(given: str | Path, name: str | None = None) -> Path:
     """The folder that holds a dictionary's cfg.json: the one named, or a run's; `name` picks one where the run trained several.
 
+    A .json file is one of interp-lab's dictionaries, and stays as it is.
+
     Raises UserError where there is none, several, or none by that name.
     """
     path = Path(given)
-    if (path / "cfg.json").is_file():
+    if (path / "cfg.json").is_file() or (path.suffix == ".json" and path.is_file()):
         return path
     folders = sorted(place.parent for place in path.glob("*/cfg.json")) + sorted(place.parent for place in path.glob("*/*/cfg.json"))
     chosen = folders if name is None or len(folders) == 1 else [folder for folder in folders if folder.name == name]

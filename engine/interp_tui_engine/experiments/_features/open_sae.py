@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ...dictionaries.dictionary import Dictionary
+from ...dictionaries.interp_lab_json import load_json
 from ...dictionaries.sae_lens import load
 from ...errors import UserError
 from ...sites.site import Site, parse
@@ -16,12 +17,12 @@ from . import sae_folder
 
 
 def open_sae(path: Path, device: torch.device | str, *, width: int | None = None, name: str | None = None) -> Dictionary:
-    """The dictionary in a folder of its own, or of a train_sae run (`name` picks one where it trained several).
+    """The dictionary in a folder of its own, of a train_sae run (`name` picks one where it trained several), or interp-lab's sae.json.
 
     `width` is that of the activations it is meant for. Raises UserError where there is none, several, or one of another width.
     """
     folder = sae_folder(path, name)
-    dictionary = load(folder, device=device)
+    dictionary = load_json(folder, device=device) if folder.suffix == ".json" else load(folder, device=device)
     if width is not None and dictionary.weights.width != width:
         trained = (
             f"; it was trained at {where} of {dictionary.about.get('model_name', 'another model')}"

@@ -25,7 +25,11 @@ class Params(Table):
     prompts: str | None = Field(
         None, json_schema_extra=FILE, description="scored prompts that sae and directions are recorded on; builtin:capital and the like"
     )
-    sae: str | None = Field(None, json_schema_extra=FILE, description="backend sae: a train_sae run, or a folder in the layout of SAE Lens")
+    sae: str | None = Field(
+        None,
+        json_schema_extra=FILE,
+        description="backend sae: a train_sae run, a folder in the layout of SAE Lens, or interp-lab's sae.json",
+    )
     directions: str | None = Field(
         None, json_schema_extra=FILE, description="backend directions: a .safetensors of vectors; the prompts' own contrast when left out"
     )

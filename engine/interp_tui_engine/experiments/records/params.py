@@ -22,7 +22,9 @@ class Params(Table):
     layers: list[Annotated[int, Field(ge=0)]] = Field(
         default_factory=list, description="of which layers; an SAE or contrast run says its own"
     )
-    sae: str | None = Field(None, description="a train_sae run, or a folder in the layout of SAE Lens", json_schema_extra=FILE)
+    sae: str | None = Field(
+        None, description="a train_sae run, a folder in the layout of SAE Lens, or interp-lab's sae.json", json_schema_extra=FILE
+    )
     sae_name: str | None = Field(None, description="which one, where the run trained several")
     directions: str | None = Field(
         None,
