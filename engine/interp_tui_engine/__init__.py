@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "sample": "api.sampling",
     "sample_function": "api.sampling",
+    "sample_single_chain": "api.single_chain",
+    "open_samples": "api.sampling",
     "llc": "api.sampling",
     "run": "api.sampling",
     "bif": "api.analyses",
@@ -65,12 +67,14 @@ __all__ = [
     "load_rows",
     "logit_lens",
     "match",
+    "open_samples",
     "plot_attention",
     "plot_circuit",
     "preview_weight_restriction",
     "run",
     "sample",
     "sample_function",
+    "sample_single_chain",
     "susceptibilities",
     "tokenize_and_concatenate",
     "train_sae",
@@ -82,7 +86,8 @@ if TYPE_CHECKING:
     from .api.discover import compare, inspect, match
     from .api.one_pass import activation_patch, causal_trace, logit_lens, tuned_lens
     from .api.sae_training import train_sae
-    from .api.sampling import llc, run, sample, sample_function
+    from .api.sampling import llc, open_samples, run, sample, sample_function
+    from .api.single_chain import sample_single_chain
     from .circuits.finder import CircuitFinder
     from .data.concatenated import tokenize_and_concatenate
     from .data.rows import load_rows

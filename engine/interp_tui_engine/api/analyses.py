@@ -15,7 +15,8 @@ from torch import nn
 from ..errors import UserError
 from ..estimators.bif import compute_bif
 from ..estimators.bif_traces import Method, Reduce
-from ..estimators.susceptibilities import compute_susceptibilities
+from ..estimators.susceptibilities import Paired, compute_susceptibilities
+from ..models.given import module_of
 from ..samplers.target.prefix_cache import PrefixCache
 from .sampling import LossFn, Masks, Rows, sample
 
@@ -63,12 +64,15 @@ def susceptibilities(
     n_beta: float,
     loss_fn: LossFn | None = None,
     include_sampling_task: bool = False,
+    baseline_loss: Paired = "paired",
     **kwargs: Any,
 ) -> xr.DataTree:
     """Sample each restriction in turn, then compute susceptibilities (arXiv 2504.18274). kwargs go to `sample`.
 
     weight_restrictions: name -> parameter masks; "full" -> None, the whole model, must be among them. An output_path `samples.zarr`
     becomes `samples_full.zarr`, `samples_l0h1.zarr`, …: restrictions that are there already are not sampled again.
+
+    baseline_loss = "init" gives devinterp's number.
 
     Raises UserError, before anything is sampled, for names that are not there. See `sample` and `compute_susceptibilities`.
     """
@@ -82,6 +86,7 @@ def susceptibilities(
         raise UserError(f"there is no observable besides {sampling_task!r}", "observe other data too, or set include_sampling_task=True")
     given = kwargs.pop("output_path", None)
     base = None if given is None else Path(given)
+    model = module_of(model)
     if kwargs.get("device") is not None:
         model = model.to(kwargs["device"])
     shared = PrefixCache(PREFIX_BYTES)
@@ -100,4 +105,4 @@ def susceptibilities(
         )
         for name, masks in weight_restrictions.items()
     }
-    return compute_susceptibilities(trees, sampling_task, include_sampling_task=include_sampling_task)
+    return compute_susceptibilities(trees, sampling_task, include_sampling_task=include_sampling_task, baseline_loss=baseline_loss)

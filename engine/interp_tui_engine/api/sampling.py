@@ -25,11 +25,15 @@ from ..data.rows import TokenRows, rows_from_dataset, rows_of_items
 from ..errors import OtherContents, RunFailed, UserError
 from ..estimators.llc import compute_llc
 from ..events import Stamped
+from ..models.given import module_of
 from ..runfolder import RunFolder, new_run_path, runs_root
 from ..samplers.batches import OBSERVABLE_SEED
 from ..samplers.chains.executor import choose_executor
 from ..samplers.chains.run import ChainsSnapshot, Command, run_chains
-from ..samplers.chains.store import ObservableSpec, SampleStore, open_samples
+from ..samplers.chains.step_tokens import ROWS as STEP_ROWS
+from ..samplers.chains.step_tokens import with_input_ids
+from ..samplers.chains.store import ObservableSpec, SampleStore
+from ..samplers.chains.store import open_samples as store_at
 from ..samplers.settings import SamplerConfig
 from ..samplers.target.prefix_cache import PrefixCache
 from ..samplers.target.problem import Batch, FunctionTarget, Loss, ModuleTarget, SamplingTarget
@@ -92,7 +96,8 @@ def sample(
     for several restrictions of one model and data. output_path: the Zarr store, a temporary folder when None; if it holds this very
     sampling it is gone on with, or returned.
 
-    Returns the lazily read store: losses in nats, float32 (see samplers.store). Raises UserError for settings or data that cannot be
+    Returns the lazily read store: losses in nats, float32 (see samplers.store), and `sampling_input_ids_micro`, looked up in the data when
+    it is read. Raises UserError for settings or data that cannot be
     used, RunFailed when every chain fails.
     """
     kwargs = dict(sampling_method_kwargs or {})
@@ -104,7 +109,7 @@ def sample(
         if key in kwargs:
             raise UserError(f"rmsprop_{key} and sampling_method_kwargs[{key!r}] are both given", "give one of them")
         kwargs[key] = value
-    config = _config(
+    config = config_of(
         lr=lr,
         n_beta=n_beta,
         num_chains=num_chains,
@@ -127,13 +132,15 @@ def sample(
         baseline=baseline,
         save_metrics=save_metrics,
     )
+    model = module_of(model)
     if device is not None:
         model = model.to(device)
     seen = {name: given if isinstance(given, tuple) else (given, batches_per_draw) for name, given in observables.items()}
+    ids = token_ids(dataset, "dataset")
     problem = ModuleTarget(
         model,
-        _ids(dataset, "dataset"),
-        {name: (_ids(rows, name), count) for name, (rows, count) in seen.items()},
+        ids,
+        {name: (token_ids(rows, name), count) for name, (rows, count) in seen.items()},
         batch_size,
         masks=param_masks,
         loss_fn=loss_fn,
@@ -142,7 +149,25 @@ def sample(
     )
     counts = [count for _, count in seen.values()]
     fingerprint = _fingerprint(problem, param_masks, dict(model.named_parameters()))
-    return _sample(problem, config, counts, output_path, chains, on_progress, fingerprint)
+    return with_input_ids(_sample(problem, config, counts, output_path, chains, on_progress, fingerprint), ids.cpu().numpy())
+
+
+def open_samples(path: str | Path, dataset: Rows | None = None) -> xr.DataTree:
+    """A store that `sample`, a run or devinterp wrote, read lazily. dataset: the sampling data, for `sampling_input_ids_micro`.
+
+    Raises UserError where there is no store, or the data has fewer rows than the store saw.
+    """
+    if not (Path(path) / "zarr.json").exists():
+        raise UserError(f"{path} is no store of samples", "give the folder that sample(output_path=…) or a run made: samples.zarr")
+    tree = store_at(Path(path))
+    if dataset is None or STEP_ROWS not in tree.dataset:
+        return tree
+    ids, needed = token_ids(dataset, "dataset"), int(tree.dataset[STEP_ROWS].max()) + 1
+    if len(ids) < needed or ids.shape[1] != tree.dataset.sizes["token_pos"] + 1:
+        seen = f"the store saw row {needed - 1}, of {tree.dataset.sizes['token_pos'] + 1}"
+        what = f"the data has {len(ids)} rows of {ids.shape[1]} tokens; {seen}"
+        raise UserError(what, "give the data that was sampled, in the same order")
+    return with_input_ids(tree, ids.cpu().numpy())
 
 
 def sample_function(
@@ -163,7 +188,7 @@ def sample_function(
 
     data: a tensor, or several, whose first axis counts examples. settings: those of SamplerConfig. Returns what `sample` returns.
     """
-    config = _config(**settings)
+    config = config_of(**settings)
     given = observables or {}
     seen = {
         name: value if isinstance(value, tuple) and isinstance(value[1], int) else (value, batches_per_draw)
@@ -183,13 +208,16 @@ def llc(
     n_beta: float,
     param_masks: Masks | None = None,
     loss_fn: LossFn | None = None,
+    include_burnin: bool = False,
     **kwargs: Any,
 ) -> xr.Dataset:
     """Sample, then estimate the local learning coefficient (Lau et al. 2023). See `sample` and `compute_llc`.
 
-    baseline = "paired" (the default) compares each step's loss with that of its own rows at w0; "init" gives devinterp's number.
+    baseline = "paired" (the default) compares each step's loss with that of its own rows at w0; "init" with include_burnin gives
+    devinterp's number.
     """
-    return compute_llc(sample(model, dataset, observables, lr=lr, n_beta=n_beta, param_masks=param_masks, loss_fn=loss_fn, **kwargs))
+    samples = sample(model, dataset, observables, lr=lr, n_beta=n_beta, param_masks=param_masks, loss_fn=loss_fn, **kwargs)
+    return compute_llc(samples, include_burnin=include_burnin)
 
 
 def run(
@@ -214,14 +242,16 @@ def run(
     return folder
 
 
-def _config(**settings: Any) -> SamplerConfig:
+def config_of(**settings: Any) -> SamplerConfig:
+    """Checked settings. Raises UserError with pydantic's own words."""
     try:
         return SamplerConfig.model_validate(settings)
     except ValueError as error:  # pydantic's own, which names each field
         raise UserError(str(error)) from None
 
 
-def _ids(rows: Rows, name: str) -> Tensor:
+def token_ids(rows: Rows, name: str) -> Tensor:
+    """Token rows (n, t+1) of whatever form. Raises UserError, which names them, for what is none."""
     if isinstance(rows, Tensor):
         if rows.ndim != 2 or rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
             raise UserError(
@@ -266,11 +296,11 @@ def _sample(
     settings = config.model_dump(exclude={"baseline"} if config.baseline == "paired" else None)  # stores of before there was a choice
     request = hashlib.sha256((fingerprint + json.dumps([settings, executor.mode, executor.width], sort_keys=True)).encode()).hexdigest()
     if path.exists():
-        held = dict(open_samples(path).attrs)
+        held = dict(store_at(path).attrs)
         if held.get("request") != request:
             raise OtherContents(f"{path} holds other samples", "another model, other data, masks or settings; choose another output_path")
         if held.get("completed"):
-            return open_samples(path)
+            return store_at(path)
     observables = tuple(
         ObservableSpec(o.name, o.rows, n, None if o.input_ids is None else o.input_ids.cpu().numpy().astype(np.int64))
         for o, n in zip(problem.observables, batches_per_draw, strict=True)
@@ -293,4 +323,4 @@ def _sample(
     if not any(chain.healthy for chain in done.snapshot.chains):
         first = done.snapshot.chains[0]
         raise RunFailed(f"all chains failed; chain 0 at step {first.failed_step}: {first.failed_reason}", "lower lr, or raise localization")
-    return open_samples(path)
+    return store_at(path)

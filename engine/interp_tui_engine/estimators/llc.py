@@ -29,11 +29,12 @@ _READ_BYTES = 64 << 20
 _HINT = "Give the samples.zarr of a sampling run."
 
 
-def compute_llc(samples: xr.DataTree, baseline: Baseline | None = None) -> xr.Dataset:
+def compute_llc(samples: xr.DataTree, baseline: Baseline | None = None, *, include_burnin: bool = False) -> xr.Dataset:
     """The LLC of a store that `sample` wrote, here or in devinterp.
 
     baseline: what sampled losses are compared with (above); what the store was sampled for when None. A store without losses at w0 of the
-    rows it saw, devinterp's or an older one of ours, is always compared with `init_loss`.
+    rows it saw, devinterp's or an older one of ours, is always compared with `init_loss`. include_burnin: average over the steps of
+    burn-in too, as devinterp does: the chains are still on their way then, so that the mean is biased towards L(w0).
 
     Returns llc_mean, llc_std (over chains, ddof 0), llc_std_error, llc_low and llc_high (its 95 % interval), llc_per_chain (chain; NaN for
     failed ones), llc_scalar (all healthy steps pooled), loss_trace and rise_trace (chain, step; with burn-in; the latter less the
@@ -45,7 +46,7 @@ def compute_llc(samples: xr.DataTree, baseline: Baseline | None = None) -> xr.Da
     """
     ds = samples.dataset
     sampler = _sampler(ds)
-    n_beta, burnin = float(sampler["n_beta"]), int(sampler.get("num_burnin_steps", 0))
+    n_beta, burnin = float(sampler["n_beta"]), 0 if include_burnin else int(sampler.get("num_burnin_steps", 0))
     trace = _means(ds["sampling_loss_micro"])
     failed = {int(c) for c in ds.attrs.get("failed_chains", {})}
     healthy = [c for c in range(trace.shape[0]) if c not in failed and np.isfinite(trace[c, burnin:]).all()]

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ..errors import UserError
+from ..models.given import module_of
 from .hooks import activations, part
 from .site import Site, parse
 from .site_map import SiteMap
@@ -85,8 +86,8 @@ class ActivationCache:
     """Runs a model and hands out its activations. `model` is a LoadedModel, or a transformers model with its `tokenizer`."""
 
     def __init__(self, model: Any, tokenizer: Any = None) -> None:
-        self.site_map = checked_site_map(model)
-        self._module = model if isinstance(model, torch.nn.Module) else model.module
+        self._module = module_of(model)
+        self.site_map = checked_site_map(model if hasattr(model, "native") else self._module)
         self.tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None) or _tokenizer_of(self._module)
 
     def run(self, inputs: Inputs, sites: Sequence[Site | str] = ()) -> Activations:

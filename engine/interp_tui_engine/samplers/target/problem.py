@@ -136,6 +136,10 @@ class ModuleTarget:
         loss = self._model.bind(leaves)
         return lambda batch: loss(_ids(batch))
 
+    def whole(self, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The module's parameters that move, of the module's own shapes, from leaves that hold what moves of them."""
+        return self._model.whole(leaves)
+
     def prepared(self, batch: Batch) -> Batch:
         return self._model.prepared(_ids(batch))
 

@@ -65,6 +65,11 @@ class RestrictedModel:
 
         return loss
 
+    def whole(self, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters that move, as the model has them: those of which only rows or columns move with the rest beside."""
+        fixed = dict(self._model.named_parameters()) if self._slabs else {}
+        return {n: self._slabs[n].put(fixed[n].detach(), leaf) if n in self._slabs else leaf for n, leaf in leaves.items()}
+
     def prepared(self, rows: Int[Tensor, "b t1"]) -> Tensor | dict[str, Tensor]:
         """Rows for `functional`, on its device, with what enters the cut beside them: a transform must not see it computed."""
         ids = rows.to(self.space.device, non_blocking=True)
@@ -83,8 +88,7 @@ class RestrictedModel:
         if cut not in self._stateless:
             self._stateless[cut] = self._copy({}, cut)
         model, injected = self._stateless[cut]
-        fixed = dict(self._model.named_parameters()) if self._slabs else {}
-        whole = {n: self._slabs[n].put(fixed[n].detach(), leaf) if n in self._slabs else leaf for n, leaf in leaves.items()}
+        whole = self.whole(leaves)
         if injected is None:
             return functional_losses(model, whole, ids)
         injected.hidden = hidden
