@@ -12,7 +12,14 @@ from ..errors import UserError
 
 
 def text_config(module: Any) -> Any:
-    """The configuration of a transformers module's language model."""
+    """The configuration of a transformers module's language model. Raises UserError for a module that has none."""
+    if not hasattr(module, "config"):
+        name = type(module).__name__
+        hooked = "; load_model(source, backend='transformer_lens') gives TransformerLens' own" if hasattr(module, "cfg") else ""
+        raise UserError(
+            f"a {name} cannot be looked into: it has no configuration that says where its layers are",
+            f"give a transformers model{hooked}; any module that returns logits can be sampled",
+        )
     return module.config.get_text_config() if hasattr(module.config, "get_text_config") else module.config
 
 

@@ -1,0 +1,109 @@
+"""Models in other libraries' wrappers, handed over as they are: the same numbers as the module inside, or one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import interp_tui_engine as engine
+from interp_tui_engine import manifest
+from interp_tui_engine.errors import ManifestError, UserError
+from interp_tui_engine.models.given import module_of
+
+IDS = torch.randint(1, 2000, (8, 9), generator=torch.Generator().manual_seed(1))
+SETTINGS: dict[str, Any] = {"lr": 1e-5, "n_beta": 10.0, "num_chains": 1, "num_draws": 2, "batch_size": 4, "num_init_loss_batches": 1}
+PROMPT = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Any:
+    return engine.load_model("builtin:tiny", revision="final", device="cpu")
+
+
+class Wrapped:
+    """A stand-in for nnsight's model: no module itself, and holding one."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+
+Wrapped.__module__ = "nnsight.modeling.language"
+
+WRAPPERS: dict[str, Any] = {
+    "LoadedModel": lambda loaded: loaded,
+    "torch.compile": lambda loaded: torch.compile(loaded.module),
+    "DataParallel": lambda loaded: nn.DataParallel(loaded.module),
+    "nnsight": lambda loaded: Wrapped(loaded.module),
+    "compiled twice over": lambda loaded: torch.compile(nn.DataParallel(loaded.module)),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_the_module_inside_is_found(loaded: Any, wrapper: str) -> None:
+    assert module_of(WRAPPERS[wrapper](loaded)) is loaded.module
+
+
+@pytest.mark.parametrize("wrapper", ["LoadedModel", "torch.compile"])
+def test_numbers_are_those_of_the_module(loaded: Any, wrapper: str) -> None:
+    given = WRAPPERS[wrapper](loaded)
+    masks = engine.create_param_masks(given, "l3h1")
+    assert set(masks) == set(engine.create_param_masks(loaded.module, "l3h1"))
+    ours, theirs = (engine.sample(m, IDS, {"x": (IDS, 1)}, param_masks=masks, **SETTINGS) for m in (loaded.module, given))
+    np.testing.assert_array_equal(ours["loss_x"].values, theirs["loss_x"].values)
+    lenses = [engine.logit_lens(m, PROMPT, " Paris", tokenizer=loaded.tokenizer) for m in (loaded.module, given)]
+    assert torch.equal(lenses[0].answer_prob, lenses[1].answer_prob)
+    seen = engine.ActivationCache(given, loaded.tokenizer).run(PROMPT)
+    assert torch.equal(seen.residual_stream(layer=2), engine.ActivationCache(loaded).run(PROMPT).residual_stream(layer=2))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ("builtin:tiny", TypeError, "the model is a str"),
+        (None, TypeError, "the model is a NoneType"),
+        (Wrapped(None), TypeError, "the model is a Wrapped"),
+        (Wrapped(nn.Linear(2, 2, device="meta")), ValueError, r"not loaded.*\n.*dispatch=True"),
+    ],
+)
+def test_what_holds_no_model_is_refused_in_a_sentence(given: Any, error: type[Exception], said: str) -> None:
+    for call in (
+        lambda: engine.sample(given, IDS, {}, **SETTINGS),
+        lambda: engine.create_param_masks(given, "l0h1"),
+        lambda: engine.ActivationCache(given),
+        lambda: engine.causal_trace(given, clean=PROMPT, corrupt=PROMPT, answer=" Paris"),
+    ):
+        with pytest.raises(UserError, match=said) as caught:
+            call()
+        assert isinstance(caught.value, error) or not isinstance(caught.value, (TypeError, ValueError))
+
+
+def test_a_module_of_ones_own_is_sampled_and_cannot_be_looked_into() -> None:
+    bare = nn.Sequential(nn.Embedding(2000, 4), nn.Linear(4, 2000))
+    assert np.isfinite(engine.sample(bare, IDS, {"x": (IDS, 1)}, **SETTINGS)["loss_x"].values).all()
+    for call in (
+        lambda: engine.ActivationCache(bare),
+        lambda: engine.logit_lens(bare, PROMPT),
+        lambda: engine.create_param_masks(bare, "l0"),
+    ):
+        with pytest.raises(UserError, match="cannot be looked into|layout of 'NoneType' models is not known"):
+            call()
+
+
+@pytest.mark.parametrize("kind", ["sample", "llc", "bif", "susceptibilities", "calibrate", "development"])
+@pytest.mark.parametrize("backend", ["transformer_lens", "nnsight"])
+def test_sampling_under_another_back_end_is_refused_before_it_starts(kind: str, backend: str) -> None:
+    params: dict[str, Any] = {"lr": 1e-4, "n_beta": 1.0, "batch_size": 4, "observables": {"train": 1, "code": 1}}
+    own: dict[str, dict[str, Any]] = {
+        "susceptibilities": {"restrictions": ["l0h1"]},
+        "development": {"revisions": ["step-100", "final"]},
+        "calibrate": {"lr": [1e-4], "n_beta": [1.0], "observables": None},
+    }
+    data = {name: {"source": f"builtin:{source}", "context": 8, "rows": 32} for name, source in (("train", "prose"), ("code", "code"))}
+    tables = {"kind": kind, "model": {"source": "builtin:tiny", "backend": backend}, "data": data}
+    given = {key: value for key, value in {**params, **own.get(kind, {})}.items() if value is not None}
+    with pytest.raises(ManifestError, match=rf"model\.backend.*'{backend}' cannot be sampled"):
+        manifest.resolve({**tables, "params": given})
