@@ -15,6 +15,7 @@ from .card_example import CardExample
 from .column_store import FeatureColumn
 from .effects import Effect
 from .fingerprint import fingerprint
+from .interp_lab_score import SeedScore
 from .labels import own_label
 from .ranking import Ranking
 from .text_store import Text
@@ -83,10 +84,12 @@ def card(
     quantiles: Sequence[CardExample],
     about: Mapping[str, Any],
     signature: tuple[Sequence[int], str],
+    score: SeedScore | None = None,
 ) -> dict[str, Any]:
     """One card from a row of the ranking's table, what the feature's column holds and what its records say of it.
 
-    `signature`: the rows whose activations its fingerprint holds, and what names them.
+    `signature`: the rows whose activations its fingerprint holds, and what names them. `score`: interp-lab's, whose parts the card then
+    shows in place of our own.
     """
     effects: dict[str, float] = {"criterion": abs(row["correlation"] or 0.0), "signed_association": row["correlation"] or 0.0}
     if effect is not None:
@@ -114,6 +117,9 @@ def card(
             **({"metric": effect.metric} if effect is not None and effect.metric is not None else {}),
         },
     }
+    if score is not None:
+        made |= {"association": score.association, "specificity": score.specificity, "causal_effect": score.causal}
+        made["stability"] = score.stability
     decoder = [float(value) for value in about.get("decoder_signature") or ()]
     activations = [value_at(column, row) for row in signature[0]]
     made["fingerprint"] = fingerprint(made, criterion, activations, decoder, signature[1])

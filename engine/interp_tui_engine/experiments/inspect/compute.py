@@ -207,7 +207,8 @@ def _cards(params: Params, given: EvidenceAtHand, ranked: Ranking, found: dict[s
         about = given.reader.about.get(name, {})
         model = str(given.reader.model)
         effect, rows = found.get(name), len(given.scores)
-        made.append(cards.card(row, model, params.criterion, column, rows, effect, examples, quantiles, about, signature))
+        score = ranked.seed_scores.get(name)
+        made.append(cards.card(row, model, params.criterion, column, rows, effect, examples, quantiles, about, signature, score))
         if made[-1]["label"] != name:
             ranked.table["label"][place] = made[-1]["label"]
         made[-1]["fingerprint"] |= decoder(name)
