@@ -38,6 +38,34 @@ def test_train_sae_by_its_seed_name(tmp_path: Path) -> None:
     assert all(name.startswith("SAE:L1:F") for record in records for name in record["features"])
 
 
+def test_twelve_short_prompts_are_a_row_each(tmp_path: Path) -> None:
+    """interp-lab's first example: its preset minimal reads one activation a prompt, and its layer 2 is the output of block 1."""
+    rows = [{"text": text, "criterion_score": float(i % 2), "prompt_id": str(i)} for i, text in enumerate(sentences()[:12])]
+    dataset = tmp_path / "prompts.jsonl"
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = engine.train_sae(
+        hf_model="builtin:tiny",
+        dataset=dataset,
+        layer=2,
+        layer_convention="hidden_state_index",
+        latent_dim=16,
+        epochs=3,
+        out=tmp_path / "run",
+        records_out=tmp_path / "latents.jsonl",
+    )
+    assert sae_lens.load(done.artifact_path).weights.latents == 16 and done.records_path is not None
+    records = [json.loads(line) for line in done.records_path.read_text().splitlines()]
+    assert [record["prompt_id"] for record in records] == [str(i) for i in range(12)]
+    assert all(name.startswith("SAE:L1:F") for record in records for name in record["features"])
+
+
+@pytest.mark.parametrize("keyword", ["method", "causal_out", "criterion", "target_tokens", "trust_remote_code"])
+def test_keywords_without_a_counterpart_are_refused_with_what_to_do(tmp_path: Path, keyword: str) -> None:
+    with pytest.raises(ValueError, match=f"train_sae takes no {keyword}") as caught:
+        engine.train_sae(out=tmp_path / "a", hf_model="builtin:tiny", dataset="p.jsonl", layer=1, **{keyword: "x"})
+    assert isinstance(caught.value, UserError) and caught.value.hint
+
+
 def test_what_train_sae_needs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="either records or hf_model"):
         engine.train_sae(out=tmp_path / "a")
