@@ -21,6 +21,8 @@ from .sampling import run
 OnEvent = Callable[[Stamped], None]
 SPARSITY = {"relu-l1": "relu", "topk": "topk", "jumprelu": "jumprelu"}
 """interp-lab's names; ours are taken too."""
+DEFAULT_K = 32
+"""Latents that fire for an input where none says how many; of a smaller dictionary all may."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def train_sae(
         raise UserError("give either records or hf_model", "records is a .jsonl of activation records, hf_model a model to read from")
     given: dict[str, Any] = {"preset": preset, "layer": layer, "latents": latent_dim, "expansion": expansion_factor, "epochs": epochs}
     given |= {"batch_size": batch_size, "lr": lr, "l1": l1, "k": top_k, "validation": validation_fraction, "positions": token_mode}
+    if top_k is None and latent_dim is not None and latent_dim < DEFAULT_K:
+        given["k"] = latent_dim
     given |= {"architecture": SPARSITY.get(sparsity, sparsity) if sparsity is not None else None, "max_records": max_records}
     request: dict[str, Any] = {"kind": "train_sae", "name": Path(out).stem or "sae", "seed": seed}
     if records is not None:
