@@ -130,7 +130,9 @@ def size(text: str) -> int:
 
 
 def machine_of(findings: Any, where: str) -> Machine:
-    """The machine that `doctor --json` described. Raises UserError where that says too little."""
+    """The machine that `doctor --json`, or interp-lab's `profile-env`, described. Raises UserError where that says too little."""
+    if isinstance(findings, dict) and str(findings.get("schema_version", "")).startswith("interp-lab.env_profile"):
+        findings = _of_the_peer(findings)
     free = {
         finding["name"]: finding["free_bytes"]
         for finding in (findings if isinstance(findings, list) else ())
@@ -139,6 +141,14 @@ def machine_of(findings: Any, where: str) -> Machine:
     if "memory" not in free or "runs folder" not in free:
         raise UserError(f"{where} does not say how much memory and disk a machine has free", "interp-tui doctor --json > machine.json does")
     return Machine(free["memory"], free["runs folder"], free.get("accelerators", 0), where=f"where {where} is from")
+
+
+def _of_the_peer(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """interp-lab's profile as findings of ours."""
+    places = {"memory": ("memory", "available_bytes"), "runs folder": ("disk", "free_bytes")}
+    places["accelerators"] = ("capabilities", "max_gpu_memory_bytes")
+    tables = {name: profile.get(table) for name, (table, _) in places.items()}
+    return [{"name": name, "free_bytes": table.get(places[name][1])} for name, table in tables.items() if isinstance(table, dict)]
 
 
 def human(value: float) -> str:

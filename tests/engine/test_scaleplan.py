@@ -125,3 +125,17 @@ def test_a_plan_is_held_against_the_machine_that_doctor_described(capsys: pytest
         assert main([*arguments, str(place)]) == 2
         assert hint in capsys.readouterr().err
     assert main([*arguments, str(tmp_path / "there.json"), "--from-env"]) == 2
+
+
+def test_a_profile_of_interp_labs_says_what_doctor_says() -> None:
+    """`interp-lab profile-env --out`: 12 GB of memory, 73 GB of disk, a GPU of 24 GB."""
+    profile = {
+        "schema_version": "interp-lab.env_profile.v1",
+        "memory": {"available_bytes": 12 * GB, "total_bytes": 16 * GB},
+        "disk": {"free_bytes": 73 * GB, "path": "/x"},
+        "capabilities": {"gpu_count": 1, "max_gpu_memory_bytes": 24 * GB},
+    }
+    machine = scaleplan.machine_of(profile, "prof.json")
+    assert (machine.memory, machine.disk, machine.accelerator) == (12 * GB, 73 * GB, 24 * GB)
+    with pytest.raises(UserError, match="does not say how much memory"):
+        scaleplan.machine_of({**profile, "memory": None}, "prof.json")
