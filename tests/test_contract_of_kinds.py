@@ -16,7 +16,7 @@ import pytest
 
 from interp_tui.commands import text_render
 from interp_tui.commands.compare import compare
-from interp_tui.commands.runs import show
+from interp_tui.commands.runs import list_, show
 from interp_tui.export.html import page
 from interp_tui.runs.headlines import answer
 from interp_tui.screens.run import RunScreen
@@ -85,6 +85,8 @@ def test_every_part_words_a_number_alike(run: RunFolder, capsys: pytest.CaptureF
     for name, command in (("show", lambda: show(str(run.path))), ("compare", lambda: compare(str(run.path), str(run.path)))):
         assert command() == 0
         shown[name] = capsys.readouterr().out
+    assert list_(run.path.parent) == 0
+    assert words[:100] in capsys.readouterr().out, "in the list the answer is cut"
     for key, bar in bars.items():
         if not bar.has_bar or key not in stated or (value := uncertainty.value_at(result, key)) is None:
             continue

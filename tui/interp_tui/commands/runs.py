@@ -141,7 +141,7 @@ def _row(status: Status) -> tuple[str, ...]:
         clean(status.name, limit=24),
         clean(status.model, limit=24),
         share,
-        clean(said, limit=48),
+        clean(said, limit=120),
     )
 
 
@@ -245,9 +245,9 @@ def _result(folder: RunFolder) -> list[tuple[str, str]]:
 
     result = folder.result() or {}
     sure, headline = worded(result), folder.status().headline
-    said = {key: sure.get(key, number(value)) for key, value in flat_numbers(result).items()} | sure
-    shown = [key for key in said if key not in ("kind", "name", "schema_version")]
-    return [(key, said[key]) for key in sorted(shown, key=lambda key: (key not in headline, key not in sure))]
+    texts = {key: sure.get(key, number(value)) for key, value in flat_numbers(result).items()} | sure
+    shown = [key for key in texts if key not in ("kind", "name", "schema_version")]
+    return [(key, texts[key]) for key in sorted(shown, key=lambda key: (key not in headline, key not in sure))]
 
 
 def _workers(status: Status) -> None:
