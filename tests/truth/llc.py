@@ -22,6 +22,7 @@ from interp_tui_engine.api.sampling import sample_function
 from interp_tui_engine.data.rows import load_rows
 from interp_tui_engine.estimators.learning_coefficients import quadratic_sgld
 from interp_tui_engine.estimators.llc import Baseline, compute_llc
+from interp_tui_engine.samplers.target.prefix_cache import PrefixCache
 
 from . import record
 from .outcome import Outcome
@@ -39,13 +40,15 @@ def outcomes(quick: bool) -> Iterator[Outcome]:
     yield _coverage("the same, baseline = init", _quadratic, seeds, exact=QUADRATIC_TRUTH, baseline="init")
     yield _coverage("reduced-rank regression 5-3-5, rank 1", _regression, seeds, long_runs=long_runs)
     if not quick:
+        yield tiny_coverage(seeds, "l3 mlp")
         yield tiny_coverage(seeds)
         yield _agreement(range(100, 105))
 
 
-def tiny_coverage(seeds: range) -> Outcome:
+def tiny_coverage(seeds: range, restriction: str = "full") -> Outcome:
     """Of the embedded model, whose truth is the mean of four runs of 200 draws a chain: known to a sixth of one run's error."""
-    return _coverage("builtin:tiny, 16 tokens", _tiny(), seeds, long_runs=4, draws=200)
+    part = "" if restriction == "full" else f", {restriction}"
+    return _coverage(f"builtin:tiny{part}, 16 tokens", _tiny(restriction), seeds, long_runs=4, draws=200)
 
 
 def _coverage(
@@ -107,18 +110,20 @@ def _regression(seed: int, changes: dict[str, Any]) -> xr.Dataset:
     )
 
 
-def _tiny() -> LLC:
+def _tiny(restriction: str) -> LLC:
     """The embedded model on rows of prose, 4 × 20 draws. A weight forgets itself within three steps of this size at this localization, so
     that few steps make a run and two hundred runs some ten minutes; localization holds the chains more than the loss does."""
     model = engine.load_model("builtin:tiny", device="cpu")
     tables = {"kind": "llc", "model": {"source": "builtin:tiny"}, "params": {"lr": 1e-5, "n_beta": 1.0}}
     request = manifest.resolve({**tables, "name": "rows", "data": {"train": {"source": "builtin:prose", "context": 16, "rows": 512}}})
     rows = load_rows(request.data["train"], model.tokenizer, name="train")
+    masks = None if restriction == "full" else engine.create_param_masks(model.module, restriction)
+    prefixes = PrefixCache(64 << 20)
 
     def llc(seed: int, changes: dict[str, Any]) -> xr.Dataset:
         settings: dict[str, Any] = {"lr": 6e-4, "n_beta": 100.0, "localization": 1000.0, "num_burnin_steps": 8, "num_draws": 20}
         settings |= {"num_chains": 4, "batch_size": 4, "num_init_loss_batches": 1, "init_seed": seed, **changes}
-        return engine.llc(model.module, rows, {}, **settings)
+        return engine.llc(model.module, rows, {}, param_masks=masks, prefixes=prefixes, **settings)
 
     return llc
 
