@@ -41,7 +41,7 @@ check: $(VENV)/.dev                        ## style, types, architecture, and no
 	$(BIN)/lint-imports
 	$(BIN)/python tests/audit.py
 
-torture: $(VENV)/.dev                      ## hard tests: fuzzed manifests, kills, full disks, hostile models and text; about an hour
+torture: $(VENV)/.dev                      ## hard tests: fuzzed manifests, kills, full disks, hostile models and text, 10,000 keys; about an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torture
 
 truth: $(VENV)/.dev                        ## known answers, many seeds: coverage of error bars, false positives of controls

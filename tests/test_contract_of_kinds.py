@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -21,11 +20,11 @@ from interp_tui.export.html import page
 from interp_tui.runs.headlines import answer
 from interp_tui.screens.run import RunScreen
 from interp_tui.text.numbers import headline, number
-from interp_tui_engine import catalog, manifest, supervisor, uncertainty, worker
+from interp_tui_engine import catalog, uncertainty
 from interp_tui_engine.events import Warned, from_line
-from interp_tui_engine.runfolder import RunFolder, Status
+from interp_tui_engine.runfolder import RunFolder
 from stated_types import misfits
-from torture.requests import small
+from torture.real_runs import finished
 
 KINDS = [kind.name for kind in catalog.kinds() if kind.name != "pipeline"]  # whose steps are runs of their own
 UNMEASURED = {"lr", "n_beta", "localization", "strength", "rhat", "ess", "majority"}
@@ -35,15 +34,8 @@ SIZES = ((80, 24), (140, 40))
 
 @pytest.fixture(scope="module", params=KINDS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A finished run of the kind: a worker's work done here, its events and its end recorded as a supervisor records them."""
-    asked = manifest.resolve(small(request.param))
-    folder = supervisor.prepare(asked, tmp_path_factory.mktemp("runs") / request.param)
-    worker.work(folder, 0)
-    ended = json.loads((folder.shard(0) / "exit.json").read_text())
-    assert ended["state"] == "done", ended
-    shutil.copyfile(folder.shard(0) / "events.jsonl", folder.path / "events.jsonl")
-    folder.write_status(Status(state="done", kind=asked.kind, name=asked.name, model="tiny", headline=ended["headline"], updated=0.0))
-    return folder
+    """A finished run of the kind, made in this process."""
+    return finished(request.param, tmp_path_factory.mktemp("runs") / request.param)
 
 
 def test_a_kind_writes_what_it_declares(run: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""The hard tests in their short form: a few kills, stops, fuzzed manifests, full disks and hostile texts.
+"""The hard tests in their short form: a few kills, stops, fuzzed manifests, full disks, hostile texts and keys at random.
 
 Hostile models have a test of their own."""
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from torture import disk, fuzz, text
+from torture import app, disk, fuzz, text
 
 
-@pytest.mark.parametrize("group", [fuzz, text, disk], ids=lambda module: module.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("group", [fuzz, text, disk, app], ids=lambda module: module.__name__.rpartition(".")[2])
 def test_a_few_of_each_hold(group: object) -> None:
     parts = group.parts(True)  # type: ignore[attr-defined]
     wrong = [check for part in parts for check in group.checks(part, True, 20261129) if not check.passed]  # type: ignore[attr-defined]
