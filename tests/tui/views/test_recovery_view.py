@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from on_screen import look
+from recovery_runs import LAST, batches, run
 
 from interp_tui.app import InterpApp
-from interp_tui.views.recovery import strip
+from interp_tui.views.recovery_beside import SideGrid, fitting
 from interp_tui.views.recovery_cells import Recovered
+from interp_tui.views.recovery_result import strip
 from interp_tui.widgets.heatmap import Heatmap
-from interp_tui_engine.events import Metrics, Phase, Progress, RunFinished, RunStarted
 
 SIZES = [(80, 24), (140, 40)]
-TOKENS = ["The", " capital", " of", " France", " is"]
-LAYERS, HEADS, FIRST, LAST = 6, 3, 3, 4
-
-
-def batches(pairs: int = 1, upto: int = LAYERS, tokens: list[str] = TOKENS) -> list[dict[str, Any]]:
-    """What a run tells of: the fact leaves its token for the last one after layer 3."""
-    found = []
-    for pair in range(pairs):
-        for kind in range(3):
-            cells, values = [], []
-            for layer in range(upto):
-                for position in (FIRST, LAST):
-                    for head in range(HEADS if kind == 2 else 1):
-                        moved = layer > 3
-                        value = (0.98 if (position == LAST) == moved else 0.04 * layer) / (1 + kind) - 0.1 * head + 0.01 * pair
-                        cells.append([kind, layer, position, head])
-                        values.append(round(value, 4))
-            batch = {"pair": pair, "clean_metric": 9.07, "corrupt_metric": -9.35, "cells": cells, "recovery": values}
-            if kind == 0:
-                batch |= {
-                    "pairs": pairs, "sites": ["resid_post", "attn_out"], "heads": HEADS, "layers": LAYERS, "first": FIRST, "last": LAST,
-                    "metric": "logit_diff", "tokens": tokens, "corrupt_tokens": [*tokens[:3], " Japan", " is"],
-                    "answer": [" Paris"], "counterfactual": [" Tokyo"],
-                }  # fmt: skip
-            found.append(batch)
-    return found
-
-
-def events(told: list[dict[str, Any]], done: bool = True) -> list[Any]:
-    cells = [Metrics("cells", step, batch) for step, batch in enumerate(told)]
-    found = [
-        RunStarted("causal_trace", "france-japan", device="cpu"),
-        Phase("patching"),
-        *cells,
-        Progress(36 if done else 12, 36, "patches"),
-    ]
-    return [*found, RunFinished("done", 0.9, {"clean_metric": 9.07, "corrupt_metric": -9.35})] if done else found
-
-
-def run(make_run: Callable[..., Any], told: list[dict[str, Any]], state: str = "done") -> Any:
-    tables = {"seed": 100, "model": {"source": "builtin:tiny"}, "params": {"clean": "".join(TOKENS)}}
-    return make_run(
-        "france-japan", kind="causal_trace", state=state, tables=tables, unit="patches", events=events(told, state == "done"), total=36,
-        done=36 if state == "done" else 12, headline={"clean_metric": 9.07, "corrupt_metric": -9.35},
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
@@ -94,6 +49,24 @@ async def test_sites_heads_and_back_keep_the_cursor(make_run):
         assert "‹attn_out›" in await look(pilot, "s")
         text = await look(pilot, "s")
         assert "‹heads›" in text and "heads at ‘France’" in text and "H2" in text
+
+
+async def test_other_sites_stand_beside_and_heads_below_where_there_is_room(make_run):
+    folder = run(make_run, batches())
+    app = InterpApp(folder.path.parent, folder.path)
+    async with app.run_test(size=(140, 40)) as pilot:
+        text = await look(pilot, "down", "down")
+        (beside,) = [grid for grid in app.screen.query(SideGrid) if grid.display]
+        heatmap = app.screen.query_one(Heatmap)
+        assert (beside.row, beside.column) == (heatmap.row, heatmap.column) == (2, 3)
+        assert beside.value == pytest.approx(0.49) and heatmap.value == pytest.approx(0.98)
+        assert heatmap.row_height == 3 and text.count("attn_out") == 2
+        assert "L0H0      0.327  at France" in text and "top heads" in text
+        text = await look(pilot, "s")
+        assert beside.corner == "resid_post" and beside.value == pytest.approx(0.98) and heatmap.value == pytest.approx(0.49)
+        await look(pilot, "enter")
+        assert not beside.display
+    assert fitting(94, 10, 5, 4) == 1 and fitting(40, 10, 5, 4) == 0 and fitting(300, 10, 5, 4) == 3
 
 
 async def test_pairs_are_stepped_through_from_their_mean(make_run):

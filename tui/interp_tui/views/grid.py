@@ -31,8 +31,12 @@ class GridView(RunView):
     def compose(self) -> ComposeResult:
         yield from self.above()
         with Container(id="body"):
-            yield Heatmap(id="grid")
+            yield from self.grids()
             yield Facts(id="side")
+
+    def grids(self) -> ComposeResult:
+        """The heatmap, and what stands with it."""
+        yield Heatmap(id="grid")
 
     def above(self) -> Iterator[Widget]:
         """What stands over the heatmap."""

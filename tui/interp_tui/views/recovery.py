@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -15,16 +17,16 @@ from interp_tui.runs.runstate import RunState
 from interp_tui.text.numbers import number
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.colour_scale import Scale
-from interp_tui.widgets.facts import Fact, column
+from interp_tui.widgets.facts import Fact
 from interp_tui.widgets.heatmap import Grid, Heatmap
-from interp_tui_engine.payload import read
-from interp_tui_engine.results.causal_trace import CausalTraceResult
 
-from .base import scalars
 from .grid import GridView
-from .reach import reach_facts
-from .recovery_cells import PairGrid, Recovered, token_labels
+from .recovery_beside import MOST_BESIDE, SideGrid, fitting, heads_text, top_heads
+from .recovery_cells import PairGrid, Place, Recovered
+from .recovery_result import result_text, strip
 
+TALL = 32
+"""Lines of a terminal in which there is room below the grids."""
 STRIP = 24
 """Cells of the strip from the corrupt metric to the clean one."""
 
@@ -36,6 +38,10 @@ class RecoveryView(GridView):
     DEFAULT_CSS = """
     RecoveryView #head { height: auto; max-height: 4; margin-bottom: 0; }
     RecoveryView #sites { height: 1; margin-bottom: 1; }
+    RecoveryView #rooms { height: 1fr; width: 1fr; }
+    RecoveryView #grids { height: 1fr; }
+    RecoveryView SideGrid { margin-left: 1; }
+    RecoveryView #top-heads { height: auto; margin-top: 1; }
     RecoveryView.-wide #side { width: 46; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -60,10 +66,21 @@ class RecoveryView(GridView):
         self.done = 0.0
         self.waiting = ""
         self.warning = ""
+        self._heads: list[tuple[str, str, float]] = []
+        self._heads_of: tuple[int, int | None] = (0, None)
+        """Of how many cells, and of which pair, the heads that restore most were last taken."""
 
     def above(self) -> Iterator[Widget]:
         yield from super().above()
         yield Static(id="sites")
+
+    def grids(self) -> ComposeResult:
+        with Vertical(id="rooms"):
+            with Horizontal(id="grids"):
+                yield Heatmap(id="grid")
+                for place in range(1, MOST_BESIDE + 1):
+                    yield SideGrid(id=f"beside-{place}")
+            yield Static(id="top-heads")
 
     def take(self, state: RunState, waiting: str) -> None:
         fresh = not self.found.pairs
@@ -77,8 +94,7 @@ class RecoveryView(GridView):
     async def draw_plots(self) -> None:
         """The heatmap costs only what is seen of it."""
         shown = self._shown
-        heatmap = self.query_one(Heatmap)
-        heatmap.display = shown is not None and bool(shown.tokens)
+        self.query_one("#rooms").display = shown is not None and bool(shown.tokens)
         self.query_one("#head", Static).update(self._head(shown))
         self.query_one("#sites", Static).update(self._sites() if shown is not None else Text(""))
         if shown is None or not shown.tokens:
@@ -104,7 +120,7 @@ class RecoveryView(GridView):
     def _all_heads(self) -> bool:
         return self.opened is None and self.site == len(self.found.sites)
 
-    def _places(self, shown: PairGrid) -> tuple[list[str], list[str], list[list[tuple[int, int, int, int]]]]:
+    def _places(self, shown: PairGrid) -> tuple[list[str], list[str], list[list[Place]]]:
         """Labels of rows and columns, and the place of every cell."""
         layers, heads, positions = range(self.found.layers), range(self.found.heads), range(shown.last + 1)
         tokens, kinds = shown.tokens[: shown.last + 1], len(self.found.sites)
@@ -115,7 +131,7 @@ class RecoveryView(GridView):
             return [f"L{layer}" for layer in layers], names, [[(kinds, layer, self.token, head) for head in heads] for layer in layers]
         return [f"L{layer}" for layer in layers], tokens, [[(self.site, layer, p, 0) for p in positions] for layer in layers]
 
-    def _cursor(self, shown: PairGrid) -> tuple[int, int, int, int]:
+    def _cursor(self, shown: PairGrid) -> Place:
         _, _, places = self._places(shown)
         heatmap = self.query_one(Heatmap)
         row = places[min(heatmap.row, len(places) - 1)]
@@ -197,10 +213,11 @@ class RecoveryView(GridView):
 
     # -- keys
 
-    @on(Heatmap.Moved)
+    @on(Heatmap.Moved, "#grid")
     def _moved(self, event: Heatmap.Moved) -> None:
         if not self._all_heads:
             self.token = event.column
+        self._follow_cursor()
 
     @on(Heatmap.Selected)
     def _selected(self) -> None:
@@ -243,36 +260,50 @@ class RecoveryView(GridView):
             self.query_one(Heatmap).move_to(row, column)
         self.post_message(self.LookChanged())
 
-    def _show(self, rows: list[str], columns: list[str], places: list[list[tuple[int, int, int, int]]]) -> None:
+    def _show(self, rows: list[str], columns: list[str], places: list[list[Place]]) -> None:
         heatmap = self.query_one(Heatmap)
-        heatmap.corner = "head" if self.opened is not None else "layer"
+        beside = self._beside(rows, columns)
+        heatmap.corner = self.found.sites[self.site] if beside else "head" if self.opened is not None else "layer"
+        heatmap.show(self._grid(rows, columns, places))
+        for place in range(1, MOST_BESIDE + 1):
+            other = self.query_one(f"#beside-{place}", SideGrid)
+            other.display = place <= beside
+            if place <= beside:
+                site = (self.site + place) % len(self.found.sites)
+                other.corner, other.look = self.found.sites[site], heatmap.look
+                other.show(self._grid(rows, columns, [[(site, *at[1:]) for at in row] for row in places]))
+        self._follow_cursor()
+        self._show_heads()
+
+    def _grid(self, rows: list[str], columns: list[str], places: list[list[Place]]) -> Grid:
         values = [[self.found.value(self.pair, place) for place in row] for row in places]
-        heatmap.show(Grid(rows, columns, values, Scale(-1.0, 1.0), least=3, decimals=2))
+        return Grid(rows, columns, values, Scale(-1.0, 1.0), least=3, decimals=2)
+
+    def _beside(self, rows: list[str], columns: list[str]) -> int:
+        """How many other sites are shown beside this one: none beside heads."""
+        if self.opened is not None or self._all_heads:
+            return 0
+        label = max(map(len, (*rows, *self.found.sites)))
+        return fitting(self.query_one("#rooms").size.width, label, len(columns), len(self.found.sites))
+
+    def _follow_cursor(self) -> None:
+        """Put the cursors of the grids beside on the cell under the cursor."""
+        heatmap = self.query_one(Heatmap)
+        for other in self.query(SideGrid):
+            if other.display:
+                other.look = heatmap.look
+                other.move_to(heatmap.row, heatmap.column)
+
+    def _show_heads(self) -> None:
+        """The heads that restore most, under the grids of a tall terminal."""
+        shown, below = self._shown, self.query_one("#top-heads", Static)
+        state = (self.found.count, self.pair)
+        if self._heads_of != state and shown is not None:
+            self._heads_of, self._heads = state, top_heads(self.found, shown, self.pair)
+        below.display = self.app.size.height >= TALL and bool(self._heads) and self.opened is None
+        if below.display:
+            below.update(heads_text(self._heads, self.app.theme_variables))
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        stored = read(CausalTraceResult, result)
-        if not stored.recovery:
-            return scalars(result, colours, ascii=ascii)
-        facts = [Fact("metric", number(stored.metric)), Fact("clean metric", number(stored.clean_metric))]
-        facts += [Fact("corrupt metric", number(stored.corrupt_metric)), Fact("pairs", number(stored.pairs))]
-        facts += reach_facts(stored.reach)
-        peak = stored.peak
-        where = f"{number(peak.site)} of layer {number(peak.layer)} at ‘{''.join(token_labels([peak.token]))}’"
-        facts.append(Fact("restores most", f"{where}, recovery {number(peak.recovery, 3)}", "accent"))
-        if (held := stored.peak_held_out) is not None:
-            facts.append(Fact("on pairs that did not choose it", f"recovery {number(held.recovery, 3)}"))
-        for index, head in enumerate(stored.top_heads[:5]):
-            said = f"{number(head.head)} at ‘{''.join(token_labels([head.token]))}’  {number(head.recovery, 3)}"
-            facts.append(Fact("heads" if not index else " ", said))
-        return column(facts, colours)
-
-
-def strip(recovery: float, width: int, *, ascii: bool) -> str:
-    """Where between corrupt (left) and clean (right) a patched run is; beyond the ends it points out of them."""
-    line, mark = ("-", "o") if ascii else ("─", "●")
-    if recovery < -0.05 or recovery > 1.05:
-        out = ("<", ">") if ascii else ("◀", "▶")
-        return out[0] + line * (width - 1) if recovery < 0 else line * (width - 1) + out[1]
-    at = round(min(max(recovery, 0.0), 1.0) * (width - 1))
-    return line * at + mark + line * (width - 1 - at)
+        return result_text(result, colours, ascii=ascii)

@@ -33,6 +33,8 @@ STEPS = 5
 """Steps of the legend on either side of zero."""
 LEGEND_FROM = 5
 """Lines a heatmap has at least to have a legend under it."""
+TALLEST = 5
+"""Lines that a row takes at most, where there is room for all rows at that height."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,11 @@ class Heatmap(Guarded, Widget, can_focus=True):
         return max(grid.least, min(grid.most, max(wanted, NUMBER_FITS), room))
 
     @property
+    def _number_fits(self) -> int:
+        """Cells from which a column has its values written out: with fixed decimals, a sign, a digit, the point and a space beside them."""
+        return NUMBER_FITS if self.grid.decimals is None else min(NUMBER_FITS, self.grid.decimals + 4)
+
+    @property
     def _shown_columns(self) -> int:
         return max(1, (self.size.width - self._label - 2) // self.cell_width)
 
@@ -166,8 +173,14 @@ class Heatmap(Guarded, Widget, can_focus=True):
         return self.size.height >= LEGEND_FROM and bool(self.grid.rows) and (scale.high > 0 or scale.low < 0)
 
     @property
+    def row_height(self) -> int:
+        """Lines a row takes: more than one where all rows fit so, which a few rows do."""
+        room = self.size.height - (2 if self._legend else 1)
+        return max(1, min(TALLEST, room // max(1, len(self.grid.rows))))
+
+    @property
     def _shown_rows(self) -> int:
-        return max(1, self.size.height - (2 if self._legend else 1))
+        return max(1, (self.size.height - (2 if self._legend else 1)) // self.row_height)
 
     def _follow(self) -> None:
         if self._followed != self.size:  # where a smaller one had scrolled to says nothing about this one
@@ -193,7 +206,8 @@ class Heatmap(Guarded, Widget, can_focus=True):
             self.post_message(self.Selected(self))
 
     def on_click(self, event: events.Click) -> None:
-        row, column = self._top + event.y - 1, self._left + (event.x - self._label - 1) // self.cell_width
+        row = self._top + (event.y - 1) // self.row_height
+        column = self._left + (event.x - self._label - 1) // self.cell_width
         if event.y >= 1 and event.x > self._label and row < len(self.grid.rows) and column < len(self.grid.columns):
             if (row, column) == (self.row, self.column):
                 self.action_select()
@@ -225,14 +239,17 @@ class Heatmap(Guarded, Widget, can_focus=True):
             segments += [Segment(text, strong if here else muted) for text, here in self._titles(shown)]
             segments.append(Segment("›" if shown.stop < len(self.grid.columns) else " ", muted))
             return Strip(segments).adjust_cell_length(width, base)
-        row = self._top + y - 1
-        if self._legend and y == 1 + min(self._shown_rows, len(self.grid.rows)):
+        height = self.row_height
+        row, line = self._top + (y - 1) // height, (y - 1) % height
+        if self._legend and y == 1 + height * min(self._shown_rows, len(self.grid.rows)):
             segments = [Segment(_fit("", self._label) + " ", base), *self._key(base, muted)]
             return Strip(segments).adjust_cell_length(width, base)
-        if row >= len(self.grid.rows) or y > self._shown_rows:
+        if row >= len(self.grid.rows) or y > height * self._shown_rows:
             return Strip.blank(width, base)
-        segments = [Segment(_fit(self.grid.rows[row], self._label) + " ", strong if row == self.row else muted)]
-        segments += [self._cell(row, column, base) for column in shown]
+        written = line == (height - 1) // 2  # a tall row has its label and numbers in the middle
+        segments = [Segment(_fit(self.grid.rows[row] if written else "", self._label) + " ", strong if row == self.row else muted)]
+        cells = [self._cell(row, column, base) for column in shown]
+        segments += cells if written else [Segment(" " * cell_len(cell.text), cell.style) for cell in cells]
         return Strip(segments).adjust_cell_length(width, base)
 
     def _titles(self, shown: range) -> list[tuple[str, bool]]:
@@ -264,8 +281,8 @@ class Heatmap(Guarded, Widget, can_focus=True):
         style = base
         if share is not None and look == "colour":
             style = base + self._palette.style(share)
-            said = self._number(value, 3) if width >= NUMBER_FITS else ""
-        elif share is not None and width >= NUMBER_FITS:
+            said = self._number(value, 3) if width >= self._number_fits else ""
+        elif share is not None and width >= self._number_fits + (look != "digit"):
             said = self._number(value, 3) if look == "digit" else self._number(value, 2) + glyph(share, ascii=self._ascii)[1]
         else:
             said = digit(share) if look == "digit" else glyph(share, ascii=self._ascii)
