@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from cli_tools import Cli, cli
-from on_screen import shown
+from on_screen import look, shown
+from rich.text import Text
 
 from interp_tui import cli as program
 from interp_tui.app import InterpApp
@@ -31,7 +32,7 @@ from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.list_table import ListTable
 from interp_tui_engine.errors import ManifestError, UserError
-from interp_tui_engine.events import Checkpoint, Metrics, Progress, RunFinished, RunStarted, Stamped
+from interp_tui_engine.events import ChainFailed, Checkpoint, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
 from interp_tui_engine.manifest import parse
 from interp_tui_engine.payload import read
 from interp_tui_engine.results.part_effects import PartCell
@@ -99,8 +100,8 @@ def test_a_result_that_cannot_be_read_is_said(make_run: MakeRun, cli: Cli) -> No
     damage = session.result_damage(folder, folder.result())
     assert "result.json cannot be read" in damage
     documents = Documents("", None, {}, "", damage)
-    numbers, _ = result_texts(documents, RunState(), folder.status(), lambda *a, **k: numbers, {}, ascii=False, wide=True)
-    assert damage in numbers.plain
+    texts = result_texts(documents, RunState(), folder.status(), lambda *a, **k: Text(), {}, ascii=False, wide=True)
+    assert damage in texts.verdict.plain
     assert damage in strip_facts(RunState(), folder.status(), 0.0, ascii=False, damage=damage).notice
     assert preview.read(session.read_run(folder)).warning == damage
     assert "result.json cannot be read" in cli("show", folder.path).out
@@ -108,6 +109,37 @@ def test_a_result_that_cannot_be_read_is_said(make_run: MakeRun, cli: Cli) -> No
         beside.export(folder)
     folder.result_path.unlink()
     assert session.result_damage(folder, folder.result()) == ""
+
+
+def test_an_interrupted_run_shows_what_it_has() -> None:
+    state = told(
+        RunStarted("llc", "tiny", "cpu", {}, False), Progress(228, 4000, "draws", 60.0),
+        Metrics("estimate", 9, {"llc_mean": 38.2, "llc_std_error": 0.4}), Checkpoint("checkpoint", 40), Warned("lr is high"),
+        ChainFailed(2, 31, "loss not finite"),
+    )  # fmt: skip
+    interrupted = replace(GOING, state="interrupted")
+    texts = result_texts(Documents("", None, {}, ""), state, interrupted, lambda *a, **k: Text(), {}, ascii=False, wide=True)
+    assert (
+        "no result: interrupted at 228 of 4,000 draws" in texts.verdict.plain and "checkpoint at step 40; r resumes" in texts.verdict.plain
+    )
+    assert "so far  λ̂ 38.20 ± 0.40" in texts.verdict.plain
+    for part in ("λ̂", "38.20 ± 0.40", "as the run last told", "lr is high", "chain 2", "failed at step 31"):
+        assert part in texts.numbers.plain, part
+    assert "no result yet" in result_texts(Documents("", None, {}, ""), state, GOING, Text, {}, ascii=False, wide=True).verdict.plain
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+async def test_the_result_tab_begins_with_the_answer_and_folds_hashes(make_run: MakeRun, runs_root: Path, size: tuple[int, int]) -> None:
+    tables = {"model": {"source": "builtin:tiny"}, "result": {"sha256": {"losses": "ab" * 32, "weights": "cd" * 32}}}
+    headline = {"llc_mean": 38.2, "llc_std_error": 0.4}
+    folder = make_run("whole", headline=headline, result={**headline, "seconds": 8.0}, tables=tables, events=[RunFinished("done", 8.0, {})])
+    folder.report_path.write_text("# What was found\n\nIt mixes.\n")
+    app = InterpApp(runs_root, folder.path)
+    async with app.run_test(size=size) as pilot:
+        text = await look(pilot, "tab")
+        answer, report = text.index("λ̂ 38.20 ± 0.40   took 8.0 s"), text.index("It mixes.")
+        assert answer < report and "sha256 of 2 arrays: h shows them" in text and "abab" not in text
+        assert "abababab" in await look(pilot, "h") and "abab" not in await look(pilot, "h")
 
 
 def test_a_failed_run_without_a_checkpoint_does_not_resume() -> None:
@@ -178,7 +210,7 @@ async def test_a_heatmap_without_colours_shows_digits_and_says_what_they_stand_f
     app = InterpApp(runs_root)
     async with app.run_test(size=(60, 20)) as pilot:
         heatmap = Heatmap()
-        heatmap.styles.height = 8
+        heatmap.styles.height = 5
         await app.screen.mount(heatmap, before=0)
         heatmap.show(Grid(["L0", "L1"], ["a", "b", "c"], [[0.02, 0.4, -1.0], [None, 0.06, 2.0]], Scale(-2.0, 2.0), most=4))
         app.theme = "ascii"

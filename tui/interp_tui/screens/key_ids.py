@@ -114,6 +114,7 @@ SIGNS = {
     "question_mark": "?", "slash": "/", "plus": "+", "minus": "-", "equals_sign": "=", "number_sign": "#", "semicolon": ";",
     "left": "←", "right": "→", "up": "↑", "down": "↓", "enter": "⏎", "escape": "esc", "pageup": "page up", "pagedown": "page down",
     "left_square_bracket": "[", "right_square_bracket": "]", "full_stop": ".", "comma": ",",
+    "less_than_sign": "<", "greater_than_sign": ">",
 }  # fmt: skip
 
 

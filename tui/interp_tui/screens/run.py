@@ -15,7 +15,7 @@ from textual.widgets import TabbedContent, TabPane, Tabs
 
 from interp_tui.runs.follow import RunUpdate
 from interp_tui.runs.result_texts import waiting_for
-from interp_tui.terminal import crash_log, guard
+from interp_tui.terminal import crash_log, guard, host
 from interp_tui.terminal.repaint_throttle import Pace, backlog_of
 from interp_tui.text.sanitise import clean
 from interp_tui.views import view_for
@@ -27,7 +27,7 @@ from interp_tui.widgets.status_strip import StatusStrip
 from interp_tui_engine.runfolder import ACTIVE, RunFolder
 
 from .info import InfoScreen
-from .run_panes import RunPanes
+from .run_history import Cursor, RunHistory, cursor_of, put_cursor
 
 TICK = 0.2
 """Seconds between looks at the folder while nothing is behind."""
@@ -37,7 +37,7 @@ FAILURES_AT_MOST = 1
 """Looks in a row that may fail before the screen gives up."""
 
 
-class RunScreen(RunPanes):
+class RunScreen(RunHistory):
     """Follows a run folder; closing it changes nothing about the run."""
 
     TITLE = "Run"
@@ -63,7 +63,6 @@ class RunScreen(RunPanes):
         self._plots, self._tables = Pace(PLOTS_EVERY), Pace(TABLES_EVERY)
         self._dirty = True
         self._gone = False
-        self._taken = -1
         self._wake, self._settled = asyncio.Event(), asyncio.Event()
         self._over = False
         """Whether nothing follows the run any more: the screen has gone, or drawing it failed."""
@@ -158,8 +157,7 @@ class RunScreen(RunPanes):
         self._gone = reading.gone
         if not reading.gone or not self.status.kind:
             self.status = reading.status
-        if self._view is None:
-            self._view = await self._make_view()
+        cursor = await self._view_for_what_shows()
         if (changed and not self._gone) or self._documents is None:
             self._documents = await asyncio.to_thread(self.follower.documents)
             self.workbench.endings.expect([self.folder])
@@ -175,12 +173,15 @@ class RunScreen(RunPanes):
         force, self._dirty = self._dirty or changed, False
         now, backlog = time.monotonic(), backlog_of(self.app._driver)
         plots, tables = (pace.due(now, backlog=backlog) or force for pace in (self._plots, self._tables))
-        state = self.follower.state
+        state = self.moment.state if self.moment is not None else self.follower.state
+        assert self._view is not None
         try:
             if (plots or tables) and self.frozen_at is None and (force or state.version != self._taken):
                 self._taken = state.version
-                self._view.take(state, waiting_for(state, self.status))
+                self._view.take(state, waiting_for(state, self.status_then()))
                 await self._view.draw_plots()
+                if cursor is not None:
+                    put_cursor(self._view, cursor)
                 await self._show_texts()
             elif force:
                 await self._view.draw_plots()
@@ -194,7 +195,19 @@ class RunScreen(RunPanes):
             await self._show_plainly(fault)
         if tables or force:
             self._show_log()
-            self._show_strip(gone=reading.gone)
+            self._show_strip(state, gone=reading.gone, now=self.moment.when if self.moment is not None else host.now())
+
+    async def _view_for_what_shows(self) -> Cursor | None:
+        """Make the view, if there is none or if it has gathered what came later than what is to be shown; the old one's cursors then."""
+        cursor = None
+        if self._view is not None and self._outdated:
+            cursor = cursor_of(self._view)
+            await self._view.remove()
+            self._view = None
+        self._outdated = False
+        if self._view is None:
+            self._view = await self._make_view()
+        return cursor
 
     async def _make_view(self) -> RunView:
         try:

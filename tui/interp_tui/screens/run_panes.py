@@ -12,8 +12,8 @@ from textual.widgets import TabbedContent
 
 from interp_tui.runs.follow import Documents, Follower
 from interp_tui.runs.result_texts import result_texts
+from interp_tui.runs.runstate import RunState
 from interp_tui.runs.strip_facts import strip_facts
-from interp_tui.terminal import host
 from interp_tui.text.narrate import narrate
 from interp_tui.text.sanitise import clean, clean_lines
 from interp_tui.views.base import WIDE
@@ -22,7 +22,7 @@ from interp_tui.widgets.heatmap import Heatmap
 from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.panes import LogPane, ResultPane, TomlPane
 from interp_tui.widgets.status_strip import StatusStrip, StripFacts
-from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.runfolder import RunFolder, Status
 
 from .run_keys import RunKeys
 
@@ -47,11 +47,18 @@ class RunPanes(RunKeys):
         self._caught_up = 1.0
         self._noted = self._logged = 0
 
-    def _show_strip(self, *, gone: bool) -> None:
-        state = self.follower.state
+    def status_then(self) -> Status:
+        """The run's status at the moment that is shown."""
+        return self.status
+
+    def strip_then(self, facts: StripFacts) -> StripFacts:
+        """What the strip says, marked as of the moment that is shown."""
+        return facts
+
+    def _show_strip(self, state: RunState, *, gone: bool, now: float) -> None:
         damage = self._documents.damage if self._documents is not None else ""
         about = {"gone": gone, "caught_up": self._caught_up, "damage": damage}
-        facts = strip_facts(state, self.status, host.now(), ascii=self.workbench.ascii_mode, **about)  # type: ignore[arg-type]
+        facts = self.strip_then(strip_facts(state, self.status_then(), now, ascii=self.workbench.ascii_mode, **about))  # type: ignore[arg-type]
         if self.frozen_at is not None and self._strip is not None:
             behind = state.version - self.frozen_at
             badge = f" frozen · {behind:,} {'event' if behind == 1 else 'events'} behind · {facts.badge} "
@@ -66,9 +73,9 @@ class RunPanes(RunKeys):
         if documents is None or self._view is None:
             return
         said, wide = self._view.result_text, self.size.width >= WIDE
-        numbers, digests = result_texts(documents, self.follower.state, self.status, said, colours, ascii=ascii, wide=wide)
+        texts = result_texts(documents, self.follower.state, self.status, said, colours, ascii=ascii, wide=wide)
         self.query_one(TomlPane).show_toml(clean_lines(documents.manifest))
-        await self.query_one(ResultPane).show(numbers, digests, clean_lines(documents.report))
+        await self.query_one(ResultPane).show(*texts, clean_lines(documents.report), wide=wide)
 
     def _show_log(self) -> None:
         state, log = self.follower.state, self.follower.log

@@ -23,6 +23,14 @@ def now() -> float:
     return time.time()
 
 
+def time_of_day(when: float) -> str:
+    """The local time of a moment in seconds since the epoch; empty for one that no clock has."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(when))
+    except (OverflowError, OSError, ValueError):
+        return ""
+
+
 def clock() -> str:
     """The time of day."""
     return f"{datetime.fromtimestamp(now()):%H:%M}"

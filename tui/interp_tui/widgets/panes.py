@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.highlight import highlight
 from textual.widgets import Markdown, RichLog, Static
@@ -54,32 +54,66 @@ class TomlPane(TextPane):
 
 
 class ResultPane(Guarded, VerticalScroll):
-    """Numbers above, the report below."""
+    """The answer, then the report; the numbers and the arrays' hashes beside it, or below it where there is no room. Hashes are folded."""
 
-    BINDINGS: ClassVar[list[BindingType]] = VIM
+    BINDINGS: ClassVar[list[BindingType]] = [*VIM, Binding("h", "hashes", "Hashes of the arrays", id="result.hashes", show=False)]
 
     DEFAULT_CSS = """
     ResultPane { padding: 0 1; scrollbar-size-vertical: 1; }
-    ResultPane #numbers { margin-bottom: 1; }
+    ResultPane #verdict { margin-bottom: 1; }
+    ResultPane #result { height: auto; layout: vertical; }
+    ResultPane #report { height: auto; width: 1fr; }
+    ResultPane #beside { height: auto; width: 1fr; }
+    ResultPane.-wide #result { layout: horizontal; }
+    ResultPane.-wide #report { width: 3fr; }
+    ResultPane.-wide #beside { width: 2fr; border-left: solid $rule; padding-left: 2; margin-left: 1; }
+    ResultPane.-alone #beside { border-left: none; padding-left: 0; margin-left: 0; }
+    ResultPane.-alone #report { display: none; }
+    ResultPane #hashes { margin-top: 1; color: $muted; }
     ResultPane Markdown { margin: 0; padding: 0; background: $background; }
+    ResultPane MarkdownH1 { margin: 0 0 1 0; content-align: left middle; }
+    ResultPane MarkdownH2 { margin: 1 0 0 0; }
     """
 
-    _shown: tuple[Text, Text, str] | None = None
+    _shown: tuple[Text, Text, Text, str] | None = None
+    _hashes: Text | None = None
+    unfolded = False
 
     def compose(self) -> ComposeResult:
-        yield Static(id="numbers")
-        yield Static(id="digests")
-        # links are text here: following one would leave the terminal
-        yield Markdown(open_links=False)
+        yield Static(id="verdict")
+        with Container(id="result"):
+            with Vertical(id="report"):
+                # links are text here: following one would leave the terminal
+                yield Markdown(open_links=False)
+            with Vertical(id="beside"):
+                yield Static(id="numbers")
+                yield Static(id="hashes")
 
-    async def show(self, numbers: Text, digests: Text, report: str) -> None:
-        """Replace all three, where any differs."""
-        if (numbers, digests, report) == self._shown:
+    async def show(self, verdict: Text, numbers: Text, hashes: Text, report: str, *, wide: bool) -> None:
+        """Replace all four, where any differs."""
+        self.set_class(wide, "-wide")
+        self.set_class(not report.strip(), "-alone")
+        if (verdict, numbers, hashes, report) == self._shown:
             return
-        self._shown = (numbers, digests, report)
+        self._shown = (verdict, numbers, hashes, report)
+        self._hashes = hashes
+        self.query_one("#verdict", Static).update(verdict)
         self.query_one("#numbers", Static).update(numbers)
-        self.query_one("#digests", Static).update(digests)
+        self._show_hashes()
         await self.query_one(Markdown).update(report)
+
+    def action_hashes(self) -> None:
+        """Unfold the hashes, or fold them."""
+        self.unfolded = not self.unfolded
+        self._show_hashes()
+
+    def _show_hashes(self) -> None:
+        count = len(self._hashes.plain.splitlines()) if self._hashes is not None else 0
+        place = self.query_one("#hashes", Static)
+        place.display = bool(count)
+        if self._hashes is not None and count:
+            named = f"sha256 of {count} array{'s' if count > 1 else ''}"
+            place.update(Text(f"{named}: h folds them\n", end="").append_text(self._hashes) if self.unfolded else f"{named}: h shows them")
 
 
 class LogPane(Guarded, Vertical):
