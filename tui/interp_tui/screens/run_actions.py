@@ -40,6 +40,7 @@ class RunActions(WorkScreen):
         Binding("number_sign", "label", "Tags and a note", id="runs.label", key_display="#", show=False),
         Binding("a", "archive", "Archive, or take back", id="runs.archive", show=False),
         Binding("d", "delete", "Delete this run, or all that are marked", id="runs.delete", show=False),
+        Binding("D", "disk", "What runs take on disk, and pruning", id="runs.disk", key_display="D", show=False),
     ]
 
     def __init__(self) -> None:
@@ -162,6 +163,11 @@ class RunActions(WorkScreen):
     def _labelled(self, run: Run, kept: labels.Labels | None) -> None:
         if kept is not None and kept != run.labels:
             self.do(partial(labels.write, run.folder, kept))
+
+    def action_disk(self) -> None:
+        from .disk import DiskScreen
+
+        self.app.push_screen(DiskScreen())
 
     def action_delete(self) -> None:
         chosen = [run for run in self.marked_runs if not run.active] or ([self.current] if self.current is not None else [])
