@@ -14,12 +14,17 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from interp_tui.runs import token_facts
+from interp_tui.runs.model_look import ModelLook
 from interp_tui.runs.token_facts import PROMPTED, TokenAt, TokenPart
 from interp_tui.terminal.guard import Guarded
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
+from interp_tui_engine.errors import RunFailed, UserError
 from interp_tui_engine.runfolder import RunFolder
 
+MODEL = "model#"
+"""The row of the model's own answer."""
+KEYS = "⏎ open the run   n start a run of this kind on this text   l ask the model now   esc close"
 COLUMNS = (Column("", 2), Column("", 30, grow=1, most=200))
 
 
@@ -39,12 +44,16 @@ class TokenScreen(Guarded, ModalScreen[tuple[str, RunFolder | None] | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,u,q", "close", "Close", id="token.close", key_display="esc"),
         Binding("n", "new", "Start the run that would say it", id="token.new"),
+        Binding("l", "look_at_model", "Look at the model: lens and heads, nothing is kept", id="token.look"),
     ]
 
     def __init__(self, token: TokenAt, runs: Sequence[RunFolder]) -> None:
         super().__init__()
         self.token, self.runs = token, runs
         self.parts: list[TokenPart] | None = None
+        self._look: ModelLook | None = None
+        self._said: tuple[str, ...] = ()
+        """What the model itself said, or that it is being asked."""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="token"):
@@ -73,6 +82,9 @@ class TokenScreen(Guarded, ModalScreen[tuple[str, RunFolder | None] | None]):
         """Draw what is known, the rest as what is missing."""
         self.parts = parts
         rows: list[Row] = []
+        if self._said:
+            rows.append(Row(MODEL, (Cell("●", "accent"), Cell("The model itself, now", "accent"))))
+            rows += [Row(f"{MODEL}{at}", (Cell(""), Cell(line))) for at, line in enumerate(self._said)]
         for part in parts:
             known = part.known
             source = f"   {clean(known.folder.path.name, limit=60)}" if known is not None else ""
@@ -85,7 +97,7 @@ class TokenScreen(Guarded, ModalScreen[tuple[str, RunFolder | None] | None]):
             lines = known.lines if known is not None else (f"no {part.kind} run of this model says; n starts one",)
             rows += [Row(f"{part.kind}#{at}", (Cell(""), Cell(line, "foreground" if known else "muted"))) for at, line in enumerate(lines)]
         self.query_one(ListTable).set_rows(rows)
-        self.query_one("#token-keys", Static).update("⏎ open the run   n start a run of this kind on this text   esc close")
+        self.query_one("#token-keys", Static).update(KEYS)
 
     @property
     def part(self) -> TokenPart | None:
@@ -102,6 +114,35 @@ class TokenScreen(Guarded, ModalScreen[tuple[str, RunFolder | None] | None]):
     def action_new(self) -> None:
         if (part := self.part) is not None:
             self.dismiss((part.kind, None))
+
+    def action_look_at_model(self) -> None:
+        """Ask the model in a process of its own, which ends with the answer."""
+        if self._look is not None or not self.token.model or self.parts is None:
+            return
+        self._look = ModelLook(self.token.model, self.token.revision, self.token.text)
+        self._say((f"asking {clean(self.token.model, limit=60)} …",))
+        self.ask_model(self._look)
+
+    @work(thread=True, group="model")
+    def ask_model(self, look: ModelLook) -> None:
+        """In a thread: loading a model takes seconds."""
+        try:
+            said = look.look()
+        except (UserError, RunFailed) as error:
+            said = tuple(clean(line, limit=200) for line in str(error).splitlines())
+        except OSError as error:
+            said = (clean(f"the model cannot be asked: {error}", limit=200),)
+        if not look.stopped and self.is_attached and self.app.is_running:
+            self.app.call_from_thread(self._say, said)
+
+    def _say(self, lines: tuple[str, ...]) -> None:
+        self._said = lines
+        self.show(self.parts or [])
+        self.query_one(ListTable).move_to(MODEL)
+
+    def on_unmount(self) -> None:
+        if self._look is not None:
+            self._look.stop()
 
     def action_close(self) -> None:
         self.dismiss(None)
