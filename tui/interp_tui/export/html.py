@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs no other file: its report with the figures in it, its numbers, and the manifest that reproduces it."""
+"""A run as one HTML page that needs no other file: its report, figures to read out, its numbers, and the manifest that reproduces it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from ..runs.certainty import flat_numbers, worded
 from ..runs.session import tables
 from ..text.numbers import quantities
 from ..text.sanitise import clean, clean_lines
+from .live_figures import SCRIPT, SCRIPT_HASH, figures
 
 LARGEST_TEXT = 8 << 20
 """Characters of a report or manifest."""
 LARGEST_FIGURE = 8 << 20
 """Bytes of one figure; what is larger is named, not shown."""
 
+NEVER = ("base-uri 'none'", "form-action 'none'")
+"""What the page's policy forbids beside fetching and foreign code."""
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d232b; --paper: #fdfdfc; --muted: #65707d; --rule: #d9dee4; --accent: #1f6fb8; }
 @media (prefers-color-scheme: dark) { :root { --ink: #d8dee6; --paper: #11161c; --muted: #8b96a4; --rule: #2c3643; --accent: #6cb6ff; } }
@@ -34,12 +37,25 @@ table { border-collapse: collapse; display: block; overflow-x: auto; font-varian
 th, td { padding: .1rem .7rem .1rem 0; text-align: left; border-bottom: 1px solid var(--rule); }
 code, pre { font: 13px/1.45 ui-monospace, monospace; } pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
 img { max-width: 100%; background: #fff; } summary { cursor: pointer; color: var(--accent); }
+th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid var(--accent); }
+th[aria-sort=ascending] button::after { content: " \\25b4"; } th[aria-sort=descending] button::after { content: " \\25be"; }
+figure { margin: 1.2rem 0; } figcaption { color: var(--muted); } output { color: var(--ink); font-weight: 600; float: right; }
+.chart svg { width: 100%; height: auto; font: 11px ui-monospace, monospace; fill: var(--muted); }
+.axes { fill: none; stroke: var(--rule); } .mean { fill: none; stroke: var(--accent); stroke-width: 1.5; }
+.band { fill: var(--accent); opacity: .18; } .cursor { stroke: var(--ink); visibility: hidden; } .cursor.shown { visibility: visible; }
+.cells { font: 12px ui-monospace, monospace; } .cells td { padding: .1rem .4rem; text-align: right; border: 1px solid var(--paper); }
+.cells .none { background: #d8d8d8; } .cells .here { outline: 2px solid var(--ink); outline-offset: -2px; }
+@media print {
+  :root { --ink: #000; --paper: #fff; --muted: #444; --rule: #bbb; --accent: #1f6fb8; color-scheme: light; }
+  body { max-width: none; margin: 0; font-size: 10pt; } figure, img, tr { break-inside: avoid; } h1, h2, h3 { break-after: avoid; }
+  output, .cursor { display: none; } table { display: table; } td, figure { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
 """
 
 
 def page(folder: RunFolder) -> str:
-    """The page's text. Nothing in it is fetched or run: text from models and data is text, figures are images. Raises UserError where the
-    manifest cannot be read."""
+    """The page's text. Text from models and data is text in it, figures of the report are images. Raises UserError where the manifest
+    cannot be read."""
     return document(title_of(folder), [f"<h1>{escape(title_of(folder))}</h1>", *sections(folder)])
 
 
@@ -58,6 +74,7 @@ def sections(folder: RunFolder) -> list[str]:
     parts = [
         f'<p class="said">{_said(folder.status(), recorded)}</p>',
         _report(folder) if folder.report_path.exists() else "<p>The run has written no report.</p>",
+        figures(folder),
         _folded("All numbers", _table({**flat_numbers(result), **worded(result)})) if isinstance(result, Mapping) else "",
         _folded("manifest.toml: interp-tui --batch with it is the same run", f"<pre>{escape(clean_lines(manifest))}</pre>"),
         _folded("sha256 of the arrays", _table(digests)) if isinstance(digests, Mapping) and digests else "",
@@ -66,10 +83,13 @@ def sections(folder: RunFolder) -> list[str]:
 
 
 def document(title: str, parts: Sequence[str]) -> str:
-    """A page of these parts, which are HTML already; nothing in it is fetched or run."""
+    """A page of these parts, which are HTML already. Nothing in it is fetched, and of what is in it only this program's own script runs."""
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{STYLE}</style>'
-    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-    return f'<!doctype html>\n<html lang="en"><head>{policy}{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    allowed = ("default-src 'none'", "img-src data:", "style-src 'unsafe-inline'", f"script-src '{SCRIPT_HASH}'")
+    policies = "; ".join([*allowed, *NEVER])
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{policies}">'
+    body = "\n".join([*parts, f"<script>{SCRIPT}</script>"])
+    return f'<!doctype html>\n<html lang="en"><head>{policy}{head}</head><body>\n{body}\n</body></html>\n'
 
 
 def _said(status: Status, recorded: Mapping[str, Any]) -> str:
