@@ -36,6 +36,17 @@ def test_resolved_is_the_manifest_with_every_default(cli: Cli, request_file: Pat
     assert "num_draws = 200" in answer.out
 
 
+def test_resolved_says_where_each_value_came_from(cli: Cli, request_file: Path) -> None:
+    request_file.write_text(MANIFEST + "observables = { train = 2 }\n")
+    answer = cli("validate", request_file, "--resolved", "--set", "params.lr=2e-4", "--set", "seed=7")
+    lines = answer.out.splitlines()
+    assert lines[0] == f"# values without a mark stand in {request_file}"
+    assert "seed = 7  # --set" in lines and "lr = 0.0002  # --set" in lines
+    assert "n_beta = 30.0" in lines and 'kind = "llc"' in lines and "train = 2" in lines
+    assert "num_draws = 200  # default" in lines and 'dtype = "float32"  # default' in lines
+    assert manifest.parse(answer.out).digest() == manifest.load(request_file, ["params.lr=2e-4", "seed=7"]).digest()
+
+
 def test_validate_as_json(cli: Cli, request_file: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text(MANIFEST.replace("1e-4", "-1"))
     answer = cli("validate", request_file, tmp_path / "bad.toml", "--json")

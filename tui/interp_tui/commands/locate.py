@@ -38,4 +38,5 @@ def places(runs: Path | None = None) -> dict[str, Path]:
         "builtin model": Path(interp_tui_engine.__file__).parent / "models" / "tiny",
         "hub models": Path(hub).expanduser(),
         "log": user_log_path("interp-tui"),
+        "skill for agents": Path(__file__).parents[1] / "SKILL.md",
     }

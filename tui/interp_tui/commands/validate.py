@@ -15,7 +15,7 @@ def validate(
     manifests: Annotated[list[Path], typer.Argument(metavar="M.toml…", help="Manifests, or run folders.")],
     set_: SetOption = None,
     json: JsonOption = False,
-    resolved: Annotated[bool, typer.Option("--resolved", help="Print the manifest with every default filled in.")] = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Print it with every default, and where each value came from.")] = False,
 ) -> int:
     """Check manifests and report every problem at once."""
     from interp_tui_engine import manifest
@@ -35,7 +35,9 @@ def validate(
             tables = {"resolved": request.to_dict()} if resolved else {}
             out_json({"source": str(path), "ok": True, "sha256": request.digest(), **tables}, indent=None)
         elif resolved:
-            out_text(request.to_toml())
+            from .value_origins import marked
+
+            out_text(marked(request.to_toml(), path.expanduser(), set_ or ()))
         else:
             out(f"ok  {path}  {request.kind} {request.name}  sha256 {request.digest()}")
     return worst
@@ -49,8 +51,13 @@ def schema(
     result: Annotated[bool, typer.Option("--result", help="The kind's result.json instead.")] = False,
     headline: Annotated[bool, typer.Option("--headline", help="Its headline in status.json and listings instead.")] = False,
     live: Annotated[bool, typer.Option("--live", help="The values of its live events instead, by series.")] = False,
+    json_output: Annotated[
+        str | None, typer.Option("--json-output", metavar="COMMAND", help="What a command writes with --json; of --batch: batch.")
+    ] = None,
 ) -> int:
-    """Print the JSON Schema of a manifest, or of what a run of KIND writes. Descriptions give unit and meaning."""
+    """Print the JSON Schema of a manifest, of what a run of KIND writes, or of a command's --json."""
+    if json_output is not None:
+        return _schema_of_command(json_output, alone=not (kind or result or headline or live))
     from interp_tui_engine import catalog, manifest
 
     from .new import known_kind
@@ -69,6 +76,23 @@ def schema(
     union: Any = reduce(or_, [manifest.request_model(each) for each in found])
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[union, Field(discriminator="kind")])
     out_json(adapter.json_schema() | {"$schema": SCHEMA})
+    return 0
+
+
+def _schema_of_command(command: str, *, alone: bool) -> int:
+    """The schema of what a command writes with --json. Raises UserError for one that writes none."""
+    from interp_tui_engine.errors import UserError
+    from interp_tui_engine.validation_errors import nearest
+
+    from .json_outputs import OUTPUTS, adapter
+
+    name = command.removeprefix("--")
+    if not alone:
+        raise UserError("schema: --json-output is of a command, not of a KIND", f"interp-tui schema --json-output {name}")
+    if name not in OUTPUTS:
+        guess = nearest(name, list(OUTPUTS))
+        raise UserError(f"{command} writes no JSON; one of {', '.join(OUTPUTS)}", f"Did you mean {guess!r}?" if guess else "")
+    out_json(adapter(name).json_schema() | {"$schema": SCHEMA})
     return 0
 
 
