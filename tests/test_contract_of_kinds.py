@@ -92,9 +92,9 @@ def test_its_view_draws_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(RunScreen, "forgiving", False)
     shown = []
     for size in SIZES:
-        shown.append("\n".join(text_render.lines(run.path, "live", size, ascii=False)))
-        assert len(shown[-1].split()) > 10, shown[-1]
-    shown.append("\n".join(text_render.lines(run.path, "result", (140, 40), ascii=False)))
+        for tab in ("live", "result"):
+            shown.append("\n".join(text_render.lines(run.path, tab, size, ascii=False)))
+            assert len(shown[-1].split()) > 10, shown[-1]
     stated = run.status().headline
     values = [value for value in stated.values() if not isinstance(value, dict | list)]
     assert any(shows(value, text) for value in values for text in shown), (stated, *shown)

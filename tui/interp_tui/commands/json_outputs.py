@@ -94,7 +94,7 @@ class DiskUse(Output):
     freed: int | None = Field(description="null without --prune.")
 
 
-class Finding(Output):
+class DoctorFinding(Output):
     ok: bool
     name: str
     found: str
@@ -199,7 +199,7 @@ class ReplayLine(Line):
     path: str
 
 
-class Problem(Output):
+class ManifestProblem(Output):
     path: str
     message: str
     line: int | None
@@ -214,7 +214,7 @@ class ErrorLine(Line):
     what: str
     hint: str
     exit_code: int
-    problems: list[Problem] = []
+    problems: list[ManifestProblem] = []
 
 
 WRITTEN: dict[str, Any] = {
@@ -248,7 +248,7 @@ OUTPUTS: dict[str, Any] = {
     "show": ShownRun,
     "compare": Compared,
     "gc": DiskUse,
-    "doctor": list[Finding],
+    "doctor": list[DoctorFinding],
     "plan": Planned | PlannedRun,
     "restrict": Selected,
     "validate": Valid | ErrorLine,

@@ -13,7 +13,7 @@ from interp_tui_engine.toml_lines import KeyPath, key_lines, split_key
 def marked(toml: str, path: Path, overrides: Sequence[str]) -> str:
     """The resolved manifest `toml` with a comment on every value that its file at `path` does not give; still the same TOML."""
     given = set(key_lines(read_text(path / "manifest.toml" if path.is_dir() else path)))
-    changed = {split_key(override.partition("=")[0].strip()) for override in overrides}
+    changed: set[KeyPath] = {split_key(override.partition("=")[0].strip()) for override in overrides}
     lines = toml.splitlines()
     for key, line in key_lines(toml).items():
         text = lines[line - 1]

@@ -15,7 +15,7 @@ from interp_tui.runs import disk
 from interp_tui.runs.disk import DiskUsage
 from interp_tui.runs.session import Run
 from interp_tui.terminal import host, themes
-from interp_tui.text.numbers import bar, size
+from interp_tui.text.numbers import size
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
 
@@ -112,7 +112,7 @@ class DiskScreen(WorkScreen):
                 Cell(clean(run.status.name, limit=60)),
                 Cell(size(used.total)),
                 Cell(stores, "foreground" if self._prunable(key) else "muted"),
-                Cell(bar(used.total / most if most else 0.0, BAR, ascii=ascii), "accent"),
+                Cell(("#" if ascii else "█") * round(BAR * used.total / max(1, most)), "accent"),
                 Cell(host.age(host.now() - run.started), "muted"),
             ),
         )

@@ -24,7 +24,7 @@ from interp_tui_engine.runfolder import RunFolder
 
 MODEL = "model#"
 """The row of the model's own answer."""
-KEYS = "⏎ open the run   n start a run of this kind on this text   l ask the model now   esc close"
+KEYS = "⏎ open the run   n start one of this kind   l ask the model now   esc close"
 COLUMNS = (Column("", 2), Column("", 30, grow=1, most=200))
 
 

@@ -47,7 +47,7 @@ def top_heads(found: Recovered, shown: PairGrid, pair: int | None) -> list[tuple
 
 def heads_text(heads: list[tuple[str, str, float]], colours: Mapping[str, str]) -> Text:
     """A line a head, under a heading."""
-    text = Text("top heads", rich_style(colours.get("muted", "")), end="")
+    text = Text(end="").append("top heads", rich_style(colours.get("muted", "")))
     for name, token, value in heads:
         text.append(f"\n  {name:<8}{number(value, 3):>7}", "")
         text.append(f"  at {token}", "")
