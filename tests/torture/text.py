@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from interp_tui.export.live_figures import SCRIPT
 from interp_tui_engine import manifest, supervisor, worker
 from interp_tui_engine.runfolder import RunFolder, Status
 
@@ -145,7 +146,7 @@ def _command(name: str, damage: str, command: tuple[str, ...], root: Path) -> Ch
     said = out.getvalue() + err.getvalue()
     bad = raw(said)
     fault = "fault of interp-tui" in said or "Traceback" in said
-    script = "<script>" in out.getvalue() and "html" in command
+    script = "html" in command and "<script" in out.getvalue().replace(f"<script>{SCRIPT}</script>", "")
     return Check(
         what,
         not bad and not fault and not script and code in (0, 1, 2),
