@@ -45,3 +45,9 @@ def test_terms(make_run: MakeRun, text: str, names: set[str]) -> None:
 def test_what_is_no_filter_says_so(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         compile_filter(text)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), True, None, [1], "7"])
+def test_a_headline_that_is_no_number_of_this_world_matches_nothing(make_run: MakeRun, value: object) -> None:
+    run = read_run(make_run("a", headline={"llc_mean": value}))
+    assert not compile_filter("llc > 5")(run) and not compile_filter("llc < 5")(run)

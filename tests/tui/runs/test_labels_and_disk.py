@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,10 @@ def test_links_are_not_followed(make_run: MakeRun, tmp_path: Path) -> None:
     sized(tmp_path / "elsewhere" / "file", 9000)
     (folder.path / "samples.zarr").symlink_to(tmp_path / "elsewhere")
     assert disk.prune(folder) == 0 and (tmp_path / "elsewhere" / "file").exists() and disk.usage(folder).total < 9000
+    sized(tmp_path / "other" / "0" / "checkpoint" / "chain", 9000)
+    shutil.rmtree(folder.path / "shards")
+    (folder.path / "shards").symlink_to(tmp_path / "other")
+    assert disk.prune(folder) == 0 and (tmp_path / "other" / "0" / "checkpoint" / "chain").exists()
 
 
 def test_gc_shows_asks_and_drops(make_run: MakeRun, runs_root: Path, cli: Cli) -> None:

@@ -98,6 +98,16 @@ def test_an_entry_of_another_run_is_not_believed(many: list[RunFolder], runs_roo
     assert all(run.status.name != "forged" for run in listed(runs_root))
 
 
+def test_a_start_beyond_all_numbers_is_none(many: list[RunFolder], runs_root: Path) -> None:
+    before = listed(runs_root)
+    path = runs_root / FOLDER / FILE
+    value = json.loads(path.read_text())
+    for entry in value["runs"].values():
+        entry[4] = 10**400
+    path.write_text(json.dumps(value))
+    assert {run.key for run in listed(runs_root)} == {run.key for run in before}
+
+
 def test_a_folder_that_cannot_be_written_is_listed(many: list[RunFolder], runs_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(self: Path, *args: Any, **kwargs: Any) -> None:
         raise PermissionError(30, "Read-only file system", str(self))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.numbers import as_finite
 from interp_tui_engine.runfolder import RunFolder
 
 PRUNED = "pruned.json"
@@ -68,7 +69,7 @@ def stores(folder: RunFolder) -> list[Path]:
 
 def _own_stores(path: Path) -> Iterator[Path]:
     for found in (*path.glob("*.zarr"), *path.glob("checkpoint"), *path.glob("shards/*/*.zarr"), *path.glob("shards/*/checkpoint")):
-        if not found.is_symlink():
+        if not found.is_symlink() and found.resolve().is_relative_to(path.resolve()):  # `shards` may be a link, too
             yield found
 
 
@@ -118,7 +119,7 @@ def pruned(folder: RunFolder) -> Pruned | None:
         return None
     when, size, paths = record.get("when"), record.get("bytes"), record.get("paths")
     return Pruned(
-        float(when) if isinstance(when, (int, float)) else 0.0,
+        as_finite(when) or 0.0,
         size if isinstance(size, int) else 0,
         tuple(path for path in paths if isinstance(path, str)) if isinstance(paths, list) else (),
     )

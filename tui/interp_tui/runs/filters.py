@@ -9,6 +9,8 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Set
 
+from interp_tui_engine.numbers import as_finite
+
 from ..terminal import host
 from .session import Run
 
@@ -86,8 +88,8 @@ def _number(run: Run, field: str) -> float | None:
         return 100 * run.status.fraction
     headline = run.status.headline
     for key in (field, f"{field}_mean"):
-        if isinstance(headline.get(key), (int, float)):
-            return float(headline[key])
+        if (value := as_finite(headline.get(key))) is not None:
+            return value
     return None
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from interp_tui_engine import atomic
+from interp_tui_engine.numbers import as_finite
 from interp_tui_engine.runfolder import RunFolder, Status
 
 from .labels import FILE as LABELS
@@ -109,8 +110,7 @@ def _recorded(path: Path, stamp: Stamp, entry: Any) -> Run | None:
     """The run as its entry has it, if the entry is of the status file that stands there now."""
     if not isinstance(entry, list) or len(entry) != 5 or tuple(entry[:3]) != stamp or not isinstance(entry[3], dict):
         return None
-    started = entry[4]
-    run = Run(RunFolder(path), Status.from_json(entry[3]), float(started) if isinstance(started, (int, float)) else 0.0)
+    run = Run(RunFolder(path), Status.from_json(entry[3]), as_finite(entry[4]) or 0.0)
     return None if run.active else run
 
 
