@@ -29,11 +29,20 @@ TABLE = "cluster"
 
 _NAME = r"(?!use\b|load\b)\w(?!\S*\.\.)[\w./:+-]*"
 _VALUE = r"[\w./:+,=@%-]*"
+PLAIN_VARIABLES = frozenset(
+    {"CUBLAS_WORKSPACE_CONFIG", "CUDA_DEVICE_MAX_CONNECTIONS", "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES"}
+    | {"HF_DATASETS_CACHE", "HF_DATASETS_OFFLINE", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "MALLOC_ARENA_MAX", "MKL_NUM_THREADS"}
+    | {"NCCL_DEBUG", "NCCL_IB_DISABLE", "NCCL_P2P_DISABLE", "NCCL_SOCKET_IFNAME", "NUMEXPR_NUM_THREADS", "OMP_NUM_THREADS", "OMP_PLACES"}
+    | {"OMP_PROC_BIND", "OPENBLAS_NUM_THREADS", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "TOKENIZERS_PARALLELISM", "TZ"}
+    | {"TRANSFORMERS_OFFLINE"}
+)
+"""Variables that a manifest may set: none names a program, a library, a settings file or another host. A list of those that do would never
+be whole: HOME, MODULEPATH, CUDA_INJECTION64_PATH, NCCL_NET_PLUGIN, HF_ENDPOINT, CONDA_ENVS_PATH, INTERP_TUI_CONFIG …"""
 HARMLESS_SETUP = re.compile(
     rf"module +(load|unload|swap|switch)( +{_NAME})+|module +purge|ml( +{_NAME})+"
-    rf"|export +(?!LD_|PATH=|BASH_ENV=|ENV=|PYTHON)\w+={_VALUE}|(conda|mamba|micromamba) +activate +{_NAME}|ulimit( +-?\w+)+"
+    rf"|export +({'|'.join(sorted(PLAIN_VARIABLES))})={_VALUE}|(conda|mamba|micromamba) +activate +\w[\w.-]*|ulimit( +-?\w+)+"
 )
-"""Shell lines that a manifest may hold: modules, plain variables, environments, limits."""
+"""Shell lines that a manifest may hold: modules, plain variables, environments by name, limits."""
 OUR_OPTIONS = frozenset(
     {"array", "chdir", "comment", "dependency", "error", "exclude", "export", "export-file", "get-user-env", "gid", "help", "input"}
     | {
@@ -116,8 +125,10 @@ def option_problem(option: str) -> str | None:
     match = re.fullmatch(r"--([a-z][a-z-]*)(=[^\s#'\"\\$`;&|<>]+)?", option)
     if match is None:
         return f"{option!r:.80} is no long option of sbatch, such as '--exclusive' or '--reservation=name'"
-    if match[1] in OUR_OPTIONS:
+    if any(ours.startswith(match[1]) for ours in OUR_OPTIONS):  # sbatch takes an abbreviation for the option, too
         return f"{option!r:.80} is set by the program itself"
+    if match[1].startswith("container"):
+        return f"{option!r:.80} would run in a system of its own choice"
     return None
 
 

@@ -44,7 +44,10 @@ def test_a_config_that_cannot_be_used_says_where(config: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["module load cuda/12.4 gcc", "module purge", "ml python", "export HF_HOME=/data/hf", "conda activate interp", "ulimit -n 4096"],
+    [
+        *("module load cuda/12.4 gcc", "module purge", "ml python", "ulimit -n 4096"),
+        *("export HF_HOME=/data/hf", "export OMP_NUM_THREADS=4", "conda activate interp-1.2"),
+    ],
 )
 def test_a_manifest_may_set_up_what_runs_no_program(line: str) -> None:
     assert manifest.parse(MANIFEST + f"setup = [{line!r}]\n").compute.slurm.setup == [line]
@@ -63,6 +66,13 @@ def test_a_manifest_may_set_up_what_runs_no_program(line: str) -> None:
         "export PYTHONPATH=/tmp/evil",
         "export PATH=/tmp/evil",
         "export A=$(evil)",
+        "export INTERP_TUI_CONFIG=.",
+        "export HOME=study",
+        "export MODULEPATH=study/modules",
+        "export CUDA_INJECTION64_PATH=study/evil.so",
+        "export HF_ENDPOINT=http://evil",
+        "export CONDA_ENVS_PATH=study",
+        "conda activate study/env",
         "conda activate /tmp/evil",
         "source /tmp/evil",
         "module load cuda\nevil",
@@ -86,7 +96,10 @@ def test_values_are_of_their_kind(key: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("option", "wrong"),
-    [("--exclusive", None), ("--reservation=mine", None), ("--wrap=evil", "the program itself"), ("-p gpu", "no long option")],
+    [
+        *(("--exclusive", None), ("--reservation=mine", None), ("--wrap=evil", "the program itself"), ("-p gpu", "no long option")),
+        *(("--wra=evil", "the program itself"), ("--chd=/tmp", "the program itself"), ("--container=study", "of its own choice")),
+    ],
 )
 def test_further_options_are_long_ones_that_the_program_does_not_set(option: str, wrong: str | None) -> None:
     said = cluster_settings.option_problem(option)
