@@ -46,3 +46,10 @@ def test_an_extra_that_cannot_be_imported_is_reported(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(extras, "MODULES", {"broken": "broken_lens", "fine": "fine_lens"})
     assert extras.faults(["broken", "fine"]) == {"broken": "ImportError: cannot import name HookedThing"}
+
+
+def test_a_module_of_the_folder_one_is_in_is_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nowhere_else.py").write_text("import pathlib; pathlib.Path(__file__).with_name('went-off').touch()")
+    monkeypatch.setitem(extras.MODULES, "gguf", "nowhere_else")
+    monkeypatch.chdir(tmp_path)
+    assert "nowhere_else" in extras.faults(["gguf"])["gguf"] and not (tmp_path / "went-off").exists()

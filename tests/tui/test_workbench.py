@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import random
 import shutil
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -348,3 +350,16 @@ async def test_keys_zoom_into_the_traces_and_back(runs_root: Path, make_run: Mak
         assert (view.frame.start, view.frame.stop) != (0, 200) and view.frame.stop - view.frame.start < 200
         assert view.cursor is not None and view.frame.start <= view.cursor < view.frame.stop and near != whole
         assert await look(pilot, "right", "minus") == whole
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "$(touch went-off)", "`touch went-off`"])
+def test_what_a_run_is_called_neither_ends_nor_runs_anything(make_run: MakeRun, text: str, tmp_path: Path) -> None:
+    folder = make_run("a")
+    status = replace(folder.status(), state="done", kind=text, name=text, headline={"x": text})
+    command = f'cd {tmp_path}; echo "$INTERP_TUI_KIND $INTERP_TUI_NAME $INTERP_TUI_HEADLINE" > told; mv told there'
+    notifications.run_command(command, folder, status)
+    for _ in range(1000):
+        if (tmp_path / "there").exists():
+            break
+        time.sleep(0.01)
+    assert (tmp_path / "there").exists() and not (tmp_path / "went-off").exists()

@@ -54,3 +54,12 @@ def test_a_large_file_that_is_no_table(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(feature_table, "LARGE", 0)
     (tmp_path / "features.parquet").write_bytes(b"PAR1 cut")
     assert feature_table.load(tmp_path) is None
+
+
+def test_no_module_of_the_folder_one_is_in_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study from elsewhere may hold a json.py; the app is most often started in its folder."""
+    (tmp_path / "json.py").write_text("import pathlib; pathlib.Path(__file__).with_name('went-off').touch()")
+    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "t.parquet")
+    monkeypatch.chdir(tmp_path)
+    assert list(packed_columns.read(tmp_path / "t.parquet")["a"]) == [1, 2]
+    assert not (tmp_path / "went-off").exists()

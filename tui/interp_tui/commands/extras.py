@@ -37,7 +37,7 @@ def faults(names: Iterable[str]) -> dict[str, str]:
     """
 
     def start(module: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", f"import {module}"]
+        command = [sys.executable, "-P", "-c", f"import {module}"]
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
         )

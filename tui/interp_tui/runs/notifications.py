@@ -53,11 +53,11 @@ def run_command(command: str, folder: RunFolder, status: Status) -> None:
     """Give the user's own command to the shell, and go on. What the run says goes into the environment, where nothing reads it as code."""
     told = {
         "INTERP_TUI_RUN": str(folder.path),
-        "INTERP_TUI_KIND": status.kind,
+        "INTERP_TUI_KIND": clean(status.kind, limit=80),
         "INTERP_TUI_NAME": clean(status.name, limit=200),
         "INTERP_TUI_STATE": status.state,
         "INTERP_TUI_HEADLINE": answer(status.kind, status.headline, ascii=True),
     }
     quiet = subprocess.DEVNULL
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # a path with what no environment can hold
         subprocess.Popen(command, shell=True, env=os.environ | told, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)

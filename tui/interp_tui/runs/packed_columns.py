@@ -55,7 +55,7 @@ EMPTY: Mapping[str, Any] = {"float": math.nan, "integer": NO_INTEGER, "bool": -1
 
 def read(path: Path) -> Mapping[str, Sequence[Any]]:
     """The file's columns by name; none where it cannot be read. Blocks for half a second and more: call it from a thread."""
-    command = [sys.executable, "-m", "interp_tui.runs.packed_columns", str(path)]
+    command = [sys.executable, "-P", "-m", "interp_tui.runs.packed_columns", str(path)]
     try:
         child = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS, check=True)
         return unpacked(child.stdout)
