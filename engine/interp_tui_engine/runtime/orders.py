@@ -36,6 +36,8 @@ class Orders:
     """Seconds that work may go on after a stop before it is interrupted. Work in steps of that length saves the steps it has taken."""
     GRACE = 2.5
     """Seconds from the interruption to the end of the process: one operation may take that long before it hears, and all is within five."""
+    STARVED = 4
+    """Times GRACE that a process may take which gets so little of a busy machine that it has computed for less than half of GRACE."""
     LOOK = 0.1
 
     def __init__(self, control: Path) -> None:
@@ -89,6 +91,7 @@ class Orders:
             self._stop |= self.unwatched
 
     def _watch(self, exit_path: Path, started: float) -> None:
+        computed = 0.0
         while not self._done.wait(self.LOOK):
             self._take()
             now = time.monotonic()
@@ -99,9 +102,9 @@ class Orders:
             if waited < self.PATIENCE:
                 continue
             if not self.interrupting:
-                self.interrupting = True
+                self.interrupting, computed = True, time.process_time()
                 os.kill(os.getpid(), signal.SIGUSR2)
-            elif waited > self.PATIENCE + self.GRACE:
+            elif waited > self.PATIENCE + self.GRACE * (1 if time.process_time() - computed > self.GRACE / 2 else self.STARVED):
                 record = STOPPED | {"seconds": time.time() - started, "pid": os.getpid()}
                 try:
                     atomic.write_json(exit_path, record)

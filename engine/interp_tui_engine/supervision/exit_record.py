@@ -11,6 +11,9 @@ from ..atomic import DISK_FULL, disk_is_full
 from ..status import State
 from .executors.executor import Loss
 
+DEAF = "deaf"
+"""Stands among the orders of a worker that was ended since it took none."""
+
 RESUME = "resume goes on from the last checkpoint"
 
 
@@ -22,6 +25,9 @@ def exit_record_of(code: int, said: dict[str, Any], asked: list[str], log: Path)
         return state, record | {key: True for key in ("bad_input", "elsewhere") if said.get(key)}
     if code == DISK_FULL:
         return "failed", disk_full(log.parent)
+    if DEAF in asked and "kill" not in asked:
+        reason = "the worker took no orders, as while it starts on a busy machine, and was ended"
+        return "interrupted", {"code": code, "signal": "SIGKILL", "reason": reason, "advice": RESUME}
     if "kill" in asked:
         return "interrupted", {"code": code, "signal": "SIGKILL", "reason": "killed on request", "advice": RESUME}
     if code < 0:

@@ -12,7 +12,7 @@ from .. import atomic
 from ..events import Stamped
 from ..runfolder import Command, EventTail, RunFolder, State, take_commands
 from .executors.executor import StartedTask, Task
-from .exit_record import exit_record_of, loss_record
+from .exit_record import DEAF, exit_record_of, loss_record
 
 CODES = {"done": 0, "interrupted": 130}
 
@@ -89,7 +89,8 @@ class ShardWorker:
             return
         self._stop_asked = None
         if (self.path / "control" / "stop").exists():
-            self.order("kill")
+            self.asked.append(DEAF)
+            self.job.signal(signal.SIGKILL)
 
     def terminate(self) -> None:
         """Have it stop where no command can be written; asked once, since a second signal ends it at once."""

@@ -118,3 +118,28 @@ def test_a_signal_of_somebody_else_asks_for_nothing(tmp_path: Path) -> None:
     print(orders.poll())
     """
     assert ending(script, tmp_path) == (0, "go")
+
+
+def test_who_has_computed_next_to_nothing_gets_more_time(tmp_path: Path) -> None:
+    """A sleep of 1 s stands for an operation on a machine that is too busy to do it in GRACE."""
+    script = """
+    stop()
+    def operation():
+        try: time.sleep(1000)
+        except Interrupted: time.sleep(1)
+    operation()
+    print(orders.poll())
+    orders.done()
+    """
+    assert ending(script, tmp_path) == (0, "stop")
+
+
+def test_who_computes_on_after_the_interruption_is_ended_at_once(tmp_path: Path) -> None:
+    script = """
+    Orders.STARVED = 10**6
+    stop()
+    while True:
+        try: spin()
+        except Interrupted: pass
+    """
+    assert ending(script, tmp_path)[0] == 130

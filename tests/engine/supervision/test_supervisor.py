@@ -205,6 +205,7 @@ def test_a_worker_that_takes_no_orders_is_ended(scripted: Script, monkeypatch: p
 
     status = supervisor.supervise(folder, stop)
     assert status.state == "interrupted" and supervisor.exit_code(status) == 130
+    assert "took no orders" in status.exit["reason"]
 
 
 @pytest.mark.parametrize(
