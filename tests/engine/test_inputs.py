@@ -67,21 +67,28 @@ def test_prompts_without_answers(tmp_path, kind):
     params = {**FEATURES, **({"targets": ["L2:D95"]} if kind in ("interventions", "steer") else {})}
     if kind == "attribution_graph":
         params = {"report": "builtin:left", "prompts": "in.jsonl"}
-    rows = [PROMPT, PROMPT, without(OTHER, "answer")]
-    assert "has no answer, which metric = 'log" in problems(tmp_path, kind, params, rows)
-    assert problems(tmp_path, kind, params, [PROMPT, PROMPT, OTHER]) == ""
-    assert problems(tmp_path, kind, {**params, "answers": [" Rome"]}, rows if kind == "contrast" else [PROMPT, PROMPT, OTHER]) == ""
+    positives, negatives = ([{**row, "text": f"{i}. {row['text']}"} for i in range(7)] for row in (PROMPT, OTHER))
+    bare = [without(row, "answer") for row in negatives]
+    assert "no answer, which metric = 'log" in problems(tmp_path, kind, params, positives + bare)
+    assert problems(tmp_path, kind, params, positives + negatives) == ""
+    assert problems(tmp_path, kind, {**params, "answers": [" Rome"]}, positives + (bare if kind == "contrast" else negatives)) == ""
     assert "line 2: text is empty" in problems(tmp_path, kind, params, [PROMPT, without(OTHER, text=" ")])
-    assert "0 negative prompts" in problems(tmp_path, kind, params, [PROMPT, PROMPT])
+    assert "0 negative prompts" in problems(tmp_path, kind, params, positives)
+    if kind == "contrast":
+        shared = {**params, "shared_answers": True}
+        assert "no positive prompt has an " in problems(tmp_path, kind, shared, [without(row, "answer") for row in positives] + negatives)
+        assert problems(tmp_path, kind, shared, positives + bare) == ""
+        assert "5 different positive prompts are too few for three parts" in problems(tmp_path, kind, shared, positives[:5] * 2 + negatives)
     if kind in ("interventions", "steer"):
-        assert "no wrong answers" in problems(tmp_path, kind, params, [PROMPT, PROMPT, without(OTHER, "wrong")])
+        assert "no wrong answers" in problems(tmp_path, kind, params, positives + [without(row, "wrong") for row in negatives])
+        assert "1 positive and 7 negative prompts" in problems(tmp_path, kind, params, [PROMPT, PROMPT, *negatives]), "a copy is none more"
 
 
 def test_features_that_are_none_and_their_files(tmp_path):
     given = {"criterion": "c", "prompts": "builtin:capital"}
     said = problems(tmp_path, "interventions", {**given, "targets": ["D95", "SAE:L2:F417"]})
     assert "params.targets.0: 'D95' is no feature that can be changed" in said and "a direction as direction:NAME:L2:x" in said
-    assert "params.targets.1: 'SAE:L2:F417' is a latent, but features = 'hidden'" in said
+    assert "params.targets.1: 'SAE:L2:F417' is a latent, but features = 'hidden'; set features = 'sae'" in said
     (tmp_path / "empty").mkdir()
     sae = {**given, "targets": ["SAE:L2:F417"], "features": "sae", "sae": "empty"}
     assert "params.sae" in problems(tmp_path, "interventions", sae) and "no dictionary in" in problems(tmp_path, "steer", sae)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,19 @@ def read(path: Path) -> list[Prompt]:
     if not prompts:
         raise UserError(f"{path} holds no prompts", 'each line is one, such as {"text": "…", "criterion_score": 1.0}')
     return prompts
+
+
+def without_repeats(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[str]]:
+    """Each prompt once, whatever its id, and what to say of those left out, if any: a copy is no evidence of its own, and one among
+    the prompts that something is told on has been seen already if another was among those it was chosen on."""
+    first: dict[str, Prompt] = {}
+    for prompt in prompts:
+        first.setdefault(json.dumps([prompt.text, prompt.score, prompt.extra], sort_keys=True), prompt)
+    left_out = len(prompts) - len(first)
+    if not left_out:
+        return list(prompts), []
+    copies = "1 prompt repeats another and is" if left_out == 1 else f"{left_out} prompts repeat others and are"
+    return list(first.values()), [f"{copies} left out: {len(first)} of {len(prompts)} stay"]
 
 
 def write(path: Path, prompts: Iterable[Prompt]) -> int:

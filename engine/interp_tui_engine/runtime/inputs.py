@@ -121,6 +121,14 @@ def answer_problems(prompts: Sequence[Prompt], metric: str, shared: Sequence[str
     return []
 
 
+def shared_answer_problems(prompts: Sequence[Prompt], shared: Sequence[str]) -> list[Problem]:
+    """No answer for all prompts to share: neither given, nor at any prompt that meets the criterion."""
+    if shared or any(prompt.extra.get("answer") for prompt in prompts if prompt.score > 0.5):
+        return []
+    message = 'no positive prompt has an "answer" for all to share; give them answers, or params.answers for all of them'
+    return [Problem("params.prompts", message)]
+
+
 def target_problems(names: Sequence[str], features: str) -> list[Problem]:
     """Names that are no feature's, and features of another kind than those that are read."""
     kinds = {"hidden": "a hidden dimension", "sae": "a latent", "direction": "a direction"}
@@ -130,6 +138,6 @@ def target_problems(names: Sequence[str], features: str) -> list[Problem]:
         if parsed is None:
             problems.append(Problem(f"params.targets.{index}", f"{name!r:.60} is no feature that can be changed; {ids.FORMS}", value=name))
         elif parsed.kind != features:
-            message = f"{name!r:.60} is {kinds[parsed.kind]}, but features = {features!r}"
+            message = f"{name!r:.60} is {kinds[parsed.kind]}, but features = {features!r}; set features = {parsed.kind!r}"
             problems.append(Problem(f"params.targets.{index}", message, value=name, suggestion=None))
     return problems

@@ -277,6 +277,23 @@ def test_activations_that_never_vary_teach_nothing(value: float, said: str, tmp_
             run_whole(request(params, model=False, base=tmp_path), tmp_path / f"run-{normalise}")
 
 
+def test_held_out_rows_that_are_trained_on_too_are_said(straight: tuple[Result, list[Event], Path], tmp_path: Path) -> None:
+    def said(events: list[Event]) -> str:
+        return " ".join(event.message for event in events if isinstance(event, Warned))
+
+    (tmp_path / "again.txt").write_text("The capital of France is Paris.\n" * 200)
+    tables = {"data": {"train": {"source": "again.txt", "context": 24}}}
+    _, events = run_whole(request(SMALL | {"tokens": 200}, base=tmp_path, **tables), tmp_path / "run")
+    assert "6 of 6 held-out rows of text stand among those trained on, token for token" in said(events)
+    assert "token for token" not in said(straight[1])
+
+
+def test_one_held_out_row_has_no_interval_and_says_so(tmp_path: Path) -> None:
+    tables = {"data": {"train": {"source": "builtin:facts", "context": 24, "rows": 2}}}
+    result, _ = run_whole(request(SMALL | {"tokens": 200}, **tables), tmp_path / "run")
+    assert result.uncertainty["fvu"].note == result.uncertainty["ce_loss_recovered"].note == "1 held-out row of text"
+
+
 def test_the_least_that_can_be_held_out_or_left_to_train_on(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32))
     result, _ = run_whole(request({"store": "x.npy", "latents": 8, "k": 2, "tokens": 32}, model=False, base=tmp_path), tmp_path / "one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from interp_tui_engine.errors import UserError
+from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.events import Warned
 from interp_tui_engine.experiments import _features
 from interp_tui_engine.experiments.contrast import labels as by_labels
@@ -105,6 +106,37 @@ def test_steering_makes_other_prompts_end_as_the_criterion_says(run_kind: Any) -
     assert told == {everyone[i].id for i in parts.report[1]}, "told on held-out prompts that are no positives"
     assert [event.message[:34] for event in events if isinstance(event, Warned)] == ["the strength 2 is the largest of th"[:34]]
     assert values["at_edge"] and values["effect_in_controls"] > 2 and values["loss_change"] > 0 and values["p"] <= 1 / 21
+
+
+def test_a_prompt_that_is_there_twice_counts_once(run_kind: Any, tmp_path: Path) -> None:
+    """Else what is fitted on and what is told on share it."""
+    facts = [replace(prompt, extra={"answer": prompt.extra["answer"]}) for prompt in _features.prompts_of("builtin:capital")]
+    once = facts[:8] + facts[30:50]
+    prompts.write(tmp_path / "once.jsonl", once)
+    prompts.write(tmp_path / "twice.jsonl", once + [replace(prompt, id=f"again-{prompt.id}") for prompt in once])
+    request = {"tables": TINY, "criterion": "c", "layer": 2, "strengths": [1.0], "draws": 2, "shared_answers": True, "plain_rows": 0}
+    found = {name: run_kind("contrast", **request, prompts=f"{name}.jsonl") for name in ("once", "twice")}
+    assert "28 prompts repeat others and are left out: 28 of 56 stay" in [
+        event.message for event in found["twice"][1] if isinstance(event, Warned)
+    ]
+    assert found["twice"][0].values["effect"] == found["once"][0].values["effect"]
+    same = [replace(once[0], id=f"copy-{i}") for i in range(10)] + [replace(once[-1], id=f"other-{i}") for i in range(10)]
+    prompts.write(tmp_path / "same.jsonl", same)
+    with pytest.raises(ManifestError, match="1 different positive prompts are too few for three parts"):
+        run_kind("contrast", **request, prompts="same.jsonl")
+
+
+def test_shuffles_share_the_answers_that_there_are(run_kind: Any, tmp_path: Path) -> None:
+    """Where positives alone have answers, a shuffle of the labels has few positives with one."""
+    everyone = _features.prompts_of("builtin:capital")
+    given = [Prompt(p.text, p.score, p.id, {"answer": p.extra["answer"]} if p.score > 0.5 else {}) for p in everyone[:6] + everyone[30:64]]
+    model = load_model("builtin:tiny", device="cpu")
+    from interp_tui_engine.sites.dissect import site_map_of
+
+    shared = params(shared_answers=True)
+    own, mixed = ([i in chosen for i in range(40)] for chosen in (range(6), range(30, 36)))
+    answers = [by_labels.bench_under(shared, model, site_map_of(model), given, positive)[0].answers[0] for positive in (own, mixed)]
+    assert answers[0] == answers[1] and len(answers[0].right) == 6
 
 
 def test_what_cannot_be_contrasted(run_kind: Any, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from ... import atomic
 from ...errors import Problem, UserError
 from ...features import ids
-from ...features.prompts import Prompt
+from ...features.prompts import Prompt, without_repeats
 from ...features.prompts import read as read_prompts
 from ...manifest import Manifest
 from ...runtime import input_files, inputs
@@ -78,8 +78,9 @@ def check_files(params: Any) -> list[Problem]:
     problems += wrong
     if prompts is None or not hasattr(params, "metric"):
         return problems
+    prompts, _ = without_repeats(prompts)
     if getattr(params, "shared_answers", False):
-        return problems + inputs.class_problems(prompts, (1, 1))
+        return problems + (inputs.class_problems(prompts, (1, 1)) or inputs.shared_answer_problems(prompts, params.answers))
     positives, negatives = inputs.used(prompts, getattr(params, "most_prompts", len(prompts)))
     class_problems = inputs.class_problems(prompts, (2, 1) if hasattr(params, "verb") else (1, 1))
     return problems + (class_problems or inputs.answer_problems([*positives, *negatives], params.metric or "logprob", params.answers))

@@ -14,6 +14,7 @@ from ...events import Event, Phase, Warned
 from ...features import attribution, graph, ids, layer_convention
 from ...features.attribution import Feature, PromptBatch
 from ...features.layer_convention import convention_of, in_blocks
+from ...features.prompts import without_repeats
 from ...payload import given
 from ...results.attribution_graph import Attributed, Checked, CheckedEdges
 from ...runtime.context import Context
@@ -50,14 +51,14 @@ def attributed(
         yield Warned(
             f"{len(cards) - len(kept)} of {len(cards)} features are not among the model's {params.features} features: no attribution"
         )
-    prompts = _features.prompts_of(str(params.prompts))
+    prompts, repeats = without_repeats(_features.prompts_of(str(params.prompts)))
     positives = [prompt for prompt in prompts if prompt.score > 0.5][: params.most_prompts]
     negatives = [prompt for prompt in prompts if prompt.score <= 0.5]
     negatives = negatives[:: max(1, len(negatives) // params.most_prompts)][: params.most_prompts]
     if not positives or not negatives:
         raise UserError(f"{len(positives)} positive and {len(negatives)} negative prompts", "one of each is the least")
     bench, warnings = bench_of(model, site_map, positives + negatives, metric, params.answers, 64)
-    for warning in warnings:
+    for warning in (*repeats, *warnings):
         yield Warned(warning)
     yield Phase("attributing", f"{len(kept)} features on {len(positives)} prompts")
     features = [_feature(*places[name], bench, len(positives)) for name in kept]

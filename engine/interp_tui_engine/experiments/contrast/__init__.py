@@ -8,12 +8,13 @@ from typing import Any
 from ...catalog import Estimate, Kind, Result
 from ...errors import Problem
 from ...events import Event
+from ...features import prompts as prompts_file
 from ...manifest import Manifest
 from ...results.contrast import LIVE, ContrastHeadline, ContrastResult
-from ...runtime import cost
+from ...runtime import cost, inputs
 from ...runtime.context import Context
 from .. import _features
-from .params import Params
+from .params import Params, part_sizes
 
 EXAMPLE: dict[str, Any] = {
     "name": "capitals",
@@ -42,7 +43,21 @@ def check(manifest: Manifest) -> list[Problem]:
         )
     if len(set(params.strengths)) < len(params.strengths):
         problems.append(Problem("params.strengths", "names a strength twice", value=params.strengths))
-    return problems or _features.check_files(params)
+    return problems or _features.check_files(params) or _too_few(params)
+
+
+def _too_few(params: Params) -> list[Problem]:
+    """A class of which some part would get fewer than two, copies counted once."""
+    if params.prompts.startswith("builtin:"):
+        return []
+    prompts, _ = inputs.read("params.prompts", params.prompts, prompts_file.read)
+    problems = []
+    for positive, what in ((True, "positive"), (False, "negative")) if prompts is not None else ():
+        count = sum((prompt.score > 0.5) is positive for prompt in prompts_file.without_repeats(prompts)[0])
+        if min(part_sizes(params, count)) < 2:
+            message = f"{count} different {what} prompts are too few for three parts; each part needs two of each class"
+            problems.append(Problem("params.prompts", message, value=params.prompts))
+    return problems
 
 
 def estimate(manifest: Manifest) -> Estimate:

@@ -28,7 +28,7 @@ from ...errors import UserError
 from ...events import Artifact, Event, Metrics, Phase, Warned
 from ...features import effects, ids, interventions
 from ...features.interventions import Intervention
-from ...features.prompts import Prompt
+from ...features.prompts import Prompt, without_repeats
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Steps
@@ -54,12 +54,12 @@ def run(context: Context) -> Generator[Event, None, Result]:
     assert isinstance(params, Params)
     model, site_map = yield from open_model(context.manifest)
     site_map.check(Site("resid_post", params.layer))
-    prompts = _features.prompts_of(params.prompts)
+    prompts, repeats = without_repeats(_features.prompts_of(params.prompts))
     positive = [prompt.score > 0.5 for prompt in prompts]
     parts = split(params, positive, seed)
     bench, warnings = bench_under(params, model, site_map, prompts, positive)
     yield run_started(context, model)
-    for warning in [*warnings, *few_controls(params.draws, 1, params.alpha)]:
+    for warning in [*repeats, *warnings, *few_controls(params.draws, 1, params.alpha)]:
         yield Warned(warning)
     yield Phase("fitting", f"{sum(map(len, parts.fit))} prompts")
     bench = bench.ready()

@@ -22,7 +22,7 @@ from ...features.prompts import Prompt
 from ...models.loaded import LoadedModel
 from ...sites.site_map import SiteMap
 from .._features.changed_model import Bench, bench_of
-from .params import Params
+from .params import Params, part_sizes
 
 Numbers = NDArray[np.float32]
 
@@ -47,8 +47,8 @@ def split(params: Params, positive: Sequence[bool], seed: int) -> Parts:
     dealt: list[list[list[int]]] = []
     for wanted in (True, False):
         members = rng.permutation([i for i, is_positive in enumerate(positive) if is_positive is wanted]).tolist()
-        first = round(params.fit * len(members))
-        second = first + round(params.choose * len(members))
+        fitted, chosen, _ = part_sizes(params, len(members))
+        first, second = fitted, fitted + chosen
         dealt.append([members[:first], members[first:second], members[second:]])
         if min(map(len, dealt[-1])) < 2:
             what = "positive" if wanted else "negative"
@@ -121,17 +121,16 @@ class LabelEffect:
 def bench_under(
     params: Params, model: LoadedModel, site_map: SiteMap, prompts: Sequence[Prompt], positive: Sequence[bool], beside: Bench | None = None
 ) -> tuple[Bench, list[str]]:
-    """The prompts with their answers, and warnings: each one's own, or, shared, all answers that the labels' positives have.
+    """The prompts with their answers, and warnings: each one's own, or, shared, all answers that the labels' positives have. Where some
+    prompts have none, a shuffle is scored by the answers of those that meet the criterion: its own would be fewer, or none.
 
     `beside`: a bench of the same prompts whose unchanged runs serve this one too.
     """
     if not params.shared_answers:
         return bench_of(model, site_map, list(prompts), params.metric, params.answers, params.batch_size)
-    shared = list(
-        dict.fromkeys(
-            str(p.extra["answer"]) for p, is_positive in zip(prompts, positive, strict=True) if is_positive and "answer" in p.extra
-        )
-    )
+    given = [prompt.extra.get("answer") for prompt in prompts]
+    chosen = positive if all(given) else [prompt.score > 0.5 for prompt in prompts]
+    shared = list(dict.fromkeys(str(answer) for answer, is_positive in zip(given, chosen, strict=True) if answer and is_positive))
     bare = [replace(prompt, extra={}) for prompt in prompts]
     bench, warnings = bench_of(model, site_map, bare, params.metric, shared or params.answers, params.batch_size)
     if beside is not None:

@@ -38,3 +38,9 @@ class Params(Table):
     plain_text: str = Field("builtin:prose", description="text on which the loss must not change: builtin:prose|code, or a file")
     plain_rows: int = Field(8, ge=0, description="rows of 64 tokens of it that are steered at every token; 0: none")
     batch_size: int = Field(64, ge=1, description="prompts in one forward pass")
+
+
+def part_sizes(params: Params, members: int) -> tuple[int, int, int]:
+    """How many members of a class are fitted on, chosen on and reported on."""
+    fitted, chosen = round(params.fit * members), round(params.choose * members)
+    return fitted, chosen, members - fitted - chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from .._features.evidence_files import file_of
 from .evidence import EvidenceAtHand, read_evidence
 from .labels import labelled
 from .params import Params
-from .report import markdown
+from .report import markdown, unit
 from .sources import recorded, served
 
 SERVICES = {"neuronpedia": "Neuronpedia", "goodfire": "Goodfire", "saelens": "the hub", "scope": "the hub"}
@@ -236,7 +236,20 @@ def _finish(
     headline = {"top": best.get("feature_id", ""), "auroc": best.get("auroc"), "associated": ranked.summary["associated"]}
     headline |= {"causal": ranked.summary["causal"]}
     shown = {key: value for key, value in headline.items() if value is not None}
-    over = f"{ranked.summary['rows']} rows, the best of {len(ranked.order)} features"
-    bar = Uncertainty(over, low=best.get("auroc_low"), high=best.get("auroc_high"), control=0.5)
-    bars = {"auroc": bar if bar.has_bar else none_known("too few rows")} if "auroc" in shown else {}
+    bars = {"auroc": _auroc_bar(params, ranked, best)} if "auroc" in shown else {}
     return Result(values, shown, markdown(params, model, ranked, made), table_file.digests(ranked.table, "features"), bars)
+
+
+def _auroc_bar(params: Params, ranked: Ranking, best: Mapping[str, Any]) -> Uncertainty:
+    """Of the first feature's AUROC: clear of ½ where its q is, which allows for all that were tested; its interval does not."""
+    summary, q = ranked.summary, best.get("q")
+    count = len(ranked.order)
+    bar = Uncertainty(
+        f"{summary['held_out_rows']:,} held-out {unit(summary)}",
+        low=best.get("auroc_low"),
+        high=best.get("auroc_high"),
+        control=0.5,
+        clear=None if q is None else q <= params.alpha,
+        note=f"the first of {count:,} features: the interval is that of one, q is of all" if count > 1 else "",
+    )
+    return bar if bar.has_bar else none_known("too few rows")

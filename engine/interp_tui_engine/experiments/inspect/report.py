@@ -27,7 +27,7 @@ def markdown(params: Params, model: str, ranked: Ranking, cards: Sequence[Mappin
             f"(false discovery rate {params.alpha:g} over {summary['tested']:,} tested), "
             f"**{summary['causal']} of them cause it**: changing them moves the score, clear of 0 and of its controls.",
             "",
-            f"Numbers are from {summary['held_out_rows']:,} held-out {_unit(summary)} ({summary['held_out_positives']:,} positive); "
+            f"Numbers are from {summary['held_out_rows']:,} held-out {unit(summary)} ({summary['held_out_positives']:,} positive); "
             "each feature's direction was fixed on the others.",
             "",
         ]
@@ -59,7 +59,7 @@ def _again(row: Mapping[str, Any]) -> str:
     return " ↻" if (row.get("repeats") or 0.0) >= REPEATS else ""
 
 
-def _unit(summary: Mapping[str, Any]) -> str:
+def unit(summary: Mapping[str, Any]) -> str:
     return "texts, of whose rows the means are taken" if summary.get("unit") == "text" else "rows"
 
 

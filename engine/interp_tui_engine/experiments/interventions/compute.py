@@ -19,6 +19,7 @@ from ...features.control_test import FEWEST
 from ...features.effects import Effect
 from ...features.interventions import Intervention
 from ...features.layer_convention import Convention, as_given, convention_of, in_blocks
+from ...features.prompts import without_repeats
 from ...features.ranking import false_discovery
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
@@ -47,7 +48,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     if at_all and params.positions == "auto":
         remarks.append("features are ablated at every token, as interp-lab does (params.positions)")
     spaces = spaces_of(params, layers, site_map, model.device)
-    prompts = _features.prompts_of(params.prompts)
+    prompts, repeats = without_repeats(_features.prompts_of(params.prompts))
     positives = [p for p in prompts if p.score > 0.5][: params.most_prompts]
     negatives = [p for p in prompts if p.score <= 0.5]
     negatives = negatives[:: max(1, len(negatives) // params.most_prompts)][: params.most_prompts]  # spread over the file: it may be sorted
@@ -57,7 +58,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield run_started(context, model)
     draws, tests = draws_of(params, len(targets)), len(targets) * len(params.strengths)
     tested = bool(set(params.controls) - set(effects.UNCHANGED))
-    for warning in [*remarks, *warnings, *(few_controls(draws, tests, params.alpha) if tested else ())]:
+    for warning in [*remarks, *repeats, *warnings, *(few_controls(draws, tests, params.alpha) if tested else ())]:
         yield Warned(warning)
     yield Phase("reading features", f"{len(prompts)} prompts")
     bench = bench.ready()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...catalog import Estimate, Kind, Result
 from ...data.row_count import row_count
-from ...events import ArrayWritten, Artifact, Event, Phase, RunStarted
+from ...events import ArrayWritten, Artifact, Event, Phase, RunStarted, Warned
 from ...manifest import Manifest
 from ...results.train_sae import LIVE, TrainSAEHeadline, TrainSAEResult
 from ...runtime import cost, open_model
@@ -131,9 +131,16 @@ def _told(site: str, reading: Generator[tuple[int, int], None, ActivationSource]
             done, rows = next(reading)
         except StopIteration as end:
             source: ActivationSource = end.value
-            return source
+            break
         if tell.due():
             yield Phase("reading activations", f"{site}: {done:,} of {rows:,} rows")
+    if source.rows_met:
+        rows = len(source.held_out) // source.row_tokens
+        yield Warned(
+            f"{source.rows_met} of {rows} held-out rows of text stand among those trained on, token for token: "
+            "the text repeats itself, and FVU and loss are better there than on new text"
+        )
+    return source
 
 
 def _orders(poll: Callable[[], Order]) -> tuple[Callable[[], Order], Callable[[], None]]:

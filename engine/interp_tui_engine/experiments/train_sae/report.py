@@ -133,9 +133,14 @@ def _uncertainty(source: ActivationSource, entry: Mapping[str, Any]) -> dict[str
     """Over rows of text, which are what another sample would draw; of stored activations each is a row."""
     count = len(source.held_out) // source.row_tokens
     over = f"{count} held-out rows of text" if source.losses is not None else f"{count} held-out activations"
-    found = {"fvu": Uncertainty(over, low=entry["fvu_low"], high=entry["fvu_high"])}
+
+    def bar(name: str) -> Uncertainty:
+        found = Uncertainty(over, low=entry[f"{name}_low"], high=entry[f"{name}_high"])
+        return found if found.has_bar else none_known(over.replace("rows", "row") if count == 1 else over)
+
+    found = {"fvu": bar("fvu")}
     if entry["ce_loss_recovered"] is not None:
-        found["ce_loss_recovered"] = Uncertainty(over, low=entry["ce_loss_recovered_low"], high=entry["ce_loss_recovered_high"])
+        found["ce_loss_recovered"] = bar("ce_loss_recovered")
     training = none_known("one training, on rows it was not trained on")
     found |= {name: training for name in ("l0", "dead_fraction") if entry.get(name) is not None}
     if "repeats" in entry:

@@ -71,6 +71,8 @@ class ActivationSource:
     losses: Losses | None
     row_tokens: int = 1
     """Activations of one row of text among those held out, which stand row by row."""
+    rows_met: int = 0
+    """Held-out rows of text that stand among the others too, token for token."""
 
 
 def from_model(
@@ -129,7 +131,15 @@ def from_model(
     }
     held_out = torch.cat([reader.read(part) for part in torch.split(held_ids, reader.rows(context))])
     losses = _ModelLosses(model, reader, held_ids, held_out.mean(0))
-    return ActivationSource(sample.shape[1], tokens, stream, sample, held_out, model.device, about, provenance, losses, positions)
+    met = _rows_met(held_ids, train_ids)
+    return ActivationSource(sample.shape[1], tokens, stream, sample, held_out, model.device, about, provenance, losses, positions, met)
+
+
+def _rows_met(held_ids: Tensor, train_ids: Tensor) -> int:
+    """How many held-out rows are in training as well: text that repeats itself, or is given twice."""
+    held = [row.tobytes() for row in held_ids.numpy()]
+    met = set(held).intersection(row.tobytes() for row in train_ids.numpy())
+    return sum(row in met for row in held)
 
 
 def _check_rows(rows: TokenRows, model: LoadedModel, site_map: SiteMap) -> None:
