@@ -23,4 +23,4 @@ class Params(_pairs.PairParams):
     window: int = Field(1, ge=1, description="layers w patched together about l: l − ⌊w/2⌋ … l + ⌈w/2⌉ − 1, so 10 is l − 5 … l + 4")
     freeze: list[str] = Field(default_factory=list, description="sites held at the corrupt run in later layers: attn_out, mlp_out")
     rows: int = Field(256, ge=1, description="patched runs that travel in one batch; results do not depend on it beyond rounding")
-    resamples: int = Field(1000, ge=10, description="bootstrap resamples of the pairs for the interval")
+    resamples: int = Field(1000, ge=10, description="resamples of the pairs, for the variance that intervals are made of")

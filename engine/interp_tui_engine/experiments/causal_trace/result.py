@@ -173,8 +173,13 @@ def _gains(grid: NDArray[np.float32], traced: Traced, aligned: bool) -> NDArray[
     return np.moveaxis(by_role(np.moveaxis(gains, 2, -1), roles).astype(float), -1, 2)
 
 
+def _prompts(traced: Traced) -> list[tuple[str, str]]:
+    """Both prompts of each pair; noise has none beside the clean one."""
+    return [(str(record["clean"]), str(record.get("corrupt") or f"noise on pair {pair}")) for pair, record in enumerate(traced.records)]
+
+
 def _pooled(gains: NDArray[np.float64], traced: Traced, effects: NDArray[np.float64]) -> Pooled:
-    parts = pool(gains.reshape(len(effects), -1), effects, resamples=traced.params.resamples, seed=traced.seed)
+    parts = pool(gains.reshape(len(effects), -1), effects, resamples=traced.params.resamples, seed=traced.seed, prompts=_prompts(traced))
     return Pooled(*(part.reshape(gains.shape[1:]) for part in parts))
 
 
@@ -190,8 +195,7 @@ def _held_out_peak(
             if not (left_out and position == grid.shape[2] - 1):
                 flat.append(grid[:, layer, position])
                 names.append(f"{name} L{layer} {columns[position]!r}")
-    prompts = [(record["clean"], record.get("corrupt") or f"noise on pair {pair}") for pair, record in enumerate(traced.records)]
-    chosen = largest(np.stack(flat, axis=1), effects, traced.seed, signed=True, prompts=prompts)
+    chosen = largest(np.stack(flat, axis=1), effects, traced.seed, signed=True, prompts=_prompts(traced))
     return None if chosen is None else (chosen.share, [names[cell] for cell in chosen.cells])
 
 
@@ -260,7 +264,7 @@ def _report(traced: Traced, values: CausalTraceResult, columns: Sequence[str], l
         after = (params.window + 1) // 2 - 1
         lines.append(f"Windows of {params.window} layers: l − {params.window // 2} … l{f' + {after}' if after else ''}, cut at the ends.")
     if pairs > 1:
-        lines.append(f"Means over {pairs} pairs; 95 % bootstrap intervals over pairs are in result.json.")
+        lines.append(f"Means over {pairs} pairs; 95 % intervals over pairs are in result.json.")
     for name in traced.names:
         lines += ["", f"## {name}", "", f"![recovery by {name}](figures/{name}.svg)", ""]
         lines += ["| layer | " + " | ".join(f"`{code(column)}`" for column in columns) + " |", "|---|" + "---:|" * len(columns)]
