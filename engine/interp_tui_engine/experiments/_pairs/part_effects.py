@@ -158,12 +158,13 @@ def finished(
     behaviour, kind = ready.behaviour, context.manifest.kind
     each = (behaviour.per_example(()) - behaviour.per_example(behaviour.nodes)).double().numpy()
     order = sorted(range(len(parts)), key=lambda at: -abs(parts[at].effect))
-    top = [_with_interval(parts[at], share_of(losses[at].astype(float), each)) for at in order]
+    prompts = behaviour.prompts
+    top = [_with_interval(parts[at], share_of(losses[at].astype(float), each, prompts)) for at in order]
     strongest = [parts[at] for at in order[:DRAWN]]
     bars = [Bar(part.name, part.effect, part.guess) for part in strongest]
     title = f"{kind.replace('_', ' ')}: the strongest {len(bars)} of {len(parts)}" if len(parts) > DRAWN else kind.replace("_", " ")
     yield write_figure(context.folder.path, "effects", bars_svg(title, "share of the behaviour", bars), "effect of each part")
-    chosen = largest(losses.T.astype(float), each, context.manifest.seed, signed=False)
+    chosen = largest(losses.T.astype(float), each, context.manifest.seed, signed=False, prompts=prompts)
     held_out = None if chosen is None else TopHeldOut(effect=chosen.share.value, parts=tuple(parts[at].name for at in chosen.cells))
     values = PartEffectsResult(
         effects={part.name: part.effect for part in parts},
@@ -182,9 +183,9 @@ def finished(
         correlation=LEFT_OUT if estimated is None else estimated.correlation,
         verdict=reach_report.verdict(ready.reaches) or LEFT_OUT,
     )
-    bar = share_of(losses[order[0]].astype(float), each) if chosen is None else chosen.share
+    bar = share_of(losses[order[0]].astype(float), each, prompts) if chosen is None else chosen.share
     uncertainty = {
-        "effect": bar.uncertainty(f"{ready.pairs} pairs, the part chosen on other pairs", clear=ready.reaches.clear),
+        "effect": bar.uncertainty(f"{ready.pairs} pairs, the part chosen on other pairs", clear=bar.clear_of(0.0, ready.reaches.clear)),
         "reach.mean": ready.reaches.uncertainty(),
     }
     if estimated is not None:
