@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from interp_tui_engine.circuits.graph import EMBED, Graph
-from interp_tui_engine.circuits.nodes import Node
+from interp_tui_engine.circuits.prepared import Node
 from interp_tui_engine.sites.hooks import Edit, activations, edited
 from interp_tui_engine.sites.site import Site
 

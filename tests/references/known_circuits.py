@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from interp_tui_engine.circuits.graph import EMBED, Edge
-from interp_tui_engine.circuits.nodes import Example
+from interp_tui_engine.circuits.prepared import Example
 from interp_tui_engine.sites.answers import Answer
 from interp_tui_engine.sites.site import Site
 

@@ -11,7 +11,8 @@ from scipy.special import stdtrit
 
 from interp_tui_engine.circuits.edges import EdgeBehaviour
 from interp_tui_engine.circuits.finder import CircuitFinder
-from interp_tui_engine.circuits.nodes import Behaviour, Example
+from interp_tui_engine.circuits.nodes import Behaviour
+from interp_tui_engine.circuits.prepared import Example
 from interp_tui_engine.circuits.ratio import halves, share_of
 from interp_tui_engine.circuits.validation import Random, gains, held_out, random_edges, random_nodes
 from interp_tui_engine.data.facts import RELATIONS, Relation

@@ -3,10 +3,7 @@
 An edge is cut if faithfulness changes by less than `threshold` without it; one that works against the behaviour stays. Receivers whose node
 nobody listens to any more are cut off without being tried.
 
-Most edges go, so many are tried at once: row k of a batch has the first k edges of a block cut, as if none of them stayed; the rows up to
-the first edge that stays are what trying one after another gives, and the next batch begins after it. Where many edges stayed of late,
-batches are short, since the rows beyond would be for nothing. Batches begin and end where the decisions so far say, never where a run
-happened to be interrupted: a resumed search sees the same numbers bit for bit.
+Many are tried at once, see `lookahead`.
 """
 
 from __future__ import annotations
@@ -18,12 +15,8 @@ from torch import Tensor
 
 from .edges import EdgeBehaviour
 from .graph import Edge, Mask
+from .lookahead import batch_of
 from .trial import Trial, trial
-
-RECENT = 32
-"""Decisions from which the next batch's length follows."""
-REACH = 1.5
-"""Length of a batch in mean distances between edges that stay."""
 
 
 @final
@@ -101,7 +94,7 @@ class EdgeSearch:
 
     def _run_block(self, at: int) -> None:
         """Try the batch that this edge belongs to, whether or not some of it is decided already."""
-        begin, high = self._batch(at)
+        begin, high = batch_of(at, *self._blocks[at], self.stayed, self.edges.rows)
         live = [i for i in range(begin, high) if self._pairs[i][0] in self._listening(at)]
         cut = self.graph.valid & ~self.kept
         for receiver, sender in self._pairs[begin:at]:
@@ -114,21 +107,6 @@ class EdgeSearch:
         layer = min(self._pairs[at][0] // (self.graph.layer_readers + 1), self.graph.site_map.num_layers)
         values = self.edges.per_example(torch.stack(cuts), None if self._starts_whole else self._outside, layer)
         self._trials = dict(zip(live, values, strict=True))
-
-    def _batch(self, at: int) -> tuple[int, int]:
-        """Where the batch of an edge begins and ends: from the block's start, after every edge that stayed and every batch without one."""
-        begin, high = self._blocks[at]
-        while True:
-            end = min(high, begin + self._length(begin))
-            stays = next((i for i in range(begin, min(end, at)) if self.stayed[i]), None)
-            if stays is None and at < end:
-                return begin, end
-            begin = end if stays is None else stays + 1
-
-    def _length(self, begin: int) -> int:
-        recent = self.stayed[max(0, begin - RECENT) : begin]
-        rate = (1 + sum(recent)) / (2 + len(recent))
-        return max(2, min(self.edges.rows, round(REACH / rate)))
 
 
 def _blocks(stages: list[int], size: int) -> list[tuple[int, int]]:

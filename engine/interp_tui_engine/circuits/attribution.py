@@ -18,7 +18,8 @@ from torch import Tensor
 from ..sites.hooks import Edit, edited
 from ..sites.site import Site
 from .methods import Estimate
-from .nodes import Behaviour, Node, Prepared, output_of
+from .nodes import Behaviour
+from .prepared import Node, Prepared, output_of
 
 
 def attribution(behaviour: Behaviour, method: Estimate, *, steps: int) -> dict[Node, float]:
@@ -38,7 +39,7 @@ def attribution(behaviour: Behaviour, method: Estimate, *, steps: int) -> dict[N
 
 def exact(behaviour: Behaviour, nodes: Sequence[Node]) -> dict[Node, float]:
     """The true loss of the metric when each node alone is ablated."""
-    return {node: behaviour.whole - behaviour.value([node]) for node in nodes}
+    return dict(zip(nodes, behaviour.losses(nodes).mean(1).tolist(), strict=True))
 
 
 def correlation(left: Sequence[float], right: Sequence[float]) -> float | None:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .edges import EdgeBehaviour
 from .graph import EMBED, Edge, Mask
-from .nodes import Behaviour, Node, node_name
+from .nodes import Behaviour, node_name
+from .prepared import Node
 
 
 @dataclass(frozen=True)

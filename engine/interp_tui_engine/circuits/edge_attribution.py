@@ -23,7 +23,7 @@ from .edge_run import EdgeRun
 from .edges import EdgeBehaviour
 from .graph import EMBED, Graph
 from .methods import Estimate
-from .nodes import output_of
+from .prepared import output_of
 
 GRAPH_BYTES = 512 << 20
 """Bound on what the points of a path that are differentiated together hold of their streams."""

@@ -27,7 +27,7 @@ from ..sites.hooks import Edit, capture, eager_attention, edited
 from ..sites.site import Site
 from .cut import Cut, Shifts
 from .graph import EMBED, Graph
-from .nodes import Node, Prepared, output_of
+from .prepared import Node, Prepared, output_of
 
 QKV = ("q", "k", "v")
 

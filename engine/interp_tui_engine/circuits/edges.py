@@ -17,7 +17,8 @@ from ..sites.branched_run import together
 from ..sites.site_map import SiteMap
 from .edge_run import Base, EdgeRun
 from .graph import EMBED, Edge, Graph, Mask, can_be_split, graph_of
-from .nodes import Behaviour, Node, Prepared
+from .nodes import Behaviour
+from .prepared import Node, Prepared
 
 __all__ = ["EMBED", "Edge", "EdgeBehaviour", "can_be_split", "edge_effects", "edges_between"]
 MOST_ROWS = 64
@@ -133,10 +134,9 @@ class EdgeBehaviour:
         """What the metric loses when each edge alone is cut."""
         return [float(value) for value in self.whole - self._values_alone(edges).mean(1)]
 
-    def loss(self, edge: Edge) -> tuple[float, Float[Tensor, " examples"]]:
-        """What the metric loses when one edge is cut: on average, and of each example."""
-        values = self._values_alone([edge])
-        return float((self.whole - values.mean(1))[0]), self.nodes.per_example(()) - values[0]
+    def losses_alone(self, edges: Sequence[Edge]) -> Float[Tensor, "edges examples"]:
+        """What each example's metric loses when each edge alone is cut."""
+        return self.nodes.per_example(()) - self._values_alone(edges)
 
     def _values_alone(self, edges: Sequence[Edge]) -> Float[Tensor, "edges examples"]:
         at = {edge: self._layer(edge) for edge in edges}

@@ -29,7 +29,8 @@ from .edge_attribution import edge_attribution
 from .edges import EdgeBehaviour, can_be_split
 from .graph import Mask
 from .methods import Ablation, Method, Scope, no_gradient
-from .nodes import Behaviour, Example, Node
+from .nodes import Behaviour
+from .prepared import Example, Node
 
 BENEATH = 0.1
 """Share of the threshold below which an estimate is believed: what is missed here is never looked at again."""

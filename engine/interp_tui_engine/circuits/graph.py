@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
-from .nodes import Node, all_nodes, node_name
+from .nodes import all_nodes, node_name
+from .prepared import Node
 
 EMBED = Site("embed")
 Mask = Bool[Tensor, "receivers senders"]

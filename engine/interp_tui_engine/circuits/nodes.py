@@ -12,47 +12,27 @@ al. 2025)
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, final
+from itertools import groupby
+from operator import itemgetter
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..sites.answers import Answer, Metric, metric_of
-from ..sites.branched_run import BranchedRun, Patch, record
-from ..sites.hooks import activations
+from ..models.halving import in_halves
+from ..sites.branched_run import Patch
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
 from .methods import Ablation
+from .prepared import Example, Node, Prepared, Together, grouped, output_of, prepare
 
-Node = Site
-"""A head, Site('z', layer, head), or an MLP, Site('mlp_out', layer)."""
-
-
-class Example(NamedTuple):
-    """One pair: token ids of equal length and what should follow the clean one."""
-
-    clean: tuple[int, ...]
-    corrupt: tuple[int, ...]
-    answer: Answer
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """One example's clean run, from which ablated runs branch off."""
-
-    example: Example
-    fork: BranchedRun
-    score: Metric
-    clean: dict[Site, Tensor]
-    corrupt: dict[Site, Tensor]
-    corrupt_stream: Tensor
-
-    @property
-    def first(self) -> int:
-        """The first position at which the prompts differ: before it, corrupt values are clean ones."""
-        return next(i for i, (a, b) in enumerate(zip(self.example.clean, self.example.corrupt, strict=True)) if a != b)
+MOST_ROWS = 64
+"""Ablated runs, one set of nodes on one example each, that pass the model together."""
+BATCH_BYTES = 512 << 20
+"""Bound on what they hold: some sixteen arrays of their streams, their attention patterns, their logits."""
+Row = tuple[int, int]
+"""An example and a set of nodes, by their places: one row of a pass."""
 
 
 def all_nodes(site_map: SiteMap) -> list[Node]:
@@ -87,6 +67,11 @@ class Behaviour:
         self.nodes = all_nodes(site_map)
         self.runs = runs
         self._means = _means(self.runs) if ablation == "mean" else {}
+        self._rows = max(1, min(MOST_ROWS, BATCH_BYTES // max(map(_bytes, runs))))
+        self._groups = grouped(runs, self._first, self._rows)
+        self.at_once = max(1, self._rows // len(runs))
+        """Sets of nodes that pass the model together."""
+        self._clean = torch.stack([run.score(run.end).float() for run in runs]).cpu()
         self._known: dict[frozenset[Node], Tensor] = {}
         self.whole = self.value(frozenset())
         self.empty = self.value(frozenset(self.nodes))
@@ -96,24 +81,45 @@ class Behaviour:
         """Both prompts of each example, as token ids."""
         return [(run.example.clean, run.example.corrupt) for run in self.runs]
 
-    def per_example(self, ablated: Collection[Node]) -> Tensor:
-        """The metric of each example with these nodes ablated: (examples,)."""
+    def per_example(self, ablated: Collection[Node]) -> Float[Tensor, " examples"]:
+        """The metric of each example with these nodes ablated. Each set is run once."""
         key = frozenset(ablated)
         if key not in self._known:
-            self._known[key] = torch.stack([self._run(run, key) for run in self.runs]).cpu()
+            self._known[key] = self.per_example_of([key])[0]
         return self._known[key]
+
+    def per_example_of(self, sets: Sequence[Collection[Node]]) -> Float[Tensor, "sets examples"]:
+        """The metric of each example with each of these sets of nodes ablated.
+
+        The last bits depend on which sets pass together, and on nothing else: nothing is taken from or kept for other calls.
+        """
+        metrics = self._clean.repeat(len(sets), 1)
+        ablated = [at for at, nodes in enumerate(sets) if nodes]
+        for group in self._groups:
+            at_once = max(1, self._rows // len(group.indices))
+            for start in range(0, len(ablated), at_once):
+                rows = [(index, at) for index in group.indices for at in ablated[start : start + at_once]]
+                for some, scores in in_halves(rows, lambda some, group=group: self._scores(group, some, sets)):  # type: ignore[misc]
+                    indices, places = zip(*some, strict=True)
+                    metrics[list(places), list(indices)] = scores
+        return metrics
 
     def value(self, ablated: Collection[Node]) -> float:
         """The mean metric with these nodes ablated."""
         return float(self.per_example(ablated).mean())
 
-    def loss(self, node: Node) -> tuple[float, Float[Tensor, " examples"]]:
-        """What the metric loses when one node is ablated: on average, and of each example."""
-        return self.whole - self.value([node]), self.per_example(()) - self.per_example([node])
+    def losses(self, nodes: Sequence[Node]) -> Float[Tensor, "nodes examples"]:
+        """What each example's metric loses when each node alone is ablated."""
+        return self.per_example(()) - self.per_example_of([[node] for node in nodes])
 
     def faithfulness(self, circuit: Collection[Node]) -> float:
         """How much of the behaviour the circuit keeps when all else is ablated."""
         return self.share(self.value(set(self.nodes) - set(circuit)))
+
+    def faithfulness_of(self, circuits: Sequence[Collection[Node]]) -> list[float]:
+        """`faithfulness` of circuits that pass the model together."""
+        values = self.per_example_of([set(self.nodes) - set(circuit) for circuit in circuits])
+        return [self.share(float(row.mean())) for row in values]
 
     def completeness(self, circuit: Collection[Node]) -> float:
         """How much of the behaviour goes when the circuit is ablated."""
@@ -122,28 +128,39 @@ class Behaviour:
     def minimality(self, circuit: Collection[Node]) -> Iterator[tuple[Node, float]]:
         """Node by node, how much faithfulness the circuit loses without it."""
         kept = self.faithfulness(circuit)
-        for node in sorted(circuit, key=self.nodes.index):
-            yield node, kept - self.faithfulness(set(circuit) - {node})
+        nodes = sorted(circuit, key=self.nodes.index)
+        for start in range(0, len(nodes), self.at_once):
+            some = nodes[start : start + self.at_once]
+            for node, share in zip(some, self.faithfulness_of([set(circuit) - {node} for node in some]), strict=True):
+                yield node, kept - share
 
     def share(self, value: float) -> float:
         """A value of the metric as a share of the behaviour."""
         return (value - self.empty) / (self.whole - self.empty)
 
+    @torch.no_grad()
     def ends(self) -> Iterator[tuple[Float[Tensor, " vocab"], Float[Tensor, " vocab"]]]:
         """By example, the next-token logits with nothing and with everything ablated."""
-        for run in self.runs:
-            yield self._logits(run, frozenset())[0], self._logits(run, frozenset(self.nodes))[0]
-
-    def _run(self, run: Prepared, ablated: frozenset[Node]) -> Tensor:
-        return run.score(self._logits(run, ablated))[0].float()
+        for index, run in enumerate(self.runs):
+            alone = Together((index,), run.fork, self._first(run))
+            yield run.end, self._logits(alone, [(index, 0)], [self.nodes])[0]
 
     @torch.no_grad()
-    def _logits(self, run: Prepared, ablated: frozenset[Node]) -> Float[Tensor, "1 vocab"]:
-        if not ablated:
-            return run.fork.logits([run.fork.length - 1])
-        job = tuple(Patch(node, self.instead(run, node)) for node in sorted(ablated))
-        first = run.first if self.ablation == "interchange" else 0
-        return run.fork.run([job], [run.fork.length - 1], first=first)[0]
+    def _scores(self, group: Together, rows: Sequence[Row], sets: Sequence[Collection[Node]]) -> Float[Tensor, " rows"]:
+        logits, scores, start = self._logits(group, rows, sets), [], 0
+        for index, own in groupby(rows, key=itemgetter(0)):
+            stop = start + len(list(own))
+            scores.append(self.runs[index].score(logits[start:stop]).float())
+            start = stop
+        return torch.cat(scores).cpu()
+
+    def _logits(self, group: Together, rows: Sequence[Row], sets: Sequence[Collection[Node]]) -> Float[Tensor, "rows vocab"]:
+        jobs = [tuple(Patch(node, self.instead(self.runs[index], node)) for node in sorted(sets[at])) for index, at in rows]
+        bases = None if len(group.indices) == 1 else [group.indices.index(index) for index, _ in rows]
+        return group.fork.run(jobs, [group.fork.length - 1], first=group.first, bases=bases)[:, 0]
+
+    def _first(self, run: Prepared) -> int:
+        return run.first if self.ablation == "interchange" else 0
 
     def instead(self, run: Prepared, node: Node) -> Tensor:
         """What takes the place of a node's output when it is ablated."""
@@ -153,25 +170,12 @@ class Behaviour:
         return torch.zeros_like(value) if self.ablation == "zero" else self._means[node].expand_as(value)
 
 
-@torch.no_grad()
-def prepare(site_map: SiteMap, example: Example, metric: str) -> Prepared:
-    """Run both prompts once."""
-    device = next(site_map.embed.parameters()).device
-    clean, corrupt = (torch.tensor([ids], device=device) for ids in (example.clean, example.corrupt))
-    sites = [Site(name, layer) for layer in range(site_map.num_layers) for name in ("z", "mlp_out")]
-    start = Site("resid_pre", 0)
-    fork = record(site_map, clean)
-    score = metric_of(metric, example.answer, fork.logits([len(example.clean) - 1])[0])
-    seen = activations(site_map, corrupt, [*sites, start])
-    return Prepared(example, fork, score, activations(site_map, clean, sites), seen, seen[start])
-
-
-def output_of(values: dict[Site, Tensor], node: Node) -> Tensor:
-    """A node's output at every position: (pos, head_dim) or (pos, d_model)."""
-    value = values[node.whole][0]
-    return value if node.head is None else value[:, node.head]
-
-
 def _means(runs: Sequence[Prepared]) -> dict[Node, Tensor]:
     nodes = all_nodes(runs[0].fork.site_map)
     return {node: torch.cat([output_of(run.corrupt, node) for run in runs]).mean(0) for node in nodes}
+
+
+def _bytes(run: Prepared) -> int:
+    """What a row of a pass on an example holds at most, roughly."""
+    site_map, length = run.fork.site_map, run.fork.length
+    return 4 * (16 * length * site_map.d_model + 2 * site_map.num_heads * length * length + len(run.end))

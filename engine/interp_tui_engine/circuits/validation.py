@@ -15,7 +15,8 @@ import torch
 
 from .edges import EdgeBehaviour
 from .graph import Mask
-from .nodes import Behaviour, Node
+from .nodes import Behaviour
+from .prepared import Node
 from .ratio import Floats, Prompts, Ratio, share_of
 
 RANDOM = 20
@@ -80,7 +81,9 @@ def held_out(parts: tuple[Collection[Hashable], Collection[Hashable]], measured:
 def random_nodes(behaviour: Behaviour, nodes: Collection[Node], seed: int) -> Iterator[float]:
     """Faithfulness of RANDOM random circuits of as many heads and MLPs, in turn."""
     draw = np.random.default_rng(seed)
-    return (behaviour.faithfulness(_drawn(behaviour, nodes, draw)) for _ in range(RANDOM))
+    circuits = [_drawn(behaviour, nodes, draw) for _ in range(RANDOM)]
+    for start in range(0, RANDOM, behaviour.at_once):
+        yield from behaviour.faithfulness_of(circuits[start : start + behaviour.at_once])
 
 
 def random_edges(edges: EdgeBehaviour, nodes: Collection[Node], kept: Mask, seed: int) -> Iterator[float]:

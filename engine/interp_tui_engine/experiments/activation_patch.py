@@ -45,7 +45,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     wanted = {"all": ("z", "mlp_out"), "heads": ("z",), "mlps": ("mlp_out",)}[params.parts]
     nodes = [node for node in behaviour.nodes if node.name in wanted]
     yield Phase("patching", f"{len(nodes)} parts")
-    exact = yield from part_effects.scored(context, ready, nodes, behaviour.loss, node_name)
+    exact = yield from part_effects.scored(context, ready, nodes, behaviour.losses, behaviour.at_once, node_name)
     parts = [part_effects.PartScore(node_name(node), effect) for node, effect in exact.effects.items()]
     return (yield from part_effects.finished(context, ready, parts, exact.losses))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -58,7 +58,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
         yield Phase("attributing", params.method)
         parts, name = list(behaviour.nodes), node_name
         guesses = attribution(behaviour, params.method, steps=params.steps)
-        score: Callable[[Any], tuple[float, Any]] = behaviour.loss
+        losses: Callable[[Sequence[Any]], Any] = behaviour.losses
+        at_once = behaviour.at_once
     else:
         from ..circuits.edges import EdgeBehaviour
 
@@ -66,11 +67,11 @@ def run(context: Context) -> Generator[Event, None, Result]:
         parts, name = edges.graph.edges(edges.graph.valid), lambda edge: str(edge.name)
         estimates = yield from attributed(context, edges)
         guesses = dict(zip(parts, estimates[edges.graph.valid].tolist(), strict=True))
-        score = edges.loss
+        losses, at_once = edges.losses_alone, edges.rows
 
     chosen = sampled(parts, guesses, params.sample, context.manifest.seed)
     yield Phase("patching", f"{len(chosen)} of {len(parts):,} {params.level}s, exactly")
-    exact = yield from part_effects.scored(context, ready, chosen, score, name, guesses)
+    exact = yield from part_effects.scored(context, ready, chosen, losses, at_once, name, guesses)
     reach = behaviour.whole - behaviour.empty
     scores = [part_effects.PartScore(name(part), effect, guesses[part] / reach) for part, effect in exact.effects.items()]
     estimated = part_effects.Estimated(

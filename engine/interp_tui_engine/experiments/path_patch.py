@@ -63,7 +63,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     edges = cuts.graph.edges(cuts.graph.between(nodes))
     yield Phase("patching", f"{len(edges)} edges")
 
-    exact = yield from part_effects.scored(context, ready, edges, cuts.loss, lambda edge: edge.name)
+    exact = yield from part_effects.scored(context, ready, edges, cuts.losses_alone, cuts.rows, lambda edge: edge.name)
     parts = [part_effects.PartScore(edge.name, effect) for edge, effect in exact.effects.items()]
     return (yield from part_effects.finished(context, ready, parts, exact.losses))
 

@@ -61,10 +61,13 @@ class BranchedRun:
         """The base run's logits."""
         return self.site_map.unembed(self.resid_pre[-1][0, list(positions)])
 
-    def run(self, jobs: Sequence[Job], positions: Sequence[int], *, first: int = 0) -> Float[Tensor, "jobs positions vocab"]:
+    def run(
+        self, jobs: Sequence[Job], positions: Sequence[int], *, first: int = 0, bases: Sequence[int] | None = None
+    ) -> Float[Tensor, "jobs positions vocab"]:
         """Logits of each patched run at the given positions, in the order of the jobs.
 
-        `first`: patches of all positions put back, before this one, what is there already.
+        `first`: patches of all positions put back, before this one, what is there already. `bases`: of runs put together, the row from
+        which each job branches off.
         """
         entry = [min(_layer(patch.site) for patch in job) for job in jobs]
         order = sorted(range(len(jobs)), key=entry.__getitem__)
@@ -74,19 +77,21 @@ class BranchedRun:
             start = 0
         assert start <= min(positions), "logits before every patch are the base run's"
         hidden = self.resid_pre[0].new_empty(0, self.length - start, self.site_map.d_model)
+        rows = None if bases is None else torch.tensor([bases[job] for job in order], device=hidden.device)
         taken = 0
         with eager_attention(self.site_map):
             for layer in range(entry[order[0]], self.site_map.num_layers):
                 new = taken
                 while new < len(order) and entry[order[new]] == layer:
                     new += 1
-                fresh = self.resid_pre[layer][:, start:].expand(new - taken, -1, -1)
+                stream = self.resid_pre[layer][:, start:]
+                fresh = stream.expand(new - taken, -1, -1) if rows is None else stream[rows[taken:new]]
                 hidden, taken = torch.cat([hidden, fresh]), new
                 here = [(row, patch) for row, job in enumerate(order[:taken]) for patch in jobs[job] if _layer(patch.site) == layer]
                 with ExitStack() as stack:
                     if here:
                         stack.enter_context(edited(self.site_map, _edits(here, start)))
-                    hidden = self.block(layer, hidden, start)
+                    hidden = self.block(layer, hidden, start, None if rows is None else rows[:taken])
         logits = self.site_map.unembed(hidden[:, [position - start for position in positions]])
         return logits[torch.argsort(torch.tensor(order, device=logits.device))]
 
@@ -108,13 +113,16 @@ class BranchedRun:
             self.block(layer, hidden, start)
         return {site.name: seen[site] for site in sites}
 
-    def block(self, layer: int, hidden: Float[Tensor, "rows pos d_model"], start: int = 0) -> Float[Tensor, "rows pos d_model"]:
+    def block(
+        self, layer: int, hidden: Float[Tensor, "rows pos d_model"], start: int = 0, bases: Int[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, "rows pos d_model"]:
         """One block on other streams than the base run's, at the positions from `start` on; sites inside can be captured and edited.
 
-        Of runs put together, the rows are so many of the first, second, … in turn, again and again.
+        Of runs put together, `bases` says which one each row branches off; without it the rows are so many of the first, second, … in
+        turn, again and again.
         """
         args, kwargs = self.calls[layer]
-        before = _Before(self.keys, start, hidden.shape[0] // self.resid_pre[0].shape[0]) if start else None
+        before = _Before(self.keys, start, hidden.shape[0] // self.resid_pre[0].shape[0], bases) if start else None
 
         def given(value: Any) -> Any:
             if _is_cache(value):
@@ -179,16 +187,20 @@ def _same(left: Any, right: Any) -> bool:
 class _Before:
     """Stands in for a cache: what attention computes for the later positions is put after the base run's earlier ones."""
 
-    def __init__(self, keys: Sequence[tuple[Tensor, Tensor] | None], start: int, times: int) -> None:
-        self._keys, self._start, self._times = keys, start, times
+    def __init__(self, keys: Sequence[tuple[Tensor, Tensor] | None], start: int, times: int, bases: Tensor | None) -> None:
+        self._keys, self._start, self._times, self._bases = keys, start, times, bases
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         before = self._keys[layer]
         assert before is not None
-        olds = [old[:, :, : self._start] for old in before]
-        olds = [old.expand(self._times, -1, -1, -1) if len(old) == 1 else old.repeat(self._times, 1, 1, 1) for old in olds]
+        olds = [self._of_rows(old[:, :, : self._start]) for old in before]
         joined = [torch.cat([old, new], dim=2) for old, new in zip(olds, (keys, values), strict=True)]
         return joined[0], joined[1]
+
+    def _of_rows(self, old: Tensor) -> Tensor:
+        if self._bases is not None:
+            return old[self._bases]
+        return old.expand(self._times, -1, -1, -1) if len(old) == 1 else old.repeat(self._times, 1, 1, 1)
 
     def get_seq_length(self, *_: Any) -> int:
         return self._start

@@ -12,7 +12,8 @@ from interp_tui_engine.circuits.acdc import EdgeSearch, without_orphans
 from interp_tui_engine.circuits.edge_attribution import edge_attribution
 from interp_tui_engine.circuits.edge_run import EdgeRun
 from interp_tui_engine.circuits.edges import EMBED, Edge, EdgeBehaviour, edge_effects
-from interp_tui_engine.circuits.nodes import Behaviour, Example
+from interp_tui_engine.circuits.nodes import Behaviour
+from interp_tui_engine.circuits.prepared import Example
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.sites.answers import Answer
 from interp_tui_engine.sites.dissect import site_map_of

@@ -11,7 +11,8 @@ import interp_tui_engine as engine
 from interp_tui_engine.circuits.attribution import attribution, correlation, exact
 from interp_tui_engine.circuits.edges import EMBED, Edge, edge_effects, edges_between
 from interp_tui_engine.circuits.finder import CircuitFinder
-from interp_tui_engine.circuits.nodes import Behaviour, Example
+from interp_tui_engine.circuits.nodes import Behaviour
+from interp_tui_engine.circuits.prepared import Example
 from interp_tui_engine.circuits.trial import Trial, stability
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.sites.answers import Answer

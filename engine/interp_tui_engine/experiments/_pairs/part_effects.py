@@ -62,7 +62,8 @@ def ready(context: Context, ablation: Any) -> Generator[Event, None, Ready]:
     manifest, params = context.manifest, context.manifest.params
     model, site_map = yield from open_model(manifest)
     from ...circuits.finder import check_behaviour
-    from ...circuits.nodes import Behaviour, Example
+    from ...circuits.nodes import Behaviour
+    from ...circuits.prepared import Example
     from ...patching.reach import Ends, reaches_of
     from ...sites.answers import Answer
 
@@ -88,26 +89,34 @@ def scored(
     context: Context,
     ready: Ready,
     parts: Sequence[Part],
-    score: Callable[[Part], tuple[float, Tensor]],
+    losses: Callable[[Sequence[Part]], Tensor],
+    at_once: int,
     name: Callable[[Part], str],
     guesses: dict[Part, float] | None = None,
 ) -> Generator[Event, None, Scored[Part]]:
-    """Every part's effect, told as it is found; `score` gives the mean loss of the metric, and each example's (examples,)."""
+    """Every part's effect, told as it is found.
+
+    losses: what each example's metric loses by each of some parts, (parts, examples); it is given `at_once` of them.
+    """
     clean, empty = ready.behaviour.whole, ready.behaviour.empty
-    reach = clean - empty
+    reach, width = clean - empty, 1 + len(ready.behaviour.runs)
 
-    def do(part: Part) -> Numbers:
-        loss, each = score(part)
-        return np.concatenate([np.array([loss / reach], np.float32), each.numpy()])
+    def do(some: range) -> Numbers:
+        each = losses([parts[i] for i in some])
+        return np.concatenate([(each.mean(1, keepdim=True) / reach).numpy(), each.numpy()], axis=1).ravel()
 
-    def say(index: int, part: Part, numbers: Numbers) -> list[Event]:
-        guess = None if guesses is None else guesses[part] / reach
-        cell = PartCell(part=name(part), effect=float(numbers[0]), guess=guess, clean_metric=clean, empty_metric=empty)
-        return [Metrics("cells", index, cell.as_json())]
+    def say(_: int, some: range, numbers: Numbers) -> list[Event]:
+        events: list[Event] = []
+        for index, effect in zip(some, numbers.reshape(-1, width)[:, 0], strict=True):
+            guess = None if guesses is None else guesses[parts[index]] / reach
+            cell = PartCell(part=name(parts[index]), effect=float(effect), guess=guess, clean_metric=clean, empty_metric=empty)
+            events.append(Metrics("cells", index, cell.as_json()))
+        return events
 
-    done = yield from Steps(context, parts, unit="parts", size=lambda _: 1).run(do, say)
-    effects = {part: float(numbers[0]) for part, numbers in zip(parts, done, strict=True)}
-    return Scored(effects, np.stack([numbers[1:] for numbers in done]))
+    batches = [range(start, min(start + at_once, len(parts))) for start in range(0, len(parts), at_once)]
+    done = yield from Steps(context, batches, unit="parts", size=len, name="batches").run(do, say)
+    rows = np.concatenate(done).reshape(-1, width)
+    return Scored(dict(zip(parts, rows[:, 0].tolist(), strict=True)), rows[:, 1:])
 
 
 @dataclass(frozen=True)

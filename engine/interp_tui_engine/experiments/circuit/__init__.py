@@ -28,7 +28,7 @@ from .params import MANY_EDGES, Params
 
 if TYPE_CHECKING:
     from ...circuits.circuit import Circuit
-    from ...circuits.nodes import Node
+    from ...circuits.prepared import Node
     from ...patching.reach_report import Reaches
     from ...sites.site_map import SiteMap
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from ...circuits.edges import EdgeBehaviour
     from ...circuits.graph import Mask
-    from ...circuits.nodes import Behaviour, Node
+    from ...circuits.nodes import Behaviour
+    from ...circuits.prepared import Node
     from ...circuits.trial import Trial
 
 Part = TypeVar("Part", bound=Hashable)
@@ -63,7 +64,7 @@ class KeptEdges:
 def kept_nodes(context: Context, stage: Stage) -> Generator[Event, None, Kept]:
     """The nodes that a search keeps."""
     from ...circuits import finder
-    from ...circuits.attribution import attribution, correlation
+    from ...circuits.attribution import attribution, correlation, exact
 
     params, behaviour = context.manifest.params, stage.behaviour
     if params.method == "acdc":
@@ -74,7 +75,7 @@ def kept_nodes(context: Context, stage: Stage) -> Generator[Event, None, Kept]:
     agreement: float | None = None
     if stage.told:
         sample = sampled(behaviour.nodes, scores, SAMPLE, context.manifest.seed)
-        agreement = correlation([scores[node] for node in sample], [behaviour.whole - behaviour.value([node]) for node in sample])
+        agreement = correlation([scores[node] for node in sample], list(exact(behaviour, sample).values()))
     return Kept(*(yield from _nodes(context, stage, candidates, "steps")), scores, agreement)
 
 

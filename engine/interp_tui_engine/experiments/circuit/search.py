@@ -16,7 +16,8 @@ from .one_search import Stage, kept_edges, kept_nodes
 if TYPE_CHECKING:
     from ...circuits.circuit import Circuit, Measuring
     from ...circuits.graph import Edge
-    from ...circuits.nodes import Behaviour, Node
+    from ...circuits.nodes import Behaviour
+    from ...circuits.prepared import Node
     from ...circuits.trial import Trial
     from ...circuits.validation import HeldOut, Measured, Random
     from .params import Params
