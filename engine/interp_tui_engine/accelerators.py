@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,9 @@ from .specs import ModelSpec
 
 PATIENCE = 10.0
 """Seconds for nvidia-smi: drivers that were asleep take a few."""
+TORCH_PATIENCE = 120.0
+"""Seconds for torch to be imported and to look at the GPUs, from a cold disk or a file system that is far away."""
+ASK = "from interp_tui_engine.models.device import available; print(*available())"
 
 
 @cache
@@ -31,6 +35,22 @@ def visible() -> tuple[str, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     return names(listing, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+@cache
+def usable() -> tuple[str, ...]:
+    """Those of `visible` that torch can compute on, by its own word: a process of its own imports it, which takes seconds.
+
+    A driver lists GPUs that torch cannot use where it is too old for torch's CUDA, or where they are too old or too new for what torch was
+    built for. Without a GPU nothing is asked.
+    """
+    if not visible():
+        return ()
+    try:
+        answer = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, timeout=TORCH_PATIENCE, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(name for name in visible() if name in answer.split())
 
 
 def names(listing: str, mask: str | None) -> tuple[str, ...]:

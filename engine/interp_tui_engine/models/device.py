@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import psutil
 import torch
 
@@ -9,11 +12,31 @@ from interp_tui_engine.errors import UserError
 
 
 def available() -> list[str]:
-    """The devices of this machine, fastest first."""
-    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    """The devices of this machine that torch can compute on, fastest first."""
+    names = []
+    if torch.cuda.is_available():
+        built_for = torch.cuda.get_arch_list()
+        count = torch.cuda.device_count()
+        names = [f"cuda:{i}" for i in range(count) if has_code_for(torch.cuda.get_device_capability(i), built_for)]
     if torch.backends.mps.is_available():
         names.append("mps")
     return [*names, "cpu"]
+
+
+def has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
+    """Whether a build of torch with code for these architectures runs on a GPU of this compute capability.
+
+    Machine code, sm_86, runs on later GPUs of the same major version, with a suffix (sm_90a) on its own only; compute_90, which drivers
+    compile, on all later ones (CUDA C++ Programming Guide, "Compute Capabilities"). What is named otherwise (ROCm's) is not judged.
+    """
+    codes = [match.groups() for name in built_for if (match := re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name))]
+    if not codes:
+        return True
+    for kind, major, minor, suffix in codes:
+        target = (int(major), int(minor))
+        if capability == target or (not suffix and target <= capability and (kind == "compute" or target[0] == capability[0])):
+            return True
+    return False
 
 
 def compute_deterministically(device: torch.device, wanted: bool) -> None:

@@ -48,7 +48,7 @@ class SweepSupervisor:
         self._known: list[Status] = []
         """How each point stands: as it ended, as its file said last while it runs, as an earlier attempt left it."""
         self._waiting: list[Child] = []
-        self._devices = _devices(self.recorder.request)
+        self._devices = _devices(self.recorder.request, accelerators.usable)
         # on a cluster every point is a task: how many run at once is for the scheduler to say
         self._slots = len(self.points) if recorder.request.compute.executor == "slurm" else max(1, len(self._devices))
         self._busy: dict[int, Child] = {}
@@ -60,6 +60,8 @@ class SweepSupervisor:
         take_commands(self.folder.control)
         self.recorder.write_status(force=True)
         self.recorder.note(RunStarted(KIND, self.recorder.request.name, resumed=self.recorder.log.seq > 0))
+        if text := _left_out(self.recorder.request, self._devices):
+            self.recorder.note(Warned(text))
         self._known = [status_of(child.folder) for child in self.points]
         for child, status in zip(self.points, self._known, strict=True):
             if status.state == "done":
@@ -128,12 +130,18 @@ class SweepSupervisor:
         return self.recorder.status
 
 
-def _devices(request: Manifest) -> list[str]:
+def _devices(request: Manifest, gpus: Callable[[], Sequence[str]]) -> list[str]:
     """What the points are dealt out to: the devices named, or all GPUs where neither they nor the points name any; else the machine."""
     if isinstance(request.compute.devices, list):
         return request.compute.devices
     placed = request.model is None or "model.device" in request.sweep or request.compute.executor == "slurm"
-    return [] if placed else accelerators.for_model(request.model, accelerators.visible())
+    return [] if placed else accelerators.for_model(request.model, gpus())
+
+
+def _left_out(request: Manifest, devices: Sequence[str]) -> str:
+    """What to say where the driver lists GPUs for points that torch cannot use; empty where it can use them all."""
+    dropped = [name for name in _devices(request, accelerators.visible) if name not in devices]
+    return f"torch cannot use {', '.join(dropped)}, which the driver lists: no point runs there" if dropped else ""
 
 
 def _request_of(child: Child, devices: Sequence[str]) -> Manifest:
@@ -184,7 +192,7 @@ def estimate(request: Manifest) -> Estimate:
     if not points:
         return worker_pool.estimate(request)
     estimates = [catalog.get(each.kind).estimate(each) for _, each in points]
-    slots = max(1, len(_devices(request)))
+    slots = max(1, len(_devices(request, accelerators.visible)))  # at once: whether torch can use them takes seconds to ask
 
     def of(pick: Callable[[Estimate], float | None], join: Callable[[list[float]], float]) -> float | None:
         values = [value for each in estimates if (value := pick(each)) is not None]
