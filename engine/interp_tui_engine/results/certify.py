@@ -35,6 +35,7 @@ class CertifyResult(ResultFile):
 
     cases: tuple[KnownCase, ...] = Field(description="the cases, in the order they ran")
     passed: bool | None = Field(description="whether all passed")
+    noise: str = Field("torch", description="what the noise of the steps is made of: torch or philox")
 
 
 class CertifyHeadline(Headline):

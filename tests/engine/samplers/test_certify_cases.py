@@ -7,11 +7,15 @@ import functools
 import pytest
 import torch
 
+from in_process import run_whole
+from interp_tui_engine import manifest
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.estimators import known_cases
+from interp_tui_engine.events import RunStarted
 from interp_tui_engine.samplers import sgld
 from interp_tui_engine.samplers.certification.certify import Target, certify_case
 from interp_tui_engine.samplers.certification.toy import LinearNetwork, Monomial, Quadratic
+from interp_tui_engine.samplers.philox import PhiloxSource
 
 
 @pytest.mark.parametrize(
@@ -39,11 +43,11 @@ CASES = [
 ]
 
 
-def certified(case, *, seed=0, **held_to):
+def certified(case, *, seed=0, noise="torch", **held_to):
     e = known_cases.expected(case)
     exact = functools.partial(known_cases.posterior_at, case), functools.partial(known_cases.sampler_at, case)
     target = Target(*e, *exact)._replace(**held_to)
-    return certify_case(case, known_cases.case_name(case), target, seed)
+    return certify_case(case, known_cases.case_name(case), target, seed, noise)
 
 
 @pytest.mark.parametrize("case", CASES, ids=known_cases.case_name)
@@ -51,6 +55,38 @@ def test_the_sampler_finds_what_is_known(case):
     result = certified(case)
     assert result.passed, result
     assert result.raw == pytest.approx(result.estimate + result.step_bias + result.finite_temperature)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"family": "quadratic", "curvatures": [0.5, 1.0, 2.0, 4.0], "n_beta": 100.0, "lr": 1e-3},
+        {"family": "monomial", "powers": [2], "n_beta": 30.0},
+        {"family": "deep_linear_network", "widths": [3, 2, 2, 3], "rank": 1, "n_beta": 50.0},
+    ],
+    ids=known_cases.case_name,
+)
+def test_the_sampler_finds_it_with_noise_from_a_counter_too(case):
+    result = certified(case, noise="philox")
+    assert result.passed, result
+    assert result.raw != certified(case).raw, "it is other noise"
+
+
+def test_noise_from_a_counter_that_is_off_by_a_twentieth_does_not_pass(monkeypatch):
+    fill = PhiloxSource.fill
+    monkeypatch.setattr(PhiloxSource, "fill", lambda self, *where: fill(self, *where).mul_(1.05))
+    assert not certified({"family": "quadratic", "curvatures": [0.5, 1.0, 2.0, 4.0], "n_beta": 100.0, "lr": 1e-3}, noise="philox").passed
+
+
+@pytest.mark.parametrize(("compute", "noise"), [("", "torch"), ("[compute]\nnoise = 'philox'\n", "philox")])
+def test_a_certificate_says_which_noise_it_is_of(compute, noise, tmp_path):
+    case = '{ family = "quadratic", curvatures = [1.0, 2.0], n_beta = 100.0, lr = 1e-3 }'
+    request = manifest.parse(f'kind = "certify"\nname = "t"\n{compute}[params]\ncases = [{case}]\n')
+    result, events = run_whole(request, tmp_path / "run")
+    assert result.values["noise"] == noise and result.values["passed"]
+    started = next(event for event in events if isinstance(event, RunStarted))
+    assert started.provenance["compute"]["noise"] == noise
+    assert ("Philox" in result.report) == (noise == "philox")
 
 
 def test_a_wrong_value_at_the_temperature_does_not_pass():

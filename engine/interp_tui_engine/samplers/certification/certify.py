@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..noise import NoiseName
 from .chains import Measured, chains_of, measure
 from .linear_network_gibbs import TemperedDraws, ladder, tempered_draws
 from .toy import LinearNetwork, Monomial, Quadratic, ToyLoss
@@ -84,8 +85,9 @@ class _Reference(NamedTuple):
     draws: Tensor | None
 
 
-def certify_case(case: Mapping[str, Any], name: str, target: Target, seed: int) -> CaseResult:
-    """Sample the case and compare. `case` has passed `estimators.known_cases.check_case`; `target` is what it says to expect.
+def certify_case(case: Mapping[str, Any], name: str, target: Target, seed: int, noise: NoiseName = "torch") -> CaseResult:
+    """Sample the case and compare. `case` has passed `estimators.known_cases.check_case`; `target` is what it says to expect, `noise` what
+    the steps' noise is made of.
 
     A case with n_beta is measured at that temperature and compared with the exact value there; one without is measured at nβ = 100, and
     the finite-temperature term is taken out.
@@ -99,7 +101,7 @@ def certify_case(case: Mapping[str, Any], name: str, target: Target, seed: int) 
         reference = _reference(loss, target, n_beta, gamma, n_beta if at_temperature else _COLDEST, seed)
     else:
         reference = _Reference(discrete, 0.0, target.theorem, None)
-    measured, measurements = _measured(loss, n_beta, gamma, lr, reference, discrete is not None, seed)
+    measured, measurements = _measured(loss, n_beta, gamma, lr, reference, discrete is not None, seed, noise)
     finite = 0.0 if at_temperature else reference.exact - reference.limit
     error = math.hypot(measured.std_error, reference.std_error)
     estimate, true = measured.unbiased - finite, reference.exact if at_temperature else target.true
@@ -172,7 +174,7 @@ def _limit(tempered: TemperedDraws, multiplicity: int) -> float:
 
 
 def _measured(
-    loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, reference: _Reference, discrete: bool, seed: int
+    loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, reference: _Reference, discrete: bool, seed: int, noise: NoiseName
 ) -> tuple[Measured, int]:
     """The sampler's mean, and of how many measurements. One further than three errors off is taken again and judged with the first:
 
@@ -180,7 +182,7 @@ def _measured(
     """
 
     def once(seed: int) -> Measured:
-        measured = measure(loss, n_beta, gamma, lr, reference.draws, seed)
+        measured = measure(loss, n_beta, gamma, lr, reference.draws, seed, noise)
         return measured._replace(step_bias=0.0) if discrete else measured
 
     first = once(seed)

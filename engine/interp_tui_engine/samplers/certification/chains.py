@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import sgld
+from ..noise import NoiseName
+from ..philox import PhiloxSource
 from ..settings import SamplerConfig
 from .toy import LinearNetwork, Monomial, Quadratic, ToyLoss
 
@@ -56,20 +59,23 @@ def chains_of(loss: ToyLoss) -> int:
 
 
 @torch.no_grad()
-def measure(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, draws: Tensor | None, seed: int) -> Measured:
+def measure(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, draws: Tensor | None, seed: int, noise: NoiseName) -> Measured:
     """Mean of nβK over chains, its standard error and its step-size bias. An unstable step is halved and the run started over.
 
-    draws: (chains, p) exact draws from the posterior to start from; None starts the chains spread out like the prior.
+    draws: (chains, p) exact draws from the posterior to start from; None starts the chains spread out like the prior. noise: what the
+    steps' noise is made of; where chains start is torch's in any case.
     """
     stiffness = _SMALL_STEP if isinstance(loss, Monomial | Quadratic) else _STEP
     while True:
-        measured = _attempt(loss, n_beta, gamma, lr, draws, stiffness, seed)
+        measured = _attempt(loss, n_beta, gamma, lr, draws, stiffness, seed, noise)
         if math.isfinite(measured.raw) or lr is not None:
             return measured
         stiffness /= 2
 
 
-def _attempt(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, draws: Tensor | None, stiffness: float, seed: int) -> Measured:
+def _attempt(
+    loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, draws: Tensor | None, stiffness: float, seed: int, noise: NoiseName
+) -> Measured:
     generator = torch.Generator().manual_seed(seed)
     slow, burn_in, steps = 0, _BURN_IN, _STEPS
     if draws is not None:
@@ -85,10 +91,21 @@ def _attempt(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, draws
                 slow = relaxation
             else:
                 w, burn_in, steps = exact, _BURN_IN, _STEPS
-    return _run(loss, w, SamplerConfig(lr=lr, n_beta=n_beta, localization=gamma), burn_in, steps, generator)._replace(slow=slow)
+    config = SamplerConfig(lr=lr, n_beta=n_beta, localization=gamma)
+    return _run(loss, w, config, burn_in, steps, _filler(noise, seed, generator))._replace(slow=slow)
 
 
-def _run(loss: ToyLoss, w: Float[Tensor, "c p"], config: SamplerConfig, burn_in: int, steps: int, generator: torch.Generator) -> Measured:
+def _filler(noise: NoiseName, seed: int, generator: torch.Generator) -> Callable[[Tensor, int], object]:
+    """What overwrites an array with N(0, 1), the k-th of a run: Philox's by its counter, of all chains in one flat vector, or torch's."""
+    if noise == "philox":
+        source = PhiloxSource(seed, 0, [0], "certify")
+        return lambda out, k: source.fill(out.view(-1), k, 0)
+    return lambda out, k: out.normal_(generator=generator)
+
+
+def _run(
+    loss: ToyLoss, w: Float[Tensor, "c p"], config: SamplerConfig, burn_in: int, steps: int, fill: Callable[[Tensor, int], object]
+) -> Measured:
     chains, p = w.shape
     state = sgld.init(w, config)
     total, slope, seen = torch.zeros(chains, dtype=torch.float64), 0.0, 0
@@ -96,7 +113,7 @@ def _run(loss: ToyLoss, w: Float[Tensor, "c p"], config: SamplerConfig, burn_in:
     noise = torch.empty(ahead, chains, p)
     for i in range(burn_in + steps):
         if i % ahead == 0:
-            noise.normal_(generator=generator)
+            fill(noise, i // ahead)
         gradient = loss.gradient(state.weights)
         if i >= burn_in and i % _EVERY == 0:
             total += loss.loss(state.weights)
