@@ -40,14 +40,21 @@ def signed(word: int) -> int:
 
 def random_words(counter: Words, key: tuple[int, int]) -> Words:
     """Philox 4x32-10 of many counters at once. Words are held in int64, whose wrapped products have the low 64 bits of the true ones."""
+    return _mixed(counter, _round_keys(key))
+
+
+def _round_keys(key: tuple[int, int]) -> list[tuple[int, int]]:
+    """The key of each round."""
+    return [((key[0] + i * WEYL[0]) & _MASK, (key[1] + i * WEYL[1]) & _MASK) for i in range(ROUNDS)]
+
+
+def _mixed(counter: Words, keys: Sequence[tuple[int, int]] | Sequence[tuple[Tensor, Tensor]]) -> Words:
     c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(ROUNDS):
+    for k0, k1 in keys:
         first, second = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
         c0 = (second >> 32).bitwise_xor_(c1).bitwise_xor_(k0).bitwise_and_(_MASK)
         c2 = (first >> 32).bitwise_xor_(c3).bitwise_xor_(k1).bitwise_and_(_MASK)
         c1, c3 = second.bitwise_and_(_MASK), first.bitwise_and_(_MASK)
-        k0, k1 = (k0 + WEYL[0]) & _MASK, (k1 + WEYL[1]) & _MASK
     return c0, c1, c2, c3
 
 
@@ -72,10 +79,8 @@ def has_kernel(device: torch.device) -> bool:
 
 
 def _fill_by_kernel(out: Float[Tensor, " n"], start: int, step: int, source: PhiloxSource) -> None:
-    from .philox_triton import fill
-
-    with torch.cuda.device(out.device):
-        fill(out, start, step, signed(source.key[1] << 32 | source.key[0]), source.last)
+    where = torch.full((1,), step & _MASK, device=out.device)  # a launch of its own, but no copy from the host
+    source.on(out.device).fill_by_kernel(out[None], where, start)
 
 
 class PhiloxSource:
@@ -90,6 +95,13 @@ class PhiloxSource:
         self.key = (int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little"))
         self.last = int.from_bytes(digest[8:], "little")
         self._starts = tuple(starts)
+        self._on: dict[torch.device, StackedPhilox] = {}
+
+    def on(self, device: torch.device) -> StackedPhilox:
+        """This source by itself, its key on the device."""
+        if device not in self._on:
+            self._on[device] = StackedPhilox([self], device)
+        return self._on[device]
 
     def fill(self, out: Float[Tensor, " n"], step: int, block: int) -> Float[Tensor, " n"]:
         """Overwrite `out` with N(0, 1): the numbers of this step at the elements of this block."""
@@ -111,3 +123,42 @@ class PhiloxSource:
             a, b, c, d = random_words((counter & _MASK, counter >> 32, third, fourth), self.key)
             part.copy_(torch.stack([*_pair(a, b), *_pair(c, d)], dim=1).view(-1)[: part.shape[0]])
         return out
+
+
+class StackedPhilox:
+    """The noise of several chains at once, at a step that lies on the device: what `sources` give one by one, to the bit."""
+
+    def __init__(self, sources: Sequence[PhiloxSource], device: torch.device) -> None:
+        words = [signed(source.key[1] << 32 | source.key[0]) for source in sources]
+        self._keys, self._lasts = torch.tensor(words, device=device), torch.tensor([source.last for source in sources], device=device)
+        rounds = zip(*(_round_keys(source.key) for source in sources), strict=True)
+        table = torch.tensor([[[key[half] for key in keys] for half in (0, 1)] for keys in rounds], device=device)
+        self._rounds = [(first[:, None], second[:, None]) for first, second in table]
+
+    def fill(self, out: Float[Tensor, "chains n"], step: Int[Tensor, " 1"]) -> None:
+        """Overwrite `out` with N(0, 1): the numbers of this step at the elements from 0 on. Nothing waits for the device."""
+        if out.is_cuda and has_kernel(out.device):
+            self.fill_by_kernel(out, step, 0)
+        else:
+            self.fill_by_operations(out, step)
+
+    def fill_by_operations(self, out: Float[Tensor, "chains n"], step: Int[Tensor, " 1"]) -> None:
+        """By PyTorch's own operations, at as many launches for all chains as for one."""
+        chains, count = out.shape
+        at_once = max(4, _AT_ONCE // chains // 4 * 4) if out.device.type == "cpu" else count
+        fourth, third = self._lasts[:, None], step.bitwise_and(_MASK)
+        for first in range(0, count, at_once):
+            part = out[:, first : first + at_once]
+            quads = -(-part.shape[1] // 4)
+            counter = torch.arange(first // 4, first // 4 + quads, dtype=torch.int64, device=out.device)
+            words = (word.expand(chains, quads) for word in (counter & _MASK, counter >> 32, third, fourth))
+            c0, c1, c2, c3 = words
+            a, b, c, d = _mixed((c0, c1, c2, c3), self._rounds)
+            part.copy_(torch.stack([*_pair(a, b), *_pair(c, d)], dim=2).view(chains, -1)[:, : part.shape[1]])
+
+    def fill_by_kernel(self, out: Float[Tensor, "chains n"], step: Int[Tensor, " 1"], element: int) -> None:
+        """By the Triton kernel, in one launch, from an element on that is a multiple of 4."""
+        from .philox_triton import fill
+
+        with torch.cuda.device(out.device):
+            fill(out, element, step, self._keys, self._lasts)

@@ -25,8 +25,10 @@ for seed, chain, stream, step, element, count in [
 ]:
     k0, k1, last = reference.key_of(seed, chain, stream)
     key = k1 << 32 | k0
-    out = torch.full((count + 3,), 99.0)
-    kernel.fill(out[:count], element, step, key - (1 << 64) if key >> 63 else key, last)
+    keys = torch.tensor([0, key - (1 << 64) if key >> 63 else key])  # of two chains, the second is looked at
+    both = torch.full((2, count + 3), 99.0)
+    kernel.fill(both[:, :count], element, torch.tensor([step]), keys, torch.tensor([0, last]))
+    out = both[1]
     assert (out[count:] == 99.0).all(), "nothing is written beyond the end"
     want = torch.tensor([reference.normal(seed, chain, stream, step, element + i) for i in range(count)], dtype=torch.float64)
     gap = (out[:count].double() - want).abs()
