@@ -102,11 +102,16 @@ class ComputeSpec(Table):
     checkpoint_every: str = Field(
         "auto", pattern=r"^(auto|\d{1,9}(\.\d{1,9})?\s*(s|min|h))$", description="'auto', or a time such as '30s', '5min', '1h'"
     )
-    chains: Literal["auto", "threads", "vmap", "serial"] = Field(
-        "auto", description="how chains run: side by side on threads, batched in one, or one after another"
+    chains: Literal["auto", "threads", "stacked", "vmap", "serial"] = Field(
+        "auto",
+        description="how chains run: side by side on threads, batched in one (stacked: Llamas, with fewest launches; vmap), or in series",
     )
     noise: Literal["auto", "torch", "philox"] = Field(
         "auto", description="samplers' normal numbers: torch's, or Philox's, which are the same on every device model"
+    )
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        "float32",
+        description="of forward and backward passes: tf32, products on NVIDIA GPUs; bf16, where kinds sample, over weights in float32",
     )
     threads: int | None = Field(None, ge=1, le=4096, description="CPU cores to use; all when left out")
     deterministic: bool = Field(True, description="GPUs: only operations that give the same bits each time; false may be faster")

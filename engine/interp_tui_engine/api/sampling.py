@@ -46,7 +46,7 @@ Rows: TypeAlias = "Dataset | TokenRows | Tensor | Sequence[Any]"
 items (a list, a torch Dataset) that are rows of ids or mappings with `input_ids`."""
 Masks = Mapping[str, Tensor | None]
 LossFn = Callable[[nn.Module, Tensor], Tensor]
-Chains = Literal["auto", "threads", "vmap", "serial"]
+Chains = Literal["auto", "threads", "stacked", "vmap", "serial"]
 CHECKPOINT_EVERY = 60.0
 
 

@@ -53,6 +53,10 @@ class BatchOrder:
         start = within * self._config.batch_size
         return _order(self._rows, seed, 0, self._config.shuffle)[start : start + self._config.batch_size]
 
+    def epoch(self, chain: int) -> Int[Tensor, "batches batch"]:
+        """The row numbers of all micro-batches of an epoch: micro-batch i of the run is number i modulo their count."""
+        return torch.stack([self.batch(index, chain) for index in range(self.batches_per_epoch)])
+
     def step(self, step: int, chain: int) -> list[Int[Tensor, " batch"]]:
         """The micro-batches that step `step` averages its gradient over."""
         n = self._config.gradient_accumulation_steps

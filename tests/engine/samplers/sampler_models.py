@@ -16,6 +16,7 @@ from interp_tui_engine.samplers.target.problem import ModuleTarget, SamplingTarg
 SERIAL = Executor("serial", workers=1, intra_threads=1, width=1, resident=8)
 THREADS = Executor("threads", workers=2, intra_threads=1, width=1, resident=8)
 VMAP = Executor("vmap", workers=1, intra_threads=1, width=4, resident=4)
+STACKED = Executor("stacked", workers=1, intra_threads=1, width=4, resident=4)
 
 
 class TinyLM(nn.Module):

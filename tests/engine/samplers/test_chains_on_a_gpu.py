@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sampler_models import SERIAL, VMAP, config, llama, run, token_rows
+from sampler_models import SERIAL, STACKED, VMAP, config, llama, run, token_rows
 
 from interp_tui_engine.errors import out_of_memory
 from interp_tui_engine.models import device as devices
@@ -58,7 +58,7 @@ def test_losses_take_one_pass_however_many_tokens_there_are(gpu: Counts) -> None
 @pytest.mark.parametrize("executor", [replace(SERIAL, intra_threads=4), VMAP], ids=lambda e: e.mode)
 def test_a_step_waits_for_the_device_once(gpu: Counts, executor: Executor, masks: dict[str, torch.Tensor] | None) -> None:
     problem = target(masks)
-    chains = 4 if executor.mode == "vmap" else 1
+    chains = executor.width
     # All rows of an epoch are seen before the steps that are counted: losses at w0 then are known, and what lies below a layer from before.
     run(problem, config(num_draws=10, num_chains=chains), executor=executor, report_every=1e9)
     launches, waits = per_step(
@@ -70,7 +70,7 @@ def test_a_step_waits_for_the_device_once(gpu: Counts, executor: Executor, masks
 
 def test_chains_on_a_gpu_have_the_numbers_of_those_on_the_cpu(gpu: Counts) -> None:
     rows, settings = token_rows(), config(num_chains=2, init_noise=0.01, save_metrics=True)
-    for executor in (replace(SERIAL, noise="philox"), replace(VMAP, noise="philox")):
+    for executor in (replace(SERIAL, noise="philox"), replace(VMAP, noise="philox"), replace(STACKED, noise="philox")):
         there = run(target(), settings, executor=executor).snapshot
         here = run(ModuleTarget(llama(), rows, {"o": (rows, 1)}, 4), settings, executor=executor).snapshot
         assert torch.allclose(torch.from_numpy(there.trace), torch.from_numpy(here.trace), rtol=1e-5)
@@ -78,7 +78,7 @@ def test_chains_on_a_gpu_have_the_numbers_of_those_on_the_cpu(gpu: Counts) -> No
 
 
 def test_a_chain_that_goes_wrong_on_a_gpu_fails_at_its_step(gpu: Counts) -> None:
-    for executor in (SERIAL, VMAP):
+    for executor in (SERIAL, VMAP, STACKED):
         failed = run(target(), config(lr=1e30, num_chains=2), executor=executor).snapshot.chains
         assert [chain.failed_step for chain in failed] in ([0, 0], [1, 1]) and all("not finite" in str(c.failed_reason) for c in failed)
 
@@ -86,8 +86,12 @@ def test_a_chain_that_goes_wrong_on_a_gpu_fails_at_its_step(gpu: Counts) -> None
 def test_the_mode_is_chosen_by_what_both_ways_launch(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, part = target(), target(ONE_HEAD)
     counted = launches_of(whole, config(), 4)
-    assert counted.stacked is not None and counted.serial < counted.stacked < 2 * counted.serial
-    assert choose_executor(whole, config(), range(4), memory=1 << 30).mode == "vmap"
+    assert counted.vmapped is not None and counted.serial < counted.vmapped < 2 * counted.serial
+    assert counted.stacked is not None and counted.stacked < counted.serial / 2
+    for chains in (1, 4):
+        chosen = choose_executor(whole, config(), range(chains), memory=1 << 30)
+        assert (chosen.mode, chosen.width) == ("stacked", chains)
+    assert launches_of(part, config(), 4).stacked is None
     assert len(part.space.slots) == 1 and choose_executor(part, config(), range(4), memory=1 << 30).mode == "vmap"
     monkeypatch.setattr(executor_module, "launches_of", lambda *_: Launches(100, 401))
     assert choose_executor(whole, config(), range(4), memory=1 << 30).mode == "serial"
@@ -103,6 +107,7 @@ def test_auto_never_stacks_what_cannot_be_stacked(gpu: Counts, monkeypatch: pyte
 
     problem = target()
     monkeypatch.setattr(problem, "functional", refuse)
+    monkeypatch.setattr(problem.stacked, "gradient", refuse)
     chosen = choose_executor(problem, config(), range(4), memory=1 << 30)
     assert chosen.mode == "serial"
     assert all(chain.healthy for chain in run(problem, config(num_draws=2), executor=chosen).snapshot.chains)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sampler_models import SERIAL, VMAP, config, llama, run, token_rows
+from sampler_models import SERIAL, STACKED, VMAP, config, llama, run, token_rows
 
 from interp_tui_engine.models.single_sequences import expect_single_sequences
 from interp_tui_engine.samplers.chains.executor import Executor
@@ -19,8 +19,10 @@ from simulated_gpu import Counts, per_step, simulated_gpu, to_gpu
 
 LAYERS = 4
 BUDGETS = {  # forward, backward, update, record and one observable, of a Llama of four layers
-    "serial": 703,
-    "vmap": 836,  # four chains
+    ("serial", 1): 703,
+    ("vmap", 4): 836,
+    ("stacked", 1): 380,
+    ("stacked", 4): 383,
 }
 
 
@@ -34,14 +36,14 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
         yield counts
 
 
-@pytest.mark.parametrize("executor", [SERIAL, VMAP], ids=lambda e: e.mode)
+@pytest.mark.parametrize("executor", [SERIAL, VMAP, replace(STACKED, width=1), STACKED], ids=lambda e: f"{e.mode} {e.width}")
 def test_a_step_keeps_its_launch_budget(gpu: Counts, executor: Executor) -> None:
     rows = token_rows(vocabulary=64)
     problem = ModuleTarget(to_gpu(llama(LAYERS, vocabulary=64)), rows, {"o": (rows, 1)}, 4)
-    chains = 4 if executor.mode == "vmap" else 1
+    chains = executor.width
     launches, waits = per_step(lambda n: run(problem, config(num_draws=n, num_chains=chains), executor=executor, report_every=1e9), 10, 12)
-    assert sum(launches.values()) <= BUDGETS[executor.mode], sorted(launches.items(), key=lambda item: -item[1])[:12]
-    assert sum(waits.values()) == 1.0
+    assert sum(launches.values()) <= BUDGETS[executor.mode, executor.width], sorted(launches.items(), key=lambda item: -item[1])[:12]
+    assert sum(waits.values()) <= 1.0
 
 
 def test_an_update_of_many_parameters_costs_no_more_than_one_of_few(gpu: Counts) -> None:

@@ -22,7 +22,7 @@ def chains_to(manifest: Manifest, workers: int) -> list[Assignment]:
     chains = manifest.params.num_chains
     devices = manifest.compute.devices
     stacks = -(-chains // STACK)
-    stacked = all(device.startswith("cuda") for device in devices) and manifest.compute.chains in ("auto", "vmap")
+    stacked = all(device.startswith("cuda") for device in devices) and manifest.compute.chains in ("auto", "stacked", "vmap")
     unit = STACK if stacked and stacks >= workers else 1
     units = -(-chains // unit)
     workers = min(workers, units)

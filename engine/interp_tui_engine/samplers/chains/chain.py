@@ -66,7 +66,7 @@ class Chain:
         widest = max(b.stop - b.start for b in problem.space.blocks)
         self._scratch = [torch.empty(widest, device=problem.space.device) for _ in range(stripes)]
         self.want_distance = True
-        self.steady, self.abandon = True, False
+        self.steady, self.abandon, self.ahead = True, False, 1
         self.weights.call_while_differentiating(self._end_if_abandoned)
         if config.init_noise:
             self._add_init_noise(config.init_noise)

@@ -1,4 +1,4 @@
-"""How chains run: side by side on threads, stacked into one batch, or one after another.
+"""How chains run: side by side on threads, stacked into one batch (by vmap or by the model's stacked form), or one after another.
 
 The choice is a value: recorded with the run, since a chain's numbers depend on it (sums are taken in another order), and on nothing
 else but the chain's seed: not on how many chains there are, nor on which of them this process runs.
@@ -19,16 +19,20 @@ from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
 from .launches import launches_of
 
-Mode = Literal["threads", "vmap", "serial"]
+Mode = Literal["threads", "stacked", "vmap", "serial"]
+STACKED: tuple[Mode, ...] = ("stacked", "vmap")
+"""Modes in which `width` chains step as one."""
 
 _LARGE_STATE_BYTES = 256 << 20
 """Above this, one chain's matrices are big enough to occupy all cores, and a second chain's weights and gradients cost real memory."""
 _RESIDENT_BYTES = 1 << 30
 """Chains take turns while their states together stay below this; larger ones run one after another."""
-_VMAP_WIDTH = 4
+_WIDTH = 4
 _LAUNCH_SECONDS = 5e-6
 _SMALL_MODEL_FLOPS = 2e13
 """A GPU's rate on the small matrices of a model for which launches matter at all."""
+_ARRAYS = 2
+"""How often a stack holds what one chain does: noise, anchor and differences beside weights and gradients."""
 _WORTH_TRYING_SECONDS = 0.02
 """Arithmetic of a step above which launches are no matter, and no trial is made."""
 
@@ -36,7 +40,7 @@ _WORTH_TRYING_SECONDS = 0.02
 @final
 @dataclass(frozen=True)
 class Executor:
-    """workers: steps computed at once; intra_threads: torch's threads inside each; width: chains stacked per step (vmap);
+    """workers: steps computed at once; intra_threads: torch's threads inside each; width: chains stacked per step;
     resident: chains whose weights are in memory at once; noise: which numbers. What is sampled depends on mode, intra_threads, width and
     noise only."""
 
@@ -53,7 +57,7 @@ class Executor:
 
     def among(self, processes: int, chains: int) -> Executor:
         """This executor in one of several processes that share the machine, with so many of the chains: the numbers stay the same."""
-        if self.mode == "vmap":
+        if self.mode in STACKED:
             return self
         workers = max(1, min(self.workers // processes, chains))
         return replace(self, workers=workers, resident=max(workers, min(self.resident // processes, chains)))
@@ -69,15 +73,15 @@ def choose_executor(
     problem: SamplingTarget,
     config: SamplerConfig,
     chains: Sequence[int],
-    requested: Literal["auto", "threads", "vmap", "serial"] = "auto",
+    requested: Literal["auto"] | Mode = "auto",
     cores: int | None = None,
     memory: int | None = None,
     noise: Literal["auto"] | NoiseName = "auto",
 ) -> Executor:
     """Pick by estimate. cores: all that this process may use when None; memory: bytes free for chains, measured when None.
 
-    CPU: threads when there are chains and cores for it and two chains fit; a GPU that would mostly wait for launches: vmap, if a trial
-    shows that it works here and launches less; else serial.
+    CPU: threads when there are chains and cores for it and two chains fit; a GPU that would mostly wait for launches: the model's stacked
+    form where it has one, or vmap, if a trial shows that it works here and launches less; else serial.
     """
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -86,9 +90,9 @@ def choose_executor(
     state, space, n = chain_bytes(problem, config), problem.space, len(chains)
     on_cpu = space.device.type == "cpu"
     busy = state + 4 * space.size  # a chain that is computing holds gradients too
-    mode = requested
-    if mode == "auto":
-        mode = _estimate(on_cpu, n, cores, state, busy, memory, problem, config)
+    mode, width = requested, 1 if requested == "stacked" and n == 1 else _WIDTH
+    if requested == "auto":
+        mode, width = _estimate(on_cpu, n, cores, state, busy, memory, problem, config)
     if mode == "threads" and not on_cpu:
         raise UserError("chains = 'threads' needs a CPU", "On a GPU use 'vmap' or 'serial'.")
     numbers = choose_noise(space.device) if noise == "auto" else noise
@@ -96,21 +100,27 @@ def choose_executor(
     if mode == "threads":
         workers = max(1, min(cores, n, memory // busy))
         return Executor("threads", workers, max(1, cores // workers) if 2 * workers <= cores else 1, 1, max(workers, min(n, fit)), numbers)
-    if mode == "vmap":
-        return Executor("vmap", 1, cores, _VMAP_WIDTH, _VMAP_WIDTH, numbers)
+    if mode in STACKED:
+        return Executor(mode, 1, cores, width, width, numbers)
     return Executor("serial", 1, cores, 1, min(n, fit), numbers)
 
 
-def _estimate(on_cpu: bool, n: int, cores: int, state: int, busy: int, memory: int, problem: SamplingTarget, config: SamplerConfig) -> Mode:
+def _estimate(
+    on_cpu: bool, n: int, cores: int, state: int, busy: int, memory: int, problem: SamplingTarget, config: SamplerConfig
+) -> tuple[Mode, int]:
+    """The mode, and how many chains a stack has."""
     if on_cpu:
         side_by_side = n >= 2 and cores >= 2 and state <= _LARGE_STATE_BYTES and 2 * busy <= memory
-        return "threads" if side_by_side else "serial"
+        return "threads" if side_by_side else "serial", 1
     tokens = config.batch_size * problem.positions
     compute = 6 * max(problem.space.numel, getattr(problem, "computed", 0)) * tokens / _SMALL_MODEL_FLOPS
-    if n < 2 or _VMAP_WIDTH * 2 * busy > memory or compute > _WORTH_TRYING_SECONDS or getattr(problem, "custom_loss", False):
-        return "serial"
-    serial, stacked = launches_of(problem, config, _VMAP_WIDTH)
-    if stacked is None:
-        return "serial"
-    one_by_one = _VMAP_WIDTH * max(compute, serial * _LAUNCH_SECONDS)
-    return "vmap" if max(_VMAP_WIDTH * compute, stacked * _LAUNCH_SECONDS) < one_by_one else "serial"
+    if _ARRAYS * busy > memory or compute > _WORTH_TRYING_SECONDS or getattr(problem, "custom_loss", False):
+        return "serial", 1
+    width = _WIDTH if n >= 2 and _ARRAYS * _WIDTH * busy <= memory else 1
+    launches = launches_of(problem, config, width)
+    seconds: dict[tuple[Mode, int], float] = {("serial", 1): max(compute, launches.serial * _LAUNCH_SECONDS)}  # of one step of one chain
+    if launches.vmapped is not None and width > 1:
+        seconds["vmap", width] = max(width * compute, launches.vmapped * _LAUNCH_SECONDS) / width
+    if launches.stacked is not None:
+        seconds["stacked", width] = max(width * compute, launches.stacked * _LAUNCH_SECONDS) / width
+    return min(seconds, key=seconds.__getitem__)

@@ -9,20 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
 from ..target.parameters import ChainWeights
 from ..target.problem import SamplingTarget
-from .vmapped import mean_gradient
+from .stacked_loss import stacked_loss
 
 
 class Launches(NamedTuple):
-    """Operations of one gradient, views left out: of one chain, and of `width` chains together (None where they cannot be stacked)."""
+    """Operations of one gradient, views left out: of one chain; of `width` chains by vmap, None where that does not work; of any number of
+    chains in the model's stacked form, None where it has none."""
 
     serial: int
-    stacked: int | None
+    vmapped: int | None
+    stacked: int | None = None
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -43,19 +46,19 @@ def launches_of(problem: SamplingTarget, config: SamplerConfig, width: int) -> L
         weights = ChainWeights(problem.space)
         problem.bind(weights.leaves)(problem.batch(rows)).sum().backward()  # type: ignore[no-untyped-call]
 
-    def stacked() -> None:
-        batch = problem.prepared(problem.batch(rows))
-        leaves = {n: v.to(problem.space.dtype) for n, v in problem.space.views(problem.space.anchor().repeat(width, 1)).items()}
-        mean_gradient(problem, leaves, batch, None, config.batch_size * problem.positions)
+    def together(mode: str, chains: int) -> int | None:
+        batch, flat = problem.prepared(problem.batch(rows)), problem.space.anchor().repeat(chains, 1)
+        into, total = torch.zeros_like(flat), config.batch_size * problem.positions
+        try:
+            loss = stacked_loss(problem, mode)
+            return _counted(lambda: loss.gradient(flat, into, batch, None, total, first=True))
+        except Exception:  # whatever it is, it would come again at the first step
+            return None
 
-    alone = _counted(serial)
-    try:
-        return Launches(alone, _counted(stacked))
-    except Exception:  # whatever it is, it would come again at the first step
-        return Launches(alone, None)
+    return Launches(_counted(serial), together("vmap", width), together("stacked", 1))
 
 
-def _counted(attempt: Callable[[], None]) -> int:
+def _counted(attempt: Callable[[], object]) -> int:
     with _Counter() as counter:
         attempt()
     count: int = counter.count

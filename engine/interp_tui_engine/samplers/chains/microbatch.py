@@ -19,7 +19,7 @@ class Microbatch:
 
     def __init__(self, batch_size: int, warn: Callable[[str], None]) -> None:
         self.count = 1
-        self._batch_size, self._warn = batch_size, warn
+        self._batch_size, self.warn = batch_size, warn
 
     def split(self, rows: Tensor) -> tuple[Tensor, ...]:
         """The rows of one micro-batch in as many parts as are due now."""
@@ -45,4 +45,4 @@ class Microbatch:
     def _halve(self, seen: int) -> None:
         if self.count == seen:  # another chain may have cut finer meanwhile
             self.count = seen * 2
-            self._warn(f"out of memory: micro-batches now run in {self.count} parts of at most {-(-self._batch_size // self.count)} rows")
+            self.warn(f"out of memory: micro-batches now run in {self.count} parts of at most {-(-self._batch_size // self.count)} rows")

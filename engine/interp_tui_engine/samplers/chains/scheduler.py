@@ -21,11 +21,11 @@ from ..target.problem import SamplingTarget
 from . import checkpoint
 from .anchor_loss import AnchorLoss
 from .chain import Chain, NonFinite
-from .executor import Executor
+from .device_chains import stacked_lane
+from .executor import STACKED, Executor
 from .microbatch import Microbatch
 from .record import ChainRecord
 from .saver import Saver, on_host
-from .vmapped import VmappedChains
 from .writer import BackgroundWriter
 
 _STEP_PATIENCE = 1.5
@@ -40,6 +40,8 @@ class Lane(Protocol):
     want_distance: bool
     steady: bool
     """Whether its state is that of its last step, so that it can be saved, also in the middle of the next one."""
+    ahead: int
+    """How many steps the next call of `step` may take."""
     abandon: bool
     """Set to have it give up a step that it has not taken yet."""
 
@@ -178,8 +180,8 @@ class ChainScheduler:
         records, states = self._waiting.popleft()
         ex = self._executor
         lane: Lane
-        if ex.mode == "vmap":
-            lane = VmappedChains(self._problem, self._config, records, self._order, self._pieces, ex.width, ex.noise)
+        if ex.mode in STACKED:
+            lane = stacked_lane(self._problem, self._config, records, self._order, self._pieces, ex.mode, ex.width, ex.noise)
         else:
             lane = Chain(self._problem, self._config, records[0], self._order, self._pieces, self._helpers, ex.intra_threads, ex.noise)
         if states is not None:
@@ -241,7 +243,8 @@ class ChainScheduler:
         while not lane.done:
             for record in lane.records:
                 if not record.done:
-                    self._anchor.cover(record.now.step, record.chain)
+                    for step in range(record.now.step, min(record.now.step + lane.ahead, self._config.num_sgld_steps)):
+                        self._anchor.cover(step, record.chain)
             try:
                 lane.step()
             except NonFinite as error:

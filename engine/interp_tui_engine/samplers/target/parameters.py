@@ -70,13 +70,14 @@ class ParameterSpace:
     The anchor of a large float32 parameter is the tensor given, not a copy, so that one must stay as it is too.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], masks: Masks | None) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], masks: Masks | None, computes_in: torch.dtype | None = None) -> None:
+        """computes_in: the dtype of what models compute with, where it is not that of the parameters."""
         chosen = _chosen(parameters, masks)
         first = parameters[next(iter(chosen))]
         for name in chosen:
             if not parameters[name].is_floating_point():
                 raise UserError(f"parameter {name!r} is {parameters[name].dtype}, which cannot be sampled")
-        self.device, self.dtype = first.device, first.dtype
+        self.device, self.dtype = first.device, computes_in or first.dtype
         block = BLOCK if self.device.type == "cpu" else BLOCK << 8
         order = sorted(chosen, key=lambda name: parameters[name].numel() >= block)  # stable: small ones first
         slots, offset, packed = [], 0, 0
@@ -124,6 +125,15 @@ class ParameterSpace:
             given = chosen[slot.name]
             value = 1.0 if given is None else given.to(self.device, torch.float32).reshape(-1)
             mask[slot.start - begin : slot.stop - begin] = value
+        return mask
+
+    def mask(self) -> Float[Tensor, " size"] | None:
+        """1 where a number of the flat vector may move, 0 where not and in the gaps between parameters; None where all may."""
+        if all(b.mask is None for b in self.blocks) and self.blocks[-1].stop == self.size == sum(s.stop - s.start for s in self.slots):
+            return None
+        mask = torch.zeros(self.size, device=self.device)
+        for b in self.blocks:
+            mask[b.start : b.stop] = 1.0 if b.mask is None else b.mask
         return mask
 
     def anchor_at(self, block: ParameterBlock) -> Float[Tensor, " p"]:

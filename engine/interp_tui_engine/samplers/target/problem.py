@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, final
 
 import torch
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 from ...data.names import obs_id
 from ...errors import UserError
 from ..batches import observable_rows
-from .language_model import LossFn
+from .language_model import Head, LossFn
 from .parameters import Masks, ParameterSpace
 from .prefix_cache import PrefixCache
 from .restricted import RestrictedModel
+from .stacked_agreement import agrees
+from .stacked_llama import StackedLlama, stacked_llama
 
 Batch = Tensor | Mapping[str, Tensor] | Sequence[Tensor]
 """One batch: a tensor, or several, with the rows first."""
@@ -85,7 +88,8 @@ class ModuleTarget:
 
     observables: name -> (token rows, batches per draw). loss_fn: `(model, input_ids) -> (b, t)`, in place of cross-entropy.
     budget: bytes that one chunk of logits may take. prefixes: what is known of the layers below the restricted ones, shared with other
-    problems of the same model; without one, the problem keeps its own within `budget`.
+    problems of the same model; without one, the problem keeps its own within `budget`. computes_in: dtype of forward and backward passes
+    where it is not that of the model's weights; chains keep theirs in float32, from the weights as given.
     The module itself is never changed: chains compute with copies in eval mode.
     """
 
@@ -100,6 +104,7 @@ class ModuleTarget:
         budget: int = 256 << 20,
         obs_seed: int = 1337,
         prefixes: PrefixCache | None = None,
+        computes_in: torch.dtype | None = None,
     ) -> None:
         if token_rows.ndim != 2 or token_rows.shape[1] < 2:
             what = f"token rows of shape {tuple(token_rows.shape)}"
@@ -107,7 +112,8 @@ class ModuleTarget:
         self.rows, self.positions = int(token_rows.shape[0]), int(token_rows.shape[1]) - 1
         device = next(model.parameters()).device
         sample = token_rows[:2, : min(self.positions + 1, 17)].to(device)
-        self._model = RestrictedModel(model, masks, loss_fn, sample, budget, PrefixCache(budget) if prefixes is None else prefixes)
+        kept = PrefixCache(budget) if prefixes is None else prefixes
+        self._model = RestrictedModel(model, masks, loss_fn, sample, budget, kept, computes_in)
         self.space: ParameterSpace = self._model.space
         self.head = self._model.head
         self.computed = sum(p.numel() for p in model.parameters())
@@ -120,6 +126,21 @@ class ModuleTarget:
             raise UserError(f"observables {list(observables)} share an identifier after cleaning: {names}")
         # Rows stay with the host, which looks up by them what is known of the lower layers; a batch is copied when it is computed with.
         self._tokens = token_rows.cpu()
+        self._source, self._budget = model, budget
+
+    @property
+    def tokens(self) -> Int[Tensor, "n t1"]:
+        """All token rows, with the host."""
+        return self._tokens
+
+    @cached_property
+    def stacked(self) -> StackedLlama | None:
+        """The model in a form of which many copies compute as one, where there is one that gives the model's own losses and gradients."""
+        if self.head != Head(1.0, None):
+            return None
+        stacked = stacked_llama(self._source, self.space, self._budget)
+        ids = self._tokens[:2, : min(self.positions + 1, 17)].to(self.space.device)
+        return stacked if stacked is not None and agrees(stacked, self._model.functional, self.space, ids) else None
 
     def _observable(self, name: str, rows: Tensor, batches: int, batch_size: int, seed: int) -> Observable:
         if rows.ndim != 2 or rows.shape[1] != self.positions + 1:

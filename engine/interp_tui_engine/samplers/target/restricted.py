@@ -40,8 +40,11 @@ class RestrictedModel:
         sample: Int[Tensor, "b t1"],
         budget: int,
         prefixes: PrefixCache,
+        computes_in: torch.dtype | None = None,
     ) -> None:
-        self.space, self._slabs = moving(model, masks)
+        self.space, self._slabs = moving(model, masks, computes_in)
+        if computes_in is not None:
+            model = with_parameters(model, {name: nn.Parameter(p.detach().to(computes_in), False) for name, p in model.named_parameters()})
         self._model, self._loss_fn, self._prefixes = model, loss_fn, prefixes
         self._stateless: dict[PrefixCut | None, tuple[nn.Module, Injected | None]] = {}
         self.head = None if loss_fn is not None else find_head(with_parameters(model, {}), sample, budget)
@@ -162,14 +165,14 @@ class _Below:
         return entered
 
 
-def moving(model: nn.Module, masks: Masks | None) -> tuple[ParameterSpace, dict[str, WeightSlice]]:
+def moving(model: nn.Module, masks: Masks | None, computes_in: torch.dtype | None = None) -> tuple[ParameterSpace, dict[str, WeightSlice]]:
     """The space of what moves, and the slabs: a parameter with a slab is in the space as that slab alone, and without a mask."""
     parameters, resolved = named_parameters(model, masks)
     if resolved is None:
-        return ParameterSpace(parameters, None), {}
+        return ParameterSpace(parameters, None, computes_in), {}
     slabs = _slabs(model, parameters, resolved)
     parts = {name: slab.take(parameters[name].detach()) for name, slab in slabs.items()}
-    return ParameterSpace({**parameters, **parts}, {**resolved, **dict.fromkeys(parts)}), slabs
+    return ParameterSpace({**parameters, **parts}, {**resolved, **dict.fromkeys(parts)}, computes_in), slabs
 
 
 def _slabs(model: nn.Module, parameters: Mapping[str, Tensor], masks: Masks) -> dict[str, WeightSlice]:

@@ -1,4 +1,4 @@
-"""Several chains in one step: parameters stacked, gradients from `torch.func.vmap(grad)`.
+"""Several chains in one step: parameters stacked, gradients from one call for all of them (`stacked_loss`).
 
 The stack always has the same width, and chain c always sits in slot c mod width, so a chain's numbers do not depend on which others
 are there; slots without a chain compute at w0 and are ignored. Worth it where launches cost more than arithmetic (small models on a GPU).
@@ -22,14 +22,16 @@ from ..batches import BatchOrder
 from ..kernel import kernel_of, vectors_of
 from ..noise import Noise, NoiseName, noise_source
 from ..settings import SamplerConfig
+from ..target.parameters import ParameterSpace
 from ..target.problem import Batch, SamplingTarget, take
 from .host_copies import host_copies
 from .microbatch import Microbatch
 from .record import ChainRecord
+from .stacked_loss import stacked_loss
 
 
 @final
-class VmappedChains:
+class StackedChains:
     """Chains c with the same c // width, stepping together."""
 
     def __init__(
@@ -39,6 +41,7 @@ class VmappedChains:
         records: Sequence[ChainRecord],
         order: BatchOrder,
         pieces: Microbatch,
+        mode: str,
         width: int,
         noise: NoiseName = "torch",
     ) -> None:
@@ -46,6 +49,7 @@ class VmappedChains:
         self._problem, self._config, self._order, self._pieces, self._width = problem, config, order, pieces, width
         self.records = tuple(records)
         self._slots = {r.chain % width: r for r in records}
+        self._loss = stacked_loss(problem, mode)
         space = problem.space
         self._anchor = space.anchor()
         self._flat = self._anchor.repeat(width, 1)
@@ -59,17 +63,12 @@ class VmappedChains:
         self._noise = {slot: source_of(r.chain, "step") for slot, r in self._slots.items()}
         self._scratch = torch.zeros_like(self._flat)
         self._gradient = torch.zeros_like(self._flat)
-        self._mask = torch.zeros(space.size, device=space.device)
-        for b in space.blocks:
-            self._mask[b.start : b.stop] = 1.0 if b.mask is None else b.mask
+        self._mask = space.mask()
         self.want_distance = True
-        self.steady, self.abandon = True, False
+        self.steady, self.abandon, self.ahead = True, False, 1
         if config.init_noise:
             for slot, record in self._slots.items():
-                source = source_of(record.chain, "init")
-                for b in space.blocks:
-                    source.fill(self._scratch[slot, b.start : b.stop], 0, b.index)
-                self._flat[slot] += self._scratch[slot] * config.init_noise * self._mask
+                add_init_noise(self._flat[slot], self._scratch[slot], source_of(record.chain, "init"), self._mask, space, config.init_noise)
 
     @property
     def done(self) -> bool:
@@ -95,7 +94,7 @@ class VmappedChains:
                 record.push("acceptance", check, accepted[slot])
         draw = self._config.draw_at(step)
         for slot, record in live.items():
-            wrong = _not_finite(losses[slot], norms[slot], distances[slot])
+            wrong = not_finite(losses[slot], norms[slot], distances[slot])
             if wrong:
                 self._fail(slot, record, step, f"the {wrong} not finite")
                 continue
@@ -117,28 +116,20 @@ class VmappedChains:
         flat = self._problem.prepared(self._problem.batch(torch.cat(rows)))
         return _unflatten(flat, self._width), 0
 
-    def _leaves(self) -> dict[str, Tensor]:
-        """The stacked parameters in the precision that the model computes in; the vectors themselves are the float32 masters."""
-        return {name: value.to(self._problem.space.dtype) for name, value in self._problem.space.views(self._flat).items()}
-
     def _losses_and_gradients(self, step: int) -> Float[Tensor, "chains rows positions"]:
-        problem, space = self._problem, self._problem.space
+        problem = self._problem
         per_slot = {slot: self._order.step(step, r.chain) for slot, r in self._slots.items()}
         micro = len(next(iter(per_slot.values())))
         total = self._config.rows_per_step * problem.positions
-        self._gradient.zero_()
-        leaves, row_losses = self._leaves(), []
+        row_losses: list[Tensor] = []
         for i in range(micro):
             pieces = {slot: self._pieces.split(batches[i]) for slot, batches in per_slot.items()}
             for j in range(len(next(iter(pieces.values())))):
                 if self.abandon and self.steady:
                     raise Interrupted
                 batch, dim = self._stacked_batch({slot: parts[j] for slot, parts in pieces.items()})
-                gradients, losses = mean_gradient(problem, leaves, batch, dim, total)
-                for slot_of in space.slots:
-                    self._gradient[:, slot_of.start : slot_of.stop] += gradients[slot_of.name].reshape(self._width, -1)
-                row_losses.append(losses)
-        return torch.cat(row_losses, dim=1).detach()
+                row_losses.append(self._loss.gradient(self._flat, self._gradient, batch, dim, total, first=not row_losses))
+        return torch.cat(row_losses, dim=1)
 
     def _acceptances(self, step: int, losses: NDArray[np.float32], start: Tensor, gradient: Tensor) -> list[float]:
         """MALA's acceptance of each slot's update just made, from one more gradient on the same batch."""
@@ -186,14 +177,13 @@ class VmappedChains:
     def _observables(self, step: int) -> list[Float[Tensor, "chains rows positions"]]:
         if self._config.draw_at(step) is None:
             return []
-        run = torch.func.vmap(self._problem.functional, in_dims=(0, None))
-        leaves, observed = self._leaves(), []
+        observed = []
         for observable in self._problem.observables:
             parts = []
             for start in range(0, observable.rows, observable.batch_size):
                 for part in self._pieces.split(torch.arange(start, start + observable.batch_size)):
                     batch = self._problem.prepared(take(observable.data, slice(int(part[0]), int(part[-1]) + 1)))
-                    parts.append(run(leaves, batch))
+                    parts.append(self._loss.losses(self._flat, batch))
             observed.append(torch.cat(parts, dim=1))
         return observed
 
@@ -215,26 +205,25 @@ class VmappedChains:
                 vector[slot] = state[f"vector_{name}"].to(vector.device)
 
 
-def _not_finite(losses: NDArray[np.float32], norm: np.float32, distance: np.float32) -> str:
+def add_init_noise(
+    flat: Float[Tensor, " size"],
+    scratch: Float[Tensor, " size"],
+    source: Noise,
+    mask: Float[Tensor, " size"] | None,
+    space: ParameterSpace,
+    scale: float,
+) -> None:
+    """Move a chain's weights by N(0, scale²) where they may move."""
+    for b in space.blocks:
+        source.fill(scratch[b.start : b.stop], 0, b.index)
+    kick = scratch * scale
+    flat += kick if mask is None else kick * mask
+
+
+def not_finite(losses: NDArray[np.float32], norm: np.float32, distance: np.float32) -> str:
     """Which of a chain's numbers is the first that is not finite; empty where all are."""
     values = {"loss is": losses.mean(dtype=np.float64), "gradient is": norm, "weights are": distance}
     return next((what for what, value in values.items() if not math.isfinite(float(value))), "")
-
-
-def mean_gradient(
-    problem: SamplingTarget, leaves: dict[str, Tensor], batch: Batch, dim: int | None, total: int
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Gradients of the loss summed over a prepared batch and divided by `total`, and the losses (chains, rows, positions).
-
-    dim: the batch's axis over chains; None where all chains see the same rows.
-    """
-
-    def objective(leaves: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-        losses = problem.functional(leaves, batch)
-        return losses.sum() / total, losses
-
-    gradients, losses = torch.func.vmap(torch.func.grad(objective, has_aux=True), in_dims=(0, dim))(leaves, batch)
-    return gradients, losses
 
 
 def _unflatten(batch: Batch, width: int) -> Batch:
