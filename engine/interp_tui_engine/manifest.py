@@ -162,6 +162,7 @@ def resolve(
         *missing_files(manifest),
         *cluster_settings.problems(manifest),
         *_device_problems(manifest),
+        *_precision_problems(manifest),
         *kind.check(manifest),
     ]
     if kind.name == pipelines.KIND:
@@ -267,6 +268,14 @@ def _missing_tables(kind: catalog.Kind, tables: Mapping[str, Any], misspelt: set
             table = "[data.NAME]" if need == "data" else f"[{need}]"
             problems.append(Problem(need, f"is missing; kind {kind.name} needs a {table} table"))
     return problems
+
+
+def _precision_problems(manifest: Manifest) -> list[Problem]:
+    """bf16 where nothing is sampled: there are no weights to keep in float32 behind it."""
+    if manifest.compute.precision != "bf16" or manifest.kind == "pipeline" or hasattr(manifest.params, "sampling_data"):
+        return []
+    message = f"'bf16' keeps the weights that chains move in float32, and {manifest.kind} moves none; use model.dtype = 'bfloat16'"
+    return [Problem("compute.precision", message, value="bf16")]
 
 
 def _device_problems(manifest: Manifest) -> list[Problem]:

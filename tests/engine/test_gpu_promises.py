@@ -10,7 +10,7 @@ import torch
 
 from interp_tui.commands.replay import other_gpu
 from interp_tui_engine import manifest, worker
-from interp_tui_engine.errors import RunFailed
+from interp_tui_engine.errors import RunFailed, UserError
 from interp_tui_engine.models import device as devices
 from interp_tui_engine.models.halving import in_halves
 from interp_tui_engine.runtime import open_model
@@ -113,3 +113,41 @@ def test_work_is_halved_until_it_fits_and_keeps_its_order() -> None:
         list(in_halves([5, 6], lambda rows: (_ for _ in ()).throw(MemoryError())))
     with pytest.raises(ZeroDivisionError):
         list(in_halves([5, 6], lambda rows: 1 // 0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "refused"),
+    [("llc", "bf16", False), ("llc", "tf32", False), ("certify", "bf16", True), ("certify", "tf32", False)],
+)
+def test_a_precision_is_checked_with_the_manifest(kind: str, precision: str, refused: bool) -> None:
+    text = LLC if kind == "llc" else 'kind = "certify"\nname = "t"\n'
+    text += f"\n[compute]\nprecision = '{precision}'\n"
+    if refused:
+        with pytest.raises(manifest.ManifestError, match=r"certify moves none; use model.dtype"):
+            manifest.parse(text)
+    else:
+        assert manifest.parse(text).compute.precision == precision
+    assert manifest.parse(LLC).compute.precision == "float32"
+
+
+def test_tensor_floats_are_for_gpus_that_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", asked.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Model A")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    for device, precision, words in (
+        (cpu, "tf32", "computes on cpu"),
+        (cuda, "tf32", "computes on Model A"),
+        (cuda, "bf16", "no bfloat16"),
+    ):
+        with pytest.raises(UserError, match=words):
+            devices.compute_in(device, precision)
+    for precision in ("float32", "bf16"):
+        devices.compute_in(cpu, precision)
+    assert not asked
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    devices.compute_in(cuda, "tf32")
+    devices.compute_in(cuda, "float32")
+    assert asked == ["high", "highest"]

@@ -51,6 +51,20 @@ def compute_deterministically(device: torch.device, wanted: bool) -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def compute_in(device: torch.device, precision: str) -> None:
+    """Have products of float32 matrices computed as `precision` says, for the rest of the process: 'tf32' rounds their factors to 10 bits.
+
+    UserError where the device has no such format; 'bf16' is the model's business, but a GPU must have it.
+    """
+    if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+        what = f"precision = 'tf32' is a format of NVIDIA GPUs from Ampere on, and this run computes on {gpu_model(device) or device}"
+        raise UserError(what, "leave compute.precision out, or choose another device")
+    if device.type == "cuda":
+        if precision == "bf16" and not torch.cuda.is_bf16_supported():
+            raise UserError(f"precision = 'bf16', but {gpu_model(device)} has no bfloat16", "leave compute.precision out")
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+
+
 def gpu_model(device: torch.device) -> str | None:
     """The model of a CUDA device, on which the last bits of numbers depend; None for other devices."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sampler_models import SERIAL, VMAP, config, llama, run, tiny_lm, token_rows
+from sampler_models import SERIAL, STACKED, THREADS, VMAP, config, llama, run, tiny_lm, token_rows
 
 from interp_tui_engine.samplers.chains.executor import choose_executor
 from interp_tui_engine.samplers.target.problem import ModuleTarget
@@ -33,6 +33,31 @@ def test_stacked_chains_compute_in_the_models_precision(masks):
     assert [chain.failed_reason for chain in stacked.chains] == [None, None]
 
 
+@pytest.mark.parametrize("executor", [SERIAL, THREADS, VMAP, STACKED], ids=lambda e: e.mode)
+def test_passes_in_bfloat16_leave_the_weights_in_float32(executor):
+    """Steps far below bfloat16's resolution of the weights move the chain; the loss is that of float32 to bfloat16's rounding."""
+    rows, model = token_rows(), llama()
+    low = ModuleTarget(model, rows, {"o": (rows, 1)}, 4, computes_in=torch.bfloat16)
+    full = ModuleTarget(model, rows, {"o": (rows, 1)}, 4)
+    assert torch.equal(low.space.anchor(), full.space.anchor()) and low.space.dtype == torch.bfloat16
+    assert all(p.dtype == torch.float32 for p in model.parameters()), "the model itself is not changed"
+    small = config(lr=1e-10, num_chains=2, num_draws=3)
+    ours, theirs = (run(target, small, executor=executor).snapshot for target in (low, full))
+    np.testing.assert_allclose(ours.trace, theirs.trace, rtol=8 * torch.finfo(torch.bfloat16).eps)
+    assert not np.array_equal(ours.trace, theirs.trace)
+    assert [c.distance for c in ours.chains] == pytest.approx([c.distance for c in theirs.chains], rel=1e-3)
+    assert all(c.distance > 0 for c in ours.chains)
+
+
+def test_a_part_of_the_weights_is_sampled_in_bfloat16_too():
+    rows, some = token_rows(), {"model.layers.1.self_attn.q_proj.weight": (torch.arange(16) < 4).float()[:, None].expand(16, 16)}
+    traces = [
+        run(ModuleTarget(llama(), rows, {}, 4, masks=some, computes_in=dtype), config(num_chains=1), executor=SERIAL).snapshot.trace
+        for dtype in (None, torch.bfloat16)
+    ]
+    np.testing.assert_allclose(traces[1], traces[0], rtol=8 * torch.finfo(torch.bfloat16).eps)
+
+
 def test_auto_does_not_stack_chains_whose_loss_is_the_users_own_function():
     rows = token_rows()
     own = ModuleTarget(tiny_lm(), rows, {}, 4, loss_fn=lambda model, ids: model(ids)[:, :-1, 0])
@@ -40,4 +65,4 @@ def test_auto_does_not_stack_chains_whose_loss_is_the_users_own_function():
     with simulated_gpu():
         model = to_gpu(llama())
         targets = [ModuleTarget(model, rows, {}, 4, loss_fn=loss) for loss in (None, lambda model, ids: model(ids).logits[:, :-1, 0])]
-        assert [choose_executor(target, config(), range(4), memory=1 << 30).mode for target in targets] == ["vmap", "serial"]
+        assert [choose_executor(target, config(), range(4), memory=1 << 30).mode for target in targets] == ["stacked", "serial"]

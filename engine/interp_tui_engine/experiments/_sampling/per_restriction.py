@@ -121,7 +121,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
         manifest.name,
         device=str(model.device),
         resumed=context.resumed,
-        provenance=sampling_run.provenance_of(model, rows, whole),
+        provenance=sampling_run.provenance_of(model, rows, whole, manifest),
     )
     for note in dict.fromkeys(note for selection in chosen.values() for note in selection.notes) if context.is_primary else ():
         yield Warned(note)

@@ -77,7 +77,11 @@ def run(context: Context, *, control: bool = False) -> Generator[Event, None, Sa
     notes = () if params.restriction == "full" else selection_of(model.module, as_taken(params.restriction, params.grouped_heads)).notes
     whole = executor_of(context, problem, config)
     yield RunStarted(
-        manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance_of(model, rows, whole)
+        manifest.kind,
+        manifest.name,
+        device=str(model.device),
+        resumed=context.resumed,
+        provenance=provenance_of(model, rows, whole, manifest),
     )
     for note in notes if context.is_primary else ():
         yield Warned(note)
@@ -202,6 +206,7 @@ def problem_of(
         budget=parse_bytes(manifest.compute.memory_budget) or DEFAULT_BUDGET,
         obs_seed=params.obs_seed,
         prefixes=prefixes,
+        computes_in=torch.bfloat16 if manifest.compute.precision == "bf16" else None,
     )
 
 
@@ -227,7 +232,7 @@ def executor_here(context: Context, whole: Executor, chains: int) -> Executor:
     return whole if share is None or share.merges else whole.among(share.of, chains)
 
 
-def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Executor) -> dict[str, Any]:
+def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Executor, manifest: Manifest) -> dict[str, Any]:
     """What the run was made with, for its manifest: hashes of model and data, the device, how chains run."""
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
     threads = max(executor.workers, executor.intra_threads)
@@ -237,7 +242,7 @@ def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Exec
         **open_model.gpu_of(model.device),
         "datasets": {name: data.fingerprint for name, data in rows.items()},
         "executor": executor.record(),
-        "compute": {"chains": executor.mode, "threads": threads, "noise": executor.noise},
+        "compute": {"chains": executor.mode, "threads": threads, "noise": executor.noise, "precision": manifest.compute.precision},
     }
 
 

@@ -45,7 +45,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     model, rows = yield from sampling_run.load(requests[0])
     first = sampling_run.problem_of(requests[0], model, rows, params.restriction)
     executor = sampling_run.executor_of(context, first, config_of(requests[0]))
-    provenance = sampling_run.provenance_of(model, rows, executor)
+    provenance = sampling_run.provenance_of(model, rows, executor, manifest)
     yield RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance)
     context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     clock = Clock(len(settings), config_of(requests[0]).num_sgld_steps * params.num_chains)
