@@ -61,7 +61,7 @@ def test_philox_by_the_kernel_is_philox_by_operations() -> None:
     torch.testing.assert_close(by_kernel.cpu(), source.fill(torch.empty(1 << 20), 7, 0), rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("mode", ["vmap", "serial"])
+@pytest.mark.parametrize("mode", ["stacked", "vmap", "serial"])
 @pytest.mark.parametrize("noise", ["torch", "philox"])
 def test_two_samplings_have_the_same_bits(mode: str, noise: str) -> None:
     import numpy as np
@@ -79,4 +79,30 @@ def test_a_chain_on_the_gpu_is_the_chain_on_the_cpu() -> None:
 def test_the_modes_agree() -> None:
     import numpy as np
 
-    np.testing.assert_allclose(traces("vmap", "philox"), traces("serial", "philox"), rtol=1e-3)
+    for mode in ("stacked", "vmap"):
+        np.testing.assert_allclose(traces(mode, "philox"), traces("serial", "philox"), rtol=1e-3)
+
+
+def test_a_step_is_recorded_and_played_with_the_bits_of_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    from interp_tui_engine.samplers.chains import device_chains, graphs
+
+    recorded = []
+    record = graphs.cuda_recorder
+
+    def counted(device: torch.device) -> object:
+        inner = record(device)
+        return lambda step: recorded.append(1) or inner(step)  # type: ignore[func-returns-value,misc]
+
+    monkeypatch.setattr(device_chains, "cuda_recorder", counted)
+    played = traces("stacked", "philox", draws=24)
+    assert recorded
+    monkeypatch.setattr(device_chains, "cuda_recorder", lambda device: None)
+    assert np.array_equal(played, traces("stacked", "philox", draws=24))
+
+
+def test_the_check_of_this_gpu_finds_nothing_to_complain_of() -> None:
+    from interp_tui_engine.runtime.gpu_check import examine
+
+    assert [trial for trial in examine(CUDA) if trial.advice] == []

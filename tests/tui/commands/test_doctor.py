@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cli_tools import Cli, cli
 
 from interp_tui.commands import doctor
 from interp_tui.terminal import host
+from interp_tui_engine import accelerators
 
 __all__ = ["cli"]
 
@@ -34,6 +36,38 @@ def test_accelerators_are_told_with_the_memory_that_is_free(tmp_path: Path, monk
 def test_a_driver_that_says_nothing_of_use_is_no_accelerator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
     driver(tmp_path, monkeypatch, says)
     assert host.gpus() == "" and doctor._accelerators().free_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "advice"),
+    [
+        ('[{"device": "cuda:0", "model": "A", "trials": [{"name": "products", "result": "51 TFLOP/s", "advice": ""}]}]', "51 TFLOP/s", ""),
+        ('[{"device": "cuda:0", "model": "A", "trials": [{"name": "noise", "result": "slow", "advice": "pip"}]}]', "noise slow", "pip"),
+        ("[]", "0 of the 1 GPUs", "install a build of torch"),
+        ("a warning\nno json", "did not run", "see the driver"),
+        (None, "libcuda is missing", "see the driver"),
+    ],
+)
+def test_each_gpu_is_tried_by_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, said: str | None, words: str, advice: str) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        if said is None:
+            raise subprocess.CalledProcessError(1, command, stderr="Traceback\nOSError: libcuda is missing\n")
+        return subprocess.CompletedProcess(command, 0, said + "\n")
+
+    monkeypatch.setattr(accelerators, "visible", lambda: ("cuda:0",))
+    monkeypatch.setattr(subprocess, "run", run)
+    (check,) = doctor._gpu_checks()
+    assert words in check.found and advice in check.advice and bool(check.advice) == bool(advice)
+    assert asked[0][-1] == "interp_tui_engine.runtime.gpu_check"
+
+
+def test_without_a_gpu_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerators, "visible", tuple)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("no process is needed"))
+    assert not list(doctor._gpu_checks())
 
 
 def test_credentials_are_present_or_not_and_never_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

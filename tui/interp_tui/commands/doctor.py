@@ -24,6 +24,8 @@ OutOption = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="W
 
 PACKAGES = ("interp-tui", "torch", "transformers", "datasets", "textual", "pydantic", "zarr", "xarray", "numpy")
 KEYS = {"judge": "INTERP_TUI_API_KEY", "Neuronpedia": "NEURONPEDIA_API_KEY", "Goodfire": "GOODFIRE_API_KEY", "NDIF": "NDIF_API_KEY"}
+GPU_PATIENCE = 120.0
+"""Seconds for torch to be imported and each GPU to be tried."""
 LOW_DISK = 5 * 10**9
 LOW_MEMORY = 2 * 2**30
 
@@ -71,6 +73,7 @@ def examine(runs: Path | None) -> Iterator[Check]:
     yield _cores()
     yield _memory()
     yield _accelerators()
+    yield from _gpu_checks()
     yield _disk(runs)
     yield _terminal()
     yield _credentials()
@@ -135,6 +138,34 @@ def _accelerators() -> Check:
     return Check(
         "accelerators", "none found: runs use the CPU", "there is an NVIDIA device but no nvidia-smi: check the driver" if unseen else ""
     )
+
+
+def _gpu_checks() -> Iterator[Check]:
+    """A second of work on each GPU, by a process that imports torch: only where the driver lists one."""
+    import json
+    import subprocess
+
+    from interp_tui_engine import accelerators
+
+    if not accelerators.visible():
+        return
+    try:
+        command = [sys.executable, "-P", "-m", "interp_tui_engine.runtime.gpu_check"]
+        report = json.loads(
+            subprocess.run(command, capture_output=True, text=True, timeout=GPU_PATIENCE, check=True).stdout.splitlines()[-1]
+        )
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        words = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        yield Check(
+            "GPU check", f"did not run: {(words or ['no reason given'])[-1][:200]}", "runs on the GPU will fail alike; see the driver"
+        )
+        return
+    if len(report) < len(accelerators.visible()):
+        what = f"torch can use {len(report)} of the {len(accelerators.visible())} GPUs that the driver lists"
+        yield Check("GPU check", what, "install a build of torch for their architecture and driver (https://pytorch.org/get-started)")
+    for gpu in report:
+        said = ", ".join(f"{trial['name']} {trial['result']}" for trial in gpu["trials"])
+        yield Check(gpu["device"], said, "; ".join(trial["advice"] for trial in gpu["trials"] if trial["advice"]))
 
 
 def _disk(runs: Path | None) -> Check:
