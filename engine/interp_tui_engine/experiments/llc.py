@@ -31,10 +31,11 @@ estimate = _sampling.estimate
 
 def run(context: Context) -> Generator[Event, None, Result]:
     """Sample, estimate the LLC from the stored losses, and judge whether it is one."""
-    from ._sampling import report as sampling_report
     from ._sampling import run as sampling_run
 
     done = yield from sampling_run.run(context, control=True)
+    from ._sampling import report as sampling_report  # what reads the samples is not needed before there are any
+
     result = sampling_report.result(done, with_llc=True)
     values = read(LLCResult, result.values)
     yield Metrics("verdict", 0, RunVerdict(text=values.verdict, usable=values.usable, reasons=values.reasons).as_json())

@@ -19,10 +19,11 @@ estimate = _sampling.estimate
 
 def run(context: Context) -> Generator[Event, None, Result]:
     """Sample, and describe the chains: loss, mixing, speed."""
-    from ._sampling import report as sampling_report
     from ._sampling import run as sampling_run
 
     done = yield from sampling_run.run(context)
+    from ._sampling import report as sampling_report  # what reads the samples is not needed before there are any
+
     return sampling_report.result(done, with_llc=False)
 
 

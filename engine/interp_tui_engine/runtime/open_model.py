@@ -32,22 +32,25 @@ def use_threads(manifest: Manifest) -> int | None:
 
 def load(manifest: Manifest) -> LoadedModel:
     """The manifest's model, with every key of its [model] table. Raises UserError for what cannot be loaded."""
-    from ..models.device import compute_deterministically
+    from ..models.device import compute_deterministically, compute_in
     from ..models.load import load_model
     from ..models.single_sequences import expect_single_sequences
+    from .imports import without_scipy
 
     spec = manifest.model
     assert spec is not None, "the catalogue says that this kind needs a model"
-    model = load_model(
-        spec.source,
-        revision=spec.revision,
-        device=spec.device,
-        dtype=spec.dtype,
-        backend=spec.backend,
-        trust=trust.allowed(),
-        partial=spec.partial,
-    )
+    with without_scipy():
+        model = load_model(
+            spec.source,
+            revision=spec.revision,
+            device=spec.device,
+            dtype=spec.dtype,
+            backend=spec.backend,
+            trust=trust.allowed(),
+            partial=spec.partial,
+        )
     compute_deterministically(model.device, manifest.compute.deterministic)
+    compute_in(model.device, manifest.compute.precision)
     if model.device.type != "cpu":
         expect_single_sequences()
     return model

@@ -16,12 +16,15 @@ from ...estimators.diagnostics import LiveDiagnostics, healthy_block
 from ...events import ChainFailed, Event, Metrics, Progress
 from ...payload import LEFT_OUT, Row
 from ...results.sampling import Chains, EstimateSoFar, StepParts
+from ...runtime import imports
 from ...runtime.context import Ticker
 from ...samplers.chains.run import ChainsSnapshot
 from ...samplers.settings import SamplerConfig
 from .running_estimate import shown
 
 ESTIMATE_EVERY = 1.0
+AFTERWARDS = ("xarray", "interp_tui_engine.experiments._sampling.report")
+"""What is imported once there is a draw, beside the sampling: it reads what was sampled."""
 POINTS_PER_REPORT = 32
 """Most loss points a chain adds to one event; faster chains are thinned to bucket means."""
 
@@ -33,6 +36,7 @@ class Reporter:
         self._config, self._device, self._emit = config, device, emit
         self._traced: dict[int, int] = {}
         self._failed: set[int] = set()
+        self._drawn = False
         self._estimate = Ticker(ESTIMATE_EVERY)
         self._diagnostics: LiveDiagnostics | None = None
         self._first_steps: int | None = None
@@ -43,6 +47,9 @@ class Reporter:
             if chain.failed_reason is not None and chain.chain not in self._failed:
                 self._failed.add(chain.chain)
                 self._emit(ChainFailed(chain.chain, chain.failed_step or 0, chain.failed_reason))
+        if not self._drawn and any(chain.draws for chain in chains):
+            self._drawn = True
+            imports.ahead(*AFTERWARDS)
         done, total = snapshot.steps_done, snapshot.steps_per_chain * len(chains)
         if self._first_steps is None:
             self._first_steps = done

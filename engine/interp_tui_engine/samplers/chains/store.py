@@ -20,10 +20,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
@@ -31,6 +30,9 @@ from ...digests import of_blocks
 from ...errors import RunFailed
 from ..metrics import NAMES as METRICS
 from ..settings import SamplerConfig
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 ANCHOR = "init_loss_micro"
 _CHUNK_BYTES = 1 << 20
@@ -192,6 +194,8 @@ def _create(group: zarr.Group, name: str, spec: ArraySpec) -> None:
 
 def open_samples(path: Path) -> xr.DataTree:
     """The store as a lazily read tree."""
+    import xarray as xr  # with pandas, half a second that no run needs before its first draw
+
     return xr.open_datatree(path, engine="zarr", consolidated=False)
 
 
