@@ -124,7 +124,8 @@ def certify(folder: Path, clock: Clock) -> tuple[bool, str, dict[str, Any]]:
     estimates: dict[str, tuple[float, float]] = {}
     for name, device, chains, noise in [
         ("cpu", "cpu", "serial", "torch"),
-        ("stacked", "cuda", "vmap", "philox"),
+        ("stacked", "cuda", "stacked", "philox"),
+        ("vmap", "cuda", "vmap", "philox"),
         ("serial", "cuda", "serial", "philox"),
         ("serial, torch", "cuda", "serial", "torch"),
     ]:

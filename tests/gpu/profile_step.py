@@ -29,7 +29,7 @@ def main() -> None:
     model = load_model("builtin:tiny", device="cuda")
     rows = load_rows(DataSpec(source="builtin:prose", context=64, rows=128), model.tokenizer, name="train").ids.long()
     found: dict[str, Any] = {}
-    for mode, chains in (("vmap", 4), ("serial", 1)):
+    for mode, chains in (("stacked", 4), ("stacked", 1), ("vmap", 4), ("serial", 1)):
         short, long = (_profiled(ModuleTarget(model.module, rows, {"train": (rows, 1)}, 16), mode, chains, draws) for draws in DRAWS)
         for what in long:
             found[f"{mode}, {chains} chains: {what}"] = (long[what] - short[what]) / (DRAWS[1] - DRAWS[0])
@@ -57,7 +57,7 @@ def _profiled(problem: ModuleTarget, mode: Any, chains: int, draws: int) -> Coun
         torch.cuda.synchronize()
     counts: Counter[str] = Counter()
     for event in profiler.events():
-        if event.name in ("cudaLaunchKernel", "cuLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC"):
+        if event.name in ("cudaLaunchKernel", "cuLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC", "cudaGraphLaunch"):
             counts["launches"] += 1
         if event.name in ("cudaStreamSynchronize", "cudaDeviceSynchronize"):
             counts["waits"] += 1

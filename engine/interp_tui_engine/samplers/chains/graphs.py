@@ -33,7 +33,8 @@ def cuda_recorder(device: torch.device) -> Recorder | None:
     def record(step: Step) -> Step:
         with torch.cuda.device(device):
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool[0] if pool else None):
+            # of this thread alone: another one writes checkpoints meanwhile, and its copies must not be refused
+            with torch.cuda.graph(graph, pool=pool[0] if pool else None, capture_error_mode="thread_local"):
                 step()
             pool.append(graph.pool())
         replay: Step = graph.replay
