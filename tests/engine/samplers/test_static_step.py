@@ -232,6 +232,8 @@ def test_memory_that_runs_out_leaves_whole_steps_and_halves_from_there_on(monkey
     monkeypatch.setattr(problem.stacked, "gradient", hungry)
     ours = to_the_end(lane(problem, how, warn=said.append), 8)
     assert set(calls[7:]) == {2} and len(said) == 1 and "2 parts" in said[0]
+    ours._host.steady, ours.abandon = False, True
+    assert not ours.steady and ours._host.abandon, "a stop reaches what steps in its place, in the middle of a step too"
     for mine, other in zip(ours.records, want.records, strict=True):
         np.testing.assert_allclose(mine.trace, other.trace, rtol=1e-5)
 

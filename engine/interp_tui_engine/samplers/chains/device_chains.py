@@ -53,7 +53,7 @@ class DeviceChains:
         self._slots = {r.chain % width: r for r in records}
         self._begun, self.ahead = 0, 1
         self.want_distance = True
-        self.steady, self.abandon = True, False
+        self._steady, self._abandon = True, False
         self._now = 0
         self._set_noise(width)
         # torch's noise is seeded by the host at every step, which no recording can do
@@ -82,18 +82,37 @@ class DeviceChains:
         static.fill = fill
 
     @property
+    def steady(self) -> bool:
+        """Whether the state is that of the last step; of what steps in its place, where memory ran out."""
+        return self._steady if self._host is None else self._host.steady
+
+    @steady.setter
+    def steady(self, value: bool) -> None:
+        self._steady = value
+
+    @property
+    def abandon(self) -> bool:
+        """Set to have it give up steps that it has not taken yet."""
+        return self._abandon
+
+    @abandon.setter
+    def abandon(self, value: bool) -> None:
+        self._abandon = value
+        if self._host is not None:
+            self._host.abandon = value
+
+    @property
     def done(self) -> bool:
         return all(r.done for r in self.records)
 
     def step(self) -> None:
         """Up to `ahead` steps of every chain that is not done."""
         if self._host is not None:
-            self._host.abandon = self.abandon
             self._host.step()
             return
         (start,) = {r.now.step for r in self.records if not r.done}
         begun, taken, full = time.perf_counter(), 0, False
-        self.steady = False
+        self._steady = False
         for step in range(start, min(start + self.ahead, self._config.num_sgld_steps)):
             if self.abandon or full:
                 break
@@ -111,8 +130,9 @@ class DeviceChains:
         if full:  # those that step one by one halve their micro-batches
             one_by_one = self._by_step()
             one_by_one.restore(self.state())
+            one_by_one.abandon = self._abandon
             self._host, self.ahead = one_by_one, 1
-        self.steady = True
+        self._steady = True
         if self.abandon:
             raise Interrupted
 
