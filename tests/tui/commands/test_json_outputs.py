@@ -74,7 +74,8 @@ def test_what_looks_at_the_machine_and_at_manifests(cli: Cli, request_file: Path
 
 
 def test_what_restricts(cli: Cli) -> None:
-    assert check("restrict", cli("restrict", "builtin:tiny", "l0h1", "--json").out)["selected"] == 8192
+    found = check("restrict", cli("restrict", "builtin:tiny", "l0h1", "--json").out)
+    assert 0 < found["selected"] < found["total"]
 
 
 def test_what_follows_a_run(cli: Cli, worker: Callable[[str], None], request_file: Path, tmp_path: Path) -> None:

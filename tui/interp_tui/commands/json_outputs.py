@@ -148,7 +148,8 @@ class Selected(Output):
     selected: int
     total: int
     parameters: dict[str, Annotated[list[int], Field(min_length=2, max_length=2)]] = Field(description="Selected and all, by name.")
-    notes: list[str]
+    notes: list[str] = Field(description="What to be warned of.")
+    remarks: list[str] = Field(description="What the selection means for shared weights.")
 
 
 class Valid(Output):
