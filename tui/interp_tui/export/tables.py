@@ -31,9 +31,9 @@ def tables_of(folder: RunFolder) -> list[ExportTable]:
     result = folder.result() or {}
     kind = result.get("kind")
     if kind == "susceptibilities":
-        return [ExportTable("tokens", lambda: _susceptibilities(folder, result))]
+        return [ExportTable("tokens", lambda: _fitting(folder, _susceptibilities(folder, result)))]
     if kind == "bif":
-        return [ExportTable("pairs", lambda: _influences(folder, result))]
+        return [ExportTable("pairs", lambda: _fitting(folder, _influences(folder, result)))]
     return []
 
 
@@ -53,6 +53,15 @@ def _array(folder: RunFolder, store: str, name: str) -> np.ndarray[Any, Any]:
     if found is None:
         raise UserError(f"{folder.path.name} has no array {store}/{name}", "it is written when the run is done")
     return found
+
+
+def _fitting(folder: RunFolder, blocks: Iterator[Block]) -> Iterator[Block]:
+    """The blocks. Raises UserError where arrays and result do not fit each other, as in a run that was damaged or put together."""
+    try:
+        yield from blocks
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        what = f"the arrays of {folder.path.name} and its result do not fit each other"
+        raise UserError(what, f"{type(error).__name__}: {error}"[:200]) from None
 
 
 def _susceptibilities(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[Block]:
