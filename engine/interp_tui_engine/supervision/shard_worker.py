@@ -77,6 +77,8 @@ class ShardWorker:
         control = self.path / "control"
         control.mkdir(exist_ok=True)
         atomic.write_text(control / command, "", durable=False)
+        if command == "stop":
+            self.job.wake()
 
     def order_once(self, command: Command) -> None:
         """Pass a command on that may be due many times over."""

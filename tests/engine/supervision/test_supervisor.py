@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import tomli
 from scripted_workers import PRELUDE, Script, command, supervised_apart, told
@@ -18,7 +19,7 @@ from scripted_workers import PRELUDE, Script, command, supervised_apart, told
 from interp_tui_engine import manifest, supervisor
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.eventlog import EventLog
-from interp_tui_engine.events import ChainFailed, Progress, RunFinished, Stamped
+from interp_tui_engine.events import ChainFailed, Progress, RunFinished, Stamped, Warned
 
 REQUEST = """
 kind = "llc"
@@ -190,6 +191,23 @@ def test_a_full_disk_fails_the_run_and_space_lets_it_resume(small_disk: Path, tm
     assert supervisor.supervise(folder).state == "done"
     seqs = [s.seq for s in told(folder)]
     assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_a_worker_that_is_held_is_woken_to_stop(scripted: Script) -> None:
+    folder = scripted("""
+        log.append(Warned(str(os.getpid())))
+        os.kill(os.getpid(), signal.SIGSTOP)
+        wait_for_stop()
+    """)
+
+    def stop(stamped: Stamped) -> None:
+        if isinstance(stamped.event, Warned):
+            while psutil.Process(int(stamped.event.message)).status() != psutil.STATUS_STOPPED:
+                time.sleep(0.01)
+            folder.send("stop")
+
+    status = supervisor.supervise(folder, stop)
+    assert (status.state, status.exit["reason"]) == ("interrupted", "stopped with a checkpoint")
 
 
 def test_a_worker_that_takes_no_orders_is_ended(scripted: Script, monkeypatch: pytest.MonkeyPatch) -> None:

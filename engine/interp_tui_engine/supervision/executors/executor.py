@@ -74,6 +74,10 @@ class StartedTask(ABC):
         """Send it a signal; SIGKILL ends it at once."""
 
     @abstractmethod
+    def wake(self) -> None:
+        """Let it go on where somebody has held it (SIGSTOP), so that it can take an order; nothing where that cannot be done."""
+
+    @abstractmethod
     def cancel(self) -> None:
         """Take it out of the queue where it waits; have it stop where it runs."""
 

@@ -43,6 +43,9 @@ class LocalJob(StartedTask):
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def wake(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def cancel(self) -> None:
         self._process.terminate()
 

@@ -132,6 +132,9 @@ class SlurmJob(StartedTask):
     def signal(self, number: signal.Signals) -> None:
         slurm_commands.cancel([self.id], number)
 
+    def wake(self) -> None:
+        return  # a task that is suspended waits for its scheduler
+
     def cancel(self) -> None:
         slurm_commands.cancel([self.id])
 
