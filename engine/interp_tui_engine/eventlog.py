@@ -6,12 +6,12 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import UserError
-from .events import Event, Stamped, from_line, to_line
+from .events import Event, RunStarted, Stamped, from_line, to_line
 from .untrusted import Damaged, open_regular
 
 MAX_EVENT = 64 << 20
@@ -29,6 +29,10 @@ class EventLog:
         self.seq = 0
         self.copied: dict[int, int] = {}
         """For each shard, the last of its lines that stands in this log."""
+        self.computed_on: dict[int | None, str] = {}
+        """For each shard, what its last start computed on, as far as it said: a GPU's model, or the CPU."""
+        self.device_types: set[str] = set()
+        """What all its starts have computed on."""
         keep = 0
         if os.path.lexists(path):
             with _regular(path) as file:
@@ -39,6 +43,7 @@ class EventLog:
                     except ValueError:  # a damaged line costs itself, not what stands after it
                         continue
                     self.seq = stamped.seq
+                    self._note_device(stamped.event, stamped.shard)
                     if stamped.shard is not None and stamped.shard_seq is not None:
                         self.copied[stamped.shard] = stamped.shard_seq
         self._file: BinaryIO = path.open("ab")
@@ -57,9 +62,15 @@ class EventLog:
             self._file = self._reopen_at(start)
             raise
         self.seq = stamped.seq
+        self._note_device(event, shard)
         if shard is not None and shard_seq is not None:
             self.copied[shard] = shard_seq
         return stamped
+
+    def _note_device(self, event: Event, shard: int | None) -> None:
+        if isinstance(event, RunStarted) and (device := device_type(event.provenance)):
+            self.computed_on[shard] = device
+            self.device_types.add(device)
 
     def _reopen_at(self, size: int) -> BinaryIO:
         with contextlib.suppress(OSError):
@@ -69,6 +80,11 @@ class EventLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def device_type(made: Mapping[str, Any]) -> str:
+    """What a start computed on, as it matters for the last bits of its numbers: a GPU's model, or the CPU; empty where it does not say."""
+    return str(made.get("gpu") or ("the CPU" if made.get("device") else ""))
 
 
 def _regular(path: Path) -> BinaryIO:

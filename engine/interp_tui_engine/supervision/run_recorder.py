@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import Any, final
 
 from .. import atomic, lease, manifest, provenance, untrusted
+from ..eventlog import device_type
 from ..events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
 from ..runfolder import EventLog, Owner, RunFolder, State, Status
 from ..status import task_here
 
 Listener = Callable[[Stamped], None]
 STATUS_EVERY = 0.5
+BITS = "the last bits of its numbers may differ from those of one type of device"
 
 
 @final
@@ -48,8 +50,10 @@ class RunRecorder:
 
     def note(self, event: Event, **stamp: Any) -> None:
         """Log an event, tell the listener, and take into the status what it says."""
+        before = dict(self.log.computed_on)
         self.listen(self.log.append(event, **stamp))
         if isinstance(event, RunStarted):
+            self._watch_device(before, event, stamp.get("shard"))
             self.provenance |= {key: value for key, value in event.provenance.items() if key != "compute"}
             if choices := event.provenance.get("compute"):
                 # what the worker chose is part of the request from now on: a replay must not choose differently
@@ -59,6 +63,18 @@ class RunRecorder:
             self.status = replace(self.status, done=event.done, total=event.total, unit=event.unit, eta_seconds=event.eta_seconds)
         elif isinstance(event, Metrics) and event.series == "headline":
             self.status = replace(self.status, headline=dict(event.values))
+
+    def _watch_device(self, before: Mapping[int | None, str], event: RunStarted, shard: int | None) -> None:
+        """Say so where a run goes on, or is shared, on another type of device: the last bits of its numbers depend on it."""
+        now = device_type(event.provenance)
+        if len(self.log.device_types) > 1:
+            self.provenance["device_types"] = sorted(self.log.device_types)
+        others = {*before.values()} - {now}
+        if not now or not others or before.get(shard) == now:
+            return
+        earlier = before.get(shard)
+        what = f"goes on, on {now}, with what {earlier} had begun" if earlier else f"computes on {now}, another part on {min(others)}"
+        self.note(Warned(f"{'the run' if shard is None else f'shard {shard}'} {what}; {BITS}"))
 
     def state(self, state: State) -> None:
         """Say at once that the run is in another state."""
@@ -77,6 +93,10 @@ class RunRecorder:
         self, state: State, exit_info: dict[str, Any], headline: Mapping[str, Any], digests: Mapping[str, str], seconds: float
     ) -> None:
         """Say how it ended, in the manifest, the log and the status, in that order: a status of 'done' promises the rest."""
+        types = self.provenance.get("device_types")
+        if state == "done" and types and self.folder.report_path.exists():
+            report = self.folder.report_path.read_text(encoding="utf-8")
+            atomic.write_text(self.folder.report_path, f"{report}\n## Where it ran\n\nOn {' and on '.join(types)}: {BITS}.\n")
         recorded = {"provenance": self._first_provenance() | self.provenance | provenance.times(self.status.started)}
         if state == "done":
             recorded["result"] = {"headline": dict(headline), "sha256": dict(digests)}

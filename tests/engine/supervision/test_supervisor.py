@@ -55,6 +55,37 @@ def test_a_finished_worker_is_done_with_result_and_digests(scripted: Script) -> 
     assert manifest.load(folder.manifest_path).params == manifest.parse(REQUEST).params
 
 
+def on(gpu: str, end: str) -> str:
+    """A worker that computes on this GPU."""
+    made = f'provenance={{"device": "cuda", "gpu": "{gpu}"}}' if gpu else 'provenance={"device": "cpu, 8 cores"}'
+    return f"""
+        log.append(RunStarted("llc", "scripted", device="x", {made}))
+        (folder / "report.md").write_text("# A report")
+        {end}
+    """
+
+
+def test_another_type_of_device_in_mid_run_is_said_and_recorded(scripted: Script) -> None:
+    stopped = "end('interrupted', 130, reason='stopped')"
+    for gpu in ("H200", "H200", ""):
+        folder = scripted(on(gpu, stopped))
+        supervisor.supervise(folder)
+    warnings = [stamped.event.message for stamped in told(folder) if isinstance(stamped.event, Warned)]
+    assert len(warnings) == 1 and "goes on, on the CPU, with what H200 had begun" in warnings[0]
+    supervisor.supervise(scripted(on("", "end('done')")))
+    assert tomli.loads(folder.manifest_path.read_text())["provenance"]["device_types"] == ["H200", "the CPU"]
+    assert "On H200 and on the CPU: the last bits" in folder.report_path.read_text()
+
+
+def test_one_type_of_device_is_nothing_to_speak_of(scripted: Script) -> None:
+    for end in ("end('interrupted', 130, reason='stopped')", "end('done')"):
+        folder = scripted(on("H200", end))
+        supervisor.supervise(folder)
+    assert folder.report_path.read_text() == "# A report"
+    assert "device_types" not in tomli.loads(folder.manifest_path.read_text())["provenance"]
+    assert not [stamped for stamped in told(folder) if isinstance(stamped.event, Warned)]
+
+
 @pytest.mark.parametrize(
     ("body", "state", "reason"),
     [
