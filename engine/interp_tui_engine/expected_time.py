@@ -112,6 +112,22 @@ def _past_runs(
     return tuple(past_runs)
 
 
+def by_kind(root: Path, estimate: Callable[[Manifest], Estimate]) -> dict[str, list[PastRun]]:
+    """The newest finished runs under the root by kind, sweeps and pipelines left out: how far estimates were off."""
+    found: dict[str, list[PastRun]] = {}
+    for folder in _newest(root):
+        status = folder.status()
+        if status.state != "done" or len(found.get(status.kind, ())) == _RUNS:
+            continue
+        try:
+            manifest = load(folder.manifest_path)
+        except (UserError, OSError, ValueError):
+            continue
+        if not manifest.sweep and not manifest.step and (run := _measured(manifest, folder, estimate)) is not None:
+            found.setdefault(status.kind, []).append(run)
+    return found
+
+
 def _newest(root: Path) -> Iterator[RunFolder]:
     try:
         entries = [(entry.stat().st_mtime, entry.path) for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
@@ -129,6 +145,10 @@ def _past(folder: RunFolder, device: str, swept: bool, estimate: Callable[[Manif
         return None
     if bool(manifest.sweep) != swept or (manifest.model.device if manifest.model else "") != device:
         return None
+    return _measured(manifest, folder, estimate)
+
+
+def _measured(manifest: Manifest, folder: RunFolder, estimate: Callable[[Manifest], Estimate]) -> PastRun | None:
     seconds, took = estimate(manifest).seconds, _took(folder)
     return PastRun(seconds, took) if seconds and seconds > 0 and took else None
 

@@ -181,3 +181,13 @@ def test_every_pair_of_a_file_is_paid_for(tmp_path: Path, name: str) -> None:
         assert estimate.seconds is not None and f"{count} pairs of" in estimate.notes[-1]
         work.append(estimate.seconds - runtime_cost.START_SECONDS)
     assert work[1] == pytest.approx(10 * work[0])
+
+
+def test_how_far_estimates_were_off_by_kind(tmp_path: Path) -> None:
+    prompt = len("The capital of France is")
+    for index, factor in enumerate((0.5, 2.0, 3.0)):
+        finished(tmp_path, f"r{index}", factor * prompt)
+    finished(tmp_path, "resumed", 999.0, resumed=True)
+    finished(tmp_path, "failed", 999.0, state="failed")
+    found = expected_time.by_kind(tmp_path, cost)
+    assert sorted(run.factor for run in found["logit_lens"]) == pytest.approx([0.5, 2.0, 3.0]) and len(found) == 1

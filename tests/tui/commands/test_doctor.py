@@ -11,7 +11,8 @@ from cli_tools import Cli, cli
 
 from interp_tui.commands import doctor
 from interp_tui.terminal import host
-from interp_tui_engine import accelerators
+from interp_tui_engine import accelerators, expected_time
+from interp_tui_engine.expected_time import PastRun
 
 __all__ = ["cli"]
 
@@ -85,3 +86,12 @@ def test_credentials_are_present_or_not_and_never_shown(cli: Cli, monkeypatch: p
     by_name = {one["name"]: one for one in json.loads(said[1])}
     assert by_name["hub credentials"]["found"] == "present" and "Goodfire present" in by_name["service keys"]["found"]
     assert by_name["memory"]["free_bytes"] > 0 and by_name["runs folder"]["free_bytes"] > 0
+
+
+def test_estimates_are_held_against_what_runs_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    past = {"llc": [PastRun(10.0, took) for took in (5.0, 12.0, 30.0)], "sample": [PastRun(1.0, 1.5)]}
+    monkeypatch.setattr(expected_time, "by_kind", lambda root, estimate: past)
+    said = doctor._estimates(tmp_path).found
+    assert said == "llc took 1.2 x its estimate (0.5 to 3), 3 runs; sample took 1.5 x its estimate, 1 run"
+    monkeypatch.setattr(expected_time, "by_kind", lambda root, estimate: {})
+    assert doctor._estimates(tmp_path).found == "no finished run here to compare with"

@@ -82,6 +82,7 @@ def examine(runs: Path | None) -> Iterator[Check]:
     yield _themes()
     yield _config()
     yield _runs(runs)
+    yield _estimates(runs)
 
 
 def _python() -> Check:
@@ -252,3 +253,22 @@ def _runs(runs: Path | None) -> Check:
     counted = ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none yet"
     stale = [run.path.name for run in found if run.status().state == "crashed"][:3]
     return Check("runs", counted, f"interp-tui resume goes on with a crashed run: {', '.join(stale)}" if stale else "")
+
+
+def _estimates(runs: Path | None) -> Check:
+    """How far estimates of time were off, over the finished runs here: what the kinds' own counts say against what was taken."""
+    import statistics
+
+    from interp_tui_engine import expected_time
+    from interp_tui_engine.runfolder import runs_root
+    from interp_tui_engine.supervision import sweep_supervisor
+
+    past = expected_time.by_kind(runs_root(runs), sweep_supervisor.estimate)
+    parts = []
+    for kind, measured in sorted(past.items()):
+        factors = sorted(run.factor for run in measured)
+        span = f" ({factors[0]:.2g} to {factors[-1]:.2g})" if len(factors) > 1 else ""
+        parts.append(
+            f"{kind} took {statistics.median(factors):.2g} x its estimate{span}, {len(factors)} run{'s' if len(factors) > 1 else ''}"
+        )
+    return Check("estimates of time", "; ".join(parts) or "no finished run here to compare with")
