@@ -144,7 +144,7 @@ def test_runs_of_this_machine_wait_in_order_beside_those_that_run(make_run: Any)
     assert [folder.path.name[-1] for folder in run_queue.waiting()] == ["c", "b"]
     queue_actions.pause(True)
     held = list(look(queue).values())
-    assert {item.state for item in held} == {"held"} and {item.why for item in held} == {"the queue is paused"}
+    assert {item.state for item in held} == {"held"} and {item.why for item in held} == {"the pause"}
     assert "starts no more here" in queue_rows.title(queue.read([]))
 
 

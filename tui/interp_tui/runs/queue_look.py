@@ -197,7 +197,7 @@ def waiting_here(waiting: Sequence[RunFolder], paused: bool) -> list[QueueItem]:
             state="held" if paused else "queued",
             name=folder.path.name,
             folder=folder,
-            why="the queue is paused" if paused else "a free device",
+            why="the pause" if paused else "a free device",
             logs=(folder.path / "supervisor.log",),
             position=place,
         )

@@ -122,7 +122,7 @@ class QueueScreen(WorkScreen):
         self.query_one("#queue").border_title = queue_rows.title(now)
         silent = self.query_one("#queue-silent", Static)
         silent.display = bool(now.silent)
-        silent.update(Content(clean(f"Slurm does not answer, this is what it said last: {now.silent}", limit=200) if now.silent else ""))
+        silent.update(Content(clean(f"Slurm does not answer: {now.silent}", limit=max(40, self.size.width - 4)) if now.silent else ""))
         self._show_detail()
         self.refresh_bindings()
 
