@@ -128,8 +128,9 @@ class Kind:
 
     name: as in manifests; the module's own name. question: one sentence that it answers. needs: which of the tables 'model' and 'data' it
     must be given. example: the tables of a manifest that runs as it is. params: what its [params] may hold. check: what is wrong with a
-    resolved manifest, beyond what `params` says. sharding: how several workers do it together, where they can. result, headline, live: what
-    its result.json, its headline and each series of its live events hold (`results/`); None and empty where the kind does not say.
+    resolved manifest, beyond what `params` says. follow: what a process does that holds a part of a worker's model, in step with it; None
+    where a model must fit one device. sharding: how several workers do it together, where they can. result, headline, live: what its
+    result.json, its headline and each series of its live events hold (`results/`); None and empty where the kind does not say.
     """
 
     name: str
@@ -146,3 +147,4 @@ class Kind:
     result: type[ResultFile] | None = None
     headline: type[Headline] | None = None
     live: Live = field(default_factory=dict)
+    follow: Callable[[Context], None] | None = None

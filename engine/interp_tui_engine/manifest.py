@@ -281,6 +281,14 @@ def _precision_problems(manifest: Manifest) -> list[Problem]:
 def _device_problems(manifest: Manifest) -> list[Problem]:
     """What does not go with compute.devices. A sweep has given each of its points one of them, and the points have none."""
     devices, kind = manifest.compute.devices, catalog.get(manifest.kind)
+    together = manifest.compute.gpus_per_worker
+    if together > 1 and kind.follow is None:
+        able = ", ".join(other.name for other in catalog.kinds() if other.follow)
+        message = f"{kind.name} needs its model on one device; {able} can hold it on several"
+        return [Problem("compute.gpus_per_worker", message, value=together)]
+    if together > 1 and devices != "auto":
+        message = f"and gpus_per_worker = {together} both say where to compute: leave devices out; the GPUs from model.device on are taken"
+        return [Problem("compute.devices", message, value=devices)]
     if devices == "auto" or manifest.compute.executor == "slurm":
         return []
     messages = []

@@ -97,6 +97,9 @@ class ComputeSpec(Table):
         "auto",
         description="'auto': all GPUs, unless model.device names one; a list (['cuda:0', 'cuda:1']): a worker, or a sweep's run, on each",
     )
+    gpus_per_worker: int = Field(
+        1, ge=1, le=1024, description="devices that hold one model together, each a part of its weights: for models larger than a GPU"
+    )
     executor: Literal["local", "slurm"] = Field("local", description="where workers run: on this machine, or as tasks of Slurm")
     slurm: SlurmSpec | None = Field(None, description="how tasks are submitted, where executor = 'slurm'")
     checkpoint_every: str = Field(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import time
@@ -80,14 +81,34 @@ def work(folder: RunFolder, shard: int) -> int:
     return {"done": 0, "interrupted": INTERRUPTED}.get(ending["state"], 1)
 
 
-def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: bool) -> dict[str, Any]:
-    request = manifest.load(folder.manifest_path)
+def follow(folder: RunFolder, shard: int) -> int:
+    """Hold a part of the model of the worker that started this process, and take every step with it; it alone is given orders."""
+    from .runtime.ranks import end_with_parent
+
+    end_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    request = _request(folder, shard, None)
     kind = catalog.get(request.kind)
-    share = shards.read(folder, shard)
+    assert kind.follow is not None, "the manifest was checked"
+    kind.follow(Context(request, folder, shard, lambda: "go", False, None, ()))
+    return 0
+
+
+def _request(folder: RunFolder, shard: int, share: shards.Shard | None) -> manifest.Manifest:
+    """The run's manifest as this process computes it: on its device, with the cores of its task."""
+    request = manifest.load(folder.manifest_path)
     if request.model and (device := _device(request, shard, share)):
         request = request.model_copy(update={"model": request.model.model_copy(update={"device": device})})
     if (cores := os.environ.get("SLURM_CPUS_PER_TASK", "")).isdecimal() and request.compute.threads is None:
         request = request.model_copy(update={"compute": request.compute.model_copy(update={"threads": int(cores)})})
+    return request
+
+
+def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: bool) -> dict[str, Any]:
+    share = shards.read(folder, shard)
+    request = _request(folder, shard, share)
+    kind = catalog.get(request.kind)
     log.append(RunStarted(request.kind, request.name, resumed=resumed))
     joined = tuple(shards.gather(folder, shard)) if share and share.merges else ()
     context = Context(request, folder, shard, orders.poll, resumed, share, joined)
@@ -188,8 +209,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m interp_tui_engine.worker")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shard", type=int, default=0)
+    parser.add_argument("--rank", type=int, default=0)
     arguments = parser.parse_args()
     os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
+    if arguments.rank:
+        return follow(RunFolder.open(arguments.folder), arguments.shard)
     return work(RunFolder.open(arguments.folder), arguments.shard)
 
 

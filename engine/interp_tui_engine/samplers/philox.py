@@ -105,7 +105,10 @@ class PhiloxSource:
 
     def fill(self, out: Float[Tensor, " n"], step: int, block: int) -> Float[Tensor, " n"]:
         """Overwrite `out` with N(0, 1): the numbers of this step at the elements of this block."""
-        start = self._starts[block]
+        return self.fill_from(out, self._starts[block], step)
+
+    def fill_from(self, out: Float[Tensor, " n"], start: int, step: int) -> Float[Tensor, " n"]:
+        """The same at the elements from `start` on, a multiple of 4."""
         if out.is_cuda and has_kernel(out.device):
             _fill_by_kernel(out, start, step, self)
             return out

@@ -93,6 +93,10 @@ def problems(request: Manifest) -> Iterator[Problem]:
             f"is too short to start a worker and save, it is told to end after {limit - sbatch_script.margin(asked):.0f} s; at least '2'"
         )
         yield Problem("compute.slurm.time", message, value=asked.time)
+    together = request.compute.gpus_per_worker
+    if asked.gpus_per_task and asked.gpus_per_task < together:
+        message = f"is less than the {together} devices that hold the model (compute.gpus_per_worker); at least {together}"
+        yield Problem("compute.slurm.gpus_per_task", message, value=asked.gpus_per_task)
     try:
         partitions = {row["name"].rstrip("*"): row for row in slurm_commands.partitions()}
     except slurm_commands.Unreachable:

@@ -26,7 +26,7 @@ MOST_TASKS = 8
 def assignments_of(request: Manifest) -> list[Assignment]:
     """What each of several workers is to do; none where one worker does it all."""
     kind, devices = catalog.get(request.kind), devices_of(request)
-    if kind.sharding is None or len(devices) < 2:
+    if kind.sharding is None or len(devices) < 2 or request.compute.gpus_per_worker > 1:
         return []
     if request.compute.executor == "slurm":
         return _tasks_of(request, devices)

@@ -58,6 +58,13 @@ def test_what_cannot_fit_is_refused_with_what_would(cluster: Cluster, settings: 
     assert said in str(error.value) and cluster.all() == {}
 
 
+def test_a_task_has_all_the_devices_that_hold_its_model(cluster: Cluster) -> None:
+    together = ["compute.gpus_per_worker=2", "compute.chains=serial"]
+    with pytest.raises(ManifestError, match=r"less than the 2 devices that hold the model .* at least 2"):
+        preflight.check(manifest.parse(LLC + 'partition = "urgent"\ngpus_per_task = 1\n', overrides=together))
+    preflight.check(manifest.parse(LLC + 'partition = "urgent"\ngpus_per_task = 2\n', overrides=together))
+
+
 def test_what_fits_passes_and_a_run_of_this_machine_needs_no_cluster(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -31,9 +31,11 @@ from ...samplers.chains.executor import Executor, chain_bytes, choose_executor
 from ...samplers.chains.run import ChainsResult, Command, run_chains
 from ...samplers.chains.store import ObservableSpec, SampleStore
 from ...samplers.settings import SamplerConfig
+from ...samplers.sharded.ranks import Ranks
+from ...samplers.sharded.target import ShardedTarget
 from ...samplers.target.prefix_cache import PrefixCache
-from ...samplers.target.problem import ModuleTarget
-from . import ObservingParams, SamplingParams, config_of
+from ...samplers.target.problem import ModuleTarget, SamplingTarget
+from . import ObservingParams, SamplingParams, by_ranks, config_of
 from .live_events import Reporter
 
 STORE = "samples.zarr"
@@ -72,40 +74,49 @@ def run(context: Context, *, control: bool = False) -> Generator[Event, None, Sa
     manifest, params = context.manifest, context.manifest.params
     assert isinstance(params, SamplingParams)
     config = config_of(manifest)
-    model, rows = yield from load(manifest)
-    problem = problem_of(manifest, model, rows, params.restriction)
-    notes = () if params.restriction == "full" else selection_of(model.module, as_taken(params.restriction, params.grouped_heads)).notes
-    whole = executor_of(context, problem, config)
-    yield RunStarted(
-        manifest.kind,
-        manifest.name,
-        device=str(model.device),
-        resumed=context.resumed,
-        provenance=provenance_of(model, rows, whole, manifest),
-    )
-    for note in notes if context.is_primary else ():
-        yield Warned(note)
-    with context.alone():
-        store = create_store(context.folder.path / STORE, manifest, config, problem)
-    yield ArrayWritten(STORE, ("chain", "step", "batch_sampling", "token_pos"), store.arrays["sampling_loss_micro"].shape, 0)
-
-    share = context.share
-    chains: Sequence[int] = share.work["chains"] if share and share.work is not None else range(config.num_chains)
-    executor = executor_here(context, whole, len(chains))
-    if share and share.merges:
-        yield Phase("joining", f"{config.num_chains} chains of {share.of} workers")
-    else:
-        yield Phase("sampling", f"{len(chains)} {'chain' if len(chains) == 1 else 'chains'}, {executor.mode}")
-    done = yield from stream(lambda emit: _sample(context, problem, config, chains, store, executor, model, emit))
-    if done.interrupted:
-        raise Interrupted
-    if len(chains) == config.num_chains and not any(chain.healthy for chain in done.snapshot.chains):
-        first = done.snapshot.chains[0]
-        raise RunFailed(
-            f"all {config.num_chains} chains failed; chain {first.chain} at step {first.failed_step}: {first.failed_reason}",
-            "lower lr, raise localization, or lower n_beta",
+    with by_ranks.ranks_of(context) as ranks:
+        model, rows = yield from load(manifest if ranks is None else by_ranks.on_host(manifest))
+        notes = () if params.restriction == "full" else selection_of(model.module, as_taken(params.restriction, params.grouped_heads)).notes
+        problem: ModuleTarget | ShardedTarget
+        if ranks is None:
+            problem = problem_of(manifest, model, rows, params.restriction)
+            whole = executor_of(context, problem, config)
+        else:
+            problem = by_ranks.problem_of(manifest, model, rows, ranks)
+            whole = by_ranks.executor_of(manifest, ranks)
+        device = str(model.device) if ranks is None else f"{ranks.count}×{ranks.mesh.device_type}"
+        yield RunStarted(
+            manifest.kind,
+            manifest.name,
+            device=device,
+            resumed=context.resumed,
+            provenance=provenance_of(model, rows, whole, manifest, ranks),
         )
-    rises = yield from stream(lambda emit: _control(problem, config, executor)) if control else _nothing()
+        for note in notes if context.is_primary else ():
+            yield Warned(note)
+        with context.alone():
+            store = create_store(context.folder.path / STORE, manifest, config, problem)
+        yield ArrayWritten(STORE, ("chain", "step", "batch_sampling", "token_pos"), store.arrays["sampling_loss_micro"].shape, 0)
+
+        share = context.share
+        chains: Sequence[int] = share.work["chains"] if share and share.work is not None else range(config.num_chains)
+        executor = executor_here(context, whole, len(chains))
+        if share and share.merges:
+            yield Phase("joining", f"{config.num_chains} chains of {share.of} workers")
+        else:
+            yield Phase("sampling", f"{len(chains)} {'chain' if len(chains) == 1 else 'chains'}, {executor.mode}")
+        done = yield from stream(lambda emit: _sample(context, problem, config, chains, store, executor, model, emit, ranks))
+        if done.interrupted:
+            by_ranks.meet(ranks)
+            raise Interrupted
+        if len(chains) == config.num_chains and not any(chain.healthy for chain in done.snapshot.chains):
+            first = done.snapshot.chains[0]
+            raise RunFailed(
+                f"all {config.num_chains} chains failed; chain {first.chain} at step {first.failed_step}: {first.failed_reason}",
+                "lower lr, raise localization, or lower n_beta",
+            )
+        rises = yield from stream(lambda emit: control_of(problem, config, executor)) if control else _nothing()
+        by_ranks.meet(ranks)
     seconds = time.monotonic() - started + max((told["seconds"] for told in context.joined), default=0.0)
     speed = done.snapshot.tokens_per_second + sum(told["tokens_per_second"] for told in context.joined)
     return Sampled(manifest, config, context, done, model, seconds, speed, rows, rises)
@@ -115,7 +126,8 @@ def _nothing() -> Generator[Event, None, None]:
     yield from ()
 
 
-def _control(problem: ModuleTarget, config: SamplerConfig, executor: Executor) -> NDArray[np.float64] | None:
+def control_of(problem: SamplingTarget, config: SamplerConfig, executor: Executor) -> NDArray[np.float64] | None:
+    """How far the loss rises with noise and localization alone."""
     with intra_threads(max(executor.workers, executor.intra_threads)):
         return control_rises(problem, config, CONTROL_DRAWS)
 
@@ -139,7 +151,7 @@ def load(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, dict[s
     return model, rows
 
 
-def create_store(path: Path, manifest: Manifest, config: SamplerConfig, problem: ModuleTarget) -> SampleStore:
+def create_store(path: Path, manifest: Manifest, config: SamplerConfig, problem: SamplingTarget) -> SampleStore:
     """The store of one sampling, or what an earlier attempt left of it."""
     params: ObservingParams = manifest.params
     observables = tuple(
@@ -150,7 +162,7 @@ def create_store(path: Path, manifest: Manifest, config: SamplerConfig, problem:
     return SampleStore.create(path, config, problem.positions, observables, attrs, problem.space.numel)
 
 
-def checkpoint_seconds(manifest: Manifest, problem: ModuleTarget, config: SamplerConfig) -> float:
+def checkpoint_seconds(manifest: Manifest, problem: SamplingTarget, config: SamplerConfig) -> float:
     """How often chains are checkpointed: as asked for, else so that it costs little."""
     every = parse_interval(manifest.compute.checkpoint_every)
     return every if every is not None else interval(config.num_chains * chain_bytes(problem, config), CHECKPOINT_EVERY)
@@ -232,14 +244,16 @@ def executor_here(context: Context, whole: Executor, chains: int) -> Executor:
     return whole if share is None or share.merges else whole.among(share.of, chains)
 
 
-def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Executor, manifest: Manifest) -> dict[str, Any]:
+def provenance_of(
+    model: LoadedModel, rows: dict[str, TokenRows], executor: Executor, manifest: Manifest, ranks: Ranks | None = None
+) -> dict[str, Any]:
     """What the run was made with, for its manifest: hashes of model and data, the device, how chains run."""
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
-    threads = max(executor.workers, executor.intra_threads)
+    threads = max(executor.workers, executor.intra_threads) * (ranks.count if ranks is not None else 1)
     return {
         **model.identity,
         "device": device,
-        **open_model.gpu_of(model.device),
+        **open_model.gpu_of(model.device if ranks is None else torch.device(ranks.mesh.device_type)),
         "datasets": {name: data.fingerprint for name, data in rows.items()},
         "executor": executor.record(),
         "compute": {"chains": executor.mode, "threads": threads, "noise": executor.noise, "precision": manifest.compute.precision},
@@ -248,15 +262,17 @@ def provenance_of(model: LoadedModel, rows: dict[str, TokenRows], executor: Exec
 
 def _sample(
     context: Context,
-    problem: ModuleTarget,
+    problem: ModuleTarget | ShardedTarget,
     config: SamplerConfig,
     chains: Sequence[int],
     store: SampleStore,
     executor: Executor,
     model: LoadedModel,
     emit: Callable[[Event], None],
+    ranks: Ranks | None,
 ) -> ChainsResult:
     reporter = Reporter(config, model.device, emit)
+    every = checkpoint_seconds(context.manifest, problem, config)
     return run_chains(
         problem,
         config,
@@ -264,8 +280,8 @@ def _sample(
         store=store,
         executor=executor,
         checkpoint_dir=context.checkpoint_path,
-        checkpoint_every=checkpoint_seconds(context.manifest, problem, config),
-        poll=lambda: Command(context.poll()),
+        checkpoint_every=every if ranks is None else None,
+        poll=(lambda: Command(context.poll())) if ranks is None else by_ranks.agreed_order(context, ranks, every),
         report=reporter.report,
         report_every=REPORT_EVERY,
         warn=lambda message: emit(Warned(message)),

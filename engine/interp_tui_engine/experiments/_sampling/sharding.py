@@ -7,12 +7,15 @@ from itertools import pairwise
 from typing import Any
 
 from ...catalog import Sharding
+from ...errors import Problem
 from ...events import Event
 from ...manifest import Manifest
 from ...runtime.context import Context
 from ...shards import Assignment
 from .running_estimate import RunningEstimate
 
+COUPLED = frozenset({"sgnht"})
+"""Sampling methods with a number that all weights share (`couple` of their kernels)."""
 STACK = 4
 """Chains that a GPU may step as one (`samplers.chains.executor`): part of a stack costs as much as all of it, so none is split."""
 
@@ -52,6 +55,28 @@ def work_on_chains(context: Context) -> Generator[Event, None, Mapping[str, Any]
 def as_it_is(manifest: Manifest) -> Callable[[int, Event], Event]:
     """Each worker speaks for itself."""
     return lambda shard, event: event
+
+
+def rank_problems(manifest: Manifest) -> list[Problem]:
+    """What of a sampling does not go with compute.gpus_per_worker."""
+    compute, together = manifest.compute, manifest.compute.gpus_per_worker
+    if together < 2:
+        return []
+    problems = []
+    if manifest.params.sampling_method in COUPLED:
+        message = f"{manifest.params.sampling_method!r} couples all weights at every step, which is not done over several devices"
+        problems.append(Problem("params.sampling_method", message, value=manifest.params.sampling_method))
+    if manifest.params.restriction != "full":
+        message = (
+            "a part of the weights is laid out otherwise on one device, so that its noise would differ; all of them ('full') are alike"
+        )
+        problems.append(Problem("params.restriction", message, value=manifest.params.restriction))
+    if compute.chains not in ("auto", "serial"):
+        problems.append(Problem("compute.chains", "chains of a model on several devices run one after another", value=compute.chains))
+    if compute.noise == "torch":
+        message = "only 'philox' gives the same numbers however many devices hold the model"
+        problems.append(Problem("compute.noise", message, value=compute.noise))
+    return problems
 
 
 BY_CHAINS = Sharding(chains_to, work_on_chains, RunningEstimate)

@@ -20,10 +20,10 @@ from ...kind import Interrupted
 from .. import mala, metrics
 from ..batches import BatchOrder
 from ..kernel import Kernel, kernel_of, vectors_of
-from ..noise import Noise, NoiseName, noise_source
+from ..noise import Noise, NoiseName
 from ..settings import SamplerConfig
-from ..target.parameters import ChainWeights, ParameterBlock
 from ..target.problem import Observable, RowLoss, SamplingTarget, take
+from ..target.space import ParameterBlock
 from .host_copies import host_copies
 from .microbatch import Microbatch
 from .record import ChainRecord
@@ -55,7 +55,7 @@ class Chain:
         self._problem, self._config, self._order, self._pieces = problem, config, order, pieces
         self._noise_name = noise
         self.records = (record,)
-        self.weights = ChainWeights(problem.space)
+        self.weights = problem.space.weights()
         self._loss: RowLoss = problem.bind(self.weights.leaves)
         self._kernel: Kernel = kernel_of(config.sampling_method)
         start = self._kernel.init(self.weights.flat, config)
@@ -73,7 +73,7 @@ class Chain:
 
     def _noise_of(self, stream: str) -> Noise:
         space = self._problem.space
-        return noise_source(self._noise_name, self._config.init_seed, self.records[0].chain, space.starts, stream, space.device)
+        return space.noise(self._noise_name, self._config.init_seed, self.records[0].chain, stream)
 
     def _add_init_noise(self, scale: float) -> None:
         source = self._noise_of("init")
@@ -97,15 +97,17 @@ class Chain:
             raise Interrupted
         check = self._config.acceptance_at(step)
         start = None if check is None else (self.weights.flat.clone(), [g.clone() for _, g in self.weights.gradients()])
-        want_distance = self.want_distance or step + 1 == self._config.num_sgld_steps
+        space = self._problem.space
+        want_distance = self.want_distance or step + 1 == self._config.num_sgld_steps or bool(space.part)
         self.want_distance = False
         stripes = self._update(step, want_distance)
         observed = self._observe(step)
         # All that the host needs of a step comes in one copy: on a GPU each would wait for everything asked of it before.
         sums = [part for stripe in stripes for part in (stripe.squares, stripe.distances)]
         losses, *values = host_copies([gradient_losses, *sums, *observed])
-        self._must_be_finite(losses, values[: len(sums)])
-        norm, distance = (math.sqrt(sum(map(_sum, values[part : len(sums) : 2]))) for part in (0, 1))
+        totals = space.total(np.array([sum(map(_sum, values[part : len(sums) : 2])) for part in (0, 1)]))
+        self._must_be_finite(losses, totals)
+        norm, distance = map(math.sqrt, totals.tolist())
         self._push(record, step, [stripe.metrics for stripe in stripes if stripe.metrics is not None], values[len(sums) :])
         if check is not None and start is not None:
             record.push("acceptance", check, self._acceptance(step, float(losses.mean(dtype=np.float64)), *start))
@@ -117,12 +119,12 @@ class Chain:
             raise Interrupted
 
     @staticmethod
-    def _must_be_finite(losses: NDArray[np.float32], sums: Sequence[NDArray[np.float32]]) -> None:
-        """Raise NonFinite for the first of loss, gradient and weights that is not; `sums` are each stripe's |g|² and |w - w0|² by block."""
+    def _must_be_finite(losses: NDArray[np.float32], totals: Float[NDArray[np.float64], " 2"]) -> None:
+        """Raise NonFinite for the first of loss, gradient and weights that is not; `totals` are |g|² and |w - w0|²."""
         if not math.isfinite(float(losses.mean(dtype=np.float64))):
             raise NonFinite("the loss is not finite")
-        for what, parts in (("gradient is", sums[::2]), ("weights are", sums[1::2])):
-            if not all(math.isfinite(_sum(part)) for part in parts):
+        for what, total in zip(("gradient is", "weights are"), totals.tolist(), strict=True):
+            if not math.isfinite(total):
                 raise NonFinite(f"the {what} not finite")
 
     def _gradient(self, step: int, chain: int) -> Float[Tensor, "rows positions"]:
@@ -141,14 +143,14 @@ class Chain:
     def _acceptance(self, step: int, loss: float, start: Tensor, gradients: list[Tensor]) -> float:
         """MALA's acceptance of the update just made, from one more gradient on the same batch."""
         after = self._pieces.run(lambda: self._gradient(step, self.records[0].chain))
-        log_ratio = self._config.n_beta * (loss - float(after.cpu().numpy().mean(dtype=np.float64)))
+        log_ratio = self._config.n_beta * (loss - float(after.cpu().numpy().mean(dtype=np.float64))) if self._problem.space.first else 0.0
         for (block, gradient), before in zip(self.weights.gradients(), gradients, strict=True):
             here = slice(block.start, block.stop)
             end = self.weights.flat[here]
             g_diag = self._kernel.conditioner(self._kernel.State(end, **{n: v[here] for n, v in self._vectors.items()}), self._config)
             anchor = self._problem.space.anchor_at(block)
             log_ratio += float(mala.log_ratio_of_block(start[here], end, before, gradient, anchor, block.mask, g_diag, self._config))
-        return mala.probability(log_ratio)
+        return mala.probability(float(self._problem.space.total(np.array([log_ratio]))[0]))
 
     @torch.no_grad()
     def _observe(self, step: int) -> list[Float[Tensor, "rows positions"]]:
@@ -160,7 +162,10 @@ class Chain:
     def _push(self, record: ChainRecord, step: int, parts: Sequence[Float[Tensor, " 9"]], observed: Sequence[NDArray[np.float32]]) -> None:
         """Hand the record what was measured at this step and draw."""
         if parts:
-            for name, value in zip(metrics.NAMES, metrics.finish(torch.stack(list(parts)).sum(0)).tolist(), strict=True):
+            together = torch.stack(list(parts)).sum(0)
+            if self._problem.space.part:
+                together = torch.from_numpy(self._problem.space.total(together.double().cpu().numpy())).float()
+            for name, value in zip(metrics.NAMES, metrics.finish(together).tolist(), strict=True):
                 record.push(f"metrics_{name}", step, value)
         draw = self._config.draw_at(step)
         for observable, losses in zip(self._problem.observables, observed, strict=False):

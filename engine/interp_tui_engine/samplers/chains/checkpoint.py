@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 
 from ... import atomic
 from ...errors import RunFailed
+from ..target.space import Space
 
 WRITE_BYTES_PER_SECOND = 200 << 20
 WRITING_SHARE = 1 / 30
 """Of a run's time that checkpoints may take on a disk that writes so fast."""
 LONGEST = 300.0
+BEFORE = ".before"
 
 
 def interval(nbytes: int, least: float) -> float:
@@ -62,3 +64,44 @@ def _bytes(value: Any) -> int:
         return value.numel() * value.element_size()
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
     return sum(_bytes(item) for item in inside)
+
+
+@final
+class ChainFiles:
+    """The checkpoints of chains in a folder.
+
+    Where each process holds a part of the weights (`space.part`), each keeps its part, and also the one before: a kill may find some with
+    the new one and some without, and the chain goes on from the newest step that all of them have.
+    """
+
+    def __init__(self, folder: Path, space: Space) -> None:
+        self._folder, self._space = folder, space
+
+    def _path(self, chain: int) -> Path:
+        part = self._space.part.replace(" ", "-")
+        path = chain_file(self._folder, chain)
+        return path.with_suffix(f".{part}.pt") if part else path
+
+    def load(self, chain: int) -> dict[str, Any] | None:
+        """The checkpoint to go on from, or None. Where there are parts, a collective call."""
+        path = self._path(chain)
+        if not self._space.part:
+            return load(path)
+        before = path.with_suffix(BEFORE)
+        kept = {int(saved["chains"][0]["step"]): (file, saved) for file in (before, path) if (saved := load(file)) is not None}
+        step = self._space.newest_common(list(kept))
+        if step is None:
+            path.unlink(missing_ok=True)
+            before.unlink(missing_ok=True)
+            return None
+        file, saved = kept[step]
+        if file != path:
+            file.replace(path)
+        return saved
+
+    def save(self, chain: int, saved: Mapping[str, Any]) -> None:
+        """Keep a chain's state. Raises RunFailed on a full disk."""
+        path = self._path(chain)
+        if self._space.part and path.exists():
+            path.replace(path.with_suffix(BEFORE))
+        save(path, saved)

@@ -19,10 +19,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from ..batches import BatchOrder
-from ..noise import NoiseSource
 from ..settings import SamplerConfig
-from ..target.parameters import ChainWeights
 from ..target.problem import SamplingTarget
+from ..target.space import Weights
 from .anchor_loss import batch_sum, fixed_leaves
 from .microbatch import Microbatch
 
@@ -50,7 +49,7 @@ def control_rises(problem: SamplingTarget, config: SamplerConfig, draws: int) ->
     The draws are spread over the steps after burn-in. None where there is no such law; not finite where the loss is not.
     """
     order, pieces = BatchOrder(problem.rows, config), Microbatch(config.batch_size, lambda message: None)
-    weights = ChainWeights(problem.space)
+    weights = problem.space.weights()
     moved, still = problem.bind(weights.leaves), problem.bind(fixed_leaves(problem))
     rises = []
     for draw, step in enumerate(np.linspace(config.num_burnin_steps, config.num_sgld_steps - 1, draws).round().astype(int).tolist()):
@@ -64,9 +63,9 @@ def control_rises(problem: SamplingTarget, config: SamplerConfig, draws: int) ->
     return np.array(rises)
 
 
-def _draw(weights: ChainWeights, config: SamplerConfig, draw: int, lost: float, deviation: float) -> None:
+def _draw(weights: Weights, config: SamplerConfig, draw: int, lost: float, deviation: float) -> None:
     space = weights.space
-    source = NoiseSource(config.init_seed, draw, len(space.blocks), "control", space.device)
+    source = space.noise("torch", config.init_seed, draw, "control")
     for block in space.blocks:
         anchor = space.anchor_at(block)
         away = (

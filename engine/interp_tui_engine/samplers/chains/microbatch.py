@@ -19,6 +19,8 @@ class Microbatch:
 
     def __init__(self, batch_size: int, warn: Callable[[str], None]) -> None:
         self.count = 1
+        self.fixed = False
+        """Whether it is never cut: several processes work through it in step, and only some of them would."""
         self._batch_size, self.warn = batch_size, warn
 
     def split(self, rows: Tensor) -> tuple[Tensor, ...]:
@@ -37,6 +39,9 @@ class Microbatch:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
+                if self.fixed:
+                    advice = "Use a smaller batch_size with gradient_accumulation_steps, a shorter context, or more devices a worker."
+                    raise RunFailed("out of memory on one of the devices that hold the model", advice) from error
                 if seen >= self._batch_size:
                     advice = "Use a shorter context, a smaller model, or fewer chains or latents."
                     raise RunFailed("out of memory with one row at a time", advice) from error

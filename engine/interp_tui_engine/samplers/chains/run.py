@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -127,6 +127,7 @@ class _Run:
         self._warnings: deque[str] = deque()  # chains warn from their threads, the caller is told from its own
         self._warn = warn
         self.pieces = Microbatch(config.batch_size, self._warnings.append)
+        self.pieces.fixed = bool(problem.space.part)
         self.anchor = AnchorLoss(problem, config, self.order, self.pieces, folder)
         self._seconds = 0.0
         self.init_loss = float("nan")
@@ -170,13 +171,13 @@ class _Run:
             for record in self.records:
                 self.writer.put("init_loss", (record.chain, slice(None)), per_position.astype(np.float32))
             self._write_rows()
-            self._write_observed()
+        if 0 in self.chains and (self.writer is not None or self.problem.space.part):  # all that hold a part compute, one writes
+            self._write_observed(observed_losses(self.problem, self.pieces))
 
-    def _write_observed(self) -> None:
+    def _write_observed(self, observed: Mapping[str, NDArray[np.float32]]) -> None:
         """The observables' losses at w0, written by whoever runs chain 0; a resumed run computes the same again."""
-        assert self.writer is not None
-        if 0 in self.chains:
-            for name, losses in observed_losses(self.problem, self.pieces).items():
+        for name, losses in observed.items():
+            if self.writer is not None:
                 self.writer.put(f"init_loss_{name}", (slice(None), slice(None)), losses)
 
     def _write_rows(self) -> None:

@@ -89,6 +89,10 @@ class ChainScheduler:
         self._stepping: list[Lane] = []
         """Those that a thread has in hand."""
         self._saved: dict[int, int] = {}
+        space = problem.space
+        self._turn_seconds = 0.0 if space.part else _TURN_SECONDS
+        """Processes that step together look up after every step: their clocks differ."""
+        self._files = None if folder is None else checkpoint.ChainFiles(folder, space)
         self._inline = executor.workers == 1
         self._threads: list[threading.Thread] = []
 
@@ -104,8 +108,8 @@ class ChainScheduler:
 
     def _checkpoint(self, group: Sequence[ChainRecord]) -> list[dict[str, Any]] | None:
         """The chains' states. A stack that several processes had parts of is put together, which can be done when all have ended."""
-        files = [] if self._folder is None else [checkpoint.chain_file(self._folder, record.chain) for record in group]
-        groups = [saved for path in files if (saved := checkpoint.load(path)) is not None]
+        kept = [] if self._files is None else [self._files.load(record.chain) for record in group]
+        groups = [saved for saved in kept if saved is not None]
         if not groups:
             return None
         chains, *how = self._identity(group)
@@ -121,7 +125,8 @@ class ChainScheduler:
     def _identity(self, group: Sequence[ChainRecord]) -> list[Any]:
         """What a checkpoint must agree with: who is in it, how many weights, and what else a chain's numbers depend on."""
         ex = self._executor
-        other = [] if ex.noise == "torch" else [ex.noise]  # checkpoints of before there was a choice name none
+        other: list[str] = [] if ex.noise == "torch" else [ex.noise]  # checkpoints of before there was a choice name none
+        other += [part] if (part := self._problem.space.part) else []
         return [[r.chain for r in group], self._problem.space.numel, ex.mode, ex.intra_threads, ex.width, *other]
 
     def start(self) -> None:
@@ -252,7 +257,7 @@ class ChainScheduler:
                 record.fail(record.now.step, str(error))
             if lane.done or self._saved.get(lane.records[0].chain, 0) < self.generation:
                 self._save(lane)
-            if self.paused or self.stopping or time.perf_counter() - begun >= _TURN_SECONDS:
+            if self.paused or self.stopping or time.perf_counter() - begun >= self._turn_seconds:
                 return
 
     def _save(self, lane: Lane) -> None:
@@ -267,11 +272,12 @@ class ChainScheduler:
             states = [{k: v for k, v in s.items() if k != "weights" and not k.startswith("vector_")} for s in states]
         saved = {"of": self._identity(lane.records), "pieces": self._pieces.count, "chains": states}
         if self._saver is None:
-            self._write(checkpoint.chain_file(self._folder, first), saved)
+            self._write(first, saved)
         else:  # the device steps on while a copy of the state is written
-            self._saver.do(partial(self._write, checkpoint.chain_file(self._folder, first), on_host(saved)))
+            self._saver.do(partial(self._write, first, on_host(saved)))
 
-    def _write(self, path: Path, saved: dict[str, Any]) -> None:
+    def _write(self, chain: int, saved: dict[str, Any]) -> None:
         if self._writer is not None:
             self._writer.barrier()
-        checkpoint.save(path, saved)
+        assert self._files is not None, "who has a folder has files"
+        self._files.save(chain, saved)

@@ -20,7 +20,7 @@ from ...kind import Interrupted
 from .. import mala, metrics
 from ..batches import BatchOrder
 from ..kernel import kernel_of, vectors_of
-from ..noise import Noise, NoiseName, noise_source
+from ..noise import Noise, NoiseName
 from ..settings import SamplerConfig
 from ..target.parameters import ParameterSpace
 from ..target.problem import Batch, SamplingTarget, take
@@ -58,7 +58,7 @@ class StackedChains:
         self._vectors = {name: getattr(start, name) for name in vectors_of(config.sampling_method)}
 
         def source_of(chain: int, stream: str) -> Noise:
-            return noise_source(noise, config.init_seed, chain, space.starts, stream, space.device)
+            return space.noise(noise, config.init_seed, chain, stream)
 
         self._noise = {slot: source_of(r.chain, "step") for slot, r in self._slots.items()}
         self._scratch = torch.zeros_like(self._flat)

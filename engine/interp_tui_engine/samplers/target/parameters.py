@@ -9,47 +9,27 @@ A model in bfloat16 or float16 computes with its own low-precision copy; the cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ..noise import BLOCK
+from ..noise import Noise, NoiseName, noise_source
+from .space import ParameterBlock, Slot, Space, block_size, laid_out
 
 Masks = Mapping[str, Tensor | None]
 """Parameter name to a mask of its shape, or None for all of it. Parameters not named stay fixed."""
 
 _LONG_PASS = 1 << 24
 """Parameters from which on a pass takes long enough to be interrupted; below, calls into Python would be felt."""
-_ALIGN = 16  # float32 numbers in 64 bytes
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Where one parameter lies in the flat vector."""
-
-    name: str
-    shape: torch.Size
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class ParameterBlock:
-    """A stretch of the flat vector that is updated at once. `slot` is the large parameter it lies in; None in the packed part."""
-
-    index: int
-    start: int
-    stop: int
-    slot: Slot | None
-    mask: Float[Tensor, " p"] | None
-
-
-def _chosen(parameters: Mapping[str, Tensor], masks: Masks | None) -> dict[str, Tensor | None]:
+def _chosen(parameters: Mapping[str, Tensor], masks: Masks | None, may_be_still: bool) -> dict[str, Tensor | None]:
     if masks is None:
         return dict.fromkeys(parameters)
     for name, mask in masks.items():
@@ -58,6 +38,8 @@ def _chosen(parameters: Mapping[str, Tensor], masks: Masks | None) -> dict[str, 
         if mask is not None and mask.shape != parameters[name].shape:
             raise UserError(f"mask of {name!r} has shape {tuple(mask.shape)}", f"The parameter has shape {tuple(parameters[name].shape)}.")
     chosen = {name: masks[name] for name in parameters if name in masks}
+    if may_be_still:
+        return chosen
     if not chosen or all(m is not None and not bool(m.any()) for m in chosen.values()):
         raise UserError("the mask selects no parameter, so there is nothing to sample")
     return chosen
@@ -70,23 +52,19 @@ class ParameterSpace:
     The anchor of a large float32 parameter is the tensor given, not a copy, so that one must stay as it is too.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], masks: Masks | None, computes_in: torch.dtype | None = None) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Tensor], masks: Masks | None, computes_in: torch.dtype | None = None, *, may_be_still: bool = False
+    ) -> None:
         """computes_in: the dtype of what models compute with, where it is not that of the parameters."""
-        chosen = _chosen(parameters, masks)
+        chosen = _chosen(parameters, masks, may_be_still)
         first = parameters[next(iter(chosen))]
         for name in chosen:
             if not parameters[name].is_floating_point():
                 raise UserError(f"parameter {name!r} is {parameters[name].dtype}, which cannot be sampled")
         self.device, self.dtype = first.device, computes_in or first.dtype
-        block = BLOCK if self.device.type == "cpu" else BLOCK << 8
-        order = sorted(chosen, key=lambda name: parameters[name].numel() >= block)  # stable: small ones first
-        slots, offset, packed = [], 0, 0
-        for name in order:
-            n = parameters[name].numel()
-            slots.append(Slot(name, parameters[name].shape, offset, offset + n))
-            offset += -(-n // _ALIGN) * _ALIGN
-            packed = offset if n < block else packed
-        self.slots, self.size, self.packed = tuple(slots), offset, packed
+        block = block_size(self.device)
+        self.slots, self.size, self.packed = laid_out({name: parameters[name].shape for name in chosen}, block)
+        packed = self.packed
         self._packed_anchor = torch.zeros(packed, dtype=torch.float32, device=self.device)
         self._anchors: dict[Slot, Tensor] = {}
         for slot in self.slots:
@@ -101,6 +79,32 @@ class ParameterSpace:
         self.starts = tuple(b.start for b in self.blocks)
         counts = (parameters[name].numel() if mask is None else int(mask.count_nonzero()) for name, mask in chosen.items())
         self.numel = sum(counts)
+
+    @property
+    def part(self) -> str:
+        """Which part of the sampled parameters this is; empty for all of them."""
+        return ""
+
+    @property
+    def first(self) -> bool:
+        """Whether this part stands for what all parts have alike."""
+        return True
+
+    def weights(self) -> ChainWeights:
+        """A chain's weights, at w0."""
+        return ChainWeights(self)
+
+    def noise(self, name: NoiseName, seed: int, chain: int, stream: str) -> Noise:
+        """The noise of a chain in a stream, block by block."""
+        return noise_source(name, seed, chain, self.starts, stream, self.device)
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums over this part of the parameters as sums over all of them."""
+        return values
+
+    def newest_common(self, steps: Sequence[int]) -> int | None:
+        """The last of these steps that every part has: of one part, the last."""
+        return max(steps, default=None)
 
     def _cut(self, block: int, chosen: Mapping[str, Tensor | None]) -> Iterator[ParameterBlock]:
         parts = [(None, 0, self.packed)] if self.packed else []
@@ -163,7 +167,7 @@ class ParameterSpace:
 class ChainWeights:
     """One chain's weights: the flat vector, the leaf tensors a model computes with, and their gradients."""
 
-    def __init__(self, space: ParameterSpace) -> None:
+    def __init__(self, space: Space) -> None:
         self.space = space
         self.flat = space.anchor()
         self._model_flat = self.flat if space.dtype == torch.float32 else self.flat.to(space.dtype)

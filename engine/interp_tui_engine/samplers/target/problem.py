@@ -24,6 +24,7 @@ from .prefix_cache import PrefixCache
 from .restricted import RestrictedModel
 from .stacked_agreement import agrees
 from .stacked_llama import StackedLlama, stacked_llama
+from .space import Space
 
 Batch = Tensor | Mapping[str, Tensor] | Sequence[Tensor]
 """One batch: a tensor, or several, with the rows first."""
@@ -49,7 +50,9 @@ class Observable:
 class SamplingTarget(Protocol):
     """What `run_chains` needs to know of the thing it samples."""
 
-    space: ParameterSpace
+    @property
+    def space(self) -> Space: ...
+
     rows: int
     positions: int
     observables: tuple[Observable, ...]
@@ -80,6 +83,16 @@ def take(data: Batch, index: Int[Tensor, " b"] | slice) -> Batch:
     if isinstance(data, Mapping):
         return {key: value[index] for key, value in data.items()}
     return tuple(value[index] for value in data)
+
+
+def chosen_observable(name: str, rows: Tensor, batches: int, batch_size: int, seed: int, positions: int) -> Observable:
+    """The rows of a data set that are looked at at every draw. Raises UserError where they are not as long as the sampling rows."""
+    if rows.ndim != 2 or rows.shape[1] != positions + 1:
+        what = f"observable {name!r} has rows of shape {tuple(rows.shape)}"
+        raise UserError(what, f"They must hold {positions + 1} tokens, as the sampling rows do.")
+    chosen = torch.tensor(observable_rows(name, int(rows.shape[0]), batches * batch_size, seed))
+    ids = rows.cpu()[chosen]
+    return Observable(obs_id(name), ids, batch_size, ids)
 
 
 @final
@@ -120,7 +133,7 @@ class ModuleTarget:
         """Elements that a step computes with, those that stay fixed included."""
         self.custom_loss = loss_fn is not None
         """Whether the loss is a function of the module, which no transform can reach into."""
-        self.observables = tuple(self._observable(name, *spec, batch_size, obs_seed) for name, spec in observables.items())
+        self.observables = tuple(chosen_observable(name, *spec, batch_size, obs_seed, self.positions) for name, spec in observables.items())
         names = [o.name for o in self.observables]
         if len(set(names)) != len(names):
             raise UserError(f"observables {list(observables)} share an identifier after cleaning: {names}")
@@ -141,14 +154,6 @@ class ModuleTarget:
         stacked = stacked_llama(self._source, self.space, self._budget)
         ids = self._tokens[:2, : min(self.positions + 1, 17)].to(self.space.device)
         return stacked if stacked is not None and agrees(stacked, self._model.functional, self.space, ids) else None
-
-    def _observable(self, name: str, rows: Tensor, batches: int, batch_size: int, seed: int) -> Observable:
-        if rows.ndim != 2 or rows.shape[1] != self.positions + 1:
-            what = f"observable {name!r} has rows of shape {tuple(rows.shape)}"
-            raise UserError(what, f"They must hold {self.positions + 1} tokens, as the sampling rows do.")
-        chosen = torch.tensor(observable_rows(name, int(rows.shape[0]), batches * batch_size, seed))
-        ids = rows.cpu()[chosen]
-        return Observable(obs_id(name), ids, batch_size, ids)
 
     def batch(self, rows: Int[Tensor, " b"]) -> Tensor:
         return self._tokens[rows.cpu()]

@@ -1,0 +1,67 @@
+"""A sampling whose model lies on several devices: what is sampled, and how. Imports torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+from ...data.rows import TokenRows
+from ...manifest import Manifest
+from ...models import sharding
+from ...models.loaded import LoadedModel
+from ...runtime.context import Context, Ticker
+from ...samplers.chains.executor import Executor
+from ...samplers.chains.run import Command
+from ...samplers.sharded.ranks import Ranks
+from ...samplers.sharded.target import ShardedTarget
+from . import ObservingParams
+
+
+def problem_of(manifest: Manifest, model: LoadedModel, rows: Mapping[str, TokenRows], ranks: Ranks) -> ShardedTarget:
+    """The model's losses with all weights free, after the model was cut up over the ranks."""
+    params: ObservingParams = manifest.params
+    sharding.shard(model.module, ranks.mesh)
+    observables = {name: (rows[name].ids.long(), count) for name, count in params.observables.items()}
+    sampled = rows[params.sampling_data].ids.long()
+    return ShardedTarget(model.module, sampled, observables, params.batch_size, ranks, obs_seed=params.obs_seed)
+
+
+def executor_of(manifest: Manifest, ranks: Ranks) -> Executor:
+    """Chains one after another; of the machine's cores each rank has its part."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, (manifest.compute.threads or cores) // ranks.count)
+    return Executor("serial", 1, threads, 1, 1, "philox")
+
+
+def on_host(manifest: Manifest) -> Manifest:
+    """The manifest with its model in host memory: each device takes its part from there."""
+    assert manifest.model is not None, "the catalog says that sampling needs a model"
+    return manifest.model_copy(update={"model": manifest.model.model_copy(update={"device": "cpu"})})
+
+
+def ranks_of(context: Context) -> AbstractContextManager[Ranks | None]:
+    """The processes that hold the model together; None where one device does."""
+    if context.manifest.compute.gpus_per_worker < 2:
+        return nullcontext(None)
+    from ...runtime import ranks
+
+    return ranks.together(context)
+
+
+def meet(ranks: Ranks | None) -> None:
+    """Let nobody leave before all have come here."""
+    if ranks is not None:
+        ranks.meet()
+
+
+def agreed_order(context: Context, ranks: Ranks, every: float) -> Callable[[], Command]:
+    """What the worker is asked to do, and every so many seconds a checkpoint, told to all ranks at the same step."""
+    orders, checkpoint = list(Command), Ticker(every)
+
+    def asked() -> int:
+        order = Command(context.poll())
+        return orders.index(Command.CHECKPOINT if order is Command.GO and checkpoint.due() else order)
+
+    agreed = ranks.agreeing(asked)
+    return lambda: orders[agreed()]

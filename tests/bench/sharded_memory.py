@@ -1,0 +1,98 @@
+"""Memory of a chain whose model lies on one device or is cut up over two (gloo, on this machine's CPU): by how much each rank has less.
+
+    python -m tests.bench.sharded_memory
+
+A randomly initialised Llama of 12 layers (width 768, vocabulary 2,048: 87 M parameters in float32), SGLD on all weights, 4 rows of 64
+tokens, three steps with a look at the loss at w0. The peak is the resident set of a process from the moment its model is in place (the
+kernel's VmHWM, reset then) less what it was before the model came. The C library is told to give every large block back when it is freed:
+left to itself it keeps the holes that the whole model leaves, and a rank seems to need more than one device.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+STEPS = 3
+
+
+def peak(key: str) -> int:
+    """Bytes of this process in the kernel's own words."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(key))
+
+
+def measure(rank: int, count: int, meeting: str) -> None:
+    """One rank's chain; says its peak in MB and the losses."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from interp_tui_engine.samplers.batches import BatchOrder
+    from interp_tui_engine.samplers.chains.anchor_loss import AnchorLoss
+    from interp_tui_engine.samplers.chains.chain import Chain
+    from interp_tui_engine.samplers.chains.microbatch import Microbatch
+    from interp_tui_engine.samplers.chains.record import ChainRecord
+    from interp_tui_engine.samplers.settings import SamplerConfig
+    from interp_tui_engine.samplers.target.problem import ModuleTarget
+
+    torch.set_num_threads(1)
+    before = peak("VmRSS")
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=2048, **shape)).eval()
+    size = sum(p.numel() for p in model.parameters())
+    rows = torch.randint(0, 2048, (8, 65), generator=torch.Generator().manual_seed(1))
+    problem: Any
+    if count == 1:
+        problem = ModuleTarget(model, rows, {}, 4)
+    else:
+        import torch.distributed as dist
+        from torch.distributed.device_mesh import init_device_mesh
+
+        from interp_tui_engine.models.sharding import shard
+        from interp_tui_engine.samplers.sharded.ranks import Ranks
+        from interp_tui_engine.samplers.sharded.target import ShardedTarget
+
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+        ranks = Ranks(rank, count, init_device_mesh("cpu", (count,)))
+        shard(model, ranks.mesh)
+        problem = ShardedTarget(model, rows, {}, 4, ranks)
+    whole = peak("VmHWM")
+    Path("/proc/self/clear_refs").write_text("5")
+    config = SamplerConfig(lr=1e-6, n_beta=30.0, localization=100.0, num_chains=1, num_draws=STEPS, batch_size=4, num_init_loss_batches=1)
+    order, pieces = BatchOrder(problem.rows, config), Microbatch(4, print)
+    record = ChainRecord(0, config, {}, None)
+    anchor = AnchorLoss(problem, config, order, pieces, None)
+    chain = Chain(problem, config, record, order, pieces, None, 1, "philox")
+    losses = []
+    for step in range(STEPS):
+        anchor.cover(step, 0)
+        chain.step()
+        losses.append(record.now.loss)
+    used = peak("VmHWM") - before
+    sys.stdout.write(
+        f"rank {rank} of {count}: {size / 1e6:.0f} M parameters, peak {used / 1e6:.0f} MB sampling "
+        f"({used / size / 4:.2f} x the weights), {(whole - before) / 1e6:.0f} MB while loading; losses {losses}\n"
+    )
+
+
+def main() -> None:
+    """Both, one after the other, each rank a process of its own."""
+    if len(sys.argv) > 1:
+        measure(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+        return
+    for count in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "tests.bench.sharded_memory"]
+            environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+            run = [subprocess.Popen([*command, str(rank), str(count), f"{folder}/meeting"], env=environment) for rank in range(count)]
+            for process in run:
+                process.wait()
+
+
+if __name__ == "__main__":
+    main()
