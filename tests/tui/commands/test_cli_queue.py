@@ -8,6 +8,7 @@ import pytest
 from cli_tools import MANIFEST, Cli, cli
 
 from interp_tui_engine import run_queue
+from interp_tui_engine.runfolder import RunFolder
 
 __all__ = ["cli"]
 
@@ -31,6 +32,15 @@ def test_runs_are_added_shown_moved_and_taken_out(cli: Cli, tmp_path: Path) -> N
     assert "1 run waits" in cli("queue", "list").err
     shown = cli("list", "--runs", tmp_path / "runs")
     assert shown.code == 0 and shown.out.count("queued") == 2
+
+
+def test_what_runs_from_the_queue_is_listed_with_its_device(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.toml").write_text(MANIFEST)
+    cli("queue", "add", tmp_path / "a.toml", "--runs", tmp_path / "runs")
+    monkeypatch.setenv(run_queue.DEVICE, "3")
+    with run_queue.device_held(RunFolder(tmp_path / "runs" / "going")):
+        lines = cli("queue", "list").out.splitlines()
+    assert lines[0].split()[:3] == ["on", "3", "going"] and lines[1].split()[0] == "1." and len(lines) == 2
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from .shared import RunsOption, SetOption
 
 ACTIONS = {
     "add": "M.toml…: put runs of these manifests, or run folders that can go on, at the end",
-    "list": "show what waits",
+    "list": "show what runs from the queue, and what waits",
     "move": "RUN POSITION: 1 is next",
     "pause": "start no more runs; those that run go on",
     "unpause": "go on",
@@ -95,7 +95,9 @@ def _list() -> None:
     from interp_tui_engine import run_queue
 
     folders = run_queue.waiting()
-    for line in columns([f"{place}.", folder.path.name, str(folder.path)] for place, folder in enumerate(folders, start=1)):
+    running = [(f"on {device}", folder) for device, folder in run_queue.running().items()]
+    waiting = [(f"{place}.", folder) for place, folder in enumerate(folders, start=1)]
+    for line in columns([place, folder.path.name, str(folder.path)] for place, folder in (*running, *waiting)):
         out(line)
     held = " · the queue is paused" if run_queue.is_paused() else ""
     say(f"{len(folders) or 'no'} {'run waits' if len(folders) == 1 else 'runs wait'}{held}")
