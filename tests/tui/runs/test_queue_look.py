@@ -19,6 +19,7 @@ from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.supervision.executors import slurm_commands
 
+PATH = os.environ["PATH"]
 COMMENT = "interp-tui:0123456789abcdef"
 SCRIPT = f"""#!/bin/bash
 #SBATCH --comment={COMMENT}
@@ -32,6 +33,7 @@ while :; do sleep 0.02; done
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTERP_TUI_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))  # this machine may have Slurm's commands, or a cluster
     monkeypatch.setattr(run_queue, "free_devices", list)
     monkeypatch.delenv(run_queue.DEVICE, raising=False)
 
@@ -39,7 +41,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     cluster = install(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'slurm' / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'slurm' / 'bin'}{os.pathsep}{PATH}")
     yield cluster
     cluster.end()
 

@@ -21,6 +21,7 @@ from interp_tui_engine import run_queue
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
 
+PATH = os.environ["PATH"]
 MakeRun = Callable[..., RunFolder]
 SQUEUE = """\
 12_0|RUNNING|None|n1|main|2026-09-21T13:58:21|14:04|0:56|{there}/slurm/000.sh|{mark}
@@ -35,6 +36,7 @@ LOG = "".join(f"[{step:>3}/100] loss 3.{step:03}  \x1b[31mred\x1b[0m\n" for step
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTERP_TUI_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))  # this machine may have Slurm's commands, or a cluster
     monkeypatch.setattr(run_queue, "free_devices", list)
     monkeypatch.setattr("interp_tui_engine.supervisor.launch", lambda folder, variables: None)
 
@@ -62,7 +64,7 @@ def queues(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (commands / "scancel").write_text(f'#!/bin/sh\necho "cancel $@" >> {commands}/orders\n')
     for command in ("squeue", "scontrol", "scancel"):
         (commands / command).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{PATH}")
     return there
 
 
