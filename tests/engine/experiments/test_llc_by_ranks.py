@@ -99,6 +99,7 @@ def test_two_ranks_are_one_and_a_killed_rank_costs_only_steps(tmp_path: Path) ->
     [
         (["compute.chains=threads"], "chains of a model on several devices run one after another"),
         (["params.restriction=l0h0"], "its noise would differ"),
+        (["compute.precision=bf16"], "in the weights' own precision"),
         (["compute.noise=torch"], "only 'philox' gives the same numbers"),
         (["params.sampling_method=sgnht", "params.acceptance_every=0"], "couples all weights"),
         (['compute.devices=["cpu", "cpu"]', "model.device=auto"], "both say where to compute"),

@@ -71,6 +71,8 @@ def rank_problems(manifest: Manifest) -> list[Problem]:
             "a part of the weights is laid out otherwise on one device, so that its noise would differ; all of them ('full') are alike"
         )
         problems.append(Problem("params.restriction", message, value=manifest.params.restriction))
+    if compute.precision != "float32":
+        problems.append(Problem("compute.precision", "several devices compute in the weights' own precision", value=compute.precision))
     if compute.chains not in ("auto", "serial"):
         problems.append(Problem("compute.chains", "chains of a model on several devices run one after another", value=compute.chains))
     if compute.noise == "torch":

@@ -22,8 +22,8 @@ from ..batches import BatchOrder
 from ..kernel import kernel_of, vectors_of
 from ..noise import Noise, NoiseName
 from ..settings import SamplerConfig
-from ..target.parameters import ParameterSpace
 from ..target.problem import Batch, SamplingTarget, take
+from ..target.space import Space
 from .host_copies import host_copies
 from .microbatch import Microbatch
 from .record import ChainRecord
@@ -210,7 +210,7 @@ def add_init_noise(
     scratch: Float[Tensor, " size"],
     source: Noise,
     mask: Float[Tensor, " size"] | None,
-    space: ParameterSpace,
+    space: Space,
     scale: float,
 ) -> None:
     """Move a chain's weights by N(0, scale²) where they may move."""

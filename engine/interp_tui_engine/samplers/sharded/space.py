@@ -75,6 +75,9 @@ class ShardedSpace:
     def anchors(self) -> dict[str, Tensor]:
         return self._own.anchors()
 
+    def mask(self) -> Float[Tensor, " size"] | None:
+        return self._own.mask()
+
     def anchor(self) -> Float[Tensor, " size"]:
         return self._own.anchor()
 

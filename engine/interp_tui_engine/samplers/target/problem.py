@@ -22,9 +22,9 @@ from .language_model import Head, LossFn
 from .parameters import Masks, ParameterSpace
 from .prefix_cache import PrefixCache
 from .restricted import RestrictedModel
+from .space import Space
 from .stacked_agreement import agrees
 from .stacked_llama import StackedLlama, stacked_llama
-from .space import Space
 
 Batch = Tensor | Mapping[str, Tensor] | Sequence[Tensor]
 """One batch: a tensor, or several, with the rows first."""

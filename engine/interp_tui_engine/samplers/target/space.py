@@ -64,6 +64,9 @@ class Space(Protocol):
     def anchors(self) -> dict[str, Tensor]:
         """w0 by parameter, in float32. Not to be written to."""
 
+    def mask(self) -> Float[Tensor, " size"] | None:
+        """1 where a number of the flat vector may move, 0 where not and in the gaps between parameters; None where all may."""
+
     def anchor(self) -> Float[Tensor, " size"]:
         """w0 as a flat vector of its own; 0 in the gaps between parameters."""
 

@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .parameters import ParameterSpace, Slot
+from .parameters import ParameterSpace
+from .space import Slot
 from .stacked_operations import (
     Attended,
     Gated,
