@@ -18,6 +18,15 @@ class ControlEffects(Payload):
     count: int | None = Field(description="how many there were")
 
 
+class LossChange(Payload):
+    """What a change does to the model on plain text."""
+
+    loss_change: float | None = Field(description="change of the loss on plain text, nats a token")
+    loss_low: float | None = Field(description="lower end of its 95 % interval over rows")
+    loss_high: float | None = Field(description="upper end")
+    loss_control: float | None = Field(description="the same for controls")
+
+
 class EffectLine(Payload):
     """The effect of changing one feature by one strength. Also the series `case`."""
 

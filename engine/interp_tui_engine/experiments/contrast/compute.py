@@ -29,6 +29,9 @@ from ...events import Artifact, Event, Metrics, Phase, Warned
 from ...features import effects, ids, interventions
 from ...features.interventions import Intervention
 from ...features.prompts import Prompt, without_repeats
+from ...payload import LEFT_OUT
+from ...results.contrast import ContrastHeadline, ContrastResult
+from ...results.interventions import EffectLine, LossChange
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Steps
@@ -97,15 +100,15 @@ def run(context: Context) -> Generator[Event, None, Result]:
         what, draw = step
         if what == "real":
             table.take_real(real.read(numbers))
-            cells = [Metrics("cells", place, point) for place, point in enumerate(table.real.curve, 1)]
-            return [*cells, Metrics("case", 0, table.line())]
+            cells = [Metrics("cells", place, point.as_json()) for place, point in enumerate(table.real.curve, 1)]
+            return [*cells, Metrics("case", 0, table.line().as_json())]
         if what == "random":
             table.take_random(numbers.reshape(params.draws, -1))
         elif what == "plain":
             table.take_plain(numbers)
         else:
             table.take_shuffled(draw, under(draw).read(numbers))
-        return [Metrics("case", 0, table.line())] if what != "shuffled" or draw == params.draws - 1 else []
+        return [Metrics("case", 0, table.line().as_json())] if what != "shuffled" or draw == params.draws - 1 else []
 
     done = yield from Steps(context, plan, unit="directions", size=lambda step: 1).run(do, say)
     if doubt := _certain(params, table.real.certain):
@@ -118,21 +121,43 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield Artifact(ROWS, "intervention rows")
     yield Artifact(DIRECTION, "the direction, of unit length")
     line = table.line()
-    yield Metrics("case", 0, line)
-    values: dict[str, Any] = {
-        **{"model": model.source, "criterion": params.criterion, "verb": "steer", "metric": params.metric, "rows": len(table.rows)},
-        **{"positives": len(parts.report[0]), "negatives": len(parts.report[1]), "feature": table.name, "distance": distance},
-        **{"curve": table.real.curve, "chosen_strength": table.strength, "at_edge": edge, "effect": line["effect"]},
-        **{"effect_low": line["low"], "effect_high": line["high"], "effect_in_controls": line["units"], "p": line["p"]},
-        **{"side_effect": line["side_effect"], "effects": [line], "path": ROWS, "direction": DIRECTION},
-        **{key: line[key] for key in ("loss_change", "loss_low", "loss_high") if key in line},
-        "wanted_on": "negatives" if params.shared_answers else "positives",
-        "prompts": {part: [len(side) for side in getattr(parts, part)] for part in ("fit", "choose", "report")},
-    }
+    yield Metrics("case", 0, line.as_json())
+    values = ContrastResult(
+        model=model.source,
+        criterion=params.criterion,
+        verb="steer",
+        metric=params.metric,
+        rows=len(table.rows),
+        positives=len(parts.report[0]),
+        negatives=len(parts.report[1]),
+        feature=table.name,
+        distance=distance,
+        curve=tuple(table.real.curve),
+        chosen_strength=table.strength,
+        at_edge=edge,
+        effect=line.effect,
+        effect_low=line.low,
+        effect_high=line.high,
+        effect_in_controls=line.units,
+        p=line.p,
+        side_effect=line.side_effect,
+        effects=(line,),
+        path=ROWS,
+        direction=DIRECTION,
+        loss_change=line.loss_change if table.plain else LEFT_OUT,
+        loss_low=line.loss_low if table.plain else LEFT_OUT,
+        loss_high=line.loss_high if table.plain else LEFT_OUT,
+        wanted_on="negatives" if params.shared_answers else "positives",
+        prompts={part: tuple(len(side) for side in getattr(parts, part)) for part in ("fit", "choose", "report")},
+    )
     digest = {"scores": of_bytes(np.concatenate(done))}
-    headline = {"strength": table.strength, "effect": line["effect"], "in_controls": line["units"], "clear": line["clear"]}
-    shown = {key: value for key, value in headline.items() if value is not None}
-    return Result(values, shown, _report(context.manifest.name, values), digest, _uncertainty(values, line))
+    headline = ContrastHeadline(
+        strength=table.strength,
+        effect=LEFT_OUT if line.effect is None else line.effect,
+        in_controls=LEFT_OUT if line.units is None else line.units,
+        clear=LEFT_OUT if line.clear is None else line.clear,
+    )
+    return Result(values.as_json(), headline.as_json(), _report(context.manifest.name, values), digest, _uncertainty(values, line))
 
 
 class ContrastRows:
@@ -142,7 +167,7 @@ class ContrastRows:
         self.params, self.model, self.prompts, self.labelled = params, model, prompts, labelled
         self.name = ids.direction(params.layer, params.criterion)
         self.rows: list[Intervention] = []
-        self.plain: dict[str, Any] = {}
+        self.plain: LossChange | None = None
         self.real: LabelEffect
 
     @property
@@ -167,15 +192,16 @@ class ContrastRows:
         losses_KR = losses.astype(np.float64).reshape(2 + min(PLAIN_CONTROLS, self.params.draws), -1)
         change_KR = losses_KR[1:] - losses_KR[0]
         own = effects.interval(change_KR[0].tolist())
-        self.plain = {"loss_change": own.mean, "loss_low": own.low, "loss_high": own.high, "loss_control": float(change_KR[1:].mean())}
+        control = float(change_KR[1:].mean())
+        self.plain = LossChange(loss_change=own.mean, loss_low=own.low, loss_high=own.high, loss_control=control)
 
-    def line(self) -> dict[str, Any]:
+    def line(self) -> EffectLine:
         """The effect as result.json and the view have it."""
         own, controls = [row for row in self.rows if row.control is None], [row for row in self.rows if row.control is not None]
         effect = effects.effect(self.name, own, controls)
-        line = effect_line(effect, self.strength, "steer", effect.p) | self.plain
         # the direction says which way the score should go
-        return line | {"clear": effect.clear and effect.directed.mean > 0 and (effect.p or 0.0) <= self.params.alpha}
+        clear = effect.clear and effect.directed.mean > 0 and (effect.p or 0.0) <= self.params.alpha
+        return effect_line(effect, self.strength, "steer", effect.p, self.plain, clear=clear)
 
     def _add(self, measured: LabelEffect, scores: Any, metadata: Mapping[str, Any]) -> None:
         side = gain(measured.base, scores, len(measured.told_on))["side_effect"]
@@ -223,37 +249,37 @@ def _random(offset_D: Tensor, seed: int, draw: int) -> Tensor:
     return control_D
 
 
-def _uncertainty(values: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Uncertainty]:
-    reported_on = values["negatives"] if values["wanted_on"] == "negatives" else values["positives"]
+def _uncertainty(values: ContrastResult, line: EffectLine) -> dict[str, Uncertainty]:
+    reported_on = values.negatives if values.wanted_on == "negatives" else values.positives
     over = f"{reported_on} prompts that neither direction nor strength was chosen on"
-    bars = {"effect": Uncertainty(over, low=values["effect_low"], high=values["effect_high"], control=line["control"], clear=line["clear"])}
-    if line["units"] is not None:
+    bars = {"effect": Uncertainty(over, low=values.effect_low, high=values.effect_high, control=line.control, clear=line.clear)}
+    if line.units is not None:
         bars["in_controls"] = IN_CONTROLS
-    if "loss_change" in line:
-        bars["loss_change"] = Uncertainty("rows of plain text", low=line["loss_low"], high=line["loss_high"], control=line["loss_control"])
+    if line.loss_change is not None:
+        bars["loss_change"] = Uncertainty("rows of plain text", low=line.loss_low, high=line.loss_high, control=line.loss_control)
     return bars
 
 
-def _report(name: str, values: dict[str, Any]) -> str:
-    parts, line = values["prompts"], values["effects"][0]
+def _report(name: str, values: ContrastResult) -> str:
+    parts, line = values.prompts, values.effects[0]
     lines = [markdown(name, values).replace("# interventions", "# contrast", 1), "## Controls", ""]
     for kind, kind_in_words in (
         ("shuffled_labels", "shuffled labels, taken through everything: parts, answers, direction, strength"),
         ("matched_norm", "random directions of the same length"),
     ):
-        if (among_controls := line["controls"].get(kind)) is not None:
-            ends = f" [{among_controls['low']:.3f}, {among_controls['high']:.3f}]" if among_controls["low"] is not None else ""
-            lines.append(f"- {among_controls['count']} × {kind_in_words}: {among_controls['mean']:.3f}{ends}")
+        if (among_controls := line.controls.get(kind)) is not None:
+            ends = f" [{among_controls.low:.3f}, {among_controls.high:.3f}]" if among_controls.low is not None else ""
+            lines.append(f"- {among_controls.count} × {kind_in_words}: {among_controls.mean:.3f}{ends}")
     lines += ["", "In brackets where 95 % of such controls lie.", "", "## Strengths", ""]
     lines += [f"Fitted on {sum(parts['fit'])} prompts, chosen on {sum(parts['choose'])} others, told on {sum(parts['report'])} more.", ""]
-    wanted, elsewhere = ("negatives", "positives") if values["wanted_on"] == "negatives" else ("positives", "negatives")
+    wanted, elsewhere = ("negatives", "positives") if values.wanted_on == "negatives" else ("positives", "negatives")
     if wanted == "negatives":
         lines += [
             "Every prompt is scored by the set of all positives' answers: the effect is that on prompts that do not meet the criterion"
         ]
         lines += ["(do they end as if they did?), the side effect that on those that do.", ""]
     lines += [f"| strength | mean Δ, {wanted} | mean abs Δ, {elsewhere} | gain |", "|---|---:|---:|---:|"]
-    for point in values["curve"]:
-        mark = " ◀" if point["strength"] == values["chosen_strength"] else ""
-        lines.append(f"| {point['strength']:g} | {point['effect']:.4f} | {point['side_effect']:.4f} | {point['gain']:.4f}{mark} |")
-    return "\n".join([*lines, "", f"A strength of 1 is the distance between the classes' means, {values['distance']:.3f}.", ""])
+    for point in values.curve:
+        mark = " ◀" if point.strength == values.chosen_strength else ""
+        lines.append(f"| {point.strength:g} | {point.effect:.4f} | {point.side_effect:.4f} | {point.gain:.4f}{mark} |")
+    return "\n".join([*lines, "", f"A strength of 1 is the distance between the classes' means, {values.distance:.3f}.", ""])

@@ -20,6 +20,7 @@ from torch import Tensor
 from ...errors import UserError
 from ...features.prompts import Prompt
 from ...models.loaded import LoadedModel
+from ...results.contrast import StrengthPoint
 from ...sites.site_map import SiteMap
 from .._features.changed_model import Bench, bench_of
 from .params import Params, part_sizes
@@ -90,7 +91,7 @@ class Labelled:
         rows = len(self.params.strengths) + 1
         tried = numbers[: rows * len(chosen_on)].reshape(rows, len(chosen_on))
         report = numbers[rows * len(chosen_on) :].reshape(2, len(told_on))
-        curve = [{"strength": s, **gain(tried[0], row, wanted)} for s, row in zip(self.params.strengths, tried[1:], strict=True)]
+        curve = [_point(s, gain(tried[0], row, wanted)) for s, row in zip(self.params.strengths, tried[1:], strict=True)]
         return LabelEffect(choose(self.params.strengths, tried, wanted), curve, told_on[:told], report[0], report[1], tried[0][:wanted])
 
     def _scores(self, strengths: NDArray[Any], places: Sequence[int]) -> Numbers:
@@ -105,7 +106,7 @@ class LabelEffect:
     """What one set of labels comes to."""
 
     strength: float
-    curve: list[dict[str, float]]
+    curve: list[StrengthPoint]
     told_on: list[int]
     """Prompts of the third part where an effect is wanted; they come first in the two below."""
     base: Numbers
@@ -148,6 +149,10 @@ def choose(strengths: Sequence[float], scored: Numbers | Sequence[Numbers], want
     """The strength of the largest mean Δ on the first `wanted` prompts less mean |Δ| on the rest; the smallest of equals."""
     gains = [gain(scored[0], numbers, wanted)["gain"] for numbers in scored[1:]]
     return strengths[int(np.argmax(gains))]
+
+
+def _point(strength: float, gained: dict[str, float]) -> StrengthPoint:
+    return StrengthPoint(strength=strength, effect=gained["effect"], side_effect=gained["side_effect"], gain=gained["gain"])
 
 
 def gain(base: Any, changed: Any, wanted: int) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from ...features.interventions import Intervention
 from ...features.layer_convention import Convention, as_given, convention_of, in_blocks
 from ...features.prompts import without_repeats
 from ...features.ranking import false_discovery
+from ...payload import LEFT_OUT
+from ...results.interventions import EffectLine, InterventionsHeadline, InterventionsResult, LossChange
 from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Steps
@@ -95,7 +97,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         table.add(trial, numbers)
         # told again as its controls come in: the newest line of a place is the one that counts
         place = sum(other.control is None for other in trials[: index + 1]) - 1
-        return [Metrics("case", place, table.summary(trial, None))]
+        return [Metrics("case", place, table.summary(trial).as_json())]
 
     done = yield from Steps(context, trials, unit="changes", size=lambda trial: len(trial.changed)).run(do, say)
     interventions.write(context.folder.path / ROWS, table.rows)
@@ -218,56 +220,75 @@ class InterventionRows:
         rows = self.by_trial[name, strength]
         return effects.effect(name, [row for row in rows if row.control is None], [row for row in rows if row.control is not None])
 
-    def summary(self, trial: PlannedChange, q: float | None) -> dict[str, Any]:
-        """One line of the table."""
+    def summary(self, trial: PlannedChange) -> EffectLine:
+        """One line of the table, as far as it is known."""
         name = self.name(trial)
-        return effect_line(self.effect(name, trial.strength), trial.strength, self.params.verb, q) | self.cost(name, trial.strength)
+        return effect_line(self.effect(name, trial.strength), trial.strength, self.params.verb, None, self.cost(name, trial.strength))
 
-    def cost(self, name: str, strength: float) -> dict[str, Any]:
-        """What a change does to the loss on plain text, with its interval over rows, and its controls'; empty where none was read."""
+    def cost(self, name: str, strength: float) -> LossChange | None:
+        """What a change does to the loss on plain text, with its interval over rows, and its controls'; None where none was read."""
         own = self.loss.get((name, strength, ""))
         if own is None:
-            return {}
+            return None
         interval = effects.interval(own)
         others = [value for key, values in self.loss.items() if key[:2] == (name, strength) and key[2] for value in values]
-        return {
-            **{"loss_change": interval.mean, "loss_low": interval.low, "loss_high": interval.high},
-            "loss_control": float(np.mean(others)) if others else None,
-        }
+        control = float(np.mean(others)) if others else None
+        return LossChange(loss_change=interval.mean, loss_low=interval.low, loss_high=interval.high, loss_control=control)
 
 
 def _result(context: Context, params: Params, table: InterventionRows, trials: Sequence[PlannedChange], numbers: Any) -> Result:
     own = [trial for trial in trials if trial.control is None]
-    effects_found = [table.effect(table.name(trial), trial.strength) for trial in own]
-    q = false_discovery(np.array([1.0 if effect.p is None else effect.p for effect in effects_found])).tolist()
+    measured = [table.effect(table.name(trial), trial.strength) for trial in own]
+    qs = false_discovery(np.array([1.0 if effect.p is None else effect.p for effect in measured])).tolist()
     lines = [
-        effect_line(effect, trial.strength, params.verb, value) | table.cost(effect.feature_id, trial.strength)
-        for effect, trial, value in zip(effects_found, own, q, strict=True)
+        effect_line(
+            effect,
+            trial.strength,
+            params.verb,
+            q,
+            table.cost(effect.feature_id, trial.strength),
+            clear=bool(effect.directed.clear_of(0.0) and effect.beyond and q <= params.alpha),
+        )
+        for effect, trial, q in zip(measured, own, qs, strict=True)
     ]
-    for line, effect in zip(lines, effects_found, strict=True):
-        line["clear"] = bool(effect.directed.clear_of(0.0) and effect.beyond and line["q"] <= params.alpha)
-    best = max(lines, key=lambda line: (line["clear"], line["strong"]))
+    at = max(range(len(lines)), key=lambda line: (lines[line].clear, measured[line].strong))
+    best, strength = lines[at], own[at].strength
     # it was chosen among all of them on the prompts it is measured on: an interval that holds for all at once holds for it
-    rows = [row.effect for row in table.by_trial[best["feature_id"], best["strength"]] if row.control is None]
+    rows = [row.effect for row in table.by_trial[best.feature_id, strength] if row.control is None]
     interval = effects.interval(rows, 1 - 0.05 / len(lines))
-    values: dict[str, Any] = {
-        **{"model": table.model, "criterion": params.criterion, "verb": params.verb, "metric": params.metric, "rows": len(table.rows)},
-        **{"positives": table.positives, "negatives": len(table.bench.prompts) - table.positives, "baseline": float(table.base.mean())},
-        **{"effects": lines, "chosen": best["feature_id"], "chosen_strength": best["strength"], "effect": best["effect"]},
-        **{"effect_low": interval.low, "effect_high": interval.high, "effect_in_controls": best["units"]},
-        **{"side_effect": best["side_effect"], "path": ROWS, "at_edge": at_edge(best["strength"], params.strengths)},
-        **{key: best[key] for key in ("loss_change", "loss_low", "loss_high") if key in best},
-    }
-    headline = {"top": best["feature_id"], "effect": best["effect"], "in_controls": best["units"]}
-    headline |= {"clear": sum(line["clear"] for line in lines)}
-    digest = of_bytes(np.asarray(numbers, np.float32))
-    return Result(
-        values,
-        {key: value for key, value in headline.items() if value is not None},
-        markdown(context.manifest.name, values).replace("# interventions", f"# {context.manifest.kind}", 1),
-        {"scores": digest},
-        _uncertainty(values, best, len(lines)),
+    read_text = table.cost(best.feature_id, strength) is not None
+    values = InterventionsResult(
+        model=table.model,
+        criterion=params.criterion,
+        verb=params.verb,
+        metric=params.metric,
+        rows=len(table.rows),
+        positives=table.positives,
+        negatives=len(table.bench.prompts) - table.positives,
+        baseline=float(table.base.mean()),
+        effects=tuple(lines),
+        chosen=best.feature_id,
+        chosen_strength=strength,
+        effect=best.effect,
+        effect_low=interval.low,
+        effect_high=interval.high,
+        effect_in_controls=best.units,
+        side_effect=best.side_effect,
+        path=ROWS,
+        at_edge=at_edge(strength, params.strengths),
+        loss_change=best.loss_change if read_text else LEFT_OUT,
+        loss_low=best.loss_low if read_text else LEFT_OUT,
+        loss_high=best.loss_high if read_text else LEFT_OUT,
     )
+    headline = InterventionsHeadline(
+        top=best.feature_id,
+        effect=LEFT_OUT if best.effect is None else best.effect,
+        in_controls=LEFT_OUT if best.units is None else best.units,
+        clear=sum(bool(line.clear) for line in lines),
+    )
+    report = markdown(context.manifest.name, values).replace("# interventions", f"# {context.manifest.kind}", 1)
+    digest = of_bytes(np.asarray(numbers, np.float32))
+    return Result(values.as_json(), headline.as_json(), report, {"scores": digest}, _uncertainty(values, best, len(lines)))
 
 
 def at_edge(strength: float, strengths: Sequence[float]) -> str | None:
@@ -278,19 +299,19 @@ def at_edge(strength: float, strengths: Sequence[float]) -> str | None:
     return f"the strength {strength:g} is the {side} of those tried: the best may lie beyond; give params.strengths that reach further"
 
 
-def _uncertainty(values: Mapping[str, Any], best: Mapping[str, Any], tests: int) -> dict[str, Uncertainty]:
+def _uncertainty(values: InterventionsResult, best: EffectLine, tests: int) -> dict[str, Uncertainty]:
     bars = {
         "effect": Uncertainty(
-            over=f"{values['positives']} prompts",
-            low=values["effect_low"],
-            high=values["effect_high"],
-            control=best["control"],
-            clear=best["clear"],
+            over=f"{values.positives} prompts",
+            low=values.effect_low,
+            high=values.effect_high,
+            control=best.control,
+            clear=best.clear,
             note=f"the strongest of {tests}: the interval holds for all of them at once" if tests > 1 else "",
         )
     }
-    if best["units"] is not None:
+    if best.units is not None:
         bars["in_controls"] = IN_CONTROLS
-    if best.get("loss_change") is not None:
-        bars["loss_change"] = Uncertainty("rows of plain text", low=best["loss_low"], high=best["loss_high"], control=best["loss_control"])
+    if best.loss_change is not None:
+        bars["loss_change"] = Uncertainty("rows of plain text", low=best.loss_low, high=best.loss_high, control=best.loss_control)
     return bars

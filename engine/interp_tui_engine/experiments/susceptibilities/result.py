@@ -31,6 +31,8 @@ from .report import NAMES, report
 from .responses import MEANS, Responses
 
 TREE = "susceptibilities.zarr"
+ByQuantity = dict[str, dict[str, dict[str, bool | None]]]
+"""By quantity, part and data."""
 TOP = 8
 """Tokens named for each part: those that respond most, whichever way."""
 
@@ -143,15 +145,13 @@ def _stated(control: Control | None) -> ShuffledControl | None:
     return None if control is None else ShuffledControl(mean=control.mean, low=control.low, high=control.high)
 
 
-def _clear(
-    responses: Responses, checked: Mapping[str, CheckedParts], names: Mapping[str, str]
-) -> dict[str, dict[str, dict[str, bool | None]]]:
+def _clear(responses: Responses, checked: Mapping[str, CheckedParts], names: Mapping[str, str]) -> ByQuantity:
     """Whether a mean is clear of its control: outside the interval of shuffled rows, whose mean is outside its own error bar.
 
     None where there is no control or no error bar, and for the sampling data's own, which is 0.
     """
     assert responses.base is not None
-    clear_by_quantity: dict[str, dict[str, dict[str, bool | None]]] = {"covariance": {}, "shift": {}, "first_order": {}}
+    clear_by_quantity: ByQuantity = {"covariance": {}, "shift": {}, "first_order": {}}
     for part, part_checks in checked.items():
         for quantity, rows in clear_by_quantity.items():
             rows[part] = {}
