@@ -9,7 +9,21 @@ from pydantic import Field
 from ..payload import Headline, Payload, ResultFile
 
 
-class TrainedDictionary(Payload):
+class DictionaryLosses(Payload):
+    """What the model loses with the reconstruction in the activation's place; where a model was there to ask."""
+
+    ce_loss_recovered: float | None = Field(default=None, description="share of the loss kept, against zeros in the activation's place")
+    ce_loss_recovered_low: float | None = Field(default=None, description="lower end of the 95 % interval over rows")
+    ce_loss_recovered_high: float | None = Field(default=None, description="upper end")
+    ce_loss_recovered_from_mean: float | None = Field(default=None, description="the same against the mean activation")
+    ce_clean: float | None = Field(default=None, description="loss of the model as it is, nats a token")
+    ce_zero: float | None = Field(default=None, description="loss with zeros in the activation's place")
+    ce_mean: float | None = Field(default=None, description="loss with the mean in its place")
+    ce_sae: float | None = Field(default=None, description="loss with the reconstruction in its place")
+    kl: float | None = Field(default=None, description="KL of the model's distribution from that with the reconstruction, nats")
+
+
+class TrainedDictionary(DictionaryLosses):
     """One dictionary, measured on activations held out."""
 
     architecture: str = Field(default="", description="topk, relu, …")
@@ -22,15 +36,6 @@ class TrainedDictionary(Payload):
     l0: float | None = Field(default=None, description="active latents a token")
     dead_fraction: float | None = Field(default=None, description="share of latents that fired on nothing")
     dead_among_tokens: int | None = Field(default=None, description="tokens that they had to fire on")
-    ce_loss_recovered: float | None = Field(default=None, description="share of the loss kept, against zeros in the activation's place")
-    ce_loss_recovered_low: float | None = Field(default=None, description="lower end of the 95 % interval over rows")
-    ce_loss_recovered_high: float | None = Field(default=None, description="upper end")
-    ce_loss_recovered_from_mean: float | None = Field(default=None, description="the same against the mean activation")
-    ce_clean: float | None = Field(default=None, description="loss of the model as it is, nats a token")
-    ce_zero: float | None = Field(default=None, description="loss with zeros in the activation's place")
-    ce_mean: float | None = Field(default=None, description="loss with the mean in its place")
-    ce_sae: float | None = Field(default=None, description="loss with the reconstruction in its place")
-    kl: float | None = Field(default=None, description="KL of the model's distribution from that with the reconstruction, nats")
     repeats: float | None = Field(default=None, description="share of latents that another start finds too")
     repeat_cosine: float | None = Field(default=None, description="mean cosine with its like from another start")
     repeat_chance: float | None = Field(default=None, description="the same by chance")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from ...events import Artifact, Event, Metrics
 from ...figures.plots import plot_circuit
 from ...manifest import Manifest
 from ...patching import reach_report
-from ...results.circuit import LIVE, CircuitHeadline, CircuitResult
+from ...payload import LEFT_OUT
+from ...results.circuit import LIVE, CircuitCell, CircuitEdge, CircuitHeadline, CircuitNode, CircuitResult, EdgeEffect
 from ...runtime import cost
 from ...runtime.context import Context
 from ...runtime.steps import digests, write_arrays
@@ -29,7 +30,6 @@ from .params import MANY_EDGES, Params
 if TYPE_CHECKING:
     from ...circuits.circuit import Circuit
     from ...circuits.prepared import Node
-    from ...patching.reach_report import Reaches
     from ...sites.site_map import SiteMap
 
 EXAMPLE: dict[str, Any] = {
@@ -51,8 +51,8 @@ def check(manifest: Manifest) -> list[Problem]:
             Problem("params.long_answers", "a circuit is found for one next token; use 'first'", value="sequence", suggestion="first")
         )
     metric = manifest.params.metric
-    if said := no_gradient(getattr(manifest.params, "method", "acdc"), metric):
-        problems.append(Problem("params.metric", f"{said}; use 'logit_diff'", value=metric, suggestion="logit_diff"))
+    if why := no_gradient(getattr(manifest.params, "method", "acdc"), metric):
+        problems.append(Problem("params.metric", f"{why}; use 'logit_diff'", value=metric, suggestion="logit_diff"))
     return problems
 
 
@@ -84,32 +84,72 @@ def run(context: Context) -> Generator[Event, None, Result]:
     assert isinstance(params, Params)
     ready = yield from part_effects.ready(context, params.ablation)
     behaviour = ready.behaviour
-    found = yield from circuit_search.search(context, behaviour)
-    roles = _roles(context, found.circuit, behaviour.site_map)
-    values = _values(params, found, roles, ready.reaches)
-    edges = [{"edge": row["name"], "effect": row["effect"]} for row in values["edges"]]
-    whole = {"circuit": values["nodes"], "edges": edges, "heads_per_kv": values["heads_per_kv"]}
-    yield Metrics("cells", 2 * START, whole | {"held_out": values["held_out"], "random": values["random"]["mean"]})
+    search = yield from circuit_search.search(context, behaviour)
+    roles = _roles(context, search.circuit, behaviour.site_map)
+    nodes, edges = _nodes(search.circuit, roles), _edges(search.circuit)
+    held_out, random = circuit_report.held_out(search.held_out), circuit_report.random_circuits(search.random)
+    whole = CircuitCell(
+        circuit=nodes,
+        edges=tuple(EdgeEffect(edge=edge.name, effect=edge.effect) for edge in edges),
+        heads_per_kv=search.circuit.heads_per_kv,
+        held_out=held_out,
+        random=random.mean,
+    )
+    yield Metrics("cells", 2 * START, whole.as_json())
     arrays: dict[str, Any] = {
-        f"{part}_effect": ((part,), np.array([row["effect"] for row in values[f"{part}s"]], np.float32)) for part in ("node", "edge")
+        "node_effect": (("node",), np.array([node.effect for node in nodes], np.float32)),
+        "edge_effect": (("edge",), np.array([edge.effect for edge in edges], np.float32)),
     }
-    attrs = {part: [row["name"] for row in values[part]] for part in ("nodes", "edges")}
+    attrs = {"nodes": [node.name for node in nodes], "edges": [edge.name for edge in edges]}
     yield from write_arrays(context.folder.path, STORE, arrays, attrs)
+    values = CircuitResult(
+        level=search.circuit.level,
+        method=params.method,
+        nodes=nodes,
+        edges=edges,
+        faithfulness=search.circuit.faithfulness,
+        completeness=search.circuit.completeness,
+        minimality=search.circuit.minimality,
+        held_out=held_out,
+        random=random,
+        stability=None if search.held_out is None else search.held_out.overlap,
+        stability_resampled=search.resampled,
+        clean_metric=search.circuit.clean_metric,
+        empty_metric=search.circuit.empty_metric,
+        pairs=len(ready.reaches.each),
+        reach=ready.reaches.stated(),
+        parts=search.considered,
+        tried=search.tried,
+        correlation=search.correlation,
+        heads_per_kv=search.circuit.heads_per_kv,
+        seconds=time.monotonic() - ready.started,
+    )
     (context.folder.path / "figures").mkdir(exist_ok=True)
-    for name, said in (("circuit.svg", "the circuit"), ("circuit.html", "the circuit, as a page that names each edge under the pointer")):
-        plot_circuit(values, context.folder.path / "figures" / name, f"circuit: {context.manifest.name}")
-        yield Artifact(f"figures/{name}", said)
-    values["seconds"] = time.monotonic() - ready.started
-    headline: dict[str, Any] = {"nodes": len(values["nodes"]), **({"edges": len(edges)} if params.level == "edge" else {})}
-    headline |= {"faithfulness": values["faithfulness"]}
-    headline |= {"held_out": held_out.share.value} if (held_out := found.held_out) is not None else {}
-    headline |= {"completeness": values["completeness"]}
-    headline |= {"verdict": verdict} if (verdict := reach_report.verdict(ready.reaches)) else {}
+    pictures = (("circuit.svg", "the circuit"), ("circuit.html", "the circuit, as a page that names each edge under the pointer"))
+    for name, title in pictures:
+        plot_circuit(values.as_json(), context.folder.path / "figures" / name, f"circuit: {context.manifest.name}")
+        yield Artifact(f"figures/{name}", title)
+    headline = CircuitHeadline(
+        nodes=len(nodes),
+        edges=len(edges) if params.level == "edge" else LEFT_OUT,
+        faithfulness=values.faithfulness,
+        held_out=LEFT_OUT if search.held_out is None else search.held_out.share.value,
+        completeness=values.completeness,
+        verdict=reach_report.verdict(ready.reaches) or LEFT_OUT,
+    )
     report = circuit_report.report(params, values, ready.reaches)
-    return Result(values, headline, report, digests(STORE, arrays), circuit_report.uncertainty(found, ready.reaches))
+    bars = circuit_report.uncertainty(search, ready.reaches)
+    return Result(values.as_json(), headline.as_json(), report, digests(STORE, arrays), bars)
 
 
-def _roles(context: Context, circuit: Circuit, site_map: SiteMap) -> dict[Node, dict[str, Any]]:
+class HeadRole(NamedTuple):
+    """What a head does on repeated random tokens: its name where a score is high, and its scores."""
+
+    name: str | None
+    scores: dict[str, float]
+
+
+def _roles(context: Context, circuit: Circuit, site_map: SiteMap) -> dict[Node, HeadRole]:
     """What the circuit's heads do on repeated random tokens: their scores, and their name where one is high."""
     from ...circuits.heads import SCORES, head_scores
 
@@ -120,52 +160,35 @@ def _roles(context: Context, circuit: Circuit, site_map: SiteMap) -> dict[Node, 
     vocab = int(site_map.embed.weight.shape[0])  # type: ignore[index]
     scores = head_scores(site_map, vocab, length=ROLE_LENGTH, rows=4, seed=context.manifest.seed, copies_of=wanted)
     return {
-        node: {
-            "role": scores.name_of(node.layer or 0, node.head or 0),
-            "scores": {name: float(getattr(scores, name)[node.layer, node.head]) for name in SCORES},
-        }
+        node: HeadRole(
+            scores.name_of(node.layer or 0, node.head or 0),
+            {name: float(getattr(scores, name)[node.layer, node.head]) for name in SCORES},
+        )
         for node in heads
     }
 
 
-def _values(params: Params, found: circuit_search.Found, roles: dict[Node, dict[str, Any]], reaches: Reaches) -> dict[str, Any]:
+def _nodes(circuit: Circuit, roles: Mapping[Node, HeadRole]) -> tuple[CircuitNode, ...]:
     from ...circuits.nodes import node_name
 
-    circuit = found.circuit
-    nodes = [
-        {
-            "name": node_name(node),
-            "layer": node.layer,
-            "head": node.head,
-            "effect": circuit.node_effects[node],
-            "estimate": circuit.scores.get(node),
-            **roles.get(node, {}),
-        }
+    return tuple(
+        CircuitNode(
+            name=node_name(node),
+            layer=node.layer,
+            head=node.head,
+            effect=circuit.node_effects[node],
+            estimate=circuit.scores.get(node),
+            role=roles[node].name if node in roles else LEFT_OUT,
+            scores=roles[node].scores if node in roles else LEFT_OUT,
+        )
         for node in circuit.nodes
-    ]
+    )
+
+
+def _edges(circuit: Circuit) -> tuple[CircuitEdge, ...]:
+    """The strongest first."""
     ordered = sorted(circuit.edges.items(), key=lambda item: -abs(item[1]))
-    edges = [{"name": edge.name, "effect": effect, "estimate": circuit.edge_scores.get(edge)} for edge, effect in ordered]
-    return {
-        "level": circuit.level,
-        "method": params.method,
-        "nodes": nodes,
-        "edges": edges,
-        "faithfulness": circuit.faithfulness,
-        "completeness": circuit.completeness,
-        "minimality": circuit.minimality,
-        "held_out": circuit_report.held_out(found.held_out),
-        "random": {"faithfulness": list(found.random.faithfulness), "mean": found.random.mean, "max": max(found.random.faithfulness)},
-        "stability": None if found.held_out is None else found.held_out.overlap,
-        "stability_resampled": found.resampled,
-        "clean_metric": circuit.clean_metric,
-        "empty_metric": circuit.empty_metric,
-        "pairs": len(reaches.each),
-        "reach": reaches.stated().as_json(),
-        "parts": found.considered,
-        "tried": found.tried,
-        "correlation": found.correlation,
-        "heads_per_kv": circuit.heads_per_kv,
-    }
+    return tuple(CircuitEdge(name=edge.name, effect=effect, estimate=circuit.edge_scores.get(edge)) for edge, effect in ordered)
 
 
 KIND = Kind(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ...events import Event, Metrics, Phase, Progress, Warned
+from ...results.circuit import CircuitCell, CircuitHeadline
 from ...runtime.context import Context
 from ...runtime.pause import wait_while_paused
 from ...runtime.steps import Numbers, Steps
@@ -148,9 +149,18 @@ def _nodes(
         trials.append(tried)
         if not stage.told:
             return []
-        part = {"node": node_name(node), "layer": node.layer, "head": node.head}
-        cell = {**part, "loss": tried.loss, "kept": stays, "faithfulness": going.faithfulness, **_ends(behaviour)}
-        return [Metrics("cells", index, cell), Metrics("headline", index, {"nodes": len(going.kept), "faithfulness": going.faithfulness})]
+        cell = CircuitCell(
+            node=node_name(node),
+            layer=node.layer,
+            head=node.head,
+            loss=tried.loss,
+            kept=stays,
+            faithfulness=going.faithfulness,
+            clean_metric=behaviour.whole,
+            empty_metric=behaviour.empty,
+        )
+        headline = CircuitHeadline(nodes=len(going.kept), faithfulness=going.faithfulness)
+        return [Metrics("cells", index, cell.as_json()), Metrics("headline", index, headline.as_json())]
 
     yield from Steps(context, going.order, unit="nodes", size=lambda _: 1, name=stage.name + name).run(
         lambda _: _numbers(going.try_next()), say
@@ -193,19 +203,23 @@ def _edges(
                 continue
             tried.append((trial, going.stayed[at]))
             after = edges.share(float((trial.before if going.stayed[at] else trial.after).mean()))
-            cell = {"edge": going.order[at].name, "loss": trial.loss, "kept": going.stayed[at], "faithfulness": after}
-            events.append(Metrics("cells", START + at, {**cell, **_ends(edges)}))
+            cell = CircuitCell(
+                edge=going.order[at].name,
+                loss=trial.loss,
+                kept=going.stayed[at],
+                faithfulness=after,
+                clean_metric=edges.whole,
+                empty_metric=edges.empty,
+            )
+            events.append(Metrics("cells", START + at, cell.as_json()))
         if not stage.told:
             return []
         kept = sum(stays for _, stays in tried)
-        return [*events, Metrics("headline", START + index, {"edges": kept, "faithfulness": edges.share(float(going.now.mean()))})]
+        headline = CircuitHeadline(edges=kept, faithfulness=edges.share(float(going.now.mean())))
+        return [*events, Metrics("headline", START + index, headline.as_json())]
 
     yield from Steps(context, going.blocks, unit="edges", size=len, name=f"{stage.name}edges").run(do, say)
     return going.kept, tried
-
-
-def _ends(behaviour: Behaviour | EdgeBehaviour) -> dict[str, float]:
-    return {"clean_metric": behaviour.whole, "empty_metric": behaviour.empty}
 
 
 def _numbers(trial: Trial) -> Numbers:

@@ -30,6 +30,8 @@ from ...features import (
 from ...features.effects import Effect
 from ...features.fingerprint import fingerprint, rows_mark, signature_rows
 from ...features.ranking import Ranking
+from ...payload import LEFT_OUT
+from ...results.inspect import InspectHeadline, InspectResult, RankedFeature
 from ...runtime.context import Context, Ticker
 from ...runtime.pause import wait_while_paused
 from ...uncertainty import Uncertainty, none_known
@@ -224,20 +226,26 @@ def _finish(
     atomic.write_json(folder / REPORT, cards.report(model, params.criterion, made, ranked, texts))
     yield Artifact(REPORT, "the cards")
     best = {key: values[0] for key, values in ranked.table.items()} if ranked.order else {}
-    values = {
-        "model": model,
-        "criterion": params.criterion,
-        "ranking": params.ranking,
+    cards_shown = [{key: column[i] for key, column in ranked.table.items()} for i in range(min(50, len(made)))]
+    values = InspectResult(
+        model=model,
+        criterion=params.criterion,
+        ranking=params.ranking,
         **ranked.summary,
-        "cards": [{key: column[i] for key, column in ranked.table.items()} for i in range(min(50, len(made)))],
-        "table": TABLE,
-        "report": REPORT,
-    }
-    headline = {"top": best.get("feature_id", ""), "auroc": best.get("auroc"), "associated": ranked.summary["associated"]}
-    headline |= {"causal": ranked.summary["causal"]}
-    shown = {key: value for key, value in headline.items() if value is not None}
-    bars = {"auroc": _auroc_bar(params, ranked, best)} if "auroc" in shown else {}
-    return Result(values, shown, markdown(params, model, ranked, made), table_file.digests(ranked.table, "features"), bars)
+        cards=tuple(RankedFeature(**row) for row in cards_shown),
+        table=TABLE,
+        report=REPORT,
+    )
+    auroc: float | None = best.get("auroc")
+    headline = InspectHeadline(
+        top=best.get("feature_id", ""),
+        auroc=LEFT_OUT if auroc is None else auroc,
+        associated=ranked.summary["associated"],
+        causal=ranked.summary["causal"],
+    )
+    bars = {} if auroc is None else {"auroc": _auroc_bar(params, ranked, best)}
+    report = markdown(params, model, ranked, made)
+    return Result(values.as_json(), headline.as_json(), report, table_file.digests(ranked.table, "features"), bars)
 
 
 def _auroc_bar(params: Params, ranked: Ranking, best: Mapping[str, Any]) -> Uncertainty:

@@ -16,6 +16,7 @@ from ...features.column_store import ColumnStore
 from ...features.judge import Judge
 from ...features.records import RecordReader
 from ...features.text_store import TextStore
+from ...results.inspect import RecordsRead
 from ...runtime.context import Context
 from ...runtime.pause import sleep_unless_stopped, wait_while_paused
 from .params import Params
@@ -57,8 +58,8 @@ def read_evidence(context: Context, params: Params, paths: Sequence[Path], scrat
         for name, score in rules.items():
             parts[f"other {name}"].append(np.array([score(text) for text in block.texts]))
         seconds = time.monotonic() - started
-        values = {"rows": reader.rows, "features": len(reader.names), "rows_per_second": reader.rows / max(seconds, 1e-9)}
-        yield Metrics("records", reader.rows, values)
+        read = RecordsRead(rows=reader.rows, features=len(reader.names), rows_per_second=reader.rows / max(seconds, 1e-9))
+        yield Metrics("records", reader.rows, read.as_json())
         wait_while_paused(context)
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     records.check_repeats(paths, joined["keys"], joined["lines"])

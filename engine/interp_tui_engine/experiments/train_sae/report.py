@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import chain, pairwise
 from typing import Any
 
@@ -23,6 +22,8 @@ from ...dictionaries.repetition import REPEATS, Repetition, repetition
 from ...digests import of_array
 from ...figures.lines import Curve, lines_svg
 from ...numbers import short
+from ...payload import LEFT_OUT, given
+from ...results.train_sae import DictionaryLosses, NamedDictionary, TrainSAEHeadline, TrainSAEResult
 from ...runtime.context import Context
 from ...uncertainty import Uncertainty, none_known
 from .params import Params, Variant
@@ -41,7 +42,8 @@ def finish(context: Context, params: Params, source: ActivationSource, chosen: l
     folder = context.folder.path
     rates: dict[str, Any] = {}
     digests: dict[str, str] = {}
-    entries, written, histograms = [], [], []
+    entries: list[NamedDictionary] = []
+    written, histograms = [], []
     for place_of, (variant, learner) in enumerate(zip(chosen, trained.learners, strict=True)):
         weights = learner.weights.map(torch.Tensor.detach).scaled(trained.scale)
         dictionary = Dictionary(learner.architecture, weights, _about(context, params, source, variant, trained))
@@ -59,56 +61,83 @@ def finish(context: Context, params: Params, source: ActivationSource, chosen: l
         rates["/" if len(chosen) == 1 else variant.name] = _rates(fired, tokens, twice)
         digests |= {f"{place}/{name}": _digest(tensor) for name, tensor in weights.named().items()}
         digests[f"{place}/firing_rate"] = _digest(fired)
-        entries.append(_entry(variant, quality, fired, tokens, source, dictionary, place) | _repetition_numbers(twice))
+        entries.append(_entry(variant, quality, fired, tokens, source, dictionary, place, twice))
         histograms.append((variant.name, fired, tokens))
         written.append(place)
     xr.DataTree.from_dict(rates).to_zarr(folder / LATENTS, mode="w", consolidated=False)
-    shared = {
-        "steps": trained.steps,
-        "tokens": trained.steps * params.batch_size,
-        "tokens_per_second": trained.steps * params.batch_size / trained.seconds if trained.seconds > 0 else None,
-        "distinct_tokens": source.tokens,
-        "width": source.width,
-        "norm_scale": trained.scale,
-        "training_seconds": trained.seconds,
-    }
-    first = {key: value for key, value in entries[0].items() if key != "name"}
-    values = {**first, **shared} if len(chosen) == 1 else {**first, "sae": SAE, "saes": entries, **shared}
-    told = ("fvu", "l0", "dead_fraction", "ce_loss_recovered", "repeats")
-    headline = {key: entries[0][key] for key in told if entries[0].get(key) is not None}
+    first, several = entries[0], len(chosen) > 1
+    own = {name: value for name, value in given(first).items() if name != "name"} | ({"sae": SAE} if several else {})
+    values = TrainSAEResult(
+        **own,
+        saes=tuple(entries) if several else LEFT_OUT,
+        steps=trained.steps,
+        tokens=trained.steps * params.batch_size,
+        tokens_per_second=trained.steps * params.batch_size / trained.seconds if trained.seconds > 0 else None,
+        distinct_tokens=source.tokens,
+        width=source.width,
+        norm_scale=trained.scale,
+        training_seconds=trained.seconds,
+    )
+    headline = TrainSAEHeadline(
+        fvu=_if_known(first.fvu),
+        l0=_if_known(first.l0),
+        dead_fraction=_if_known(first.dead_fraction),
+        ce_loss_recovered=_if_known(first.ce_loss_recovered),
+        repeats=_if_known(first.repeats),
+    )
     _figures(context, chosen, trained, histograms)
-    report = _report(context, params, source, entries, shared)
-    return Result(values, headline, report, digests, _uncertainty(source, entries[0])), written
+    report = _report(context, params, source, entries, values)
+    return Result(values.as_json(), headline.as_json(), report, digests, _uncertainty(source, first)), written
+
+
+def _if_known(value: float | None) -> float:
+    return LEFT_OUT if value is None else value
 
 
 def _entry(
-    variant: Variant, quality: Quality, fired: Tensor, tokens: int, source: ActivationSource, dictionary: Dictionary, place: str
-) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "name": variant.name,
-        "architecture": variant.architecture,
-        "latents": variant.latents,
-        "k": variant.sparsity.k,
-        "sae": place,
-        "fvu": quality.fvu if math.isfinite(quality.fvu) else None,  # one activation held out has no variance
-        **dict(zip(("fvu_low", "fvu_high"), _fvu_interval(quality, source, dictionary), strict=True)),
-        "l0": quality.l0,
-        "dead_fraction": float((fired == 0).float().mean()),
-        "dead_among_tokens": tokens,
-        "ce_loss_recovered": None,
-    }
-    if source.losses is not None:
-        rows = source.losses.measure(dictionary.reconstruct, live=False)
-        found = {name: float(values.mean()) for name, values in rows.items()}
-        low, high = ratio_interval(rows["ce_zero"] - rows["ce_sae"], rows["ce_zero"] - rows["ce_clean"])
-        entry |= {
-            "ce_loss_recovered_low": low,
-            "ce_loss_recovered_high": high,
-            "ce_loss_recovered": loss_recovered(found["ce_clean"], found["ce_sae"], found["ce_zero"]),
-            "ce_loss_recovered_from_mean": loss_recovered(found["ce_clean"], found["ce_sae"], found["ce_mean"]),
-            **found,
-        }
-    return entry
+    variant: Variant,
+    quality: Quality,
+    fired: Tensor,
+    tokens: int,
+    source: ActivationSource,
+    dictionary: Dictionary,
+    place: str,
+    twice: Repetition | None,
+) -> NamedDictionary:
+    low, high = _fvu_interval(quality, source, dictionary)
+    return NamedDictionary(
+        name=variant.name,
+        architecture=variant.architecture,
+        latents=variant.latents,
+        k=variant.sparsity.k,
+        sae=place,
+        fvu=quality.fvu if math.isfinite(quality.fvu) else None,  # one activation held out has no variance
+        fvu_low=low,
+        fvu_high=high,
+        l0=quality.l0,
+        dead_fraction=float((fired == 0).float().mean()),
+        dead_among_tokens=tokens,
+        **given(_losses(source, dictionary)),
+        repeats=LEFT_OUT if twice is None else twice.share,
+        repeat_cosine=LEFT_OUT if twice is None else twice.mean,
+        repeat_chance=LEFT_OUT if twice is None else twice.chance,
+    )
+
+
+def _losses(source: ActivationSource, dictionary: Dictionary) -> DictionaryLosses:
+    """What the model loses with the reconstruction in the activation's place, on the rows held out."""
+    if source.losses is None:
+        return DictionaryLosses(ce_loss_recovered=None)
+    rows = source.losses.measure(dictionary.reconstruct, live=False)
+    means = {name: float(values.mean()) for name, values in rows.items()}
+    low, high = ratio_interval(rows["ce_zero"] - rows["ce_sae"], rows["ce_zero"] - rows["ce_clean"])
+    return DictionaryLosses(
+        ce_loss_recovered=loss_recovered(means["ce_clean"], means["ce_sae"], means["ce_zero"]),
+        ce_loss_recovered_low=low,
+        ce_loss_recovered_high=high,
+        ce_loss_recovered_from_mean=loss_recovered(means["ce_clean"], means["ce_sae"], means["ce_mean"]),
+        **means,
+    )
 
 
 def _fvu_interval(quality: Quality, source: ActivationSource, dictionary: Dictionary) -> tuple[float | None, float | None]:
@@ -125,28 +154,25 @@ def _repetition(partner: Learner, source: ActivationSource, dictionary: Dictiona
     return repetition(dictionary.weights.decoder, weights.decoder, fired > 0, other > 0, seed)
 
 
-def _repetition_numbers(twice: Repetition | None) -> dict[str, Any]:
-    return {} if twice is None else {"repeats": twice.share, "repeat_cosine": twice.mean, "repeat_chance": twice.chance}
-
-
-def _uncertainty(source: ActivationSource, entry: Mapping[str, Any]) -> dict[str, Uncertainty]:
+def _uncertainty(source: ActivationSource, entry: NamedDictionary) -> dict[str, Uncertainty]:
     """Over rows of text, which are what another sample would draw; of stored activations each is a row."""
     count = len(source.held_out) // source.row_tokens
     over = f"{count} held-out rows of text" if source.losses is not None else f"{count} held-out activations"
 
-    def bar(name: str) -> Uncertainty:
-        found = Uncertainty(over, low=entry[f"{name}_low"], high=entry[f"{name}_high"])
-        return found if found.has_bar else none_known(over.replace("rows", "row") if count == 1 else over)
+    def bar(low: float | None, high: float | None) -> Uncertainty:
+        interval = Uncertainty(over, low=low, high=high)
+        return interval if interval.has_bar else none_known(over.replace("rows", "row") if count == 1 else over)
 
-    found = {"fvu": bar("fvu")}
-    if entry["ce_loss_recovered"] is not None:
-        found["ce_loss_recovered"] = bar("ce_loss_recovered")
+    bars = {"fvu": bar(entry.fvu_low, entry.fvu_high)}
+    if entry.ce_loss_recovered is not None:
+        bars["ce_loss_recovered"] = bar(entry.ce_loss_recovered_low, entry.ce_loss_recovered_high)
     training = none_known("one training, on rows it was not trained on")
-    found |= {name: training for name in ("l0", "dead_fraction") if entry.get(name) is not None}
-    if "repeats" in entry:
-        found["repeats"] = none_known("one pair of starts")
-        found["repeat_cosine"] = Uncertainty(control=entry["repeat_chance"], note="one pair of starts")
-    return found
+    bars |= {"l0": training} if entry.l0 is not None else {}
+    bars |= {"dead_fraction": training} if entry.dead_fraction is not None else {}
+    if entry.repeats is not None:
+        bars["repeats"] = none_known("one pair of starts")
+        bars["repeat_cosine"] = Uncertainty(control=entry.repeat_chance, note="one pair of starts")
+    return bars
 
 
 def _about(context: Context, params: Params, source: ActivationSource, variant: Variant, trained: Trained) -> dict[str, Any]:
@@ -184,7 +210,7 @@ def _figures(context: Context, chosen: list[Variant], trained: Trained, histogra
     atomic.write_text(figures / "firing.svg", svg)
 
 
-def _report(context: Context, params: Params, source: ActivationSource, entries: list[dict[str, Any]], shared: Mapping[str, Any]) -> str:
+def _report(context: Context, params: Params, source: ActivationSource, entries: list[NamedDictionary], values: TrainSAEResult) -> str:
     """Markdown for report.md."""
     manifest, best = context.manifest, entries[0]
     where = (
@@ -195,52 +221,52 @@ def _report(context: Context, params: Params, source: ActivationSource, entries:
     lines = [
         f"# train_sae · {manifest.name}",
         "",
-        f"**FVU {short(best['fvu'], 4)} at L0 {short(best['l0'])}**, {best['dead_fraction']:.1%} dead"
-        + (f", loss recovered {short(best['ce_loss_recovered'], 4)}." if best["ce_loss_recovered"] is not None else "."),
+        f"**FVU {short(best.fvu, 4)} at L0 {short(best.l0)}**, {best.dead_fraction:.1%} dead"
+        + (f", loss recovered {short(best.ce_loss_recovered, 4)}." if best.ce_loss_recovered is not None else "."),
         "",
         *_intervals(best),
-        f"Activations of {where}, width {shared['width']}: {shared['tokens']:,} in {shared['steps']:,} steps of {params.batch_size:,}, of "
-        f"{shared['distinct_tokens']:,} different ones, at {short(shared['tokens_per_second'], 4)} tokens/s. Measured on others.",
+        f"Activations of {where}, width {values.width}: {values.tokens:,} in {values.steps:,} steps of {params.batch_size:,}, of "
+        f"{values.distinct_tokens:,} different ones, at {short(values.tokens_per_second, 4)} tokens/s. Measured on others.",
         "",
         "| dictionary | latents | FVU | L0 | dead | loss recovered | from mean | KL |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for entry in entries:
-        more = [entry.get(key) for key in ("ce_loss_recovered", "ce_loss_recovered_from_mean", "kl")]
+        more = (entry.ce_loss_recovered, entry.ce_loss_recovered_from_mean, entry.kl)
         cells = [
-            entry["name"],
-            f"{entry['latents']:,}",
-            short(entry["fvu"], 4),
-            short(entry["l0"]),
-            f"{entry['dead_fraction']:.1%}",
+            entry.name,
+            f"{entry.latents:,}",
+            short(entry.fvu, 4),
+            short(entry.l0),
+            f"{entry.dead_fraction:.1%}",
             *(short(value, 4) for value in more),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "FVU: unexplained share of the variance. Loss recovered: (CE without the activation − CE with the dictionary's) / (CE without − CE "
-        f"clean); without means zeros, or, in the stricter column, the mean. Dead: fired on none of {best['dead_among_tokens']:,} tokens.",
+        f"clean); without means zeros, or, in the stricter column, the mean. Dead: fired on none of {best.dead_among_tokens:,} tokens.",
         "",
         "![FVU in training](figures/fvu.svg)",
         "![firing rates](figures/firing.svg)",
         "",
-        f"In the layout of SAE Lens: `{'`, `'.join(entry['sae'] for entry in entries)}`. How often each latent fires: `latents.zarr`.",
+        f"In the layout of SAE Lens: `{'`, `'.join(entry.sae for entry in entries)}`. How often each latent fires: `latents.zarr`.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _intervals(entry: Mapping[str, Any]) -> list[str]:
-    said = []
-    if entry["fvu_low"] is not None:
-        said.append(f"With 95 % over rows FVU lies in [{short(entry['fvu_low'], 4)}, {short(entry['fvu_high'], 4)}]")
-        if entry["ce_loss_recovered"] is not None:
-            said[0] += f", the loss recovered in [{short(entry['ce_loss_recovered_low'], 4)}, {short(entry['ce_loss_recovered_high'], 4)}]"
-        said[0] += "."
-    if "repeats" in entry:
-        said.append(
-            f"**{entry['repeats']:.1%} of the latents repeat** from another start on the same activations (cosine of {REPEATS:g} and more; "
-            f"{entry['repeat_cosine']:.2f} on average, {entry['repeat_chance']:.2f} by chance): the others are as much the start's doing "
+def _intervals(entry: NamedDictionary) -> list[str]:
+    sentences = []
+    if entry.fvu_low is not None:
+        interval = f"With 95 % over rows FVU lies in [{short(entry.fvu_low, 4)}, {short(entry.fvu_high, 4)}]"
+        if entry.ce_loss_recovered is not None:
+            interval += f", the loss recovered in [{short(entry.ce_loss_recovered_low, 4)}, {short(entry.ce_loss_recovered_high, 4)}]"
+        sentences.append(f"{interval}.")
+    if entry.repeats is not None:
+        sentences.append(
+            f"**{entry.repeats:.1%} of the latents repeat** from another start on the same activations (cosine of {REPEATS:g} and more; "
+            f"{entry.repeat_cosine:.2f} on average, {entry.repeat_chance:.2f} by chance): the others are as much the start's doing "
             "as the model's."
         )
-    return [" ".join(said), ""] if said else []
+    return [" ".join(sentences), ""] if sentences else []

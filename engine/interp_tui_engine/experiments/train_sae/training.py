@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import psutil
 import torch
@@ -24,6 +23,7 @@ from ...dictionaries.stream import keyed_generator
 from ...dictionaries.weights import tied
 from ...errors import RunFailed, UserError
 from ...events import Checkpoint, Event, Metrics, Progress, Warned
+from ...results.train_sae import FiringHistograms, FiringRates, InTraining, LossInTraining, Training, TrainSAEHeadline
 from ...runtime.context import Context, Interrupted, Ticker, parse_interval
 from ...runtime.pause import next_order
 from ...samplers.chains.microbatch import Microbatch
@@ -180,16 +180,16 @@ class _Reporter:
         yield Metrics(
             "training",
             step,
-            {
-                "tokens": step * self._batch,
-                "tokens_per_second": rate * self._batch,
-                "lr": self._learners[0].schedule.rate(step - 1),
-                "memory_bytes": psutil.Process().memory_info().rss,
-                "device_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
-            },
+            Training(
+                tokens=step * self._batch,
+                tokens_per_second=rate * self._batch,
+                lr=self._learners[0].schedule.rate(step - 1),
+                memory_bytes=psutil.Process().memory_info().rss,
+                device_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+            ).as_json(),
         )
         histograms = []
-        headline: dict[str, Any] = {}
+        headline: TrainSAEHeadline | None = None
         for index, (variant, learner) in enumerate(zip(self._chosen, self._learners, strict=True)):
             running, fired = learner.take_running()
             if running.tokens == 0:
@@ -197,22 +197,24 @@ class _Reporter:
             if not math.isfinite(running.loss):
                 raise RunFailed(f"{variant.name}: loss not finite by step {step}", "lower lr")
             yield from self._warnings(index, running, step)
-            numbers = {"fvu": running.fvu, "l0": running.l0, "dead_fraction": running.dead_fraction, "loss": running.loss}
-            yield Metrics(f"sae{index}", step, numbers)
+            numbers = InTraining(fvu=running.fvu, l0=running.l0, dead_fraction=running.dead_fraction, loss=running.loss)
+            yield Metrics(f"sae{index}", step, numbers.as_json())
             self._keep(index, step, running)
-            headline = headline or {key: numbers[key] for key in ("fvu", "l0", "dead_fraction")}
+            headline = headline or TrainSAEHeadline(fvu=running.fvu, l0=running.l0, dead_fraction=running.dead_fraction)
             histograms.append(self._histogram(index, running, fired))
-        if histograms:
-            yield Metrics("histogram", step, {"names": [variant.name for variant in self._chosen], "saes": histograms})
-            yield Metrics("headline", step, headline)
+        if headline is not None:
+            rates = FiringHistograms(names=tuple(variant.name for variant in self._chosen), saes=tuple(histograms))
+            yield Metrics("histogram", step, rates.as_json())
+            yield Metrics("headline", step, headline.as_json())
 
     def losses(self, step: int) -> Generator[Event, None, None]:
         assert self._source.losses is not None
         for index, learner in enumerate(self._learners):
             rows = self._source.losses.measure(reconstructor(learner, self._scale), live=True)
-            found = {name: float(values.mean()) for name, values in rows.items()}
-            recovered = loss_recovered(found["ce_clean"], found["ce_sae"], found["ce_zero"])
-            yield Metrics(f"loss{index}", step, {"ce_loss_recovered": recovered, "ce_sae": found["ce_sae"], "ce_clean": found["ce_clean"]})
+            means = {name: float(values.mean()) for name, values in rows.items()}
+            recovered = loss_recovered(means["ce_clean"], means["ce_sae"], means["ce_zero"])
+            losses = LossInTraining(ce_loss_recovered=recovered, ce_sae=means["ce_sae"], ce_clean=means["ce_clean"])
+            yield Metrics(f"loss{index}", step, losses.as_json())
 
     def _keep(self, index: int, step: int, running: Running) -> None:
         history = self._history[index]
@@ -220,7 +222,7 @@ class _Reporter:
         if len(history) > 2 * HISTORY:
             history[:] = history[1::2]
 
-    def _histogram(self, index: int, running: Running, fired: Tensor) -> dict[str, Any]:
+    def _histogram(self, index: int, running: Running, fired: Tensor) -> FiringRates:
         """Over a window of the newest tokens that is long enough to see a latent that fires once in ten thousand."""
         fired = fired.cpu()
         window = max(1, 100_000 // max(1, running.tokens))
@@ -228,14 +230,15 @@ class _Reporter:
         self._counted[index] = round(self._counted[index] * (1 - 1 / window)) + running.tokens
         edges, counts, _ = rate_histogram(self._fired[index], self._counted[index])
         dead = int(self._learners[index].dead.sum())
-        return {"low": edges[0], "high": edges[-1], "counts": counts, "dead": dead, "latents": self._learners[index].weights.latents}
+        latents = self._learners[index].weights.latents
+        return FiringRates(low=edges[0], high=edges[-1], counts=tuple(counts), dead=dead, latents=latents)
 
     def _warnings(self, index: int, running: Running, step: int) -> Generator[Event, None, None]:
         variant = self._chosen[index]
-        said = complaint(running, latents=variant.latents, width=self._source.width, share_done=step / self._steps)
-        if said is not None and (kind := (index, said.split(":")[0].lstrip("0123456789%. "))) not in self._warned:
+        warning = complaint(running, latents=variant.latents, width=self._source.width, share_done=step / self._steps)
+        if warning is not None and (kind := (index, warning.split(":")[0].lstrip("0123456789%. "))) not in self._warned:
             self._warned.add(kind)
-            yield Warned(f"{variant.name}: {said}")
+            yield Warned(f"{variant.name}: {warning}")
 
 
 def reconstructor(learner: Learner, scale: float) -> Callable[[Tensor], Tensor]:
