@@ -66,6 +66,24 @@ def test_every_kind_is_whole() -> None:
         assert manifest.parse(resolved.to_toml()) == resolved
 
 
+def untyped_payloads(source: str) -> list[int]:
+    """Lines on which a live event or a result is given a table made in place instead of one that a typed payload was written as."""
+    lines = []
+    for call in ast.walk(ast.parse(source)):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("Metrics", "Result"):
+            given = call.args[2:] if call.func.id == "Metrics" else call.args[:2]
+            lines += [call.lineno for value in given if isinstance(value, (ast.Dict, ast.DictComp, ast.BinOp))]
+    return lines
+
+
+def test_kinds_write_only_what_their_types_hold() -> None:
+    """A key that is renamed in results/ is then an error of mypy where it is written, not a warning after the run."""
+    assert untyped_payloads('Metrics("cells", 0, {"a": 1})\nMetrics("cells", 0, Cell(a=1).as_json())\nResult(a | {"b": 1}, h)') == [1, 3]
+    files = [path for folder in ("experiments", "supervision") for path in (ROOT / "engine/interp_tui_engine" / folder).rglob("*.py")]
+    by_file = {str(path.relative_to(ROOT)): lines for path in files if (lines := untyped_payloads(path.read_text()))}
+    assert by_file == {}
+
+
 def test_every_example_manifest_is_valid() -> None:
     from interp_tui_engine import manifest
 

@@ -18,6 +18,7 @@ from ..errors import Problem, UserError
 from ..events import ArrayWritten, Checkpoint, Event, Metrics, Phase, Progress
 from ..figures.bars import Bar, bars_svg
 from ..manifest import Manifest
+from ..payload import NumbersByName
 from ..results.activations import LIVE, ActivationsCell, ActivationsHeadline, ActivationsResult, ShownRow, StoredArray
 from ..runtime import cost, inputs
 from ..runtime.context import Context
@@ -166,7 +167,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
         rate = (time.monotonic() - began) / (index + 1 - before)
         yield Checkpoint("checkpoint", index + 1)
         yield Progress(read, len(ids), "rows", rate * (len(starts) - index - 1))
-        yield Metrics("rms", index, rms)
+        yield Metrics("rms", index, NumbersByName(**rms).as_json())
         batch_norms = {str(site): _token_norms(site, seen[site]) for site in sites} if start < shown_rows else {}
         shown = tuple(
             ShownRow(

@@ -19,7 +19,9 @@ from .. import atomic, manifest, pipeline
 from ..errors import UserError
 from ..events import ChainFailed, Metrics, Phase, Progress, RunStarted, Stamped, Warned
 from ..manifest import Manifest
+from ..payload import LEFT_OUT
 from ..pipeline import KIND, StepSpec
+from ..results.pipeline import FoundTogether, PipelineHeadline, PipelineResult, StepCase
 from ..runfolder import RunFolder, State, Status, take_commands
 from ..validation_errors import nearest
 from . import step_cache
@@ -45,23 +47,23 @@ class Step:
     reused: str = ""
     """The run that it was taken over from."""
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> StepCase:
         """The step as result.json and the log hold it."""
         status, now = self.status, time.time()
         ran = (now if status.state in ("running", "paused", "stopping") else status.updated) - status.started if status.started else None
-        return {
-            "index": self.index,
-            "id": self.spec.id,
-            "kind": self.spec.kind,
-            "state": status.state,
-            "folder": f"steps/{self.spec.id}",
-            "headline": dict(status.headline),
-            "fraction": 1.0 if status.state == "done" else round(fraction_of(status), 3),
-            "seconds": None if ran is None else round(ran, 1),
-            "needs": pipeline.needs_of(self.spec),
-            "reused": self.reused,
-            "reason": str(status.exit.get("reason") or ""),
-        }
+        return StepCase(
+            index=self.index,
+            id=self.spec.id,
+            kind=self.spec.kind,
+            state=status.state,
+            folder=f"steps/{self.spec.id}",
+            headline=dict(status.headline),
+            fraction=1.0 if status.state == "done" else round(fraction_of(status), 3),
+            seconds=None if ran is None else round(ran, 1),
+            needs=tuple(pipeline.needs_of(self.spec)),
+            reused=self.reused,
+            reason=str(status.exit.get("reason") or ""),
+        )
 
 
 @final
@@ -183,7 +185,7 @@ class PipelineSupervisor:
             status = self.children.status(index)
             self.steps[index].status = status if status.state != "queued" else replace(status, state="running")
         for step in self.steps:
-            row = step.row()
+            row = step.row().as_json()
             last_row = self._told.get(step.index, {})
             if any(row[key] != last_row.get(key) for key in ("state", "fraction", "headline", "reused", "reason")):
                 self._told[step.index] = row
@@ -192,26 +194,35 @@ class PipelineSupervisor:
         if (now := round(done, 2)) != self.recorder.status.done or not self.recorder.status.total:
             self.recorder.note(Progress(now, len(self.steps), "steps", None))
         running = ", ".join(self.steps[index].spec.id for index in sorted(self.children.running))
-        headline: dict[str, Any] = {"steps": len(self.steps), "done": sum(step.status.state == "done" for step in self.steps)}
-        headline |= {"running": running} if running else {}
+        done_steps = sum(step.status.state == "done" for step in self.steps)
+        headline = PipelineHeadline(steps=len(self.steps), done=done_steps, running=running or LEFT_OUT).as_json()
         if headline != self.recorder.status.headline:
             self.recorder.note(Metrics("headline", 0, headline))
 
     def _finish(self) -> Status:
         self._tell(force=True)
-        rows = [step.row() for step in self.steps]
+        steps = [step.row() for step in self.steps]
         done = [step for step in self.steps if step.status.state == "done"]
         joint = findings([(step.spec.id, step.spec.kind, step.folder.result() or {}) for step in done])
         if joint.sentences:
-            self.recorder.note(Metrics("found", 0, {**joint.values, "sentences": joint.sentences}))
+            self.recorder.note(Metrics("found", 0, FoundTogether(**joint.values, sentences=tuple(joint.sentences)).as_json()))
         seconds = time.time() - self.recorder.started
         state, exit_info = self._ending()
         self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.children.places()) else {}
-        values = {"kind": KIND, "name": self.request.name, "schema_version": 1, **joint.headline}
-        values |= {"steps": rows, **joint.values, "sentences": joint.sentences, "seconds": seconds}
+        values = PipelineResult(
+            kind=KIND,
+            name=self.request.name,
+            schema_version=1,
+            **joint.headline,
+            steps=tuple(steps),
+            **joint.values,
+            sentences=tuple(joint.sentences),
+            seconds=seconds,
+        ).as_json()
         atomic.write_json(self.folder.result_path, values)
-        atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.request, rows, joint))
-        headline = {**joint.headline} if state == "done" and joint.headline else {"steps": len(rows), "done": len(done)}
+        atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.request, values["steps"], joint))
+        how_far = PipelineHeadline(steps=len(steps), done=len(done))
+        headline = dict(joint.headline) if state == "done" and joint.headline else how_far.as_json()
         self.recorder.finish(state, exit_info, headline, dict(digests_of(self.folder, [step.folder for step in done])), seconds)
         return self.recorder.status
 

@@ -17,6 +17,7 @@ from .. import accelerators, atomic, catalog
 from ..catalog import Estimate
 from ..events import Metrics, Progress, RunStarted, Warned
 from ..manifest import Manifest, points_of
+from ..results.sweep import PointRecord, SweepHeadline, SweepResult
 from ..runfolder import ACTIVE, RunFolder, State, Status, take_commands
 from ..sweep import KIND, Point
 from . import worker_pool
@@ -93,8 +94,7 @@ class SweepSupervisor:
     def _tell(self, child: Child, status: Status) -> None:
         """One point has ended: into the log, with its numbers."""
         self._known[child.point.index] = status
-        row = _row(child, status)
-        self.recorder.note(Metrics("case", child.point.index, row))
+        self.recorder.note(Metrics("case", child.point.index, _row(child, status).as_json()))
         if status.state not in ("done", "interrupted"):
             values = ", ".join(f"{key} = {value}" for key, value in child.point.values.items())
             self.recorder.note(
@@ -112,18 +112,18 @@ class SweepSupervisor:
             fresh = done - sum(1.0 for s in statuses if s.state == "done" and s.updated < self.recorder.started)
             eta = passed / fresh * (len(statuses) - done) if fresh > 0 else None
             self.recorder.note(Progress(now, len(statuses), "points", eta))
-            self.recorder.note(Metrics("headline", 0, {"points": len(statuses), "ended": ended}))
+            self.recorder.note(Metrics("headline", 0, SweepHeadline(points=len(statuses), ended=ended).as_json()))
 
     def _finish(self) -> Status:
         rows = [_row(child, status) for child, status in zip(self.points, self._known, strict=True)]
-        by_state = {state: [row for row in rows if row["state"] == state] for state in {row["state"] for row in rows}}
-        done = by_state.get("done", [])
-        headline = {"points": len(rows), "done": len(done)}
-        values = {"kind": KIND, "of": self.recorder.request.kind, "name": self.recorder.request.name, "schema_version": 1}
-        seconds = time.time() - self.recorder.started
-        axes = self.recorder.request.sweep
-        atomic.write_json(self.folder.result_path, {**values, "axes": axes, "points": rows, "seconds": seconds})
-        atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.recorder.request, rows))
+        by_state = {state: [row for row in rows if row.state == state] for state in {row.state for row in rows}}
+        headline = SweepHeadline(points=len(rows), done=len(by_state.get("done", []))).as_json()
+        request, seconds = self.recorder.request, time.time() - self.recorder.started
+        values = SweepResult(
+            kind=KIND, of=request.kind, name=request.name, schema_version=1, axes=request.sweep, points=tuple(rows), seconds=seconds
+        ).as_json()
+        atomic.write_json(self.folder.result_path, values)
+        atomic.write_text(self.folder.report_path, markdown(self.folder.path, request, values["points"]))
         state, exit_info = _ending(by_state, stopped=self.children.stopping)
         self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.children.places()) else {}
         self.recorder.finish(state, exit_info, headline, dict(digests_of(self.folder, [child.folder for child in self.points])), seconds)
@@ -153,22 +153,22 @@ def _request_of(child: Child, devices: Sequence[str]) -> Manifest:
     return request.model_copy(update={"model": request.model.model_copy(update={"device": device})})
 
 
-def _row(child: Child, status: Status) -> dict[str, Any]:
+def _row(child: Child, status: Status) -> PointRecord:
     """A point as result.json and the log hold it: its values, how it ended, and every single number or word of its result."""
     result = child.folder.result() if status.state == "done" else None
     scalars = {k: v for k, v in (result or {}).items() if k not in UNRESULTS and (v is None or isinstance(v, (int, float, str)))}
-    return {
-        "index": child.point.index,
-        "values": dict(child.point.values),
-        "state": status.state,
-        "folder": f"points/{child.point.name}",
-        "headline": dict(status.headline),
-        "result": scalars,
-        "reason": str(status.exit.get("reason") or ""),
-    }
+    return PointRecord(
+        index=child.point.index,
+        values=dict(child.point.values),
+        state=status.state,
+        folder=f"points/{child.point.name}",
+        headline=dict(status.headline),
+        result=scalars,
+        reason=str(status.exit.get("reason") or ""),
+    )
 
 
-def _ending(by_state: Mapping[str, Sequence[Mapping[str, Any]]], *, stopped: bool) -> tuple[State, dict[str, Any]]:
+def _ending(by_state: Mapping[str, Sequence[PointRecord]], *, stopped: bool) -> tuple[State, dict[str, Any]]:
     """How a sweep ended whose points ended so."""
     done, failed = len(by_state.get("done", [])), by_state.get("failed", [])
     unfinished = sum(len(rows) for state, rows in by_state.items() if state not in ("done", "failed"))
@@ -180,7 +180,7 @@ def _ending(by_state: Mapping[str, Sequence[Mapping[str, Any]]], *, stopped: boo
     if not done:
         return "failed", {
             "code": 1,
-            "reason": f"every point failed; the first: {failed[0]['reason']}",
+            "reason": f"every point failed; the first: {failed[0].reason}",
             "advice": "open a point to see its log",
         }
     return "done", {"code": 0}

@@ -13,26 +13,23 @@ import xarray as xr
 from ... import atomic
 from ...catalog import Result
 from ...errors import RunFailed
-from ...estimators.autocorrelation import MeanEstimate
 from ...estimators.observed import input_ids_of
 from ...estimators.susceptibilities import PerToken, Response, assemble
-from ...estimators.susceptibility_controls import Control
 from ...events import ArrayWritten, Event, Phase, Warned
 from ...figures.heat import heatmap_svg
 from ...payload import LEFT_OUT
-from ...results.susceptibilities import ByPart, ShuffledControl, SusceptibilitiesHeadline, SusceptibilitiesResult, TopToken
+from ...results.susceptibilities import ByPart, SusceptibilitiesHeadline, SusceptibilitiesResult, TopToken
 from ...runtime.context import Context
 from ...runtime.token_texts import write_tokens
 from ...samplers.chains.store import digests, open_samples
 from ...uncertainty import Uncertainty, none_known
 from .._sampling.per_restriction import FULL, SampledParts, slug, store_path
+from .certainty import clear_of, controls_of, exact_of, reasons_of, uncertainties
 from .checks import CheckedParts, agreements, check_parts
 from .report import NAMES, report
-from .responses import MEANS, Responses
+from .responses import Responses
 
 TREE = "susceptibilities.zarr"
-ByQuantity = dict[str, dict[str, dict[str, bool | None]]]
-"""By quantity, part and data."""
 TOP = 8
 """Tokens named for each part: those that respond most, whichever way."""
 
@@ -51,7 +48,7 @@ def result(context: Context, sampled: SampledParts, responses: Responses) -> Gen
     texts = write_tokens(context.folder.path, sampled.model, context_ids.values())
     yield ArrayWritten(f"{TREE}/susceptibilities/sus", ("sus_flat", "wr"), tree["susceptibilities"]["sus"].shape)
     ranked = context.manifest.params.rank_by
-    if ranked == "first_order" and not any(_exact(part_checks, shown) for part_checks in checked.values()):
+    if ranked == "first_order" and not any(exact_of(part_checks, shown) for part_checks in checked.values()):
         ranked = "covariance"
         yield Warned("there is no first order to rank by: no localization bounds the weights, or it could not be computed")
 
@@ -70,15 +67,15 @@ def result(context: Context, sampled: SampledParts, responses: Responses) -> Gen
         std_error=errors("mean"),
         covariance_std_error=errors("covariance"),
         shift_std_error=errors("shift"),
-        first_order={part.name: _means(_exact(checked.get(part.name), shown), names, shown, base.sampling) for part in parts},
-        control={name: _controls(checked, names, shown, name) for name in ("covariance", "shift", "first_order")},
-        clear=_clear(responses, checked, names),
+        first_order={part.name: _means(exact_of(checked.get(part.name), shown), names, shown, base.sampling) for part in parts},
+        control={name: controls_of(checked, names, shown, name) for name in ("covariance", "shift", "first_order")},
+        clear=clear_of(responses, checked, names),
         agreement=agreements(by_part, checked, shown),
         ranked_by=ranked,
         scatter=next((part_checks.first_order.scatter for part_checks in checked.values() if part_checks.first_order is not None), None),
         parameters={part.name: part.parameters for part in sampled.parts},
         shift_share={name: answer.shift_share if math.isfinite(answer.shift_share) else None for name, answer in by_part.items()},
-        no_error=_reasons(responses),
+        no_error=reasons_of(responses),
         rhat={part.name: part.rhat for part in sampled.parts},
         failed_chains={part.name: part.failed for part in sampled.parts if part.failed},
         top_tokens={name: _top(answer, checked[name], ranked, responses, context_ids, texts) for name, answer in by_part.items()},
@@ -87,7 +84,7 @@ def result(context: Context, sampled: SampledParts, responses: Responses) -> Gen
         seconds=sampled.seconds,
     )
     _write_figure(context, values)
-    bars = _with_headline(_uncertainty(responses, values), values)
+    bars = _with_headline(uncertainties(responses, values), values)
     return Result(values.as_json(), _headline(values).as_json(), report(context.manifest, values), _digests(context, sampled), bars)
 
 
@@ -102,7 +99,7 @@ def _write_tree(
     columns: dict[str, list[Mapping[str, PerToken | None] | None]] = {
         "covariance": [{obs: answer.covariance[obs].value for obs in ids} for answer in by_part.values()],
         "covariance_std_error": [{obs: answer.covariance[obs].std_error for obs in ids} for answer in by_part.values()],
-        "first_order": [_exact(checked[name], list(ids)) for name in by_part],
+        "first_order": [exact_of(checked[name], list(ids)) for name in by_part],
     }
     flat = {name: [np.concatenate([_flat(c, obs, ids) for obs in sorted(ids)]) for c in of_parts] for name, of_parts in columns.items()}
     arrays = {name: (("sus_flat", "wr"), np.stack(of_parts, axis=-1).astype(np.float32)) for name, of_parts in flat.items()}
@@ -120,89 +117,8 @@ def _flat(column: Mapping[str, PerToken | None] | None, obs: str, ids: Mapping[s
     return np.full(rows * (tokens - 1), np.nan) if values is None else values.ravel()
 
 
-def _exact(checks: CheckedParts | None, shown: list[str]) -> dict[str, PerToken] | None:
-    """A part's first order of every token, by observable."""
-    chi_by_data = None if checks is None or checks.first_order is None else {obs: checks.first_order.chi(obs) for obs in shown}
-    return None if chi_by_data is None else {obs: chi for obs, chi in chi_by_data.items() if chi is not None} or None
-
-
 def _means(values: Mapping[str, PerToken] | None, names: Mapping[str, str], shown: list[str], sampling: str) -> dict[str, float | None]:
     return {names[obs]: None if values is None else 0.0 if obs == sampling else float(values[obs].mean()) for obs in shown}
-
-
-def _controls(
-    checked: Mapping[str, CheckedParts], names: Mapping[str, str], shown: list[str], quantity: str
-) -> dict[str, dict[str, ShuffledControl | None]]:
-    """What as many rows of all data, drawn at random, respond by: mean and 95 % interval, by part and data set."""
-    by_part: dict[str, dict[str, ShuffledControl | None]] = {}
-    for part, part_checks in checked.items():
-        controls: Mapping[str, Control | None] = part_checks.controls.get(quantity, {})
-        by_part[part] = {names[obs]: _stated(controls.get(obs)) for obs in shown}
-    return by_part
-
-
-def _stated(control: Control | None) -> ShuffledControl | None:
-    return None if control is None else ShuffledControl(mean=control.mean, low=control.low, high=control.high)
-
-
-def _clear(responses: Responses, checked: Mapping[str, CheckedParts], names: Mapping[str, str]) -> ByQuantity:
-    """Whether a mean is clear of its control: outside the interval of shuffled rows, whose mean is outside its own error bar.
-
-    None where there is no control or no error bar, and for the sampling data's own, which is 0.
-    """
-    assert responses.base is not None
-    clear_by_quantity: ByQuantity = {"covariance": {}, "shift": {}, "first_order": {}}
-    for part, part_checks in checked.items():
-        for quantity, rows in clear_by_quantity.items():
-            rows[part] = {}
-            for obs in responses.shown:
-                control = part_checks.controls.get(quantity, {}).get(obs)
-                if control is None or obs == responses.base.sampling:
-                    rows[part][names[obs]] = None
-                elif quantity == "first_order":
-                    exact = _exact(part_checks, [obs])
-                    rows[part][names[obs]] = None if exact is None else control.excludes(float(exact[obs].mean()))
-                else:
-                    estimate = responses.estimates(responses.by_part[part], quantity)[names[obs]]
-                    rows[part][names[obs]] = _outside(estimate, control)
-    return clear_by_quantity
-
-
-def _outside(estimate: MeanEstimate | None, control: Control) -> bool | None:
-    interval = None if estimate is None else estimate.interval()
-    if estimate is None or interval is None:
-        return None
-    return control.excludes(estimate.value) and not interval[0] <= control.mean <= interval[1]
-
-
-def _reasons(responses: Responses) -> dict[str, dict[str, str]]:
-    """Where there is no error bar, why: by part and data set."""
-    reasons: dict[str, dict[str, str]] = {}
-    for part, answer in responses.by_part.items():
-        why = {name: e.why for table in MEANS for name, e in responses.estimates(answer, table).items() if e is not None and e.why}
-        if why:
-            reasons[part] = why
-    return reasons
-
-
-def _uncertainty(responses: Responses, values: SusceptibilitiesResult) -> dict[str, Uncertainty]:
-    """Of every mean: `covariance.l0h1.code`."""
-    bars = {}
-    for part, answer in responses.by_part.items():
-        chains = len(answer.healthy_chains)
-        for table in MEANS:
-            for data, estimate in responses.estimates(answer, table).items():
-                if estimate is None or math.isinf(estimate.ess):
-                    continue
-                low, high = estimate.interval() or (None, None)
-                over = f"{chains} {'chain' if chains == 1 else 'chains'}, {estimate.ess:.0f} effective draws"
-                shuffled = values.control.get(table, {}).get(part, {}).get(data)
-                control = None if shuffled is None else shuffled.mean
-                clear = values.clear.get(table, {}).get(part, {}).get(data)
-                bars[f"{table}.{part}.{data}"] = Uncertainty(
-                    over, estimate.std_error, low, high, control=control, clear=clear, note=estimate.why
-                )
-    return bars
 
 
 def _digests(context: Context, sampled: SampledParts) -> dict[str, str]:
@@ -215,7 +131,7 @@ def _digests(context: Context, sampled: SampledParts) -> dict[str, str]:
 
 
 def _ranking(answer: Response, checked: CheckedParts, ranked: str, shown: list[str]) -> Mapping[str, PerToken]:
-    if ranked == "first_order" and (exact := _exact(checked, shown)) is not None:
+    if ranked == "first_order" and (exact := exact_of(checked, shown)) is not None:
         return exact
     if ranked == "susceptibility":
         return {obs: answer.per_token[obs] for obs in shown}
@@ -236,7 +152,7 @@ def _top(
             row, position = divmod(int(at), chi.shape[1])
             best.append((float(chi[row, position]), obs, row, position))
     best.sort(key=lambda entry: -abs(entry[0]))
-    exact = _exact(checked, responses.shown)
+    exact = exact_of(checked, responses.shown)
     rows = []
     for value, obs, row, position in best[:TOP]:
         error = answer.covariance[obs].std_error
