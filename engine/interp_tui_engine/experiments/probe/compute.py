@@ -30,7 +30,7 @@ from ...sites.cache import ActivationCache
 from ...sites.site import Site, site_name
 from .labels import check_enough, labelled
 from .params import Params, read_rows
-from .report import MEASURES, HeldOut, chosen_among, counts, figures, measured, report, result_of, uncertainty_of
+from .report import MEASURES, ProbedPlaces, chosen_among, counts, figures, measured, report, result_of, uncertainty_of
 
 STORE, WEIGHTS = "probe.zarr", "probes.safetensors"
 ROWS = 32
@@ -97,8 +97,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
     yield from write_arrays(context.folder.path, STORE, arrays, {"places": list(titles.values()), "classes": classes})
     yield from figures(context.folder.path, list(titles.values()), table)
     choice = chosen_among(table, fold_aurocs, permuted)
-    held_out = HeldOut(list(titles.values()), table, confusion, classes, y, choice)
-    values = result_of(held_out, groups=len(np.unique(groups)), notes=notes, seconds=time.monotonic() - started)
+    probed = ProbedPlaces(list(titles.values()), table, confusion, classes, y, choice)
+    values = result_of(probed, groups=len(np.unique(groups)), notes=notes, seconds=time.monotonic() - started)
     best = values.best
     headline = ProbeHeadline(best_layer=values.best_layer, auroc=best.auroc, accuracy=best.accuracy, majority=values.majority)
     bars = uncertainty_of(values, len(rows))

@@ -27,7 +27,7 @@ MEASURES = ("accuracy", "auroc", "auroc_low", "auroc_high", "control_accuracy", 
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class ProbedPlaces:
     """Held-out numbers of all places."""
 
     places: Sequence[str]
@@ -41,16 +41,16 @@ class HeldOut:
     choice: ChosenPlace
 
 
-def result_of(held_out: HeldOut, *, groups: int, notes: Sequence[str], seconds: float) -> ProbeResult:
+def result_of(probed: ProbedPlaces, *, groups: int, notes: Sequence[str], seconds: float) -> ProbeResult:
     """The numbers as result.json has them."""
-    places, table, labels = held_out.places, held_out.table, held_out.labels
+    places, table, labels = probed.places, probed.table, probed.labels
 
     def column(name: str) -> dict[str, Row]:
         return {place: tuple(as_finite(value) for value in table[i, :, MEASURES.index(name)]) for i, place in enumerate(places)}
 
     place, layer = divmod(int(np.argmax(table[..., 1])), table.shape[1])
     numbers = measured(table[place, layer])
-    majority = float(max((labels == i).mean() for i in range(len(held_out.classes))))
+    majority = float(max((labels == i).mean() for i in range(len(probed.classes))))
     return ProbeResult(
         layers=tuple(range(table.shape[1])),
         accuracy=column("accuracy"),
@@ -67,10 +67,10 @@ def result_of(held_out: HeldOut, *, groups: int, notes: Sequence[str], seconds: 
             **given(numbers),
             selectivity=_selectivity(table[place, layer]),
             over_majority=float(numbers.accuracy or 0.0) - majority,
-            confusion=counts(held_out.confusion[place, layer]),
-            **given(held_out.choice),
+            confusion=counts(probed.confusion[place, layer]),
+            **given(probed.choice),
         ),
-        classes={label: int((labels == i).sum()) for i, label in enumerate(held_out.classes)},
+        classes={label: int((labels == i).sum()) for i, label in enumerate(probed.classes)},
         majority=majority,
         groups=groups,
         notes=tuple(notes),
