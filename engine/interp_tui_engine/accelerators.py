@@ -94,8 +94,8 @@ def torch_is_built_for_cuda() -> bool:
     return re.search(r"^cuda\b.*=\s*['\"]", version_file, flags=re.MULTILINE) is not None
 
 
-def for_model(model: ModelSpec | None, found: Sequence[str]) -> list[str]:
+def for_model(model: ModelSpec | None, visible_gpus: Sequence[str]) -> list[str]:
     """The devices that devices = 'auto' means, one worker each: all GPUs found, unless the model is told where to be."""
     if model is None:
         return []
-    return list(found) if found and model.device in ("auto", "cuda") else [model.device]
+    return list(visible_gpus) if visible_gpus and model.device in ("auto", "cuda") else [model.device]

@@ -158,14 +158,14 @@ class _FieldReader(NamedTuple):
 @cache
 def _fields(cls: type[Payload]) -> dict[str, _FieldReader]:
     hints = get_type_hints(cls)
-    found = {}
+    readers = {}
     for name, field in cls.model_fields.items():
         hint = hints[name]
         default = _empty(hint) if field.is_required() else partial(field.get_default, call_default_factory=True)
         if default is None:
             raise TypeError(f"{cls.__name__}.{name}: {hint} has no empty value; make it '| None', or give it a default")
-        found[name] = _FieldReader(_stored_name(cls, name), _converter(hint), default)
-    return found
+        readers[name] = _FieldReader(_stored_name(cls, name), _converter(hint), default)
+    return readers
 
 
 def _empty(hint: Any) -> Callable[[], Any] | None:
@@ -210,7 +210,7 @@ def _converter(hint: Any) -> Convert:
 
 def _first_of(choices: Sequence[Convert]) -> Convert:
     def convert(value: Any) -> Any:
-        return next((found for each in choices if (found := each(value)) is not _DAMAGED), _DAMAGED)
+        return next((read_value for each in choices if (read_value := each(value)) is not _DAMAGED), _DAMAGED)
 
     return convert
 

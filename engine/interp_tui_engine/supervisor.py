@@ -125,11 +125,11 @@ def _supervise(folder: RunFolder, listen: Listener) -> Status:
             return _with_children(recorder)
         return _Supervisor(recorder).run()
     except OSError as error:
-        told = storage_fault(error, folder.path)
-        if told is None:
+        fault = storage_fault(error, folder.path)
+        if fault is None:
             raise
         # nothing can be written down: the folder, if it is there, will read as crashed, and can be resumed once it can be written
-        return replace(recorder.status if recorder else folder.status(), state="failed", exit=told)
+        return replace(recorder.status if recorder else folder.status(), state="failed", exit=fault)
 
 
 def _with_children(recorder: RunRecorder) -> Status:
@@ -179,13 +179,13 @@ class _Supervisor:
             for worker in self.worker_pool.everyone:  # whatever went wrong, such as a full disk: nobody would watch over them any more
                 worker.terminate()
             raise
-        seconds = float(end.said.get("seconds") or 0.0) if not self.worker_pool.of else 0.0
-        headline = end.said.get("headline") or self.recorder.status.headline
+        seconds = float(end.written.get("seconds") or 0.0) if not self.worker_pool.of else 0.0
+        headline = end.written.get("headline") or self.recorder.status.headline
         self.recorder.status = replace(self.recorder.status, shards=self.worker_pool.rows(), cluster=self.executor.summary())
         peaks = {row["device"]: row["peak"] for row in self.recorder.status.gpus}
         self.recorder.provenance |= {"gpu_memory_peak": peaks} if peaks else {}
         self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.executor.provenance()) else {}
-        self.recorder.finish(end.state, end.exit, headline, end.said.get("digests", {}), seconds or time.time() - self.recorder.started)
+        self.recorder.finish(end.state, end.exit, headline, end.written.get("digests", {}), seconds or time.time() - self.recorder.started)
         return self.recorder.status
 
     def _work(self) -> Ended:
@@ -265,7 +265,7 @@ class _Supervisor:
             if end.state == "done" or not worker.lost(end) or not self.executor.may_retry(worker.task((), {}).name):
                 continue
             seen = worker.job.row.get("node") if worker.job is not None else ""
-            node = str(end.said.get("node") or seen or "") if end.state != "interrupted" else ""
+            node = str(end.written.get("node") or seen or "") if end.state != "interrupted" else ""
             where = f", not to {node}" if node else ""
             self.recorder.note(Warned(f"shard {worker.shard}: {end.exit.get('reason')}; submitted again{where}"))
             self.worker_pool.again(worker)

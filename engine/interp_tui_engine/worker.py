@@ -191,9 +191,9 @@ def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
         return {"state": "failed", "reason": error.what, "advice": error.hint, "bad_input": True}
     if isinstance(error, RunFailed):
         return {"state": "failed", "reason": error.reason, "advice": error.advice}
-    if told := storage_faults.explained(error, folder.path):
+    if explanation := storage_faults.explained(error, folder.path):
         elsewhere = {} if disk_is_full(error) else {"elsewhere": True}  # this node's view of the file system may be to blame
-        return {"state": "failed", "reason": told[0], "advice": told[1], **elsewhere}
+        return {"state": "failed", "reason": explanation[0], "advice": explanation[1], **elsewhere}
     if "deterministic implementation" in str(error):
         advice = "set compute.deterministic = false; the last bits may then differ from one run to the next"
         return {"state": "failed", "reason": str(error).partition(". ")[0][:500], "advice": advice}

@@ -92,15 +92,15 @@ def circuit_of_nodes(behaviour: Behaviour, nodes: Sequence[Node], scores: dict[N
     )
 
 
-def circuit_of_edges(found: EdgeBehaviour, kept: Mask, scores: Float[Tensor, "receivers senders"] | None) -> Measuring:
+def circuit_of_edges(behaviour: EdgeBehaviour, kept: Mask, scores: Float[Tensor, "receivers senders"] | None) -> Measuring:
     """Measure a circuit that keeps some edges."""
-    graph = found.graph
+    graph = behaviour.graph
     edges = graph.edges(kept)
     nodes = [node for node in graph.senders if node != EMBED and bool(kept[:, graph.sender_at[node]].any())]
     own = [graph.mask(edge for edge in edges if edge.sender == node) for node in nodes]
     parts = [graph.mask([edge]) for edge in edges] + own
     losses: list[float] = []
-    for some in found.losses(kept, parts):
+    for some in behaviour.losses(kept, parts):
         losses += some
         yield len(losses), len(parts)
     effects = dict(zip(edges, losses, strict=False))
@@ -110,13 +110,13 @@ def circuit_of_edges(found: EdgeBehaviour, kept: Mask, scores: Float[Tensor, "re
         tuple(nodes),
         dict(zip(nodes, losses[len(edges) :], strict=True)),
         effects,
-        found.faithfulness(kept),
-        found.completeness(kept),
+        behaviour.faithfulness(kept),
+        behaviour.completeness(kept),
         min(map(abs, effects.values()), default=0.0),
-        found.whole,
-        found.empty,
-        edge_scores={edge: score / found.reach for edge, score in guesses.items()},
-        heads_per_kv=_shared(found.nodes),
+        behaviour.whole,
+        behaviour.empty,
+        edge_scores={edge: score / behaviour.reach for edge, score in guesses.items()},
+        heads_per_kv=_shared(behaviour.nodes),
     )
 
 

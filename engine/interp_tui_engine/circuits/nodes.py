@@ -37,11 +37,11 @@ Row = tuple[int, int]
 
 def all_nodes(site_map: SiteMap) -> list[Node]:
     """Every head and MLP, in the order of the forward pass."""
-    found: list[Node] = []
+    nodes: list[Node] = []
     for layer in range(site_map.num_layers):
-        found += [Site("z", layer, head) for head in range(site_map.heads("z"))]
-        found.append(Site("mlp_out", layer))
-    return found
+        nodes += [Site("z", layer, head) for head in range(site_map.heads("z"))]
+        nodes.append(Site("mlp_out", layer))
+    return nodes
 
 
 def node_name(node: Node) -> str:
@@ -58,9 +58,9 @@ class Behaviour:
 
     def subset(self, examples: Sequence[int]) -> Behaviour:
         """The same behaviour over some of its examples; means of corrupt runs are theirs alone."""
-        found = Behaviour.__new__(Behaviour)
-        found._begin(self.site_map, [self.runs[index] for index in examples], self.ablation)
-        return found
+        part = Behaviour.__new__(Behaviour)
+        part._begin(self.site_map, [self.runs[index] for index in examples], self.ablation)
+        return part
 
     def _begin(self, site_map: SiteMap, runs: list[Prepared], ablation: Ablation) -> None:
         self.site_map, self.ablation = site_map, ablation

@@ -136,19 +136,19 @@ def floor(z: Observations, runs: int, owners: Int[NDArray[np.int64], " series"],
     return Floor(level, pairs, clear_pairs, clear)
 
 
-def _largest(one: Observations, other: Observations, lags: NDArray[np.float64], owners: NDArray[np.int64]) -> float:
-    return max(float(np.nanmax(sizes, initial=0.0)) for _, _, sizes in _blocks(one, other, lags, owners))
+def _largest(first: Observations, second: Observations, lags: NDArray[np.float64], owners: NDArray[np.int64]) -> float:
+    return max(float(np.nanmax(sizes, initial=0.0)) for _, _, sizes in _blocks(first, second, lags, owners))
 
 
 def _blocks(
-    one: Observations, other: Observations, lags: NDArray[np.float64], owners: NDArray[np.int64]
+    first: Observations, second: Observations, lags: NDArray[np.float64], owners: NDArray[np.int64]
 ) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
     """|r| in standard errors of independent series, block by block; NaN for pairs of one owner and for those already seen."""
-    for i in range(0, len(one), BLOCK):
+    for i in range(0, len(first), BLOCK):
         left = slice(i, i + BLOCK)
-        for j in range(i, len(one), BLOCK):
+        for j in range(i, len(first), BLOCK):
             right = slice(j, j + BLOCK)
-            sizes = np.abs((one[left] @ other[right].T).astype(np.float64)) * np.sqrt(one.shape[1] / times(lags[left], lags[right]))
+            sizes = np.abs((first[left] @ second[right].T).astype(np.float64)) * np.sqrt(first.shape[1] / times(lags[left], lags[right]))
             skipped = owners[left, None] == owners[None, right]
             if i == j:
                 skipped |= np.tri(len(sizes), dtype=bool)
@@ -174,10 +174,10 @@ def _influences(series: Float[NDArray[np.float64], "series run draw"], correlati
     return np.asarray(flat @ flat.T)
 
 
-def agreement(one: Pairs, two: Pairs) -> float | None:
+def agreement(first: Pairs, second: Pairs) -> float | None:
     """Pearson correlation of two matrices over their pairs; None where one of them does not vary."""
-    upper = np.triu_indices(len(one), 1)
-    a, b = one[upper], two[upper]
+    upper = np.triu_indices(len(first), 1)
+    a, b = first[upper], second[upper]
     defined = np.isfinite(a) & np.isfinite(b)
     a, b = a[defined], b[defined]
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and a.std() > 0 and b.std() > 0 else None

@@ -136,7 +136,7 @@ def gram(
 
     def gradients(start: int) -> Float[Tensor, "n p"]:
         here = [linear.gradient([row])[0] for row in rows[start : start + block]]
-        return torch.stack([torch.cat([part.reshape(-1) for part in one.values()]) for one in here])
+        return torch.stack([torch.cat([part.reshape(-1) for part in gradient.values()]) for gradient in here])
 
     for i in range(0, len(rows), block):
         left = gradients(i)

@@ -127,9 +127,9 @@ def shuffled(values: Mapping[str, PerToken], seed: int = SEED) -> dict[str, Cont
     return controls
 
 
-def agreement(one: Mapping[str, PerToken], two: Mapping[str, PerToken]) -> float | None:
+def agreement(first: Mapping[str, PerToken], second: Mapping[str, PerToken]) -> float | None:
     """Pearson correlation over all tokens; None where one of them does not vary."""
-    a, b = (np.concatenate([values[obs].ravel() for obs in sorted(values)]) for values in (one, two))
+    a, b = (np.concatenate([values[obs].ravel() for obs in sorted(values)]) for values in (first, second))
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and a.std() > 0 and b.std() > 0 else None
 
 

@@ -46,10 +46,10 @@ class Params(Table):
 
 def cases_of(params: Params) -> list[dict[str, Any]]:
     """The cases asked for, 'all' spelt out, each once."""
-    found: list[dict[str, Any]] = []
+    cases: list[dict[str, Any]] = []
     for case in params.cases:
-        found += [dict(known) for known in known_cases.ALL] if case == "all" else [dict(case)]
-    return [case for index, case in enumerate(found) if case not in found[:index]]
+        cases += [dict(known) for known in known_cases.ALL] if case == "all" else [dict(case)]
+    return [case for index, case in enumerate(cases) if case not in cases[:index]]
 
 
 def check(manifest: Manifest) -> list[Problem]:

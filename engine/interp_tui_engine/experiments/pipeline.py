@@ -51,12 +51,12 @@ def check(manifest: Manifest) -> list[Problem]:
 
 def estimate(manifest: Manifest) -> Estimate:
     """The sum of the steps that can be estimated before the others have run."""
-    found = [_estimate(manifest, step) for step in manifest.step]
-    seconds = [one.seconds for one in found if one.seconds is not None]
-    memory = [one.memory_bytes for one in found if one.memory_bytes is not None]
-    disk = [one.disk_bytes for one in found if one.disk_bytes is not None]
-    unknown = [step.id for step, one in zip(manifest.step, found, strict=True) if one.seconds is None]
-    notes = (f"{len(found)} steps",) + ((f"not known before they run: {', '.join(unknown)}",) if unknown else ())
+    estimates = [_estimate(manifest, step) for step in manifest.step]
+    seconds = [estimate.seconds for estimate in estimates if estimate.seconds is not None]
+    memory = [estimate.memory_bytes for estimate in estimates if estimate.memory_bytes is not None]
+    disk = [estimate.disk_bytes for estimate in estimates if estimate.disk_bytes is not None]
+    unknown = [step.id for step, estimate in zip(manifest.step, estimates, strict=True) if estimate.seconds is None]
+    notes = (f"{len(estimates)} steps",) + ((f"not known before they run: {', '.join(unknown)}",) if unknown else ())
     at_once = sorted(memory, reverse=True)[: manifest.params.side_by_side]
     return Estimate(sum(seconds) if seconds else None, sum(at_once) if memory else None, sum(disk) if disk else None, notes)
 

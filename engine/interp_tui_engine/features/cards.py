@@ -205,19 +205,19 @@ def examples_of(
 
 
 def around(
-    column: FeatureColumn, row: int, value: float, said: Text, text_of: Callable[[int], Text], total: int
+    column: FeatureColumn, row: int, value: float, text: Text, text_of: Callable[[int], Text], total: int
 ) -> tuple[list[str], list[float]]:
     """The tokens about a row and the feature's values on them: those of rows beside it, or, of a text with one row, what comes before."""
-    if not said.token:
+    if not text.token:
         return [], []
 
     def same(other: int) -> Text | None:
         if not 0 <= other < total:
             return None
         beside_text = text_of(other)
-        return beside_text if beside_text.token and beside_text[:2] == said[:2] else None
+        return beside_text if beside_text.token and beside_text[:2] == text[:2] else None
 
-    tokens, values = [said.token], [value]
+    tokens, values = [text.token], [value]
     for step, most in ((-1, BEFORE), (1, AFTER)):
         at = row + step
         while abs(at - row) <= most and (beside := same(at)) is not None:
@@ -225,8 +225,8 @@ def around(
             tokens.insert(place, beside.token)
             values.insert(place, value_at(column, at))
             at += step
-    if len(tokens) == 1 and said.text.endswith(said.token) and len(said.text) > len(said.token):
-        return [said.text.removesuffix(said.token), said.token], [0.0, value]
+    if len(tokens) == 1 and text.text.endswith(text.token) and len(text.text) > len(text.token):
+        return [text.text.removesuffix(text.token), text.token], [0.0, value]
     return tokens, values
 
 

@@ -97,9 +97,9 @@ class SameHost(urllib.request.HTTPRedirectHandler):
 OPENER = urllib.request.build_opener(SameHost)
 
 
-def _retry_after(said: str | None) -> float:
+def _retry_after(header: str | None) -> float:
     """The seconds that a Retry-After header asks for, as a number or as a date, at most LONGEST_WAIT; 0 for none."""
-    text = (said or "").strip()
+    text = (header or "").strip()
     try:
         seconds = float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else parsedate_to_datetime(text).timestamp() - time.time()
     except (TypeError, ValueError, OverflowError):

@@ -171,8 +171,8 @@ class _Index(pickle.Unpickler):
             return name
         raise pickle.UnpicklingError(f"{module}.{name} has no place in it")
 
-    def persistent_load(self, said: Any) -> Any:
-        return said[1], said[2]
+    def persistent_load(self, key: Any) -> Any:
+        return key[1], key[2]
 
 
 def _stored_at(file: HubFile, entry: zipfile.ZipInfo) -> int:

@@ -60,7 +60,7 @@ def as_given(name: str, convention: Convention) -> str:
 
 
 def _shifted(name: str, by: int) -> str:
-    return _LAYER.sub(lambda found: f"L{int(found[1]) + by}", name, count=1)
+    return _LAYER.sub(lambda match: f"L{int(match[1]) + by}", name, count=1)
 
 
 def remark(convention: Convention, last_layer: int, layers: Iterable[int]) -> list[str]:

@@ -36,10 +36,10 @@ class PermutationNull:
         self.shuffled: Float32[np.ndarray, "rows shuffles"] = rng.permuted(np.repeat(labels[:, None], count, axis=1), axis=0)
         self.largest: Float64[np.ndarray, " shuffles"] = np.full(count, -np.inf)
 
-    def add(self, found: Float64[np.ndarray, " shuffles"] | None) -> None:
+    def add(self, z: Float64[np.ndarray, " shuffles"] | None) -> None:
         """Take one feature's z into the maxima."""
-        if found is not None:
-            np.maximum(self.largest, found, out=self.largest)
+        if z is not None:
+            np.maximum(self.largest, z, out=self.largest)
 
     def of(self, column: FeatureColumn, direction: int) -> Float64[np.ndarray, " shuffles"] | None:
         """One feature's z in each shuffle, in the direction it was given on the other rows; None for one that is constant."""

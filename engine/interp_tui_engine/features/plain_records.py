@@ -32,7 +32,7 @@ class Plain(NamedTuple):
     prompt_ids: list[str]
     texts: list[str]
     metadata: list[dict[str, Any] | None]
-    said: list[Mapping[str, Any]]
+    described: list[Mapping[str, Any]]
     """Each distinct feature_metadata that follows another, in order."""
 
 
@@ -49,7 +49,7 @@ def plain(rows: Sequence[Any], largest: float, *, scored: bool) -> Plain | None:
         return None
     prompts = [row["prompt_id"] if "prompt_id" in row else row.get("id") for row in rows]
     metadata = [row.get("metadata") for row in rows]
-    about = [found for row in rows if (found := row.get("feature_metadata")) is not None]
+    about = [entry for row in rows if (entry := row.get("feature_metadata")) is not None]
     if len(models) != 1 or not _are(models, _TEXT) or not _are(texts, _TEXT) or not _are(prompts, _TEXT_OR_NONE):
         return None
     if not _are(features, _TABLE) or not _are(metadata, _TABLE_OR_NONE):
@@ -66,11 +66,11 @@ def plain(rows: Sequence[Any], largest: float, *, scored: bool) -> Plain | None:
         scores=scores,
         features=features,
         values=values,
-        uniform=all(list(found) == first for found in features),
+        uniform=all(list(entry) == first for entry in features),
         prompt_ids=[prompt or "" for prompt in prompts],
         texts=texts,
         metadata=metadata,
-        said=[found for before, found in zip([None, *about], about, strict=False) if found != before],
+        described=[entry for before, entry in zip([None, *about], about, strict=False) if entry != before],
     )
 
 

@@ -158,7 +158,7 @@ def false_discovery(p: Float64[np.ndarray, " tests"]) -> Float64[np.ndarray, " t
 
 def _assemble(
     names: Sequence[str],
-    found: Sequence[Association],
+    associations: Sequence[Association],
     sums: Float64[np.ndarray, "features 3 folds"],
     specific: Float64[np.ndarray, " features"],
     seed_scores: dict[str, SeedScore],
@@ -171,7 +171,7 @@ def _assemble(
 ) -> Ranking:
     held = design.held_out
     positives, rows = int((held & design.positive).sum()), int(held.sum())
-    values = {key: np.array([getattr(a, key) for a in found], dtype=np.float64) for key in Association._fields}
+    values = {key: np.array([getattr(a, key) for a in associations], dtype=np.float64) for key in Association._fields}
     low, high = auroc_interval(values["auroc"], positives, rows - positives)
     r_low, r_high = correlation_interval(values["correlation"], rows)
     tested = values["fires"] >= settings.minimum
@@ -208,7 +208,7 @@ def _assemble(
         "auroc_low": low.tolist(),
         "auroc_high": high.tolist(),
         "auroc_fitted": values["fitted"].tolist(),
-        "direction": [a.direction for a in found],
+        "direction": [a.direction for a in associations],
         "correlation": values["correlation"].tolist(),
         "correlation_low": r_low.tolist(),
         "correlation_high": r_high.tolist(),
@@ -216,7 +216,7 @@ def _assemble(
         "p": values["p"].tolist(),
         "q": q.tolist(),
         "family_p": family.tolist(),
-        "fires": [a.fires for a in found],
+        "fires": [a.fires for a in associations],
         "density": (values["fires"] / rows).tolist(),
         "stability": stability(sums, design, settings.seed).tolist(),
         "specificity": specific.tolist(),
@@ -247,5 +247,5 @@ def _assemble(
     return Ranking(table, order, seed_scores, summary)
 
 
-def _cosine(said: Any) -> float:
-    return float(said) if isinstance(said, (int, float)) else math.nan
+def _cosine(stored: Any) -> float:
+    return float(stored) if isinstance(stored, (int, float)) else math.nan

@@ -70,8 +70,8 @@ class RecordReader:
             plain = plain_records.plain([from_json(line, cache_strings="keys") for _, line in lines], LARGEST, scored=self.scorer is None)
             if plain is None or plain.model != (self.model if self.model is not None else plain.model):
                 return None
-            for said in plain.said:
-                self._describe(self.paths[0], 0, said)
+            for about in plain.described:
+                self._describe(self.paths[0], 0, about)
         except ValueError:  # not JSON
             return None
         except RowError:  # the careful way says on which line
@@ -198,10 +198,10 @@ class RecordReader:
             places.append(at)
         return places
 
-    def _describe(self, path: Path, line: int, said: Any) -> None:
-        if type(said) is not dict or any(type(item) not in (dict, type(None)) for item in said.values()):
+    def _describe(self, path: Path, line: int, features: Any) -> None:
+        if type(features) is not dict or any(type(item) not in (dict, type(None)) for item in features.values()):
             raise RowError(path, line, "feature_metadata", "must be an object of objects, one for each feature id")
-        for name, item in said.items():
+        for name, item in features.items():
             if item:
                 jsonl.whole(path, line, item, "layer")
                 jsonl.numbers(path, line, item, "decoder_signature")

@@ -39,16 +39,16 @@ def difference(missing: Iterable[str], unexpected: Iterable[str]) -> Difference:
     return Difference(tuple(sorted(missing)), tuple(sorted(unexpected)))
 
 
-def check_whole(source: str, found: Difference, *, partial: bool) -> None:
+def check_whole(source: str, apart: Difference, *, partial: bool) -> None:
     """Raise UserError, naming the tensors, where a model and its files differ and the user has not said that they may."""
-    if partial or not found:
+    if partial or not apart:
         return
     parts = []
-    if found.missing:
-        parts.append(f"{counted(found.missing)} of the model {_are(found.missing)} missing from its files ({listed(found.missing)})")
-    if found.unexpected:
+    if apart.missing:
+        parts.append(f"{counted(apart.missing)} of the model {_are(apart.missing)} missing from its files ({listed(apart.missing)})")
+    if apart.unexpected:
         parts.append(
-            f"{counted(found.unexpected)} of its files {_have(found.unexpected)} no place in the model ({listed(found.unexpected)})"
+            f"{counted(apart.unexpected)} of its files {_have(apart.unexpected)} no place in the model ({listed(apart.unexpected)})"
         )
     raise UserError(
         f"{source}: the weights do not fit the configuration: {'; '.join(parts)}",

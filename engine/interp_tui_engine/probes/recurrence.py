@@ -44,7 +44,7 @@ class _Reading(NamedTuple):
 
     template: Hashable
     subject: str
-    said: str
+    text: str
 
 
 def recurrence(texts: Sequence[str], y: Labels, given: Labels | None) -> Recurrence:
@@ -64,7 +64,7 @@ def recurrence(texts: Sequence[str], y: Labels, given: Labels | None) -> Recurre
         return Recurrence(_joined(given, copies), notes)
     if example is None or not (by_subject or by_template or recurs >= 0.5):
         return Recurrence(copies, notes)
-    what = f"the texts are {len(set(templates))} templates of {len(set(subjects))} subjects, such as {example.said!r:.70} and"
+    what = f"the texts are {len(set(templates))} templates of {len(set(subjects))} subjects, such as {example.text!r:.70} and"
     what += f" {example.subject!r:.40}"
     if by_template and not by_subject:
         few = min(len(set(templates[y == label].tolist())) for label in np.unique(y))

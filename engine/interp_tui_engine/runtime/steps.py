@@ -90,12 +90,12 @@ def write_arrays(
     ]
 
 
-def write_figure(folder: Path, name: str, svg: str, said: str) -> Artifact:
+def write_figure(folder: Path, name: str, svg: str, title: str) -> Artifact:
     """Write a figure of a run, `name`.svg; the event that says so."""
     path = folder / "figures" / f"{name}.svg"
     path.parent.mkdir(exist_ok=True)
     atomic.write_text(path, svg)
-    return Artifact(f"figures/{path.name}", said)
+    return Artifact(f"figures/{path.name}", title)
 
 
 def digests(store: str, arrays: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]) -> dict[str, str]:

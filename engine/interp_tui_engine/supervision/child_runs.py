@@ -103,13 +103,13 @@ class ChildRuns(ABC, Generic[Key]):
             try:
                 loop()
             except OSError as error:
-                told = storage_fault(error, self.recorder.folder.path)
-                if told is None:
+                fault = storage_fault(error, self.recorder.folder.path)
+                if fault is None:
                     raise
                 with contextlib.suppress(OSError):  # it says where the run stands, which cannot be written either
                     self.order("stop")
                 self.drain()
-                return replace(self.recorder.status, state="failed", exit=told)
+                return replace(self.recorder.status, state="failed", exit=fault)
         return None
 
     def drain(self) -> None:

@@ -17,12 +17,12 @@ DEAF = "deaf"
 RESUME = "resume goes on from the last checkpoint"
 
 
-def exit_record_of(code: int, said: dict[str, Any], asked: list[str], log: Path) -> tuple[State, dict[str, Any]]:
+def exit_record_of(code: int, written: dict[str, Any], asked: list[str], log: Path) -> tuple[State, dict[str, Any]]:
     """State and exit record of a worker that ended with `code` and, if it could, left `said` in its exit.json."""
-    if said and code >= 0:
-        state: State = said.get("state", "failed")
-        record = {"code": code, "signal": None, "reason": said.get("reason", ""), "advice": said.get("advice", "")}
-        return state, record | {key: True for key in ("bad_input", "elsewhere") if said.get(key)}
+    if written and code >= 0:
+        state: State = written.get("state", "failed")
+        record = {"code": code, "signal": None, "reason": written.get("reason", ""), "advice": written.get("advice", "")}
+        return state, record | {key: True for key in ("bad_input", "elsewhere") if written.get(key)}
     if code == DISK_FULL:
         return "failed", disk_full(log.parent)
     if DEAF in asked and "kill" not in asked:
@@ -43,22 +43,22 @@ def exit_record_of(code: int, said: dict[str, Any], asked: list[str], log: Path)
     return "crashed", {"code": code, "signal": None, "reason": f"the worker ended with code {code}: {last}", "advice": f"see {log.name}"}
 
 
-def loss_record(loss: Loss, said: dict[str, Any], asked: list[str]) -> tuple[State, dict[str, Any]]:
+def loss_record(loss: Loss, written: dict[str, Any], asked: list[str]) -> tuple[State, dict[str, Any]]:
     """State and exit record of a task that its scheduler lost; what it could still write down says whether there is a checkpoint."""
     if {"stop", "kill"} & set(asked):
-        reason = str(said.get("reason") or ("killed on request" if "kill" in asked else "stopped before it had a place to run"))
+        reason = str(written.get("reason") or ("killed on request" if "kill" in asked else "stopped before it had a place to run"))
         return "interrupted", {"code": 130, "signal": None, "reason": reason, "advice": RESUME}
-    interrupted = loss.cancelled or said.get("state") == "interrupted"
+    interrupted = loss.cancelled or written.get("state") == "interrupted"
     record = {"code": 130 if interrupted else 1, "signal": None, "reason": loss.reason, "advice": loss.advice}
     return "interrupted" if interrupted else "crashed", record
 
 
 def storage_fault(error: OSError, run: Path) -> dict[str, Any] | None:
     """The exit record of a run whose folder cannot be written any more; None for an error of another kind."""
-    told = storage_faults.explained(error, run)
-    if told is None:
+    explanation = storage_faults.explained(error, run)
+    if explanation is None:
         return None
-    return {"code": DISK_FULL if disk_is_full(error) else 1, "signal": None, "reason": told[0], "advice": told[1]}
+    return {"code": DISK_FULL if disk_is_full(error) else 1, "signal": None, "reason": explanation[0], "advice": explanation[1]}
 
 
 def disk_full(run: Path) -> dict[str, Any]:

@@ -42,9 +42,9 @@ def findings(steps: Sequence[Done]) -> Findings:
     if (matched := _last(steps, "match")) is not None:
         values["match"] = _match(matched, card)
         sentences.append(_of_match(values["match"]))
-    found = values.get("found", {})
-    headline = {"top": found.get("feature_id"), "auroc": found.get("auroc"), "effect": found.get("effect")}
-    headline |= {"side_effect": found.get("side_effect"), "matched": values.get("match", {}).get("score")}
+    feature = values.get("found", {})
+    headline = {"top": feature.get("feature_id"), "auroc": feature.get("auroc"), "effect": feature.get("effect")}
+    headline |= {"side_effect": feature.get("side_effect"), "matched": values.get("match", {}).get("score")}
     return Findings(values, {key: value for key, value in headline.items() if value is not None}, sentences)
 
 
@@ -101,29 +101,29 @@ def _of_dictionary(sae: Mapping[str, Any]) -> str:
 UNITS = {"prob": "of probability", "logprob": "nats", "log_odds": "nats of log-odds", "logit_diff": "nats"}
 
 
-def _of_feature(found: Mapping[str, Any]) -> list[str]:
-    name = found["feature_id"]
+def _of_feature(card: Mapping[str, Any]) -> list[str]:
+    name = card["feature_id"]
     sentences = []
-    if found.get("auroc") is not None:
-        low, high = (f"{found[key]:.3f}" if found.get(key) is not None else "?" for key in ("auroc_low", "auroc_high"))
+    if card.get("auroc") is not None:
+        low, high = (f"{card[key]:.3f}" if card.get(key) is not None else "?" for key in ("auroc_low", "auroc_high"))
         sentences.append(
-            f"{name} tells where “{found['criterion']}” holds: AUROC {found['auroc']:.3f} [{low}, {high}] on texts it was not chosen on."
+            f"{name} tells where “{card['criterion']}” holds: AUROC {card['auroc']:.3f} [{low}, {high}] on texts it was not chosen on."
         )
-    if found.get("effect") is not None and found.get("effect_low") is not None:
-        unit = UNITS.get(str(found.get("metric")), "")
-        verb = {"ablate": "Taking it away lowers", "clamp": "Clamping it raises"}.get(str(found.get("verb")), "Changing it moves")
-        text = f"{verb} the right answer by {found['effect']:.2f} {unit} [{found['effect_low']:.2f}, {found['effect_high']:.2f}]"
-        if found.get("control") is not None:
-            text += f"; controls of the same kind by {found['control']:.2f}"
-            if found.get("control_low") is not None:
-                text += f" [{found['control_low']:.2f}, {found['control_high']:.2f}]"
-        if found.get("side_effect") is not None:
-            text += f"; other prompts by {found['side_effect']:.2f}"
-        if found.get("loss_change") is not None:
-            text += f"; the loss on plain text changes by {found['loss_change']:+.4f} nats a token"
-        clear = "That is clear of 0 and of the controls." if found.get("clear") else "That is not clear of 0 and of the controls."
+    if card.get("effect") is not None and card.get("effect_low") is not None:
+        unit = UNITS.get(str(card.get("metric")), "")
+        verb = {"ablate": "Taking it away lowers", "clamp": "Clamping it raises"}.get(str(card.get("verb")), "Changing it moves")
+        text = f"{verb} the right answer by {card['effect']:.2f} {unit} [{card['effect_low']:.2f}, {card['effect_high']:.2f}]"
+        if card.get("control") is not None:
+            text += f"; controls of the same kind by {card['control']:.2f}"
+            if card.get("control_low") is not None:
+                text += f" [{card['control_low']:.2f}, {card['control_high']:.2f}]"
+        if card.get("side_effect") is not None:
+            text += f"; other prompts by {card['side_effect']:.2f}"
+        if card.get("loss_change") is not None:
+            text += f"; the loss on plain text changes by {card['loss_change']:+.4f} nats a token"
+        clear = "That is clear of 0 and of the controls." if card.get("clear") else "That is not clear of 0 and of the controls."
         sentences.append(f"{text}. {clear}")
-    elif found.get("auroc") is not None:
+    elif card.get("auroc") is not None:
         sentences.append("Whether it causes anything is not known: no step changed it.")
     return sentences
 

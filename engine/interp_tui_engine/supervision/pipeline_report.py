@@ -17,13 +17,13 @@ FIGURES_A_STEP = 2
 EFFECTS = "figures/effects.svg"
 
 
-def markdown(folder: Path, request: Manifest, rows: Sequence[Mapping[str, Any]], found: Findings) -> str:
+def markdown(folder: Path, request: Manifest, rows: Sequence[Mapping[str, Any]], findings: Findings) -> str:
     """The report's text; writes its figure to figures/."""
     lines = [f"# pipeline · {words(request.name)}", ""]
-    lines += [f"- {words(sentence)}" for sentence in found.sentences] + ([""] if found.sentences else [])
-    if bars := bars_of(found.values.get("found", {})):
+    lines += [f"- {words(sentence)}" for sentence in findings.sentences] + ([""] if findings.sentences else [])
+    if bars := bars_of(findings.values.get("found", {})):
         (folder / "figures").mkdir(exist_ok=True)
-        title = f"Effect of changing {found.values['found']['feature_id']}, and of its controls"
+        title = f"Effect of changing {findings.values['found']['feature_id']}, and of its controls"
         atomic.write_text(folder / EFFECTS, intervals_svg(title, bars))
         lines += [f"![effect and controls]({EFFECTS})", ""]
     lines += ["## Steps", "", "| step | kind | state | seconds | result | |", "|---|---|---|---:|---|---|"]
@@ -42,12 +42,12 @@ def markdown(folder: Path, request: Manifest, rows: Sequence[Mapping[str, Any]],
     return "\n".join(lines).rstrip() + "\n"
 
 
-def bars_of(found: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
+def bars_of(feature: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
     """Name, mean and both ends of the effect, of each kind of control; empty where the feature was not changed."""
-    if found.get("effect") is None or found.get("effect_low") is None:
+    if feature.get("effect") is None or feature.get("effect_low") is None:
         return []
-    bars = [(str(found["feature_id"]), found["effect"], found["effect_low"], found["effect_high"])]
-    for kind, control in (found.get("controls") or {}).items():
+    bars = [(str(feature["feature_id"]), feature["effect"], feature["effect_low"], feature["effect_high"])]
+    for kind, control in (feature.get("controls") or {}).items():
         if control.get("low") is not None:
             bars.append((str(kind).replace("_", " "), control["mean"], control["low"], control["high"]))
     return bars

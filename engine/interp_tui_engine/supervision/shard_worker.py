@@ -23,7 +23,7 @@ class Ended:
 
     state: State
     exit: dict[str, Any]
-    said: Mapping[str, Any]
+    written: Mapping[str, Any]
 
 
 @final

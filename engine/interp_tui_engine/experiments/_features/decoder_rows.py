@@ -16,7 +16,7 @@ Rows = Callable[[str], dict[str, Any]]
 
 def rows_of(records: Sequence[str]) -> Rows:
     """Looks latents up in the dictionary that a records run says it read. A dictionary that is gone gives nothing."""
-    folder = next((found for given in records if (found := _dictionary(Path(given))) is not None), None)
+    folder = next((dictionary for given in records if (dictionary := _dictionary(Path(given))) is not None), None)
 
     basis = _basis(folder) if folder is not None else ""
 
@@ -28,9 +28,9 @@ def rows_of(records: Sequence[str]) -> Rows:
 
         with contextlib.suppress(OSError, SafetensorError, IndexError):
             with safe_open(folder / "sae_weights.safetensors", framework="numpy") as file:
-                found = file.get_slice("W_dec")[parsed.number].astype("float64")
-            size = float((found**2).sum()) ** 0.5
-            return {"decoder_signature": [round(float(value), 6) for value in found / size], "decoder_basis": basis} if size > 0 else {}
+                row_D = file.get_slice("W_dec")[parsed.number].astype("float64")
+            size = float((row_D**2).sum()) ** 0.5
+            return {"decoder_signature": [round(float(value), 6) for value in row_D / size], "decoder_basis": basis} if size > 0 else {}
         return {}
 
     return row

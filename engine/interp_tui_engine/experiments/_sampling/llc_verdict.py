@@ -70,18 +70,18 @@ def verdict_on(
 
 def _remarks(shown: Shown, reach: float | None, control: NDArray[np.float64] | None) -> Sequence[str]:
     """What else a reader should know of the run, whatever the verdict."""
-    said = []
+    notes = []
     if reach is not None and shown.rise is not None and reach > 0 and 0 < shown.rise <= MOST_OF_CONTROL * reach:
-        said.append(f"the loss rises {shown.rise / reach:.0%} as far as with noise and localization alone: the loss holds the chains")
-        said.append("this is one n_beta: only where λ̂ levels off over n_beta is it a learning coefficient (kind calibrate tries)")
+        notes.append(f"the loss rises {shown.rise / reach:.0%} as far as with noise and localization alone: the loss holds the chains")
+        notes.append("this is one n_beta: only where λ̂ levels off over n_beta is it a learning coefficient (kind calibrate tries)")
     elif control is None:
-        said.append("without localization there is no control: how far noise alone would go is not known")
+        notes.append("without localization there is no control: how far noise alone would go is not known")
     elif reach is None:
-        said.append("with noise and localization alone the loss is not finite: the loss holds the chains")
+        notes.append("with noise and localization alone the loss is not finite: the loss holds the chains")
     if shown.acceptance is not None:
         error = "" if shown.acceptance_error is None else f" ± {shown.acceptance_error:.0%}"
-        said.append(f"a Metropolis test would accept {shown.acceptance:.0%}{error} of the steps: what it rejects is the step size's bias")
-    return said
+        notes.append(f"a Metropolis test would accept {shown.acceptance:.0%}{error} of the steps: what it rejects is the step size's bias")
+    return notes
 
 
 def uncertainties(estimate: xr.Dataset, config: SamplerConfig, verdict: LLCVerdict) -> dict[str, Uncertainty]:

@@ -82,7 +82,7 @@ def named(restriction: str | list[str]) -> str:
 
 def spelt_out(restrictions: list[str | list[str]], model: LoadedModel) -> dict[str, str | list[str]]:
     """Restrictions by name, each once, with 'heads' and 'layers' replaced by all of them. Raises UserError where there are none."""
-    found: dict[str, str | list[str]] = {}
+    by_name: dict[str, str | list[str]] = {}
     for restriction in restrictions:
         entries: list[str | list[str]] = [restriction]
         if restriction in ("heads", "layers"):
@@ -91,8 +91,8 @@ def spelt_out(restrictions: list[str | list[str]], model: LoadedModel) -> dict[s
                 raise UserError(
                     f"params.restrictions holds {restriction!r}, but this model has no {restriction}", "name restrictions it has"
                 )
-        found |= {named(entry): entry for entry in entries}
-    return found
+        by_name |= {named(entry): entry for entry in entries}
+    return by_name
 
 
 After = Callable[[int, Part], Iterable[Event]]
@@ -216,7 +216,7 @@ class _Work:
         problem = sampling_run.problem_of(manifest, self.model, self.rows, self.restriction, self.prefixes)
         path = store_path(self.context, self.name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        told: set[int] = set()
+        reported: set[int] = set()
         share_initial_loss(self.context.checkpoint_path / slug(FULL), self.context.checkpoint_path / slug(self.name))
         done: ChainsResult = run_chains(
             problem,
@@ -227,7 +227,7 @@ class _Work:
             checkpoint_dir=self.context.checkpoint_path / slug(self.name),
             checkpoint_every=sampling_run.checkpoint_seconds(manifest, problem, self.config),
             poll=lambda: Command(self.context.poll()),
-            report=lambda snapshot: self._report(snapshot, told, emit),
+            report=lambda snapshot: self._report(snapshot, reported, emit),
             report_every=sampling_run.REPORT_EVERY,
             warn=lambda message: emit(Warned(f"{self.name}: {message}")),
         )

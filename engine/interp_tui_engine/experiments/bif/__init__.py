@@ -55,12 +55,12 @@ def check(manifest: Manifest) -> list[Problem]:
 def estimate(manifest: Manifest) -> Estimate:
     """That of the sampling, and the products: a multiply-add for each pair of traces and draw."""
     params: Params = manifest.params
-    one = _sampling.estimate(manifest)
+    sampling = _sampling.estimate(manifest)
     rows = sum(params.observables.values()) * params.batch_size
     per_token = params.method == "token" and not params.average
     series = manifest.data[params.sampling_data].context if per_token else 1
-    disk = None if one.disk_bytes is None else one.disk_bytes + 4 * (rows * series) ** 2
-    return Estimate(one.seconds, one.memory_bytes, disk, one.notes)
+    disk = None if sampling.disk_bytes is None else sampling.disk_bytes + 4 * (rows * series) ** 2
+    return Estimate(sampling.seconds, sampling.memory_bytes, disk, sampling.notes)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

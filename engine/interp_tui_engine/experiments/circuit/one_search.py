@@ -37,7 +37,7 @@ class Stage:
 
     behaviour: Behaviour
     name: str = ""
-    told: bool = True
+    reported: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def kept_nodes(context: Context, stage: Stage) -> Generator[Event, None, Kept]:
     scores = attribution(behaviour, params.method, steps=params.steps)
     candidates = finder.nodes_worth_trying(behaviour, scores, params.threshold)
     agreement: float | None = None
-    if stage.told:
+    if stage.reported:
         sample = sampled(behaviour.nodes, scores, SAMPLE, context.manifest.seed)
         agreement = correlation([scores[node] for node in sample], list(exact(behaviour, sample).values()))
     return Kept(*(yield from _nodes(context, stage, candidates, "steps")), scores, agreement)
@@ -94,7 +94,7 @@ def kept_edges(context: Context, stage: Stage) -> Generator[Event, None, KeptEdg
     if params.method != "acdc":
         guesses = yield from attributed(context, edges)
         wanted = finder.edges_worth_trying(edges, guesses, params.threshold, params.most_edges)
-        if stage.told:
+        if stage.reported:
             scored = dict(zip(edges.graph.edges(edges.graph.valid), guesses[edges.graph.valid].tolist(), strict=True))
             chosen = sampled(list(scored), scored, SAMPLE, context.manifest.seed)
             yield Phase("holding estimates against cutting", f"{len(chosen)} edges alone")
@@ -138,7 +138,7 @@ def _nodes(
     from ...circuits.nodes import node_name
 
     behaviour = stage.behaviour
-    if stage.told:
+    if stage.reported:
         yield Phase("ablating", f"{len(candidates)} nodes")
     going = NodeSearch(behaviour, candidates, context.manifest.params.threshold)
     trials: list[Trial] = []
@@ -147,7 +147,7 @@ def _nodes(
         tried = _trial(numbers)
         stays = going.decide(tried)
         trials.append(tried)
-        if not stage.told:
+        if not stage.reported:
             return []
         cell = CircuitCell(
             node=node_name(node),
@@ -175,9 +175,9 @@ def _edges(
     from .params import MANY_EDGES
 
     going = EdgeSearch(edges, candidates, context.manifest.params.threshold)
-    if stage.told:
+    if stage.reported:
         yield Phase("cutting", f"{len(going.order):,} edges")
-    if stage.told and len(going.order) > MANY_EDGES:
+    if stage.reported and len(going.order) > MANY_EDGES:
         message = f"{len(going.order):,} edges are to be cut one after another, which may take hours"
         yield Warned(
             f"{message}; method = 'eap_ig' would cut the most_edges strongest, scope = 'nodes' those between the nodes that matter"
@@ -212,7 +212,7 @@ def _edges(
                 empty_metric=edges.empty,
             )
             events.append(Metrics("cells", START + at, cell.as_json()))
-        if not stage.told:
+        if not stage.reported:
             return []
         kept = sum(stays for _, stays in tried)
         headline = CircuitHeadline(edges=kept, faithfulness=edges.share(float(going.now.mean())))

@@ -128,7 +128,7 @@ def _on_halves(
     circuits = []
     for index, (own, other) in enumerate(((first, second), (second, first))):
         yield Phase("finding it again", f"on {len(own)} of {count} pairs, measured on the others")
-        stage = Stage(behaviour.subset(own), f"half{index}-", told=False)
+        stage = Stage(behaviour.subset(own), f"half{index}-", reported=False)
         try:
             finder.check_behaviour(stage.behaviour)
             circuits.append((yield from again(stage, behaviour.subset(other))))

@@ -87,12 +87,12 @@ class Labelled:
 
     def read(self, numbers: Numbers) -> LabelEffect:
         """What `measure` returned, taken apart."""
-        (chosen_on, wanted), (told_on, told) = self.places("choose"), self.places("report")
+        (chosen_on, wanted), (told_on, shown) = self.places("choose"), self.places("report")
         rows = len(self.params.strengths) + 1
         tried = numbers[: rows * len(chosen_on)].reshape(rows, len(chosen_on))
         report = numbers[rows * len(chosen_on) :].reshape(2, len(told_on))
         curve = [_point(s, gain(tried[0], row, wanted)) for s, row in zip(self.params.strengths, tried[1:], strict=True)]
-        return LabelEffect(choose(self.params.strengths, tried, wanted), curve, told_on[:told], report[0], report[1], tried[0][:wanted])
+        return LabelEffect(choose(self.params.strengths, tried, wanted), curve, told_on[:shown], report[0], report[1], tried[0][:wanted])
 
     def _scores(self, strengths: NDArray[Any], places: Sequence[int]) -> Numbers:
         sizes = self.clean_PD.new_tensor(strengths)[:, None, None]

@@ -52,8 +52,8 @@ def estimate(manifest: Manifest) -> Estimate:
     from ...catalog import get
 
     params: Params = manifest.params
-    one = checkpoint_manifest(manifest, params.revisions[0])
-    return many.estimate(get(one.kind).estimate(one), len(params.revisions) * params.seeds, "samplings of checkpoints")
+    checkpoint = checkpoint_manifest(manifest, params.revisions[0])
+    return many.estimate(get(checkpoint.kind).estimate(checkpoint), len(params.revisions) * params.seeds, "samplings of checkpoints")
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

@@ -50,8 +50,8 @@ def check(manifest: Manifest) -> list[Problem]:
     if len(set(params.positions)) < len(params.positions):
         problems.append(Problem("params.positions", "names a position twice", value=params.positions))
     for index, row in enumerate(params.examples):
-        if (said := _wrong_with(row)) is not None:
-            problems.append(Problem(f"params.examples.{index}", said, value=row))
+        if (problem := _wrong_with(row)) is not None:
+            problems.append(Problem(f"params.examples.{index}", problem, value=row))
     if problems:
         return problems
     key = "params.file" if params.file else "params.examples"

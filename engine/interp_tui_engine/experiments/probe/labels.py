@@ -35,20 +35,21 @@ def labelled(rows: Sequence[Mapping[str, Any]]) -> LabelledRows:
     return LabelledRows(classes, y, grouping.groups, grouping.notes)
 
 
-def check_enough(found: LabelledRows, folds: int) -> None:
+def check_enough(rows: LabelledRows, folds: int) -> None:
     """Raise UserError for one class only, or so few independent rows of one that nothing held out can tell anything."""
-    if len(found.classes) < 2:
+    if len(rows.classes) < 2:
         raise UserError(
-            f"all {len(found.y)} labels are {found.classes[0]!r:.40}: there is nothing to tell apart", "give rows of two classes"
+            f"all {len(rows.y)} labels are {rows.classes[0]!r:.40}: there is nothing to tell apart",
+            "give rows of two classes",
         )
-    counts = [len(np.unique(found.groups[found.y == label])) for label in range(len(found.classes))]
+    counts = [len(np.unique(rows.groups[rows.y == label])) for label in range(len(rows.classes))]
     rarest = int(np.argmin(counts))
-    groups = len(np.unique(found.groups))
-    kind = "rows" if groups == len(found.y) else "groups of rows"
-    said = f" ({found.notes[0]})" if found.notes and kind != "rows" else ""
+    groups = len(np.unique(rows.groups))
+    kind = "rows" if groups == len(rows.y) else "groups of rows"
+    note = f" ({rows.notes[0]})" if rows.notes and kind != "rows" else ""
     if counts[rarest] < FEWEST:
-        what = f"{counts[rarest]} {kind} of class {found.classes[rarest]!r:.40}{said}: fewer than {FEWEST} tell nothing"
+        what = f"{counts[rarest]} {kind} of class {rows.classes[rarest]!r:.40}{note}: fewer than {FEWEST} tell nothing"
         raise UserError(what, f"give more {kind}")
-    if groups < folds or min(np.bincount(found.y)) < folds:
-        least = min(groups, int(min(np.bincount(found.y))))
-        raise UserError(f"{least} {kind}{said}, fewer than folds = {folds}", f"use folds = {least}, or give more {kind}")
+    if groups < folds or min(np.bincount(rows.y)) < folds:
+        least = min(groups, int(min(np.bincount(rows.y))))
+        raise UserError(f"{least} {kind}{note}, fewer than folds = {folds}", f"use folds = {least}, or give more {kind}")

@@ -152,16 +152,16 @@ def _records(
 ) -> list[str]:
     prompt = text.prompt
     assert model.tokenizer is not None
-    said: list[dict[str, Any] | None] = [None]
+    tokens: list[dict[str, Any] | None] = [None]
     if params.pool in ("tokens", "last"):
         first = len(text.ids) - len(rows)
-        said = [{"position": first + place, "token": token} for place, token in enumerate(texts_of(model.tokenizer, text.ids)[first:])]
-    found = []
-    for metadata, features in zip(said, rows, strict=True):
+        tokens = [{"position": first + place, "token": token} for place, token in enumerate(texts_of(model.tokenizer, text.ids)[first:])]
+    lines = []
+    for metadata, features in zip(tokens, rows, strict=True):
         row = record(name, prompt.id, prompt.text, prompt.score, features, metadata=metadata, feature_metadata=about)
         about = None
-        found.append(to_json(row, inf_nan_mode="constants").decode())
-    return found
+        lines.append(to_json(row, inf_nan_mode="constants").decode())
+    return lines
 
 
 class _Lines:

@@ -52,8 +52,8 @@ class Checkpoints:
         """Keep where training stands; `stream`: where its stream stood, if that has moved on since."""
         self._save_window()
         stream = stream or self._source.stream.state()
-        said: dict[str, Any] = {"step": step, "spent": spent, "history": history, "parts": self._pieces.count}
-        state = said | {"stream": stream, "learners": [learner.state() for learner in self._learners]}
+        progress: dict[str, Any] = {"step": step, "spent": spent, "history": history, "parts": self._pieces.count}
+        state = progress | {"stream": stream, "learners": [learner.state() for learner in self._learners]}
         refills = int(stream.get("refills", 0))
         if self._source.device.type == "cpu":  # the tensors are those in use, which the next step changes
             self._write(state, refills)

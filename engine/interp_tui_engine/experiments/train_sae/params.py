@@ -91,7 +91,7 @@ class Variant(NamedTuple):
 def variants(params: Params, width: int) -> list[Variant]:
     """The dictionaries asked for, of activations that wide: the product of what is given as lists, each once."""
     latents = listed(params.latents) if params.latents is not None else [max(1, round(params.expansion * width))]
-    found: dict[str, Variant] = {}
+    by_name: dict[str, Variant] = {}
     for architecture, m, k, l1 in product(listed(params.architecture), latents, listed(params.k), listed(params.l1)):
         described = ARCHITECTURES[architecture]
         sparse = f"k{k}" if described.has_k else f"l1_{l1:g}"
@@ -99,8 +99,8 @@ def variants(params: Params, width: int) -> list[Variant]:
         # the architectures add Σz to the squared error summed over the width
         own = described.check({name: value for name, value in params.architecture_settings.items() if name in described.own})
         sparsity = Sparsity(k, l1 * width, params.l0, params.bandwidth, params.threshold, params.prefixes, own)
-        found.setdefault(name, Variant(name, architecture, m, sparsity))
-    return list(found.values())
+        by_name.setdefault(name, Variant(name, architecture, m, sparsity))
+    return list(by_name.values())
 
 
 def site_of(params: Params) -> Site:
@@ -133,8 +133,8 @@ def check(manifest: Manifest) -> list[Problem]:
         problems.append(
             Problem("params.k", f"{max(listed(params.k))} is more than params.latents = {min(listed(params.latents))}", value=params.k)
         )
-    if len(found := variants(params, 64)) > MOST_SAES:
-        problems.append(Problem("params", f"asks for {len(found)} dictionaries on one pass; at most {MOST_SAES}"))
+    if len(chosen := variants(params, 64)) > MOST_SAES:
+        problems.append(Problem("params", f"asks for {len(chosen)} dictionaries on one pass; at most {MOST_SAES}"))
     return problems
 
 

@@ -204,20 +204,20 @@ def _from_matrix(
 def _stored(path: Path) -> Any:
     try:
         if path.suffix == ".npy":
-            found = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
             import zarr
 
-            found = zarr.open(str(path), mode="r")
-            if isinstance(found, zarr.Group):
-                names = ", ".join(sorted(found.array_keys())) or "none"
+            array = zarr.open(str(path), mode="r")
+            if isinstance(array, zarr.Group):
+                names = ", ".join(sorted(array.array_keys())) or "none"
                 raise UserError(f"{path} is a group of arrays", f"name one of them, as {path}/NAME: {names}")
-            found = found[...]
+            array = array[...]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} holds no array that can be read: {error}", "give a .npy file or a Zarr array") from None
-    if found.ndim < 2 or found.dtype.kind != "f":
-        raise UserError(f"{path} is {found.dtype}{list(found.shape)}", "activations are floats with two axes or more, the last their width")
-    return found
+    if array.ndim < 2 or array.dtype.kind != "f":
+        raise UserError(f"{path} is {array.dtype}{list(array.shape)}", "activations are floats with two axes or more, the last their width")
+    return array
 
 
 class _Reader:

@@ -68,8 +68,8 @@ def train(context: Context, params: Params, source: ActivationSource, chosen: li
     own = _learners(params, source, chosen, scale, steps, context.manifest.seed)
     partners = _learners(params, source, chosen, scale, steps, context.manifest.seed, start=1) if params.seeds > 1 else []
     learners = [*own, *partners]
-    said: list[str] = []
-    pieces = Microbatch(params.batch_size, said.append)
+    warnings: list[str] = []
+    pieces = Microbatch(params.batch_size, warnings.append)
     with Checkpoints(context.checkpoint_path / "training.pt", source, learners, pieces) as checkpoints:
         step, spent, history = checkpoints.restore()
         history = history[: len(own)]
@@ -91,8 +91,8 @@ def train(context: Context, params: Params, source: ActivationSource, chosen: li
                     checkpoints.save(step, spent, history, stream=before)
                 raise
             step += 1
-            while said:
-                yield Warned(said.pop(0).replace("micro-batches", "batches"))
+            while warnings:
+                yield Warned(warnings.pop(0).replace("micro-batches", "batches"))
             spent += time.monotonic() - begun
             order = context.poll()
             if (keep.due() or order in ("checkpoint", "stop", "pause")) and step > last_saved:

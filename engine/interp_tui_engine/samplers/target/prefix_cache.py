@@ -173,9 +173,9 @@ class PrefixCache:
         mine.set_result(prefix)
         return prefix
 
-    def _keep(self, key: bytes, cut: PrefixCut, found: Tensor) -> None:
+    def _keep(self, key: bytes, cut: PrefixCut, prefix: Tensor) -> None:
         before = self._held.pop(key, None)
         self._bytes -= 0 if before is None else before[1].nbytes
-        if self._bytes + found.nbytes <= self._budget:
-            self._held[key] = (cut, found)
-            self._bytes += found.nbytes
+        if self._bytes + prefix.nbytes <= self._budget:
+            self._held[key] = (cut, prefix)
+            self._bytes += prefix.nbytes
