@@ -156,8 +156,8 @@ class InterpApp(Guarded, App[int]):
 
     @work(thread=True, group="devices", exclusive=True)
     def look_for_devices(self) -> None:
-        found = host.devices()
-        self._devices = found  # the next look at the header shows it
+        devices = host.devices()
+        self._devices = devices  # the next look at the header shows it
 
     @work(thread=True, group="look", exclusive=True)
     def look_around(self) -> None:
@@ -370,9 +370,9 @@ class InterpApp(Guarded, App[int]):
     def action_jump(self) -> None:
         from .screens.jump import JumpScreen, go, targets
 
-        found = targets(self.screen)
-        if found:
-            self.push_screen(JumpScreen(found), lambda target: go(target) if target is not None else None)
+        jump_targets = targets(self.screen)
+        if jump_targets:
+            self.push_screen(JumpScreen(jump_targets), lambda target: go(target) if target is not None else None)
 
     def action_help(self) -> None:
         from .screens.help import active_keys, help_text

@@ -43,8 +43,8 @@ def run(source: Path, options: Options) -> int:
     if options.dry_run:
         return dry_run(request, path, as_json=options.as_json)
     preflight.check(request)
-    if options.reuse and (found := _reusable(request, options)):
-        return announce(found, as_json=options.as_json, reused=True)
+    if options.reuse and (earlier := _reusable(request, options)):
+        return announce(earlier, as_json=options.as_json, reused=True)
     folder = supervisor.prepare(request, path)
     if options.reuse and request.step:
         step_cache.allow(folder, [runs_root(options.runs), path.parent])
@@ -96,8 +96,8 @@ def finish(folder: RunFolder, status: Status, *, as_json: bool) -> int:
 
 def _sentences(folder: RunFolder) -> list[str]:
     """What the run found, in words, where its kind says so; sanitised."""
-    found = (folder.result() or {}).get("sentences")
-    return [clean(str(sentence), limit=600) for sentence in found] if isinstance(found, list) else []
+    sentences = (folder.result() or {}).get("sentences")
+    return [clean(str(sentence), limit=600) for sentence in sentences] if isinstance(sentences, list) else []
 
 
 def announce(folder: RunFolder, *, as_json: bool, reused: bool = False) -> int:

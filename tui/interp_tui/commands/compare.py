@@ -21,8 +21,8 @@ def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, js
 
     left, right = find(first, runs), find(second, runs)
     changed = differences(session.flat(session.tables(left)), session.flat(session.tables(right)))
-    found = left.result() or {}, right.result() or {}
-    results = side_by_side(*map(session.flat, found))
+    stored = left.result() or {}, right.result() or {}
+    results = side_by_side(*map(session.flat, stored))
     if json:
         names = {"first": str(left.path), "second": str(right.path)}
         out_json({**names, "manifest": changed, "result": results})
@@ -32,7 +32,7 @@ def compare(first: RunArgument, second: RunArgument, runs: RunsOption = None, js
     made_with = {key: pair for key, pair in changed.items() if key.startswith("provenance.")}
     _section("manifest", requested, left.path.name, right.path.name, "the manifests are equal")
     _section("made with", made_with, left.path.name, right.path.name, "")
-    shown = side_by_side(*({**flat_numbers(result), **worded(result, over=False)} for result in found))
+    shown = side_by_side(*({**flat_numbers(result), **worded(result, over=False)} for result in stored))
     _section("result", shown, left.path.name, right.path.name, "neither run has a result")
     return 0
 
@@ -49,9 +49,9 @@ def _meaning(left: RunFolder, right: RunFolder) -> None:
     ]
     for line in columns(rows):
         out(line)
-    for found in meaning.differences(*sides):
-        apart = "" if found.errors is None else f", {found.errors:.1f} standard errors apart"
-        out(f"2 - 1  {found.name} {found.change}{apart}")
+    for difference in meaning.differences(*sides):
+        apart = "" if difference.errors is None else f", {difference.errors:.1f} standard errors apart"
+        out(f"2 - 1  {difference.name} {difference.change}{apart}")
     if len({side.status.kind for side in sides}) > 1:
         out(f"in common: {'; '.join(meaning.shared(sides)) or 'neither model nor data'}")
     for warning in meaning.warnings(sides):

@@ -44,14 +44,14 @@ class Check:
 def doctor(runs: RunsOption = None, json: JsonOption = False, out_file: OutOption = None) -> int:
     """Report what this machine offers and what is missing."""
     findings = list(examine(runs))
-    told = [{"ok": not finding.advice, **{k: v for k, v in asdict(finding).items() if v is not None}} for finding in findings]
+    records = [{"ok": not finding.advice, **{k: v for k, v in asdict(finding).items() if v is not None}} for finding in findings]
     if out_file is not None:
         from interp_tui_engine import atomic
 
         out_file.absolute().parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_json(out_file, told)
+        atomic.write_json(out_file, records)
     if json:
-        out_json(told)
+        out_json(records)
         return 0
     mark = {True: "ok", False: "warn"}
     for line in columns((mark[not finding.advice], finding.name, finding.found) for finding in findings):
@@ -131,8 +131,8 @@ def _accelerators() -> Check:
     from ..terminal import host
 
     if gpus := host.asked_gpus():
-        said = ", ".join(f"{gpu.name} {host.size(gpu.total - gpu.used)} free of {host.size(gpu.total)}" for gpu in gpus)
-        return Check("accelerators", said, free_bytes=max(gpu.total - gpu.used for gpu in gpus))
+        memory = ", ".join(f"{gpu.name} {host.size(gpu.total - gpu.used)} free of {host.size(gpu.total)}" for gpu in gpus)
+        return Check("accelerators", memory, free_bytes=max(gpu.total - gpu.used for gpu in gpus))
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return Check("accelerators", "Apple GPU (mps)")
     unseen = Path("/dev/nvidia0").exists()
@@ -248,10 +248,10 @@ def _runs(runs: Path | None) -> Check:
 
     from interp_tui_engine.runfolder import find_runs, runs_root
 
-    found = find_runs(runs_root(runs))
-    states = Counter(run.status().state for run in found)
+    listed = find_runs(runs_root(runs))
+    states = Counter(run.status().state for run in listed)
     counted = ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none yet"
-    stale = [run.path.name for run in found if run.status().state == "crashed"][:3]
+    stale = [run.path.name for run in listed if run.status().state == "crashed"][:3]
     return Check("runs", counted, f"interp-tui resume goes on with a crashed run: {', '.join(stale)}" if stale else "")
 
 

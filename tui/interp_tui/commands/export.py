@@ -71,18 +71,18 @@ def _to_hub(folder: RunFolder, repo: str | None, *, upload: bool, public: bool) 
     from ..terminal import host
     from .output import columns, out, say, warn
 
-    name, found = hub_export.checked(repo, upload=upload), hub_export.bundle(folder)
-    total = sum(map(found.size, found.files))
-    for line in columns((file, host.size(found.size(file))) for file in found.files):
+    name, files = hub_export.checked(repo, upload=upload), hub_export.bundle(folder)
+    total = sum(map(files.size, files.files))
+    for line in columns((file, host.size(files.size(file))) for file in files.files):
         out(line)
     kind = "public" if public else "private"
-    say(f"{len(found.files)} files, {host.size(total)}, to the {kind} {found.repo_type} repository {name}")
-    if named := hub_export.local_paths(found):
+    say(f"{len(files.files)} files, {host.size(total)}, to the {kind} {files.repo_type} repository {name}")
+    if named := hub_export.local_paths(files):
         warn(f"{', '.join(named)}: names places on this machine")
     if not upload:
         say("nothing was sent; --upload sends it")
         return 0
-    out(hub_export.publish(name, found, private=not public, message=f"{folder.path.name} from interp-tui"))
+    out(hub_export.publish(name, files, private=not public, message=f"{folder.path.name} from interp-tui"))
     return 0
 
 
@@ -162,11 +162,11 @@ def _number(text: str) -> float | None:
 def _table_csv(folder: RunFolder, what: str) -> str:
     from ..export.tables import table_of
 
-    found = table_of(folder, what)
-    assert found is not None, "a table asked for by name is there, or an error was raised"
+    table = table_of(folder, what)
+    assert table is not None, "a table asked for by name is there, or an error was raised"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for index, block in enumerate(found.blocks()):
+    for index, block in enumerate(table.blocks()):
         if index == 0:
             writer.writerow([cell(name) for name in block])
         columns = [column if isinstance(column, list) else column.tolist() for column in block.values()]

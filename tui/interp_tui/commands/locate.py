@@ -10,11 +10,11 @@ from .shared import JsonOption, RunsOption
 
 def locate(runs: RunsOption = None, json: JsonOption = False) -> int:
     """Print where config, themes, runs, models and logs live."""
-    found = places(runs)
+    folders = places(runs)
     if json:
-        out_json({name: str(path) for name, path in found.items()})
+        out_json({name: str(path) for name, path in folders.items()})
         return 0
-    for line in columns((name, str(path), "" if path.exists() else "(not there yet)") for name, path in found.items()):
+    for line in columns((name, str(path), "" if path.exists() else "(not there yet)") for name, path in folders.items()):
         out(line)
     return 0
 

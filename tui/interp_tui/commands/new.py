@@ -81,8 +81,8 @@ def _list_kinds() -> int:
 
     from .output import columns, out, say
 
-    found = catalog.kinds()
-    for line in columns([kind.name, kind.question, kind.group] for kind in found):
+    kinds = catalog.kinds()
+    for line in columns([kind.name, kind.question, kind.group] for kind in kinds):
         out(line)
     say("interp-tui new KIND -o FILE writes a manifest that runs as it is")
     return 0

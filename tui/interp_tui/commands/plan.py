@@ -63,7 +63,7 @@ def plan(
     from interp_tui_engine import atomic, scaleplan
 
     if manifest is not None:
-        found = of_manifest(manifest)
+        chosen = of_manifest(manifest)
     else:
         needed = {"--model-params": model_params, "--tokens": tokens, "--d-model": d_model}
         missing = [name for name, value in needed.items() if value is None]
@@ -89,14 +89,14 @@ def plan(
         )
         if from_env and env_profile is not None:
             raise UserError("--from-env and --env-profile: give one or the other")
-        found = scaleplan.plan(job, described(env_profile) if env_profile is not None else this_machine() if from_env else None)
+        chosen = scaleplan.plan(job, described(env_profile) if env_profile is not None else this_machine() if from_env else None)
     if out_file is not None:
         out_file.absolute().parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_json(out_file, found)
+        atomic.write_json(out_file, chosen)
     if json:
-        out_json(found)
+        out_json(chosen)
     else:
-        for line in lines(found):
+        for line in lines(chosen):
             out(line)
     return 0
 
@@ -143,22 +143,22 @@ def described(path: Path) -> Any:
     return scaleplan.machine_of(atomic.read_json(path), path.name)
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def lines(plan: dict[str, Any]) -> list[str]:
     """The plan as people read it."""
-    if "manifest" in found:
+    if "manifest" in plan:
         from ..terminal import host
 
-        rows = [("kind", found["kind"]), ("time", host.duration_range(found["seconds"], found["seconds_low"], found["seconds_high"]))]
-        rows += [("memory", host.size(found["memory_bytes"])), ("disk", host.size(found["disk_bytes"]))]
-        return [*columns(rows), *found["notes"]]
+        rows = [("kind", plan["kind"]), ("time", host.duration_range(plan["seconds"], plan["seconds_low"], plan["seconds_high"]))]
+        rows += [("memory", host.size(plan["memory_bytes"])), ("disk", host.size(plan["disk_bytes"]))]
+        return [*columns(rows), *plan["notes"]]
     from interp_tui_engine.scaleplan import human
 
-    shards = found["shards"]
-    rows = [(key.replace("_", " ").replace("sae", "SAE"), value["human"]) for key, value in found["estimates"].items()]
-    rows += [("causal forward passes", f"{found['causal_forward_passes']:,}")]
+    shards = plan["shards"]
+    rows = [(key.replace("_", " ").replace("sae", "SAE"), value["human"]) for key, value in plan["estimates"].items()]
+    rows += [("causal forward passes", f"{plan['causal_forward_passes']:,}")]
     rows += [("shards", f"{shards['count']:,} of {human(shards['dense_bytes_per_shard'])}")]
-    said = [f"profile {found['profile']}: {found['profile_reason']}; records as {found['format']}", "", *columns(rows, right=[1])]
-    if found["risks"]:
-        said += ["", "risks", *columns([(f"  {risk['level']}", risk["what"]) for risk in found["risks"]])]
-        said += ["", "what to do", *(f"  {risk['do']}" for risk in found["risks"])]
-    return [*said, "", "next", *(f"  {step}" for step in found["next"])]
+    printed = [f"profile {plan['profile']}: {plan['profile_reason']}; records as {plan['format']}", "", *columns(rows, right=[1])]
+    if plan["risks"]:
+        printed += ["", "risks", *columns([(f"  {risk['level']}", risk["what"]) for risk in plan["risks"]])]
+        printed += ["", "what to do", *(f"  {risk['do']}" for risk in plan["risks"])]
+    return [*printed, "", "next", *(f"  {step}" for step in plan["next"])]

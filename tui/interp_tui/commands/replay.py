@@ -68,8 +68,8 @@ def digests(folder: RunFolder) -> dict[str, str]:
     from ..runs import session
 
     result = session.tables(folder).get("result")
-    found = result.get("sha256") if isinstance(result, Mapping) else None
-    return {name: str(digest) for name, digest in session.flat(found).items()} if isinstance(found, Mapping) else {}
+    recorded = result.get("sha256") if isinstance(result, Mapping) else None
+    return {name: str(digest) for name, digest in session.flat(recorded).items()} if isinstance(recorded, Mapping) else {}
 
 
 ONLY_NOW = "only in the replay"

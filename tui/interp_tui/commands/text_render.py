@@ -22,7 +22,7 @@ def lines(run: Path, tab: str, size: tuple[int, int], *, ascii: bool) -> list[st
 
     app = InterpApp(run.parent, run)
     app.theme = ASCII if ascii else DEFAULT
-    found: list[str] = []
+    rendered: list[str] = []
 
     async def look(pilot: Pilot[Any]) -> None:
         screen = app.screen
@@ -34,10 +34,10 @@ def lines(run: Path, tab: str, size: tuple[int, int], *, ascii: bool) -> list[st
             heatmap.look = "digit"
         await screen.settle()
         await pilot.pause()
-        found.extend(strip.text.rstrip() for strip in screen._compositor.render_strips())
+        rendered.extend(strip.text.rstrip() for strip in screen._compositor.render_strips())
         app.exit()
 
     app.run(headless=True, size=size, auto_pilot=look)
-    while found and not found[-1]:
-        found.pop()
-    return found[1:-1]  # neither the clock's line nor the keys'
+    while rendered and not rendered[-1]:
+        rendered.pop()
+    return rendered[1:-1]  # neither the clock's line nor the keys'

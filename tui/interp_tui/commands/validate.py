@@ -64,16 +64,16 @@ def schema(
 
     if result or headline or live:
         return _schema_of_outputs(kind, result=result, headline=headline, live=live)
-    found = [known_kind(kind)] if kind else catalog.kinds()
-    if len(found) == 1:
-        out_json(manifest.request_model(found[0]).model_json_schema() | {"$schema": SCHEMA})
+    kinds = [known_kind(kind)] if kind else catalog.kinds()
+    if len(kinds) == 1:
+        out_json(manifest.request_model(kinds[0]).model_json_schema() | {"$schema": SCHEMA})
         return 0
     from functools import reduce
     from operator import or_
 
     from pydantic import Field, TypeAdapter
 
-    union: Any = reduce(or_, [manifest.request_model(each) for each in found])
+    union: Any = reduce(or_, [manifest.request_model(each) for each in kinds])
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[union, Field(discriminator="kind")])
     out_json(adapter.json_schema() | {"$schema": SCHEMA})
     return 0

@@ -97,8 +97,8 @@ def _said(status: Status, recorded: Mapping[str, Any]) -> str:
     when = str(made.get("finished") or made.get("started") or "") if isinstance(made, Mapping) else ""
     facts = [clean(str(fact), limit=80) for fact in (status.state, status.model, status.device, when) if fact]
     shown = quantities(status.headline)[:6]
-    found = "  ".join(f"{escape(sign)} {escape(said) if unclear else f'<b>{escape(said)}</b>'}" for sign, said, unclear in shown)
-    return escape(" · ".join(facts)) + (f"<br>{found}" if found else "")
+    items = "  ".join(f"{escape(sign)} {escape(label) if unclear else f'<b>{escape(label)}</b>'}" for sign, label, unclear in shown)
+    return escape(" · ".join(facts)) + (f"<br>{items}" if items else "")
 
 
 def _folded(title: str, inside: str) -> str:

@@ -19,7 +19,7 @@ MOST_KEYS = 60
 def notebook(folders: Sequence[RunFolder], title: str) -> str:
     """The page's text, the runs in the order given. Raises UserError where a manifest cannot be read."""
     sides = [meaning.side(folder) for folder in folders]
-    parts = [f"<h1>{escape(title)}</h1>", _contents(sides), *(f"<p>{escape(said)}</p>" for said in _between(sides))]
+    parts = [f"<h1>{escape(title)}</h1>", _contents(sides), *(f"<p>{escape(sentence)}</p>" for sentence in _between(sides))]
     parts.append(_settings(folders) if len(folders) > 1 else "")
     for number, folder in enumerate(folders, 1):
         parts.append(f'<h2 id="run-{number}">{number}. {escape(title_of(folder))}</h2>')
@@ -39,12 +39,12 @@ def _contents(sides: Sequence[meaning.ComparedRun]) -> str:
 
 def _between(sides: Sequence[meaning.ComparedRun]) -> list[str]:
     """How each run's answer differs from the first's, and what keeps them from being compared."""
-    said = []
+    sentences = []
     for number, side in enumerate(sides[1:], 2):
-        for found in meaning.differences(sides[0], side)[:1]:
-            apart = "" if found.errors is None else f", {found.errors:.1f} standard errors apart"
-            said.append(f"{number} less 1: {found.name} {found.change}{apart}")
-    return [*said, *meaning.warnings(sides)] if len(sides) > 1 else []
+        for difference in meaning.differences(sides[0], side)[:1]:
+            apart = "" if difference.errors is None else f", {difference.errors:.1f} standard errors apart"
+            sentences.append(f"{number} less 1: {difference.name} {difference.change}{apart}")
+    return [*sentences, *meaning.warnings(sides)] if len(sides) > 1 else []
 
 
 def _settings(folders: Sequence[RunFolder]) -> str:
@@ -64,5 +64,5 @@ def _setting(line: ComparedKey) -> str:
 
 def _labels(folder: RunFolder) -> str:
     kept = labels.read(folder)
-    said = [*(f"#{tag}" for tag in kept.tags), *([kept.note] if kept.note else [])]
-    return f"<p><em>{escape(' '.join(said))}</em></p>" if said else ""
+    marks = [*(f"#{tag}" for tag in kept.tags), *([kept.note] if kept.note else [])]
+    return f"<p><em>{escape(' '.join(marks))}</em></p>" if marks else ""

@@ -39,20 +39,20 @@ def tables_of(folder: RunFolder) -> list[ExportTable]:
 
 def table_of(folder: RunFolder, name: str | None) -> ExportTable | None:
     """The table called `name`, or the first. Raises UserError naming those there are."""
-    found = tables_of(folder)
+    tables = tables_of(folder)
     if name is None:
-        return found[0] if found else None
-    for table in found:
+        return tables[0] if tables else None
+    for table in tables:
         if table.name == name:
             return table
-    raise UserError(f"{folder.path.name} has no table {name!r}", f"it has {', '.join(t.name for t in found)}" if found else "it has none")
+    raise UserError(f"{folder.path.name} has no table {name!r}", f"it has {', '.join(t.name for t in tables)}" if tables else "it has none")
 
 
 def _array(folder: RunFolder, store: str, name: str) -> np.ndarray[Any, Any]:
-    found = read_array(folder.path / store, name)
-    if found is None:
+    array = read_array(folder.path / store, name)
+    if array is None:
         raise UserError(f"{folder.path.name} has no array {store}/{name}", "it is written when the run is done")
-    return found
+    return array
 
 
 def _fitting(folder: RunFolder, blocks: Iterator[Block]) -> Iterator[Block]:

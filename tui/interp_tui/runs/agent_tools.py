@@ -44,19 +44,19 @@ class Tool:
 
 def list_runs(root: Path, given: Arguments) -> Any:
     """Newest first."""
-    found = []
+    matching = []
     for run in RunIndex(root).refresh():
         status = run.status
         if given.get("kind") not in (None, status.kind) or given.get("state") not in (None, status.state):
             continue
         if given.get("tag") is not None and given["tag"] not in run.labels.tags:
             continue
-        said = answer(status.kind, status.headline)
-        about = {"run": run.key, "kind": status.kind, "name": status.name, "state": status.state, "model": status.model, "answer": said}
-        found.append(about | ({"tags": list(run.labels.tags)} if run.labels.tags else {}))
-        if len(found) >= min(int(given.get("limit", 50)), MOST_RUNS):
+        outcome = answer(status.kind, status.headline)
+        about = {"run": run.key, "kind": status.kind, "name": status.name, "state": status.state, "model": status.model, "answer": outcome}
+        matching.append(about | ({"tags": list(run.labels.tags)} if run.labels.tags else {}))
+        if len(matching) >= min(int(given.get("limit", 50)), MOST_RUNS):
             break
-    return {"runs": found}
+    return {"runs": matching}
 
 
 def show_run(root: Path, given: Arguments) -> Any:
@@ -110,7 +110,7 @@ def follow(root: Path, given: Arguments) -> Any:
 def compare(root: Path, given: Arguments) -> Any:
     left, right = (meaning.side(find_run(root, given[name])) for name in ("first", "second"))
     sides = [{"run": side.folder.path.name, "answer": meaning.headline(side, ascii=False)} for side in (left, right)]
-    differences = [asdict(found) for found in meaning.differences(left, right)]
+    differences = [asdict(difference) for difference in meaning.differences(left, right)]
     return {
         "runs": sides,
         "differences": differences,

@@ -35,15 +35,15 @@ def matching(text: str, columns: Columns, aliases: Mapping[str, str]) -> list[in
     choices = [choice for choice in text.split("|") if choice.strip()]
     if not choices:
         return list(range(count))
-    found: Chosen = set()
+    chosen: Chosen = set()
     for choice in choices:
         met: Chosen | None = None
         for term in choice.split("&"):
             if term.strip():
                 here = _term(term.strip(), columns, aliases, count)
                 met = here if met is None else met & here
-        found |= met if met is not None else set()
-    return sorted(found)
+        chosen |= met if met is not None else set()
+    return sorted(chosen)
 
 
 def _term(text: str, columns: Columns, aliases: Mapping[str, str], count: int) -> Chosen:

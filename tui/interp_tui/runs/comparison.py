@@ -51,7 +51,7 @@ def _with_errors(line: ComparedKey, results: Sequence[Mapping[str, Any]]) -> Com
     """The line with its numbers as they state their uncertainty, and that of their difference."""
     stated = [worded(result, over=False).get(line.key) for result in results]
     change = difference(results[0], results[1], line.key) if line.differs and len(results) == 2 else ""
-    values = tuple(said or value for said, value in zip(stated, line.values, strict=True))
+    values = tuple(wording or value for wording, value in zip(stated, line.values, strict=True))
     return replace(line, values=values, change=change or line.change)
 
 
@@ -66,8 +66,8 @@ def _line(part: Part, key: str, values: Sequence[Any]) -> ComparedKey:
     # settings to the last digit; results to five, unless only more digits tell them apart
     exact = part != "result" or (differs and len({_said(value) for value in values}) == 1)
     change = _change(values[0], values[1]) if len(values) == 2 and differs else ""
-    said = tuple("—" if value is MISSING and part != "manifest" else _said(value, exact) for value in values)
-    return ComparedKey(part, key, said, differs, change)
+    wordings = tuple("—" if value is MISSING and part != "manifest" else _said(value, exact) for value in values)
+    return ComparedKey(part, key, wordings, differs, change)
 
 
 def _change(left: Any, right: Any) -> str:

@@ -39,12 +39,12 @@ class Link:
 def links(run: RunFolder, card: FeatureCard) -> list[Link]:
     """The newest susceptibilities run with parts of the feature's layer, and the newest influence run with one of its texts."""
     texts = _texts(card)
-    found: dict[str, Link] = {}
+    by_key: dict[str, Link] = {}
     for folder in _neighbours(run):
-        if len(found) == 2:
+        if len(by_key) == 2:
             break
         status = folder.status()
-        if status.kind not in ("susceptibilities", "bif") or status.kind in found or status.state != "done":
+        if status.kind not in ("susceptibilities", "bif") or status.kind in by_key or status.state != "done":
             continue
         asked, result = session.tables(folder).get("model"), folder.result() or {}
         if not isinstance(asked, Mapping) or asked.get("source") != card.model:
@@ -53,8 +53,8 @@ def links(run: RunFolder, card: FeatureCard) -> list[Link]:
         if lines:
             about = "Parts of its layer respond to" if status.kind == "susceptibilities" else "Its texts move with"
             revision = f" at {clean(str(asked['revision']), limit=30)}" if asked.get("revision") else ""
-            found[status.kind] = Link(folder, f"{about} ({clean(folder.path.name, limit=80)}{revision})", tuple(lines))
-    return list(found.values())
+            by_key[status.kind] = Link(folder, f"{about} ({clean(folder.path.name, limit=80)}{revision})", tuple(lines))
+    return list(by_key.values())
 
 
 def _neighbours(run: RunFolder) -> Iterator[RunFolder]:
@@ -69,28 +69,28 @@ def _neighbours(run: RunFolder) -> Iterator[RunFolder]:
 def _responses(result: Mapping[str, Any], layer: int | None) -> list[str]:
     """Susceptibilities of the layer's parts, those farthest from 0 in their own errors first."""
     stored = read(SusceptibilitiesResult, result)
-    found: list[tuple[float, str]] = []
+    sized: list[tuple[float, str]] = []
     for part, by_data in stored.mean.items():
         if not re.match(rf"l{layer}(?!\d)", part, re.IGNORECASE):
             continue
         for data, mean in by_data.items():
             error = stored.std_error.get(part, {}).get(data)
             if mean is not None and error:
-                said = f"{clean(part, limit=30)} to {clean(data, limit=40)}: {with_error(mean, error)}"
-                found.append((abs(mean) / error, said))
-    return [said for _, said in sorted(found, key=lambda one: -one[0])[:LINES]]
+                sentence = f"{clean(part, limit=30)} to {clean(data, limit=40)}: {with_error(mean, error)}"
+                sized.append((abs(mean) / error, sentence))
+    return [sentence for _, sentence in sorted(sized, key=lambda one: -one[0])[:LINES]]
 
 
 def _influences(result: Mapping[str, Any], texts: Sequence[str]) -> list[str]:
     """The sequences that one of the texts stands in, each with what it moves with most."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for pair in read(BIFResult, result).top_pairs:
         sides = [" ".join(text.split()) for text in (pair.text_1, pair.text_2)]
         for here, there in (sides, sides[::-1]):
             if any(text in here for text in texts):
                 shown = clean(there, limit=SHOWN_TEXT)
-                found.setdefault(f"{number(pair.value, 3)}  {shown}")
-    return list(found)[:LINES]
+                names.setdefault(f"{number(pair.value, 3)}  {shown}")
+    return list(names)[:LINES]
 
 
 def _texts(card: FeatureCard) -> list[str]:

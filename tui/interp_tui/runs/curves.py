@@ -63,17 +63,17 @@ def read(folder: RunFolder, columns: int) -> dict[str, RunCurve]:
 
 def of_state(state: RunState, columns: int) -> dict[str, RunCurve]:
     """What the run's events tell along their steps."""
-    found: dict[str, RunCurve] = {}
+    by_name: dict[str, RunCurve] = {}
     running = state.series.get(("estimate", "llc_mean"))
     if running is not None:
-        found[RUNNING] = with_error(running, state.series.get(("estimate", "llc_std_error")), columns)
+        by_name[RUNNING] = with_error(running, state.series.get(("estimate", "llc_std_error")), columns)
     healthy = [trace for chain, trace in state.traces.items() if chain not in state.failures]
     if healthy:
-        found[LOSS] = over_chains(healthy, columns)
+        by_name[LOSS] = over_chains(healthy, columns)
     for (series, name), trace in state.series.items():
         if series not in NO_CURVES | {"estimate"}:
-            found.setdefault(name, RunCurve(tuple(trace.means(0, trace.last + 1, columns)), "steps"))
-    return {name: curve for name, curve in found.items() if len(curve.points) >= LEAST}
+            by_name.setdefault(name, RunCurve(tuple(trace.means(0, trace.last + 1, columns)), "steps"))
+    return {name: curve for name, curve in by_name.items() if len(curve.points) >= LEAST}
 
 
 def over_chains(traces: Sequence[DrawSeries], columns: int) -> RunCurve:
@@ -108,15 +108,15 @@ def of_result(result: Mapping[str, Any]) -> dict[str, RunCurve]:
     layers = result.get("layers")
     if not isinstance(layers, list) or not all(type(layer) is int for layer in layers) or len(layers) < LEAST:
         return {}
-    found = {}
+    by_name = {}
     for name, values in result.items():
         if name == "layers" or not isinstance(values, list) or len(values) != len(layers):
             continue
         points = [(float(x), y) for x, value in zip(layers, values, strict=True) if (y := finite(value)) is not None]
         if len(points) >= LEAST:
             low, high = _interval(result, name, layers)
-            found[f"{name} by layer"] = RunCurve(tuple(points), "layer", low, high, "95 % interval" if low else "")
-    return found
+            by_name[f"{name} by layer"] = RunCurve(tuple(points), "layer", low, high, "95 % interval" if low else "")
+    return by_name
 
 
 def _interval(result: Mapping[str, Any], name: str, layers: Sequence[int]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:

@@ -70,10 +70,10 @@ class FeatureTable:
 def load(folder: Path) -> FeatureTable | None:
     """What a finished run left, or None where there is nothing that can be read."""
     report = atomic.read_json(folder / "report.json")
-    found = report.get("cards") if isinstance(report, dict) else None
-    cards = {card["feature_id"]: card for card in found or () if isinstance(card, dict) and isinstance(card.get("feature_id"), str)}
-    said = report.get("criterion") if isinstance(report, dict) else None
-    criterion = str(said.get("text", "")) if isinstance(said, dict) else ""
+    stored = report.get("cards") if isinstance(report, dict) else None
+    cards = {card["feature_id"]: card for card in stored or () if isinstance(card, dict) and isinstance(card.get("feature_id"), str)}
+    stated = report.get("criterion") if isinstance(report, dict) else None
+    criterion = str(stated.get("text", "")) if isinstance(stated, dict) else ""
     columns = _columns(folder / "features.parquet")
     return FeatureTable(columns, cards, criterion) if columns else None
 

@@ -112,5 +112,5 @@ def asks_for_archived(text: str) -> bool:
 
 def _haystack(run: Run) -> str:
     status, labels = run.status, run.labels
-    said = (status.state, status.kind, status.name, status.model, run.key, str(status.exit.get("reason", "")))
-    return " ".join((*said, *(f"#{tag}" for tag in labels.tags), labels.note, "archived" if labels.archived else "")).lower()
+    texts = (status.state, status.kind, status.name, status.model, run.key, str(status.exit.get("reason", "")))
+    return " ".join((*texts, *(f"#{tag}" for tag in labels.tags), labels.note, "archived" if labels.archived else "")).lower()

@@ -87,11 +87,11 @@ class LogTail:
         whole = data.rfind(b"\n") + 1
         self._offsets[shard] = size - len(data) + whole
         lines = data[:whole].decode("utf-8", errors="replace").splitlines()
-        found = lines[1:] if skipped else lines
+        kept = lines[1:] if skipped else lines
         if self._folder.shard(1).is_dir():
-            found = [f"{shard}: {line}" for line in found]
-        self.lines.extend(found)
-        self.read_in_all += len(found)
+            kept = [f"{shard}: {line}" for line in kept]
+        self.lines.extend(kept)
+        self.read_in_all += len(kept)
         return True
 
 

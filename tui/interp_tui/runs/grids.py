@@ -30,16 +30,16 @@ class LabelledGrid:
 
 def read(result: Mapping[str, Any]) -> dict[str, LabelledGrid]:
     """The grids in a result by name, such as `recovery.resid_post`."""
-    found: dict[str, LabelledGrid] = {}
+    by_name: dict[str, LabelledGrid] = {}
     for name, value in result.items():
         if name == "uncertainty":
             continue
         if (grid := _grid(result, value)) is not None:
-            found[name] = grid
+            by_name[name] = grid
         elif isinstance(value, Mapping):
             inner = {f"{name}.{clean(str(key), limit=30)}": _grid(result, part) for key, part in value.items() if isinstance(part, list)}
-            found |= {key: grid for key, grid in inner.items() if grid is not None}
-    return found
+            by_name |= {key: grid for key, grid in inner.items() if grid is not None}
+    return by_name
 
 
 def _grid(result: Mapping[str, Any], value: Any) -> LabelledGrid | None:
@@ -100,13 +100,13 @@ def _shared(left: Sequence[str], right: Sequence[str]) -> list[tuple[str, int, i
     for place, label in enumerate(right):  # the second "the" of one goes with the second of the other
         places[label, seen.setdefault(label, 0)] = place
         seen[label] += 1
-    found, again = [], dict[str, int]()
+    names, again = [], dict[str, int]()
     for place, label in enumerate(left):
         there = places.get((label, again.setdefault(label, 0)))
         again[label] += 1
         if there is not None:
-            found.append((label, place, there))
-    return found
+            names.append((label, place, there))
+    return names
 
 
 def _less(a: float | None, b: float | None) -> float | None:

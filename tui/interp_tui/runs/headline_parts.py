@@ -18,9 +18,9 @@ SHORT_NOTE = 24
 """Characters that a line has room for to say why there is no error bar."""
 
 
-def sure(found: Headline, name: str, value: float | None) -> str:
+def sure(headline: Headline, name: str, value: float | None) -> str:
     """A number with the uncertainty that the headline states under its name, where it states one; a line has room for few words."""
-    bar = found.uncertainty.get(name)
+    bar = headline.uncertainty.get(name)
     if bar is None or value is None:
         return number(value, 3)
     bare = not bar.has_bar and len(bar.note) > SHORT_NOTE  # then the result says it

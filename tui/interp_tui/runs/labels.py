@@ -48,8 +48,8 @@ def read(folder: RunFolder) -> Labels:
 
 
 def _tags(words: Iterable[str]) -> tuple[str, ...]:
-    found = dict.fromkeys(clean(word.strip().lstrip("#"), limit=LONGEST_TAG) for word in words)
-    return tuple(tag for tag in found if tag)[:MOST_TAGS]
+    tags = dict.fromkeys(clean(word.strip().lstrip("#"), limit=LONGEST_TAG) for word in words)
+    return tuple(tag for tag in tags if tag)[:MOST_TAGS]
 
 
 def typed_tags(text: str) -> tuple[str, ...]:

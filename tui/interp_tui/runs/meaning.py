@@ -64,8 +64,8 @@ def side(folder: RunFolder) -> ComparedRun:
 
 def headline(one: ComparedRun, *, ascii: bool) -> str:
     """What the run answered, or why it did not."""
-    said = answer(one.status.kind, one.status.headline, ascii=ascii)
-    return said or clean(str(one.status.exit.get("reason") or one.status.state), limit=120)
+    outcome = answer(one.status.kind, one.status.headline, ascii=ascii)
+    return outcome or clean(str(one.status.exit.get("reason") or one.status.state), limit=120)
 
 
 def differences(left: ComparedRun, right: ComparedRun) -> list[HeadlineDifference]:
@@ -73,13 +73,13 @@ def differences(left: ComparedRun, right: ComparedRun) -> list[HeadlineDifferenc
     if left.status.kind != right.status.kind:
         return []
     a, b = left.status.headline, right.status.headline
-    found = []
+    differing = []
     for name in a:
         one, other = finite(a[name]), finite(b.get(name))
         if one is None or other is None or name in NOT_IN_HEADLINE | DIAGNOSTICS or name.endswith(("_std", "_std_error")):
             continue
-        found.append(_difference(name, one, other, std_error(a, name), std_error(b, name)))
-    return found
+        differing.append(_difference(name, one, other, std_error(a, name), std_error(b, name)))
+    return differing
 
 
 def _difference(name: str, left: float, right: float, left_error: float | None, right_error: float | None) -> HeadlineDifference:
@@ -99,16 +99,16 @@ def std_error(headline: Mapping[str, Any], name: str) -> float | None:
 def warnings(sides: Sequence[ComparedRun]) -> list[str]:
     """Why the answers may not be compared as they stand."""
     kinds = {one.status.kind for one in sides}
-    found = []
+    sentences = []
     if len(kinds) == 1 and kinds <= SAMPLING:
         apart = [(name, values) for name in SETTINGS if len(values := [_setting(one, name) for one in sides]) and len(set(values)) > 1]
         if apart:
-            said = ", ".join(f"{name} {' / '.join(values)}" for name, values in apart)
-            found.append(f"λ̂ of runs sampled apart is not one quantity: {said}")
+            settings = ", ".join(f"{name} {' / '.join(values)}" for name, values in apart)
+            sentences.append(f"λ̂ of runs sampled apart is not one quantity: {settings}")
     unfinished = [one.name for one in sides if one.status.state != "done"]
     if unfinished:
-        found.append(f"not done: {', '.join(unfinished)}")
-    return found
+        sentences.append(f"not done: {', '.join(unfinished)}")
+    return sentences
 
 
 def _setting(one: ComparedRun, name: str) -> str:
@@ -120,19 +120,19 @@ def _setting(one: ComparedRun, name: str) -> str:
 def shared(sides: Sequence[ComparedRun]) -> list[str]:
     """What runs of different kinds have in common: the model, the data."""
     models = [_table(one.tables, "model") for one in sides]
-    found = []
+    differing = []
     if all(models) and len({(str(m.get("source")), str(m.get("revision"))) for m in models}) == 1:
-        found.append(
+        differing.append(
             "the model " + " at ".join(clean(str(models[0][key]), limit=40) for key in ("source", "revision") if models[0].get(key))
         )
     data = [{repr(sorted(table.items())) for table in _table(one.tables, "data").values() if isinstance(table, Mapping)} for one in sides]
     common = set.intersection(*data) if data else set()
     if common:
         names = [name for name, table in _table(sides[0].tables, "data").items() if repr(sorted(table.items())) in common]
-        found.append("the data " + ", ".join(clean(name, limit=30) for name in names))
+        differing.append("the data " + ", ".join(clean(name, limit=30) for name in names))
     if len({one.tables.get("seed") for one in sides}) == 1 and sides[0].tables.get("seed") is not None:
-        found.append(f"seed {number(sides[0].tables['seed'])}")
-    return found
+        differing.append(f"seed {number(sides[0].tables['seed'])}")
+    return differing
 
 
 def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:

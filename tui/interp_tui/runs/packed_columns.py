@@ -85,7 +85,7 @@ def _side_by_side(kind: str, column: Sequence[Any]) -> array[Any]:
 def unpacked(content: bytes) -> dict[str, Sequence[Any]]:
     """What `pack` wrote. Raises ValueError where it is cut short."""
     start = content.index(b"\n") + 1
-    found: dict[str, Sequence[Any]] = {}
+    columns: dict[str, Sequence[Any]] = {}
     view = memoryview(content)
     for column in json.loads(content[:start]):
         part = view[start : start + column["bytes"]]
@@ -93,12 +93,12 @@ def unpacked(content: bytes) -> dict[str, Sequence[Any]]:
             raise ValueError("cut short")
         start += column["bytes"]
         if column["kind"] == "text":
-            found[column["name"]] = json.loads(bytes(part))
+            columns[column["name"]] = json.loads(bytes(part))
             continue
         values = array(CODES[column["kind"]])
         values.frombytes(part)
-        found[column["name"]] = Packed(column["kind"], values)
-    return found
+        columns[column["name"]] = Packed(column["kind"], values)
+    return columns
 
 
 def _kind(column: Sequence[Any]) -> str:

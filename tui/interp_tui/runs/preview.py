@@ -63,11 +63,11 @@ def _lines(path: Path) -> list[bytes]:
             size = os.fstat(file.fileno()).st_size
             if size <= WHOLE:
                 return file.read().splitlines()
-            found: list[bytes] = []
+            lines: list[bytes] = []
             for block in range(BLOCKS):
                 file.seek((size - BLOCK) * block // (BLOCKS - 1))
-                found += file.read(BLOCK).split(b"\n")[1:-1]
-            return found
+                lines += file.read(BLOCK).split(b"\n")[1:-1]
+            return lines
     except (OSError, ValueError):
         return []
 

@@ -99,23 +99,23 @@ def _said(run: Run, ascii: bool) -> tuple[str, str]:
     return answer(status.kind, status.headline, ascii=ascii), "muted" if shown and shown[0].unclear else "foreground"
 
 
-def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Content:
+def preview(run: Run, seen: Preview | None, width: int, *, ascii: bool) -> Content:
     """What is known of the run in a few lines, the most telling first."""
     status = run.status
     state = status.state
     colour = f"${themes.colour_name(state)}"
     facts = [clean(fact, limit=40) for fact in (status.kind, status.model, status.device) if fact]
     lines = [
-        Content.assemble((f"{themes.glyph(state, ascii)} {state}", colour), "  ", " · ".join(facts), ("  " + _when(run, found), "$muted"))
+        Content.assemble((f"{themes.glyph(state, ascii)} {state}", colour), "  ", " · ".join(facts), ("  " + _when(run, seen), "$muted"))
     ]
     shown = quantities(status.headline, ascii=ascii)
     if shown:
         parts = ((number.sign, (f" {number.text}   ", "$muted" if number.unclear else "")) for number in shown[:6])
         lines.append(Content.assemble(*(part for sign, text in parts for part in ((sign, "$muted"), text))))
-    if found and len(found.loss) > 1:
-        low, high = min(found.loss), max(found.loss)
+    if seen and len(seen.loss) > 1:
+        low, high = min(seen.loss), max(seen.loss)
         room = min(60, max(10, width - 40))
-        drawn = spark(list(found.loss), room, ascii=ascii)
+        drawn = spark(list(seen.loss), room, ascii=ascii)
         lines.append(
             Content.assemble(("loss ", "$muted"), (drawn, "$chain-0"), f" {number(low)} – {number(high)}", (" mean over chains", "$muted"))
         )
@@ -127,24 +127,24 @@ def preview(run: Run, found: Preview | None, width: int, *, ascii: bool) -> Cont
         lines.append(Content(advice))
     if state in AFTER and not advice.startswith("resume"):
         lines.append(Content.styled(AFTER[state], "$accent"))
-    for failure in (found.failed_chains if found else ())[:2]:
+    for failure in (seen.failed_chains if seen else ())[:2]:
         lines.append(Content.styled(clean(failure, limit=200), "$bad"))
-    if found and found.warning:
-        lines.append(Content.styled(clean(found.warning, limit=200), "$warn"))
+    if seen and seen.warning:
+        lines.append(Content.styled(clean(seen.warning, limit=200), "$warn"))
     if run.labels.note:
         lines.append(Content.styled(clean(run.labels.note, limit=300), "$accent"))
     lines.append(Content.styled(host.short_path(run.folder.path), "$muted"))
     return Content("\n").join(lines)
 
 
-def _when(run: Run, found: Preview | None) -> str:
+def _when(run: Run, seen: Preview | None) -> str:
     status = run.status
     if not run.started:
         return ""
     if run.active:
         left = f", {host.duration(status.eta_seconds)} left" if status.eta_seconds is not None else ""
         return f"started {host.age(host.now() - run.started)} ago{left}"
-    took = f", took {host.duration(found.seconds)}" if found is not None and found.seconds is not None else ""
+    took = f", took {host.duration(seen.seconds)}" if seen is not None and seen.seconds is not None else ""
     return f"{host.age(host.now() - run.started)} ago{took}"
 
 

@@ -123,11 +123,11 @@ class RunState:
 
     def step_parts(self) -> dict[int, StepParts]:
         """What moved each chain at its newest step, by the chain's number, as the workers told."""
-        found: dict[int, StepParts] = {}
+        parts: dict[int, StepParts] = {}
         for values in self._chains.values():
-            told = read(StepOf, values)
-            found |= {chain: part for chain, part in zip(told.chains, told.parts, strict=False) if part is not None}
-        return dict(sorted(found.items()))
+            newest = read(StepOf, values)
+            parts |= {chain: part for chain, part in zip(newest.chains, newest.parts, strict=False) if part is not None}
+        return dict(sorted(parts.items()))
 
     def cases_of(self, cls: type[P]) -> dict[int, P]:
         """The payloads of the series `case`, by step and in its order."""
@@ -191,13 +191,13 @@ class RunState:
                 self.cases[event.step] = values
         elif isinstance(event.step, int):
             for name, value in values.items():
-                if (found := as_finite(value)) is not None:
+                if (number := as_finite(value)) is not None:
                     trace = self.series.get((event.series, name))
                     if trace is None:
                         if len(self.series) >= MAX_SERIES:
                             continue
                         trace = self.series[event.series, name] = DrawSeries()
-                    trace.add(event.step, found)
+                    trace.add(event.step, number)
         if event.series in self.latest or len(self.latest) < MAX_SERIES:
             self.latest[event.series] = values
 

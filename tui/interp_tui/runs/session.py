@@ -170,14 +170,14 @@ def delete(folder: RunFolder) -> None:
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables as one, with dotted keys; lists of numbers or strings stay whole."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for key, value in table.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{path}.")
+            numbers |= flat(value, f"{path}.")
         elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
             for index, item in enumerate(value):
-                found |= flat(item, f"{path}.{index}.")
+                numbers |= flat(item, f"{path}.{index}.")
         else:
-            found[path] = value
-    return found
+            numbers[path] = value
+    return numbers

@@ -82,17 +82,17 @@ PROMPTED = ("logit_lens", "attention")
 
 def facts(token: TokenAt, runs: Iterable[RunFolder]) -> list[TokenPart]:
     """A part for each of `TITLES`, answered by the newest run that read the text, else by the newest in which the word stands."""
-    found: dict[str, KnownOfToken] = {}
+    kept: dict[str, KnownOfToken] = {}
     tried: dict[str, int] = {}
     for folder in _with_steps(runs):
         kind = folder.status().kind
-        if kind not in TITLES or (kind in found and found[kind].whole) or tried.get(kind, 0) >= LOOKED_AT or not _same_model(folder, token):
+        if kind not in TITLES or (kind in kept and kept[kind].whole) or tried.get(kind, 0) >= LOOKED_AT or not _same_model(folder, token):
             continue
         tried[kind] = tried.get(kind, 0) + 1
         known = READERS[kind](token, folder)
-        if known is not None and (kind not in found or known.whole):
-            found[kind] = known
-    return [TokenPart(title, kind, found.get(kind)) for kind, title in TITLES.items()]
+        if known is not None and (kind not in kept or known.whole):
+            kept[kind] = known
+    return [TokenPart(title, kind, kept.get(kind)) for kind, title in TITLES.items()]
 
 
 def _with_steps(runs: Iterable[RunFolder]) -> Iterator[RunFolder]:
@@ -136,25 +136,25 @@ def places(tokens: Sequence[Any], token: TokenAt) -> list[tuple[int, bool]]:
 def _lens(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
     state = _cells(folder)
     tokens = next((cell["tokens"] for cell in state.cells.values() if isinstance(cell.get("tokens"), list)), None)
-    if tokens is None or not (found := places(tokens, token)):
+    if tokens is None or not (at := places(tokens, token)):
         return None
-    place, whole = found[0]
+    place, whole = at[0]
     rows = {cell["layer"]: cell for cell in state.cells.values() if type(cell.get("layer")) is int}
     lines = []
     for layer in _spread(sorted(rows)):
         words, shares = _at(rows[layer].get("top"), place), _at(rows[layer].get("top_prob"), place)
         if isinstance(words, list) and isinstance(shares, list):
-            said = ", ".join(f"{_quoted(word)} {number(finite(share), 2)}" for word, share in list(zip(words, shares, strict=False))[:3])
-            lines.append(f"L{layer}  {said}")
+            top = ", ".join(f"{_quoted(word)} {number(finite(share), 2)}" for word, share in list(zip(words, shares, strict=False))[:3])
+            lines.append(f"L{layer}  {top}")
     return KnownOfToken("logit_lens", folder, whole, (*_elsewhere(tokens, place, whole), *lines)) if lines else None
 
 
 def _attention(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
     state = _cells(folder)
     tokens = next((cell["tokens"] for cell in state.cells.values() if isinstance(cell.get("tokens"), list)), None)
-    if tokens is None or not (found := places(tokens, token)):
+    if tokens is None or not (at := places(tokens, token)):
         return None
-    place, whole = found[0]
+    place, whole = at[0]
     named = {str(row.get("head")): str(row.get("name")) for cell in state.cells.values() for row in _rows(cell.get("named"))}
     looks: list[tuple[float, str]] = []
     for cell in state.cells.values():
@@ -166,7 +166,7 @@ def _attention(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
                     about = f" ({clean(named[name], limit=24)} head)" if name in named else ""
                     looks.append((weight, f"{name}{about} from {_quoted(tokens[query])} with {weight:.2f}"))
     looks.sort(key=lambda look: -look[0])
-    lines = [said for _, said in looks[:LINES]] or ["it is the last token: nothing looks back at it"]
+    lines = [line for _, line in looks[:LINES]] or ["it is the last token: nothing looks back at it"]
     return KnownOfToken("attention", folder, whole, (*_elsewhere(tokens, place, whole), *lines))
 
 
@@ -174,9 +174,9 @@ def _trace(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
     from interp_tui_engine.results.causal_trace import CausalTraceResult
 
     result = read(CausalTraceResult, folder.result())
-    if not (found := places(result.tokens, token)):
+    if not (at := places(result.tokens, token)):
         return None
-    place, whole = found[0]
+    place, whole = at[0]
     lines = []
     for site, rows in result.recovery.items():
         at_layers = [(row[place], layer) for layer, row in zip(result.layers, rows, strict=False) if place < len(row)]
@@ -201,7 +201,7 @@ def _features(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
                 fires.append((value, whole, f"{name} {number(value, 3)}" + (f"  {label}" if label and label != name else "")))
                 break
     fires.sort(key=lambda fire: (not fire[1], -fire[0]))
-    lines = tuple(said for _, _, said in fires[:LINES])
+    lines = tuple(line for _, _, line in fires[:LINES])
     return KnownOfToken("inspect", folder, fires[0][1], lines) if fires else None
 
 
@@ -236,16 +236,16 @@ def _moves(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
 
     wanted = " ".join(token.text.split())
     exact = len(wanted) >= LEAST_TEXT
-    found: list[tuple[bool, float, str]] = []
+    influences: list[tuple[bool, float, str]] = []
     for pair in read(BIFResult, folder.result()).top_pairs:
         sides = [" ".join(text.split()) for text in (pair.text_1, pair.text_2)]
         for here, there in (sides, sides[::-1]):
             whole = exact and wanted in here
             if pair.value is not None and (whole or token.word in here.split()):
-                found.append((whole, abs(pair.value), f"{_sure(pair.value, pair.std_error, pair.clear)}  {clean(there, limit=72)}"))
-    found.sort(key=lambda text: (not text[0], -text[1]))
-    lines = tuple(dict.fromkeys(line for _, _, line in found))[:LINES]
-    return KnownOfToken("bif", folder, found[0][0], lines) if found else None
+                influences.append((whole, abs(pair.value), f"{_sure(pair.value, pair.std_error, pair.clear)}  {clean(there, limit=72)}"))
+    influences.sort(key=lambda text: (not text[0], -text[1]))
+    lines = tuple(dict.fromkeys(line for _, _, line in influences))[:LINES]
+    return KnownOfToken("bif", folder, influences[0][0], lines) if influences else None
 
 
 def _sure(value: float, error: float | None, clear: bool | None) -> str:
