@@ -99,14 +99,14 @@ class CompareScreen(WorkScreen):
     def show(self) -> None:
         """Draw the answers, and the lines that are asked for."""
         ascii = self.workbench.ascii_mode
-        said = [self._side(place, side, ascii) for place, side in enumerate(self.sides)]
+        lines = [self._side(place, side, ascii) for place, side in enumerate(self.sides)]
         if len(self.sides) == 2:
-            said += [self._difference(one) for one in meaning.differences(*self.sides)[:DIFFERENCES]]
+            lines += [self._difference(one) for one in meaning.differences(*self.sides)[:DIFFERENCES]]
         if len({side.status.kind for side in self.sides}) > 1:
             common = meaning.shared(self.sides)
-            said.append(Content.assemble(("in common   ", "$muted"), "; ".join(common) if common else "neither model nor data"))
-        said += [Content.styled(warning, "$warn") for warning in meaning.warnings(self.sides)]
-        self.query_one("#compare-sides", Static).update(Content("\n").join(said))
+            lines.append(Content.assemble(("in common   ", "$muted"), "; ".join(common) if common else "neither model nor data"))
+        lines += [Content.styled(warning, "$warn") for warning in meaning.warnings(self.sides)]
+        self.query_one("#compare-sides", Static).update(Content("\n").join(lines))
         self._show_lines()
 
     def _side(self, place: int, side: meaning.ComparedRun, ascii: bool) -> Content:

@@ -53,9 +53,9 @@ class JumpScreen(Guarded, ModalScreen[JumpTarget | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Close", id="jump.close")]
 
-    def __init__(self, found: Sequence[JumpTarget]) -> None:
+    def __init__(self, targets: Sequence[JumpTarget]) -> None:
         super().__init__()
-        self.found = found
+        self.found = targets
 
     def compose(self) -> ComposeResult:
         taken: set[tuple[int, int]] = set()

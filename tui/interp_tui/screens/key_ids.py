@@ -26,12 +26,12 @@ class Bound:
 @cache
 def bound(app: type) -> Mapping[str, Bound]:
     """All bindings with an id, those of `app` too. Imports every screen, view and widget, so call it from a thread."""
-    found: dict[str, Bound] = {}
+    bound: dict[str, Bound] = {}
     for owner in (app, *_owners()):
         for binding in vars(owner).get("BINDINGS", ()):
             if getattr(binding, "id", None):
-                found.setdefault(binding.id, Bound(binding.id, binding.key, binding.description, owner.__name__, _place(owner)))
-    return found
+                bound.setdefault(binding.id, Bound(binding.id, binding.key, binding.description, owner.__name__, _place(owner)))
+    return bound
 
 
 def _place(owner: type) -> str:
@@ -51,14 +51,14 @@ def _owners() -> Iterator[type]:
 def problems(keys: Mapping[str, str], app: type) -> list[str]:
     """A sentence on each entry of [keys] that changes nothing: an id that there is not, or a key that no terminal sends."""
     known = bound(app)
-    found = []
+    problems = []
     for name, key in keys.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             guess = f"; did you mean {close[0]!r}?" if close else "; '?' in the app lists the ids"
-            found.append(f"config.toml: keys.{name}: no key has this id{guess}")
-        found += [f"config.toml: keys.{name}: {part!r} is no key, such as x, ctrl+x or f5" for part in _parts(key) if not is_key(part)]
-    return found
+            problems.append(f"config.toml: keys.{name}: no key has this id{guess}")
+        problems += [f"config.toml: keys.{name}: {part!r} is no key, such as x, ctrl+x or f5" for part in _parts(key) if not is_key(part)]
+    return problems
 
 
 def usable(keys: Mapping[str, str]) -> dict[str, str]:
@@ -120,8 +120,8 @@ SIGNS = {
 
 def _readable(keys: str) -> str:
     """`ctrl+x, ?` of `ctrl+x,question_mark`."""
-    found = []
+    problems = []
     for key in keys.split(","):
         *modifiers, name = key.strip().split("+")
-        found.append("+".join([*modifiers, SIGNS.get(name, name)]))
-    return ", ".join(f"`{key}`" for key in found)
+        problems.append("+".join([*modifiers, SIGNS.get(name, name)]))
+    return ", ".join(f"`{key}`" for key in problems)

@@ -113,8 +113,8 @@ class NewRunActions(WorkScreen):
         except OSError as error:
             self.tell(self.workbench.complain, UserError(f"cannot write {path}: {error.strerror}"))
             return
-        said = f"interp-tui --batch {host.short_path(path)}"
-        self.tell(partial(self.notify, said, title=f"Saved {host.short_path(path)}", markup=False))
+        command = f"interp-tui --batch {host.short_path(path)}"
+        self.tell(partial(self.notify, command, title=f"Saved {host.short_path(path)}", markup=False))
 
     def action_dry_run(self) -> None:
         """What a run would be and cost, with nothing started."""

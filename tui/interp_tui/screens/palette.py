@@ -45,11 +45,11 @@ class RunProvider(Provider):
         """Runs that hold every word that was typed, newest first; if there are none, those that hold its letters in order."""
         words, letters = query.lower().split(), query.lower().replace(" ", "")
         commands = list(self._commands())
-        found = [at for at in commands if all(word in f"{at[0]} {at[1]}".lower() for word in words)]
-        if not found:
-            found = [at for at in commands if _in_order(letters, f"{at[0]} {at[1]}".lower())]
+        matching = [at for at in commands if all(word in f"{at[0]} {at[1]}".lower() for word in words)]
+        if not matching:
+            matching = [at for at in commands if _in_order(letters, f"{at[0]} {at[1]}".lower())]
         matcher = self.matcher(query)
-        for count, (name, help_text, command) in enumerate(found[:AT_MOST], 1):
+        for count, (name, help_text, command) in enumerate(matching[:AT_MOST], 1):
             score = matcher.match(f"{name} {help_text}")
             if count % 10 == 0:
                 await asyncio.sleep(0)  # ten fuzzy matches take a millisecond; a key may be waiting

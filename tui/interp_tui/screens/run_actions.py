@@ -109,10 +109,10 @@ class RunActions(WorkScreen):
 
     def action_stop(self) -> None:
         if (run := self.current) is not None:
-            said = clean(run.status.name)
+            name = clean(run.status.name)
             self.do(
                 partial(session.send, run.folder, "stop"),
-                lambda _: self.notify(said, title="Stops at its next step, with a checkpoint", markup=False),
+                lambda _: self.notify(name, title="Stops at its next step, with a checkpoint", markup=False),
             )
 
     def action_export(self) -> None:
@@ -149,10 +149,10 @@ class RunActions(WorkScreen):
         """Put the chosen runs away; where all of them are away already, take them back."""
         chosen = self._chosen
         away = not all(run.labels.archived for run in chosen)
-        said = clean(chosen[0].status.name) if len(chosen) == 1 else f"{len(chosen):,} runs"
+        name = clean(chosen[0].status.name) if len(chosen) == 1 else f"{len(chosen):,} runs"
         title = "Archived; a filter with archived = yes shows them" if away else "Taken back"
         self.marked.clear()
-        self.do(partial(_archive, chosen, away), lambda _: self.notify(said, title=title, markup=False))
+        self.do(partial(_archive, chosen, away), lambda _: self.notify(name, title=title, markup=False))
 
     def action_label(self) -> None:
         if (run := self.current) is not None:
@@ -187,8 +187,8 @@ class RunActions(WorkScreen):
 
     def _delete_answered(self, chosen: list[Run], yes: bool | None) -> None:
         if yes:
-            said = clean(chosen[0].status.name) if len(chosen) == 1 else f"{len(chosen):,} runs"
-            self.do(partial(_delete, chosen), lambda _: self.notify(said, title="Deleted", markup=False))
+            name = clean(chosen[0].status.name) if len(chosen) == 1 else f"{len(chosen):,} runs"
+            self.do(partial(_delete, chosen), lambda _: self.notify(name, title="Deleted", markup=False))
 
 
 def _archive(runs: list[Run], away: bool) -> None:

@@ -188,13 +188,13 @@ class RunsScreen(RunActions):
     @work(thread=True, group="preview", exclusive=True)
     def _read_preview(self, run: Run, stamp: tuple[str, float]) -> None:
         try:
-            found = read_preview(run)
+            preview = read_preview(run)
         except Exception as fault:  # a log from elsewhere must not cost more than its own preview
-            found = Preview(warning=f"its log cannot be read: {type(fault).__name__}")
-        self.tell(self._preview_read, run.key, stamp, found)
+            preview = Preview(warning=f"its log cannot be read: {type(fault).__name__}")
+        self.tell(self._preview_read, run.key, stamp, preview)
 
-    def _preview_read(self, key: str, stamp: tuple[str, float], found: Preview) -> None:
-        self.previews[key] = (stamp, found)
+    def _preview_read(self, key: str, stamp: tuple[str, float], preview: Preview) -> None:
+        self.previews[key] = (stamp, preview)
         if self.current is not None and self.current.key == key:
             self.show_preview()
 

@@ -150,7 +150,7 @@ class TokenScreen(Guarded, ModalScreen[tuple[str, RunFolder | None] | None]):
 
 def values_for(kind: str, token: TokenAt) -> dict[tuple[str, ...], str]:
     """What a new run's form is filled with, so that it reads this token."""
-    found: dict[tuple[str, ...], str] = {("model", "source"): token.model, ("model", "revision"): token.revision}
+    changes: dict[tuple[str, ...], str] = {("model", "source"): token.model, ("model", "revision"): token.revision}
     if kind in PROMPTED:
-        found["params", "prompt"] = token.text
-    return {path: text for path, text in found.items() if text}
+        changes["params", "prompt"] = token.text
+    return {path: text for path, text in changes.items() if text}

@@ -78,10 +78,10 @@ def _guess(name: str, known: Iterable[str]) -> str:
 
 def _dotted(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """[keys] written as `runs.stop = …` reads as a table in a table; binding ids are dotted."""
-    found: list[tuple[str, str]] = []
+    dotted: list[tuple[str, str]] = []
     for key, value in table.items():
-        found += _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", str(value))]
-    return found
+        dotted += _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", str(value))]
+    return dotted
 
 
 def remember_theme(name: str) -> None:

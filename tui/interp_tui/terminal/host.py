@@ -61,12 +61,12 @@ class Gpu(NamedTuple):
 
 def gpus() -> str:
     """NVIDIA GPUs, counted by name; empty where there are none."""
-    found = asked_gpus()
+    gpus = asked_gpus()
     # a display server or an idle context holds a few hundred MiB; a card with less than that in use is free to take
-    free = sum(gpu.used < 600 << 20 for gpu in found)
-    names = [gpu.name for gpu in found]
+    free = sum(gpu.used < 600 << 20 for gpu in gpus)
+    names = [gpu.name for gpu in gpus]
     counted = " + ".join(f"{names.count(gpu)}×{gpu}" for gpu in dict.fromkeys(names))
-    return f"{counted} ({free} free)" if found else ""
+    return f"{counted} ({free} free)" if gpus else ""
 
 
 def asked_gpus() -> list[Gpu]:

@@ -18,13 +18,13 @@ from .sanitise import clean
 
 def by_field(problems: ManifestError | None) -> dict[tuple[str, ...], str]:
     """Each problem's sentence under the path of the field it is about; a table inside a field counts for that field."""
-    found: dict[tuple[str, ...], str] = {}
+    changed: dict[tuple[str, ...], str] = {}
     for problem in problems.problems if problems else ():
         path = tuple(problem.path.split("."))
         depth = {"data": 3, "params": 2, "model": 2, "compute": 2}.get(path[0], 1)
         hint = f" Did you mean {problem.suggestion!r}?" if problem.suggestion else ""
-        found.setdefault(path[:depth], clean(problem.message + hint, limit=400))
-    return found
+        changed.setdefault(path[:depth], clean(problem.message + hint, limit=400))
+    return changed
 
 
 def drawn(text: str, problems: ManifestError | None = None) -> Content:
@@ -78,7 +78,7 @@ def dry_run(request: Manifest, cost: Estimate, root: Path) -> Content:
         ("folder", folder),
         ("request", f"{request.digest()[:16]}  (equal requests have equal digests)"),
     ]
-    lines = [Content.assemble((f"{name:>8}  ", "$muted"), said) for name, said in rows]
+    lines = [Content.assemble((f"{name:>8}  ", "$muted"), value) for name, value in rows]
     lines += [Content.assemble((f"{'note':>8}  ", "$muted"), clean(note, limit=200)) for note in cost.notes]
     lines += [Content(""), Content.styled("The manifest, every default filled in", "bold"), Content("")]
     return Content("\n").join([*lines, drawn(request.to_toml())])

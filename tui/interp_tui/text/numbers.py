@@ -45,8 +45,8 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, (list, tuple)):
         return _several(value, digits)
     if isinstance(value, Mapping):
-        said = ", ".join(f"{clean(str(key), limit=24)} {number(item, digits)}" for key, item in list(value.items())[:FEW])
-        return clean(said + (", …" if len(value) > FEW else ""), limit=120)
+        items = ", ".join(f"{clean(str(key), limit=24)} {number(item, digits)}" for key, item in list(value.items())[:FEW])
+        return clean(items + (", …" if len(value) > FEW else ""), limit=120)
     return clean(str(value), limit=60)
 
 
@@ -81,7 +81,7 @@ def headline(values: Mapping[str, Any], *, ascii: bool = False, most: int = 3) -
     """
     if values.get("answer"):
         return clean(str(values["answer"]), limit=120)
-    return "  ".join(f"{sign} {said}" for sign, said in headline_pairs(values, ascii=ascii)[:most])
+    return "  ".join(f"{sign} {wording}" for sign, wording in headline_pairs(values, ascii=ascii)[:most])
 
 
 def headline_pairs(values: Mapping[str, Any], *, ascii: bool = False) -> list[tuple[str, str]]:
@@ -93,7 +93,7 @@ def quantities(values: Mapping[str, Any], *, ascii: bool = False) -> list[Quanti
     """A headline's or a result's own numbers, in its order, with the uncertainty it states (its table `uncertainty`), else with the error
     that a `x_std_error` (else `x_std`) gives its `x_mean`."""
     bars = uncertainty.read(values)
-    found: list[Quantity] = []
+    quantities: list[Quantity] = []
     joined = NOT_IN_HEADLINE | {
         f"{key.removesuffix('_mean')}{end}" for key in values if key.endswith("_mean") for end in ("_std_error", "_std")
     }
@@ -103,8 +103,8 @@ def quantities(values: Mapping[str, Any], *, ascii: bool = False) -> list[Quanti
         sign = (ASCII_SIGNS if ascii else SIGNS).get(key, key).replace("_", " ")
         text = _worded(key, value, values, bars.get(key))
         unclear = key in bars and bars[key].clear is False
-        found.append(Quantity(clean(sign, limit=24), spelled(text, ascii=ascii), unclear))
-    return found
+        quantities.append(Quantity(clean(sign, limit=24), spelled(text, ascii=ascii), unclear))
+    return quantities
 
 
 def _worded(key: str, value: Any, values: Mapping[str, Any], bar: uncertainty.Uncertainty | None) -> str:

@@ -133,8 +133,8 @@ class ActivationsView(GridView):
 
     @property
     def _shown(self) -> ShownRow | None:
-        found = sorted(self.texts)
-        return self.texts[found[self.row % len(found)]] if found else None
+        rows = sorted(self.texts)
+        return self.texts[rows[self.row % len(rows)]] if rows else None
 
     def _rms(self, name: str) -> float | None:
         parts = self.squares.get(name, [])
@@ -194,8 +194,8 @@ class ActivationsView(GridView):
         facts = [Fact("rows", number(stored.rows)), Fact("tokens", number(stored.tokens))]
         for index, array in enumerate(stored.arrays[:200]):
             sizes = (" x " if ascii else " × ").join(number(size) for size in array.shape)
-            said = f"{clean(array.name, limit=60):<34} {sizes}  {clean(array.dtype, limit=12)}"
-            facts.append(Fact("arrays" if not index else " ", said))
+            line = f"{clean(array.name, limit=60):<34} {sizes}  {clean(array.dtype, limit=12)}"
+            facts.append(Fact("arrays" if not index else " ", line))
         return column(facts, colours)
 
 

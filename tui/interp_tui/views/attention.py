@@ -131,9 +131,9 @@ class AttentionView(GridView):
             if layer not in self.patterns:
                 return [*facts, Fact("pattern", "in attention.zarr: too long to show", "muted")]
             weight = self._weight(query, key)
-            said = number(weight, 3) if weight is not None else "a later token"
+            shown = number(weight, 3) if weight is not None else "a later token"
             arrow = "->" if self.app.has_class("-ascii") else "→"
-            facts.append(Fact("weight", f"{said}   {self.tokens[query]} {arrow} {self.tokens[key]}"))
+            facts.append(Fact("weight", f"{shown}   {self.tokens[query]} {arrow} {self.tokens[key]}"))
         for name in SCORES:
             value = self._score(layer, head, name)
             if value is not None:

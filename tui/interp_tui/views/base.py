@@ -104,7 +104,7 @@ def scalars(result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: boo
     """Headline pairs first, errors joined to their means; then whatever else there is, as dotted keys."""
     shown = {k: v for k, v in result.items() if k not in skip}
     rows = [Fact(sign, text, "muted" if unclear else "") for sign, text, unclear in quantities(shown, ascii=ascii)]
-    rows += [Fact(key, said) for key, said in _nested({k: v for k, v in shown.items() if k != "uncertainty"}) if key]
+    rows += [Fact(key, wording) for key, wording in _nested({k: v for k, v in shown.items() if k != "uncertainty"}) if key]
     if len(rows) > ROWS_AT_MOST:
         rows = [*rows[:ROWS_AT_MOST], Fact("", f"and {len(rows) - ROWS_AT_MOST} more in result.json", "muted")]
     return column(rows, colours)

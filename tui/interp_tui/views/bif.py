@@ -129,12 +129,12 @@ class BifView(RunView):
         if self.found is None:
             self.query_one(SamplingView).draw_tables()
             return
-        found = self.found
-        numbers = [str(row) for row in range(len(found.labels))]
-        self.query_one(Heatmap).show(Grid(found.labels, numbers, found.values, found.scale, marks=found.clear))
-        self.query_one("#said", Static).update(self._title(found))
+        influences = self.found
+        numbers = [str(row) for row in range(len(influences.labels))]
+        self.query_one(Heatmap).show(Grid(influences.labels, numbers, influences.values, influences.scale, marks=influences.clear))
+        self.query_one("#said", Static).update(self._title(influences))
         if self.mode != "matrix":
-            self.query_one("#list", ListTable).set_rows(self._rows(found))
+            self.query_one("#list", ListTable).set_rows(self._rows(influences))
 
     def _first_pair(self) -> None:
         """The cursor begins on the strongest pair: a diagonal says nothing."""
@@ -156,18 +156,18 @@ class BifView(RunView):
         heatmap = self.query_one(Heatmap)
         return heatmap.row, heatmap.column
 
-    async def _draw_pair(self, found: Influences) -> None:
+    async def _draw_pair(self, influences: Influences) -> None:
         one, two = self.pair
         for side, row, other in (("left", one, two), ("right", two, one)):
-            tokens, scale = await asyncio.to_thread(found.strip, row, other)
+            tokens, scale = await asyncio.to_thread(influences.strip, row, other)
             self.query_one(f"#{side}", TokenStrip).show(tokens, scale)
-            label = found.labels[row] if row < len(found.labels) else ""
+            label = influences.labels[row] if row < len(influences.labels) else ""
             self.query_one(f"#{side}-name", Static).update(Text(label, rich_style(self.app.theme_variables.get("accent", "")), end=""))
-        value = found.values[one][two] if one < len(found.values) else None
+        value = influences.values[one][two] if one < len(influences.values) else None
         muted = rich_style(self.app.theme_variables.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         text.append(f"influence ({'covariance, nats²' if self.result.covariance else 'correlation'})  ", muted)
-        error, clear, exact = found.certainty(one, two)
+        error, clear, exact = influences.certainty(one, two)
         text.append(self._said(value, error) if value is not None else "null: one of them never varies", "bold")
         if one != two and clear is not None:
             text.append("   clear of the floor *" if clear else "   within the floor", "" if clear else muted)
@@ -175,7 +175,7 @@ class BifView(RunView):
             text.append(f"   first order {number(exact, 3)}", muted)
         if one == two:
             text.append("   a sequence with itself", muted)
-        if found.by_token:
+        if influences.by_token:
             text.append("   tokens: their mean influence on the other's", muted)
         self.query_one("#pair", Static).update(text)
 
@@ -183,12 +183,16 @@ class BifView(RunView):
         text = with_error(value, error)
         return text.replace("±", "+-") if self.app.has_class("-ascii") else text
 
-    def _title(self, found: Influences) -> Text:
+    def _title(self, influences: Influences) -> Text:
         muted = rich_style(self.app.theme_variables.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
-        at = found.labels[self.pair[0]] if found.labels else ""
-        said = {"matrix": f"influence between {len(found.labels)} sequences", "pairs": "strongest pairs", "row": f"what moves with {at}"}
-        text.append(said[self.mode], muted)
+        at = influences.labels[self.pair[0]] if influences.labels else ""
+        names = {
+            "matrix": f"influence between {len(influences.labels)} sequences",
+            "pairs": "strongest pairs",
+            "row": f"what moves with {at}",
+        }
+        text.append(names[self.mode], muted)
         if (floor := self.result.floor) is not None:
             text.append(f"   {number(floor.clear_pairs)} of {number(floor.pairs)} pairs clear of the floor *", muted)
         if self.result.no_error:
@@ -202,19 +206,24 @@ class BifView(RunView):
             text.append(f"   {self.result.constant_count} losses never vary", muted)
         return text
 
-    def _rows(self, found: Influences) -> list[Row]:
+    def _rows(self, influences: Influences) -> list[Row]:
         if self.mode == "row":
             one = self.pair[0]
-            listed = [(one, other) for other in found.others(one)[:LISTED]]
+            listed = [(one, other) for other in influences.others(one)[:LISTED]]
         else:
-            listed = found.pairs(self.result)
+            listed = influences.pairs(self.result)
         rows = []
         for one, two in listed:
-            value = found.values[one][two]
-            error, clear, _ = found.certainty(one, two)
+            value = influences.values[one][two]
+            error, clear, _ = influences.certainty(one, two)
             colour = "muted" if value is None or clear is False else "heat-positive" if value > 0 else "heat-negative"
-            said = number(value, 3) if value is None else self._said(value, error) + (" *" if clear else "")
-            cells = (Cell(said, colour), Cell(found.labels[one]), Cell(found.labels[two]), Cell(found.text(two)[:200], "muted"))
+            cell = number(value, 3) if value is None else self._said(value, error) + (" *" if clear else "")
+            cells = (
+                Cell(cell, colour),
+                Cell(influences.labels[one]),
+                Cell(influences.labels[two]),
+                Cell(influences.text(two)[:200], "muted"),
+            )
             rows.append(Row(f"{one},{two}", cells))
         return rows
 
@@ -280,8 +289,8 @@ class BifView(RunView):
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
         stored = read(BIFResult, result)
         kinds, between = stored.observables, stored.between
-        said = " x ".join(number(size) for size in stored.shape) or "-"
-        facts = [Fact("influences", said), Fact("constant losses", number(stored.constant_count))]
+        sizes = " x ".join(number(size) for size in stored.shape) or "-"
+        facts = [Fact("influences", sizes), Fact("constant losses", number(stored.constant_count))]
         if stored.floor is not None:
             facts.append(Fact("pairs clear of the floor", f"{number(stored.floor.clear_pairs)} of {number(stored.floor.pairs)}"))
         if stored.agreement:

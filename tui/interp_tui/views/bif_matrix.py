@@ -49,10 +49,10 @@ class Influences:
         texts = [[clean(known.get(int(i), f"<{int(i)}>"), limit=40) for i in row] for row in ids.tolist()]
         sizes = sorted(abs(v) for i, row in enumerate(values) for j, v in enumerate(row) if i != j and v is not None)
         reach = sizes[min(len(sizes) - 1, int(SHARE * len(sizes)))] if sizes else 0.0
-        found = Influences(folder, values, Scale(-reach, reach), labels, texts, len(result.shape) == 4)
+        influences = Influences(folder, values, Scale(-reach, reach), labels, texts, len(result.shape) == 4)
         clear = read_array(folder / "matrix.zarr", "clear")
         marks = None if clear is None or clear.shape != matrix.shape else [[bool(v) for v in row] for row in clear.tolist()]
-        return replace(found, errors=_table(folder, "std_error"), clear=marks, first_order=_table(folder, "first_order"))
+        return replace(influences, errors=_table(folder, "std_error"), clear=marks, first_order=_table(folder, "first_order"))
 
     def certainty(self, one: int, two: int) -> tuple[float | None, bool | None, float | None]:
         """A pair's standard error, whether it is clear of the floor, and its first order; None for what is not known."""
@@ -89,16 +89,16 @@ class Influences:
     def strip(self, row: int, other: int) -> tuple[list[Token], Scale]:
         """The tokens of `row`, each with its mean influence on those of `other`; without numbers where sequences were compared."""
         texts = self.texts[row] if row < len(self.texts) else []
-        found = read_array(self.folder / "bif.zarr", "influences", row, other) if self.by_token else None
-        if found is None:
+        stored = read_array(self.folder / "bif.zarr", "influences", row, other) if self.by_token else None
+        if stored is None:
             return [Token(text, None) for text in texts], Scale(0.0, 0.0)
         means: list[float | None] = []
-        for values in found.tolist():
+        for values in stored.tolist():
             there = [v for v in map(as_finite, values) if v is not None]
             means.append(sum(there) / len(there) if there else None)
         return [Token(text, value) for text, value in zip(texts, [None, *means], strict=False)], Scale.of(means)
 
 
 def _table(folder: Path, name: str) -> list[list[float | None]] | None:
-    found = read_array(folder / "matrix.zarr", name)
-    return None if found is None or found.ndim != 2 else [[as_finite(float(v)) for v in row] for row in found.tolist()]
+    values = read_array(folder / "matrix.zarr", name)
+    return None if values is None or values.ndim != 2 else [[as_finite(float(v)) for v in row] for row in values.tolist()]

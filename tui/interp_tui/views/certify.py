@@ -94,13 +94,13 @@ def summary(cases: Sequence[KnownCase], total: int) -> list[Fact]:
     passed = sum(case.passed is True for case in cases)
     failed = sum(case.passed is False for case in cases)
     errors = [abs(error) for case in cases if (error := relative_error(case)) is not None]
-    found = [Fact("cases", f"{len(cases)}/{max(total, len(cases))}"), Fact("passed", str(passed), "good" if passed and not failed else "")]
+    facts = [Fact("cases", f"{len(cases)}/{max(total, len(cases))}"), Fact("passed", str(passed), "good" if passed and not failed else "")]
     if failed:
-        found.append(Fact("failed", str(failed), "bad", loud=True))
-        found += [Fact("why", why, "bad") for why in reasons(cases)[:MOST_REASONS]]
+        facts.append(Fact("failed", str(failed), "bad", loud=True))
+        facts += [Fact("why", why, "bad") for why in reasons(cases)[:MOST_REASONS]]
     if errors:
-        found.append(Fact("largest error", f"{max(errors):.1%}".replace("%", " %")))
-    return found
+        facts.append(Fact("largest error", f"{max(errors):.1%}".replace("%", " %")))
+    return facts
 
 
 def reasons(cases: Sequence[KnownCase]) -> list[str]:

@@ -190,10 +190,10 @@ class CircuitView(RunView):
         reads = [(line.edge, line.part) for parent, line in _pairs(self.lines) if parent == name and line.edge is not None]
         feeds = [(edge, edge.receiver) for edge in self.edges if edge.sender == name]
         facts = []
-        for label, found in (("reads from", reads), ("feeds", feeds)):
-            ordered = sorted(found, key=lambda item: -abs(item[0].effect or 0.0))
-            said = ", ".join(f"{other} {number(edge.effect, 2)}" for edge, other in ordered[:STRONGEST])
-            facts += [Fact(label, said)] if said else []
+        for label, edges in (("reads from", reads), ("feeds", feeds)):
+            ordered = sorted(edges, key=lambda item: -abs(item[0].effect or 0.0))
+            strongest = ", ".join(f"{other} {number(edge.effect, 2)}" for edge, other in ordered[:STRONGEST])
+            facts += [Fact(label, strongest)] if strongest else []
         return facts
 
     @on(ListTable.Highlighted)
@@ -236,11 +236,11 @@ def _held_out(cell: CircuitCell) -> list[Fact]:
 def _beyond(circuit: CircuitResult) -> list[Fact]:
     """What the circuit is worth on its own pairs, on others, and beside random ones."""
     held, random = circuit.held_out, circuit.random
-    unknown = said = "not known: one pair" if circuit.pairs == 1 else "not known"
+    unknown = on_others = "not known: one pair" if circuit.pairs == 1 else "not known"
     if held is not None:
         bar = f"  [{number(held.low, 3)}, {number(held.high, 3)}]" if held.low is not None and held.high is not None else ""
-        said = number(held.faithfulness, 3) + bar
-    facts = [Fact("faithfulness", number(circuit.faithfulness, 3)), Fact("faithfulness on pairs it was not found on", said)]
+        on_others = number(held.faithfulness, 3) + bar
+    facts = [Fact("faithfulness", number(circuit.faithfulness, 3)), Fact("faithfulness on pairs it was not found on", on_others)]
     if random.mean is not None:
         facts.append(Fact("of random circuits of its size", f"{number(random.mean, 3)}, at most {number(random.max, 3)}"))
     facts += [Fact("completeness", number(circuit.completeness, 3)), Fact("minimality", number(circuit.minimality, 3))]
@@ -250,13 +250,13 @@ def _beyond(circuit: CircuitResult) -> list[Fact]:
 
 def _pairs(lines: Sequence[TreeLine]) -> list[tuple[str, TreeLine]]:
     """Each line with the part it stands under."""
-    found, above = [], [""]
+    rows, above = [], [""]
     for line in lines:
         depth = len(line.branch) // 2
         del above[depth:]
-        found.append((above[-1] if above else "", line))
+        rows.append((above[-1] if above else "", line))
         above.append(line.part)
-    return found
+    return rows
 
 
 def _branch(index: int, line: TreeLine, *, ascii: bool) -> Row:
@@ -265,8 +265,8 @@ def _branch(index: int, line: TreeLine, *, ascii: bool) -> Row:
         text = text.replace("├", "|").replace("│", "|").replace("└", "`")
     value = line.edge.effect if line.edge is not None else None
     colour = "good" if (value or 0) > 0 else "bad"
-    said = f"{value:+z.3f}" if value is not None else "" if line.edge is None else "—"
-    return Row(f"t{index}", (Cell(text, "accent" if line.edge is None else "foreground"), Cell(line.into, "muted"), Cell(said, colour)))
+    shown = f"{value:+z.3f}" if value is not None else "" if line.edge is None else "—"
+    return Row(f"t{index}", (Cell(text, "accent" if line.edge is None else "foreground"), Cell(line.into, "muted"), Cell(shown, colour)))
 
 
 def _row(key: str, name: str, value: float | None, state: str) -> Row:

@@ -42,13 +42,13 @@ class TreeLine:
 
 def edges_of(rows: Sequence[EdgeEffect]) -> list[TreeEdge]:
     """Edges as a run names them, with their ends; what is no edge is left out."""
-    found = []
+    lines = []
     for row in rows:
         name = clean(row.edge, limit=60)
         sender, arrow, receiver = name.partition(ARROW)
         if arrow and sender and receiver:
-            found.append(TreeEdge(name, sender, receiver, row.effect))
-    return found
+            lines.append(TreeEdge(name, sender, receiver, row.effect))
+    return lines
 
 
 def readers(receiver: str, parts: Sequence[str], heads_per_kv: int) -> list[tuple[str, str]]:
@@ -69,8 +69,8 @@ def tree(edges: Sequence[TreeEdge], parts: Sequence[str], heads_per_kv: int = 1)
     for edge in edges:
         for reader, name in readers(edge.receiver, parts, heads_per_kv):
             into[reader].append((edge, name))
-    for found in into.values():
-        found.sort(key=lambda item: -abs(item[0].effect or 0.0))
+    for incoming in into.values():
+        incoming.sort(key=lambda item: -abs(item[0].effect or 0.0))
     lines = [TreeLine("", ROOT, "", None)]
     unrolled: set[str] = set()
 

@@ -75,8 +75,8 @@ class EffectsView(RunView):
         whole, empty = self.parts[0].clean_metric, self.parts[0].empty_metric
         arrow = "->" if self.app.has_class("-ascii") else "→"
         ends = [Fact("metric", f"{number(whole, 4)} {arrow} {number(empty, 4)}")] if whole is not None and empty is not None else []
-        said = "share of that lost when the part alone is patched" if ends else "share of the behaviour lost when the part alone is patched"
-        return [Fact("patched", number(len(self.parts))), *ends, Fact("", said, "muted"), *self.warnings]
+        unit = "share of that lost when the part alone is patched" if ends else "share of the behaviour lost when the part alone is patched"
+        return [Fact("patched", number(len(self.parts))), *ends, Fact("", unit, "muted"), *self.warnings]
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
@@ -102,6 +102,6 @@ def part_row(part: PartCell, *, estimated: bool) -> Row:
     rounded = round(value or 0.0, 3)
     colour = "good" if rounded > 0 else "bad" if rounded < 0 else "muted"
     axis = on_axis(value, AXIS, limit=1.1, mark=1.0)
-    said = [f"{one:+z.3f}" if one is not None else "—" for one in (value, guess)]
-    estimate = (Cell(said[1] if guess is not None else "", "muted"),) if estimated else ()
-    return Row(name, (Cell(name), Cell(said[0], colour), Cell(axis, colour), *estimate))
+    numbers = [f"{one:+z.3f}" if one is not None else "—" for one in (value, guess)]
+    estimate = (Cell(numbers[1] if guess is not None else "", "muted"),) if estimated else ()
+    return Row(name, (Cell(name), Cell(numbers[0], colour), Cell(axis, colour), *estimate))

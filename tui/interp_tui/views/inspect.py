@@ -211,8 +211,8 @@ class InspectView(RunView):
         if stored is None or self.folder is None:
             self.app.notify("this feature has no card" if self.table is not None else "its table is not there yet")
             return
-        found = await asyncio.to_thread(links, self.folder, read(FeatureCard, stored))
-        lines = [Content("\n").join([Content.styled(one.title, "bold"), *(Content(f"  {line}") for line in one.lines)]) for one in found]
+        linked = await asyncio.to_thread(links, self.folder, read(FeatureCard, stored))
+        lines = [Content("\n").join([Content.styled(one.title, "bold"), *(Content(f"  {line}") for line in one.lines)]) for one in linked]
         none = "No susceptibilities or bif run of this model is about its layer or its texts."
         self.post_message(self.Told(clean(str(key), limit=60), Content("\n\n").join(lines) if lines else Content(none)))
 
@@ -245,7 +245,7 @@ def feature_row(row: RankedFeature, *, causal: bool = True, again: bool = False)
     half = (high - low) / 2 if low is not None and high is not None else None
     strength = "—" if area is None else f"{area:.3f}" + (f" ±{half:.3f}".replace("±0.", "±.") if half is not None else "")
     effect, lower, upper = row.effect, row.effect_low, row.effect_high
-    said = (
+    wording = (
         "—" if effect is None else short(effect) + (f" [{short(lower)}, {short(upper)}]" if lower is not None and upper is not None else "")
     )
     clear, tier, name = row.clear is True, row.tier, row.feature_id
@@ -259,7 +259,7 @@ def feature_row(row: RankedFeature, *, causal: bool = True, again: bool = False)
             Cell(clean(row.label or "", limit=80)),
             Cell(strength, "foreground" if tier else "muted"),
             Cell(small(row.q), "muted"),
-            *((Cell(f"{said} {'◆' if clear else ' '}", colour), side) if causal else ()),
+            *((Cell(f"{wording} {'◆' if clear else ' '}", colour), side) if causal else ()),
             Cell("—" if row.stability is None else f"{row.stability:.2f}", "muted"),
             *((_again(row.repeats),) if again else ()),
         ),

@@ -25,9 +25,9 @@ def card_text(row: RankedFeature, card: FeatureCard | None, width: int, height: 
     name = clean(row.feature_id, limit=width)
     text.append(name, rich_style(colours.get("accent", ""), bold=True))
     text.append(f"  {label}" if label and label != name else "", "")
-    for sign, said, style in _evidence(row, accent, good):
+    for sign, wording, style in _evidence(row, accent, good):
         text.append(f"\n{sign:<9}", muted)
-        text.append(_plain(said, ascii), style)
+        text.append(_plain(wording, ascii), style)
     if (value := row.effect) is not None and width >= 34:
         low, high = row.effect_low, row.effect_high
         limit = max(abs(v) for v in (value, low or 0.0, high or 0.0, 1e-9)) * 1.15
@@ -59,23 +59,25 @@ def card_text(row: RankedFeature, card: FeatureCard | None, width: int, height: 
 
 def _evidence(row: RankedFeature, accent: str, good: str) -> list[tuple[str, str, str]]:
     area, low, high = row.auroc, row.auroc_low, row.auroc_high
-    found = []
+    signs = []
     if area is not None and low is not None and high is not None:
         word = "rises" if row.direction == 1 else "falls"
         fitted = number(row.auroc_fitted, 3)
-        found.append(("AUROC", f"{area:.3f} [{low:.3f}, {high:.3f}] {word}   fitted {fitted}", ""))
-        found.append(("q", f"{number(row.q, 2)}   family-wise p {number(row.family_p, 2)}   r {number(row.correlation, 2)}", ""))
+        signs.append(("AUROC", f"{area:.3f} [{low:.3f}, {high:.3f}] {word}   fitted {fitted}", ""))
+        signs.append(("q", f"{number(row.q, 2)}   family-wise p {number(row.family_p, 2)}   r {number(row.correlation, 2)}", ""))
         more = f"   specificity {number(row.specificity, 2)}" if row.specificity is not None else ""
-        found.append(("stable", f"{number(row.stability, 2)}{more}", ""))
+        signs.append(("stable", f"{number(row.stability, 2)}{more}", ""))
     if (again := row.repeats) is not None:
-        found.append(("repeats", f"cosine {again:.2f} with its like from another start", "" if again >= REPEATS else accent))
+        signs.append(("repeats", f"cosine {again:.2f} with its like from another start", "" if again >= REPEATS else accent))
     if row.effect is not None:
         ends = [row.effect_low, row.effect_high]
-        said = number(row.effect, 3) + (f" [{number(ends[0], 3)}, {number(ends[1], 3)}]" if None not in ends else " (one row: no interval)")
+        ends_text = number(row.effect, 3) + (
+            f" [{number(ends[0], 3)}, {number(ends[1], 3)}]" if None not in ends else " (one row: no interval)"
+        )
         clear = row.clear is True
-        found.append(("effect", said + ("  ◆" if clear else ""), good if clear else ""))
-        found.append(("side", f"{number(row.side_effect, 2)}   controls {number(row.control, 2)}", ""))
-    return found
+        signs.append(("effect", ends_text + ("  ◆" if clear else ""), good if clear else ""))
+        signs.append(("side", f"{number(row.side_effect, 2)}   controls {number(row.control, 2)}", ""))
+    return signs
 
 
 def _distribution(bins: ValueHistogram, width: int, *, ascii: bool) -> list[tuple[str, str]]:
@@ -88,17 +90,17 @@ def _distribution(bins: ValueHistogram, width: int, *, ascii: bool) -> list[tupl
     return [("values", f"{spark(counts, 12, ascii=ascii)}  {_plain(ends, ascii)}   fires on {share:.0%}".replace("%", " %"))]
 
 
-def _examples(text: Text, found: Sequence[Activating], width: int, room: int, muted: str, accent: str, *, ascii: bool) -> None:
+def _examples(text: Text, examples: Sequence[Activating], width: int, room: int, muted: str, accent: str, *, ascii: bool) -> None:
     """The texts it fires on most, cut to one line each; the end of a text is what it fired at, so that is what is kept."""
-    if not found or room < 2:
+    if not examples or room < 2:
         return
     text.append("\nfires most on", muted)
-    for example in found[: room - 1]:
+    for example in examples[: room - 1]:
         value = number(example.activation, 3).rjust(NUMBER_WIDTH)
         space = max(8, width - NUMBER_WIDTH - 3)
         text.append(f"\n{value}  ", accent)
-        for said, style in _marked(example, space, muted, accent, ascii=ascii):
-            text.append(said, style)
+        for piece, style in _marked(example, space, muted, accent, ascii=ascii):
+            text.append(piece, style)
 
 
 def _marked(example: Activating, space: int, muted: str, accent: str, *, ascii: bool) -> list[tuple[str, str]]:
@@ -117,23 +119,23 @@ def _marked(example: Activating, space: int, muted: str, accent: str, *, ascii: 
             pieces.append((f"{before}{left}{word}{right}", f"bold {accent}"))
         else:
             pieces.append((before + word, accent if sizes[place] >= sizes[peak] / 2 > 0 else "" if sizes[place] else muted))
-    while len(pieces) > peak + 1 and sum(cell_len(said) for said, _ in pieces[peak:]) > max(space // 2, cell_len(pieces[peak][0])):
+    while len(pieces) > peak + 1 and sum(cell_len(piece) for piece, _ in pieces[peak:]) > max(space // 2, cell_len(pieces[peak][0])):
         pieces.pop()
     room, shown = space, []
-    for said, style in reversed(pieces):
-        shown.append((_last(said, room), style))
+    for piece, style in reversed(pieces):
+        shown.append((_last(piece, room), style))
         room -= cell_len(shown[-1][0])
-        if room <= 0 or shown[-1][0] != said:
+        if room <= 0 or shown[-1][0] != piece:
             break
     return shown[::-1]
 
 
-def _last(said: str, space: int) -> str:
+def _last(piece: str, space: int) -> str:
     """The end of a text, in at most `space` cells."""
-    if cell_len(said) <= space:
-        return said
-    said = "…" + said[-max(0, space - 1) :] if space > 1 else "…"[:space]
-    return set_cell_size(said, space) if cell_len(said) > space else said
+    if cell_len(piece) <= space:
+        return piece
+    piece = "…" + piece[-max(0, space - 1) :] if space > 1 else "…"[:space]
+    return set_cell_size(piece, space) if cell_len(piece) > space else piece
 
 
 def _plain(text: str, ascii: bool) -> str:

@@ -71,8 +71,8 @@ class InterventionsView(RunView):
         clear = sum(line.clear is True for line in self.lines)
         self.facts = [Fact("effects", str(len(self.lines))), Fact("clear", str(clear), "good" if clear else ""), Fact("", CLEAR, "muted")]
         self.facts = self.facts if self.lines else []
-        said = f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase or waiting
-        self.waiting = "" if self.lines or self.curve else "no effect was measured" if state.ending is not None else clean(said, limit=100)
+        doing = f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase or waiting
+        self.waiting = "" if self.lines or self.curve else "no effect was measured" if state.ending is not None else clean(doing, limit=100)
 
     async def draw_plots(self) -> None:
         """There are none: intervals are drawn with the rows."""

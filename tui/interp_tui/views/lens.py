@@ -159,6 +159,6 @@ class LensView(GridView):
         rows = zip(stored.layers, stored.answer_prob, token_labels(stored.top_token), strict=False)
         for place, (layer, prob, word) in enumerate(rows):
             other = beside[place] if beside is not None and place < len(beside) else None
-            said = f"   tuned {number(other, 3):>8}" if beside is not None else ""
-            facts.append(Fact(f"L{number(layer)}", f"{number(prob, 3):>8}{said}  {word}"))
+            tuned = f"   tuned {number(other, 3):>8}" if beside is not None else ""
+            facts.append(Fact(f"L{number(layer)}", f"{number(prob, 3):>8}{tuned}  {word}"))
         return column(facts, colours)

@@ -75,8 +75,8 @@ class MatchView(RunView):
             if self.pairs
             else []
         )
-        said = f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase or waiting
-        self.waiting = "" if self.pairs else "no pair" if state.ending is not None else clean(said, limit=100)
+        doing = f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase or waiting
+        self.waiting = "" if self.pairs else "no pair" if state.ending is not None else clean(doing, limit=100)
 
     async def draw_plots(self) -> None:
         """There are none."""
@@ -108,7 +108,7 @@ def pair_row(index: int, pair: FeatureMatch) -> Row:
     colour = "good" if quantile is not None and quantile >= BEYOND else "muted"
     effects = (pair.left_signed_effect, pair.right_signed_effect)
     opposed = effects[0] is not None and effects[1] is not None and effects[0] * effects[1] < 0
-    said = " / ".join("—" if effect is None else f"{effect:+.2f}" for effect in effects) if any(e is not None for e in effects) else "—"
+    numbers = " / ".join("—" if effect is None else f"{effect:+.2f}" for effect in effects) if any(e is not None for e in effects) else "—"
 
     def part(name: str) -> Cell:
         value = pair.components.get(name)
@@ -122,7 +122,7 @@ def pair_row(index: int, pair: FeatureMatch) -> Row:
             Cell("—" if pair.score is None else f"{pair.score:.3f}"),
             Cell("—" if quantile is None else f"{quantile:.1%}".replace("%", " %"), colour),
             *(part(name) for name in ("text", "activation", "decoder", "causal")),
-            Cell(said, "bad" if opposed else "foreground"),
+            Cell(numbers, "bad" if opposed else "foreground"),
             Cell(clean(pair.left_label or "", limit=80), "muted"),
         ),
     )

@@ -46,11 +46,11 @@ class SharedFigure:
 def figures(runs: Sequence[Drawn]) -> list[SharedFigure]:
     """Curves that two runs have, then grids of the first two that share rows and columns."""
     names = dict.fromkeys(name for run in runs for name in run.curves)
-    found = [SharedFigure(name) for name in names if sum(name in run.curves for run in runs) > 1]
+    figures = [SharedFigure(name) for name in names if sum(name in run.curves for run in runs) > 1]
     if len(runs) > 1:
         left, right = runs[0].grids, runs[1].grids
-        found += [SharedFigure(name, True) for name in left if name in right and grids.difference(left[name], right[name]) is not None]
-    return found
+        figures += [SharedFigure(name, True) for name in left if name in right and grids.difference(left[name], right[name]) is not None]
+    return figures
 
 
 class Overlay(Guarded, Vertical, can_focus=True):
@@ -112,10 +112,10 @@ class Overlay(Guarded, Vertical, can_focus=True):
 
     def _draw_grid(self, figure: SharedFigure) -> None:
         left, right = self.runs[0].grids[figure.name], self.runs[1].grids[figure.name]
-        found = grids.difference(left, right)
-        if found is not None:
-            scale = Scale.of([value for row in found.values for value in row])
-            self.query_one(Heatmap).show(Grid(found.rows, found.columns, found.values, scale, least=6))
+        apart = grids.difference(left, right)
+        if apart is not None:
+            scale = Scale.of([value for row in apart.values for value in row])
+            self.query_one(Heatmap).show(Grid(apart.rows, apart.columns, apart.values, scale, least=6))
 
     def _plot(self, figure: SharedFigure) -> Plot:
         colours = self.app.theme_variables

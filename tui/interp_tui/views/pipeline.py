@@ -103,8 +103,8 @@ class PipelineView(RunView):
     def draw_tables(self) -> None:
         ascii = self.app.has_class("-ascii")
         self.query_one(Facts).show(summary(self.rows), flat=True)
-        table, waiting, found = self.query_one(ListTable), self.query_one("#waiting", Static), self.query_one("#found")
-        table.display, waiting.display, found.display = bool(self.rows), bool(self.waiting), self.findings != NOTHING
+        table, waiting, findings = self.query_one(ListTable), self.query_one("#waiting", Static), self.query_one("#found")
+        table.display, waiting.display, findings.display = bool(self.rows), bool(self.waiting), self.findings != NOTHING
         waiting.update(Text(self.waiting, end=""))
         table.set_rows([row_of(step, ascii=ascii) for step in self.rows])
         self.query_one("#findings", Static).update(found_text(self.findings, self.app.theme_variables))
@@ -164,7 +164,7 @@ def row_of(step: StepRow, *, ascii: bool) -> Row:
     """A step's row: its numbers, or why there are none."""
     numbers = answer(step.kind, step.headline, ascii=ascii, most=4)
     well = step.state not in ("failed", "crashed", "interrupted")
-    said = numbers if well else "  ".join(part for part in (step.reason, numbers) if part)
+    outcome = numbers if well else "  ".join(part for part in (step.reason, numbers) if part)
     state = "reused" if step.reused and step.state == "done" else step.state
     going = step.state in ("running", "paused", "stopping")
     colour = COLOURS.get(step.state, "foreground")
@@ -176,7 +176,7 @@ def row_of(step: StepRow, *, ascii: bool) -> Row:
             Cell(f"{GLYPHS.get(step.state, '')} {state}".strip(), colour),
             Cell("" if step.seconds is None or step.state == "queued" else duration(step.seconds), "muted"),
             Cell(bar(step.fraction, BAR, ascii=ascii) if going else "", "accent"),
-            Cell(said, "foreground" if well else "bad"),
+            Cell(outcome, "foreground" if well else "bad"),
         ),
     )
 

@@ -147,13 +147,13 @@ class ProbeView(RunView):
         return [(layer, value) for layer, cell in sorted(self._shown.items()) if (value := measure(cell)) is not None]
 
     def _best(self) -> tuple[str, int] | None:
-        found = [
+        facts = [
             (cell.auroc, place, layer) for place, layers in self.scores.items() for layer, cell in layers.items() if cell.auroc is not None
         ]
         # the first of equals, as the run's own result names it
         order = {place: index for index, place in enumerate(self.places)}
-        found.sort(key=lambda one: (-one[0], order.get(one[1], len(order)), one[2]))
-        return (found[0][1], found[0][2]) if found else None
+        facts.sort(key=lambda one: (-one[0], order.get(one[1], len(order)), one[2]))
+        return (facts[0][1], facts[0][2]) if facts else None
 
     def _title(self) -> Text:
         muted, accent = (rich_style(self.app.theme_variables.get(name, "")) for name in ("muted", "accent"))
@@ -167,8 +167,8 @@ class ProbeView(RunView):
                 text.append(f"{left}{name}{right}" if here else f" {name} ", f"bold {accent}" if here else muted)
         else:
             text.append(self._named, f"bold {accent}")
-        said = "accuracy, the control's in grey" if self.accuracy else "AUROC, 95 % interval in grey"
-        text.append(f"   {said}; held-out rows", muted)
+        drawn = "accuracy, the control's in grey" if self.accuracy else "AUROC, 95 % interval in grey"
+        text.append(f"   {drawn}; held-out rows", muted)
         return text
 
     def _facts(self) -> list[Fact]:
@@ -270,16 +270,16 @@ def _mistaken(scores: PlaceScores, classes: Sequence[str]) -> str:
 def layer_row(layer: int, cell: PlaceScores, *, best: bool) -> Row:
     """One layer of a place as a table row."""
     gap = selectivity(cell)
-    said = [f"{value:.3f}" if value is not None else "—" for value in (cell.auroc, cell.accuracy, cell.control_accuracy)]
+    numbers = [f"{value:.3f}" if value is not None else "—" for value in (cell.auroc, cell.accuracy, cell.control_accuracy)]
     return Row(
         str(layer),
         (
             Cell(f"L{layer}", "good" if best else "foreground"),
-            Cell(said[0], "good" if best else "foreground"),
+            Cell(numbers[0], "good" if best else "foreground"),
             Cell(interval(cell), "muted"),
             Cell(on_unit(cell), "accent"),
-            Cell(said[1]),
-            Cell(said[2], "muted"),
+            Cell(numbers[1]),
+            Cell(numbers[2], "muted"),
             Cell(f"{gap:+.3f}" if gap is not None else "—", "good" if (gap or 0) > 0.1 else "bad"),
         ),
     )

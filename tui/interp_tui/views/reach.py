@@ -16,8 +16,8 @@ def reach_facts(reach: Reach) -> list[Fact]:
     """How far the ends lie apart, and what is wrong with that; none where nothing is known of it."""
     mean, facts = reach.mean, []
     if reach.unrelated is not None and reach.p is not None:
-        said = f"{number(mean, 4)}; of unrelated answers {number(reach.unrelated, 3)}, p = {number(reach.p, 2)}"
-        facts.append(Fact("reach", said))
+        reached = f"{number(mean, 4)}; of unrelated answers {number(reach.unrelated, 3)}, p = {number(reach.p, 2)}"
+        facts.append(Fact("reach", reached))
     if mean is not None and mean < 0:
         facts.append(Fact("warning", "the metric runs the wrong way: are answer and counterfactual swapped?", "bad"))
     elif reach.clear is False:

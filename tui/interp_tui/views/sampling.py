@@ -148,8 +148,8 @@ class SamplingView(RunView):
         muted = rich_style(colours.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         if self.running and frame.running is not None:
-            said = f"   {'...' if self._ascii else '···'} {frame.running.band}" if frame.running.band else ""
-            text.append(f"running λ̂, all healthy chains{said}", muted)
+            band = f"   {'...' if self._ascii else '···'} {frame.running.band}" if frame.running.band else ""
+            text.append(f"running λ̂, all healthy chains{band}", muted)
             return text
         if self.cursor is None:
             text.append("loss per chain, nats" + ("  log-y" if self.log_y else ""), muted)
@@ -161,14 +161,14 @@ class SamplingView(RunView):
                 text.append(f"   {'+++' if self._ascii else '•••'} mean of {self.overlay[0]}", rich_style(colours.get("foreground", "")))
             return text
         text.append(f"draw {self.cursor:,}", rich_style(colours.get("accent", ""), bold=True))
-        found = [(chain, nearest(points, self.cursor)) for chain, points in sorted(frame.means.items())]
-        values = [value for _, value in found if value is not None]
+        nearest_points = [(chain, nearest(points, self.cursor)) for chain, points in sorted(frame.means.items())]
+        values = [value for _, value in nearest_points if value is not None]
         if values:
             text.append(f"   mean {number(math.fsum(values) / len(values))}")
-        for chain, value in sorted(found, key=lambda item: item[0] != self.highlight):
-            said = number(value).replace("—", "-" if self._ascii else "—")
+        for chain, value in sorted(nearest_points, key=lambda item: item[0] != self.highlight):
+            band = number(value).replace("—", "-" if self._ascii else "—")
             text.append(f"   {chain}: ", muted)
-            text.append(said, rich_style(colours.get(f"chain-{chain % 8}", "")))
+            text.append(band, rich_style(colours.get(f"chain-{chain % 8}", "")))
         return text
 
     def action_zoom(self, by: int) -> None:
@@ -250,9 +250,9 @@ def zoomed(stop: int, last: int, cursor: int | None, zoom: int) -> tuple[int, in
 
 def nearest(points: list[Point], x: float) -> float | None:
     """The value at `x`, or at the last point before it that stands for the draws around it."""
-    found = min(points, key=lambda point: abs(point[0] - x), default=None)
+    point_there = min(points, key=lambda point: abs(point[0] - x), default=None)
     spacing = points[1][0] - points[0][0] if len(points) > 1 else 1
-    return found[1] if found is not None and abs(found[0] - x) <= spacing else None
+    return point_there[1] if point_there is not None and abs(point_there[0] - x) <= spacing else None
 
 
 def waiting_text(message: str, height: int, width: int, muted: str) -> Text:

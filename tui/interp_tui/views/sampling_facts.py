@@ -22,37 +22,37 @@ def facts(state: RunState, *, ascii: bool) -> list[Fact]:
     """The running estimate with its error, the diagnostics, the speed; last, the verdict in words."""
     now = state.newest("estimate", EstimateSoFar)
     llc, rhat, ess = now.llc_mean, now.rhat, now.ess
-    found: list[Fact] = []
+    facts: list[Fact] = []
     dash = "-" if ascii else "—"
     if llc is not None:
-        found.append(Fact("llc" if ascii else "λ̂", spelled(with_error(llc, now.llc_std_error), ascii=ascii), loud=True))
+        facts.append(Fact("llc" if ascii else "λ̂", spelled(with_error(llc, now.llc_std_error), ascii=ascii), loud=True))
     if state.traces:
         loss = state.newest("headline", SamplingHeadline).loss_mean
         if loss is not None and llc is None:
-            found.append(Fact("loss", number(loss), loud=True))
+            facts.append(Fact("loss", number(loss), loud=True))
         apart = rhat is not None and rhat > RHAT_BAD
-        found.append(Fact("Rhat" if ascii else "R̂", number(rhat, 3) if rhat is not None else dash, "warn" if apart else ""))
-        found.append(Fact("ESS", number(round(ess)) if ess is not None else dash))
+        facts.append(Fact("Rhat" if ascii else "R̂", number(rhat, 3) if rhat is not None else dash, "warn" if apart else ""))
+        facts.append(Fact("ESS", number(round(ess)) if ess is not None else dash))
         moving = healthy_drift(state)
-        found.append(Fact("drift", f"{moving.share:+.1%}".replace("%", " %") if moving and math.isfinite(moving.share) else dash))
+        facts.append(Fact("drift", f"{moving.share:+.1%}".replace("%", " %") if moving and math.isfinite(moving.share) else dash))
         chains = state.chains()
         healthy = sum(chain.failure is None for chain in chains)
-        found.append(Fact("healthy", f"{healthy}/{len(chains)} chains", "bad" if healthy < len(chains) else ""))
+        facts.append(Fact("healthy", f"{healthy}/{len(chains)} chains", "bad" if healthy < len(chains) else ""))
         if now.init_loss is not None:
-            found.append(Fact("loss0" if ascii else "L₀", number(now.init_loss), roomy=True))
+            facts.append(Fact("loss0" if ascii else "L₀", number(now.init_loss), roomy=True))
     if now.tokens_per_second is not None:
-        found.append(Fact("speed", f"{thousands(now.tokens_per_second)} tok/s", roomy=True))
+        facts.append(Fact("speed", f"{thousands(now.tokens_per_second)} tok/s", roomy=True))
     for label, used in (("memory", now.memory_bytes), ("on device", now.device_memory_bytes)):
         if used is not None:
-            found.append(Fact(label, size(used), roomy=True))
+            facts.append(Fact(label, size(used), roomy=True))
     judged = state.newest("verdict", RunVerdict)
     if judged.text:  # the run is over and has judged itself
         tone: Tone = "good" if judged.usable is True else "bad"
-        found.append(Fact("verdict", spelled(clean(judged.text, limit=400), ascii=ascii), tone, loud=True, alone=True))
+        facts.append(Fact("verdict", spelled(clean(judged.text, limit=400), ascii=ascii), tone, loud=True, alone=True))
     elif state.traces:
-        said, tone = verdict(draws=state.fewest_draws(), rhat=rhat, ess=ess, moving=healthy_drift(state))
-        found.append(Fact("verdict", spelled(said, ascii=ascii), tone, loud=True, alone=True))
-    return found
+        sentence, tone = verdict(draws=state.fewest_draws(), rhat=rhat, ess=ess, moving=healthy_drift(state))
+        facts.append(Fact("verdict", spelled(sentence, ascii=ascii), tone, loud=True, alone=True))
+    return facts
 
 
 def healthy_drift(state: RunState) -> Drift | None:

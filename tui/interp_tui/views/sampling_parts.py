@@ -29,6 +29,6 @@ def parts_text(parts: Mapping[int, StepParts], colours: Mapping[str, str], *, as
         text.append(f"\n {str(chain).rjust(5)}", rich_style(colours.get(f"chain-{chain % 8}", "")))
         ratio = part.drift / part.noise if part.noise and part.drift is not None else None
         norms = (part.gradient, part.pull, part.noise, part.drift, part.distance)
-        said = "".join(number(value, 3).rjust(WIDTH) for value in norms) + number(ratio, 3).rjust(WIDTH + 2)
-        text.append(said.replace("\u2014", "-") if ascii else said)
+        numbers = "".join(number(value, 3).rjust(WIDTH) for value in norms) + number(ratio, 3).rjust(WIDTH + 2)
+        text.append(numbers.replace("\u2014", "-") if ascii else numbers)
     return text

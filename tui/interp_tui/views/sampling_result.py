@@ -44,28 +44,28 @@ def result_text(result: Mapping[str, Any], colours: Mapping[str, str], *, ascii:
 
 def facts(result: LLCResult, *, ascii: bool) -> list[Fact]:
     """The numbers that a reader looks for first, with their units; of a run of `sample` those that it has."""
-    found = []
+    facts = []
     error, spread = result.llc_std_error, result.llc_std
     if result.llc_mean is not None:
-        said = spelled(with_error(result.llc_mean, error if error is not None else spread), ascii=ascii)
+        estimate = spelled(with_error(result.llc_mean, error if error is not None else spread), ascii=ascii)
         note = f"   standard error; chains spread by {number(spread, 2)}" if error is not None and spread is not None else ""
-        found.append(Fact("llc" if ascii else "λ̂", said + note, loud=True))
+        facts.append(Fact("llc" if ascii else "λ̂", estimate + note, loud=True))
     for value, label in ((result.loss_mean, "loss"), (result.init_loss, "loss0" if ascii else "L₀")):
         if value is not None:
-            found.append(Fact(label, f"{number(value, 5)} nats"))
-    found.append(Fact("Rhat" if ascii else "R̂", spelled(number(result.rhat, 3), ascii=ascii)))
-    found.append(Fact("ESS", spelled(number(result.ess, 3), ascii=ascii)))
+            facts.append(Fact(label, f"{number(value, 5)} nats"))
+    facts.append(Fact("Rhat" if ascii else "R̂", spelled(number(result.rhat, 3), ascii=ascii)))
+    facts.append(Fact("ESS", spelled(number(result.ess, 3), ascii=ascii)))
     left, lost = len(result.healthy_chains), len(result.failed_chains)
     if left + lost:
-        found.append(Fact("healthy", f"{left} of {left + lost} chains", "bad" if lost else ""))
+        facts.append(Fact("healthy", f"{left} of {left + lost} chains", "bad" if lost else ""))
     if result.tokens_per_second is not None:
-        found.append(Fact("speed", f"{thousands(result.tokens_per_second)} tok/s"))
+        facts.append(Fact("speed", f"{thousands(result.tokens_per_second)} tok/s"))
     if result.seconds is not None:
-        found.append(Fact("took", duration(result.seconds)))
+        facts.append(Fact("took", duration(result.seconds)))
     if result.verdict:
-        said, tone = spelled(clean(result.verdict, limit=400), ascii=ascii), "good" if result.usable is True else "bad"
-        found.append(Fact("verdict", said, tone, loud=True, alone=True))
-    return found
+        estimate, tone = spelled(clean(result.verdict, limit=400), ascii=ascii), "good" if result.usable is True else "bad"
+        facts.append(Fact("verdict", estimate, tone, loud=True, alone=True))
+    return facts
 
 
 def chain_rows(result: LLCResult, *, ascii: bool) -> list[tuple[str, str, str]]:

@@ -82,10 +82,10 @@ class SteerTextView(RunView):
         header = next((cell for cell in self.prompts if cell.verb), None)
         if header is None:
             return []
-        said = {"add": "added", "ablate": "removed", "clamp": "held"}.get(header.verb, "—")
+        done_to_it = {"add": "added", "ablate": "removed", "clamp": "held"}.get(header.verb, "—")
         return [
             Fact("direction", clean(header.direction, limit=60), "accent"),
-            Fact(said, f"at {clean(header.site, limit=30)}, every token"),
+            Fact(done_to_it, f"at {clean(header.site, limit=30)}, every token"),
             Fact("1 is", number(header.step, 3)),
         ]
 
@@ -123,8 +123,8 @@ class SteerTextView(RunView):
             return scalars(result, colours, ascii=ascii)
         facts = [Fact("direction", clean(stored.direction, limit=60)), Fact("site", clean(stored.site, limit=30))]
         for point in stored.curve[:100]:
-            said = f"KL {number(point.kl, 3)} nats" + (f"   Δ log P {point.effect:+.3f}" if point.effect is not None else "")
-            facts.append(Fact(f"at {plain(point.strength)}", said))
+            line = f"KL {number(point.kl, 3)} nats" + (f"   Δ log P {point.effect:+.3f}" if point.effect is not None else "")
+            facts.append(Fact(f"at {plain(point.strength)}", line))
         return column(facts, colours)
 
 

@@ -112,16 +112,16 @@ class SusceptibilitiesView(RunView):
 
     def take(self, state: RunState, waiting: str) -> None:
         self.cases = [*state.cases_of(PartCase).values()]
-        found = {name: None for case in self.cases for name in case.mean}
-        self.zero = {name for name in found if self.cases and all(case.mean.get(name) == 0 for case in self.cases)}
-        self.zero = self.zero if len(self.zero) < len(found) else set()
-        self.data = sorted(found, key=lambda name: name in self.zero)
+        data = {name: None for case in self.cases for name in case.mean}
+        self.zero = {name for name in data if self.cases and all(case.mean.get(name) == 0 for case in self.cases)}
+        self.zero = self.zero if len(self.zero) < len(data) else set()
+        self.data = sorted(data, key=lambda name: name in self.zero)
         self.done = state.ending is not None and state.ending.state == "done"
         self.waiting = "" if self.cases else waiting
         under_way = [now for each in state.now.values() if (now := read(PartNow, each)).restriction]
         if not self.done and under_way:
-            said = (f"{clean(now.restriction, limit=40)}: draw {number(now.draws)} of {number(now.draws_total)}" for now in under_way)
-            self.waiting = f"sampling {', '.join(said)}"
+            doing = (f"{clean(now.restriction, limit=40)}: draw {number(now.draws)} of {number(now.draws_total)}" for now in under_way)
+            self.waiting = f"sampling {', '.join(doing)}"
 
     async def draw_plots(self) -> None:
         heatmap = self.query_one(Heatmap)
@@ -234,25 +234,25 @@ class SusceptibilitiesView(RunView):
         stored = self.result.errors(shown) if self.result is not None else {}
         error = (case.errors(shown) or stored.get(case.restriction, {})).get(data)
         ascii = self.app.has_class("-ascii")
-        said = with_error(value, error) if value is not None else "-" if ascii else "—"
-        found = [
+        estimate = with_error(value, error) if value is not None else "-" if ascii else "—"
+        facts = [
             Fact("part", part, loud=True),
             Fact("data", clean(data, limit=30)),
-            Fact(self._plain(SIGNS[shown]), said.replace("±", "+-") if ascii else said, loud=True),
+            Fact(self._plain(SIGNS[shown]), estimate.replace("±", "+-") if ascii else estimate, loud=True),
             Fact("weights", number(case.parameters)),
         ]
         if exact is not None and shown != "first_order":
-            found.insert(3, Fact("first order", number(exact, 3)))
+            facts.insert(3, Fact("first order", number(exact, 3)))
         if value is not None and error:
             sigma = abs(value) / error
-            found.append(Fact("clear of 0", f"{sigma:.1f} standard errors", "good" if sigma > 3 else "muted"))
+            facts.append(Fact("clear of 0", f"{sigma:.1f} standard errors", "good" if sigma > 3 else "muted"))
         tops = self._tops(index)
         if tops and self.has_class("-wide"):
             rows = [
                 f"{number(top.value, 3):>9}  {clean(top.before, limit=200)[-24:]:>24}[{clean(top.token, limit=20)}]" for top in tops[:8]
             ]
-            found.append(Fact("strongest tokens", "\n".join(rows), alone=True))
-        return found
+            facts.append(Fact("strongest tokens", "\n".join(rows), alone=True))
+        return facts
 
     def _plain(self, text: str) -> str:
         return spelled(text, ascii=self.app.has_class("-ascii"))
@@ -324,9 +324,9 @@ class SusceptibilitiesView(RunView):
             text.append(f"\n{clean(part, limit=24).ljust(wide)}")
             for name in names:
                 value, spread = means.get(part, {}).get(name), errors.get(part, {}).get(name)
-                said = with_error(value, spread) if value is not None else "—"
+                estimate = with_error(value, spread) if value is not None else "—"
                 dim = muted if clear.get(part, {}).get(name) is False else ""
-                text.append(f"  {(said.replace('±', '+-').replace('—', '-') if ascii else said):>18}", dim)
+                text.append(f"  {(estimate.replace('±', '+-').replace('—', '-') if ascii else estimate):>18}", dim)
         return text
 
 

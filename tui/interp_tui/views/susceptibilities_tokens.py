@@ -51,14 +51,14 @@ class ResponseTokens:
         )
         if parts is None or ids is None or context_ids is None or positions is None or places is None or not texts:
             return None
-        found = ResponseTokens(folder, [clean(str(part), limit=60) for part in parts.tolist()], texts=texts)
-        for owner, where, into in ((ids, positions, found.responses), (context_ids, places, found.context)):
+        tokens = ResponseTokens(folder, [clean(str(part), limit=60) for part in parts.tolist()], texts=texts)
+        for owner, where, into in ((ids, positions, tokens.responses), (context_ids, places, tokens.context)):
             for index, name in enumerate(names):
                 here = (owner == index).nonzero()[0]
                 if here.size:
                     length = len(set(where[here].tolist()))
                     into[name] = RowSpan(int(here[0]), here.size // length, length)
-        return found
+        return tokens
 
     def strip(self, part: str, data: str, row: int, quantity: str = "mean") -> tuple[list[Token], Scale]:
         """The tokens of a row with their responses (the first is predicted from nothing, so it has none), and the data set's scale.
@@ -72,8 +72,8 @@ class ResponseTokens:
         mine = [None, *values[row * place.length : (row + 1) * place.length]]
         first = ids_at.start + row * ids_at.length
         ids = read_array(self.folder / TREE / "context", "input_ids", slice(first, first + ids_at.length))
-        said = [clean(self.texts.get(int(i), f"<{int(i)}>"), limit=40) for i in ids.tolist()] if ids is not None else []
-        return [Token(text, value) for text, value in zip(said, mine, strict=False)], scale
+        words = [clean(self.texts.get(int(i), f"<{int(i)}>"), limit=40) for i in ids.tolist()] if ids is not None else []
+        return [Token(text, value) for text, value in zip(words, mine, strict=False)], scale
 
     def _responses(self, part: str, data: str, place: RowSpan, quantity: str) -> tuple[list[float | None], Scale]:
         key = (part, data, quantity)

@@ -105,21 +105,21 @@ class SweepView(RunView):
     @property
     def axes(self) -> dict[str, list[Any]]:
         """The swept keys and the values seen of each, in the order of the points."""
-        found: dict[str, list[Any]] = {}
+        by_axis: dict[str, list[Any]] = {}
         for result in self.results:
             for key, value in result.values.items():
-                seen = found.setdefault(key, [])
+                seen = by_axis.setdefault(key, [])
                 if value not in seen:
                     seen.append(value)
-        return found
+        return by_axis
 
     @property
     def metrics(self) -> list[str]:
         """The numbers that the runs' headlines hold; for a development, first all in one figure."""
-        found: dict[str, None] = {TOGETHER: None} if self.kind == "development" and self.results else {}
+        names: dict[str, None] = {TOGETHER: None} if self.kind == "development" and self.results else {}
         for result in self.results:
-            found |= {name: None for name, value in result.headline.items() if as_finite(value) is not None}
-        return list(found)
+            names |= {name: None for name, value in result.headline.items() if as_finite(value) is not None}
+        return list(names)
 
     async def draw_plots(self) -> None:
         trace, heat, title = self.query_one(TracePlot), self.query_one(Heatmap), self.query_one("#title", Static)
@@ -252,13 +252,13 @@ def error_of(name: str) -> str:
 def row_of(result: SweepPoint, *, ascii: bool) -> Row:
     """A point's row: its numbers, or why there are none."""
     numbers = answer("", result.headline, ascii=ascii, most=4)
-    found = numbers if result.state in WELL else "  ".join(part for part in (result.reason, numbers) if part)
+    outcome = numbers if result.state in WELL else "  ".join(part for part in (result.reason, numbers) if part)
     state = f"{SIGNS.get(result.state, '')} {result.state}".strip()
     cells = (
         Cell(f"{result.index:03d}"),
         Cell(said_values(result.values)),
         Cell(state, COLOURS.get(result.state, "foreground")),
-        Cell(clean(found), "foreground" if result.state in WELL else "muted"),
+        Cell(clean(outcome), "foreground" if result.state in WELL else "muted"),
     )
     return Row(str(result.index), cells)
 
@@ -269,7 +269,7 @@ def grid_of(results: Sequence[SweepPoint], down: str, across: str, axes: Mapping
     for result in results:
         if (value := as_finite(result.headline.get(name))) is not None:
             cells.setdefault((axes[down].index(result.values[down]), axes[across].index(result.values[across])), []).append(value)
-    means = {place: sum(found) / len(found) for place, found in cells.items()}
+    means = {place: sum(at_place) / len(at_place) for place, at_place in cells.items()}
     values = [[means.get((i, j)) for j in range(len(axes[across]))] for i in range(len(axes[down]))]
     return Grid([shown(value) for value in axes[down]], [shown(value) for value in axes[across]], values, Scale.of(means.values()))
 

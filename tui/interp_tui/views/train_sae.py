@@ -103,22 +103,22 @@ class TrainSaeView(RunView):
         self.post_message(self.LookChanged())
 
     def take(self, state: RunState, waiting: str) -> None:
-        found = sae_facts.saes(state)
+        saes = sae_facts.saes(state)
         last = max((trace.last for (series, _), trace in state.series.items() if series.startswith("sae")), default=0)
         stop = axis_stop(last, int(state.total))
-        columns = max(12, min(self.query_one(TracePlot).columns, 600 // max(1, len(found))))
+        columns = max(12, min(self.query_one(TracePlot).columns, 600 // max(1, len(saes))))
         curves: dict[str, dict[int, list[Point]]] = {name: {} for _, name, _ in METRICS}
         for stem, name, _ in METRICS:
-            for sae in found:
+            for sae in saes:
                 if (trace := state.series.get((f"{stem}{sae.index}", name))) is not None:
                     curves[name][sae.index] = [*trace.means(0, stop + 1, columns)]
         done = state.ending is not None and state.ending.state == "done"
         ended = state.newest("headline", TrainSAEHeadline) if done else UNKNOWN
         self.frame = TrainingFrame(
-            waiting=waiting if not found else "",
-            saes=tuple(found),
+            waiting=waiting if not saes else "",
+            saes=tuple(saes),
             curves=curves,
-            facts=tuple(tuple(sae_facts.facts(state, sae, ended)) for sae in found),
+            facts=tuple(tuple(sae_facts.facts(state, sae, ended)) for sae in saes),
             last=last,
             stop=stop,
         )
@@ -157,9 +157,9 @@ class TrainSaeView(RunView):
         several = len(frame.saes) > 1
         table.set_rows([sae_facts.row(sae, ascii=self._ascii, coloured=several) for sae in frame.saes])
         firing = self.query_one("#firing-title", Static)
-        said = sae_facts.histogram_title(chosen)
-        firing.display = self.query_one(HistogramPlot).display = bool(said)
-        firing.update(Text(said, end="", no_wrap=True, overflow="ellipsis"))
+        title = sae_facts.histogram_title(chosen)
+        firing.display = self.query_one(HistogramPlot).display = bool(title)
+        firing.update(Text(title, end="", no_wrap=True, overflow="ellipsis"))
 
     @property
     def _ascii(self) -> bool:
@@ -175,8 +175,8 @@ class TrainSaeView(RunView):
         colours = self.app.theme_variables
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         several = len(points) > 1
-        said = meaning.split(":")[0] if several else meaning
-        text.append(said + ("  log-y" if self.log_y else ""), rich_style(colours.get("muted", "")))
+        short = meaning.split(":")[0] if several else meaning
+        text.append(short + ("  log-y" if self.log_y else ""), rich_style(colours.get("muted", "")))
         if several:
             for sae in self.frame.saes:
                 text.append(f"   {sae.name}", rich_style(colours.get(f"chain-{sae.index % 8}", "")))
@@ -202,17 +202,17 @@ class TrainSaeView(RunView):
 def result_facts(result: Mapping[str, Any]) -> list[Fact]:
     """result.json's numbers in the order in which they are asked about; a line for each dictionary where there are several."""
     sae = read(TrainSAEResult, result)
-    found = [Fact("FVU", f"{number(sae.fvu, 3)} {sae_facts.HELD_OUT}", loud=True), Fact("L0", number(sae.l0, 3), loud=True)]
-    found.append(Fact("dead", f"{sae_facts.percent(sae.dead_fraction)} of {number(sae.latents)} latents"))
+    facts = [Fact("FVU", f"{number(sae.fvu, 3)} {sae_facts.HELD_OUT}", loud=True), Fact("L0", number(sae.l0, 3), loud=True)]
+    facts.append(Fact("dead", f"{sae_facts.percent(sae.dead_fraction)} of {number(sae.latents)} latents"))
     if sae.ce_loss_recovered is not None:
-        found.append(Fact("loss recovered", sae_facts.percent(sae.ce_loss_recovered)))
-        found.append(Fact("… from the mean", sae_facts.percent(sae.ce_loss_recovered_from_mean)))
-        found.append(Fact("CE clean → SAE", f"{number(sae.ce_clean)} → {number(sae.ce_sae)} nats, KL {number(sae.kl)}"))
-    found.append(Fact("trained on", f"{number(sae.tokens)} activations, {number(sae.distinct_tokens)} different"))
-    found.append(Fact("speed", f"{number(sae.tokens_per_second)} tokens/s"))
-    found.append(Fact("saved as", clean(sae.sae or "—", limit=120)))
+        facts.append(Fact("loss recovered", sae_facts.percent(sae.ce_loss_recovered)))
+        facts.append(Fact("… from the mean", sae_facts.percent(sae.ce_loss_recovered_from_mean)))
+        facts.append(Fact("CE clean → SAE", f"{number(sae.ce_clean)} → {number(sae.ce_sae)} nats, KL {number(sae.kl)}"))
+    facts.append(Fact("trained on", f"{number(sae.tokens)} activations, {number(sae.distinct_tokens)} different"))
+    facts.append(Fact("speed", f"{number(sae.tokens_per_second)} tokens/s"))
+    facts.append(Fact("saved as", clean(sae.sae or "—", limit=120)))
     for entry in sae.saes[: sae_facts.MOST]:
-        said = f"FVU {number(entry.fvu, 3)}  L0 {number(entry.l0, 3)}  dead {sae_facts.percent(entry.dead_fraction)}"
-        said += f"  recovered {sae_facts.percent(entry.ce_loss_recovered)}"
-        found.append(Fact(clean(entry.name or "—", limit=40), said))
-    return found
+        line = f"FVU {number(entry.fvu, 3)}  L0 {number(entry.l0, 3)}  dead {sae_facts.percent(entry.dead_fraction)}"
+        line += f"  recovered {sae_facts.percent(entry.ce_loss_recovered)}"
+        facts.append(Fact(clean(entry.name or "—", limit=40), line))
+    return facts

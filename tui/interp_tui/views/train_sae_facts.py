@@ -56,14 +56,14 @@ class Sae:
 def saes(state: RunState) -> list[Sae]:
     """Every dictionary heard of, in order. Takes whatever a log holds."""
     histogram = state.newest("histogram", FiringHistograms)
-    names, found = histogram.names, []
+    names, of_each = histogram.names, []
     for index in range(MOST):
         if f"sae{index}" not in state.latest and index >= len(names):
             break
         rates = histogram.saes[index] if index < len(histogram.saes) else read(FiringRates, {})
         name = clean(names[index], limit=40) if index < len(names) else f"dictionary {index}"
-        found.append(_sae(state, index, name, rates))
-    return found
+        of_each.append(_sae(state, index, name, rates))
+    return of_each
 
 
 def _sae(state: RunState, index: int, name: str, rates: FiringRates) -> Sae:
@@ -86,31 +86,31 @@ def _sae(state: RunState, index: int, name: str, rates: FiringRates) -> Sae:
 
 def facts(state: RunState, sae: Sae | None, final: TrainSAEHeadline) -> list[Fact]:
     """The numbers of one dictionary and of the run, the weightiest first; `final` is what a finished run measured on held-out data."""
-    found: list[Fact] = []
+    facts: list[Fact] = []
     if sae is not None:
         held = final.fvu if sae.index == 0 else None
         sparse = final.l0 if sae.index == 0 else None
         unexplained, where = (held, HELD_OUT) if held is not None else (sae.fvu, IN_TRAINING)
-        found.append(Fact("FVU", f"{number(unexplained, 3)} {where}" if unexplained is not None else number(None), loud=True))
-        found.append(Fact("L0", number(sparse if sparse is not None else sae.l0, 3), loud=True))
-        found.append(Fact("dead", percent(sae.dead), dead_colour(sae.dead)))
+        facts.append(Fact("FVU", f"{number(unexplained, 3)} {where}" if unexplained is not None else number(None), loud=True))
+        facts.append(Fact("L0", number(sparse if sparse is not None else sae.l0, 3), loud=True))
+        facts.append(Fact("dead", percent(sae.dead), dead_colour(sae.dead)))
         recovered = final.ce_loss_recovered if sae.index == 0 else None
         recovered = recovered if recovered is not None else sae.recovered
         if recovered is not None:
-            found.append(Fact("recovered", percent(recovered), "good" if recovered >= GOOD_RECOVERY else ""))
+            facts.append(Fact("recovered", percent(recovered), "good" if recovered >= GOOD_RECOVERY else ""))
     training = state.newest("training", Training)
     if training.tokens_per_second is not None:
-        found.append(Fact("speed", f"{training.tokens_per_second:,.0f} tok/s"))
+        facts.append(Fact("speed", f"{training.tokens_per_second:,.0f} tok/s"))
     if training.tokens is not None:
-        found.append(Fact("tokens", f"{training.tokens:,}", roomy=True))
+        facts.append(Fact("tokens", f"{training.tokens:,}", roomy=True))
     if training.lr is not None:
-        found.append(Fact("lr", number(training.lr, 3), roomy=True))
+        facts.append(Fact("lr", number(training.lr, 3), roomy=True))
     for label, used in (("memory", training.memory_bytes), ("on device", training.device_memory_bytes)):
         if used is not None:
-            found.append(Fact(label, size(used), roomy=True))
+            facts.append(Fact(label, size(used), roomy=True))
     if state.warnings:
-        found.append(Fact("warning", clean(state.warnings[-1], limit=200), "warn", alone=True))
-    return found
+        facts.append(Fact("warning", clean(state.warnings[-1], limit=200), "warn", alone=True))
+    return facts
 
 
 def row(sae: Sae, *, ascii: bool, coloured: bool) -> Row:

@@ -74,9 +74,9 @@ def draw(lines: Sequence[ChainLine], highlight: int | None, width: int, colours:
         text.append(("." if ascii else "─") * (bar_width - done), rule)
         text.append(f"  {line.draws.rjust(draws)}", "bold" if chosen else "")
         for value in line.numbers:
-            said = number(value)
+            shown = number(value)
             style = muted if value is None else "bold" if chosen else ""
-            text.append((said.replace("—", "-") if ascii else said).rjust(NUMBER_WIDTH), style)
+            text.append((shown.replace("—", "-") if ascii else shown).rjust(NUMBER_WIDTH), style)
         text.append("  ")
         text.append(line.health, rich_style(colours.get(line.tone, "")))
     return text

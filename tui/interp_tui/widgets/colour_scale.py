@@ -28,8 +28,8 @@ class Scale:
     @staticmethod
     def of(values: Iterable[float | None]) -> Scale:
         """The scale of what is there: even around zero where values fall on both sides of it, else from zero up or down."""
-        found = [value for value in values if value is not None]
-        low, high = min(found, default=0.0), max(found, default=0.0)
+        known = [value for value in values if value is not None]
+        low, high = min(known, default=0.0), max(known, default=0.0)
         if low < 0 < high:
             reach = max(-low, high)
             return Scale(-reach, reach)
@@ -55,8 +55,8 @@ def digit(share: float | None) -> str:
     if share is None:
         return " -"
     tenths = round(abs(share) * 10)
-    said = "X" if tenths >= 10 else "." if tenths == 0 else str(tenths)
-    return f"{'-' if share < 0 and tenths else ' '}{said}"
+    digit_shown = "X" if tenths >= 10 else "." if tenths == 0 else str(tenths)
+    return f"{'-' if share < 0 and tenths else ' '}{digit_shown}"
 
 
 class ScaleStyles:

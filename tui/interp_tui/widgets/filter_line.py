@@ -85,10 +85,10 @@ class FilterLine(Guarded, Vertical):
 
     def say(self, text: str, *, hint: bool = False) -> None:
         """Say what is wrong, or, as a hint, what can be typed."""
-        said = self.query_one(".said", Static)
-        said.set_class(hint, "-hint")
-        said.display = bool(text)
-        said.update(Content(text))
+        message = self.query_one(".said", Static)
+        message.set_class(hint, "-hint")
+        message.display = bool(text)
+        message.update(Content(text))
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:

@@ -84,16 +84,16 @@ class Choice(Guarded, Widget, can_focus=True):
         self.set_reactive(Choice.value, field.text)
 
     def render(self) -> Content:
-        said = self.value or self.field.default
+        shown = self.value or self.field.default
         style = "$foreground" if self.value else "$muted"
         return Content.assemble(
-            ("‹ ", "$accent" if self.has_focus else "$muted"), (said, style), (" ›", "$accent" if self.has_focus else "$muted")
+            ("‹ ", "$accent" if self.has_focus else "$muted"), (shown, style), (" ›", "$accent" if self.has_focus else "$muted")
         )
 
     def action_turn(self, by: int) -> None:
         choices = self.field.choices
-        said = self.value or self.field.default
-        index = choices.index(said) if said in choices else -by
+        shown = self.value or self.field.default
+        index = choices.index(shown) if shown in choices else -by
         self.value = choices[(index + by) % len(choices)]
         self.post_message(Edited(self.field.path, self.value))
 
@@ -245,9 +245,9 @@ class Form(Guarded, VerticalScroll, can_focus=False):
 
 
 def _widgets(sections: Iterable[Section]) -> list[Widget]:
-    found: list[Widget] = []
+    children: list[Widget] = []
     for section in sections:
-        found.append(SectionTitle(section))
+        children.append(SectionTitle(section))
         if not section.folded:
-            found += [FieldRow(field) for field in section.fields]
-    return found
+            children += [FieldRow(field) for field in section.fields]
+    return children

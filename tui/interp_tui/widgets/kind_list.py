@@ -119,11 +119,11 @@ def names_of(groups: Groups) -> list[str]:
 def matching(groups: Groups, typed: str) -> Groups:
     """The kinds whose name or question holds every word that was typed; groups without one are left out."""
     words = typed.lower().split()
-    found = {
+    matching = {
         group: [(name, question) for name, question in members if all(word in f"{name} {question}".lower() for word in words)]
         for group, members in groups.items()
     }
-    return {group: members for group, members in found.items() if members}
+    return {group: members for group, members in matching.items() if members}
 
 
 def best(groups: Groups, typed: str) -> str | None:

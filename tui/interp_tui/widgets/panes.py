@@ -131,9 +131,9 @@ class LogPane(Guarded, Vertical):
         engine.border_title = "engine.log"
         yield engine
 
-    def add(self, said: Sequence[Text], engine: Sequence[str]) -> None:
+    def add(self, notes: Sequence[Text], engine: Sequence[str]) -> None:
         """Append lines to either."""
-        for pane, lines in (("#said", said), ("#engine", [Text(line) for line in engine])):
+        for pane, lines in (("#said", notes), ("#engine", [Text(line) for line in engine])):
             log = self.query_one(pane, RichLog)
             at_end = log.is_vertical_scroll_end
             for line in lines:

@@ -170,9 +170,9 @@ class TokenStrip(Guarded, Widget, can_focus=True):
         share = None if token.value is None else self.scale.share(token.value)
         text, style = token.text, base
         if under:
-            said = "" if share is None else digit(share) if self.look == "digit" else glyph(share, ascii=self.app.has_class("-ascii"))
+            mark = "" if share is None else digit(share) if self.look == "digit" else glyph(share, ascii=self.app.has_class("-ascii"))
             room = cell_len(token.text)
-            return Segment(set_cell_size(said.strip() if room < 2 else said, room), base)
+            return Segment(set_cell_size(mark.strip() if room < 2 else mark, room), base)
         if self._coloured and share is not None:
             style = base + self.palette.style(share)
         if index == self.index and self.cursor:
