@@ -37,26 +37,26 @@ def gc(
 
     root, least = runs_root(runs), _age(older)
     listed = [run for run in RunIndex(root).refresh() if kind in (None, run.status.kind)]
-    used = sorted((disk.usage(run.folder) for run in listed), key=lambda one: -one.total)
+    used = sorted((disk.usage(run.folder) for run in listed), key=lambda usage: -usage.total)
     old = {run.key for run in listed if run.status.state == "done" and host.now() - run.status.updated >= least}
-    prunable = [one for one in used if one.folder.path.name in old and one.stores]
+    prunable = [usage for usage in used if usage.folder.path.name in old and usage.stores]
     left = disk.left_behind(root)
-    freeable = sum(one.stores for one in prunable) + sum(map(disk.size_of, left))
+    freeable = sum(usage.stores for usage in prunable) + sum(map(disk.size_of, left))
     freed = None
     if prune and (prunable or left):
         if not (yes or json or _agreed(len(prunable), freeable)):
             say("nothing was dropped")
             return 0
-        freed = disk.sweep(root) + sum(disk.prune(one.folder) for one in prunable)
+        freed = disk.sweep(root) + sum(disk.prune(usage.folder) for usage in prunable)
     if json:
-        rows = [{"path": str(one.folder.path), "bytes": one.total, "stores": one.stores} for one in used]
-        out_json({"runs": rows, "prunable": [str(one.folder.path) for one in prunable], "freeable": freeable, "freed": freed})
+        rows = [{"path": str(usage.folder.path), "bytes": usage.total, "stores": usage.stores} for usage in used]
+        out_json({"runs": rows, "prunable": [str(usage.folder.path) for usage in prunable], "freeable": freeable, "freed": freed})
         return 0
     if freed is not None:
         say(f"{size(freed)} freed: arrays and checkpoints of {len(prunable)} runs; their results, reports and manifests stay")
         return 0
     _table(used)
-    total = f"{len(used)} {'run' if len(used) == 1 else 'runs'}, {size(sum(one.total for one in used))}"
+    total = f"{len(used)} {'run' if len(used) == 1 else 'runs'}, {size(sum(usage.total for usage in used))}"
     out(f"{total}; {size(freeable)} of it are arrays and checkpoints of runs that are done")
     if freeable:
         say("interp-tui gc --prune drops those; the manifests make them again")
@@ -66,7 +66,7 @@ def gc(
 def _table(used: list[DiskUsage]) -> None:
     from ..text.numbers import size
 
-    rows = [("size", "stores", "run"), *((size(one.total), size(one.stores), one.folder.path.name) for one in used[:SHOWN])]
+    rows = [("size", "stores", "run"), *((size(usage.total), size(usage.stores), usage.folder.path.name) for usage in used[:SHOWN])]
     for line in columns(rows, right=(0, 1)):
         out(line)
     if len(used) > SHOWN:

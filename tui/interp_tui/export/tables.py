@@ -91,11 +91,11 @@ def _influences(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[Block]
     kinds, counts = result.get("observables") or [], result.get("rows") or []
     owners = [str(kind) for kind, count in zip(kinds, counts, strict=False) for _ in range(int(count))]
     columns = list(range(matrix.shape[1]))
-    for one, values in enumerate(matrix):
+    for place, values in enumerate(matrix):
         count = len(columns)
         yield {
-            "row_1": [one] * count,
-            "data_1": [owners[one]] * count,
+            "row_1": [place] * count,
+            "data_1": [owners[place]] * count,
             "row_2": columns,
             "data_2": owners,
             "influence": values,

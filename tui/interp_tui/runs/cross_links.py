@@ -78,7 +78,7 @@ def _responses(result: Mapping[str, Any], layer: int | None) -> list[str]:
             if mean is not None and error:
                 sentence = f"{clean(part, limit=30)} to {clean(data, limit=40)}: {with_error(mean, error)}"
                 sized.append((abs(mean) / error, sentence))
-    return [sentence for _, sentence in sorted(sized, key=lambda one: -one[0])[:LINES]]
+    return [sentence for _, sentence in sorted(sized, key=lambda sized_sentence: -sized_sentence[0])[:LINES]]
 
 
 def _influences(result: Mapping[str, Any], texts: Sequence[str]) -> list[str]:

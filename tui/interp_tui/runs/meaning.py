@@ -62,10 +62,10 @@ def side(folder: RunFolder) -> ComparedRun:
     return ComparedRun(folder, session.read_run(folder).status, session.tables(folder))
 
 
-def headline(one: ComparedRun, *, ascii: bool) -> str:
+def headline(run: ComparedRun, *, ascii: bool) -> str:
     """What the run answered, or why it did not."""
-    outcome = answer(one.status.kind, one.status.headline, ascii=ascii)
-    return outcome or clean(str(one.status.exit.get("reason") or one.status.state), limit=120)
+    outcome = answer(run.status.kind, run.status.headline, ascii=ascii)
+    return outcome or clean(str(run.status.exit.get("reason") or run.status.state), limit=120)
 
 
 def differences(left: ComparedRun, right: ComparedRun) -> list[HeadlineDifference]:
@@ -75,10 +75,10 @@ def differences(left: ComparedRun, right: ComparedRun) -> list[HeadlineDifferenc
     a, b = left.status.headline, right.status.headline
     differing = []
     for name in a:
-        one, other = finite(a[name]), finite(b.get(name))
-        if one is None or other is None or name in NOT_IN_HEADLINE | DIAGNOSTICS or name.endswith(("_std", "_std_error")):
+        mine, other = finite(a[name]), finite(b.get(name))
+        if mine is None or other is None or name in NOT_IN_HEADLINE | DIAGNOSTICS or name.endswith(("_std", "_std_error")):
             continue
-        differing.append(_difference(name, one, other, std_error(a, name), std_error(b, name)))
+        differing.append(_difference(name, mine, other, std_error(a, name), std_error(b, name)))
     return differing
 
 
@@ -98,39 +98,39 @@ def std_error(headline: Mapping[str, Any], name: str) -> float | None:
 
 def warnings(sides: Sequence[ComparedRun]) -> list[str]:
     """Why the answers may not be compared as they stand."""
-    kinds = {one.status.kind for one in sides}
+    kinds = {side.status.kind for side in sides}
     sentences = []
     if len(kinds) == 1 and kinds <= SAMPLING:
-        apart = [(name, values) for name in SETTINGS if len(values := [_setting(one, name) for one in sides]) and len(set(values)) > 1]
+        apart = [(name, values) for name in SETTINGS if len(values := [_setting(side, name) for side in sides]) and len(set(values)) > 1]
         if apart:
             settings = ", ".join(f"{name} {' / '.join(values)}" for name, values in apart)
             sentences.append(f"λ̂ of runs sampled apart is not one quantity: {settings}")
-    unfinished = [one.name for one in sides if one.status.state != "done"]
+    unfinished = [side.name for side in sides if side.status.state != "done"]
     if unfinished:
         sentences.append(f"not done: {', '.join(unfinished)}")
     return sentences
 
 
-def _setting(one: ComparedRun, name: str) -> str:
-    params = one.tables.get("params")
+def _setting(run: ComparedRun, name: str) -> str:
+    params = run.tables.get("params")
     value = params.get(name) if isinstance(params, Mapping) else None
     return "not set" if value is None else number(value)
 
 
 def shared(sides: Sequence[ComparedRun]) -> list[str]:
     """What runs of different kinds have in common: the model, the data."""
-    models = [_table(one.tables, "model") for one in sides]
+    models = [_table(side.tables, "model") for side in sides]
     differing = []
     if all(models) and len({(str(m.get("source")), str(m.get("revision"))) for m in models}) == 1:
         differing.append(
             "the model " + " at ".join(clean(str(models[0][key]), limit=40) for key in ("source", "revision") if models[0].get(key))
         )
-    data = [{repr(sorted(table.items())) for table in _table(one.tables, "data").values() if isinstance(table, Mapping)} for one in sides]
+    data = [{repr(sorted(table.items())) for table in _table(side.tables, "data").values() if isinstance(table, Mapping)} for side in sides]
     common = set.intersection(*data) if data else set()
     if common:
         names = [name for name, table in _table(sides[0].tables, "data").items() if repr(sorted(table.items())) in common]
         differing.append("the data " + ", ".join(clean(name, limit=30) for name in names))
-    if len({one.tables.get("seed") for one in sides}) == 1 and sides[0].tables.get("seed") is not None:
+    if len({side.tables.get("seed") for side in sides}) == 1 and sides[0].tables.get("seed") is not None:
         differing.append(f"seed {number(sides[0].tables['seed'])}")
     return differing
 

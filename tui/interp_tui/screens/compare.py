@@ -101,7 +101,7 @@ class CompareScreen(WorkScreen):
         ascii = self.workbench.ascii_mode
         lines = [self._side(place, side, ascii) for place, side in enumerate(self.sides)]
         if len(self.sides) == 2:
-            lines += [self._difference(one) for one in meaning.differences(*self.sides)[:DIFFERENCES]]
+            lines += [self._difference(difference) for difference in meaning.differences(*self.sides)[:DIFFERENCES]]
         if len({side.status.kind for side in self.sides}) > 1:
             common = meaning.shared(self.sides)
             lines.append(Content.assemble(("in common   ", "$muted"), "; ".join(common) if common else "neither model nor data"))
@@ -117,11 +117,13 @@ class CompareScreen(WorkScreen):
         return Content.assemble(number, glyph, f" {what}   ", (meaning.headline(side, ascii=ascii), "bold"))
 
     @staticmethod
-    def _difference(one: meaning.HeadlineDifference) -> Content:
-        sign = SIGNS.get(one.name, one.name.replace("_", " "))
-        apart = "" if one.errors is None else f"   {one.errors:.1f} standard errors apart"
-        verdict = {True: "", False: ": no difference to speak of", None: "   (no error bar on both sides)"}[one.clear]
-        return Content.assemble((f"2 - 1   {sign} ", "$muted"), (one.change, "bold" if one.clear else ""), (apart + verdict, "$muted"))
+    def _difference(between: meaning.HeadlineDifference) -> Content:
+        sign = SIGNS.get(between.name, between.name.replace("_", " "))
+        apart = "" if between.errors is None else f"   {between.errors:.1f} standard errors apart"
+        verdict = {True: "", False: ": no difference to speak of", None: "   (no error bar on both sides)"}[between.clear]
+        return Content.assemble(
+            (f"2 - 1   {sign} ", "$muted"), (between.change, "bold" if between.clear else ""), (apart + verdict, "$muted")
+        )
 
     # -- the keys
 

@@ -157,23 +157,23 @@ class BifView(RunView):
         return heatmap.row, heatmap.column
 
     async def _draw_pair(self, influences: Influences) -> None:
-        one, two = self.pair
-        for side, row, other in (("left", one, two), ("right", two, one)):
+        row_1, row_2 = self.pair
+        for side, row, other in (("left", row_1, row_2), ("right", row_2, row_1)):
             tokens, scale = await asyncio.to_thread(influences.strip, row, other)
             self.query_one(f"#{side}", TokenStrip).show(tokens, scale)
             label = influences.labels[row] if row < len(influences.labels) else ""
             self.query_one(f"#{side}-name", Static).update(Text(label, rich_style(self.app.theme_variables.get("accent", "")), end=""))
-        value = influences.values[one][two] if one < len(influences.values) else None
+        value = influences.values[row_1][row_2] if row_1 < len(influences.values) else None
         muted = rich_style(self.app.theme_variables.get("muted", ""))
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         text.append(f"influence ({'covariance, nats²' if self.result.covariance else 'correlation'})  ", muted)
-        error, clear, exact = influences.certainty(one, two)
+        error, clear, exact = influences.certainty(row_1, row_2)
         text.append(self._said(value, error) if value is not None else "null: one of them never varies", "bold")
-        if one != two and clear is not None:
+        if row_1 != row_2 and clear is not None:
             text.append("   clear of the floor *" if clear else "   within the floor", "" if clear else muted)
-        if one != two and exact is not None:
+        if row_1 != row_2 and exact is not None:
             text.append(f"   first order {number(exact, 3)}", muted)
-        if one == two:
+        if row_1 == row_2:
             text.append("   a sequence with itself", muted)
         if influences.by_token:
             text.append("   tokens: their mean influence on the other's", muted)
@@ -208,23 +208,23 @@ class BifView(RunView):
 
     def _rows(self, influences: Influences) -> list[Row]:
         if self.mode == "row":
-            one = self.pair[0]
-            listed = [(one, other) for other in influences.others(one)[:LISTED]]
+            row = self.pair[0]
+            listed = [(row, other) for other in influences.others(row)[:LISTED]]
         else:
             listed = influences.pairs(self.result)
         rows = []
-        for one, two in listed:
-            value = influences.values[one][two]
-            error, clear, _ = influences.certainty(one, two)
+        for row, second in listed:
+            value = influences.values[row][second]
+            error, clear, _ = influences.certainty(row, second)
             colour = "muted" if value is None or clear is False else "heat-positive" if value > 0 else "heat-negative"
             cell = number(value, 3) if value is None else self._said(value, error) + (" *" if clear else "")
             cells = (
                 Cell(cell, colour),
-                Cell(influences.labels[one]),
-                Cell(influences.labels[two]),
-                Cell(influences.text(two)[:200], "muted"),
+                Cell(influences.labels[row]),
+                Cell(influences.labels[second]),
+                Cell(influences.text(second)[:200], "muted"),
             )
-            rows.append(Row(f"{one},{two}", cells))
+            rows.append(Row(f"{row},{second}", cells))
         return rows
 
     # -- keys
@@ -240,8 +240,8 @@ class BifView(RunView):
     @on(ListTable.Highlighted, "#list")
     def _chosen(self, event: ListTable.Highlighted) -> None:
         if event.key is not None and self.mode != "matrix":
-            one, _, two = event.key.partition(",")
-            self.query_one(Heatmap).move_to(int(one), int(two))
+            row_1, _, row_2 = event.key.partition(",")
+            self.query_one(Heatmap).move_to(int(row_1), int(row_2))
 
     def action_show(self, mode: str) -> None:
         """The matrix, the strongest pairs, or all that moves with one sequence; asked for again, back to the matrix."""

@@ -54,12 +54,12 @@ class Influences:
         marks = None if clear is None or clear.shape != matrix.shape else [[bool(v) for v in row] for row in clear.tolist()]
         return replace(influences, errors=_table(folder, "std_error"), clear=marks, first_order=_table(folder, "first_order"))
 
-    def certainty(self, one: int, two: int) -> tuple[float | None, bool | None, float | None]:
+    def certainty(self, row_1: int, row_2: int) -> tuple[float | None, bool | None, float | None]:
         """A pair's standard error, whether it is clear of the floor, and its first order; None for what is not known."""
         try:
-            error = None if self.errors is None else self.errors[one][two]
-            exact = None if self.first_order is None else self.first_order[one][two]
-            return error, None if self.clear is None else self.clear[one][two], exact
+            error = None if self.errors is None else self.errors[row_1][row_2]
+            exact = None if self.first_order is None else self.first_order[row_1][row_2]
+            return error, None if self.clear is None else self.clear[row_1][row_2], exact
         except IndexError:
             return None, None, None
 
@@ -71,9 +71,9 @@ class Influences:
         """The run's strongest pairs."""
         rows = ((pair.row_1, pair.row_2) for pair in result.top_pairs)
         return [
-            (one, two)
-            for one, two in rows
-            if one is not None and two is not None and 0 <= min(one, two) <= max(one, two) < len(self.labels)
+            (row_1, row_2)
+            for row_1, row_2 in rows
+            if row_1 is not None and row_2 is not None and 0 <= min(row_1, row_2) <= max(row_1, row_2) < len(self.labels)
         ]
 
     def others(self, row: int) -> list[int]:

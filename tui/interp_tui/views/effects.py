@@ -102,6 +102,6 @@ def part_row(part: PartCell, *, estimated: bool) -> Row:
     rounded = round(value or 0.0, 3)
     colour = "good" if rounded > 0 else "bad" if rounded < 0 else "muted"
     axis = on_axis(value, AXIS, limit=1.1, mark=1.0)
-    numbers = [f"{one:+z.3f}" if one is not None else "—" for one in (value, guess)]
+    numbers = [f"{share:+z.3f}" if share is not None else "—" for share in (value, guess)]
     estimate = (Cell(numbers[1] if guess is not None else "", "muted"),) if estimated else ()
     return Row(name, (Cell(name), Cell(numbers[0], colour), Cell(axis, colour), *estimate))

@@ -212,7 +212,9 @@ class InspectView(RunView):
             self.app.notify("this feature has no card" if self.table is not None else "its table is not there yet")
             return
         linked = await asyncio.to_thread(links, self.folder, read(FeatureCard, stored))
-        lines = [Content("\n").join([Content.styled(one.title, "bold"), *(Content(f"  {line}") for line in one.lines)]) for one in linked]
+        lines = [
+            Content("\n").join([Content.styled(each.title, "bold"), *(Content(f"  {line}") for line in each.lines)]) for each in linked
+        ]
         none = "No susceptibilities or bif run of this model is about its layer or its texts."
         self.post_message(self.Told(clean(str(key), limit=60), Content("\n\n").join(lines) if lines else Content(none)))
 

@@ -152,7 +152,7 @@ class ProbeView(RunView):
         ]
         # the first of equals, as the run's own result names it
         order = {place: index for index, place in enumerate(self.places)}
-        facts.sort(key=lambda one: (-one[0], order.get(one[1], len(order)), one[2]))
+        facts.sort(key=lambda fact: (-fact[0], order.get(fact[1], len(order)), fact[2]))
         return (facts[0][1], facts[0][2]) if facts else None
 
     def _title(self) -> Text:

@@ -139,8 +139,8 @@ class SweepView(RunView):
             key = longest[0]
             names = [name] if name != TOGETHER else self._staged
             together = name == TOGETHER
-            lines = [self._line(at, one, key, own_range=together) for at, one in enumerate(names)]
-            lines += [bar for at, one in enumerate(names) for bar in self._bars(at, one, key, own_range=together)]
+            lines = [self._line(at, name_shown, key, own_range=together) for at, name_shown in enumerate(names)]
+            lines += [bar for at, name_shown in enumerate(names) for bar in self._bars(at, name_shown, key, own_range=together)]
             muted, accent = colours.get("muted", ""), colours.get("accent", "")
             ticks, last = ticks_of([shown(value) for value in axes[key]], trace.columns), len(axes[key]) - 1
             ascii = self.app.has_class("-ascii")
@@ -184,9 +184,9 @@ class SweepView(RunView):
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         if name and name != TOGETHER:
             text.append(clean(name)).append(f" over {' and '.join(short(key) for key in keys)}", muted)
-        for at, one in enumerate(self._staged if name == TOGETHER else ()):
+        for at, stage in enumerate(self._staged if name == TOGETHER else ()):
             sign = f"{at} " if self.app.has_class("-ascii") else ""
-            text.append(f"{sign}{clean(one, limit=24)}  ", rich_style(self.app.theme_variables.get(f"chain-{at}", "")))
+            text.append(f"{sign}{clean(stage, limit=24)}  ", rich_style(self.app.theme_variables.get(f"chain-{at}", "")))
         failed = sum(result.state in ("failed", "crashed") for result in self.results)
         if failed:
             text.append(f"   {failed} failed", rich_style(self.app.theme_variables.get("bad", "")))

@@ -17,9 +17,9 @@ def legible(colour: Color, style: Style) -> Color:
     return colour if contrast(colour, behind) >= LEAST else behind.get_contrast_text(1.0)
 
 
-def contrast(one: Color, other: Color) -> float:
+def contrast(first: Color, second: Color) -> float:
     """The ratio of two colours' luminances, from 1 to 21, as the Web Content Accessibility Guidelines (2.2, 1.4.3) define it."""
-    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
+    lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 
