@@ -28,12 +28,12 @@ def of_blocks(dtype: str, shape: Sequence[int], blocks: Iterable[NDArray[Any]]) 
 
 
 def of_step_array(values: NDArray[Any]) -> str:
-    """`of_array` with the shape spelled as a tuple: what kinds that run in steps have always recorded."""
+    """`of_array` with the shape spelled as a tuple. A formula of its own only because manifests of finished runs of steps hold it."""
     return hashlib.sha256(f"{values.dtype.str}{tuple(values.shape)}".encode() + values.tobytes()).hexdigest()
 
 
 def of_bytes(values: NDArray[Any]) -> str:
-    """Of an array's C-order bytes alone, where its kind fixes dtype and shape."""
+    """Of an array's C-order bytes alone, where its kind fixes dtype and shape; kept, too, for the manifests that hold it."""
     return hashlib.sha256(values.tobytes()).hexdigest()
 
 

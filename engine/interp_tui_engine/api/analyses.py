@@ -1,6 +1,7 @@
 """Sample, then estimate, in one call: devinterp's `bif` and `susceptibilities` on this engine.
 
-The estimates themselves take stores: `compute_bif`, `compute_susceptibilities`.
+The estimates themselves take stores: `compute_bif`, `compute_susceptibilities`. The kinds of these names use the same estimators; their
+generators are not drained here, as they begin with a manifest where these functions are given modules, rows and masks (see `sampling`).
 """
 
 from __future__ import annotations

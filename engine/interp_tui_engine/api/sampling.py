@@ -2,6 +2,9 @@
 
 Differences from devinterp 2.0.1, on purpose: models are sampled in eval mode; burn-in and failed chains are left out of the LLC; a store
 is taken for a finished result only if model, data, settings and masks are the same; sampling resumes after a kill.
+
+The kinds' generators are not drained here: they begin with a manifest and end in a run folder, in which no loaded module, mask, tensor or
+loss function can stand. What is shared lies below them: `choose_executor`, `SampleStore`, `run_chains` and the estimators.
 """
 
 from __future__ import annotations
