@@ -94,6 +94,7 @@ def causal_trace(
 
     window: layers patched at once. long_answers: of an answer of several tokens, 'first' looks at the first alone, 'sequence' (with metric
     'prob' or 'logprob') scores them all; the grid then has a column for each token but the answer's last.
+    Raises UserError for a window below 1, no sites, and a metric that cannot score a sequence.
     """
     metric = METRICS.get(metric, metric)
     if window < 1:
@@ -146,6 +147,7 @@ def activation_patch(
     patch_component: 'mlp', 'attn', 'resid', 'head' (the one that `head` numbers), or any kind of site. With a counterfactual token the
     logits' difference is measured.
     long_answers = 'first' looks at the first token of a target that is several.
+    Raises UserError for a position or head that there is not, and for targets of several tokens.
     """
     if long_answers == "sequence":
         raise UserError("a patch is measured on one token's logit, not on a sequence", "use long_answers = 'first'")
@@ -185,6 +187,7 @@ def logit_lens(
     position: the token that is read instead of the last one, counted from 0, or from the end where negative; without an answer the model's
     own next token there is looked for.
     long_answers = 'first' looks at the first token of an answer that is several.
+    Raises UserError for a position that there is not, and for answers of several tokens.
     """
     if long_answers == "sequence":
         raise UserError("a lens looks at one token, not at a sequence", "use long_answers = 'first'")
@@ -224,6 +227,7 @@ def tuned_lens(
     """Fit an affine map for each layer to token rows, blocks of them held out (Belrose et al. 2023); `logit_lens` reads with it.
 
     A layer whose map is no better than the logit lens on the held-out rows is left without one (`identity_layers`).
+    Raises UserError for fewer than two rows.
     """
     site_map: SiteMap = ActivationCache(model).site_map
     if len(rows) < 2:

@@ -22,7 +22,7 @@ class Shifts(Protocol):
         """Shift (B, E, P, D) of the layer's MLP; `z` (B·E, P, heads, head_dim) are its own heads' outputs where the MLP reads them."""
 
     def wrote(self, layer: int, z: Tensor, mlp: Tensor) -> None:
-        """Told what a layer wrote."""
+        """Told what a layer wrote. z: (B·E, P, heads, head_dim), mlp: (B·E, P, D)."""
 
 
 @final

@@ -93,7 +93,7 @@ class EdgeRun:
         return (hidden.view(-1, *added.shape) + added).flatten(0, 1)
 
     def block(self, layer: int, hidden: Tensor, shifts: Shifts, edits: Sequence[Edit] = ()) -> Tensor:
-        """One block, each of its receivers on its own stream."""
+        """One block, each of its receivers on its own stream. hidden: (B·E, P, D)."""
         fork, start, parallel = self.fork, self.start, self.site_map.blocks[layer].parallel
         each = torch.arange(len(self.runs), device=hidden.device)
         changes: list[Edit] = []

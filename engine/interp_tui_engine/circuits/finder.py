@@ -106,6 +106,7 @@ class CircuitFinder:
         Without answers, they are the model's own likeliest tokens after the clean and after the corrupt prompts, or, where these are the
         same, the two whose probability differs most between the prompts. Of an answer that is several tokens, long_answers = 'first' takes
         the first. Where a norm stands between a model's heads and its residual stream, the circuit is one of nodes.
+        Raises UserError for inputs that do not pair up, and for a metric that the method cannot take.
         """
         for name, given in (("answers", answers), ("counterfactuals", counterfactuals)):
             if given is not None and (isinstance(given, str) or len(given) != len(clean_inputs)):

@@ -34,6 +34,7 @@ class Edge(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Sender and receiver, with the input it goes to, joined by an arrow."""
         sender = "embed" if self.sender == EMBED else node_name(self.sender)
         if self.receiver is None:
             return f"{sender} → logits"

@@ -78,7 +78,7 @@ def _stripe(pattern: Float[Tensor, "batch heads query key"], back: int, first: i
 def copying(site_map: SiteMap, tokens: Tensor, only: Collection[tuple[int, int]] | None = None) -> Float[Tensor, "layers heads"]:
     """Share of tokens that a head attending to them alone puts among its ten most promoted; NaN for heads that are not asked for.
 
-    A sequence of one token leaves a head nothing else to attend to, so that z there is its value of the token.
+    A sequence of one token leaves a head nothing else to attend to, so that z there is its value of the token. tokens: ids, (count,).
     """
     device = next(site_map.embed.parameters()).device
     tokens = tokens.to(device)

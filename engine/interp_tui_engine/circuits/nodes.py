@@ -163,7 +163,7 @@ class Behaviour:
         return run.first if self.ablation == "interchange" else 0
 
     def instead(self, run: Prepared, node: Node) -> Tensor:
-        """What takes the place of a node's output when it is ablated."""
+        """What takes the place of a node's output when it is ablated. Of the shape of that output."""
         value = output_of(run.corrupt, node)
         if self.ablation == "interchange":
             return value

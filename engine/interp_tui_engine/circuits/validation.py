@@ -30,6 +30,7 @@ class Random(NamedTuple):
 
     @property
     def mean(self) -> float:
+        """Mean faithfulness of the random circuits."""
         return float(np.mean(self.faithfulness))
 
     def p(self, faithfulness: float) -> float:

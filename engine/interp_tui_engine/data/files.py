@@ -33,7 +33,10 @@ def documents(path: Path, text_column: str | None) -> Iterator[str]:
 
 
 def choose_column(where: str, row: dict[str, Any], wanted: str | None) -> str:
-    """The column that holds the text: the one asked for, else `text`, else the only one of strings."""
+    """The column that holds the text: the one asked for, else `text`, else the only one of strings.
+
+    Raises UserError where there is none.
+    """
     columns = ", ".join(row) or "none"
     if wanted is not None:
         if wanted in row:
@@ -50,7 +53,7 @@ def choose_column(where: str, row: dict[str, Any], wanted: str | None) -> str:
 
 
 def text_of(where: str, row: dict[str, Any], column: str) -> str:
-    """The text of one row."""
+    """The text of one row. Raises UserError for what is no text."""
     value = row.get(column)
     if not isinstance(value, str):
         instead = "no value" if value is None else f"{type(value).__name__} {value!r:.40}"

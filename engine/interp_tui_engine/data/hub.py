@@ -28,7 +28,10 @@ def is_saved_dataset(folder: Path) -> bool:
 
 
 def open_saved(folder: Path, split: str | None) -> Dataset:
-    """A saved dataset, or one split of a saved dictionary of them: `train`, or the only one, when none is named."""
+    """A saved dataset, or one split of a saved dictionary of them: `train`, or the only one, when none is named.
+
+    Raises UserError for a folder that holds none, and for a split it does not have.
+    """
     from datasets import DatasetDict, load_from_disk
 
     try:

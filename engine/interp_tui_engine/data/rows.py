@@ -71,7 +71,7 @@ def load_rows(spec: DataSpec, tokenizer: PreTrainedTokenizerBase | None, *, name
 
 
 def rows_from_dataset(dataset: Dataset, *, name: str) -> TokenRows:
-    """A Hugging Face dataset with an `input_ids` column of one length, as rows."""
+    """A Hugging Face dataset with an `input_ids` column of one length, as rows. Raises UserError without such a column."""
     ids = hub.token_rows(dataset)
     if ids is None:
         raise UserError(f"dataset {name!r} has no 'input_ids' column", f"its columns: {', '.join(dataset.column_names)}")

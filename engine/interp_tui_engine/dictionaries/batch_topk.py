@@ -92,7 +92,7 @@ def _batch_codes_of_device(weights: Weights, x_BD: Float[Tensor, "b d"], k: int)
 
 
 def largest(values: Float[Tensor, " n"], count: int, guess: float) -> Tensor:
-    """Where the `count` largest values are. Exact: if fewer than that lie above `guess`, all are searched."""
+    """Where the `count` largest values are. Exact: if fewer than that lie above `guess`, all are searched. Indices, (count,)."""
     candidates = (values > guess).nonzero().squeeze(1)
     if candidates.numel() < count:
         return values.topk(count, sorted=False).indices

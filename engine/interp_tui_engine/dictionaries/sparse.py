@@ -28,6 +28,7 @@ class Pattern:
 
     @property
     def rows(self) -> int:
+        """How many rows there are."""
         return int(self.offsets.shape[0]) - 1
 
     @cached_property
@@ -43,7 +44,7 @@ class Pattern:
         return Transposed(order, self.row_of[order], offsets_of(latents, self.width))
 
     def where(self, chosen_N: Tensor) -> Pattern:
-        """The entries of the mask."""
+        """The entries of the mask. chosen_N: bool, one an entry."""
         return Pattern(self.latents[chosen_N], offsets_of(self.row_of[chosen_N], self.rows), self.width)
 
 

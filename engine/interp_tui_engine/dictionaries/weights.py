@@ -33,18 +33,20 @@ class Weights:
 
     @property
     def latents(self) -> int:
+        """How many latents there are."""
         return int(self.encoder.shape[0])
 
     @property
     def width(self) -> int:
+        """Numbers in an activation."""
         return int(self.encoder.shape[1])
 
     def named(self) -> dict[str, Tensor]:
-        """The tensors there are, by name, in the order of the fields."""
+        """The tensors there are, by name, in the order of the fields. Shapes as the fields state them."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Weights:
-        """The same dictionary with `change` applied to each tensor."""
+        """The same dictionary with `change` applied to each tensor. It must keep the tensor's shape."""
         return replace(self, **{name: change(value) for name, value in self.named().items()})
 
     def scaled(self, factor: float) -> Weights:

@@ -43,6 +43,7 @@ class Shape(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the influences in float32."""
         return 4 * self.rows_1 * self.rows_2 * self.series**2
 
 
@@ -72,7 +73,7 @@ def compute_bif(
 
     Returns influences (batch_1, batch_2[, target_position, target_position_T]), float32, positions 1 … t, and input_ids (batch,
     position); rows count over all observables. NaN where a loss never varies. attrs: observables and their row counts,
-    constant_count and constant [[row, position]], healthy_chains.
+    constant_count and constant [[row, position]], healthy_chains. Raises UserError for a store that observes nothing.
     """
     ds = samples.dataset
     observables = observed_in(ds) if loss_keys == "all" else [known(ds, key, "loss key") for key in loss_keys]

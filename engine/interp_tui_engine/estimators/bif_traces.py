@@ -48,7 +48,9 @@ def load_traces(
     scratch: Path | None,
 ) -> Traces:
     """Read and standardise. Traces larger than `budget` bytes go to a scratch file in the folder
-    `scratch` (the system's for such files when None), which is mapped into memory and gone with it."""
+    `scratch` (the system's for such files when None), which is mapped into memory and gone with it.
+    Raises UserError for observables of different lengths, and for fewer than two draws.
+    """
     chains = healthy_chains(samples, observables)
     arrays = [losses_of(samples, obs) for obs in observables]
     lengths = {array.shape[3] for array in arrays}

@@ -74,6 +74,7 @@ class Judged:
 
     @property
     def usable(self) -> bool:
+        """Whether nothing speaks against the setting."""
         return not self.against
 
 

@@ -22,7 +22,7 @@ class Exchange(NamedTuple):
     shift: int
 
     def of(self, series: Float[NDArray[np.floating], "*rest chain draw"]) -> NDArray[np.floating]:
-        """The series, exchanged."""
+        """The series, exchanged. Shape in and out: (..., chains, draws)."""
         exchanged = series[..., list(self.order), :]
         exchanged = exchanged[..., ::-1] if self.reverse else exchanged
         return np.roll(exchanged, self.shift, axis=-1) if self.shift else exchanged

@@ -54,7 +54,7 @@ class LinearResponse:
     masks: Mapping[str, Tensor]
 
     def gradient(self, batches: Sequence[Any]) -> tuple[dict[str, Tensor], float]:
-        """Of the mean loss over all tokens of the batches, and the mean loss."""
+        """Of the mean loss over all tokens of the batches, and the mean loss. Each tensor has its parameter's shape; nats a token."""
         leaves = {name: w.detach().clone().requires_grad_() for name, w in self.weights.items()}
         total, count = 0.0, 0
         with plain_attention(), torch.enable_grad():

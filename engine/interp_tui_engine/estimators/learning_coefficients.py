@@ -76,7 +76,10 @@ def _bottleneck(excess: Sequence[int]) -> list[int]:
 
 
 def monomial(powers: Sequence[int]) -> LearningCoefficient:
-    """K(w) = Π w_j^{2 k_j}: λ = min 1/(2 k_j), m = how many attain it (Watanabe 2009, section 3). Coordinates with k = 0 are free."""
+    """K(w) = Π w_j^{2 k_j}: λ = min 1/(2 k_j), m = how many attain it (Watanabe 2009, section 3). Coordinates with k = 0 are free.
+
+    Raises UserError for powers that are negative or all 0.
+    """
     if not powers or min(powers) < 0 or max(powers) == 0:
         raise UserError(f"monomial with powers={list(powers)}", "Whole numbers, none negative, at least one positive.")
     top = max(powers)
@@ -84,7 +87,7 @@ def monomial(powers: Sequence[int]) -> LearningCoefficient:
 
 
 def quadratic(curvatures: Sequence[float]) -> LearningCoefficient:
-    """K(w) = ½ Σ h_i w_i² with all h_i > 0: a regular model, λ = d/2."""
+    """K(w) = ½ Σ h_i w_i² with all h_i > 0: a regular model, λ = d/2. Raises UserError for curvatures that are not positive."""
     if not curvatures or min(curvatures) <= 0:
         raise UserError(f"quadratic with curvatures={list(curvatures)}", "Positive numbers.")
     return LearningCoefficient(len(curvatures) / 2, 1)
@@ -94,6 +97,7 @@ def quadratic_sgld(curvatures: Sequence[float], n_beta: float, localization: flo
     """nβ E[K] of SGLD on ½ Σ h_i w_i²: each coordinate is an AR(1) process.
 
     (nβ/2) Σ h_i / [a_i (1 - ε a_i / 4)] with a_i = nβ h_i + γ; stable for ε a_i < 4. Tends to d/2 as ε -> 0 when γ = 0.
+    Raises UserError for a step size that is unstable.
     """
     total = 0.0
     for h in curvatures:
@@ -110,6 +114,7 @@ def monomial_at(powers: Sequence[int], n_beta: float, localization: float) -> fl
     One coordinate under a flat prior (γ = 0): 1/(2k) at every nβ. Otherwise log K is a sum of independent 2 k_j log|w_j| with w_j normal
     of variance 1/γ, so its density is a convolution, and both E's are one-dimensional integrals over it. For w1² w2² this tends to ½ only
     as 1/log nβ (0.361 at 144.8, 0.412 at 10⁴ for γ = 1): samplers are held to this value, not to λ.
+    Raises UserError where nothing confines a coordinate.
     """
     active = [k for k in powers if k > 0]
     if localization == 0:

@@ -91,7 +91,10 @@ def compute_llc(samples: xr.DataTree, baseline: Baseline | None = None, *, inclu
 
 
 def baseline_of(samples: xr.Dataset, wanted: Baseline | None = None) -> Baseline:
-    """What the losses of a store can be compared with: as wanted, as it was sampled for, or "init" where it holds nothing else."""
+    """What the losses of a store can be compared with: as wanted, as it was sampled for, or "init" where it holds nothing else.
+
+    Raises UserError for another word.
+    """
     if wanted not in (None, "paired", "init"):
         raise UserError(f"baseline = {wanted!r}", "'paired' or 'init'")
     if ANCHOR not in samples:

@@ -45,7 +45,7 @@ def known(samples: xr.Dataset, name: str, role: str) -> str:
 
 
 def losses_of(samples: xr.Dataset, obs: str) -> xr.DataArray:
-    """The array of an observable's losses, its axes checked."""
+    """The array of an observable's losses, its axes checked. Raises UserError for axes that are none of a store's."""
     losses = samples[f"loss_{obs}"]
     expected = ("chain", "draw", f"batch_{obs}", "token_pos")
     if losses.dims != expected:
@@ -54,7 +54,7 @@ def losses_of(samples: xr.Dataset, obs: str) -> xr.DataArray:
 
 
 def input_ids_of(samples: xr.Dataset, obs: str) -> Int[NDArray[np.int64], "row token"]:
-    """The observable's token rows; the same for every chain and draw."""
+    """The observable's token rows; the same for every chain and draw. Shape (rows, tokens). Raises UserError where the store holds none."""
     if f"input_ids_{obs}" not in samples:
         raise UserError(f"the store holds no input_ids_{obs}", "only token rows have susceptibilities and influences by token")
     ids = np.asarray(samples[f"input_ids_{obs}"].values)

@@ -164,7 +164,10 @@ def token_time(losses: xr.DataArray, chains: Sequence[int], trace: Series) -> fl
 
 
 def response(restricted: xr.Dataset, base: Baseline) -> Response:
-    """chi of the restriction whose samples `restricted` holds, for the probes of `base`."""
+    """chi of the restriction whose samples `restricted` holds, for the probes of `base`.
+
+    Raises UserError for rows that are not those of the unrestricted run.
+    """
     probes = list(base.probes)
     chains = healthy_chains(restricted, sorted({base.sampling, *probes}))
     sampling = draw_means(losses_of(restricted, base.sampling), chains)
@@ -237,7 +240,10 @@ def _means(phi: Series, own: Series, elsewhere: MeanEstimate) -> tuple[MeanEstim
 
 
 def probes_of(full: xr.Dataset, sampling: str, names: Sequence[str] | None, include_sampling: bool) -> list[str]:
-    """Identifiers of the observables to respond to: those named, else all, with the sampling data's own only if asked for."""
+    """Identifiers of the observables to respond to: those named, else all, with the sampling data's own only if asked for.
+
+    Raises UserError where there are none.
+    """
     if names is not None:
         return [known(full, name, "observable") for name in names]
     probes = [obs for obs in observed_in(full) if include_sampling or obs != sampling]

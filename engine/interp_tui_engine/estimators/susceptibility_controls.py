@@ -37,6 +37,7 @@ class Control(NamedTuple):
     high: float
 
     def excludes(self, value: float) -> bool:
+        """Whether the value lies outside the interval."""
         return not self.low <= value <= self.high
 
 

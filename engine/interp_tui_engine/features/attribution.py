@@ -50,6 +50,7 @@ class PromptBatch:
 
     @property
     def real(self) -> Bool[Tensor, "B P"]:
+        """Which positions are tokens and no padding, (batch, pos)."""
         return torch.arange(self.ids.shape[1], device=self.ids.device) <= self.last[:, None]
 
 

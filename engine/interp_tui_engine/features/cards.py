@@ -189,7 +189,10 @@ def _wrong_with(card: Any) -> str:
 def examples_of(
     column: FeatureColumn, rows: Sequence[tuple[int, float]], count: int, text_of: Callable[[int], Text], scores: np.ndarray[Any, Any]
 ) -> list[CardExample]:
-    """Examples at these rows, at most `count`, one a text: of several tokens of one text the first named speaks for it."""
+    """Examples at these rows, at most `count`, one a text: of several tokens of one text the first named speaks for it.
+
+    scores: of the criterion, (rows,).
+    """
     examples: list[CardExample] = []
     seen: set[tuple[str, str]] = set()
     for row, value in rows:

@@ -39,6 +39,7 @@ class Matrix(NamedTuple):
 
     @property
     def latents(self) -> int:
+        """How many latents it has."""
         return self.shape[0] if self.rows else self.shape[1]
 
 
@@ -88,7 +89,10 @@ def _evidence(
 
 
 def decoder_rows(file: HubFile, matrix: Matrix, chosen: Sequence[int], before: Callable[[], None]) -> Float32[np.ndarray, "chosen width"]:
-    """The chosen latents' rows: each by itself, or, where latents are columns, gathered while the matrix passes by in blocks."""
+    """The chosen latents' rows: each by itself, or, where latents are columns, gathered while the matrix passes by in blocks.
+
+    Shape (chosen, width). Raises UserError for numbers that are not finite.
+    """
     size, (height, width) = np.dtype(matrix.dtype).itemsize, matrix.shape
     parts = []
     if matrix.rows:

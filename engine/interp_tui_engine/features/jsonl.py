@@ -88,7 +88,7 @@ def parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
 def write(path: Path, records: Iterable[Mapping[str, Any]]) -> int:
     """Replace `path` by the records, a line each, gzipped where its name ends in .gz; in one step. Returns how many there were.
 
-    Numbers must be finite: a NaN that is silently written as null would come back as a missing value.
+    Numbers must be finite: a NaN that is silently written as null would come back as a missing value. Raises UserError for one that is not.
     """
     count = 0
     with atomic.replacing(path) as beside, beside.open("wb") as raw:

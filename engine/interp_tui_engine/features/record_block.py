@@ -52,6 +52,7 @@ class Building:
         self.tokens: list[str] = []
 
     def done(self, path: Path, names: Sequence[str]) -> RowBlock:
+        """The block of what was added."""
         first = self.patterns[0]
         uniform = all(pattern is first for pattern in self.patterns)
         starts = np.zeros(len(self.lines) + 1, dtype=np.int64)

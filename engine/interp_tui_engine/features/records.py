@@ -51,7 +51,7 @@ class RecordReader:
         self._last: tuple[list[str], list[int]] = ([], [])
 
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[RowBlock]:
-        """The files' rows, at most `rows` of one file at a time."""
+        """The files' rows, at most `rows` of one file at a time. Raises UserError where there are no records, or none of the model."""
         for path in self.paths:
             for lines in jsonl.lines(path, rows):
                 block = self._plain(lines) or self._carefully(path, lines)

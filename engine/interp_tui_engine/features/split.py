@@ -27,6 +27,7 @@ class Design(NamedTuple):
 
     @property
     def groups(self) -> int:
+        """How many groups of rows there are."""
         return int(self.group.max()) + 1 if len(self.group) else 0
 
 

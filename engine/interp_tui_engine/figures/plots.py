@@ -27,7 +27,7 @@ SHOWN_EDGES = 60
 def plot_attention(pattern: Any, tokens: Sequence[str], output: str | Path | None = None, title: str = "attention") -> Picture:
     """One head's pattern (query, key) with tokens on both axes, as SVG text; written to `output` too where it is given.
 
-    The last value of a notebook's cell, it is drawn.
+    The last value of a notebook's cell, it is drawn. Raises UserError where the tokens do not fit the pattern.
     """
     rows = pattern.tolist() if hasattr(pattern, "tolist") else [list(row) for row in pattern]
     if len(rows) != len(tokens) or any(not isinstance(row, list) or len(row) != len(tokens) for row in rows):

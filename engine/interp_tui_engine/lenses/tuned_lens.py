@@ -139,7 +139,7 @@ class Fitting:
         return TunedLens(weight, bias)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything the next step depends on."""
+        """Everything the next step depends on. Tensors by name: each layer's map, (width, width) and (width,), and the optimiser's."""
         state = {"step": torch.tensor(self.step)}
         for index, part in enumerate(part for pair in self.maps for part in pair):
             held = self._adam.state.get(part, {})
@@ -147,7 +147,7 @@ class Fitting:
         return {name: value.contiguous().cpu() for name, value in state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state. state: what `state` gave."""
         self.step = int(state["step"])
         with torch.no_grad():
             for index, part in enumerate(part for pair in self.maps for part in pair):

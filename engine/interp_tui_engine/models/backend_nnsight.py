@@ -25,7 +25,7 @@ class NnsightModule(nn.Module):
         object.__setattr__(self, "native", native)  # not a submodule: it holds the same modules once more
 
     def forward(self, input_ids: Tensor, **given: Any) -> Any:
-        """What the model answers, as nnsight's trace saves it."""
+        """What the model answers, as nnsight's trace saves it. ids: (batch, pos); logits (batch, pos, vocabulary)."""
         with self.native.trace(input_ids, **given):
             output = self.native.output.save()
         return output

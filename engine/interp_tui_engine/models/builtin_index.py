@@ -19,7 +19,7 @@ def builtin_models() -> list[str]:
 
 
 def folder_of(source: str) -> Path:
-    """The folder with the weights, configuration and tokenizer of a builtin model."""
+    """The folder with the weights, configuration and tokenizer of a builtin model. Raises UserError for a name that there is not."""
     if source not in _FOLDERS:
         raise UserError(f"there is no model called {source!r}", f"choose from {', '.join(_FOLDERS)}")
     return _FOLDERS[source]

@@ -72,6 +72,7 @@ class Header:
     tensors: list[Tensor]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor by its name."""
         return {tensor.name: tensor.shape for tensor in self.tensors}
 
 

@@ -91,7 +91,10 @@ def _tokenizer(source: str, folder: Path, *, trust: bool) -> PreTrainedTokenizer
 def load_hub(
     source: str, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool, partial: bool = False
 ) -> LoadedModel:
-    """A hub model, from its cache where the hub is out of reach; `revision` becomes the commit that was loaded."""
+    """A hub model, from its cache where the hub is out of reach; `revision` becomes the commit that was loaded.
+
+    Raises UserError where it cannot be fetched.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

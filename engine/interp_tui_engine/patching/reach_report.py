@@ -40,6 +40,7 @@ class Reaches:
 
     @property
     def mean(self) -> float:
+        """Mean over pairs of how far the metric goes, in its units."""
         return float(np.mean(self.each))
 
     @property

@@ -43,6 +43,7 @@ class GridCell:
 
     @property
     def site(self) -> Site:
+        """Where the cell lies."""
         return Site(self.name, self.layer, self.head, self.position)
 
     @property

@@ -32,9 +32,11 @@ class Linear(NamedTuple):
     bias: Floats
 
     def scores(self, x: Floats) -> Floats:
+        """Logits of each row: (rows, 1) for two classes, else (rows, classes)."""
         return x @ self.weight + self.bias
 
     def predict(self, x: Floats) -> Labels:
+        """The likeliest class of each row, (rows,)."""
         scores = self.scores(x)
         labels: Labels = (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(1)
         return labels

@@ -51,6 +51,7 @@ class Score(NamedTuple):
 
     @property
     def selectivity(self) -> float:
+        """Accuracy on recurring labels less that on control labels."""
         return self.recurring_accuracy - self.control_accuracy
 
 
@@ -121,7 +122,7 @@ def cross_validate(kind: Kind, x: Floats, y: Labels, groups: Labels, settings: P
 
 
 def divided(y: Labels, groups: Labels, folds: int, seed: int) -> list[tuple[Labels, Labels]]:
-    """`folds_of`, of which some fold must be of use."""
+    """`folds_of`, of which some fold must be of use. Raises UserError where none is."""
     parts = folds_of(y, groups, folds, seed)
     if not parts:
         raise UserError(

@@ -25,7 +25,10 @@ class LinearProbe:
         self.fitted: Linear | None = None
 
     def train(self, activations: Any, labels: Any, epochs: int | None = None) -> LinearProbe:
-        """Fit to convergence. `epochs` is taken for compatibility and means nothing: the problem is convex and solved, not iterated."""
+        """Fit to convergence. `epochs` is taken for compatibility and means nothing: the problem is convex and solved, not iterated.
+
+        Raises UserError for labels that are no class of each row.
+        """
         x, y = self._rows(activations), np.asarray(labels, np.int64)
         if y.shape != (len(x),):
             raise UserError(f"{len(x)} activations and labels of shape {y.shape}", "give one label a row")
@@ -39,7 +42,7 @@ class LinearProbe:
         return self
 
     def predict(self, activations: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The class of each row."""
+        """The class of each row. Shape (rows,)."""
         return self._trained.predict(self._rows(activations))
 
     def evaluate(self, activations: Any, labels: Any) -> float:
@@ -48,7 +51,7 @@ class LinearProbe:
 
     @property
     def direction(self) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
-        """The unit vector a two-class probe reads along."""
+        """The unit vector a two-class probe reads along. Shape (width,)."""
         return self._trained.direction
 
     def save(self, path: str | Path) -> None:
@@ -62,7 +65,7 @@ class LinearProbe:
 
     @staticmethod
     def load(path: str | Path) -> LinearProbe:
-        """A probe that `save` wrote."""
+        """A probe that `save` wrote. Raises UserError for a file that holds none."""
         from safetensors import SafetensorError, safe_open
 
         try:

@@ -57,6 +57,7 @@ class Steering:
 
     @property
     def edit(self) -> Edit:
+        """The edit of the residual stream that steers so."""
         return Edit(self.site.whole, self.change)
 
 

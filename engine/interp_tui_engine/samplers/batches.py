@@ -69,7 +69,7 @@ class BatchOrder:
 
 
 def observable_rows(name: str, rows: int, count: int, seed: int) -> list[int]:
-    """The `count` fixed rows of an observable's dataset, evaluated at every draw."""
+    """The `count` fixed rows of an observable's dataset, evaluated at every draw. Raises UserError for more rows than the dataset has."""
     if count > rows:
         what = f"observable {name!r} needs {count} rows (batch_size × batches per draw), its dataset has {rows}"
         raise UserError(what, "Lower its batches per draw or give more rows.")

@@ -55,6 +55,7 @@ class BranchedRun:
 
     @property
     def length(self) -> int:
+        """Tokens in a row."""
         return int(self.resid_pre[0].shape[1])
 
     def logits(self, positions: Sequence[int]) -> Float[Tensor, "positions vocab"]:

@@ -91,7 +91,10 @@ class ActivationCache:
         self.tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None) or _tokenizer_of(self._module)
 
     def run(self, inputs: Inputs, sites: Sequence[Site | str] = ()) -> Activations:
-        """Take one text, several, or token ids; `sites` are read at once, others when they are asked for."""
+        """Take one text, several, or token ids; `sites` are read at once, others when they are asked for.
+
+        Raises UserError for empty inputs, ones longer than the model reads, and tokens it does not have.
+        """
         single, rows = self._rows(inputs)
         lengths = [len(row) for row in rows]
         if not lengths or min(lengths) == 0:

@@ -35,7 +35,7 @@ def width_of(config: Any) -> int:
 
 
 def finish_of(config: Any) -> Callable[[Tensor], Tensor]:
-    """What a model of this configuration does to its logits at last."""
+    """What a model of this configuration does to its logits at last. Logits in and out: (..., vocabulary)."""
     cap = getattr(config, "final_logit_softcapping", None)
     scale = getattr(config, "logit_scale", None)
     divisor = getattr(config, "logits_scaling", None)

@@ -53,7 +53,7 @@ def capture(site_map: SiteMap, sites: Sequence[Site]) -> Iterator[dict[Site, Ten
     """Read sites of every forward pass inside; the dict holds the newest pass's values, keyed by the sites asked for.
 
     A site with a head or a position is given that part only. Values are detached; for a gradient at a site, add zeros that ask for one by
-    an Edit, and differentiate with respect to them.
+    an Edit, and differentiate with respect to them. Shapes: (batch, pos, …), as each kind of site in `places/` says.
     """
     values: dict[Site, Tensor] = {}
     with ExitStack() as stack:
@@ -74,7 +74,10 @@ def edited(site_map: SiteMap, edits: Sequence[Edit]) -> Iterator[None]:
 
 @contextmanager
 def reading(site_map: SiteMap, sites: Sequence[Site]) -> Iterator[dict[Site, Tensor]]:
-    """Read whole sites of one forward pass inside, which ends without a result as soon as all are read. Values keep their gradients."""
+    """Read whole sites of one forward pass inside, which ends without a result as soon as all are read. Values keep their gradients.
+
+    Shapes: (batch, pos, …), as each kind of site in `places/` says.
+    """
     values: dict[Site, Tensor] = {}
 
     def keep(site: Site, value: Tensor) -> None:
@@ -94,6 +97,7 @@ def activations(site_map: SiteMap, ids: Int[Tensor, "batch pos"], sites: Sequenc
     """The values at `sites` for token ids, without running what comes after the last of them. No gradients.
 
     Rows of unequal length are to be padded on the right, where a causal model's real tokens do not see the padding.
+    Shapes: (batch, pos, …), as each kind of site in `places/` says.
     """
     ordered = sorted(_grouped(site_map, sites), key=site_map.order)
     with torch.no_grad(), edited(site_map, edits), capture(site_map, sites) as values:

@@ -48,6 +48,7 @@ class SiteMap:
 
     @property
     def num_layers(self) -> int:
+        """How many blocks the model has."""
         return len(self.blocks)
 
     def unembed(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:

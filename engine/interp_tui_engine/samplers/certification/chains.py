@@ -49,6 +49,7 @@ class Measured(NamedTuple):
 
     @property
     def unbiased(self) -> float:
+        """The mean without the step size's bias."""
         return self.raw - self.step_bias
 
 

@@ -143,19 +143,19 @@ class AnchorLoss:
 
 
 def fixed_leaves(problem: SamplingTarget) -> dict[str, Tensor]:
-    """w0 as leaves that need no gradient."""
+    """w0 as leaves that need no gradient. By name, each of its parameter's shape."""
     anchors = problem.space.anchors()
     return {name: nn.Parameter(values.to(problem.space.dtype), requires_grad=False) for name, values in anchors.items()}
 
 
 @torch.no_grad()
 def batch_sum(problem: SamplingTarget, loss: RowLoss, rows: Tensor, pieces: Microbatch) -> Float[NDArray[np.float64], " position"]:
-    """Losses summed over these rows, by position."""
+    """Losses summed over these rows, by position. rows: numbers of rows, (b,). In nats."""
     return np.asarray(device_sum(problem, loss, rows, pieces).cpu().numpy(), dtype=np.float64)
 
 
 @torch.no_grad()
 def device_sum(problem: SamplingTarget, loss: RowLoss, rows: Tensor, pieces: Microbatch) -> Float[Tensor, " position"]:
-    """The same sum, left where it was computed."""
+    """The same sum, left where it was computed. In nats."""
     double = widest_float(problem.space.device)
     return torch.stack([loss(problem.batch(part)).to(double).sum(0) for part in pieces.split(rows)]).sum(0)

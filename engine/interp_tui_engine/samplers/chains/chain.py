@@ -84,6 +84,7 @@ class Chain:
 
     @property
     def done(self) -> bool:
+        """Whether the chain is at its last step, or has failed."""
         return self.records[0].done
 
     def step(self) -> None:

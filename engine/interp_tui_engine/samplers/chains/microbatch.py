@@ -24,7 +24,7 @@ class Microbatch:
         self._batch_size, self.warn = batch_size, warn
 
     def split(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """The rows of one micro-batch in as many parts as are due now."""
+        """The rows of one micro-batch in as many parts as are due now. rows: (b,) or (b, …)."""
         return torch.split(rows, -(-rows.shape[0] // self.count))
 
     def run(self, attempt: Callable[[], T]) -> T:

@@ -36,6 +36,7 @@ class ChainSnapshot:
 
     @property
     def healthy(self) -> bool:
+        """Whether the chain has not failed."""
         return self.failed_reason is None
 
 
@@ -54,10 +55,12 @@ class ChainRecord:
 
     @property
     def chain(self) -> int:
+        """The chain's number."""
         return self.now.chain
 
     @property
     def done(self) -> bool:
+        """Whether the chain is at its last step, or has failed."""
         return self.now.step >= self._config.num_sgld_steps or not self.now.healthy
 
     def stepped(self, step: int, losses: NDArray[np.float32], tokens: int, gradient_norm: float, distance: float | None) -> None:
@@ -86,7 +89,10 @@ class ChainRecord:
         )
 
     def push(self, name: str, time: int, values: NDArray[np.float32] | float) -> None:
-        """Values of a streamed array at one step or draw; a stretch that is full goes to the writer."""
+        """Values of a streamed array at one step or draw; a stretch that is full goes to the writer.
+
+        values: of the array's shape behind the axes of chains and of steps or draws.
+        """
         if name.startswith("metrics_") and isinstance(values, float):
             self._metrics[name.removeprefix("metrics_")] = values
         spec = self._streams.get(name)

@@ -140,6 +140,7 @@ class ChainScheduler:
 
     @property
     def alive(self) -> bool:
+        """Whether some chain still has steps to take."""
         return bool(self._ready or self._waiting) if self._inline else any(t.is_alive() for t in self._threads)
 
     def look(self, seconds: float) -> None:

@@ -72,6 +72,7 @@ class StackedChains:
 
     @property
     def done(self) -> bool:
+        """Whether every chain is at its last step, or has failed."""
         return all(r.done for r in self.records)
 
     def step(self) -> None:

@@ -150,7 +150,10 @@ class SampleStore:
         return cls(path, arrays, group)
 
     def write(self, name: str, index: tuple[int | slice, ...], values: NDArray[Any]) -> None:
-        """Write one region. Called by the background writer only, except before chains start."""
+        """Write one region. Called by the background writer only, except before chains start.
+
+        index: an entry an axis; values: of the region's shape.
+        """
         self._open[name][index] = values
 
     def written_files(self, name: str, index: tuple[int | slice, ...]) -> Iterator[Path]:

@@ -42,7 +42,10 @@ class BackgroundWriter:
         self._thread.join()
 
     def put(self, name: str, index: tuple[int | slice, ...], values: NDArray[Any]) -> None:
-        """Queue a region. The caller gives `values` away: it must not change them afterwards."""
+        """Queue a region. The caller gives `values` away: it must not change them afterwards.
+
+        index: an entry an axis; values: of the region's shape.
+        """
         self._check()
         self._queue.put((name, index, values))
 

@@ -93,7 +93,7 @@ def plain_losses(model: nn.Module, input_ids: Int[Tensor, "b t1"]) -> Float[Tens
 
 
 def functional_losses(model: nn.Module, leaves: Mapping[str, Tensor], input_ids: Int[Tensor, "b t1"]) -> Float[Tensor, "b t"]:
-    """Per-token losses as a pure function of the parameters, for torch.func transforms."""
+    """Per-token losses as a pure function of the parameters, for torch.func transforms. In nats."""
     kwargs = {"use_cache": False} if hasattr(model, "get_output_embeddings") else {}
     output = torch.func.functional_call(model, dict(leaves), (input_ids,), kwargs)
     logits = output if isinstance(output, Tensor) else output.logits

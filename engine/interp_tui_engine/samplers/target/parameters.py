@@ -147,7 +147,7 @@ class ParameterSpace:
         return self._anchors[block.slot][block.start - block.slot.start : block.stop - block.slot.start]
 
     def anchors(self) -> dict[str, Tensor]:
-        """w0 by parameter, in float32. Not to be written to: a large one may be the model's own memory."""
+        """w0 by parameter, in float32. Not to be written to: a large one may be the model's own memory. Each has its parameter's shape."""
         return {s.name: self._anchors.get(s, self._packed_anchor[s.start : s.stop]).view(s.shape) for s in self.slots}
 
     def anchor(self) -> Float[Tensor, " size"]:
@@ -159,7 +159,10 @@ class ParameterSpace:
         return flat
 
     def views(self, flat: Float[Tensor, "*chains size"]) -> dict[str, Tensor]:
-        """The parameters inside a flat vector, or inside a stack of them."""
+        """The parameters inside a flat vector, or inside a stack of them.
+
+        Each has its parameter's shape, behind the axis of chains where there is one.
+        """
         return {s.name: flat[..., s.start : s.stop].view(*flat.shape[:-1], *s.shape) for s in self.slots}
 
 

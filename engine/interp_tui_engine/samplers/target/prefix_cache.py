@@ -58,7 +58,7 @@ class Injected:
         self.hidden: Tensor | None = None
 
     def take(self) -> Tensor:
-        """The activations; asked for once a pass."""
+        """The activations; asked for once a pass. Shape (b, t, width)."""
         assert self.hidden is not None, "a model without its lower blocks was called without their output"
         return self.hidden
 

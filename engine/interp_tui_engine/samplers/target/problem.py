@@ -44,6 +44,7 @@ class Observable:
 
     @property
     def rows(self) -> int:
+        """Rows that are evaluated at every draw."""
         return _length(self.data)
 
 
@@ -61,13 +62,16 @@ class SamplingTarget(Protocol):
         """These rows of the sampling data."""
 
     def bind(self, leaves: Mapping[str, Tensor]) -> RowLoss:
-        """The loss as a function of the batch, computing with these leaf tensors. Called once per chain, before threads start."""
+        """The loss as a function of the batch, computing with these leaf tensors. Called once per chain, before threads start.
+
+        The leaves have their parameters' shapes; losses are nats, (b,) or (b, positions).
+        """
 
     def prepared(self, batch: Batch) -> Batch:
         """The batch as `functional` takes it, with whatever can be computed before a transform."""
 
     def functional(self, leaves: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """The same loss as a pure function that torch.func can transform, of a prepared batch."""
+        """The same loss as a pure function that torch.func can transform, of a prepared batch. Nats, (b,) or (b, positions)."""
 
 
 def _length(data: Batch) -> int:

@@ -55,7 +55,10 @@ class RestrictedModel:
         self.cut = self._that_works(cut_of(model, wanted), sample)
 
     def bind(self, leaves: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
-        """The loss as a function of token rows, computing with these leaves, in one thread at a time."""
+        """The loss as a function of token rows, computing with these leaves, in one thread at a time.
+
+        The leaves have their parameters' shapes; losses are nats, (b, t).
+        """
         model, injected = self._copy(leaves, self.cut)
         tied = None if self.head is None or injected is not None else tie_gradients(model)
         below = _Below(self._model, self._losses)
@@ -83,7 +86,10 @@ class RestrictedModel:
         return {IDS: ids, HIDDEN: hidden} if self._rows_first else ids
 
     def functional(self, leaves: Mapping[str, Tensor], batch: Tensor | Mapping[str, Tensor]) -> Float[Tensor, "b t"]:
-        """The same loss as a pure function of the leaves, for torch.func transforms; of prepared rows, or of rows as they are."""
+        """The same loss as a pure function of the leaves, for torch.func transforms; of prepared rows, or of rows as they are.
+
+        Nats. Raises UserError for a loss function of the user's own.
+        """
         if self._loss_fn is not None:
             raise UserError("a custom loss_fn(model, input_ids) cannot run with chains = 'vmap'", "Use 'threads' or 'serial'.")
         ids, hidden = (batch[IDS], batch[HIDDEN]) if isinstance(batch, Mapping) else (batch, None)

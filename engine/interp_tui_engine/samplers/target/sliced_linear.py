@@ -66,7 +66,10 @@ class _Put(nn.Module):
 
 
 def install_slices(model: nn.Module, slabs: Mapping[str, WeightSlice], leaves: Mapping[str, Tensor]) -> None:
-    """Have a model, which no other chain uses, compute with these leaves in place of the slabs of its parameters."""
+    """Have a model, which no other chain uses, compute with these leaves in place of the slabs of its parameters.
+
+    leaves: by parameter, of its slab's shape.
+    """
     for name, slab in slabs.items():
         path, _, attribute = name.rpartition(".")
         owner = model.get_submodule(path)

@@ -36,7 +36,10 @@ class WeightSlice:
 
 
 def weight_slice_of(mask: Tensor) -> WeightSlice | None:
-    """The slab that a mask of zeros and ones keeps; None for a mask of another form, or one that keeps all or nothing."""
+    """The slab that a mask of zeros and ones keeps; None for a mask of another form, or one that keeps all or nothing.
+
+    The mask has its weight's shape.
+    """
     kept = mask.bool()
     if mask.ndim == 0 or not bool(((mask == 0) | (mask == 1)).all()) or bool(kept.all()) or not bool(kept.any()):
         return None

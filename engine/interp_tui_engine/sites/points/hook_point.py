@@ -40,7 +40,10 @@ class HookPoint:
         return value if self.owned else value.clone()
 
     def write(self, tensor: Tensor, value: Tensor) -> Tensor:
-        """The module's tensor with the site's value in it; a new tensor, except where the residual sum must see the change."""
+        """The module's tensor with the site's value in it; a new tensor, except where the residual sum must see the change.
+
+        The value's shape is that of `read`.
+        """
         if self.side == "pattern":
             return value
         if self.heads is not None:
