@@ -16,7 +16,7 @@ from textual.widgets import Static
 from interp_tui.runs.runstate import RunState
 from interp_tui.text.numbers import number, with_error
 from interp_tui.text.sanitise import clean
-from interp_tui.widgets.facts import Fact, column, rich_style
+from interp_tui.widgets.facts import rich_style
 from interp_tui.widgets.filter_line import FilterLine
 from interp_tui.widgets.heatmap import Grid, Heatmap
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row
@@ -24,6 +24,7 @@ from interp_tui.widgets.token_strip import TokenStrip
 from interp_tui_engine.payload import read
 from interp_tui_engine.results.bif import BIFResult
 
+from . import bif_result
 from .base import QuietTable, RunView
 from .bif_matrix import Influences
 from .sampling import SamplingView
@@ -287,26 +288,4 @@ class BifView(RunView):
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
-        stored = read(BIFResult, result)
-        kinds, between = stored.observables, stored.between
-        sizes = " x ".join(number(size) for size in stored.shape) or "-"
-        facts = [Fact("influences", sizes), Fact("constant losses", number(stored.constant_count))]
-        if stored.floor is not None:
-            facts.append(Fact("pairs clear of the floor", f"{number(stored.floor.clear_pairs)} of {number(stored.floor.pairs)}"))
-        if stored.agreement:
-            facts.append(Fact("two samplings agree at r", number(stored.agreement.get("seeds"), 2)))
-        if stored.no_error:
-            facts.append(Fact("no error bar", clean(stored.no_error, limit=60)))
-        text = column(facts, colours)
-        if between:
-            wide = max([4, *(len(clean(kind, limit=18)) for kind in kinds)])
-            text.append(
-                "\n\n" + "mean".ljust(wide) + "".join(f"  {clean(kind, limit=12):>12}" for kind in kinds),
-                rich_style(colours.get("muted", "")),
-            )
-            for kind in kinds:
-                cells = [between.get(kind, {}).get(other) for other in kinds]
-                text.append(
-                    f"\n{clean(kind, limit=18).ljust(wide)}" + "".join(f"  {(number(v, 3) if v is not None else '-'):>12}" for v in cells)
-                )
-        return text
+        return bif_result.text_of(read(BIFResult, result), colours)

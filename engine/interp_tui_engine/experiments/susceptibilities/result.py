@@ -14,7 +14,8 @@ from ... import atomic
 from ...catalog import Result
 from ...errors import RunFailed
 from ...estimators.observed import input_ids_of
-from ...estimators.susceptibilities import PerToken, Response, assemble
+from ...estimators.susceptibilities import PerToken, Response
+from ...estimators.susceptibility_tree import assemble
 from ...events import ArrayWritten, Event, Phase, Warned
 from ...figures.heat import heatmap_svg
 from ...payload import LEFT_OUT
