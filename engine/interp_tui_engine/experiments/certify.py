@@ -20,12 +20,13 @@ from ..errors import Problem, UserError
 from ..estimators import known_cases
 from ..events import Event, Metrics, Phase, Progress, RunStarted
 from ..manifest import Manifest
+from ..numbers import short
 from ..payload import LEFT_OUT
 from ..results.certify import LIVE, CertifyHeadline, CertifyResult, KnownCase
 from ..runtime.context import Context, Interrupted
 from ..runtime.open_model import use_threads
 from ..specs import Table
-from ..uncertainty import Uncertainty, none_known
+from ..uncertainty import Uncertainty, none_known, plus_minus
 
 if TYPE_CHECKING:
     from ..samplers.certification.certify import CaseResult
@@ -175,8 +176,8 @@ def _digest(result: CaseResult) -> str:
 
 def _report(finished: list[CaseResult], noise: NoiseName) -> str:
     rows = "\n".join(
-        f"| {r.name} | {r.true:.4g} | {r.estimate:.4g} ± {r.std_error:.2g} | {_relative(r)} | {r.raw:.4g} | {r.step_bias:+.2g} | "
-        f"{_exact(r)} | {_off(r)} | {r.finite_temperature:+.2g} | {'✓' if r.passed else '✗'} |"
+        f"| {r.name} | {short(r.true, 4)} | {plus_minus(r.estimate, r.std_error)} | {_relative(r)} | "
+        f"{short(r.raw, 4)} | {r.step_bias:+.2g} | {_exact(r)} | {_off(r)} | {r.finite_temperature:+.2g} | {'✓' if r.passed else '✗'} |"
         for r in finished
     )
     count = sum(r.passed for r in finished)
@@ -201,7 +202,7 @@ which tests that the sampler keeps the posterior, not that it finds it. The nois
 def _exact(result: CaseResult) -> str:
     if result.exact is None:
         return "–"
-    return f"{result.exact:.4g} ± {result.exact_std_error:.1g}" if result.exact_std_error else f"{result.exact:.4g}"
+    return plus_minus(result.exact, result.exact_std_error) if result.exact_std_error else short(result.exact, 4)
 
 
 def _off(result: CaseResult) -> str:

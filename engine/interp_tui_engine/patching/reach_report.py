@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..numbers import short
 from ..results.reach import Reach
 from ..uncertainty import Uncertainty
 
@@ -94,14 +95,16 @@ def warnings(reaches: Reaches) -> list[str]:
     """What is wrong with the pairs as a question, in sentences; none where nothing is."""
     metric, count = reaches.metric, len(reaches.each)
     clean, corrupt = float(np.mean(reaches.clean)), float(np.mean(reaches.corrupt))
-    ends = f"{metric} is {clean:.4g} on clean prompts and {corrupt:.4g} {reaches.other}" + (f", over {count} pairs" if count > 1 else "")
+    ends = f"{metric} is {short(clean, 4)} on clean prompts and {short(corrupt, 4)} {reaches.other}" + (
+        f", over {count} pairs" if count > 1 else ""
+    )
     sentences = []
     if reaches.mean < 0:
         swapped = "are answer and counterfactual swapped?" if metric == "logit_diff" else "does the model know the answer?"
         sentences.append(f"{ends}: the clean prompt makes the answer less likely, not more; {swapped}")
     elif reaches.clear is False:
         sentences.append(
-            f"{ends}, a difference of {reaches.mean:.3g} that unrelated answers reach too ({reaches.unrelated:.3g} on average, "
+            f"{ends}, a difference of {short(reaches.mean)} that unrelated answers reach too ({short(reaches.unrelated)} on average, "
             f"p = {reaches.p:.2g}): the model does not tell these prompts apart by these answers, and shares of it say nothing"
         )
     if reaches.mean >= 0 and reaches.opposed:
@@ -124,8 +127,8 @@ def lines(reaches: Reaches) -> list[str]:
     clean, corrupt = float(np.mean(reaches.clean)), float(np.mean(reaches.corrupt))
     control = ""
     if reaches.p is not None:
-        control = f"; unrelated answers differ by {reaches.unrelated:.3g} on average (p = {reaches.p:.2g})"
-    rows = [f"{reaches.metric}: **{clean:.4g}** at the clean end, **{corrupt:.4g}** at the corrupt end{control}."]
+        control = f"; unrelated answers differ by {short(reaches.unrelated)} on average (p = {reaches.p:.2g})"
+    rows = [f"{reaches.metric}: **{short(clean, 4)}** at the clean end, **{short(corrupt, 4)}** at the corrupt end{control}."]
     rows += (
         ["", *(f"**Warning: {text.removesuffix('?')}{'?' if text.endswith('?') else '.'}**" for text in warnings(reaches))]
         if warnings(reaches)
@@ -138,7 +141,7 @@ def lines(reaches: Reaches) -> list[str]:
     rows += ["", f"By pair, {weakest}:", "", "| pair | clean | corrupt | p of unrelated answers |", "|---:|---:|---:|---:|"]
     for pair in order:
         p = "" if reaches.pair_p is None else f"{reaches.pair_p[pair]:.2g}"
-        rows.append(f"| {pair + 1} | {reaches.clean[pair]:.4g} | {reaches.corrupt[pair]:.4g} | {p} |")
+        rows.append(f"| {pair + 1} | {short(reaches.clean[pair], 4)} | {short(reaches.corrupt[pair], 4)} | {p} |")
     return rows
 
 
@@ -154,5 +157,5 @@ def _numbers(pairs: Sequence[int]) -> str:
 
 def _ends(reaches: Reaches, pairs: Sequence[int]) -> str:
     """Both ends of a few pairs."""
-    few = ", ".join(f"{reaches.clean[pair]:.3g} against {reaches.corrupt[pair]:.3g}" for pair in pairs[:3])
+    few = ", ".join(f"{short(reaches.clean[pair])} against {short(reaches.corrupt[pair])}" for pair in pairs[:3])
     return few + (" …" if len(pairs) > 3 else "")

@@ -18,7 +18,7 @@ from ...estimators.llc import acceptance_of, compute_llc
 from ...events import Artifact, Event, Metrics, Phase, RunStarted, Warned
 from ...manifest import Manifest
 from ...models.loaded import LoadedModel
-from ...numbers import as_finite
+from ...numbers import as_finite, short
 from ...payload import LEFT_OUT
 from ...results.calibrate import CalibrateHeadline, CalibrateResult, CalibrationCell, SamplerSetting, SettingCase
 from ...results.sampling import RunVerdict
@@ -242,7 +242,7 @@ def _report(manifest: Manifest, choice: Verdict, results: list[Shown]) -> str:
             f"{setting.lr:g}",
             f"{setting.n_beta:g}",
             f"{setting.localization:g}",
-            *("–" if n is None else f"{n:.3g}" for n in numbers),
+            *("–" if n is None else short(n) for n in numbers),
         ]
         lines.append(f"| {' | '.join([*cells_, f'{shown.failed}/{shown.chains}', state])} |")
     return "\n".join(lines) + "\n"

@@ -15,7 +15,7 @@ from ...circuits.ratio import Ratio, largest
 from ...events import Event
 from ...figures.heat import heatmap_svg
 from ...markdown import code
-from ...numbers import finite
+from ...numbers import finite, short
 from ...patching import reach_report
 from ...patching.pooling import ROLES, Pooled, by_role, pool, role
 from ...patching.reach_report import Reaches
@@ -251,8 +251,8 @@ def _report(traced: Traced, values: CausalTraceResult, columns: Sequence[str], l
     lines = [
         f"# Causal trace: {pairs} pairs" if pairs > 1 else "# Causal trace",
         "",
-        f"- clean `{code(clean)}` → `{code(first['answer'])}`: {params.metric} {values.clean_metric:.4g}",
-        f"- corrupt {other}: {params.metric} {values.corrupt_metric:.4g}",
+        f"- clean `{code(clean)}` → `{code(first['answer'])}`: {params.metric} {short(values.clean_metric, 4)}",
+        f"- corrupt {other}: {params.metric} {short(values.corrupt_metric, 4)}",
         f"- the patch that restores most: **{where}, recovery {peak.recovery:.3f}**",
         *_chosen(values.peak_held_out),
         "",

@@ -9,7 +9,9 @@ from statistics import fmean, stdev
 from typing import Any, TypeVar
 
 from ...manifest import Manifest
+from ...numbers import short
 from ...results.development import DevelopmentResult, DevelopmentStage
+from ...uncertainty import plus_minus
 
 CLEAR = 3.0
 """Standard errors by which two checkpoints must differ for a stage to be named: some fifty differences are looked at, and chance alone
@@ -102,7 +104,7 @@ def report(manifest: Manifest, values: DevelopmentResult) -> str:
         lines.append(f"| {revision} | {' | '.join(cells)} | {_cell(rhats[index], None)} |")
     lines += ["", f"Stages: where a quantity changed most from one checkpoint to the next, by more than {CLEAR:.0f} standard errors:", ""]
     for stage in values.stages:
-        change = f"{stage.before:.4g} → {stage.after:.4g}" + (f", ± {stage.std_error:.2g}" if stage.std_error else "")
+        change = f"{short(stage.before, 4)} → {short(stage.after, 4)}" + (f", ± {short(stage.std_error, 2)}" if stage.std_error else "")
         lines.append(f"- {stage.quantity}: {_name(revisions, stage.from_)} → {_name(revisions, stage.to)} ({change})")
     without = [name for name in shown if name not in {stage.quantity for stage in values.stages}]
     if without:
@@ -130,4 +132,4 @@ def _remarks(revisions: Sequence[str], series: Series) -> list[str]:
 
 
 def _cell(value: float | None, error: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}" if not error else f"{value:.4g} ± {error:.2g}"
+    return "–" if value is None else short(value, 4) if not error else plus_minus(value, error)

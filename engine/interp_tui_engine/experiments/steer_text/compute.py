@@ -16,6 +16,7 @@ from ...data.prompts import answer_ids, encode, need_tokenizer, texts_of
 from ...events import Event, Metrics, Phase
 from ...figures.lines import Curve, lines_svg
 from ...markdown import words
+from ...numbers import short
 from ...payload import LEFT_OUT
 from ...probes.steering import Steering, continuation
 from ...results.steer_text import SteeredPoint, SteeredRow, SteeredVariant, SteerTextCell, SteerTextHeadline, SteerTextResult
@@ -180,7 +181,7 @@ def _report(params: Params, direction: Direction, values: SteerTextResult) -> st
     lines = [
         "# Steer a text",
         "",
-        f"{direction.origin}, {what} {direction.site} at every position. A strength of 1 is {direction.step:.3g} along it.",
+        f"{direction.origin}, {what} {direction.site} at every position. A strength of 1 is {short(direction.step)} along it.",
         "",
         "![effect by strength](figures/strengths.svg)",
         "",

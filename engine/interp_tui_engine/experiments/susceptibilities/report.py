@@ -8,7 +8,9 @@ from statistics import median
 
 from ...manifest import Manifest
 from ...markdown import code
+from ...numbers import short
 from ...results.susceptibilities import SusceptibilitiesResult, TopToken
+from ...uncertainty import plus_minus
 
 MOSTLY_SHIFT = 0.9
 """Share of the shift (see the estimator) from which whole responses differ in size more than in kind."""
@@ -127,7 +129,7 @@ def _agreement(values: SusceptibilitiesResult) -> list[str]:
     for part, row in values.agreement.items():
         numbers = (row.seeds, row.others, row.with_first_order, row.with_other_parts, row.slope, row.departure)
         cells = [*("–" if number is None else f"{number:.2f}" for number in numbers), f"{row.clear_tokens:,}"]
-        cells.append("–" if row.curvature is None else f"{row.curvature:.2g}")
+        cells.append("–" if row.curvature is None else short(row.curvature, 2))
         lines.append(f"| {part} | {' | '.join(cells)} |")
     note = (
         "Correlations over tokens: of the covariances of two samplings of this size (from both halves of the chains), with those of other "
@@ -170,4 +172,4 @@ def _token(token: TopToken) -> str:
 def _with_error(value: float | None, error: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.3g}" if not error or not math.isfinite(error) else f"{value:.3g} ± {error:.1g}"
+    return short(value) if not error or not math.isfinite(error) else plus_minus(value, error)
