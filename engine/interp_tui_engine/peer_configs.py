@@ -149,7 +149,7 @@ def _inspect(args: Mapping[str, Any], path: Path) -> dict[str, Any]:
     params |= {} if backend == "toy" or "model" not in args else {"model": args["model"]}
     for key in FILES:
         if key in params:
-            params[key] = [_file(one, path) for one in _several(params[key])] if key == "records" else _file(params[key], path)
+            params[key] = [_file(given, path) for given in _several(params[key])] if key == "records" else _file(params[key], path)
     return {"kind": "inspect", "params": params}
 
 

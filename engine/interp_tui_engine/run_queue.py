@@ -47,12 +47,12 @@ def waiting() -> list[RunFolder]:
 
 def running() -> dict[str, RunFolder]:
     """The runs that the queue has started and that go on, by their device."""
-    found = {}
+    entries = {}
     for record in sorted((place() / "devices").glob("*.json")):
         value = atomic.read_json(record)
         if isinstance(value, dict) and isinstance(value.get("run"), str) and lease.is_kept(record.with_suffix(".lease")):
-            found[str(value.get("device") or record.stem)] = RunFolder(Path(value["run"]))
-    return found
+            entries[str(value.get("device") or record.stem)] = RunFolder(Path(value["run"]))
+    return entries
 
 
 def is_paused() -> bool:

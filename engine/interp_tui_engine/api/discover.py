@@ -137,12 +137,12 @@ def inspect(
     tables: dict[str, Any] = {"kind": "inspect", "seed": seed, "params": given | params}
     if backend == "toy":  # a model of its own planted truth, as its name says
         tables["seed"] = seed if model is None else _seed_of(model, seed)
-    found = Inspection(run(tables, out=out, on_event=on_event).path)
+    inspection = Inspection(run(tables, out=out, on_event=on_event).path)
     if html_out is not None:
-        _export_page(found.folder, Path(html_out))
+        _export_page(inspection.folder, Path(html_out))
     if csv_out is not None:
-        _write_csv(found.cards_table(), Path(csv_out))
-    return found
+        _write_csv(inspection.cards_table(), Path(csv_out))
+    return inspection
 
 
 PEER_KEYWORDS = {

@@ -29,22 +29,22 @@ def restrict(
     plain: PlainOption = False,
 ) -> int:
     """Show which parameters a weight restriction selects."""
-    found = ask(model, revision, patterns or ["full"])
-    counts = {name: (int(selected), int(total)) for name, (selected, total) in found["parameters"].items()}
+    answer = ask(model, revision, patterns or ["full"])
+    counts = {name: (int(selected), int(total)) for name, (selected, total) in answer["parameters"].items()}
     if json:
-        out_json(found)
+        out_json(answer)
         return 0
-    for note in found["notes"]:
+    for note in answer["notes"]:
         warn(note)
     if plain:
         for name, (selected, total) in counts.items():
             out(f"{name}  {selected} of {total}")
-        out(f"{found['selected']} of {found['total']}")
+        out(f"{answer['selected']} of {answer['total']}")
         return 0
     from interp_tui_engine.restriction_tree import write_tree
 
-    write_tree(counts, found["total"], sys.stdout)
-    for remark in found["remarks"]:
+    write_tree(counts, answer["total"], sys.stdout)
+    for remark in answer["remarks"]:
         out(remark)
     return 0
 

@@ -41,11 +41,11 @@ def bundle(folder: RunFolder) -> Bundle:
     result = folder.result() or {}
     if result.get("kind") == "train_sae":
         root = folder.path / "sae"
-        found: dict[str, Path | bytes] = {path.relative_to(root).as_posix(): path for path in own_files(folder, root.rglob("*"))}
-        if not any(name.endswith("cfg.json") for name in found):
+        bundle: dict[str, Path | bytes] = {path.relative_to(root).as_posix(): path for path in own_files(folder, root.rglob("*"))}
+        if not any(name.endswith("cfg.json") for name in bundle):
             raise UserError(f"{folder.path.name} holds no dictionary under sae/", "was it moved away?")
         return Bundle(
-            "model", {"README.md": _card(folder, result, ["library_name: saelens", "tags: [sparse-autoencoder, interp-tui]"]), **found}
+            "model", {"README.md": _card(folder, result, ["library_name: saelens", "tags: [sparse-autoencoder, interp-tui]"]), **bundle}
         )
     kept = [folder.result_path, *sorted(folder.path.glob("figures/*.svg")), *sorted(folder.path.glob("*.parquet"))]
     if result.get("kind") == KIND:
@@ -63,14 +63,14 @@ def own_files(folder: RunFolder, paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def local_paths(found: Bundle) -> list[str]:
+def local_paths(bundle: Bundle) -> list[str]:
     """The files that name a place on this machine: a reader could not use it, and may not be meant to see it."""
     home = str(Path.home())
     places = [text for text in (home, "/tmp/") if len(text) > 1]
-    return [name for name, text in _texts(found) if any(place in text for place in places)]
+    return [name for name, text in _texts(bundle) if any(place in text for place in places)]
 
 
-def publish(repo: str, found: Bundle, *, private: bool, message: str) -> str:
+def publish(repo: str, bundle: Bundle, *, private: bool, message: str) -> str:
     """Make the repository where it is not there yet, and commit the files; its address. Raises UserError for what the hub refuses."""
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
@@ -80,11 +80,11 @@ def publish(repo: str, found: Bundle, *, private: bool, message: str) -> str:
     api = HfApi(library_name="interp-tui")
     operations = [
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=file if isinstance(file, bytes) else str(file))
-        for name, file in found.files.items()
+        for name, file in bundle.files.items()
     ]
     try:
-        api.create_repo(repo, repo_type=found.repo_type, private=private, exist_ok=True)
-        done: Any = api.create_commit(repo, operations, commit_message=message, repo_type=found.repo_type)
+        api.create_repo(repo, repo_type=bundle.repo_type, private=private, exist_ok=True)
+        done: Any = api.create_commit(repo, operations, commit_message=message, repo_type=bundle.repo_type)
     except LocalTokenNotFoundError:
         raise UserError("no token for the hub", "set HF_TOKEN to one that may write, or log in with `hf auth login`") from None
     except HfHubHTTPError as error:
@@ -114,8 +114,8 @@ def _card(folder: RunFolder, result: dict[str, Any], head: list[str]) -> bytes:
     return "\n".join(["---", *head, "---", "", report]).encode()
 
 
-def _texts(found: Bundle) -> Iterator[tuple[str, str]]:
-    for name, file in found.files.items():
+def _texts(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    for name, file in bundle.files.items():
         if isinstance(file, bytes):
             yield name, file.decode("utf-8", errors="replace")
         elif file.suffix in READABLE:

@@ -101,32 +101,32 @@ class Draft:
         start_help = "now, or when a device is free, after the runs that wait already: Q shows them"
         start = FormField(START, "start", IN_QUEUE if self.in_queue else "", "now", start_help, choices=("now", IN_QUEUE))
         head = [*(self._filled(field) for field in HEAD.values()), start]
-        found = [Section("run", tuple(head))]
+        sections = [Section("run", tuple(head))]
         if self._has_model():
-            found.append(Section("model", self._fields(("model",), ModelSpec, seldom=False)))
+            sections.append(Section("model", self._fields(("model",), ModelSpec, seldom=False)))
         if self._has_data():
-            found.append(
+            sections.append(
                 Section(
                     "data",
                     (FormField(DATASETS, "datasets", ", ".join(self.datasets), help="names of the [data.NAME] tables, with commas"),),
                 )
             )
         for name in self.datasets:
-            found.append(Section(f"data.{name}", self._fields(("data", name), DataSpec, seldom=False)))
+            sections.append(Section(f"data.{name}", self._fields(("data", name), DataSpec, seldom=False)))
         usual = {path for path in self.example if path[0] == "params"}
         required = {("params", name) for name, info in self.kind.params.model_fields.items() if info.is_required()}
         params = self._fields(("params",), self.kind.params, seldom=None)
         shown = [field for field in params if field.path in usual | required]
-        found.append(Section("params", tuple(shown)))
+        sections.append(Section("params", tuple(shown)))
         hidden = [field for field in params if field.path not in usual | required]
         if hidden:
-            found.append(Section("more params", tuple(hidden), folded=True))
+            sections.append(Section("more params", tuple(hidden), folded=True))
         if self._has_model():
-            found.append(Section("more model", self._fields(("model",), ModelSpec, seldom=True), folded=True))
+            sections.append(Section("more model", self._fields(("model",), ModelSpec, seldom=True), folded=True))
         for name in self.datasets:
-            found.append(Section(f"more data.{name}", self._fields(("data", name), DataSpec, seldom=True), folded=True))
-        found.append(Section("compute", self._fields(("compute",), ComputeSpec, seldom=None), folded=True))
-        return found
+            sections.append(Section(f"more data.{name}", self._fields(("data", name), DataSpec, seldom=True), folded=True))
+        sections.append(Section("compute", self._fields(("compute",), ComputeSpec, seldom=None), folded=True))
+        return sections
 
     def tables(self) -> dict[str, Any]:
         """The manifest's tables in their usual order; what equals a default is left out unless the example says it."""
@@ -156,12 +156,12 @@ class Draft:
         return "data" in self.kind.needs or bool(self.datasets)
 
     def _typed(self) -> dict[Path, _Typed]:
-        found = {field.path: _Typed(field, None, name == "name") for name, field in HEAD.items()}
+        typed = {field.path: _Typed(field, None, name == "name") for name, field in HEAD.items()}
         if self._has_model():
-            found |= _typed_of(("model",), ModelSpec)
+            typed |= _typed_of(("model",), ModelSpec)
         for name in self.datasets:
-            found |= _typed_of(("data", name), DataSpec)
-        return found | _typed_of(("params",), self.kind.params) | _typed_of(("compute",), ComputeSpec)
+            typed |= _typed_of(("data", name), DataSpec)
+        return typed | _typed_of(("params",), self.kind.params) | _typed_of(("compute",), ComputeSpec)
 
     def _fields(self, prefix: Path, model: type[BaseModel], seldom: bool | None) -> tuple[FormField, ...]:
         typed = _typed_of(prefix, model)
@@ -172,7 +172,7 @@ class Draft:
 
 
 def _typed_of(prefix: Path, model: type[BaseModel]) -> dict[Path, _Typed]:
-    found: dict[Path, _Typed] = {}
+    typed: dict[Path, _Typed] = {}
     for name, info in model.model_fields.items():
         path = (*prefix, name)
         default = None if info.is_required() else info.get_default(call_default_factory=True)
@@ -188,8 +188,8 @@ def _typed_of(prefix: Path, model: type[BaseModel]) -> dict[Path, _Typed]:
             suggestions=SUGGESTED.get(f"{prefix[0]}.{name}", ()),
             required=info.is_required(),
         )
-        found[path] = _Typed(field, default, is_text)
-    return found
+        typed[path] = _Typed(field, default, is_text)
+    return typed
 
 
 def _branches(annotation: Any) -> Iterable[Any]:
@@ -253,11 +253,11 @@ def parse(text: str, *, is_text: bool) -> Any:
 
 def _leaves(tables: Mapping[str, Any], kind: Kind) -> dict[Path, Any]:
     """Values by the path of the field they belong to; a table that is one field's value, such as observables, stays whole."""
-    found: dict[Path, Any] = {}
+    values: dict[Path, Any] = {}
     for key, value in tables.items():
         depth = {"model": 1, "params": 1, "compute": 1, "data": 2}.get(key, 0)
-        found |= _flatten((key,), value, depth)
-    return found
+        values |= _flatten((key,), value, depth)
+    return values
 
 
 def _flatten(path: Path, value: Any, depth: int) -> dict[Path, Any]:

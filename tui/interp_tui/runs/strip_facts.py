@@ -88,32 +88,32 @@ def gpu_text(gpu: Mapping[str, Any], *, ascii: bool, looks: int = 10) -> str:
 
 
 def _parts(state: RunState, status: Status, *, active: bool, ascii: bool) -> list[str]:
-    found = []
+    facts = []
     if active and state.phase not in QUIET_PHASES:
-        found.append(clean(f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase, limit=60))
+        facts.append(clean(f"{state.phase}: {state.phase_detail}" if state.phase_detail else state.phase, limit=60))
     if active and status.cluster:
-        found.append(clean(where(status.cluster), limit=60))
+        facts.append(clean(where(status.cluster), limit=60))
     if state.draws_total:
-        found.append(f"draw {state.fewest_draws():,}/{state.draws_total:,}")
+        facts.append(f"draw {state.fewest_draws():,}/{state.draws_total:,}")
     elif state.total or status.total:
         done, total, unit = (state.done, state.total, state.unit) if state.total else (status.done, status.total, status.unit)
-        found.append(f"{done:,.0f}/{total:,.0f} {clean(unit, limit=20)}")
+        facts.append(f"{done:,.0f}/{total:,.0f} {clean(unit, limit=20)}")
     eta = state.eta_seconds if state.version else status.eta_seconds
     if active and status.state == "running" and eta is not None:
-        found.append(f"ETA {duration(eta)}")
+        facts.append(f"ETA {duration(eta)}")
     if state.ending is not None and not active:
-        found.append(f"took {duration(state.ending.seconds)}")
+        facts.append(f"took {duration(state.ending.seconds)}")
     speed = state.value("estimate", "tokens_per_second")
     if speed is not None:
-        found.append(f"{thousands(speed)} tok/s")
+        facts.append(f"{thousands(speed)} tok/s")
     if active:
-        found += [gpu_text(gpu, ascii=ascii) for gpu in status.gpus[:GPUS_SHOWN]]
+        facts += [gpu_text(gpu, ascii=ascii) for gpu in status.gpus[:GPUS_SHOWN]]
     device, memory = state.value("estimate", "device_memory_bytes"), state.value("estimate", "memory_bytes")
     if device is not None or memory is not None:
-        found.append(f"{size(device)} on device" if device is not None else size(memory))
+        facts.append(f"{size(device)} on device" if device is not None else size(memory))
     if state.warnings:
-        found.append("1 warning" if len(state.warnings) == 1 else f"{len(state.warnings)} warnings")
-    return found
+        facts.append("1 warning" if len(state.warnings) == 1 else f"{len(state.warnings)} warnings")
+    return facts
 
 
 def _notice(state: RunState, status: Status) -> str:

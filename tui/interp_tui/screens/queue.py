@@ -200,8 +200,8 @@ class QueueScreen(WorkScreen):
 
     def action_pause(self) -> None:
         on = not (self.now is not None and self.now.paused)
-        said = "This machine's queue starts no more runs" if on else "The queue goes on"
-        self.do(partial(queue_actions.pause, on), lambda _: self.notify("", title=said, markup=False))
+        sentence = "This machine's queue starts no more runs" if on else "The queue goes on"
+        self.do(partial(queue_actions.pause, on), lambda _: self.notify("", title=sentence, markup=False))
 
     def action_new(self) -> None:
         self.workbench.new_run()

@@ -56,16 +56,16 @@ class Bench:
         """The metric of the chosen prompts under each of several changes, added after `layer` at their last token."""
         if self.unchanged is None:
             return torch.stack([self.scores(layer, change_PD, chosen) for change_PD in changes_KPD])
-        found = []
+        scores_of_parts = []
         for some_KPD in torch.split(changes_KPD, max(1, LOGITS // self.model.vocab_size // len(chosen))):
             final_KPD = self.unchanged.finals(layer, some_KPD, chosen)
             logits_KPV = self._logits(final_KPD.flatten(0, 1)).reshape(*final_KPD.shape[:2], -1)
             if self.metric == "kl":
                 zero = torch.zeros_like(some_KPD[:1])
-                found.append(kl(self._logits(self.unchanged.finals(layer, zero, chosen)[0]), logits_KPV))
+                scores_of_parts.append(kl(self._logits(self.unchanged.finals(layer, zero, chosen)[0]), logits_KPV))
             else:
-                found.append(torch.stack([self.score(logits_KPV[:, j], self.answers[i]) for j, i in enumerate(chosen)], dim=1))
-        scores = torch.cat(found)
+                scores_of_parts.append(torch.stack([self.score(logits_KPV[:, j], self.answers[i]) for j, i in enumerate(chosen)], dim=1))
+        scores = torch.cat(scores_of_parts)
         self._check(scores, chosen, changed=True)
         return scores
 
@@ -76,16 +76,16 @@ class Bench:
     def scores(self, layer: int, change_PD: Float[Tensor, "P D"] | Change | None, chosen: Sequence[int]) -> Float[Tensor, " chosen"]:
         """The metric of the chosen prompts with `change_PD` added after `layer` at their last token, or a Change at every token."""
         if self.metric == "sequence":
-            found = self._sequence(layer, change_PD, chosen)
+            scores = self._sequence(layer, change_PD, chosen)
         else:
             final = Site("resid_post", self.site_map.num_layers - 1)
             logits = self._logits(self._run(final, layer, change_PD, chosen))
             if self.metric == "kl":
-                found = torch.zeros(len(chosen)) if change_PD is None else kl(self._logits(self._run(final, layer, None, chosen)), logits)
+                scores = torch.zeros(len(chosen)) if change_PD is None else kl(self._logits(self._run(final, layer, None, chosen)), logits)
             else:
-                found = torch.stack([self.score(row, self.answers[i]) for row, i in zip(logits, chosen, strict=True)])
-        self._check(found, chosen, changed=change_PD is not None)
-        return found
+                scores = torch.stack([self.score(row, self.answers[i]) for row, i in zip(logits, chosen, strict=True)])
+        self._check(scores, chosen, changed=change_PD is not None)
+        return scores
 
     def _check(self, scores: Float[Tensor, "*rows chosen"], chosen: Sequence[int], *, changed: bool) -> None:
         if not torch.isfinite(scores).all():
@@ -97,7 +97,7 @@ class Bench:
         """Σ log p of the answer's tokens, each given the prompt and those before it; the change is made at the prompt's last token,
         a Change also at the answer's tokens."""
         assert self.continued is not None
-        final, found = Site("resid_post", self.site_map.num_layers - 1), []
+        final, log_probs = Site("resid_post", self.site_map.num_layers - 1), []
         for place in range(0, len(chosen), self.batch):
             rows = torch.tensor(chosen[place : place + self.batch], device=self.model.device)
             edits = self._edits(layer, change_PD, rows)
@@ -106,8 +106,8 @@ class Bench:
             resid_BPD = activations(self.site_map, ids, [final], edits)[final]
             for row, start, end, tokens in zip(resid_BPD, self.tokens.last[rows].tolist(), ends.tolist(), ids, strict=True):
                 log_p = self._logits(row[start:end]).log_softmax(-1)
-                found.append(log_p.gather(1, tokens[start + 1 : end + 1, None]).sum())
-        return torch.stack(found)
+                log_probs.append(log_p.gather(1, tokens[start + 1 : end + 1, None]).sum())
+        return torch.stack(log_probs)
 
     def _edits(self, layer: int, change_PD: Tensor | Change | None, rows: Tensor) -> list[Edit]:
         if change_PD is None:
@@ -125,15 +125,15 @@ class Bench:
         return [Edit(Site("resid_post", layer), add)]
 
     def _run(self, site: Site, layer: int, change_PD: Tensor | Change | None, chosen: Sequence[int]) -> Float[Tensor, "chosen D"]:
-        found = []
+        parts = []
         for start in range(0, len(chosen), self.batch):
             rows = torch.tensor(chosen[start : start + self.batch], device=self.model.device)
             last = self.tokens.last[rows]
             count = torch.arange(len(rows), device=self.model.device)
             edits = self._edits(layer, change_PD, rows)
             ids = self.tokens.ids[rows][:, : int(last.max()) + 1]
-            found.append(activations(self.site_map, ids, [site], edits)[site][count, last])
-        return torch.cat(found)
+            parts.append(activations(self.site_map, ids, [site], edits)[site][count, last])
+        return torch.cat(parts)
 
     def _logits(self, final_PD: Tensor) -> Float[Tensor, "P V"]:
         with torch.no_grad():
@@ -143,14 +143,14 @@ class Bench:
         """The metric of one prompt's logits."""
         if self.metric == "logit_diff":
             return logit_diff(logits, answer)
-        found = log_prob(logits, answer.right)
+        log_p = log_prob(logits, answer.right)
         if self.metric == "log_odds":
             # log(1 − p) from the other tokens' logits: 1 − exp(log p) would lose all digits where p is near 1
             others = logits.clone()
             for token in answer.right:
                 others[..., token] = -torch.inf
             return set_logit(logits, answer.right) - others.logsumexp(-1)
-        return found.exp() if self.metric == "prob" else found
+        return log_p.exp() if self.metric == "prob" else log_p
 
 
 def bench_of(

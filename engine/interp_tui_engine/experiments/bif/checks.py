@@ -47,8 +47,8 @@ def between_errors(checked: CheckedPairs, owners: list[str]) -> dict[str, dict[s
     z, runs, chains = checked.traces.z[:, 0], checked.traces.runs, len(checked.traces.healthy_chains)
     rows = [z[(of == kind) & np.isfinite(z[:, 0])] for kind in kinds]
     means = np.stack([some.mean(axis=0) if len(some) else np.full(z.shape[1], np.nan, z.dtype) for some in rows])
-    found = errors(means, runs, chains, correlation=False).std_error
-    return {a: {b: float(found[i, j]) for j, b in enumerate(kinds)} for i, a in enumerate(kinds)}
+    std_errors = errors(means, runs, chains, correlation=False).std_error
+    return {a: {b: float(std_errors[i, j]) for j, b in enumerate(kinds)} for i, a in enumerate(kinds)}
 
 
 def check(done: Sampled, samples: xr.Dataset, observables: list[str], matrix: NDArray[np.float32]) -> Generator[Event, None, CheckedPairs]:
@@ -59,14 +59,14 @@ def check(done: Sampled, samples: xr.Dataset, observables: list[str], matrix: ND
     correlation = params.method == "sequence" and not params.covariance
     traces = _traces(samples, observables, params, average=params.method == "token")
     z, chains = traces.z[:, 0], len(traces.healthy_chains)
-    found = errors(z, traces.runs, chains, correlation=correlation)
+    pair_errors = errors(z, traces.runs, chains, correlation=correlation)
     level = floor(z, traces.runs, np.arange(len(z)), keep=True)
     tokens, between_tokens = None, None
     if params.method == "token" and not params.average:
         tokens, between_tokens = _of_tokens(_traces(samples, observables, params, average=False))
     exact = yield from _first_order(done, observables, chains)
     agree = agreements(z, traces.runs, matrix, exact, correlation=correlation) | {"tokens": between_tokens}
-    return CheckedPairs(found, level, tokens, exact, agree, traces)
+    return CheckedPairs(pair_errors, level, tokens, exact, agree, traces)
 
 
 def _traces(samples: xr.Dataset, observables: list[str], params: Params, *, average: bool) -> Traces:
@@ -79,9 +79,9 @@ def _of_tokens(traces: Traces) -> tuple[Floor | None, float | None]:
     kept = np.unique(np.linspace(0, rows - 1, max(2, min(rows, MOST_TOKENS // series))).astype(int))
     owners = np.repeat(np.arange(len(kept)), series)
     z = np.ascontiguousarray(traces.z[kept]).reshape(-1, count)
-    one, two = half_matrices(z, traces.runs, correlation=True)
-    one[owners[:, None] == owners] = np.nan
-    return floor(z, traces.runs, owners, keep=False), of_full_length(agreement(one, two))
+    first, second = half_matrices(z, traces.runs, correlation=True)
+    first[owners[:, None] == owners] = np.nan
+    return floor(z, traces.runs, owners, keep=False), of_full_length(agreement(first, second))
 
 
 def agreements(

@@ -192,7 +192,7 @@ def _watched(context: Context, steps: Iterator[int | Ranking], total: int) -> Ge
     raise AssertionError("a ranking ends with its table")
 
 
-def _cards(params: Params, given: EvidenceAtHand, ranked: Ranking, found: dict[str, Effect]) -> list[dict[str, Any]]:
+def _cards(params: Params, given: EvidenceAtHand, ranked: Ranking, effects_found: dict[str, Effect]) -> list[dict[str, Any]]:
     made, decoder = [], rows_of(params.records)
     chosen_rows = signature_rows(given.scores > params.positive_above).tolist()
     texts = [given.texts.get(row) for row in chosen_rows]
@@ -208,7 +208,7 @@ def _cards(params: Params, given: EvidenceAtHand, ranked: Ranking, found: dict[s
         name = row["feature_id"]
         about = given.reader.about.get(name, {})
         model = str(given.reader.model)
-        effect, rows = found.get(name), len(given.scores)
+        effect, rows = effects_found.get(name), len(given.scores)
         score = ranked.seed_scores.get(name)
         made.append(cards.card(row, model, params.criterion, column, rows, effect, examples, quantiles, about, signature, score))
         if made[-1]["label"] != name:
