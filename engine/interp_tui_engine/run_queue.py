@@ -56,6 +56,7 @@ def running() -> dict[str, RunFolder]:
 
 
 def is_paused() -> bool:
+    """Whether the queue starts no more runs for now."""
     return _read()[1]
 
 

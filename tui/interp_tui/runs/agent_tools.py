@@ -60,6 +60,7 @@ def list_runs(root: Path, given: Arguments) -> Any:
 
 
 def show_run(root: Path, given: Arguments) -> Any:
+    """A run's state, answer, numbers and manifest. Raises UserError for a run that there is not."""
     folder = find_run(root, given["run"])
     run = session.read_run(folder)
     result = folder.result() or {}
@@ -108,6 +109,7 @@ def follow(root: Path, given: Arguments) -> Any:
 
 
 def compare(root: Path, given: Arguments) -> Any:
+    """Where the headlines of two runs differ, how surely, and what both share. Raises UserError for a run that there is not."""
     left, right = (meaning.side(find_run(root, given[name])) for name in ("first", "second"))
     sides = [{"run": side.folder.path.name, "answer": meaning.headline(side, ascii=False)} for side in (left, right)]
     differences = [asdict(difference) for difference in meaning.differences(left, right)]
@@ -120,12 +122,14 @@ def compare(root: Path, given: Arguments) -> Any:
 
 
 def kinds(root: Path, given: Arguments) -> Any:
+    """Every kind of run with the question that it answers."""
     from interp_tui_engine import catalog
 
     return {"kinds": [{"kind": kind.name, "question": kind.question, "group": kind.group} for kind in catalog.kinds()]}
 
 
 def schema(root: Path, given: Arguments) -> Any:
+    """JSON Schema of a kind's manifest. Raises UserError for a kind that there is not."""
     from interp_tui_engine import catalog, manifest
 
     if given["kind"] not in catalog.kind_names():
@@ -147,6 +151,7 @@ def validate(root: Path, given: Arguments) -> Any:
 
 
 def start(root: Path, given: Arguments) -> Any:
+    """Start what the manifest asks for, in the background. Raises ManifestError for one that is not valid."""
     from interp_tui_engine import manifest
 
     folder = session.start(manifest.parse(given["manifest"], base=Path.cwd()), root)
@@ -154,6 +159,7 @@ def start(root: Path, given: Arguments) -> Any:
 
 
 def stop(root: Path, given: Arguments) -> Any:
+    """Ask a run to stop. Raises UserError for a run that there is not."""
     folder = find_run(root, given["run"])
     session.send(folder, "stop")
     return {"run": folder.path.name, "stops": "at its next step, with a checkpoint"}

@@ -34,6 +34,7 @@ NONE = Labels()
 
 
 def path_in(folder: Path) -> Path:
+    """The file of a run's labels."""
     return folder / FILE
 
 

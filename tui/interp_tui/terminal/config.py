@@ -37,6 +37,7 @@ class Config:
 
 
 def load() -> Config:
+    """The user's configuration; what cannot be read has its default and is named in `problems`."""
     folder = config_folder()
     state = atomic.read_json(folder / "state.json")
     kept = state if isinstance(state, dict) else {}

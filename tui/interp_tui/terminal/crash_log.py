@@ -13,6 +13,7 @@ LOG_BYTES = 1 << 20
 
 
 def debugging() -> bool:
+    """Whether faults are to be shown with their tracebacks."""
     return os.environ.get(DEBUG) == "1"
 
 

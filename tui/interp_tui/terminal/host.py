@@ -47,6 +47,7 @@ def devices() -> str:
 
 
 def cores() -> str:
+    """How many cores this process may use, in words."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return "1 core" if count == 1 else f"{count} cores"
 
