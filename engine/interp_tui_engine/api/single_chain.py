@@ -92,10 +92,10 @@ def sample_single_chain(
     ids = token_ids(dataset, "dataset")
     loss_fn = None if evaluate is None else lambda m, rows: evaluate(m, {"input_ids": rows})[0]
     problem = ModuleTarget(model, ids, {}, batch_size, masks=param_masks, loss_fn=loss_fn)
-    return _Run(model, problem, config, chain, dataloader_seed, callbacks, step_callback, micro_callback, ids).to_its_end()
+    return _SingleChain(model, problem, config, chain, dataloader_seed, callbacks, step_callback, micro_callback, ids).to_its_end()
 
 
-class _Run:
+class _SingleChain:
     """A chain that calls back."""
 
     def __init__(
