@@ -15,7 +15,7 @@ _HOMES = {
     "sample": "api.sampling",
     "sample_function": "api.sampling",
     "sample_single_chain": "api.single_chain",
-    "open_samples": "api.sampling",
+    "open_samples": "api.rows",
     "llc": "api.sampling",
     "run": "api.sampling",
     "bif": "api.analyses",
@@ -85,8 +85,9 @@ if TYPE_CHECKING:
     from .api.analyses import bif, susceptibilities
     from .api.discover import compare, inspect, match
     from .api.one_pass import activation_patch, causal_trace, logit_lens, tuned_lens
+    from .api.rows import open_samples
     from .api.sae_training import train_sae
-    from .api.sampling import llc, open_samples, run, sample, sample_function
+    from .api.sampling import llc, run, sample, sample_function
     from .api.single_chain import sample_single_chain
     from .circuits.finder import CircuitFinder
     from .data.concatenated import tokenize_and_concatenate

@@ -19,7 +19,8 @@ from ..estimators.bif_traces import Method, Reduce
 from ..estimators.susceptibilities import Paired, compute_susceptibilities
 from ..models.given import module_of
 from ..samplers.target.prefix_cache import PrefixCache
-from .sampling import LossFn, Masks, Rows, sample
+from .rows import Rows
+from .sampling import LossFn, Masks, sample
 
 PREFIX_BYTES = 256 << 20
 

@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from .. import manifest as manifests
 from .. import supervisor
-from ..data.rows import TokenRows, rows_from_dataset, rows_of_items
 from ..errors import OtherContents, RunFailed, UserError
 from ..estimators.llc import compute_llc
 from ..events import Stamped
@@ -33,20 +32,14 @@ from ..runfolder import RunFolder, new_run_path, runs_root
 from ..samplers.batches import OBSERVABLE_SEED
 from ..samplers.chains.executor import choose_executor
 from ..samplers.chains.run import ChainsSnapshot, Command, run_chains
-from ..samplers.chains.step_tokens import ROWS as STEP_ROWS
 from ..samplers.chains.step_tokens import with_input_ids
 from ..samplers.chains.store import ObservableSpec, SampleStore
 from ..samplers.chains.store import open_samples as store_at
 from ..samplers.settings import SamplerConfig
 from ..samplers.target.prefix_cache import PrefixCache
 from ..samplers.target.problem import Batch, FunctionTarget, Loss, ModuleTarget, SamplingTarget
+from .rows import Rows, token_ids
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-Rows: TypeAlias = "Dataset | TokenRows | Tensor | Sequence[Any]"
-"""Token rows (n, t+1): a Hugging Face Dataset with `input_ids`, what `load_rows` returns, an integer tensor, or anything with a length and
-items (a list, a torch Dataset) that are rows of ids or mappings with `input_ids`."""
 Masks = Mapping[str, Tensor | None]
 LossFn = Callable[[nn.Module, Tensor], Tensor]
 Chains = Literal["auto", "threads", "stacked", "vmap", "serial"]
@@ -155,24 +148,6 @@ def sample(
     return with_input_ids(_sample(problem, config, counts, output_path, chains, on_progress, fingerprint), ids.cpu().numpy())
 
 
-def open_samples(path: str | Path, dataset: Rows | None = None) -> xr.DataTree:
-    """A store that `sample`, a run or devinterp wrote, read lazily. dataset: the sampling data, for `sampling_input_ids_micro`.
-
-    Raises UserError where there is no store, or the data has fewer rows than the store saw.
-    """
-    if not (Path(path) / "zarr.json").exists():
-        raise UserError(f"{path} is no store of samples", "give the folder that sample(output_path=…) or a run made: samples.zarr")
-    tree = store_at(Path(path))
-    if dataset is None or STEP_ROWS not in tree.dataset:
-        return tree
-    ids, needed = token_ids(dataset, "dataset"), int(tree.dataset[STEP_ROWS].max()) + 1
-    if len(ids) < needed or ids.shape[1] != tree.dataset.sizes["token_pos"] + 1:
-        seen = f"the store saw row {needed - 1}, of {tree.dataset.sizes['token_pos'] + 1}"
-        what = f"the data has {len(ids)} rows of {ids.shape[1]} tokens; {seen}"
-        raise UserError(what, "give the data that was sampled, in the same order")
-    return with_input_ids(tree, ids.cpu().numpy())
-
-
 def sample_function(
     loss: Loss,
     parameters: Mapping[str, Tensor],
@@ -251,21 +226,6 @@ def config_of(**settings: Any) -> SamplerConfig:
         return SamplerConfig.model_validate(settings)
     except ValueError as error:  # pydantic's own, which names each field
         raise UserError(str(error)) from None
-
-
-def token_ids(rows: Rows, name: str) -> Tensor:
-    """Token rows (n, t+1) of whatever form. Raises UserError, which names them, for what is none."""
-    if isinstance(rows, Tensor):
-        if rows.ndim != 2 or rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
-            raise UserError(
-                f"{name!r} is a tensor of {rows.dtype} and shape {tuple(rows.shape)}", "give token ids: integers, rows × tokens"
-            )
-        return rows.long()
-    if isinstance(rows, TokenRows):
-        return rows.ids.long()
-    if hasattr(rows, "column_names"):
-        return rows_from_dataset(rows, name=name).ids.long()
-    return rows_of_items(rows, name=name).ids.long()
 
 
 def _fingerprint(problem: SamplingTarget, masks: Masks | None, parameters: Mapping[str, Tensor]) -> str:

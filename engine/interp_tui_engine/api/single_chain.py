@@ -25,7 +25,8 @@ from ..samplers.chains.store import ArraySpec
 from ..samplers.registry import METHODS
 from ..samplers.settings import SamplerConfig
 from ..samplers.target.problem import ModuleTarget
-from .sampling import Masks, Rows, config_of, token_ids
+from .rows import Rows, token_ids
+from .sampling import Masks, config_of
 
 Evaluate = Callable[[nn.Module, Mapping[str, Tensor]], tuple[Tensor, Mapping[str, Any]]]
 """(model, {"input_ids": (b, t+1)}) -> per-token losses (b, t), and whatever else, which is not looked at."""
