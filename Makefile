@@ -7,7 +7,7 @@ TORCH  ?= torch==2.13.0
 # Tests run side by side, a file at a time, each with one thread: two processes with two threads each would wait for each other.
 JOBS   ?= 2
 
-.PHONY: setup demo test test-real check bench torture truth cluster gpu smollm2 app snapshots clean
+.PHONY: setup demo test test-real check bench parity torture truth cluster gpu smollm2 app snapshots clean
 
 setup: $(VENV)/.dev
 
@@ -41,6 +41,9 @@ check: $(VENV)/.dev                        ## style, types, architecture, and no
 	$(BIN)/lint-imports
 	$(BIN)/python tests/audit.py
 
+parity: $(VENV)/.dev                       ## the rows of the migration page in the peers and here, side by side
+	$(BIN)/python -m tests.parity
+
 torture: $(VENV)/.dev                      ## hard tests: fuzzed manifests, kills, full disks, hostile models and text, 10,000 keys; about an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torture
 
@@ -63,4 +66,4 @@ snapshots: $(VENV)/.dev                    ## accept the screens as they are now
 	$(BIN)/python -m pytest tests/tui --snapshot-update
 
 clean:
-	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .bench .parity .mypy_cache .ruff_cache .pytest_cache

@@ -23,6 +23,7 @@ RESULTS = {
     "follow-training": {"stages": "series"},
     "cluster": {"there": "llc_mean", "here": "llc_mean"},
     "add-your-own-kind": {"surprise": "loss"},
+    "moving-in": {"lens": "crossover_layer"},
 }
 """By page, the runs that it makes and a number of each that it speaks of."""
 OWN_KIND = "add-your-own-kind"
