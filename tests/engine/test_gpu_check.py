@@ -49,7 +49,7 @@ def test_a_recording_is_played_and_its_result_looked_at(monkeypatch: pytest.Monk
 
 
 def test_what_fails_is_told_and_the_rest_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(device: torch.device) -> gpu_check.Trial:
+    def refuse(device: torch.device) -> gpu_check.GpuTrial:
         raise RuntimeError("CUDA error: operation not permitted\nmore")
 
     monkeypatch.setitem(gpu_check.TRIALS, "noise", refuse)
@@ -62,7 +62,7 @@ def test_every_gpu_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert (gpu_check.main() == 0 and json.loads(capsys.readouterr().out) == []) or torch.cuda.is_available()
     monkeypatch.setattr(gpu_check, "available", lambda: ["cuda:0", "cuda:1", "cpu"])
     monkeypatch.setattr(gpu_check, "gpu_model", lambda device: f"Model {device.index}")
-    monkeypatch.setattr(gpu_check, "examine", lambda device: [gpu_check.Trial("products", "fine")])
+    monkeypatch.setattr(gpu_check, "examine", lambda device: [gpu_check.GpuTrial("products", "fine")])
     gpu_check.main()
     report = json.loads(capsys.readouterr().out)
     assert [(gpu["device"], gpu["model"]) for gpu in report] == [("cuda:0", "Model 0"), ("cuda:1", "Model 1")]

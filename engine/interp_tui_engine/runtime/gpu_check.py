@@ -23,7 +23,7 @@ SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Trial:
+class GpuTrial:
     """One thing that was tried: what came of it, and what to do where it did not go well (empty where it did)."""
 
     name: str
@@ -31,7 +31,7 @@ class Trial:
     advice: str = ""
 
 
-def products(device: torch.device) -> Trial:
+def products(device: torch.device) -> GpuTrial:
     """Products of float32 matrices: right to rounding, and how fast."""
     draw = torch.Generator().manual_seed(0)
     left, right = (torch.randn(WIDTH, WIDTH, generator=draw) for _ in range(2))
@@ -39,7 +39,7 @@ def products(device: torch.device) -> Trial:
     want = left[:8].double() @ right.double()
     gap = float(((here @ there)[:8].double().cpu() - want).abs().max())
     if not gap < 1e-5 * WIDTH**0.5 * 8:
-        return Trial("products", f"a product is off by {gap:.2g}", "this GPU computes wrongly: choose another, and have it looked at")
+        return GpuTrial("products", f"a product is off by {gap:.2g}", "this GPU computes wrongly: choose another, and have it looked at")
     begun, count = time.perf_counter(), 0
     while time.perf_counter() - begun < SECONDS:
         for _ in range(4):
@@ -47,29 +47,29 @@ def products(device: torch.device) -> Trial:
         _wait(device)
         count += 4
     rate = 2 * WIDTH**3 * count / (time.perf_counter() - begun)
-    return Trial("products", f"{rate / 1e12:.3g} TFLOP/s in float32")
+    return GpuTrial("products", f"{rate / 1e12:.3g} TFLOP/s in float32")
 
 
-def noise_kernel(device: torch.device) -> Trial:
+def noise_kernel(device: torch.device) -> GpuTrial:
     """The kernel that makes the samplers' noise."""
     from ..samplers.philox import has_kernel
 
     if has_kernel(device):
-        return Trial("noise", "in one launch")
+        return GpuTrial("noise", "in one launch")
     try:
         import triton  # noqa: F401
     except ImportError:
-        return Trial("noise", "in some 120 launches: there is no triton", "pip install triton, which comes with torch's builds for CUDA")
-    return Trial("noise", "in some 120 launches: its kernel does not run here", "triton needs a C compiler and Python's headers")
+        return GpuTrial("noise", "in some 120 launches: there is no triton", "pip install triton, which comes with torch's builds for CUDA")
+    return GpuTrial("noise", "in some 120 launches: its kernel does not run here", "triton needs a C compiler and Python's headers")
 
 
-def recording(device: torch.device) -> Trial:
+def recording(device: torch.device) -> GpuTrial:
     """A step that is recorded once and played again."""
     from ..samplers.chains.graphs import cuda_recorder
 
     record = cuda_recorder(device)
     if record is None:
-        return Trial("recording", "not on this device")
+        return GpuTrial("recording", "not on this device")
     counter = torch.zeros(1, device=device)
 
     def step() -> None:
@@ -80,11 +80,11 @@ def recording(device: torch.device) -> Trial:
     play()
     play()
     if float(counter) != 3.0:
-        return Trial("recording", f"a recorded step played wrongly ({float(counter)} for 3)", "update the driver")
-    return Trial("recording", "a step is one launch")
+        return GpuTrial("recording", f"a recorded step played wrongly ({float(counter)} for 3)", "update the driver")
+    return GpuTrial("recording", "a step is one launch")
 
 
-TRIALS: dict[str, Callable[[torch.device], Trial]] = {"products": products, "noise": noise_kernel, "recording": recording}
+TRIALS: dict[str, Callable[[torch.device], GpuTrial]] = {"products": products, "noise": noise_kernel, "recording": recording}
 ADVICE = {
     "products": "other programs may hold its memory: see nvidia-smi",
     "noise": "noise is made by plain operations: steps of small models are slower",
@@ -92,14 +92,14 @@ ADVICE = {
 }
 
 
-def examine(device: torch.device) -> list[Trial]:
+def examine(device: torch.device) -> list[GpuTrial]:
     """Every trial on one device; one that fails is told with its error."""
     trials = []
     for name, attempt in TRIALS.items():
         try:
             trials.append(attempt(device))
         except Exception as error:  # whatever back ends raise: the check tells it
-            trials.append(Trial(name, f"failed: {str(error).partition(chr(10))[0][:200]}", ADVICE[name]))
+            trials.append(GpuTrial(name, f"failed: {str(error).partition(chr(10))[0][:200]}", ADVICE[name]))
     return trials
 
 

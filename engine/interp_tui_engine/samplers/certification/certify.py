@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..noise import NoiseName
-from .chains import Measured, chains_of, measure
+from .chains import EnergyMean, chains_of, measure
 from .linear_network_gibbs import TemperedDraws, ladder, tempered_draws
 from .toy import LinearNetwork, Monomial, Quadratic, ToyLoss
 
@@ -175,13 +175,13 @@ def _limit(tempered: TemperedDraws, multiplicity: int) -> float:
 
 def _measured(
     loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, reference: _Reference, discrete: bool, seed: int, noise: NoiseName
-) -> tuple[Measured, int]:
+) -> tuple[EnergyMean, int]:
     """The sampler's mean, and of how many measurements. One further than three errors off is taken again and judged with the first:
 
     of twenty cases one strays so far by chance in every twentieth run; what is wrong stays where it is while the error shrinks.
     """
 
-    def once(seed: int) -> Measured:
+    def once(seed: int) -> EnergyMean:
         measured = measure(loss, n_beta, gamma, lr, reference.draws, seed, noise)
         return measured._replace(step_bias=0.0) if discrete else measured
 
@@ -190,14 +190,14 @@ def _measured(
         return first, 1
     second = once(seed + 1_000_003)
     raw, bias = (first.raw + second.raw) / 2, (first.step_bias + second.step_bias) / 2
-    return Measured(raw, math.hypot(first.std_error, second.std_error) / 2, bias), 2
+    return EnergyMean(raw, math.hypot(first.std_error, second.std_error) / 2, bias), 2
 
 
-def _allowed(measured: Measured, reference: _Reference) -> float:
+def _allowed(measured: EnergyMean, reference: _Reference) -> float:
     return _ERRORS * math.hypot(measured.std_error, reference.std_error)
 
 
-def _failure(measured: Measured, reference: _Reference, error: float, estimate: float, true: float, tolerance: float | None) -> str:
+def _failure(measured: EnergyMean, reference: _Reference, error: float, estimate: float, true: float, tolerance: float | None) -> str:
     """Why a case fails, in one sentence; empty where it passes."""
     if not math.isfinite(measured.raw):
         return "the chains left all finite numbers: the step is too large for this loss"

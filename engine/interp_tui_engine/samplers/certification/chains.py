@@ -35,7 +35,7 @@ _EVERY = 4
 _REJECTION_ROUNDS, _PROPOSALS = 200, 1 << 18
 
 
-class Measured(NamedTuple):
+class EnergyMean(NamedTuple):
     """What the chains gave. raw: mean of nβK; std_error: of it, over chains; step_bias: (ε/8) E|nβ ∇K|².
 
     slow: how many steps the slowest direction needs to relax where that was more than the run could wait for and no exact draws were to be
@@ -60,7 +60,7 @@ def chains_of(loss: ToyLoss) -> int:
 
 
 @torch.no_grad()
-def measure(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, draws: Tensor | None, seed: int, noise: NoiseName) -> Measured:
+def measure(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, draws: Tensor | None, seed: int, noise: NoiseName) -> EnergyMean:
     """Mean of nβK over chains, its standard error and its step-size bias. An unstable step is halved and the run started over.
 
     draws: (chains, p) exact draws from the posterior to start from; None starts the chains spread out like the prior. noise: what the
@@ -76,7 +76,7 @@ def measure(loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, draws:
 
 def _attempt(
     loss: ToyLoss, n_beta: float, gamma: float, lr: float | None, draws: Tensor | None, stiffness: float, seed: int, noise: NoiseName
-) -> Measured:
+) -> EnergyMean:
     generator = torch.Generator().manual_seed(seed)
     slow, burn_in, steps = 0, _BURN_IN, _STEPS
     if draws is not None:
@@ -84,7 +84,7 @@ def _attempt(
     else:
         w, lr, relaxation = _spread_start(loss, n_beta, gamma, lr, stiffness, generator)
         if not bool(w.isfinite().all()):
-            return Measured(math.nan, math.nan, math.nan)
+            return EnergyMean(math.nan, math.nan, math.nan)
         burn_in, steps = min(relaxation, _MAX_RELAXATION), max(_STEPS, min(relaxation, _MAX_RELAXATION))
         if relaxation > _MAX_RELAXATION:
             exact = _rejection_draws(loss, n_beta, gamma, w.shape[0], generator)
@@ -106,7 +106,7 @@ def _filler(noise: NoiseName, seed: int, generator: torch.Generator) -> Callable
 
 def _run(
     loss: ToyLoss, w: Float[Tensor, "c p"], config: SamplerConfig, burn_in: int, steps: int, fill: Callable[[Tensor, int], object]
-) -> Measured:
+) -> EnergyMean:
     chains, p = w.shape
     state = sgld.init(w, config)
     total, slope, seen = torch.zeros(chains, dtype=torch.float64), 0.0, 0
@@ -123,7 +123,7 @@ def _run(
         state = sgld.step(state, gradient, noise[i % ahead], loss.anchor, None, config)
     means = config.n_beta * total / seen
     bias = config.lr / 8 * config.n_beta**2 * slope / (seen * chains)
-    return Measured(float(means.mean()), float(means.std()) / math.sqrt(chains), bias)
+    return EnergyMean(float(means.mean()), float(means.std()) / math.sqrt(chains), bias)
 
 
 def _spread_start(

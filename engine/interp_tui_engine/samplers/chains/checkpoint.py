@@ -11,7 +11,7 @@ import torch
 
 from ... import atomic
 from ...errors import RunFailed
-from ..target.space import Space
+from ..target.space import FlatSpace
 
 WRITE_BYTES_PER_SECOND = 200 << 20
 WRITING_SHARE = 1 / 30
@@ -74,7 +74,7 @@ class ChainFiles:
     the new one and some without, and the chain goes on from the newest step that all of them have.
     """
 
-    def __init__(self, folder: Path, space: Space) -> None:
+    def __init__(self, folder: Path, space: FlatSpace) -> None:
         self._folder, self._space = folder, space
 
     def _path(self, chain: int) -> Path:

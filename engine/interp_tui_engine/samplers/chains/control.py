@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..batches import BatchOrder
 from ..settings import SamplerConfig
 from ..target.problem import SamplingTarget
-from ..target.space import Weights
+from ..target.space import FlatWeights
 from .anchor_loss import batch_sum, fixed_leaves
 from .microbatch import Microbatch
 
@@ -63,7 +63,7 @@ def control_rises(problem: SamplingTarget, config: SamplerConfig, draws: int) ->
     return np.array(rises)
 
 
-def _draw(weights: Weights, config: SamplerConfig, draw: int, lost: float, deviation: float) -> None:
+def _draw(weights: FlatWeights, config: SamplerConfig, draw: int, lost: float, deviation: float) -> None:
     space = weights.space
     source = space.noise("torch", config.init_seed, draw, "control")
     for block in space.blocks:

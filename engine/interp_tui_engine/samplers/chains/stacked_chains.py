@@ -23,7 +23,7 @@ from ..kernel import kernel_of, vectors_of
 from ..noise import Noise, NoiseName
 from ..settings import SamplerConfig
 from ..target.problem import Batch, SamplingTarget, take
-from ..target.space import Space
+from ..target.space import FlatSpace
 from .host_copies import host_copies
 from .microbatch import Microbatch
 from .record import ChainRecord
@@ -211,7 +211,7 @@ def add_init_noise(
     scratch: Float[Tensor, " size"],
     source: Noise,
     mask: Float[Tensor, " size"] | None,
-    space: Space,
+    space: FlatSpace,
     scale: float,
 ) -> None:
     """Move a chain's weights by N(0, scale²) where they may move."""

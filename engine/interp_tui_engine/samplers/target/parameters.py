@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..noise import Noise, NoiseName, noise_source
-from .space import ParameterBlock, Slot, Space, block_size, laid_out
+from .space import FlatSpace, ParameterBlock, Slot, block_size, laid_out
 
 Masks = Mapping[str, Tensor | None]
 """Parameter name to a mask of its shape, or None for all of it. Parameters not named stay fixed."""
@@ -170,7 +170,7 @@ class ParameterSpace:
 class ChainWeights:
     """One chain's weights: the flat vector, the leaf tensors a model computes with, and their gradients."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: FlatSpace) -> None:
         self.space = space
         self.flat = space.anchor()
         self._model_flat = self.flat if space.dtype == torch.float32 else self.flat.to(space.dtype)

@@ -22,7 +22,7 @@ from .language_model import Head, LossFn
 from .parameters import Masks, ParameterSpace
 from .prefix_cache import PrefixCache
 from .restricted import RestrictedModel
-from .space import Space
+from .space import FlatSpace
 from .stacked_agreement import agrees
 from .stacked_llama import StackedLlama, stacked_llama
 
@@ -52,7 +52,7 @@ class SamplingTarget(Protocol):
     """What `run_chains` needs to know of the thing it samples."""
 
     @property
-    def space(self) -> Space: ...
+    def space(self) -> FlatSpace: ...
 
     rows: int
     positions: int

@@ -17,7 +17,7 @@ from ..noise import BLOCK, Noise, NoiseName
 _ALIGN = 16  # float32 numbers in 64 bytes
 
 
-class Space(Protocol):
+class FlatSpace(Protocol):
     """What chains know of the parameters that they move: all of them, or the part of them that lies on this device."""
 
     @property
@@ -46,7 +46,7 @@ class Space(Protocol):
     def first(self) -> bool:
         """Whether this part stands for what all parts have alike."""
 
-    def weights(self) -> Weights:
+    def weights(self) -> FlatWeights:
         """A chain's weights, at w0."""
 
     def noise(self, name: NoiseName, seed: int, chain: int, stream: str) -> Noise:
@@ -74,11 +74,11 @@ class Space(Protocol):
         """The parameters inside a flat vector, or inside a stack of them."""
 
 
-class Weights(Protocol):
+class FlatWeights(Protocol):
     """One chain's weights: the flat vector, the leaf tensors a model computes with, and their gradients."""
 
     @property
-    def space(self) -> Space: ...
+    def space(self) -> FlatSpace: ...
     @property
     def flat(self) -> Float[Tensor, " size"]: ...
     @property

@@ -21,7 +21,7 @@ from .parameters import ParameterSpace
 from .space import Slot
 from .stacked_operations import (
     Attended,
-    Gated,
+    GatedValues,
     Matrices,
     Normed,
     Rotation,
@@ -49,7 +49,7 @@ class Layer(NamedTuple):
     down: Matrices
 
 
-class Weights(NamedTuple):
+class StackedWeights(NamedTuple):
     """All weights of C chains as views into their flat vectors (C, size), or their gradients."""
 
     embed: Float[Tensor, "C V i"]
@@ -64,7 +64,7 @@ class _Kept(NamedTuple):
     normed: Normed
     attended: Attended
     mlp_normed: Normed
-    gated: Gated
+    gated: GatedValues
 
 
 @final
@@ -82,12 +82,12 @@ class StackedLlama:
         self._rotary, self._budget, self._dtype = model.model.rotary_emb, budget, space.dtype
         self._rotations: dict[int, Rotation] = {}
 
-    def weights(self, flat: Float[Tensor, "C size"]) -> Weights:
+    def weights(self, flat: Float[Tensor, "C size"]) -> StackedWeights:
         """The weights inside stacked flat vectors."""
         layers = tuple(self._layer(flat, f"model.layers.{index}.") for index in range(self.depth))
         embed = self._view(flat, "model.embed_tokens.weight")
         unembed = embed if self.tied else self._view(flat, "lm_head.weight")
-        return Weights(embed, layers, self._norm(flat, "model.norm.weight"), (unembed,))
+        return StackedWeights(embed, layers, self._norm(flat, "model.norm.weight"), (unembed,))
 
     def _layer(self, flat: Tensor, name: str) -> Layer:
         return Layer(
@@ -142,7 +142,7 @@ class StackedLlama:
             into.mul_(keep).add_(made)
         return losses
 
-    def _gradient(self, weights: Weights, into: Weights, ids: Tensor, total: int, keep: int) -> Tensor:
+    def _gradient(self, weights: StackedWeights, into: StackedWeights, ids: Tensor, total: int, keep: int) -> Tensor:
         hidden, rotation, kept = self._embedded(weights, ids), self._rotation(ids.shape[-1] - 1), []
         for layer in weights.layers:
             hidden, needed = self._forward(layer, hidden, rotation, keep=True)
@@ -164,13 +164,13 @@ class StackedLlama:
         into.embed.scatter_add_(1, self._rows(weights, ids), g)
         return _joined_losses(losses).view(g.shape[0], -1, ids.shape[-1] - 1)
 
-    def _rows(self, weights: Weights, ids: Tensor) -> Int[Tensor, "C n i"]:
+    def _rows(self, weights: StackedWeights, ids: Tensor) -> Int[Tensor, "C n i"]:
         """Which rows of the embedding the tokens are, one index an element."""
         chains, _, width = weights.embed.shape
         tokens = ids[..., :-1].reshape(-1 if ids.dim() == 3 else 1, ids[..., :-1].shape[-2] * (ids.shape[-1] - 1))
         return tokens[:, :, None].expand(chains, -1, width)
 
-    def _embedded(self, weights: Weights, ids: Tensor) -> Float[Tensor, "C n i"]:
+    def _embedded(self, weights: StackedWeights, ids: Tensor) -> Float[Tensor, "C n i"]:
         return weights.embed.gather(1, self._rows(weights, ids))
 
     def _rotation(self, positions: int) -> Rotation:
@@ -207,7 +207,7 @@ class StackedLlama:
         for start in range(0, tokens, rows):
             yield hidden[:, start : start + rows], target[:, start : start + rows]
 
-    def _log_probs(self, hidden: Tensor, weights: Weights, target: Tensor) -> tuple[Float[Tensor, "C n"], Float[Tensor, "C n V"]]:
+    def _log_probs(self, hidden: Tensor, weights: StackedWeights, target: Tensor) -> tuple[Float[Tensor, "C n"], Float[Tensor, "C n V"]]:
         logits = torch.bmm(hidden, weights.unembed[0].mT).float()
         log_probs = torch.log_softmax(logits, dim=-1)
         return log_probs.gather(-1, target)[..., 0].neg_(), log_probs

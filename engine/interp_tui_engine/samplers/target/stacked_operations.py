@@ -141,7 +141,7 @@ def _repeated(x: Float[Tensor, "rows K t d"], times: int) -> Float[Tensor, "rows
     return x[:, :, None].expand(rows, groups, times, positions, width).reshape(rows, groups * times, positions, width)
 
 
-class Gated(NamedTuple):
+class GatedValues(NamedTuple):
     """SwiGLU (Shazeer 2020): `out` = silu(gate) · up."""
 
     out: Float[Tensor, "C n f"]
@@ -150,14 +150,14 @@ class Gated(NamedTuple):
     silu: Float[Tensor, "C n f"]
 
 
-def swiglu(both: Float[Tensor, "C n 2f"]) -> Gated:
+def swiglu(both: Float[Tensor, "C n 2f"]) -> GatedValues:
     """From gate and up side by side."""
     gate, up = both.chunk(2, dim=-1)
     silu = torch.nn.functional.silu(gate)
-    return Gated(silu * up, both, silu)
+    return GatedValues(silu * up, both, silu)
 
 
-def swiglu_back(g: Float[Tensor, "C n f"], gated: Gated) -> Float[Tensor, "C n 2f"]:
+def swiglu_back(g: Float[Tensor, "C n f"], gated: GatedValues) -> Float[Tensor, "C n 2f"]:
     """Gradient of gate and up."""
     gate, up = gated.both.chunk(2, dim=-1)
     both = torch.empty_like(gated.both)
