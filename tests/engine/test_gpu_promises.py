@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from interp_tui_engine import manifest, worker
 from interp_tui_engine.errors import RunFailed, UserError
 from interp_tui_engine.models import device as devices
 from interp_tui_engine.models.halving import in_halves
+from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime import open_model
 
 LLC = """
@@ -60,11 +62,11 @@ def test_a_worker_gives_cublas_a_fixed_workspace(monkeypatch: pytest.MonkeyPatch
     assert worker.main() == 0 and seen == [":4096:8"]
 
 
-def test_an_operation_without_a_deterministic_way_says_what_to_do() -> None:
+def test_an_operation_without_a_deterministic_way_says_what_to_do(tmp_path: Path) -> None:
     refused = RuntimeError(
         "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic_algorithms(True)'. You can …"
     )
-    ending = worker._how_it_failed(refused, None)  # type: ignore[arg-type]
+    ending = worker._how_it_failed(refused, RunFolder(tmp_path))
     assert ending["state"] == "failed" and "cumsum" in ending["reason"] and "compute.deterministic = false" in ending["advice"]
 
 
