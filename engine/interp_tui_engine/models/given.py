@@ -23,8 +23,11 @@ DEEPEST = 4
 """Wrappers in one another, such as a compiled PEFT model."""
 
 
-def module_of(model: Any) -> nn.Module:
-    """The module to compute with. Raises WrongType for what holds none, UserError for one whose weights are not there."""
+def module_of(model: Any, *, shapes_only: bool = False) -> nn.Module:
+    """The module to compute with. Raises WrongType for what holds none, UserError for one whose weights are not there.
+
+    shapes_only: nothing is computed, so that weights on the meta device do.
+    """
     for _ in range(DEEPEST):
         inner = _inside(model)
         if inner is None:
@@ -33,7 +36,7 @@ def module_of(model: Any) -> nn.Module:
     if not isinstance(model, nn.Module):
         hint = "give what load_model returns, or a torch module such as a transformers model"
         raise WrongType(f"the model is a {type(model).__name__}", hint)
-    if any(parameter.is_meta for parameter in model.parameters()):
+    if not shapes_only and any(parameter.is_meta for parameter in model.parameters()):
         what = f"the weights of this {type(model).__name__} are not loaded: they are on the meta device"
         raise UserError(what, "load them first; with nnsight: LanguageModel(…, dispatch=True)")
     return model

@@ -13,6 +13,7 @@ import interp_tui_engine as engine
 from interp_tui_engine import manifest
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.models.given import module_of
+from interp_tui_engine.models.skeleton import load_skeleton
 
 IDS = torch.randint(1, 2000, (8, 9), generator=torch.Generator().manual_seed(1))
 SETTINGS: dict[str, Any] = {"lr": 1e-5, "n_beta": 10.0, "num_chains": 1, "num_draws": 2, "batch_size": 4, "num_init_loss_batches": 1}
@@ -66,7 +67,6 @@ def test_numbers_are_those_of_the_module(loaded: Any, wrapper: str) -> None:
         ("builtin:tiny", TypeError, "the model is a str"),
         (None, TypeError, "the model is a NoneType"),
         (Wrapped(None), TypeError, "the model is a Wrapped"),
-        (Wrapped(nn.Linear(2, 2, device="meta")), ValueError, r"not loaded.*\n.*dispatch=True"),
     ],
 )
 def test_what_holds_no_model_is_refused_in_a_sentence(given: Any, error: type[Exception], said: str) -> None:
@@ -79,6 +79,14 @@ def test_what_holds_no_model_is_refused_in_a_sentence(given: Any, error: type[Ex
         with pytest.raises(UserError, match=said) as caught:
             call()
         assert isinstance(caught.value, error) or not isinstance(caught.value, (TypeError, ValueError))
+
+
+def test_weights_that_are_not_loaded_cannot_be_computed_with_but_have_parts() -> None:
+    given = Wrapped(load_skeleton("builtin:tiny", None))
+    for call in (lambda: engine.sample(given, IDS, {}, **SETTINGS), lambda: engine.ActivationCache(given)):
+        with pytest.raises(UserError, match=r"not loaded.*\n.*dispatch=True"):
+            call()
+    assert any(mask is not None for mask in engine.create_param_masks(given, "l0h1").values())
 
 
 def test_a_module_of_ones_own_is_sampled_and_cannot_be_looked_into() -> None:

@@ -86,7 +86,7 @@ def create_param_masks(model: nn.Module, restriction: str | list[str]) -> Masks:
     """
     if not isinstance(restriction, (str, list, tuple)):
         raise WrongType(f"restriction = {restriction!r}", "it must be text such as 'l0h1', or a list of such texts")
-    selection = selection_of(module_of(model), restriction)
+    selection = selection_of(module_of(model, shapes_only=True), restriction)
     for note in selection.notes:
         warnings.warn(note, stacklevel=2)
     return masks_of(selection)
@@ -98,7 +98,7 @@ def preview_weight_restriction(model: nn.Module, masks: Mapping[str, Tensor | No
     Below the tree stands which key-value heads move with a head though other heads use them too, as 'l0h1' has it in a model with
     grouped queries.
     """
-    model = module_of(model)
+    model = module_of(model, shapes_only=True)
     shapes = {name: p.numel() for name, p in model.named_parameters()}
     every = {name: p.numel() for name, p in model.named_parameters(remove_duplicate=False)}
     unknown = [name for name in masks if name not in every]
