@@ -169,12 +169,14 @@ def numbers_of(folder: Any) -> Any:
     return {"sha256": recorded.get("sha256"), "result": _without_times(folder.result() or {})}
 
 
-TIMES = ("seconds", "tokens_per_second", "name", "path", "folder")
+NOT_COMPARED = ("seconds", "name", "path", "folder")
+TIMES = ("_seconds", "_per_second")
+"""How the names of times end: a run that was killed takes longer."""
 
 
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_times(inner) for key, inner in value.items() if key not in TIMES and not str(key).endswith("per_second")}
+        return {key: _without_times(inner) for key, inner in value.items() if key not in NOT_COMPARED and not str(key).endswith(TIMES)}
     return [_without_times(inner) for inner in value] if isinstance(value, list) else value
 
 
