@@ -38,6 +38,13 @@ def test_a_page_of_two_runs(make_run: MakeRun, cli: Cli, tmp_path: Path) -> None
     assert page.count("<script") == 1 and "\x1b" not in page and "default-src 'none'" in page
 
 
+def test_the_name_of_a_number_that_differs_is_text(make_run: MakeRun, cli: Cli) -> None:
+    for name, value in (("first", 1.0), ("second", 2.0)):
+        make_run(name, headline={HOSTILE: value}, result={"kind": "llc"})
+    page = cli("report", "first", "second").out
+    assert "2 less 1: " in page and "+1.00" in page and "\x1b" not in page and "\x07" not in page
+
+
 def test_one_run_and_a_file_that_is_there(make_run: MakeRun, cli: Cli, tmp_path: Path) -> None:
     llc(make_run, "first", 40.0, 1e-4)
     assert "<h2" in cli("report", "first").out

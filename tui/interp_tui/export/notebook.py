@@ -19,7 +19,7 @@ MOST_KEYS = 60
 def notebook(folders: Sequence[RunFolder], title: str) -> str:
     """The page's text, the runs in the order given. Raises UserError where a manifest cannot be read."""
     sides = [meaning.side(folder) for folder in folders]
-    parts = [f"<h1>{escape(title)}</h1>", _contents(sides), *(f"<p>{escape(sentence)}</p>" for sentence in _between(sides))]
+    parts = [f"<h1>{escape(title)}</h1>", _contents(sides), *(f"<p>{escape(clean(sentence))}</p>" for sentence in _between(sides))]
     parts.append(_settings(folders) if len(folders) > 1 else "")
     for number, folder in enumerate(folders, 1):
         parts.append(f'<h2 id="run-{number}">{number}. {escape(title_of(folder))}</h2>')
@@ -65,4 +65,4 @@ def _setting(line: ComparedKey) -> str:
 def _labels(folder: RunFolder) -> str:
     kept = labels.read(folder)
     marks = [*(f"#{tag}" for tag in kept.tags), *([kept.note] if kept.note else [])]
-    return f"<p><em>{escape(' '.join(marks))}</em></p>" if marks else ""
+    return f"<p><em>{escape(clean(' '.join(marks)))}</em></p>" if marks else ""
