@@ -72,7 +72,9 @@ def _effect(steps: Sequence[Done], feature: str) -> dict[str, Any]:
                     "clear",
                     "loss_change",
                 )
-                ends = {"effect_low": line.get("low"), "effect_high": line.get("high"), "effect_q": line.get("q")}
+                # of the one chosen among several the step states an interval that holds for all of them, as its headline does
+                own = result if result.get("chosen") == feature else {"effect_low": line.get("low"), "effect_high": line.get("high")}
+                ends = {key: own.get(key) for key in ("effect_low", "effect_high")} | {"effect_q": line.get("q")}
                 return {"interventions": name, "metric": result.get("metric"), **{key: line.get(key) for key in keys}, **ends}
     return {}
 

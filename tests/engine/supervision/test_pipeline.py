@@ -303,3 +303,13 @@ def test_findings_take_the_clear_feature_its_effect_and_its_match():
     assert "clear of 0 and of the controls" in text and "Its match on the other side is y" in text
     assert findings([("t", "train_sae", {"fvu": None, "latents": 4})]).sentences == [], "numbers that are not known are not told"
     assert findings([]).values == {} and findings([("m", "match", {"matches": []})]).sentences == ["Nothing could be matched."]
+
+
+@pytest.mark.parametrize(("chosen", "interval"), [("b", "[1.20, 2.80]"), ("a", "[1.50, 2.50]")])
+def test_the_effect_of_the_chosen_feature_has_the_interval_that_its_step_states(chosen, interval):
+    """Chosen among several, one that holds for all of them."""
+    line = {"feature_id": "b", "verb": "ablate", "effect": 2.0, "low": 1.5, "high": 2.5}
+    moved = {"effects": [line], "metric": "log_odds", "chosen": chosen, "effect_low": 1.2, "effect_high": 2.8}
+    cards = [{"feature_id": "b", "auroc": 0.97, "clear": True}]
+    steps = [("moved", "interventions", moved), ("ranked", "inspect", {"cards": cards, "criterion": "c"})]
+    assert f"nats of log-odds {interval}" in " ".join(findings(steps).sentences)

@@ -169,3 +169,9 @@ def test_a_waiting_run_is_started_by_a_look(make_run: Any, monkeypatch: pytest.M
     monkeypatch.setattr("interp_tui_engine.supervisor.launch", lambda folder, variables: started.append(folder))
     QueueLook().read([])
     assert started == [folder]
+
+
+def test_a_pipe_in_the_place_of_a_log_holds_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "engine.log")
+    (tmp_path / "supervisor.log").write_text("a\nb\n")
+    assert queue_look.tail([tmp_path / "engine.log", tmp_path / "supervisor.log"], 3) == ["a", "b"]

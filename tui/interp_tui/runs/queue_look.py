@@ -7,6 +7,7 @@ once, five seconds apart at least however many screens look, and less often wher
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import threading
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder, State, Status
+from interp_tui_engine.untrusted import Damaged, open_regular
 
 from ..terminal import host
 from .session import Run
@@ -209,10 +211,10 @@ def tail(logs: Sequence[Path], lines: int, size: int = 1 << 14) -> list[str]:
     """The last lines of the first log that holds any; none where nothing was written yet."""
     for path in logs:
         try:
-            with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - size))
+            with open_regular(path) as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - size))
                 text = file.read(size).decode("utf-8", "replace")
-        except OSError:
+        except (OSError, Damaged):
             continue
         if text.strip():
             return [line for line in text.splitlines() if line.strip()][-lines:]
