@@ -6,13 +6,14 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tests.stated_types import assert_as_stated
+
 from interp_tui_engine import atomic, catalog, manifest, shards
 from interp_tui_engine.events import Event
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime.context import Context, Order
 from interp_tui_engine.supervision.worker_pool import assignments_of
-from stated_types import assert_as_stated
 
 T = TypeVar("T")
 Poll = Callable[[], Order]

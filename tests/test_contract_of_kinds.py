@@ -7,23 +7,27 @@ that fails or has nothing to draw.
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from tests.stated_types import misfits
 
 from interp_tui.commands import text_render
 from interp_tui.commands.compare import compare
+from interp_tui.commands.export import as_csv, as_json
 from interp_tui.commands.runs import list_, show
 from interp_tui.export.html import page
+from interp_tui.export.tables import tables_of
 from interp_tui.runs.headlines import answer
 from interp_tui.screens.run import RunScreen
 from interp_tui.text.numbers import headline, number
 from interp_tui_engine import catalog, uncertainty
 from interp_tui_engine.events import Warned, from_line
 from interp_tui_engine.runfolder import RunFolder
-from stated_types import misfits
 from torture.real_runs import finished
 
 KINDS = [kind.name for kind in catalog.kinds() if kind.name != "pipeline"]  # whose steps are runs of their own
@@ -86,6 +90,19 @@ def test_every_part_words_a_number_alike(run: RunFolder, capsys: pytest.CaptureF
         assert text in words or number(value, 3) not in words, f"{key} = {text} stands without its error in the list: {words}"
         missing = [part for part, lines in shown.items() if text not in lines]
         assert not missing, f"{key} = {text} is worded otherwise in {', '.join(missing)}"
+
+
+def test_exports_hold_every_error_bar(run: RunFolder) -> None:
+    bars = {name: bar for name, bar in uncertainty.read(run.result() or {}).items() if bar.has_bar}
+    assert uncertainty.read(json.loads(as_json(run))["result"]).keys() >= bars.keys()
+    written = {row["key"]: row["value"] for row in csv.DictReader(io.StringIO(as_csv(run))) if row["series"] == "result"}
+    for name, bar in bars.items():
+        for part in ("std_error", "low", "high"):
+            if (value := getattr(bar, part)) is not None:
+                assert float(written[f"uncertainty.{name}.{part}"]) == value
+    for table in tables_of(run):
+        columns = next(table.blocks())
+        assert any(name.endswith("std_error") for name in columns), f"the table {table.name}, as Parquet has it: {list(columns)}"
 
 
 def test_its_view_draws_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

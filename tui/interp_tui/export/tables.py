@@ -65,7 +65,7 @@ def _fitting(folder: RunFolder, blocks: Iterator[Block]) -> Iterator[Block]:
 
 
 def _susceptibilities(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[Block]:
-    """A row a token: where it stands, its text, and the response of every part."""
+    """A row a token: where it stands, its text, and by part χ, its covariance with that one's standard error, and its first order."""
     node = "susceptibilities.zarr/susceptibilities"
     sus, parts = _array(folder, node, "sus"), _array(folder, node, "wr")
     owner, row, position = (_array(folder, node, name) for name in ("dataset_id", "batch", "target_position"))
@@ -82,14 +82,22 @@ def _susceptibilities(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[
         "token_id": tokens,
         "token": [texts.get(token, "") for token in tokens],
         **{str(part): sus[:, index] for index, part in enumerate(parts.tolist())},
+        **{
+            f"{part} {name}": values[:, index]
+            for name in ("covariance", "covariance_std_error", "first_order")
+            if (values := read_array(folder.path / node, name)) is not None
+            for index, part in enumerate(parts.tolist())
+        },
     }
 
 
 def _influences(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[Block]:
-    """A row for every pair of sequences, first with first: influence (its mean over tokens where those were compared)."""
+    """A row for every pair of sequences, first with first: influence (its mean over tokens where those were compared), how sure it is."""
     matrix = _array(folder, "matrix.zarr", "influences")
     kinds, counts = result.get("observables") or [], result.get("rows") or []
     owners = [str(kind) for kind, count in zip(kinds, counts, strict=False) for _ in range(int(count))]
+    beside = ((name, read_array(folder.path / "matrix.zarr", name)) for name in ("std_error", "clear", "first_order"))
+    certainty = {name: values for name, values in beside if values is not None}
     columns = list(range(matrix.shape[1]))
     for place, values in enumerate(matrix):
         count = len(columns)
@@ -99,4 +107,5 @@ def _influences(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[Block]
             "row_2": columns,
             "data_2": owners,
             "influence": values,
+            **{f"influence_{name}": of_all[place] for name, of_all in certainty.items()},
         }
