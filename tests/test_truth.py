@@ -10,14 +10,14 @@ from types import ModuleType
 
 import pytest
 
-from truth import bif, certify, inspect, llc, probe, susceptibilities, train_sae
+from truth import bif, certify, development, inspect, llc, probe, susceptibilities, train_sae
 from truth.outcome import Outcome
 
 
 @pytest.mark.parametrize(
     ("module", "rates"),
     # of those that sample themselves the first rates: all of them, of the short form too, take half a minute
-    [(bif, None), (certify, 2), (inspect, None), (llc, 1), (probe, None), (susceptibilities, None), (train_sae, None)],
+    [(bif, None), (certify, 2), (development, None), (inspect, None), (llc, 1), (probe, None), (susceptibilities, None), (train_sae, None)],
     ids=lambda value: value.__name__.rpartition(".")[2] if isinstance(value, ModuleType) else "",
 )
 def test_rates_are_as_claimed(module: ModuleType, rates: int | None) -> None:

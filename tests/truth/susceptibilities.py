@@ -52,7 +52,7 @@ def outcomes(quick: bool) -> Iterator[Outcome]:
     yield _shuffle(200 if quick else 2000)
 
 
-def _store(w: NDArray[np.float64], steep: float) -> xr.Dataset:
+def store(w: NDArray[np.float64], steep: float) -> xr.Dataset:
     loss = steep * (w @ GRADIENT) + (CURVATURES * w**2).sum(-1) / 2
     tokens = np.einsum("cnd,rpd->cnrp", w, TOKENS)
     chains, positions = len(w), TOKENS.shape[1]
@@ -73,8 +73,8 @@ def _coverage(chains: int, count: int, between: int, steep: float, seeds: int) -
     hits = {name: [0, 0] for name in ("mean covariance", "mean shift", "mean chi", "token covariance", "token shift")}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        full = baseline(_store(draws(rng, LR, chains, count, between), steep), "train", ["probe"])
-        found = response(_store(draws(rng, LR, chains, count, between) * np.sqrt(KEPT), steep), full)
+        full = baseline(store(draws(rng, LR, chains, count, between), steep), "train", ["probe"])
+        found = response(store(draws(rng, LR, chains, count, between) * np.sqrt(KEPT), steep), full)
         means = {"covariance": found.mean_covariance, "shift": found.mean_shift, "chi": found.mean}
         for name, estimates in means.items():
             want = {"covariance": truth.covariance, "shift": truth.shift, "chi": truth.covariance + truth.shift}[name].mean()
@@ -96,7 +96,7 @@ def _floor(seeds: int) -> Outcome:
     hits = 0
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        samples = _store(draws(rng, LR, 4, 60, 5), 1.0)
+        samples = store(draws(rng, LR, 4, 60, 5), 1.0)
         noise = np.einsum("cnd,drp->cnrp", draws(rng, LR, 4, 60, 5), rng.normal(size=(8, 20, 3)))
         dims = ("chain", "draw", "batch_probe", "token_pos")
         samples = samples.drop_vars("loss_probe").assign(loss_probe=(dims, noise.astype(np.float32)))

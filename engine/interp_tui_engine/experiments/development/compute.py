@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,9 @@ from .._sampling.per_restriction import FULL, store_path
 from .._sampling.run import STORE, model_of
 from ..susceptibilities.report import first_order_holds
 from .params import Params, checkpoint_manifest
-from .stages import error_of, exact, merged, quantities, report, stages
+from .report import report
+from .seeds import Error, error_of, half_width, merged
+from .stages import exact, quantities, stages
 
 
 def run(context: Context) -> Generator[Event, None, Result]:
@@ -58,7 +60,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
                 stored = _measured(inner, request, result, ask=params.facts and seed == 0)
             except RunFailed as error:
                 yield Warned(f"{revision}: {error.reason}; it is left out")
-                stored = {"headline": {}, "reason": error.reason, "digest": None, "state": "failed"}
+                stored = {"headline": {}, "freedom": {}, "reason": error.reason, "digest": None, "state": "failed"}
             atomic.write_json(ended, stored)
         digests[f"checkpoints/{name}"] = stored["digest"]
         by_seed.append(stored)
@@ -73,10 +75,11 @@ def run(context: Context) -> Generator[Event, None, Result]:
         raise RunFailed(f"every checkpoint failed; the first: {rows[0]['reason']}", "lower lr, raise localization, or lower n_beta")
     names = list(dict.fromkeys(name for row in rows for name in row["headline"]))
     series = {name: [row["headline"].get(name) for row in rows] for name in names}
+    freedom = [row["freedom"] for row in rows]
     values = DevelopmentResult(
         revisions=tuple(params.revisions),
         series={name: tuple(column) for name, column in series.items()},
-        stages=stages(series),
+        stages=stages(series, freedom),
         seconds=time.monotonic() - started,
     )
     _write_figure(context, params.revisions, series)
@@ -90,7 +93,7 @@ def run(context: Context) -> Generator[Event, None, Result]:
     headline = DevelopmentHeadline(
         llc_mean=of_last("llc_mean"), llc_std_error=of_last("llc_std_error"), fact_accuracy=of_last("fact_accuracy")
     ).as_json()
-    bars = _uncertainty(context.manifest, series, headline)
+    bars = _uncertainty(context.manifest, series, freedom, headline)
     return Result(values.as_json(), headline, report(context.manifest, values), {k: v for k, v in digests.items() if v}, bars)
 
 
@@ -129,6 +132,8 @@ def _measured(inner: Context, request: Manifest, result: Result, *, ask: bool) -
     store = inner.folder.path / STORE if llc else store_path(inner, FULL)
     estimate = compute_llc(open_samples(store))
     numbers: dict[str, Any] = {name: float(estimate[name]) for name in ("llc_mean", "llc_std_error", "init_loss", "rhat")}
+    low, high = float(estimate.llc_low), float(estimate.llc_high)
+    freedom = {"llc_mean": _freedom(Uncertainty(std_error=numbers["llc_std_error"], low=low, high=high))}
     responses = payload.read(SusceptibilitiesResult, {} if llc else result.values)
     for table, name in {} if llc else {"mean": "chi", "covariance": "covariance", "first_order": "first order"}.items():
         errors = responses.errors(table)
@@ -138,13 +143,24 @@ def _measured(inner: Context, request: Manifest, result: Result, *, ask: bool) -
             for data in (other for other in row if other != request.params.sampling_data):
                 numbers[f"{name} {part} {data}"] = row[data]
                 numbers[f"{name} {part} {data}_std_error"] = errors.get(part, {}).get(data)
+                freedom[f"{name} {part} {data}"] = _freedom(result.uncertainty.get(f"{table}.{part}.{data}"))
     if ask and (accuracy := fact_accuracy(model_of(request))) is not None:
         # half a fact is added to either side, so that none or all of them known is not taken for certain
         count, share = len(facts()), (accuracy * len(facts()) + 0.5) / (len(facts()) + 1)
         numbers |= {"fact_accuracy": accuracy, "fact_accuracy_std_error": math.sqrt(share * (1 - share) / count)}
     kept = {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
     digest = of_json([dict(result.digests), kept])
-    return {"headline": kept, "reason": "", "digest": digest, "state": "done"}
+    known = {name: value for name, value in freedom.items() if value is not None and math.isfinite(value)}
+    return {"headline": kept, "freedom": known, "reason": "", "digest": digest, "state": "done"}
+
+
+def _freedom(bar: Uncertainty | None) -> float | None:
+    """The degrees of freedom of Student's t that makes the bar's interval of its standard error; None without both."""
+    if bar is None or not bar.std_error or bar.low is None or bar.high is None or not math.isfinite(bar.high - bar.low):
+        return None
+    from scipy.special import stdtridf  # scipy is slow to import
+
+    return float(stdtridf(0.5 + bar.level / 2, (bar.high - bar.low) / 2 / bar.std_error))
 
 
 @torch.no_grad()
@@ -190,7 +206,10 @@ def _write_figure(context: Context, revisions: list[str], series: Mapping[str, l
 
 
 def _uncertainty(
-    manifest: Manifest, series: Mapping[str, list[float | None]], headline: Mapping[str, float | None]
+    manifest: Manifest,
+    series: Mapping[str, list[float | None]],
+    freedom: Sequence[Mapping[str, float]],
+    headline: Mapping[str, float | None],
 ) -> dict[str, Uncertainty]:
     """Of every point: `series.llc_mean.3`; and of the headline's numbers, which are the last checkpoint's."""
     params: Params = manifest.params
@@ -202,7 +221,9 @@ def _uncertainty(
         for index, (value, error) in enumerate(zip(values, errors, strict=True)):
             if value is not None:
                 note = "" if error is not None or exact(name) else "too few effective draws, or one chain"
-                bars[f"series.{name}.{index}"] = Uncertainty(over, error, note=note)
+                reach = None if error is None or exact(name) else half_width(Error(error, freedom[index].get(name, math.inf)))
+                low, high = (None, None) if reach is None else (value - reach, value + reach)
+                bars[f"series.{name}.{index}"] = Uncertainty(over, error, low, high, note=note)
     last = len(manifest.params.revisions) - 1
     points = {name: f"series.{name}.{last}" for name in headline}
     return bars | {name: bars[point] for name, point in points.items() if point in bars}

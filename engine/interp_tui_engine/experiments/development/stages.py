@@ -1,29 +1,21 @@
-"""Where a quantity changed over training by more than its errors, and the report that says so. Torch-free."""
+"""Where a quantity changed over training by more than its errors. Torch-free."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from statistics import fmean, stdev
-from typing import Any, TypeVar
+from typing import NamedTuple, TypeVar
 
-from ...manifest import Manifest
-from ...numbers import short
-from ...results.development import DevelopmentResult, DevelopmentStage
-from ...uncertainty import plus_minus
+from ...results.development import DevelopmentStage
+from .seeds import Error, error_of, half_width
 
-CLEAR = 3.0
-"""Standard errors by which two checkpoints must differ for a stage to be named: some fifty differences are looked at, and chance alone
-exceeds three errors once in 370."""
+LEVEL = 0.05
+"""How often any stage at all may be named where nothing changed: shared out over all differences that are looked at (Bonferroni).
+`tests/truth/development.py` measures how often it is."""
 MOST_RHAT = 1.1
 Series = Mapping[str, Sequence[float | None]]
 Column = TypeVar("Column", bound=Sequence[float | None])
-
-
-def error_of(name: str) -> str:
-    """The series that holds a series' standard errors: `llc_std_error` of `llc_mean`, `x_std_error` of any other x."""
-    return f"{name.removesuffix('_mean')}_std_error"
 
 
 def quantities(series: Mapping[str, Column]) -> dict[str, Column]:
@@ -31,30 +23,12 @@ def quantities(series: Mapping[str, Column]) -> dict[str, Column]:
     return {name: values for name, values in series.items() if not name.endswith("_std_error") and name not in ("rhat", "ess")}
 
 
-def merged(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One checkpoint's numbers from its seeds: means, with the larger of the error that the seeds state and that of their spread."""
-    done = [run["headline"] for run in runs if run["headline"]]
-    if not done:
-        return dict(runs[0])
-    headline: dict[str, float] = {}
-    for name in dict.fromkeys(name for numbers in done for name in numbers if not name.endswith("_std_error")):
-        values = [numbers[name] for numbers in done if name in numbers]
-        headline[name] = max(values) if name == "rhat" else fmean(values)
-        stated = [numbers[error_of(name)] for numbers in done if error_of(name) in numbers]
-        errors = [math.sqrt(sum(error**2 for error in stated)) / len(stated)] if len(stated) == len(values) else []
-        if len(values) > 1 and name != "rhat" and max(values) > min(values):
-            errors.append(stdev(values) / math.sqrt(len(values)))
-        if errors:
-            headline[error_of(name)] = max(errors)
-    return {"headline": headline, "reason": next((run["reason"] for run in runs if run["reason"]), ""), "state": "done"}
-
-
 def exact(name: str) -> bool:
     """Whether a quantity has no sampling error: it is taken on fixed rows at the checkpoint's own weights."""
     return name == "init_loss" or name.startswith("first order ")
 
 
-def usable(series: Mapping[str, list[float | None]], name: str, at: int) -> bool:
+def usable(series: Series, name: str, at: int) -> bool:
     """Whether a checkpoint's number may speak for a stage."""
     if exact(name) or name == "fact_accuracy":
         return True
@@ -62,74 +36,54 @@ def usable(series: Mapping[str, list[float | None]], name: str, at: int) -> bool
     return (rhat is None or rhat <= MOST_RHAT) and not (name == "llc_mean" and value is not None and value < 0)
 
 
-def stages(series: Mapping[str, list[float | None]]) -> tuple[DevelopmentStage, ...]:
-    """For each quantity the step from one checkpoint to the next with the largest change, if that is clear of both errors.
+class _Step(NamedTuple):
+    """From one checkpoint, number `at`, to the next."""
 
-    Quantities without errors have no stage, except those that are exact; nor does a negative LLC, which is none: w0 is no minimum there;
-    nor sampled numbers of a checkpoint whose chains do not agree.
+    at: int
+    before: float
+    after: float
+    error: Error
+
+    @property
+    def change(self) -> float:
+        return abs(self.after - self.before)
+
+
+def stages(series: Series, freedom: Sequence[Mapping[str, float]] = ()) -> tuple[DevelopmentStage, ...]:
+    """For each quantity the largest change from one checkpoint to the next that is clear of both errors, if any is.
+
+    freedom: of each checkpoint, the degrees of freedom of its errors by quantity; an error without them is known well. Quantities without
+    errors have no stage, except those that are exact; nor does a negative LLC, which is none: w0 is no minimum there; nor sampled numbers
+    of a checkpoint whose chains do not agree.
     """
+    steps = {name: _steps(series, name, freedom) for name in quantities(series)}
+    compared = sum(step.error.std_error > 0 for of_one in steps.values() for step in of_one)
     changes = []
-    for name, values in quantities(series).items():
-        errors = series.get(error_of(name), [0.0 if exact(name) else None] * len(values))
-        kept = [value if usable(series, name, at) and errors[at] is not None else None for at, value in enumerate(values)]
-        steps = [(abs(b - a), at) for at, (a, b) in enumerate(pairwise(kept)) if a is not None and b is not None]
-        if not steps:
-            continue
-        change, at = max(steps)
-        before, after = errors[at], errors[at + 1]
-        error = math.hypot(before or 0.0, after or 0.0)
-        if change > CLEAR * error and change > 0:
-            changes.append(DevelopmentStage(quantity=name, from_=at, to=at + 1, before=kept[at], after=kept[at + 1], std_error=error))
+    for name, of_one in steps.items():
+        if clear := [step for step in of_one if step.change > _reach(step.error, compared)]:
+            at, before, after, error = max(clear, key=lambda step: step.change)
+            changes.append(DevelopmentStage(quantity=name, from_=at, to=at + 1, before=before, after=after, std_error=error.std_error))
     return tuple(changes)
 
 
-def report(manifest: Manifest, values: DevelopmentResult) -> str:
-    """Markdown for report.md."""
-    revisions, series = values.revisions, values.series
-    shown = quantities(series)
-    seeds = manifest.params.seeds
-    lines = [
-        f"# development · {manifest.name}",
-        "",
-        f"Means over {seeds} {'seed' if seeds == 1 else 'seeds'} of {manifest.params.num_chains} chains; ± is one standard error.",
-        "",
-        "![every quantity over the checkpoints](figures/development.svg)",
-        "",
-        f"| checkpoint | {' | '.join(shown)} | R̂ |",
-        f"|---|{'---:|' * (len(shown) + 1)}",
-    ]
-    rhats = series.get("rhat", [None] * len(revisions))
-    for index, revision in enumerate(revisions):
-        cells = [_cell(column[index], series.get(error_of(name), [None] * len(revisions))[index]) for name, column in shown.items()]
-        lines.append(f"| {revision} | {' | '.join(cells)} | {_cell(rhats[index], None)} |")
-    lines += ["", f"Stages: where a quantity changed most from one checkpoint to the next, by more than {CLEAR:.0f} standard errors:", ""]
-    for stage in values.stages:
-        change = f"{short(stage.before, 4)} → {short(stage.after, 4)}" + (f", ± {short(stage.std_error, 2)}" if stage.std_error else "")
-        lines.append(f"- {stage.quantity}: {_name(revisions, stage.from_)} → {_name(revisions, stage.to)} ({change})")
-    without = [name for name in shown if name not in {stage.quantity for stage in values.stages}]
-    if without:
-        lines.append(f"- none is clear of its errors in: {', '.join(without)}")
-    return "\n".join([*lines, *_remarks(revisions, series), ""])
+def _steps(series: Series, name: str, freedom: Sequence[Mapping[str, float]]) -> list[_Step]:
+    """Those between neighbours that both may speak for a stage."""
+    values = series[name]
+    stated: Sequence[float | None] = [0.0] * len(values) if exact(name) else series.get(error_of(name), [None] * len(values))
+    points: list[tuple[float, Error] | None] = []
+    for at, (value, std_error) in enumerate(zip(values, stated, strict=True)):
+        known = freedom[at].get(name, math.inf) if at < len(freedom) else math.inf
+        speaks = usable(series, name, at)
+        points.append((value, Error(std_error, known)) if speaks and value is not None and std_error is not None else None)
+    pairs = ((at, before, after) for at, (before, after) in enumerate(pairwise(points)) if before and after)
+    return [_Step(at, before[0], after[0], Error.of_sum([before[1], after[1]])) for at, before, after in pairs]
 
 
-def _name(revisions: Sequence[str], at: int | None) -> str:
-    return "?" if at is None else revisions[at]
+def comparable(series: Series, name: str) -> bool:
+    """Whether any two checkpoints that follow each other can be compared in it."""
+    return bool(_steps(series, name, ()))
 
 
-def _remarks(revisions: Sequence[str], series: Series) -> list[str]:
-    lines = []
-    negative = [revisions[at] for at, value in enumerate(series.get("llc_mean", [])) if value is not None and value < 0]
-    if negative:
-        lines.append(
-            f"- λ̂ is negative at {', '.join(negative)}: w₀ is no minimum of the loss there, and the number no learning coefficient"
-        )
-    unmixed = [f"{revisions[at]} ({rhat:.2f})" for at, rhat in enumerate(series.get("rhat", [])) if rhat is not None and rhat > MOST_RHAT]
-    if unmixed:
-        lines.append(
-            f"- R̂ above {MOST_RHAT} at {', '.join(unmixed)}: the chains do not agree there; more draws or burn-in would settle them"
-        )
-    return ["", *lines] if lines else []
-
-
-def _cell(value: float | None, error: float | None) -> str:
-    return "–" if value is None else short(value, 4) if not error else plus_minus(value, error)
+def _reach(error: Error, compared: int) -> float:
+    """What a change must exceed, in its own units: an exact quantity's any change."""
+    return half_width(error, LEVEL / compared) if error.std_error > 0 else 0.0
