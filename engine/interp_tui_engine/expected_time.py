@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -31,6 +32,10 @@ _RUNS = 12
 _NEAREST = 5
 _UNCERTAIN = 3.0
 """A count of operations alone is right within this factor on a machine whose load stays as it is."""
+_SOME = 0.5
+"""Load below which what it is made of does not matter."""
+_LOOKED_AT_FOR = 10.0
+"""Seconds that a look at the processes beside this one holds."""
 _WIDEN = 1.25
 """What machine load and caches add to the spread of past runs."""
 
@@ -168,8 +173,23 @@ def slowdown(load: float, cores: int) -> float:
 
 
 def _load() -> float:
-    """Threads that were ready to run in the last minute, on average; 0 where the system does not say."""
+    """How many threads of this priority the work beside this process comes to, over the last minute; 0 where the system does not say."""
     try:
-        return float(psutil.getloadavg()[0])
+        load = float(psutil.getloadavg()[0])
     except OSError:
         return 0.0
+    return load * _weight(int(time.monotonic() // _LOOKED_AT_FOR)) if load > _SOME else load
+
+
+@lru_cache(maxsize=1)
+def _weight(_: int) -> float:
+    """What a process that is ready to run now weighs in the scheduler beside this one, on average; 1 where none is seen.
+
+    A step of niceness is a factor of 1.25 in the share of a core: work at the lowest priority takes next to nothing from a run. Looked at
+    once in a while, since a form asks at every key.
+    """
+    mine, weights = psutil.Process().nice(), []
+    for process in psutil.process_iter(["status", "nice"]):
+        if process.pid != os.getpid() and process.info["status"] == psutil.STATUS_RUNNING and process.info["nice"] is not None:
+            weights.append(1.25 ** (mine - process.info["nice"]))
+    return statistics.fmean(weights) if weights else 1.0

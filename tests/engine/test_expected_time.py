@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 
 from interp_tui_engine import atomic, catalog, expected_time, manifest
@@ -191,3 +192,20 @@ def test_how_far_estimates_were_off_by_kind(tmp_path: Path) -> None:
     finished(tmp_path, "failed", 999.0, state="failed")
     found = expected_time.by_kind(tmp_path, cost)
     assert sorted(run.factor for run in found["logit_lens"]) == pytest.approx([0.5, 2.0, 3.0]) and len(found) == 1
+
+
+def test_work_at_a_lower_priority_takes_little_from_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight threads at niceness 10 weigh as much as one of this process's: a run beside them is not five times slower."""
+
+    class Other:
+        def __init__(self, nice: int, status: str = psutil.STATUS_RUNNING) -> None:
+            self.pid, self.info = -1, {"nice": nice, "status": status}
+
+    monkeypatch.undo()
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (8.0, 0.0, 0.0))
+    mine = psutil.Process().nice()
+    for others, threads in (([10] * 8, 0.86), ([0] * 8, 8.0), ([10, 10, 10, 0], 2.64), ([], 8.0)):
+        beside = [Other(mine + more) for more in others] + [Other(mine, psutil.STATUS_SLEEPING)]
+        monkeypatch.setattr(psutil, "process_iter", lambda _, beside=beside: iter(beside))
+        expected_time._weight.cache_clear()
+        assert expected_time._load() == pytest.approx(threads, rel=0.01)
