@@ -70,6 +70,7 @@ def test_every_measured_number_of_the_headline_says_how_sure_it_is(run: RunFolde
         if not isinstance(value, float) or name in UNMEASURED or name.endswith("_std_error"):
             continue
         assert name in bars, f"{name} = {value} has neither an error bar nor a word on why there is none"
+        assert not bars[name].note.startswith("no error bar"), "the words before it say so"
         assert bars[name].over if bars[name].has_bar else bars[name].note, f"{name}: over what, or why not, is not said"
 
 

@@ -132,7 +132,7 @@ def uncertainty_of(values: ProbeResult, rows: int) -> dict[str, Uncertainty]:
             clear=None if p is None else p <= 0.05,
             note=f"the best of {places} places" if places > 1 else "",
         ),
-        "best.accuracy": Uncertainty(control=values.majority, note="no error bar: the AUROC has one; the control is the larger class"),
+        "best.accuracy": Uncertainty(control=values.majority, note="the AUROC has one; the control is the larger class"),
     }
 
 
