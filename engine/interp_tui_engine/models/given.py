@@ -1,6 +1,6 @@
 """Models that a caller hands over in another library's wrapper: the module inside, which computes the same numbers, or a sentence.
 
-    LoadedModel                 its module
+    LoadedModel                 its module, without nnsight around it
     torch.compile               the module that was compiled: sampling and hooks run uncompiled
     DataParallel, DDP           the module that is copied out
     nnsight's LanguageModel     the module that it traces, if its weights are loaded
@@ -47,6 +47,8 @@ def _inside(model: Any) -> Any:
     kind, home = type(model).__name__, type(model).__module__.partition(".")[0]
     if kind == "LoadedModel":
         return model.module
+    if kind == "NnsightModule":  # what load_model makes for backend = 'nnsight': copies of a traced model cannot be run
+        return model.inner
     if kind == "OptimizedModule":
         return model._orig_mod
     if kind in ("DataParallel", "DistributedDataParallel"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ from torch import nn
 import interp_tui_engine as engine
 from interp_tui_engine import manifest
 from interp_tui_engine.errors import ManifestError, UserError
+from interp_tui_engine.models.backend_nnsight import NnsightModule
 from interp_tui_engine.models.given import module_of
+from interp_tui_engine.models.restrictions.wrapped_names import own_name
 from interp_tui_engine.models.skeleton import load_skeleton
 
 IDS = torch.randint(1, 2000, (8, 9), generator=torch.Generator().manual_seed(1))
@@ -87,6 +91,54 @@ def test_weights_that_are_not_loaded_cannot_be_computed_with_but_have_parts() ->
         with pytest.raises(UserError, match=r"not loaded.*\n.*dispatch=True"):
             call()
     assert any(mask is not None for mask in engine.create_param_masks(given, "l0h1").values())
+
+
+class Around(nn.Module):
+    """What another library puts in a layer's place: the layer inside, under its own name for it, and what it adds."""
+
+    def __init__(self, layer: Any, inside: str, added: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.add_module(inside, layer)
+        for name, module in added.items():
+            self.add_module(name, module)
+
+
+def surrounded(inside: str, adapters: bool) -> Any:
+    """A model whose projections are each inside a module of another library's."""
+    module = copy.deepcopy(engine.load_model("builtin:tiny", revision="final", device="cpu").module)
+    for layer in module.model.layers:
+        for parent, name in ((layer.self_attn, "q_proj"), (layer.self_attn, "o_proj"), (layer.mlp, "down_proj")):
+            added = {"lora_A": nn.ModuleDict({"default": nn.Linear(4, 2, bias=False)})} if adapters else {}
+            setattr(parent, name, Around(getattr(parent, name), inside, added))
+    return module
+
+
+@pytest.mark.parametrize("inside", ["_original_component", "base_layer", "_orig_mod"])
+@pytest.mark.parametrize("part", ["l2h1", "l2 attn", "l1 mlp", "l3g1", "embed"])
+def test_parts_are_found_inside_what_other_libraries_put_around_them(loaded: Any, inside: str, part: str) -> None:
+    """A TransformerBridge, a PEFT model, a model compiled layer by layer: without this, a head had no queries and no outputs."""
+    given = surrounded(inside, adapters=False)
+    masks, plain = engine.create_param_masks(given, part), engine.create_param_masks(loaded.module, part)
+    assert set(masks) <= {name for name, _ in given.named_parameters()}
+    by_own_name = {own_name(name): mask for name, mask in masks.items()}
+    assert set(by_own_name) == set(plain)
+    for name, mask in plain.items():
+        assert by_own_name[name] is mask is None or torch.equal(by_own_name[name], mask)
+
+
+def test_adapters_belong_to_a_layer_and_to_no_head() -> None:
+    given = surrounded("base_layer", adapters=True)
+    with pytest.warns(UserWarning, match="12 matrices of adapters, such as .*lora_A"):
+        assert not any("lora_A" in name for name in engine.create_param_masks(given, "l2h1"))
+    assert sum("lora_A" in name for name in engine.create_param_masks(given, "l2 attn")) == 2
+    name = "model.layers.2.self_attn.q_proj.base_layer.weight"
+    assert list(engine.create_param_masks(given, [name, "l2h1"])) and engine.create_param_masks(given, name) == {name: None}
+    assert engine.create_param_masks(given, "model.layers.2.self_attn.q_proj.weight") == {name: None}
+
+
+def test_nnsights_back_end_is_taken_for_the_model_inside(loaded: Any) -> None:
+    """Copies of a traced model cannot be run, and chains compute with copies."""
+    assert module_of(replace(loaded, module=NnsightModule(loaded.module, object()))) is loaded.module
 
 
 def test_a_module_of_ones_own_is_sampled_and_cannot_be_looked_into() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -18,16 +19,25 @@ from ..given import module_of
 from .parameter_map import ParameterMap
 from .remarks import remarks
 from .selection import Selection, select
+from .wrapped_names import adapters_in, own_name
 
 Masks = dict[str, Bool[Tensor, "..."] | None]
 
 
 def parameter_map_of(model: nn.Module) -> ParameterMap:
-    """The parts of a loaded transformers or TransformerLens model; its parameters may be on the meta device."""
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    canonical = {id(p): name for name, p in model.named_parameters()}
-    every = model.named_parameters(remove_duplicate=False)
-    return ParameterMap(config_of(model), shapes, {name: canonical[id(p)] for name, p in every if name not in shapes})
+    """The parts of a loaded transformers or TransformerLens model; its parameters may be on the meta device.
+
+    Names are the model's own (`wrapped_names`), also where another library has put modules around its modules.
+    """
+    return _map_of(model, config_of(model))
+
+
+def _map_of(model: nn.Module, config: Any, family: Family | None = None) -> ParameterMap:
+    held = dict(model.named_parameters())
+    shapes = {own_name(name): tuple(p.shape) for name, p in held.items()}
+    canonical = {id(p): own_name(name) for name, p in held.items()}
+    every = ((own_name(name), p) for name, p in model.named_parameters(remove_duplicate=False))
+    return ParameterMap(config, shapes, {name: canonical[id(p)] for name, p in every if name not in shapes}, family)
 
 
 def selection_of(model: nn.Module, restriction: str | Sequence[str]) -> Selection:
@@ -37,23 +47,24 @@ def selection_of(model: nn.Module, restriction: str | Sequence[str]) -> Selectio
     """
     texts = [restriction] if isinstance(restriction, str) else list(restriction)
     names = dict(model.named_parameters(remove_duplicate=False))
-    if not all(text.strip().lower() == "full" or text.strip() in names for text in texts):
-        return select(parameter_map_of(model), restriction)
-    return select(_anonymous(model), restriction)
+    given = [own_name(text.strip()) if text.strip() in names else text for text in texts]
+    spoken = {own_name(name) for name in names}
+    if all(text.strip().lower() == "full" or text in spoken for text in given):
+        selected = select(_map_of(model, _NoArchitecture(), Family("unknown", (), "", (), (), "")), given)
+    else:
+        selected = select(parameter_map_of(model), given)
+    held = {own_name(name): name for name, _ in model.named_parameters()}
+    chosen = {held[name]: rows for name, rows in selected.chosen.items()}
+    notes = [*selected.notes]
+    if any(rows is not None for rows in chosen.values()) and (adapters := adapters_in(held)):
+        notes.append(f"{len(adapters)} matrices of adapters, such as {adapters[0]}, belong to no one head: heads leave them out")
+    return Selection(chosen, {held[name]: shape for name, shape in selected.shapes.items()}, tuple(notes))
 
 
 class _NoArchitecture:
     """The configuration of a model of which only parameters are known."""
 
     model_type = "unknown"
-
-
-def _anonymous(model: nn.Module) -> ParameterMap:
-    unknown = Family("unknown", (), "", (), (), "")
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    canonical = {id(p): name for name, p in model.named_parameters()}
-    every = model.named_parameters(remove_duplicate=False)
-    return ParameterMap(_NoArchitecture(), shapes, {n: canonical[id(p)] for n, p in every if n not in shapes}, unknown)
 
 
 def masks_of(selection: Selection) -> Masks:
@@ -119,6 +130,7 @@ def remarks_on(model: nn.Module, masks: Mapping[str, Tensor | None]) -> list[str
         layers = [parameter_map.heads(layer) for layer in range(parameter_map.layers)]
     except UserError:
         return []
+    masks = {own_name(name): mask for name, mask in masks.items()}
     axes = {name: slices.axis for heads in layers if heads is not None for name, slices in heads.slices.items()}
     kept = {n: None if mask is None else mask.bool().movedim(axes[n], 0).flatten(1).any(1).numpy() for n, mask in _divided(masks, axes)}
     return remarks(parameter_map, kept)
