@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
+import pytest
 from tests.stated_types import assert_as_stated
 
-from interp_tui_engine import atomic, catalog, manifest, shards
+from interp_tui_engine import atomic, catalog, manifest, shards, supervisor
 from interp_tui_engine.events import Event
 from interp_tui_engine.manifest import Manifest
 from interp_tui_engine.runfolder import RunFolder
@@ -54,6 +57,21 @@ def run_manifest(request: Manifest, path: Path, *, poll: Poll = go, cut: int | N
     result, events = to_its_end(running)
     assert_as_stated(request.kind, result, events)
     return Ended(result, events, folder)
+
+
+@contextmanager
+def api_runs_here() -> Iterator[None]:
+    """Inside, runs of the Python interface are made in this process."""
+
+    def supervise(folder: RunFolder, on_event: Any) -> SimpleNamespace:
+        ended = run_manifest(manifest.load(folder.manifest_path), folder.path)
+        assert ended is not None
+        atomic.write_json(folder.path / "result.json", ended.result.values)
+        return SimpleNamespace(state="done")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(supervisor, "supervise", supervise)
+        yield
 
 
 def run_whole(request: Manifest, path: Path, *, poll: Poll = go) -> tuple[catalog.Result, list[Event]]:

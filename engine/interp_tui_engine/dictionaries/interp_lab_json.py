@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import untrusted
+from .. import atomic, untrusted
 from ..errors import UserError
 from .dictionary import Dictionary
 from .registry import stored_as
@@ -77,3 +77,43 @@ def _about(stored: Mapping[str, Any]) -> dict[str, Any]:
     layer = stored.get("layer")
     place = {"hook_name": f"blocks.{layer - 1}.hook_resid_post"} if isinstance(layer, int) and layer >= 1 else {}
     return {"model_name": str(stored.get("model", "")), **place, "layer_convention": "hidden_state_index"}
+
+
+def save_json(dictionary: Dictionary, path: Path, *, method: str = "torch", metrics: Mapping[str, Any] | None = None) -> None:
+    """Write a dictionary as interp-lab reads it. method, metrics: what the file says of the training.
+
+    Raises UserError for architectures that its form cannot hold: gated ones, and thresholds that differ from latent to latent.
+    """
+    weights, layer = dictionary.weights, layer_of(dictionary.about)
+    stored = {
+        "format": FORMAT,
+        "model": str(dictionary.about.get("model_name", "")),
+        "source": {"kind": "hf-hidden-state"} if layer is not None else {},
+        "layer": layer,
+        "input_dim": weights.width,
+        "latent_dim": weights.latents,
+        "source_feature_ids": [f"H{layer or 0}:D{place}" for place in range(weights.width)],
+        "method": method,
+        "metrics": dict(metrics or {}),
+        "config": _settings(dictionary),
+        **{theirs: getattr(weights, ours).tolist() for theirs, ours in {**MATRICES, **VECTORS}.items()},
+    }
+    atomic.write_json(path, stored)
+
+
+def layer_of(about: Mapping[str, Any]) -> int | None:
+    """interp-lab's number of the hidden state that a dictionary reads; None where it reads no block's output."""
+    parts = str(about.get("hook_name", "")).split(".")
+    return int(parts[1]) + 1 if len(parts) == 3 and parts[1].isdigit() and parts[2] == "hook_resid_post" else None
+
+
+def _settings(dictionary: Dictionary) -> dict[str, Any]:
+    stored, threshold = dictionary.architecture.stored_as, dictionary.weights.threshold
+    if stored == "standard":
+        return {"sparsity": "relu-l1"}
+    if stored == "topk":
+        return {"sparsity": "topk", "top_k": int(dictionary.architecture.stored_settings()["k"])}
+    if stored == "jumprelu" and threshold is not None and bool((threshold == threshold.flatten()[0]).all()):
+        return {"sparsity": "jumprelu", "jump_threshold": float(threshold.flatten()[0])}
+    what = "thresholds that differ from latent to latent" if stored == "jumprelu" else f"a {stored} dictionary"
+    raise UserError(f"interp-lab's sae.json cannot hold {what}", "give out a folder: it gets the layout of SAE Lens")

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import Problem, UserError
 from ..features import ids
+from ..features.answer_sets import UNITS_NAME
 from ..features.prompts import Prompt
 from ..specs import DataSpec
 from . import input_files
@@ -113,6 +114,7 @@ def answer_problems(prompts: Sequence[Prompt], metric: str, shared: Sequence[str
     if missing:
         named = f"prompt {missing[0].id!r:.40}" + (f" and {len(missing) - 1} others have" if len(missing) > 1 else " has")
         message = f'{named} no answer, which metric = {metric!r} is of; give each prompt an "answer", or params.answers for all of them'
+        message += f' ("{UNITS_NAME}": the units that interp-lab scores)'
         return [Problem("params.prompts", message)]
     without = [prompt for prompt in prompts if metric == "logit_diff" and not prompt.extra.get("wrong")]
     if without:

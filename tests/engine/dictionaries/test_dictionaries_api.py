@@ -59,7 +59,9 @@ def test_twelve_short_prompts_are_a_row_each(tmp_path: Path) -> None:
     assert all(name.startswith("SAE:L1:F") for record in records for name in record["features"])
 
 
-@pytest.mark.parametrize("keyword", ["method", "causal_out", "criterion", "target_tokens", "trust_remote_code"])
+@pytest.mark.parametrize(
+    "keyword", ["jump_threshold", "causal_dataset_path", "decoder_signature_size", "top_k_features", "trust_remote_code"]
+)
 def test_keywords_without_a_counterpart_are_refused_with_what_to_do(tmp_path: Path, keyword: str) -> None:
     with pytest.raises(ValueError, match=f"train_sae takes no {keyword}") as caught:
         engine.train_sae(out=tmp_path / "a", hf_model="builtin:tiny", dataset="p.jsonl", layer=1, **{keyword: "x"})

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...data.prompts import answer_ids
 from ...errors import RunFailed, UserError
+from ...features.answer_sets import expanded
 from ...features.prompts import Prompt
 from ...models.loaded import LoadedModel
 from ...sites.answers import Answer, kl, log_prob, logit_diff, set_logit
@@ -156,11 +157,11 @@ class Bench:
 def bench_of(
     model: LoadedModel, site_map: SiteMap, prompts: list[Prompt], metric: str, shared: Sequence[str], batch: int
 ) -> tuple[Bench, list[str]]:
-    """The bench, and warnings. Answers are each prompt's own `answer` (and `wrong`), else the shared ones.
+    """The bench, and warnings. Answers are each prompt's own `answer` (and `wrong`), else the shared ones, or a set's by its name.
 
     Raises UserError for prompts without an answer, and for logit_diff without wrong answers.
     """
-    tokens = tokens_of(model, site_map, prompts)
+    tokens, shared = tokens_of(model, site_map, prompts), expanded(shared)
     if metric == "kl":  # of all answers there are
         return Bench(model, site_map, prompts, tokens, [Answer(())] * len(prompts), metric, batch), []
     if metric == "sequence":

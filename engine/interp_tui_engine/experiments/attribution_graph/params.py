@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ...features import answer_sets
 from ...specs import FILE, Table
 
 COACTIVE, ALIKE = 0.5, 0.9
@@ -36,7 +37,7 @@ class Params(Table):
     metric: Literal["logit_diff", "log_odds", "prob", "logprob"] | None = Field(
         None, description="of the answer, what edges end at; the one that the report's interventions were measured by when left out"
     )
-    answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
+    answers: list[str] = Field(default_factory=list, description=answer_sets.DESCRIPTION)
     most_prompts: int = Field(32, ge=1, description="positives that are run, and negatives that say what an absent feature is like")
     steps: int = Field(
         5, ge=1, le=100, description="points between all features absent and all present that gradients are averaged over; 1: present only"

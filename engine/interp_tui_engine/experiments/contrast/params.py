@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ...features import answer_sets
 from ...specs import FILE, Table
 
 
@@ -25,7 +26,7 @@ class Params(Table):
     metric: Literal["logit_diff", "log_odds", "prob", "logprob", "sequence"] = Field(
         "logprob", description="score of the answer at the last token; sequence: log-probability of the whole answer"
     )
-    answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
+    answers: list[str] = Field(default_factory=list, description=answer_sets.DESCRIPTION)
     shared_answers: bool = Field(
         False,
         description="does it make other prompts end so? All are scored by the set of all positives' answers, and the effect is that on "

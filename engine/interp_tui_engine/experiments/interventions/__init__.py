@@ -38,6 +38,8 @@ def check(manifest: Manifest) -> list[Problem]:
         problems.append(
             Problem("params.strengths", f"{params.verb} has no strength; amplify, clamp and steer have", value=params.strengths)
         )
+    if params.steer_by != "std" and params.verb != "steer":
+        problems.append(Problem("params.steer_by", f"is given, but verb = {params.verb!r}", value=params.steer_by))
     return problems
 
 

@@ -143,7 +143,8 @@ class Changes:
                     return strength * seen_P[: self.positives].abs().max() - a
                 case "patch":
                     return seen_P[: self.positives].mean() - a
-            return (strength * seen_P.std()).expand_as(a)
+            added = strength * seen_P.std() if self.params.steer_by == "std" else torch.tensor(strength, device=a.device)
+            return added.expand_as(a)
 
         return delta
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ...features import answer_sets
 from ...features.control_test import FEWEST
 from ...features.layer_convention import HIDDEN_STATES, Convention
 from ...specs import FILE
@@ -38,7 +39,12 @@ class Params(_features.FeatureParams):
         description="where: last, each prompt's last token; all, every token; auto: all where features numbered as interp-lab numbers them "
         "are ablated, which it does at every token, else last",
     )
-    strengths: list[float] = Field([1.0], min_length=1, description="amplify: times its value; clamp: times its maximum; steer: in its std")
+    strengths: list[float] = Field(
+        [1.0], min_length=1, description="amplify: times its value; clamp: times its maximum; steer: times what steer_by names"
+    )
+    steer_by: Literal["std", "direction"] = Field(
+        "std", description="what strength 1 adds in steering: one std of the feature's values on the prompts, or its direction once"
+    )
     to: Literal["auto", "zero", "mean"] = Field("auto", description="what ablate leaves: 0, or the mean on negatives; auto: 0 for latents")
     model_name: str | None = Field(None, description="what the rows call the model; its source when left out")
     metric: Literal["logit_diff", "log_odds", "prob", "logprob", "sequence", "kl"] = Field(
@@ -48,7 +54,7 @@ class Params(_features.FeatureParams):
     )
     plain_text: str = Field("builtin:prose", description="text on which the loss must not change: builtin:prose|code, or a file")
     plain_rows: int = Field(8, ge=0, description="rows of 64 tokens of it that each change is made on, at every token; 0: none")
-    answers: list[str] = Field(default_factory=list, description="answers of prompts that have none of their own, as one set of tokens")
+    answers: list[str] = Field(default_factory=list, description=answer_sets.DESCRIPTION)
     controls: list[Literal["random", "matched_frequency", "matched_norm", "placebo"]] = Field(
         ["random", "matched_frequency", "matched_norm"], description="changes of the same kind where no effect is expected"
     )

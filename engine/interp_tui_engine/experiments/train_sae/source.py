@@ -19,7 +19,7 @@ from ...data.rows import TokenRows
 from ...dictionaries.reservoir import Reservoir
 from ...dictionaries.stream import Held, ShuffleBuffer, Stream, keyed_generator
 from ...errors import UserError
-from ...features import ids
+from ...features.record_site import hidden_layer
 from ...features.records import RecordReader
 from ...models.halving import in_halves
 from ...models.loaded import LoadedModel
@@ -160,17 +160,11 @@ def from_records(params: Params, seed: int, device: torch.device) -> ActivationS
     reservoir = Reservoir(params.max_records, seed)
     for block in reader.blocks():
         reservoir.add(block.starts, block.features, block.values)
-    about = {"model_name": reader.model, "source_features": reader.names, "dataset_path": params.records, **_place_of(reader.names)}
+    layer = hidden_layer(reader.names, reader.about)
+    place = {} if layer is None else {"hook_name": hook_name(Site("resid_post", layer))}
+    about = {"model_name": reader.model, "source_features": reader.names, "dataset_path": params.records, **place}
     provenance = {"records": {"rows": reservoir.seen, "kept": min(reservoir.seen, params.max_records or reservoir.seen)}}
     return _from_matrix(params, seed, torch.from_numpy(reservoir.matrix(len(reader.names))), device, about, provenance, params.records)
-
-
-def _place_of(names: Sequence[str]) -> dict[str, str]:
-    """Where the activations were read, if the columns are all hidden dimensions of one layer in their order; else nothing."""
-    first = ids.parse(names[0]) if names else None
-    if first is None or list(names) != [f"L{first.layer}:D{place}" for place in range(len(names))]:
-        return {}
-    return {"hook_name": hook_name(Site("resid_post", first.layer))}
 
 
 def from_store(params: Params, seed: int, device: torch.device) -> ActivationSource:
