@@ -101,9 +101,10 @@ def sample(
         if value is None:
             continue
         if sampling_method != "rmsprop_sgld":
-            raise UserError(f"rmsprop_{key} is given, but sampling_method = {sampling_method!r}", "use sampling_method='rmsprop_sgld'")
+            what = f"rmsprop_{key} can only be set with sampling_method = 'rmsprop_sgld'; it is {sampling_method!r}"
+            raise UserError(what, "use sampling_method='rmsprop_sgld'")
         if key in kwargs:
-            raise UserError(f"rmsprop_{key} and sampling_method_kwargs[{key!r}] are both given", "give one of them")
+            raise UserError(f"specify only one of rmsprop_{key} and sampling_method_kwargs[{key!r}]", "both are given")
         kwargs[key] = value
     config = config_of(
         lr=lr,
@@ -261,7 +262,8 @@ def _sample(
     if path.exists():
         held = dict(store_at(path).attrs)
         if held.get("request") != request:
-            raise OtherContents(f"{path} holds other samples", "another model, other data, masks or settings; choose another output_path")
+            what = f"{path} holds other samples: of a different sampler config, model, data or masks"
+            raise OtherContents(what, "choose another output_path")
         if held.get("completed"):
             return store_at(path)
     observables = tuple(
