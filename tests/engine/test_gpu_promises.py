@@ -16,24 +16,7 @@ from interp_tui_engine.models import device as devices
 from interp_tui_engine.models.halving import in_halves
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime import open_model
-
-LLC = """
-kind = "llc"
-name = "t"
-[model]
-source = "builtin:tiny"
-[data.train]
-source = "builtin:prose"
-context = 16
-rows = 32
-[params]
-lr = 1e-4
-n_beta = 10.0
-sampling_data = "train"
-batch_size = 4
-num_chains = 1
-num_draws = 1
-"""
+from small_llc import LLC
 
 
 @pytest.fixture

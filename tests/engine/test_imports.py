@@ -10,29 +10,9 @@ from pathlib import Path
 import pytest
 
 from interp_tui_engine.runtime import imports
+from small_llc import LLC
 
-LLC = """
-kind = "llc"
-name = "t"
-[model]
-source = "builtin:tiny"
-device = "cpu"
-[data.train]
-source = "builtin:prose"
-context = 16
-rows = 32
-[params]
-lr = 1e-4
-n_beta = 10.0
-sampling_data = "train"
-batch_size = 4
-num_chains = 1
-num_draws = 2
-num_init_loss_batches = 2
-acceptance_every = 0
-[compute]
-threads = 1
-"""
+SAMPLED = LLC + "num_init_loss_batches = 2\nacceptance_every = 0\n[compute]\nthreads = 1\n"
 
 SCRIPT = """
 import os, sys
@@ -60,7 +40,7 @@ LATER_HERE = {"_sampling.report", "_sampling.llc_verdict"}
 
 
 def test_the_first_draw_waits_for_no_library_that_is_needed_later(tmp_path: Path) -> None:
-    ran = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "run")], input=LLC, capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "run")], input=SAMPLED, capture_output=True, text=True)
     loaded = set(ran.stdout.split())
     assert "torch" in loaded and "transformers.models.llama.modeling_llama" in loaded, ran.stderr[-2000:]
     assert not LATER & {name.partition(".")[0] for name in loaded}

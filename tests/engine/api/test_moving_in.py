@@ -18,26 +18,11 @@ from interp_tui_engine.errors import RunFailed, UserError
 SETTINGS: dict[str, Any] = {"lr": 1e-3, "n_beta": 20.0, "num_chains": 2, "num_draws": 3, "batch_size": 4, "num_init_loss_batches": 1}
 
 
-class Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed, self.out = nn.Embedding(24, 8), nn.Linear(8, 24)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.out(self.embed(ids))
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    torch.manual_seed(0)
-    return Model()
-
-
 IDS = torch.randint(0, 24, (12, 6), generator=torch.Generator().manual_seed(1))
 DATA = {"pile": (IDS, 1)}
 
 
-def losses(model: Model, data: Any, **changed: Any) -> np.ndarray:
+def losses(model: nn.Module, data: Any, **changed: Any) -> np.ndarray:
     return engine.sample(model, data, {"pile": (data, 1)}, **{**SETTINGS, **changed})["loss_pile"].values
 
 
@@ -61,7 +46,7 @@ FORMS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_rows_in_any_form_are_the_same_rows(model: Model, form: str) -> None:
+def test_rows_in_any_form_are_the_same_rows(model: nn.Module, form: str) -> None:
     np.testing.assert_array_equal(losses(model, FORMS[form]()), losses(model, IDS))
 
 
@@ -75,18 +60,18 @@ def test_rows_in_any_form_are_the_same_rows(model: Model, form: str) -> None:
         ([[0.5, 1.0], [2.0, 3.0]], "item 0"),
     ],
 )
-def test_data_that_is_no_rows_is_a_type_error(model: Model, data: Any, said: str) -> None:
+def test_data_that_is_no_rows_is_a_type_error(model: nn.Module, data: Any, said: str) -> None:
     with pytest.raises(TypeError, match=said):
         engine.sample(model, data, {}, **SETTINGS)
 
 
 @pytest.mark.parametrize("data", [[], [[1, 2, 3], [1, 2]], IDS.float(), IDS[0]])
-def test_rows_that_cannot_be_used_are_a_value_error(model: Model, data: Any) -> None:
+def test_rows_that_cannot_be_used_are_a_value_error(model: nn.Module, data: Any) -> None:
     with pytest.raises(ValueError, match="dataset"):
         engine.sample(model, data, {}, **SETTINGS)
 
 
-REFUSED: dict[str, tuple[type[Exception], Callable[[Model], object]]] = {
+REFUSED: dict[str, tuple[type[Exception], Callable[[nn.Module], object]]] = {
     "a restriction that is no text": (TypeError, lambda model: engine.create_param_masks(model, 3)),  # type: ignore[arg-type]
     "a part there is not": (ValueError, lambda model: engine.create_param_masks(model, "l9")),
     "an argument of another sampler": (ValueError, lambda model: engine.sample(model, IDS, DATA, rmsprop_eps=0.1, **SETTINGS)),
@@ -101,7 +86,7 @@ REFUSED: dict[str, tuple[type[Exception], Callable[[Model], object]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_errors_are_of_the_types_that_callers_catch(model: Model, case: str) -> None:
+def test_errors_are_of_the_types_that_callers_catch(model: nn.Module, case: str) -> None:
     """Both ours, with what to do about it, and the built-in one."""
     builtin, call = REFUSED[case]
     with pytest.raises(builtin) as caught:
@@ -109,31 +94,31 @@ def test_errors_are_of_the_types_that_callers_catch(model: Model, case: str) -> 
     assert isinstance(caught.value, UserError) and "\n" not in caught.value.what.splitlines()[0]
 
 
-def test_other_samples_in_the_place_are_a_runtime_error(model: Model, tmp_path: Path) -> None:
+def test_other_samples_in_the_place_are_a_runtime_error(model: nn.Module, tmp_path: Path) -> None:
     place = tmp_path / "samples.zarr"
     engine.sample(model, IDS, DATA, output_path=place, **SETTINGS)
     with pytest.raises(RuntimeError, match="holds other samples"):
         engine.sample(model, IDS, DATA, output_path=place, **{**SETTINGS, "n_beta": 21.0})
 
 
-def test_a_missing_observable_is_a_key_error_that_reads_well(model: Model) -> None:
+def test_a_missing_observable_is_a_key_error_that_reads_well(model: nn.Module) -> None:
     with pytest.raises(KeyError) as caught:
         engine.compute_bif(engine.sample(model, IDS, DATA, **SETTINGS), loss_keys=["pilo"])
     assert str(caught.value).startswith("loss_keys 'pilo'") or "'pilo' is no observable" in str(caught.value)
 
 
-def test_chains_that_all_fail_are_a_runtime_error(model: Model) -> None:
+def test_chains_that_all_fail_are_a_runtime_error(model: nn.Module) -> None:
     with pytest.raises(RuntimeError, match="all chains failed") as caught:
         engine.sample(model, IDS, DATA, **{**SETTINGS, "lr": 1e9, "n_beta": 1e9})
     assert isinstance(caught.value, RunFailed) and caught.value.advice
 
 
-def test_one_setting_given_twice_is_refused(model: Model) -> None:
+def test_one_setting_given_twice_is_refused(model: nn.Module) -> None:
     with pytest.raises(ValueError, match="rmsprop_eps and sampling_method_kwargs"):
         engine.sample(model, IDS, DATA, sampling_method="rmsprop_sgld", rmsprop_eps=0.1, sampling_method_kwargs={"eps": 0.2}, **SETTINGS)
 
 
-def test_chains_that_do_not_move_have_no_learning_coefficient_but_zero(model: Model) -> None:
+def test_chains_that_do_not_move_have_no_learning_coefficient_but_zero(model: nn.Module) -> None:
     """lr = 0 is devinterp's way to look at losses on the batches alone; a manifest that says it is refused."""
     still = engine.llc(model, IDS, DATA, **{**SETTINGS, "lr": 0.0})
     assert float(still["llc_mean"]) == 0.0

@@ -18,29 +18,14 @@ SETTINGS: dict[str, Any] = {"num_draws": 4, "num_burnin_steps": 2, "num_steps_bw
 RATES = {"lr": 1e-3, "n_beta": 20.0, "localization": 5.0}
 
 
-class Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed, self.out = nn.Embedding(24, 8), nn.Linear(8, 24)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.out(self.embed(ids))
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    torch.manual_seed(0)
-    return Model()
-
-
-def sampled(model: Model, **changed: Any) -> Any:
+def sampled(model: nn.Module, **changed: Any) -> Any:
     given = {**SETTINGS, **RATES, "num_chains": 3, "num_init_loss_batches": 1, "chains": "serial", **changed}
     return engine.sample(model, IDS, {"pile": (IDS, 1)}, **given)
 
 
 @pytest.mark.parametrize("masks", [None, {"out.weight": torch.arange(24)[:, None].expand(24, 8) < 5, "out.bias": None}])
 @pytest.mark.parametrize("accumulated", [1, 2])
-def test_it_is_the_chain_of_that_number(model: Model, masks: Any, accumulated: int) -> None:
+def test_it_is_the_chain_of_that_number(model: nn.Module, masks: Any, accumulated: int) -> None:
     store = sampled(model, param_masks=masks, gradient_accumulation_steps=accumulated)
     drawn: list[float] = []
     observed = torch.tensor(store["input_ids_pile"].values)
@@ -62,7 +47,7 @@ def test_it_is_the_chain_of_that_number(model: Model, masks: Any, accumulated: i
     np.testing.assert_allclose(drawn, store["loss_pile"].values[2].mean((1, 2)), rtol=1e-6)
 
 
-def test_a_loss_of_ones_own_and_every_micro_batch(model: Model) -> None:
+def test_a_loss_of_ones_own_and_every_micro_batch(model: nn.Module) -> None:
     """Twice the loss at half the temperature moves the same, and micro_callback sees each micro-batch with its rows."""
     seen: list[tuple[int, int]] = []
 
@@ -85,7 +70,7 @@ def test_a_loss_of_ones_own_and_every_micro_batch(model: Model) -> None:
     assert steps == list(range(10)) and seen == [(step, part) for step in range(10) for part in (0, 1)]
 
 
-def test_a_chain_that_fails_says_so(model: Model) -> None:
+def test_a_chain_that_fails_says_so(model: nn.Module) -> None:
     with pytest.warns(UserWarning, match="chain 0 failed at step"):
         ended = engine.sample_single_chain(model, IDS, sampling_method_kwargs={"lr": 1e9, "nbeta": 1e9}, **SETTINGS)
     assert ended.failed is not None and np.isnan(ended.losses[-1])
@@ -99,13 +84,13 @@ def test_a_chain_that_fails_says_so(model: Model) -> None:
         ({"sampling_method_kwargs": {"lr": 1.0, "nbeta": 1.0, "momentum": 0.5}}, ValueError, "momentum"),
     ],
 )
-def test_what_it_cannot_take_is_refused(model: Model, changed: Any, error: type[Exception], said: str) -> None:
+def test_what_it_cannot_take_is_refused(model: nn.Module, changed: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         engine.sample_single_chain(model, IDS, **{**SETTINGS, **changed})
 
 
 @pytest.mark.parametrize("matched", [True, False])
-def test_the_tokens_of_every_step_are_looked_up_when_they_are_read(model: Model, tmp_path: Path, matched: bool) -> None:
+def test_the_tokens_of_every_step_are_looked_up_when_they_are_read(model: nn.Module, tmp_path: Path, matched: bool) -> None:
     store = sampled(model, match_sampling_input_ids_across_chains=matched, output_path=tmp_path / "s.zarr")
     ids = store["sampling_input_ids_micro"]
     assert ids.dims == ("chain", "step", "batch_sampling", "token") and ids.shape == (3, 10, 4, 6) and ids.dtype == np.int64
@@ -125,7 +110,7 @@ def test_the_tokens_of_every_step_are_looked_up_when_they_are_read(model: Model,
         engine.open_samples(tmp_path)
 
 
-def test_burnin_may_be_kept_in_the_mean_as_devinterp_does(model: Model) -> None:
+def test_burnin_may_be_kept_in_the_mean_as_devinterp_does(model: nn.Module) -> None:
     store = sampled(model, baseline="init")
     losses = store["sampling_loss_micro"].values.astype(np.float64)
     init = float(store["init_loss"].values.mean(dtype=np.float64))
