@@ -1,24 +1,14 @@
-"""The extras of pyproject.toml can be installed together, and so any two of them: pip is asked, and installs nothing."""
+"""The extras of pyproject.toml can be installed together: pip is asked, and installs nothing. `make parity` asks of each pair."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from interp_tui.commands import extras
-
-ROOT = Path(__file__).parent.parent
-
-
-def requirements() -> dict[str, list[str]]:
-    """What each extra asks for, but those for developers."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {name: asked for name, asked in project["optional-dependencies"].items() if name != "dev"}
+from parity.extras import PIP, faults_in, requirements, resolved
 
 
 def test_doctor_knows_every_extra() -> None:
@@ -29,15 +19,16 @@ def test_doctor_knows_every_extra() -> None:
 def test_all_extras_resolve_together() -> None:
     """A version of each that fits all the others: found once for the whole set, it holds for every pair."""
     asked = [package for packages in requirements().values() for package in packages]
-    base = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--disable-pip-version-check", "--report", "-"]
-    probe = subprocess.run([*base, "--ignore-installed", "--no-deps", asked[0]], capture_output=True, text=True)
+    probe = subprocess.run([*PIP, "--ignore-installed", "--no-deps", asked[0]], capture_output=True, text=True)
     if probe.returncode != 0:
         pytest.skip(f"no package index answers: {probe.stderr.strip()[-200:]}")
-    answer = subprocess.run([*base, *asked], capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr[-2000:]
-    versions = {part["metadata"]["name"]: part["metadata"]["version"] for part in json.loads(answer.stdout)["install"]}
-    assert "torch" not in versions, "the torch that is installed fits them all"
-    assert int(versions.get("sae-lens", "6").split(".")[0]) >= 6
+    versions, fault = resolved(asked)
+    assert not fault and not faults_in(versions)
+
+
+def test_a_solution_that_breaks_what_is_here_is_a_fault() -> None:
+    assert "torch would be replaced" in faults_in({"torch": "2.9.0"}) and "before its version 6" in faults_in({"sae-lens": "5.10.1"})
+    assert not faults_in({"sae-lens": "6.54.1", "transformer-lens": "3.9.0"})
 
 
 def test_an_extra_that_cannot_be_imported_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
     python -m tests.parity                 all peers that can be installed, each in an environment of its own under .parity/
     python -m tests.parity interp-lab      one of them
+    python -m tests.parity objects         objects of TransformerLens, nnsight, PEFT and torch.compile, given to our calls as they are
+    python -m tests.parity own-tests       tests of the peers, with our functions under their names
+    python -m tests.parity extras          pip's answer for each pair of our extras
     python -m tests.parity --record        append the counts to tests/bench/RESULTS.md
     python -m tests.parity --keep          write down what the peers gave, for the tests that run without them
     python -m tests.parity --page          write the tables of examples/guides/moving-in.md

@@ -16,6 +16,14 @@ PROMPTS = (
     ("grass", "The color of grass is", 0.0), ("snow", "The color of snow is", 0.0),
 )  # fmt: skip
 ANSWERS = (" Paris", " Tokyo", " Rome")
+TWELVE = (
+    ("The capital of France is", "The capital of Japan is", "The capital of Italy is", "The capital of Spain is", "The capital of Egypt is",
+     "The capital of Norway is"),
+    ("The color of grass is", "The color of snow is", "The color of coal is", "Two plus two is", "The opposite of hot is", "A cat says"),
+)  # fmt: skip
+SAE = {"layer": 2, "pool": "mean", "latent_dim": 16, "method": "fallback", "validation_fraction": 0.25, "seed": 0}
+"""A dictionary that both make alike: without training, of prompts' mean activations."""
+STRENGTHS = [1.0, 4.0]
 DICTIONARY: dict[str, Any] = {
     **{"format": "interp-lab.sae.v1", "model": "m", "layer": 2, "input_dim": 3, "latent_dim": 4, "mean": [0.5, -0.25, 1.0]},
     "encoder_bias": [0.1, -0.2, 0.0, 0.3],
@@ -102,6 +110,27 @@ def reports(folder: Path) -> tuple[Path, Path]:
 
 def prompts(folder: Path) -> Path:
     return lines(folder / "prompts.jsonl", [{"text": text, "criterion_score": score, "prompt_id": name} for name, text, score in PROMPTS])
+
+
+def twelve(folder: Path) -> Path:
+    """Twelve short prompts, half of which meet the criterion."""
+    rows = [{"text": text, "criterion_score": score} for score, texts in zip((1.0, 0.0), TWELVE, strict=True) for text in texts]
+    return lines(folder / "twelve.jsonl", [{**row, "prompt_id": f"p{place}"} for place, row in enumerate(rows)])
+
+
+def numbers_of(artifact: dict[str, Any]) -> list[float]:
+    """Of a sae.json: what it subtracts, which dimensions its latents are, and their bias."""
+    axes = [float(max(range(len(row)), key=row.__getitem__)) for row in artifact["encoder_weight"]]
+    return [*artifact["mean"][::7], *axes, artifact["encoder_bias"][0], float(artifact["layer"]), float(artifact["latent_dim"])]
+
+
+def steered_of(rows: list[dict[str, Any]]) -> list[float]:
+    """Of rows of steered latents, their own alone: which latent, the probabilities before and after, and the side effect."""
+    own = sorted(
+        (row for row in rows if "control_type" not in row.get("metadata", {})), key=lambda row: (row["feature_id"], row["prompt_id"])
+    )
+    keys = ("baseline_score", "intervention_score", "side_effect_score")
+    return [float(x) for row in own for x in (row["feature_id"].rpartition("F")[2], *(row[key] for key in keys))]
 
 
 def hidden_report(folder: Path, feature: str) -> Path:

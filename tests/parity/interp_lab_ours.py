@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 import interp_tui_engine as engine
-from interp_tui_engine.dictionaries.interp_lab_json import load_json
+from interp_tui_engine.dictionaries.dictionary import Dictionary
+from interp_tui_engine.dictionaries.interp_lab_json import load_json, save_json
 
 from . import interp_lab_files as files
 from .interp_lab_work import COLUMNS, Numbers
@@ -21,17 +22,27 @@ RANKED = {"ranking": "interp-lab", "held_out": 0.0, "permutations": 0, "min_rows
 def numbers() -> dict[str, Numbers | None]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        found = {**_ranked(folder), **_matched(folder), **_codes(folder), **_on_a_model(folder)}
+        found = {**_ranked(folder), **_matched(folder), **_codes(folder), **_on_a_model(folder), **_trained(folder)}
     return found
 
 
-def exchange(path: Path) -> None:
-    """A matches file of ours, for the peer's validate-matches."""
+def exchange(folder: Path) -> None:
+    """Files of ours that the peer reads: matches, and a dictionary."""
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         left, right = files.reports(Path(scratch))
         engine.compare(left, right, top_k=10, out=Path(scratch) / "matches.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text((Path(scratch) / "matches.json").read_text())
+        (folder / "matches.json").write_text((Path(scratch) / "matches.json").read_text())
+    _written(folder / "sae.json")
+
+
+def _written(path: Path) -> Dictionary:
+    """A dictionary of top-k latents in interp-lab's form."""
+    made = {**files.DICTIONARY, "config": {"sparsity": "topk", "top_k": 2}}
+    path.with_name("given.json").write_text(json.dumps(made))
+    dictionary = load_json(path.with_name("given.json"))
+    save_json(dictionary, path)
+    return dictionary
 
 
 def _ranked(folder: Path) -> dict[str, Numbers | None]:
@@ -72,7 +83,22 @@ def _codes(folder: Path) -> dict[str, Numbers | None]:
     for config in files.SPARSITIES:
         (folder / "sae.json").write_text(json.dumps({**files.DICTIONARY, "config": config}))
         codes += load_json(folder / "sae.json").encode(torch.tensor(files.ACTIVATIONS)).flatten().tolist()
-    return {"codes": codes}
+    written = _written(folder / "sae.json").encode(torch.tensor(files.ACTIVATIONS)).flatten().tolist()
+    return {"codes": codes, "sae_written": written}
+
+
+def _trained(folder: Path) -> dict[str, Numbers | None]:
+    given = {"hf_model": "builtin:tiny", "dataset": files.twelve(folder), "criterion": files.CRITERION, "device": "cpu", **files.SAE}
+    found: dict[str, Numbers | None] = {}
+    for name, answers in (("steered", list(files.ANSWERS)), ("steered_units", None)):
+        done = engine.train_sae(
+            **given, out=folder / f"{name}.json", causal_out=folder / f"{name}.jsonl", causal_top_k=3,
+            causal_strength_sweep=files.STRENGTHS, target_tokens=answers, layer_convention="hidden_state_index",
+        )  # fmt: skip
+        assert done.interventions_path is not None
+        found["fallback"] = files.numbers_of(json.loads(done.artifact_path.read_text()))
+        found[name] = files.steered_of([json.loads(line) for line in done.interventions_path.read_text().splitlines()])
+    return found
 
 
 def _on_a_model(folder: Path) -> dict[str, Numbers | None]:

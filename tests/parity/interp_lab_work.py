@@ -1,4 +1,4 @@
-"""What interp-lab 3.1.0 gives on the rows' files. Runs in its environment; an argument names a matches file of ours to validate."""
+"""What interp-lab 3.1.0 gives on the rows' files. Runs in its environment; an argument names a folder of files of ours that it reads."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ def numbers(exchanged: Path | None) -> dict[str, Numbers | None]:
             code for config in files.SPARSITIES
             for row in encode_with_artifact(files.ACTIVATIONS, {**files.DICTIONARY, "config": config}) for code in row
         ]  # fmt: skip
-        found |= _on_a_model(folder)
+        found |= {**_on_a_model(folder), **_trained(folder)}
         if exchanged is not None:
-            found["validated"] = [float(validate_matches(exchanged)["summary"]["match_count"])]
+            found["validated"] = [float(validate_matches(exchanged / "matches.json")["summary"]["match_count"])]
+            ours = json.loads((exchanged / "sae.json").read_text())
+            found["sae_written"] = [code for row in encode_with_artifact(files.ACTIVATIONS, ours) for code in row]
     return found
 
 
@@ -65,6 +67,21 @@ def _on_a_model(folder: Path) -> dict[str, Numbers | None]:
         )  # fmt: skip
         moved = [json.loads(line) for line in done.read_text().splitlines()]
         found[name] = [row[key] for row in moved for key in ("baseline_score", "intervention_score")] + [moved[0]["side_effect_score"]]
+    return found
+
+
+def _trained(folder: Path) -> dict[str, Numbers | None]:
+    from interp_lab import train_sae
+
+    given = {"hf_model": str(files.model_folder(folder)), "dataset": files.twelve(folder), "criterion": files.CRITERION, **files.SAE}
+    found: dict[str, Numbers | None] = {}
+    for name, answers in (("steered", list(files.ANSWERS)), ("steered_units", None)):
+        done = train_sae(
+            **given, out=folder / f"{name}.json", causal_out=folder / f"{name}.jsonl", causal_top_k=3,
+            causal_strength_sweep=files.STRENGTHS, target_tokens=answers,
+        )  # fmt: skip
+        found["fallback"] = files.numbers_of(json.loads(done.artifact_path.read_text()))
+        found[name] = files.steered_of([json.loads(line) for line in done.interventions_path.read_text().splitlines()])
     return found
 
 

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import sides
+from . import objects, sides
 from .rows import Peer
 
 PAGE = Path(__file__).resolve().parents[2] / "examples" / "guides" / "moving-in.md"
 _TABLE = re.compile(r"<!-- rows of (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
+_OBJECTS = re.compile(r"<!-- objects -->\n.*?<!-- end -->", re.DOTALL)
 _COUNT = re.compile(r"\((\d+)\)$")
 
 
@@ -24,7 +25,8 @@ def table(peer: Peer) -> str:
 
 def with_tables(text: str) -> str:
     """The page with every table as the rows are now."""
-    return _TABLE.sub(lambda found: table(sides.PEERS[found["name"]]), text)
+    text = _TABLE.sub(lambda found: table(sides.PEERS[found["name"]]), text)
+    return _OBJECTS.sub(lambda found: objects.table(), text)
 
 
 def write() -> None:

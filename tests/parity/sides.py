@@ -6,15 +6,14 @@ import importlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from . import devinterp_rows, interp_lab_rows, interp_rows, toolkit_rows
+from .environments import ROOT, SCRATCH, python_of
 from .rows import Numbers, Peer, Row, near
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRATCH, RECORDED = ROOT / ".parity", Path(__file__).with_name("recorded")
+RECORDED = Path(__file__).with_name("recorded")
 PEERS: dict[str, Peer] = {rows.PEER.name: rows.PEER for rows in (devinterp_rows, interp_lab_rows, interp_rows, toolkit_rows)}
 MODULES = {"devinterp": "devinterp", "interp-lab": "interp_lab", "interp": "interp", "interpretability-toolkit": "toolkit"}
 
@@ -63,14 +62,4 @@ def _python_of(peer: Peer) -> Path | None:
     source = os.environ.get("INTERP_SOURCE") if peer.name == "interp" else None
     if peer.install is None and source is None:
         return None
-    folder = SCRATCH / MODULES[peer.name]
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print(f"making {peer.name}'s environment in {folder.relative_to(ROOT)} …", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        # an exact version of torch takes the CPU build where the registry has one
-        wanted = [os.environ.get("TORCH", "torch==2.13.0"), *(peer.install or (source,))]
-        for package in filter(None, wanted):
-            subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=True)
-        (folder / ".ready").touch()
-    return python
+    return python_of(MODULES[peer.name], *((package,) for package in (peer.install or (source,)) if package))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from in_process import run_manifest
-from interp_tui_engine import atomic, manifest, supervisor
+from in_process import api_runs_here
 from interp_tui_engine.models.builtin_index import builtin_models
-from interp_tui_engine.runfolder import RunFolder
-from parity import page, sides
+from parity import objects, objects_work, page, sides
 from parity.rows import Numbers, Row, near, verdict
 
 ROWS = {f"{name}: {row.key}": (name, row) for name, peer in sides.PEERS.items() for row in peer.rows}
@@ -21,16 +17,8 @@ ROWS = {f"{name}: {row.key}": (name, row) for name, peer in sides.PEERS.items() 
 
 @pytest.fixture(scope="module", autouse=True)
 def _runs_in_this_process() -> Iterator[None]:
-    """Runs of the Python interface without the seconds that a process takes to start."""
-
-    def supervise(folder: RunFolder, on_event: Any) -> SimpleNamespace:
-        ended = run_manifest(manifest.load(folder.manifest_path), folder.path)
-        assert ended is not None
-        atomic.write_json(folder.path / "result.json", ended.result.values)
-        return SimpleNamespace(state="done")
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(supervisor, "supervise", supervise)
+    """Without the seconds that a process takes to start."""
+    with api_runs_here():
         yield
 
 
@@ -52,7 +40,7 @@ def test_the_pages_tables_are_the_rows() -> None:
     """`python -m tests.parity --page` writes them."""
     text = page.PAGE.read_text(encoding="utf-8")
     assert page.with_tables(text) == text
-    assert all(page.table(peer) in text for peer in sides.PEERS.values())
+    assert all(page.table(peer) in text for peer in sides.PEERS.values()) and objects.table() in text
     assert builtin_models(), "the rows of interp and interpretability-toolkit are of the embedded model"
 
 
@@ -60,6 +48,37 @@ def test_keys_are_unique_and_recorded() -> None:
     for name, peer in sides.PEERS.items():
         keys = [row.key for row in peer.rows]
         assert len(keys) == len(set(keys)) and set(keys) <= set(sides.recorded(name))
+
+
+GIVEN = {f"{given.name}: {call}": (given, call) for given in objects.OBJECTS for call in objects.CALLS}
+
+
+@cache
+def plain() -> dict[str, Callable[[], Numbers]]:
+    """Ours on the embedded model as transformers has it; an entry is computed when it is asked for."""
+    return {name: cache(call) for name, call in objects_work.ours(*objects_work.embedded()).items()}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_an_object_of_another_library_gave_what_the_plain_model_gives(case: str) -> None:
+    """Held to what its library gave in its own environment (`make parity` gives our calls the object itself)."""
+    given, call = GIVEN[case]
+    was = objects.recorded()[given.name][call]
+    if call in given.refused:
+        assert objects.verdict(given, call, was) == "refused"
+    elif call in given.as_plain:
+        assert objects.verdict(given, call, {**was, "ours": plain()[call]()}) == "same"
+    else:
+        assert was["theirs"]
+
+
+@pytest.mark.parametrize("name", ["compiled", "bare module"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_objects_of_torch_itself_are_given_here(name: str) -> None:
+    given = next(given for given in objects.OBJECTS if given.name == name)
+    made = dict(objects_work.made("transformer_lens_4"))[name]()
+    for call, found in objects_work.results(made).items():
+        assert objects.verdict(given, call, found) == ("refused" if call in given.refused else "same"), (call, found)
 
 
 def rows() -> Iterator[tuple[Row, str]]:

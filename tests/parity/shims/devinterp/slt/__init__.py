@@ -1,0 +1,1 @@
+"""Singular learning theory."""

@@ -1,0 +1,5 @@
+"""Sampling."""
+
+from interp_tui_engine import sample
+
+__all__ = ["sample"]

@@ -1,0 +1,5 @@
+"""A name that tests import, of what has no counterpart here."""
+
+
+class GraphValidationWriteResult:
+    """Nothing here makes one."""
