@@ -101,7 +101,7 @@ def run(suite: Suite) -> dict[str, str] | None:
     if folder is None:
         return None
     report = SCRATCH / f"{suite.peer.split()[0]}.own.xml"
-    paths = [str(SHIMS), *(str(ROOT / name) for name in ("engine", "tui", "tests"))]
+    paths = [str(SHIMS), str(ROOT), *(str(ROOT / name) for name in ("engine", "tui", "tests"))]
     command = [
         sys.executable,
         "-m",
