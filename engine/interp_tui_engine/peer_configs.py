@@ -146,7 +146,7 @@ def _inspect(args: Mapping[str, Any], path: Path) -> dict[str, Any]:
     backend = str(args.get("backend", "toy"))
     params: dict[str, Any] = {INSPECT[key]: value for key, value in args.items() if key in INSPECT}
     params |= {"backend": {"jsonl": "features"}.get(backend, backend)}
-    params |= {} if backend == "toy" or "model" not in args else {"model": args["model"]}
+    params |= {"model": args["model"]} if "model" in args else {}
     for key in FILES:
         if key in params:
             params[key] = [_file(given, path) for given in _several(params[key])] if key == "records" else _file(params[key], path)

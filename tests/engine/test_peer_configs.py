@@ -81,6 +81,7 @@ def test_steps_are_a_pipeline(tmp_path: Path) -> None:
     assert request.kind == "pipeline" and [step.kind for step in request.step] == ["inspect", "inspect", "match"]
     assert request.step[2].params["left"] == "${left-side}" and request.step[2].params["assignment"] == "peer"
     assert request.step[2].params["top"] == 4
+    assert [step.params["model"] for step in request.step[:2]] == ["toy/a", "toy/b"], "or both would be one model"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ OBJECTS = (
     Given("LoadedModel", "transformer_lens_4", "`load_model(backend=\"transformer_lens\")`"),
     Given("LoadedModel of nnsight", "nnsight", "`load_model(backend=\"nnsight\")`"),
     Given("bare module", "transformer_lens_4", "an `nn.Module` that returns logits",
-          {**NO_PLACE, **dict.fromkeys(("create_param_masks", "sample of a part"), "layout of 'NoneType' models is not known")}, (),
+          {**NO_PLACE, **dict.fromkeys(("create_param_masks", "sample of a part"), "layout of a module without a configuration is not known")}, (),
           "masks by parameters' names, and `\"full\"`"),
 )  # fmt: skip
 

@@ -41,7 +41,7 @@ SUITES = (
                 "the same ValueError in other words",
             ),
             "test_llc_scaling_invariance": "equal to rounding, not bit for bit",
-            "test_susceptibilities": "the full model is the baseline, not a line of the result",
+            "test_susceptibilities": "the full model is the baseline, not a line of the result; so it is in the release 2.0.1 (row susceptibilities)",
         },
     ),
     Suite(
@@ -70,7 +70,7 @@ SUITES = (
                 ),
                 NO_COUNTERPART,
             ),
-            "test_compare_api_accepts_reports_and_paths": "the readable page is report.md in the run's folder, not matches.md",
+            "test_reprs_are_compact_and_hide_vectors": "cards are dictionaries, which print what they hold",
             "test_package_ships_py_typed_marker": "the marker is our package's, not the shim's",
             "test_writing_a_report_does_not_mutate_the_in_memory_report": "a report is a run's file: it says what made it from the start",
         },

@@ -8,12 +8,12 @@ pairs = match(found, other).matches
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +129,12 @@ def inspect(
     backend = {None: "records" if features is None else "features", "jsonl": "features"}.get(backend, backend)
     files = [records] if isinstance(records, (str, Path)) else list(records)
     given: dict[str, Any] = {"criterion": criterion, "backend": backend, "records": [str(Path(file).absolute()) for file in files]}
-    given |= {} if model is None or backend == "toy" else {"model": model}
+    given |= {} if model is None else {"model": model}
     given |= {} if top_k is None else {"cards": top_k}
     params = _translated(params)
     for name, file in (("features", features), ("interventions", interventions)):
         given |= {name: str(Path(file).absolute())} if file is not None else {}
     tables: dict[str, Any] = {"kind": "inspect", "seed": seed, "params": given | params}
-    if backend == "toy":  # a model of its own planted truth, as its name says
-        tables["seed"] = seed if model is None else _seed_of(model, seed)
     inspection = Inspection(run(tables, out=out, on_event=on_event).path)
     if html_out is not None:
         _export_page(inspection.folder, Path(html_out))
@@ -181,11 +179,6 @@ def _translated(params: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _seed_of(model: str, seed: int) -> int:
-    """A seed of the model's name: toy models of different names differ."""
-    return int.from_bytes(sha256(f"{seed} {model}".encode()).digest()[:4], "big")
-
-
 def _export_page(folder: Path, file: Path) -> None:
     """Write a run as a page, by the command line: pages are the app's to make."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -228,11 +221,13 @@ def compare(
 ) -> Matching:
     """interp-lab's name for `match`, with its score and its choice of pairs (`assignment = "peer"`), the best `top_k`; see `match`.
 
-    Where `out` is a .json file it gets the pairs as interp-lab writes them, and the run stands in a folder beside it.
+    Where `out` is a .json file it gets the pairs as interp-lab writes them, a .md file beside it the report, and the run stands in a folder
+    of that name.
     """
     params = {"assignment": "peer", "top": top_k, **params}
     if out is None or Path(out).suffix != ".json":
         return match(left, right, out=out, **params)
     matching = match(left, right, out=Path(out).with_suffix(""), **params)
     atomic.write_json(Path(out), matching.match_report())
+    shutil.copyfile(matching.folder / "report.md", Path(out).with_suffix(".md"))
     return matching

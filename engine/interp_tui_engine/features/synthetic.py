@@ -8,6 +8,7 @@ Ablating the causal feature lowers the score by `effect` on average, ablating an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ class Planted(NamedTuple):
     interventions: list[Intervention]
     causal: int
     followers: list[int]
+    model: str = MODEL
 
     def name(self, feature: int) -> str:
         """The feature's id."""
@@ -39,7 +41,7 @@ class Planted(NamedTuple):
         for index, (row, positive) in enumerate(zip(self.activations.tolist(), self.positive.tolist(), strict=True)):
             features = {self.name(feature): round(value, 6) for feature, value in enumerate(row)}
             topic = "the planted topic" if positive else "something else"
-            yield records.record(MODEL, f"p{index}", f"Text {index} is about {topic}.", float(positive), features)
+            yield records.record(self.model, f"p{index}", f"Text {index} is about {topic}.", float(positive), features)
 
 
 def planted(
@@ -53,6 +55,7 @@ def planted(
     prompts: int,
     noise: float = 0.1,
     controls: int = 239,
+    model: str = MODEL,
 ) -> Planted:
     """Draw records and interventions. `shift` in standard deviations, `effect` and `noise` in the score's unit; `controls` for all features
     together, so many that one effect beyond them is clear among the twelve features that are changed."""
@@ -62,7 +65,7 @@ def planted(
     chosen = rng.permutation(features)[: followers + 1].tolist()
     activations[:, chosen] += shift * positive[:, None]
     causal, rest = chosen[0], chosen[1:]
-    draw = Planted(activations, positive, [], causal, rest)
+    draw = Planted(activations, positive, [], causal, rest, model)
     tested = [*chosen, *(f for f in range(features) if f not in chosen)][: max(followers + 1, min(features, 12))]
     others = [f for f in range(features) if f not in tested] or tested
     moved = [(feature, None) for feature in tested] + [(others[number % len(others)], number) for number in range(controls)]
@@ -72,7 +75,7 @@ def planted(
             gone = effect if feature == causal and number is None else 0.0
             draw.interventions.append(
                 Intervention(
-                    model=MODEL,
+                    model=model,
                     feature_id=draw.name(feature) if number is None else f"control-{number}",
                     verb="ablate",
                     baseline=base,
@@ -83,6 +86,11 @@ def planted(
                 )
             )
     return draw
+
+
+def seed_of(model: str, seed: int) -> int:
+    """A seed of a model's name: planted models of different names differ."""
+    return int.from_bytes(sha256(f"{seed} {model}".encode()).digest()[:4], "big")
 
 
 def twins(seed: int, *, features: int, shared: int, noise: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:

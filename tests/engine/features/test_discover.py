@@ -34,11 +34,12 @@ def test_interp_labs_keywords_and_tables(tmp_path: Path) -> None:
     assert [line["feature_id"] for line in left.cards_table()] == [card["feature_id"] for card in left.cards]
     compared = engine.compare(left, right.report, top_k=3, out=tmp_path / "matches.json")
     assert compared.folder == tmp_path / "matches" and [line["rank"] for line in compared.matches_table()] == [1, 2, 3]
+    assert (tmp_path / "matches.md").read_text() == (compared.folder / "report.md").read_text()
     written = atomic.read_json(tmp_path / "matches.json")
     assert written["schema_version"] == "interp-lab.match_report.v1" and len(written["matches"]) == 3
     first, line = written["matches"][0], compared.matches_table()[0]
     assert first["left_feature_id"] == line["left_feature_id"] == compared.matches[0]["left"] and first["score"] == line["score"]
-    assert first["left_model"] == written["left_model"] == left.cards[0]["model"]
+    assert first["left_model"] == written["left_model"] == left.cards[0]["model"] == "toy/a" and written["right_model"] == "toy/b"
 
 
 @pytest.mark.parametrize("keyword", ["require_interventions", "nla_explanations", "neuronpedia_base_url"])

@@ -149,7 +149,7 @@ def test_a_module_of_ones_own_is_sampled_and_cannot_be_looked_into() -> None:
         lambda: engine.logit_lens(bare, PROMPT),
         lambda: engine.create_param_masks(bare, "l0"),
     ):
-        with pytest.raises(UserError, match=r"cannot be looked into|layout of 'NoneType' models is not known"):
+        with pytest.raises(UserError, match=r"cannot be looked into|layout of a module without a configuration is not known"):
             call()
 
 

@@ -125,7 +125,7 @@ def test_a_module_of_ones_own_offers_full_and_names() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     assert set(create_param_masks(model, "full")) == {"0.weight", "0.bias", "1.weight", "1.bias"}
     assert create_param_masks(model, ["0.bias", "1.bias"]) == {"0.bias": None, "1.bias": None}
-    with pytest.raises(UserError, match="layout of 'NoneType' models is not known"):
+    with pytest.raises(UserError, match="layout of a module without a configuration is not known"):
         create_param_masks(model, "l0")
 
 

@@ -69,7 +69,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
 def _sources(params: Params, seed: int, scratch: Path) -> tuple[list[Path], Path | None]:
     if params.backend == "toy":
-        draw = synthetic.planted(seed, **TOY)
+        model = params.model
+        draw = synthetic.planted(seed if model is None else synthetic.seed_of(model, seed), model=model or synthetic.MODEL, **TOY)
         jsonl.write(scratch / "records.jsonl", draw.records())
         interventions.write(scratch / "interventions.jsonl", draw.interventions)
         return [scratch / "records.jsonl"], scratch / "interventions.jsonl"

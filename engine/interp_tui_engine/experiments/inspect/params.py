@@ -41,7 +41,9 @@ class Params(Table):
     search_top: int = Field(20, ge=1, le=1000, description="backend goodfire: how many features its search for the criterion may give")
     interventions: str | None = Field(None, json_schema_extra=FILE, description="intervention rows: a file or a run folder")
     any_criterion: bool = Field(False, description="use intervention rows that were made for another criterion too")
-    model: str | None = Field(None, description="the model whose rows count, where a file has several")
+    model: str | None = Field(
+        None, description="the model whose rows count, where a file has several; backend toy: a name, by which toy models differ"
+    )
     rule: str | None = Field(None, description="score texts by 'words: a, b' or 'regex: …' in place of the file's scores")
     judge: str | None = Field(None, description="score texts by a model behind this OpenAI-compatible URL; its key from INTERP_TUI_API_KEY")
     judge_model: str = Field("", description="the judge's model, as its endpoint names it")

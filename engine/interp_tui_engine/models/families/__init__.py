@@ -81,7 +81,8 @@ def family_of(config: Any) -> Family:
             return family
     near = get_close_matches(name, known_types(), n=1)
     meant = f"{near[0]!r} is known; " if near else ""
+    whose = f"{name or type(config).__name__!r} models" if config is not None else "a module without a configuration"
     raise UserError(
-        f"the layout of {name or type(config).__name__!r} models is not known, so their layers and heads cannot be named",
+        f"the layout of {whose} is not known, so its layers and heads cannot be named",
         f"{meant}'full' and parameter names work with any model",
     )

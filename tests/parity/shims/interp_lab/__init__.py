@@ -24,7 +24,7 @@ def inspect(model: str, criterion: str, *, out: Any = None, html_out: Any = None
 def compare(left: Any, right: Any, *, out: Any = None, **given: Any) -> MatchReport | WrittenMatch:
     sides = [side.made if hasattr(side, "made") else side.report.made if hasattr(side, "report") else side for side in (left, right)]
     made: Matching = engine.compare(*sides, out=out, **given)
-    return MatchReport(made) if out is None else WrittenMatch(MatchReport(made), Path(out), made.folder / "report.md")
+    return MatchReport(made) if out is None else WrittenMatch(MatchReport(made), Path(out), Path(out).with_suffix(".md"))
 
 
 def train_sae(**given: Any) -> Any:
