@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -45,8 +46,8 @@ THEMES = ("dark", "ascii", "light", "high-contrast")
 WORDS = ("lens", "run", "theme", "open", "new", "zzz", "llc", "quit", "keys", "screen", "[/b]", "")
 CLOSES = ("escape", "ctrl+p", "enter", "down enter", "pagedown escape")
 """What closes a palette; the first of them starts nothing."""
-PATIENCE = 60.0
-"""Seconds that one key may take on a busy machine."""
+PATIENCE = 900.0
+"""Seconds that one key may take where others have the processors: what it must not do is take for ever."""
 QUICK_PARTS = ("logit_lens", "palettes")
 
 
@@ -149,6 +150,8 @@ def _unsettled(made: Path, root: Path, draw: random.Random) -> Path:
 @contextmanager
 def _fenced(place: Path) -> Iterator[None]:
     """Nothing is started, nothing is written outside `place`, and the app forgives no fault."""
+    from textual.pilot import Pilot
+
     from interp_tui.app import InterpApp
     from interp_tui.runs import session
     from interp_tui.screens.run import RunScreen
@@ -170,6 +173,7 @@ def _fenced(place: Path) -> Iterator[None]:
             stack.enter_context(mock.patch.object(screen, "forgiving", False))
         for waits in ("textual.pilot.wait_for_idle", "textual.app.wait_for_idle"):
             stack.enter_context(mock.patch(waits, at_once))
+        stack.enter_context(mock.patch.object(Pilot, "_wait_for_screen", partialmethod(Pilot._wait_for_screen, timeout=PATIENCE)))
         os.chdir(place)
         try:
             yield
