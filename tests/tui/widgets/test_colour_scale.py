@@ -93,6 +93,23 @@ async def test_the_cursor_moves_scrolls_and_stays_on_its_label() -> None:
 
 
 @pytest.mark.usefixtures("settle")
+async def test_rows_are_tall_where_colours_fill_them_and_one_line_where_signs_would_leave_blanks() -> None:
+    app = Shown()
+    async with app.run_test(size=(40, 20)) as pilot:
+        heat = app.query_one(Heatmap)
+        heat.show(Grid(("a", "b"), ("x", "y"), ((1.0, 2.0), (3.0, 4.0)), Scale(0.0, 4.0)))
+        await pilot.pause()
+        assert heat.row_height > 1
+        for look in ("glyph", "digit"):
+            heat.focus()
+            await pilot.press("g")
+            assert heat.look == look
+            text = lines(heat)
+            assert [line[0] for line in text[1:3]] == ["a", "b"] and "0" in text[3], "rows, then what the signs stand for"
+            assert not any(line.strip() for line in text[4:])
+
+
+@pytest.mark.usefixtures("settle")
 async def test_a_strip_shows_its_tokens_and_reads_them_out() -> None:
     app = Shown()
     async with app.run_test(size=(24, 14)) as pilot:

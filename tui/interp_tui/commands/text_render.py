@@ -31,7 +31,7 @@ def lines(run: Path, tab: str, size: tuple[int, int], *, ascii: bool) -> list[st
         screen.query_one(TabbedContent).active = tab
         await pilot.pause()
         for heatmap in screen.query(Heatmap):
-            heatmap.look = "digit"
+            heatmap.set_look("digit")
         await screen.settle()
         await pilot.pause()
         rendered.extend(strip.text.rstrip() for strip in screen._compositor.render_strips())

@@ -270,7 +270,8 @@ class RecoveryView(GridView):
             other.display = place <= beside
             if place <= beside:
                 site = (self.site + place) % len(self.found.sites)
-                other.corner, other.look = self.found.sites[site], heatmap.look
+                other.corner = self.found.sites[site]
+                other.set_look(heatmap.look)
                 other.show(self._grid(rows, columns, [[(site, *at[1:]) for at in row] for row in places]))
         self._follow_cursor()
         self._show_heads()
@@ -291,7 +292,7 @@ class RecoveryView(GridView):
         heatmap = self.query_one(Heatmap)
         for other in self.query(SideGrid):
             if other.display:
-                other.look = heatmap.look
+                other.set_look(heatmap.look)
                 other.move_to(heatmap.row, heatmap.column)
 
     def _show_heads(self) -> None:

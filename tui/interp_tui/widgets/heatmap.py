@@ -117,6 +117,13 @@ class Heatmap(Guarded, Widget, can_focus=True):
             self._follow()
             self.refresh()
 
+    def set_look(self, look: Look) -> None:
+        """Draw cells as colours, glyphs or digits."""
+        if look != self.look:
+            self.look = look
+            self._follow()
+            self.refresh()
+
     def move_to(self, row: int, column: int) -> None:
         """Put the cursor on a cell, or on the nearest there is."""
         row = max(0, min(row, len(self.grid.rows) - 1))
@@ -174,7 +181,9 @@ class Heatmap(Guarded, Widget, can_focus=True):
 
     @property
     def row_height(self) -> int:
-        """Lines a row takes: more than one where all rows fit so, which a few rows do."""
+        """Lines a row takes: more than one where all rows fit so. Only colours fill lines, where signs would leave blanks."""
+        if self._drawn_as != "colour":
+            return 1
         room = self.size.height - (2 if self._legend else 1)
         return max(1, min(TALLEST, room // max(1, len(self.grid.rows))))
 
@@ -198,8 +207,7 @@ class Heatmap(Guarded, Widget, can_focus=True):
         self.move_to(self.row + by * self._shown_rows, self.column)
 
     def action_look(self) -> None:
-        self.look = LOOKS[(LOOKS.index(self.look) + 1) % len(LOOKS)]
-        self.refresh()
+        self.set_look(LOOKS[(LOOKS.index(self.look) + 1) % len(LOOKS)])
 
     def action_select(self) -> None:
         if self.grid.rows and self.grid.columns:
@@ -229,8 +237,6 @@ class Heatmap(Guarded, Widget, can_focus=True):
         base, width = self.rich_style, self.size.width
         if self._followed != self.size:  # drawn before the event that tells of the new size
             self._follow()
-        if self._palette is None:
-            self._palette = ScaleStyles(self.app.theme_variables)
         strong = base + Style(color=_named(self.app.theme_variables, "accent"), bold=True)
         muted = base + Style(color=_named(self.app.theme_variables, "muted"))
         shown = range(self._left, min(self._left + self._shown_columns, len(self.grid.columns)))
@@ -272,7 +278,6 @@ class Heatmap(Guarded, Widget, can_focus=True):
         return [*found, (" " * max(0, room - used), False)]
 
     def _cell(self, row: int, column: int, base: Style) -> Segment:
-        assert self._palette is not None
         value, width = self._at(row, column), self.cell_width
         share = None if value is None else self.grid.scale.share(value)
         texts = self.grid.texts
@@ -280,14 +285,14 @@ class Heatmap(Guarded, Widget, can_focus=True):
         look = self._drawn_as
         style = base
         if share is not None and look == "colour":
-            style = base + self._palette.style(share)
+            style = base + self._styles.style(share)
             said = self._number(value, 3) if width >= self._number_fits else ""
         elif share is not None and width >= self._number_fits + (look != "digit"):
             said = self._number(value, 3) if look == "digit" else self._number(value, 2) + glyph(share, ascii=self._ascii)[1]
         else:
             said = digit(share) if look == "digit" else glyph(share, ascii=self._ascii)
         if word and share is not None and look != "digit":
-            style = base + self._palette.style(share) if look == "colour" else base
+            style = base + self._styles.style(share) if look == "colour" else base
             text = _fit(word, width - 1) + " "
         else:
             text = said.rjust(width - 1)[: width - 1] + " " if width > 2 else said[:width].rjust(width)
@@ -305,19 +310,24 @@ class Heatmap(Guarded, Widget, can_focus=True):
     @property
     def _drawn_as(self) -> Look:
         """The look as chosen; where the theme has no colours to tell values by, digits in their place."""
-        plain = self._palette is not None and not self._palette.coloured
-        return "digit" if plain and self.look == "colour" else self.look
+        return "digit" if self.look == "colour" and not self._styles.coloured else self.look
+
+    @property
+    def _styles(self) -> ScaleStyles:
+        """The colours of the theme that is on."""
+        if self._palette is None:
+            self._palette = ScaleStyles(self.app.theme_variables)
+        return self._palette
 
     def _key(self, base: Style, muted: Style) -> list[Segment]:
         """What the scale's ends and its zero look like: `-1.02 ▓▓▒▒░░ 0 ░░▒▒▓▓ 1.02`."""
-        assert self._palette is not None
         scale, look = self.grid.scale, self._drawn_as
         room = self.size.width - self._label - 1
         steps = STEPS if room >= 44 else 2
 
         def swatch(share: float) -> Segment:
             if look == "colour":
-                return Segment("  ", base + self._palette.style(share) if self._palette is not None else base)
+                return Segment("  ", base + self._styles.style(share))
             return Segment(digit(share) if look == "digit" else glyph(share, ascii=self._ascii), base)
 
         parts: list[Segment] = []
