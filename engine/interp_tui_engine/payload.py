@@ -18,10 +18,11 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from .numbers import as_finite, finite
 from .uncertainty import Uncertainty, from_json
@@ -161,11 +162,19 @@ def _fields(cls: type[Payload]) -> dict[str, _FieldReader]:
     readers = {}
     for name, field in cls.model_fields.items():
         hint = hints[name]
-        default = _empty(hint) if field.is_required() else partial(field.get_default, call_default_factory=True)
+        default = _empty(hint) if field.is_required() else _default(field)
         if default is None:
             raise TypeError(f"{cls.__name__}.{name}: {hint} has no empty value; make it '| None', or give it a default")
         readers[name] = _FieldReader(_stored_name(cls, name), _converter(hint), default)
     return readers
+
+
+def _default(field: FieldInfo) -> Callable[[], Any]:
+    """What makes a field's default. Pydantic's own way looks at the factory's signature each time, which ten thousand headlines feel."""
+    if field.default_factory is not None:
+        return cast("Callable[[], Any]", field.default_factory)
+    value = field.default
+    return (lambda: value) if value is None or isinstance(value, (bool, int, float, str)) else field.get_default
 
 
 def _empty(hint: Any) -> Callable[[], Any] | None:

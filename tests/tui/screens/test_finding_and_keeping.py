@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import on_screen
+import pytest
 from textual.widgets import Input, TabbedContent
 
 from interp_tui.app import InterpApp
 from interp_tui.runs import labels
+from interp_tui.runs.filters import Predicate, compile_filter
 from interp_tui.runs.labels import Labels
 from interp_tui.screens.compare import CompareScreen
 from interp_tui.screens.confirm import ConfirmScreen
@@ -114,6 +116,28 @@ async def test_a_filter_used_before_comes_back(make_run: MakeRun, runs_root: Pat
         await until(lambda: tuple(app.filters) == ("probe", "kind = llc"))
     kept = json.loads(Path("config/state.json").read_text())
     assert kept == {"theme": "light", "filters": ["probe", "kind = llc"]}
+
+
+async def test_keys_typed_fast_are_one_look_through_the_runs(
+    make_run: MakeRun, runs_root: Path, settle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run("a"), make_run("b", kind="probe")
+    filters: list[str] = []
+
+    def noted(text: str, numbers: Any = None) -> Predicate:
+        filters.append(text)
+        return compile_filter(text, numbers)
+
+    monkeypatch.setattr("interp_tui.screens.runs.compile_filter", noted)
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        filters.clear()
+        line = app.screen.query_one(FilterLine)
+        for length in range(1, 6):  # all in the queue before the first is looked at
+            line.post_message(FilterLine.Changed("probe"[:length]))
+        await until(lambda: [row.cells[1].text for row in app.screen.query_one(ListTable).rows] == ["probe"])
+    assert filters[-1] == "probe" and len(filters) < 5
 
 
 async def test_a_letter_goes_to_a_part_or_a_tab(make_run: MakeRun, settle: Any) -> None:

@@ -82,13 +82,21 @@ def _coloured(text: str, colour: str) -> str:
 
 def columns(rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
     """The rows as lines with aligned columns, the columns numbered in `right` to the right; cells are sanitised."""
-    from rich.cells import cell_len
-
     table = [[clean(cell) for cell in row] for row in rows]
-    widths = [max((cell_len(row[i]) for row in table if i < len(row)), default=0) for i in range(max(map(len, table), default=0))]
+    lengths = [[width(cell) for cell in row] for row in table]
+    widths = [max((row[i] for row in lengths if i < len(row)), default=0) for i in range(max(map(len, table), default=0))]
 
-    def padded(cell: str, index: int) -> str:
-        space = " " * (widths[index] - cell_len(cell))
+    def padded(cell: str, length: int, index: int) -> str:
+        space = " " * (widths[index] - length)
         return space + cell if index in right else cell + space
 
-    return ["  ".join(padded(cell, index) for index, cell in enumerate(row)).rstrip() for row in table]
+    return ["  ".join(map(padded, row, row_lengths, range(len(row)))).rstrip() for row, row_lengths in zip(table, lengths, strict=True)]
+
+
+def width(text: str) -> int:
+    """Cells that sanitised text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import columns, out, out_json, say
+from .output import columns, out, out_json, say, width
 from .shared import JsonOption, RunArgument, RunsOption, find
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def list_(
     if not found:
         say(f"no runs under {host.short_path(root)}; interp-tui new llc -o llc.toml writes a first manifest")
         return 0
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in fitted(rows, width):
+    for line in fitted(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None):
         out(line)
     return 0
 
@@ -72,10 +71,10 @@ NARROW = 16
 """Cells of a headline below which another column goes first."""
 
 
-def fitted(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
+def fitted(rows: list[tuple[str, ...]], room: int | None) -> list[str]:
     """The table's lines. On a terminal too narrow for them columns go (the state's sign stays), the headline is cut, and last the folder
     goes, since `show` takes a part of a name; no line is ever wider than the terminal."""
-    from rich.cells import cell_len, set_cell_size
+    from rich.cells import set_cell_size
 
     for dropped in DROPPED:
         kept = [index for index in range(len(rows[0])) if index not in dropped]
@@ -85,21 +84,21 @@ def fitted(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
             return columns(([row[index] for index in kept] for row in of), right=right)
 
         lines = table(rows)
-        widest, headline = max(map(cell_len, lines)), max(cell_len(row[HEADLINE]) for row in rows)
-        if width is None or widest <= width:
+        if room is None or (widest := max(map(width, lines))) <= room:
             return lines
-        room = headline - (widest - (width or 0))
-        if width is not None and room >= NARROW:
-            return table([_with_headline(row, room) for row in rows])
-    assert width is not None
-    return [set_cell_size(line, width - 1) + "…" if cell_len(line) > width else line for line in lines]
+        headline = max(width(row[HEADLINE]) for row in rows) - (widest - room)
+        if headline >= NARROW:
+            return table([_with_headline(row, headline) for row in rows])
+    assert room is not None
+    return [set_cell_size(line, room - 1) + "…" if width(line) > room else line for line in lines]
 
 
 def _with_headline(row: tuple[str, ...], room: int) -> tuple[str, ...]:
-    from rich.cells import cell_len, set_cell_size
+    from rich.cells import set_cell_size
 
-    said = row[HEADLINE]
-    return (*row[:HEADLINE], set_cell_size(said, room - 1) + "…" if cell_len(said) > room else said, *row[HEADLINE + 1 :])
+    headline = row[HEADLINE]
+    cut = set_cell_size(headline, room - 1) + "…" if width(headline) > room else headline
+    return (*row[:HEADLINE], cut, *row[HEADLINE + 1 :])
 
 
 def _check_kind(kind: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 
 from interp_tui_engine.numbers import as_finite
 
@@ -29,7 +29,12 @@ def compile_filter(text: str, numbers: Iterable[str] | None = None) -> Predicate
         return lambda run: True
     known = None if numbers is None else {*FIELDS, *numbers, *(name.removesuffix("_mean") for name in numbers)}
     choices = [[_term(term, known) for term in choice.split("&") if term.strip()] for choice in text.split("|") if choice.strip()]
-    return lambda run: any(all(term(run) for term in terms) for terms in choices)
+    ways = [terms[0] if len(terms) == 1 else _all_of(terms) for terms in choices]
+    return ways[0] if len(ways) == 1 else lambda run: any(holds(run) for holds in ways)
+
+
+def _all_of(terms: Sequence[Predicate]) -> Predicate:
+    return lambda run: all(holds(run) for holds in terms)
 
 
 def numbers_of(runs: Iterable[Run]) -> set[str]:
@@ -47,7 +52,7 @@ def _term(text: str, known: Set[str] | None) -> Predicate:
         if re.search(r"[=<>~]", text):
             raise ValueError(f"{text!r} is no term: field = value, with one of = != ~ > < >= <=")
         word = text.lower()
-        return lambda run: word in _haystack(run)
+        return lambda run: word in run.words
     field, op, value = match["field"], match["op"], match["value"].strip("\"'")
     if known is not None and field not in known:
         close = difflib.get_close_matches(field, known, n=1)
@@ -108,9 +113,3 @@ def _value(run: Run, field: str) -> str:
 def asks_for_archived(text: str) -> bool:
     """Whether a filter speaks of archived runs; of one that does not, they are left out."""
     return re.search(r"\barchived\b", text) is not None
-
-
-def _haystack(run: Run) -> str:
-    status, labels = run.status, run.labels
-    texts = (status.state, status.kind, status.name, status.model, run.key, str(status.exit.get("reason", "")))
-    return " ".join((*texts, *(f"#{tag}" for tag in labels.tags), labels.note, "archived" if labels.archived else "")).lower()

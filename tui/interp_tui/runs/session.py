@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,16 @@ class Run:
     started: float
     labels: Labels = NONE
 
-    @property
+    @cached_property
     def key(self) -> str:
         return self.folder.path.name
+
+    @cached_property
+    def words(self) -> str:
+        """What a word of the filter is looked for in, in small letters. Kept: each letter typed asks all of ten thousand runs."""
+        status, labels = self.status, self.labels
+        texts = (status.state, status.kind, status.name, status.model, self.key, str(status.exit.get("reason", "")))
+        return " ".join((*texts, *(f"#{tag}" for tag in labels.tags), labels.note, "archived" if labels.archived else "")).lower()
 
     @property
     def active(self) -> bool:

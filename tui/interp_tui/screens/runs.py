@@ -53,6 +53,8 @@ class RunsScreen(RunActions):
         self._timer: Timer | None = None
         self._listing = False
         self._rested = 0.0
+        self._active = 0
+        self._numbers: set[str] | None = None
         self._said: dict[str, tuple[str | Content, Content | None]] = {}
 
     def body(self) -> ComposeResult:
@@ -113,6 +115,7 @@ class RunsScreen(RunActions):
     def _use_runs(self, runs: list[Run]) -> None:
         first = self.runs is None
         self.runs = {run.key: run for run in runs}
+        self._active, self._numbers = sum(run.active for run in runs), None
         self.marked &= self.runs.keys()
         self.workbench.listed = runs
         self.workbench.endings.expect(run.folder for run in runs if run.active)
@@ -131,9 +134,8 @@ class RunsScreen(RunActions):
         shown = [run for run in self.runs.values() if (away or not run.labels.archived) and self._matches(run)]
         table = self.query_one(ListTable)
         table.set_long([run.key for run in shown], partial(self._row, shown), stay=True)
-        active = sum(run.active for run in self.runs.values())
         count = f"{len(shown):,} of {len(self.runs):,}" if len(shown) != len(self.runs) else f"{len(self.runs):,}"
-        self._say("#runs", title=(f"Runs {count}" + (f" · {active} active" if active else "")) if self.runs else "Runs")
+        self._say("#runs", title=(f"Runs {count}" + (f" · {self._active} active" if self._active else "")) if self.runs else "Runs")
         if self.has_class("-empty") != (not self.runs) or not self.has_class("-listed"):
             self.set_class(not self.runs, "-empty")
             self.add_class("-listed")
@@ -204,9 +206,16 @@ class RunsScreen(RunActions):
 
     # -- filter
 
+    @property
+    def numbers(self) -> set[str]:
+        """The headline numbers that a filter may name; found anew when the runs were."""
+        if self._numbers is None:
+            self._numbers = numbers_of((self.runs or {}).values())
+        return self._numbers
+
     def action_filter(self) -> None:
         line = self.query_one(FilterLine)
-        names = sorted(numbers_of((self.runs or {}).values()) - NOT_IN_HEADLINE - {"uncertainty"})
+        names = sorted(self.numbers - NOT_IN_HEADLINE - {"uncertainty"})
         line.hint = f"fields: {', '.join([*FIELDS, *names[:HINTED]])}   ↑ filters used before"
         line.history = self.workbench.filters
         line.start()
@@ -215,13 +224,12 @@ class RunsScreen(RunActions):
     def _filter_changed(self, event: FilterLine.Changed) -> None:
         """While a filter is typed that means nothing yet, or that no run meets, the rows stand as they were."""
         self._typed = event.text
-        runs = list((self.runs or {}).values())
         try:
-            matches = compile_filter(event.text, numbers_of(runs))
+            matches = compile_filter(event.text, self.numbers)
         except ValueError as error:
             self.query_one(FilterLine).say(clean(str(error)))
             return
-        if runs and not any(map(matches, runs)):
+        if self.runs and not any(map(matches, self.runs.values())):
             self.query_one(FilterLine).say("no run matches")
             return
         self._use_filter(matches)
@@ -237,7 +245,7 @@ class RunsScreen(RunActions):
         if self._typed.strip():
             self.remember(self._typed.strip())
         with suppress(ValueError):  # it says at the line what is wrong
-            self._use_filter(compile_filter(self._typed, numbers_of((self.runs or {}).values())))
+            self._use_filter(compile_filter(self._typed, self.numbers))
 
     @work(thread=True, group="filters")
     def remember(self, text: str) -> None:

@@ -39,6 +39,10 @@ class FilterLine(Guarded, Vertical):
             super().__init__()
             self.text = text
 
+        def can_replace(self, message: Message) -> bool:
+            """Of keys typed faster than the runs can be looked through, the last says it all."""
+            return isinstance(message, FilterLine.Changed)
+
     class Done(Message):
         """The user is through with typing."""
 
