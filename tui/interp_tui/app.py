@@ -1,25 +1,20 @@
-"""The app: which screens there are, what they share, and how it ends. Screens are imported when first opened, for a quick first paint."""
+"""The app: which screens there are, and what they share. Screens are imported when first opened, for a quick first paint."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import events, work
+from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.filter import LineFilter, Monochrome
-from textual.message import Message
-from textual.message_pump import MessagePump
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import ThemeProvider
-from textual.widget import Widget
 
 from interp_tui_engine.errors import UserError
 
@@ -28,17 +23,14 @@ from .runs.queue_look import QueueLook
 from .runs.run_index import RunIndex
 from .runs.session import Run
 from .screens.palette import PaletteScreen, RunProvider
-from .terminal import config, crash_log, guard, host, themes
-from .terminal.guard import Guarded
+from .terminal import crash_log, host, themes
 from .terminal.theme_watch import ThemeWatch
-from .terminal.way_out import LOST, leaving
-from .text.asciify import AsciiFilter
+from .terminal.themed_app import ThemedApp
+from .terminal.way_out import leaving
 from .text.sanitise import clean
 from .widgets.header import HeaderLine
 
 if TYPE_CHECKING:
-    from textual.driver import Driver
-
     from interp_tui_engine.runfolder import RunFolder, Status
 
 HEADER_EVERY = 1.0
@@ -46,11 +38,9 @@ DEVICES_EVERY = 10.0
 LOOK_EVERY = 2.0
 """Seconds between looks at runs that may have ended, and at the user's themes."""
 PRELOAD_AFTER = 0.5
-OWN_FILES = 30.0
-"""Seconds that a notice of what is wrong in the user's own files stays: there is a file, a line and a name to read."""
 
 
-class InterpApp(Guarded, App[int]):
+class InterpApp(ThemedApp):
     """The workbench over one folder of runs."""
 
     TITLE = "interp-tui"
@@ -69,17 +59,8 @@ class InterpApp(Guarded, App[int]):
         Binding("ctrl+z", "suspend_process", "To the shell; fg comes back", id="app.suspend", show=False, priority=True),
     ]
 
-    forgiving: ClassVar[bool] = not crash_log.debugging()
-    """Whether the app goes on after a fault of its own; tests want to see it."""
-
     def __init__(self, runs_root: Path, open_run: Path | None = None) -> None:
         super().__init__()
-        self.on_leave: Callable[[], None] = lambda: None
-        """Called as soon as the app is on its way out."""
-        self.crash: tuple[str, str] | None = None
-        """What ended the app, if a fault of its own did, and where its details are."""
-        self._faults = guard.FaultCount()
-        self._started = self._giving_up = False
         self.runs_root = runs_root
         self.index = RunIndex(runs_root)
         self.listed: Sequence[Run] = ()
@@ -88,42 +69,9 @@ class InterpApp(Guarded, App[int]):
         self.queue = QueueLook()
         self._to_open = open_run
         self._devices = host.cores()
-        self._loaded, self._theme_problems = themes.load_themes()
-        for loaded in self._loaded.values():
-            self.register_theme(loaded.to_textual())
-        self._config = config.load()
-        self.filters: Sequence[str] = self._config.filters
+        self.filters: Sequence[str] = self.config.filters
         """Filters of the Runs screen used before, the newest first."""
-        self.theme = themes.first_theme(self._loaded, self._config.theme)
-        if self._loaded:  # Textual's own lack the colours that chains and heatmaps are drawn in
-            for name in set(self.available_themes) - set(self._loaded):
-                self.unregister_theme(name)
         self._theme_watch = ThemeWatch()
-        self._ascii_filter = AsciiFilter()
-
-    # -- looks
-
-    @property
-    def ascii_mode(self) -> bool:
-        """Whether the theme draws with ASCII only."""
-        loaded = self._loaded.get(self.theme)
-        return loaded is not None and loaded.ascii
-
-    def glyph(self, state: str) -> str:
-        return themes.glyph(state, self.ascii_mode)
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return themes.FALLBACKS
-
-    def get_line_filters(self) -> Sequence[LineFilter]:
-        filters = super().get_line_filters()
-        if not self.ascii_mode:
-            return filters
-        # Textual's filter for NO_COLOR turns the terminal's own colours into black on black; this theme has no others
-        return [*(f for f in filters if not isinstance(f, Monochrome)), self._ascii_filter]
-
-    def watch_theme(self, name: str) -> None:
-        self.set_class(self.ascii_mode, "-ascii")
 
     # -- life
 
@@ -133,15 +81,13 @@ class InterpApp(Guarded, App[int]):
         return RunsScreen()
 
     def on_mount(self) -> None:
-        self._started = True
-        if self._config.keys:
+        self.started = True
+        if self.config.keys:
             from .screens import key_ids
 
-            self.set_keymap(key_ids.usable(self._config.keys))
-        for problem in (*self._theme_problems, *self._config.problems):
-            self.notify(clean(problem), severity="warning", markup=False, timeout=OWN_FILES)
+            self.set_keymap(key_ids.usable(self.config.keys))
+        self.follow_own_files()
         self.app_resume_signal.subscribe(self, lambda app: self.redraw())
-        self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme.name))
         self.set_interval(HEADER_EVERY, self.refresh_header)
         self.set_interval(DEVICES_EVERY, self.look_for_devices)
         self.set_interval(LOOK_EVERY, self.look_around)
@@ -149,10 +95,6 @@ class InterpApp(Guarded, App[int]):
         self.set_timer(PRELOAD_AFTER, self.preload)
         if self._to_open is not None:
             self.open_path(self._to_open)
-
-    @work(thread=True, group="theme")
-    def _remember(self, name: str) -> None:
-        config.remember_theme(name)
 
     @work(thread=True, group="devices", exclusive=True)
     def look_for_devices(self) -> None:
@@ -168,8 +110,8 @@ class InterpApp(Guarded, App[int]):
             return
         ended, changed = self.endings.look(), self._theme_watch.changed()
         for folder, status in ended:
-            if self._config.command:
-                run_command(self._config.command, folder, status)
+            if self.config.command:
+                run_command(self.config.command, folder, status)
         if self.is_running and (ended or changed):
             with contextlib.suppress(RuntimeError):  # the loop may close between asking and calling
                 self.call_from_thread(self._seen, ended, changed)
@@ -181,19 +123,10 @@ class InterpApp(Guarded, App[int]):
             title, text = said(status, ascii=self.ascii_mode)
             severity: SeverityLevel = "information" if status.state == "done" else "warning"
             self.notify(text, title=title, severity=severity, markup=False)
-        if ended and self._config.bell:
+        if ended and self.config.bell:
             self.bell()
         if themes_changed:
             self.reload_themes()
-
-    def reload_themes(self) -> None:
-        """Read the themes again, and draw in the one that is chosen as it is now."""
-        self._loaded, problems = themes.load_themes(self._loaded)
-        for loaded in self._loaded.values():
-            self.register_theme(loaded.to_textual())
-        for problem in problems:
-            self.notify(clean(problem), severity="warning", markup=False, timeout=OWN_FILES)
-        self.mutate_reactive(InterpApp.theme)
 
     @work(thread=True, group="preload")
     def preload(self) -> None:
@@ -201,104 +134,20 @@ class InterpApp(Guarded, App[int]):
         from interp_tui_engine import catalog
 
         catalog.kinds()
-        if not self._config.keys:
+        if not self.config.keys:
             return
         from .screens import key_ids
 
-        for problem in key_ids.problems(self._config.keys, InterpApp):
+        for problem in key_ids.problems(self.config.keys, InterpApp):
             if self.is_running:
                 with contextlib.suppress(RuntimeError):
-                    self.call_from_thread(partial(self._own_file, clean(problem, limit=300)))
-
-    def _own_file(self, problem: str) -> None:
-        self.notify(problem, severity="warning", markup=False, timeout=OWN_FILES)
+                    self.call_from_thread(self.say_of_own_file, clean(problem, limit=300))
 
     def refresh_header(self) -> None:
         """Say what is new in the header of the screen that shows; does nothing on a screen without one."""
         for header in self.screen.query(HeaderLine) if self.screen_stack else ():
             header.facts = (host.name(), self._devices, host.short_path(self.runs_root))
             header.clock = host.clock()
-
-    # -- faults, and the way out
-
-    def get_driver_class(self) -> type[Driver]:
-        usual = super().get_driver_class()
-        if usual.__name__ != "LinuxDriver":
-            return usual
-        from .terminal.driver import TerminalDriver
-
-        return TerminalDriver
-
-    def survive(self, fault: Exception, pump: MessagePump | None = None, message: Message | None = None) -> bool:
-        """Log a fault, report it in a notice and go on; False where going on is pointless."""
-        if self._giving_up:
-            return False
-        leaving = self._started and (self._exit or not self.is_running)
-        if guard.taken_down(fault, [] if leaving else self.screen_stack):
-            return True
-        if not self.forgiving or not (leaving or self.is_running):
-            return False
-        if leaving:  # what it was for has gone
-            guard.described(fault)
-            return True
-        count = self._faults.add(time.monotonic())
-        if count >= guard.FAULTS_AT_MOST:
-            self._giving_up = True
-            return False
-        what, log = guard.described(fault)
-        self.notify(clean(f"{what}; details: {log}", limit=400), title="A fault of interp-tui; it goes on", severity="error", markup=False)
-        unmade = isinstance(pump, Screen) and isinstance(message, (events.Compose, events.Mount))
-        if unmade or count % guard.LEAVE_AFTER == 0:
-            self.call_later(self._leave_screen)
-        return True
-
-    def _leave_screen(self) -> None:
-        """Close the screen that shows; the first one, which cannot be closed, is made anew."""
-        if len(self.screen_stack) > 1:
-            self.pop_screen()
-        else:
-            self.switch_screen(self.get_default_screen())
-
-    def _handle_exception(self, error: Exception) -> None:
-        """Textual's own end of the road: for faults of its widgets, timers and background tasks."""
-        pump = guard.stopped_pump(error)
-        if pump is not self and self.survive(error, pump):
-            if isinstance(pump, Widget):  # nothing reads its messages any more
-                self.call_later(self._leave_screen)
-            return
-        self._giving_up = True
-        self._return_code = 1
-        if self._exception is None:
-            self._exception = error
-            self._exception_event.set()
-            self.crash = guard.described(error)
-        self._fatal_error()
-
-    def _fatal_error(self) -> None:
-        """Textual would print the traceback with the values of all variables, among them texts of models and data."""
-        self.on_leave()
-        self._close_messages_no_wait()
-
-    def exit(self, result: int | None = None, return_code: int = 0, message: Any = None) -> None:
-        self.on_leave()
-        super().exit(result, return_code, message)
-
-    def terminal_lost(self) -> None:
-        """There is nothing to draw on any more; runs are their own sessions and go on."""
-        self.exit(return_code=LOST)
-
-    def keys_lost(self, fault: Exception) -> None:
-        """The terminal cannot be read any more."""
-        if isinstance(fault, OSError) or not getattr(self._driver, "terminal_alive", True):
-            self.terminal_lost()
-        else:
-            self._giving_up = True
-            self._handle_exception(fault)
-
-    def redraw(self) -> None:
-        """Draw every cell, whatever was there before."""
-        for screen in self.screen_stack:
-            screen.refresh(layout=True)
 
     # -- going places
 
