@@ -35,7 +35,6 @@ COLUMNS = (
     Column("kind", 13, drop=2),
     Column("state", 13),
     Column("time", 9, right=True),
-    Column("", BAR, drop=1),
     Column("result", 20, grow=4),
 )
 COLOURS = {
@@ -166,7 +165,8 @@ def row_of(step: StepRow, *, ascii: bool) -> Row:
     well = step.state not in ("failed", "crashed", "interrupted")
     outcome = numbers if well else "  ".join(part for part in (step.reason, numbers) if part)
     state = "reused" if step.reused and step.state == "done" else step.state
-    going = step.state in ("running", "paused", "stopping")
+    if step.state in ("running", "paused", "stopping"):
+        outcome = f"{bar(step.fraction, BAR, ascii=ascii)}  {outcome}".rstrip()
     colour = COLOURS.get(step.state, "foreground")
     return Row(
         str(step.index),
@@ -175,7 +175,6 @@ def row_of(step: StepRow, *, ascii: bool) -> Row:
             Cell(step.kind, "muted"),
             Cell(f"{GLYPHS.get(step.state, '')} {state}".strip(), colour),
             Cell("" if step.seconds is None or step.state == "queued" else duration(step.seconds), "muted"),
-            Cell(bar(step.fraction, BAR, ascii=ascii) if going else "", "accent"),
             Cell(outcome, "foreground" if well else "bad"),
         ),
     )
