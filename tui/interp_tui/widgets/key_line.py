@@ -23,7 +23,8 @@ class KeyLine(Guarded, Footer):
     """Textual's footer scrolls sideways where its keys do not fit, and hides `? Help` behind the palette's key."""
 
     def compose(self) -> ComposeResult:
-        keys = [child for child in super().compose() if isinstance(child, FooterKey)]
+        # of two keys that read alike, the one of what has the focus is the one that works
+        keys = [*{child.key_display: child for child in reversed([*super().compose()]) if isinstance(child, FooterKey)}.values()][::-1]
         if self.app.has_class("-ascii"):
             for key in keys:
                 key.key_display = key.key_display.replace("⏎", "enter")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from textwrap import wrap
+from typing import ClassVar
 
 from textual import events
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList
@@ -24,6 +26,8 @@ class KindList(Guarded, OptionList):
     KindList { height: 1fr; border: none; padding: 0; background: $background; scrollbar-size-vertical: 1; }
     KindList:focus { border: none; background-tint: transparent; }
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Choose", id="kinds.choose", key_display="⏎")]
 
     class Typed(Message):
         """What is looked for is another; empty for nothing."""
