@@ -25,6 +25,8 @@ class Preview:
     """The loss over the run so far, and what went wrong in it."""
 
     loss: tuple[float, ...] = ()
+    over_chains: bool = False
+    """Whether each of them is a mean over chains."""
     failed_chains: tuple[str, ...] = ()
     warning: str = ""
     seconds: float | None = None
@@ -37,23 +39,25 @@ def read(run: Run) -> Preview:
         return Preview(warning=damage)
     losses: dict[int, float] = {}
     failures: dict[int, str] = {}
-    warning, seconds = "", None
+    warning, seconds, over_chains = "", None, False
     for line in _lines(run.folder.events_path):
         try:
             event = from_line(line).event
         except ValueError:
             continue
         if isinstance(event, Metrics) and event.series != "headline":
-            loss = _mean(event.values.get("loss")) if isinstance(event.values, dict) else None
+            stated = event.values.get("loss") if isinstance(event.values, dict) else None
+            loss = _mean(stated)
             if loss is not None and isinstance(event.step, int):
                 losses[event.step] = loss
+                over_chains |= isinstance(stated, list)
         elif isinstance(event, ChainFailed):
             failures[event.chain] = f"chain {event.chain} at step {event.step}: {event.cause}"
         elif isinstance(event, Warned):
             warning = str(event.message)
         elif isinstance(event, RunFinished):
             seconds = finite(event.seconds)
-    return Preview(tuple(losses[step] for step in sorted(losses)), tuple(failures.values()), warning, seconds)
+    return Preview(tuple(losses[step] for step in sorted(losses)), over_chains, tuple(failures.values()), warning, seconds)
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -116,9 +116,8 @@ def preview(run: Run, seen: Preview | None, width: int, *, ascii: bool) -> Conte
         low, high = min(seen.loss), max(seen.loss)
         room = min(60, max(10, width - 40))
         drawn = spark(list(seen.loss), room, ascii=ascii)
-        lines.append(
-            Content.assemble(("loss ", "$muted"), (drawn, "$chain-0"), f" {number(low)} – {number(high)}", (" mean over chains", "$muted"))
-        )
+        mean = " mean over chains" if seen.over_chains else ""
+        lines.append(Content.assemble(("loss ", "$muted"), (drawn, "$chain-0"), f" {number(low)} – {number(high)}", (mean, "$muted")))
     reason = clean(str(status.exit.get("reason") or ""), limit=300)
     if reason and state != "done":
         lines.append(Content.styled(reason, colour))
