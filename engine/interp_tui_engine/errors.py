@@ -43,8 +43,8 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line is not None else ""
-        hint = f" Did you mean {self.suggestion!r}?" if self.suggestion else ""
-        return f"{where}{self.path}: {self.message}{hint}"
+        hint = f". Did you mean {self.suggestion!r}?" if self.suggestion else ""
+        return f"{where}{self.path}: {self.message.removesuffix('.') if hint else self.message}{hint}"
 
 
 class ManifestError(UserError):
