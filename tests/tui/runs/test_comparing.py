@@ -10,10 +10,14 @@ import pytest
 from cli_tools import cli
 from fake_run import sampling
 
-from interp_tui.runs import curves, grids, meaning
+from interp_tui.runs import curves, grids, meaning, run_rows
 from interp_tui.runs.comparison import compare
+from interp_tui.runs.curves import RunCurve
 from interp_tui.runs.grids import LabelledGrid
+from interp_tui.runs.preview import read as read_preview
 from interp_tui.runs.runstate import RunState
+from interp_tui.runs.session import read_run
+from interp_tui.views.overlay import Drawn, SharedFigure, figures
 from interp_tui_engine.events import Metrics, Stamped
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.uncertainty import Uncertainty
@@ -53,6 +57,15 @@ def test_runs_of_other_kinds_say_what_they_share(make_run: MakeRun) -> None:
     assert meaning.differences(one, other) == []
     assert meaning.shared([one, other]) == ["the model builtin:tiny"]
     assert meaning.shared([one, meaning.side(make_run("u", kind="probe", tables={"model": {"source": "other"}}))]) == []
+
+
+def test_a_preview_says_of_what_its_loss_is_the_mean(make_run: MakeRun) -> None:
+    for name, values, over_chains in (("llc", [1.0, 3.0], True), ("train_sae", 2.0, False)):
+        folder = make_run(name, kind=name, events=[Metrics("chains", step, {"loss": values}) for step in range(3)])
+        seen = read_preview(read_run(folder))
+        assert seen.loss == (2.0, 2.0, 2.0) and seen.over_chains is over_chains
+        text = run_rows.preview(read_run(folder), seen, 80, ascii=False).plain
+        assert ("mean over chains" in text) is over_chains
 
 
 # -- curves
@@ -96,6 +109,15 @@ def test_numbers_by_layer_are_curves() -> None:
 
 
 TRACE = {"layers": [0, 1], "tokens": ["The", " France"], "recovery": {"resid_post": [[0.0, 0.5], [0.25, 1.0]]}}
+
+
+def test_curves_lie_over_each_other_where_they_count_the_same() -> None:
+    points = ((0.0, 1.0), (1.0, 2.0), (2.0, 3.0))
+    draws, steps = RunCurve(points, "draws"), RunCurve(points, "steps")
+    assert figures([Drawn("llc", {"loss": draws}), Drawn("train_sae", {"loss": steps})]) == [], "two quantities of one name"
+    (figure,) = figures([Drawn("a", {"loss": draws}), Drawn("b", {"loss": steps}), Drawn("c", {"loss": draws})])
+    assert figure == SharedFigure("loss", axis="draws")
+    assert [figure.name for figure in figures([Drawn("a", {"loss": draws, "score": steps})])] == ["loss", "score"], "one run has its own"
 
 
 def test_one_grid_less_another() -> None:

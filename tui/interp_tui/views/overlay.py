@@ -37,16 +37,22 @@ class Drawn:
 
 @dataclass(frozen=True)
 class SharedFigure:
-    """A picture that the runs make together: a curve of every run that has it, or the grids of the first two."""
+    """A picture that the runs make together: a curve of every run that has it, or the grids of the first two. One run has its own."""
 
     name: str
     is_grid: bool = False
+    axis: str = ""
+    """What x counts, of curves: a loss by draws and one by training steps are not one quantity."""
 
 
 def figures(runs: Sequence[Drawn]) -> list[SharedFigure]:
-    """Curves that two runs have, then grids of the first two that share rows and columns."""
-    names = dict.fromkeys(name for run in runs for name in run.curves)
-    figures = [SharedFigure(name) for name in names if sum(name in run.curves for run in runs) > 1]
+    """Curves that two runs have over the same axis, then grids of the first two that share rows and columns; all that one run alone has."""
+    if len(runs) == 1:
+        (run,) = runs
+        own = [SharedFigure(name, axis=curve.axis) for name, curve in run.curves.items()]
+        return [*own, *(SharedFigure(name, True) for name in run.grids)]
+    curves = [(name, curve.axis) for run in runs for name, curve in run.curves.items()]
+    figures = [SharedFigure(name, axis=axis) for name, axis in dict.fromkeys(curves) if curves.count((name, axis)) > 1]
     if len(runs) > 1:
         left, right = runs[0].grids, runs[1].grids
         figures += [SharedFigure(name, True) for name in left if name in right and grids.difference(left[name], right[name]) is not None]
@@ -72,8 +78,10 @@ class Overlay(Guarded, Vertical, can_focus=True):
         Binding("0", "bright(0)", "All runs alike", show=False, id="overlay.run.0"),
     ]
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, steps: bool = True, id: str | None = None) -> None:
         super().__init__(id=id)
+        self.steps = steps
+        """Whether keys go to the other figures."""
         self.runs: Sequence[Drawn] = ()
         self.figures: list[SharedFigure] = []
         self.shown = 0
@@ -111,15 +119,15 @@ class Overlay(Guarded, Vertical, can_focus=True):
             await plot.draw(self._plot(figure))
 
     def _draw_grid(self, figure: SharedFigure) -> None:
-        left, right = self.runs[0].grids[figure.name], self.runs[1].grids[figure.name]
-        apart = grids.difference(left, right)
-        if apart is not None:
-            scale = Scale.of([value for row in apart.values for value in row])
-            self.query_one(Heatmap).show(Grid(apart.rows, apart.columns, apart.values, scale, least=6))
+        first, *rest = [run.grids[figure.name] for run in self.runs[:2]]
+        grid = grids.difference(first, rest[0]) if rest else first
+        if grid is not None:
+            scale = Scale.of([value for row in grid.values for value in row])
+            self.query_one(Heatmap).show(Grid(grid.rows, grid.columns, grid.values, scale, least=6))
 
     def _plot(self, figure: SharedFigure) -> Plot:
         colours = self.app.theme_variables
-        curves = [(place, run.curves[figure.name]) for place, run in enumerate(self.runs) if figure.name in run.curves]
+        curves = self._curves(figure)
         curves.sort(key=lambda item: item[0] == self.bright)
         lines = []
         for place, curve in curves:
@@ -131,8 +139,13 @@ class Overlay(Guarded, Vertical, can_focus=True):
         muted, accent = colours.get("muted", ""), colours.get("accent", "")
         return Plot(lines=lines, start=start, stop=stop, x_label=axis, cursor=self.cursor, muted=muted, accent=accent, ascii=self._ascii)
 
+    def _curves(self, figure: SharedFigure) -> list[tuple[int, RunCurve]]:
+        """The figure's curve of each run that has it, with the run's place."""
+        curves = [(place, run.curves.get(figure.name)) for place, run in enumerate(self.runs)]
+        return [(place, curve) for place, curve in curves if curve is not None and curve.axis == figure.axis]
+
     def _ends(self, figure: SharedFigure) -> tuple[float, float]:
-        points = [x for run in self.runs if figure.name in run.curves for x, _ in run.curves[figure.name].points]
+        points = [x for _, curve in self._curves(figure) for x, _ in curve.points]
         return min(points), max(points)
 
     @property
@@ -143,25 +156,24 @@ class Overlay(Guarded, Vertical, can_focus=True):
         """Which figure, in which unit; which run has which colour, and what it is under the cursor."""
         colours = self.app.theme_variables
         muted = rich_style(colours.get("muted", ""))
-        many = f"  ({self.shown + 1} of {len(self.figures)})" if len(self.figures) > 1 else ""
+        many = f"  ({self.shown + 1} of {len(self.figures)})" if self.steps and len(self.figures) > 1 else ""
         text = Text(end="", no_wrap=True, overflow="ellipsis")
         if figure.is_grid:
-            left, right = self.runs[0].name, self.runs[1].name
+            less = f"   {self.runs[1].name} less {self.runs[0].name}" if len(self.runs) > 1 else ""
             text.append(figure.name, rich_style(colours.get("accent", "")))
-            text.append(f"   {right} less {left}{many}", muted)
+            text.append(f"{less}{many}", muted)
             return text
-        bands = {run.curves[figure.name].band for run in self.runs if figure.name in run.curves} - {""}
+        curves = self._curves(figure)
+        bands = {curve.band for _, curve in curves} - {""}
         text.append(figure.name, rich_style(colours.get("accent", "")))
         text.append(f"   dots: {', '.join(sorted(bands))}{many}" if bands else many, muted)
         if self.cursor is not None:
             text.append(f"   at {number(int(self.cursor))}", rich_style(colours.get("accent", ""), bold=True))
         text.append("\n")
-        for place, run in enumerate(self.runs):
-            if (curve := run.curves.get(figure.name)) is None:
-                continue
+        for place, curve in curves:
             bright = self.bright in (None, place)
             style = rich_style(colours.get(f"chain-{place % COLOURS}", "")) if bright else muted
-            text.append(f"{place + 1} {run.name}", style)
+            text.append(f"{place + 1} {self.runs[place].name}" if len(self.runs) > 1 else "", style)
             text.append(f" {self._read(curve)}   " if self.cursor is not None else "   ", "" if bright else muted)
         return text
 
@@ -173,13 +185,16 @@ class Overlay(Guarded, Vertical, can_focus=True):
 
     def action_figure(self, by: int) -> None:
         if self.figures:
-            self.shown = (self.shown + by) % len(self.figures)
-            self.cursor = None
-            if self.figures[self.shown].is_grid:
-                self.call_after_refresh(self.query_one(Heatmap).focus)
-            else:
-                self.focus()
-            self.draw()
+            self.go_to((self.shown + by) % len(self.figures))
+
+    def go_to(self, place: int) -> None:
+        """Show the figure at this place, and give it the keys."""
+        self.shown, self.cursor = place, None
+        if self.figures[place].is_grid:
+            self.call_after_refresh(self.query_one(Heatmap).focus)
+        else:
+            self.focus()
+        self.draw()
 
     def action_bright(self, number: int) -> None:
         """Draw one run in its colour and the others dimmed; the same again, or 0, draws all alike."""
@@ -201,7 +216,9 @@ class Overlay(Guarded, Vertical, can_focus=True):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         figure = self.figure
         if action == "figure":
-            return len(self.figures) > 1
+            return self.steps and len(self.figures) > 1
+        if action == "bright" and len(self.runs) < 2:
+            return False
         return figure is not None and not figure.is_grid if action in ("cursor", "bright") else True
 
     @on(TracePlot.Resized)
