@@ -159,7 +159,8 @@ async def test_the_end_of_a_run_is_told_wherever_one_is(
     [
         ("[done]\nbell = 'no'", "done.bell: 'no' is not true or false"),
         ("[done]\ncomand = 'x'", "done.comand: no such key; did you mean 'command'?"),
-        ("[kyes]\n'app.quit' = 'Q'", "[kyes] is not one of [keys], [done]; did you mean 'keys'?"),
+        ("[kyes]\n'app.quit' = 'Q'", "[kyes] is not one of [keys], [done], [pictures]; did you mean 'keys'?"),
+        ("[pictures]\nshow = 'sixels'", "pictures.show: 'sixels' is not one of off, auto, kitty, sixel; did you mean 'sixel'?"),
     ],
 )
 def test_what_cannot_be_used_of_the_users_file_is_said(text: str, said: str) -> None:

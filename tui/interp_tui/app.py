@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -23,7 +24,7 @@ from .runs.queue_look import QueueLook
 from .runs.run_index import RunIndex
 from .runs.session import Run
 from .screens.palette import PaletteScreen, RunProvider
-from .terminal import crash_log, host, themes
+from .terminal import crash_log, host, pictures, themes
 from .terminal.theme_watch import ThemeWatch
 from .terminal.themed_app import ThemedApp
 from .terminal.way_out import leaving
@@ -71,6 +72,8 @@ class InterpApp(ThemedApp):
         self._devices = host.cores()
         self.filters: Sequence[str] = self.config.filters
         """Filters of the Runs screen used before, the newest first."""
+        self.pictures = pictures.Pictures()
+        """How the Figures screen draws pictures, if it does."""
         self._theme_watch = ThemeWatch()
 
     # -- life
@@ -142,6 +145,10 @@ class InterpApp(ThemedApp):
             if self.is_running:
                 with contextlib.suppress(RuntimeError):
                     self.call_from_thread(self.say_of_own_file, clean(problem, limit=300))
+
+    def ask_for_pictures(self, environ: Mapping[str, str]) -> None:
+        """See whether the user wants pictures, and the terminal draws them. Before the app runs: afterwards stdin is the driver's."""
+        self.pictures = pictures.prepare(self.config.show, over_ssh=self.config.over_ssh, environ=environ)
 
     def refresh_header(self) -> None:
         """Say what is new in the header of the screen that shows; does nothing on a screen without one."""
@@ -248,6 +255,7 @@ class InterpApp(ThemedApp):
 def run_app(runs_root: Path, open_run: Path | None = None) -> int:
     """Run the app until the user leaves it; returns the exit code. Runs that are going on are not touched."""
     app = InterpApp(runs_root, open_run)
+    app.ask_for_pictures(os.environ)
     with leaving(app):
         result = app.run()
     if app.crash is None:

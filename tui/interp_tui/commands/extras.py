@@ -15,10 +15,11 @@ MODULES = {
     "hub": "huggingface_hub",
     "slurm": "submitit",
     "gpu": "pynvml",
+    "images": "resvg_py, textual_image",
 }
-"""The module of each extra of pyproject.toml that this program imports."""
+"""The module of each extra of pyproject.toml that this program imports, or several with commas."""
 
-PACKAGES = {"hub": "huggingface-hub", "slurm": "submitit", "gpu": "nvidia-ml-py"}
+PACKAGES = {"hub": "huggingface-hub", "slurm": "submitit", "gpu": "nvidia-ml-py", "images": "textual-image"}
 """The package that brings it, where it is not called like the extra."""
 
 PATIENCE = 120.0

@@ -1,4 +1,4 @@
-"""Keys of the Run screen that bring in other runs: one's mean under this one's, and all that is known of a token."""
+"""Keys of the Run screen that bring in more: all that is known of a token, the run's figures, another run's mean under this one's."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class RunKeys(SteeringScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("u", "token", "All that is known of the token under the cursor", id="run.token", show=False),
+        Binding("F", "figures", "Its figures, one at a time", id="run.figures", key_display="F", show=False),
         Binding("o", "overlay", "Lay another run's mean under this one's", id="run.overlay", show=False),
     ]
 
@@ -64,6 +65,14 @@ class RunKeys(SteeringScreen):
             self.workbench.new_run(kind, values=values_for(kind, token))
         elif folder.path != self.folder.path:
             self.workbench.open_run(folder, over=True)
+
+    # -- its figures
+
+    def action_figures(self) -> None:
+        """Show the run's curves, grids and pictures, each on the whole screen."""
+        from .figures import FiguresScreen
+
+        self.app.push_screen(FiguresScreen(self.folder))
 
     # -- another run under this one
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..runs.queue_look import QueueLook
     from ..runs.run_index import RunIndex
     from ..runs.session import Run
+    from ..terminal.pictures import Pictures
 
 
 class Workbench(Protocol):
@@ -26,6 +27,7 @@ class Workbench(Protocol):
     queue: QueueLook
     listed: Sequence[Run]
     filters: Sequence[str]
+    pictures: Pictures
 
     @property
     def ascii_mode(self) -> bool: ...

@@ -4,6 +4,7 @@ state.json     written by the app: the theme last chosen, the filters last used
 config.toml    written by the user: [keys] binding id = key, as in  runs.stop = "ctrl+x"  ('?' lists the ids)
                [done] what happens when a run ends: bell = false keeps the terminal quiet, command = "…" is given to the shell with
                INTERP_TUI_RUN (the folder), INTERP_TUI_KIND, INTERP_TUI_NAME, INTERP_TUI_STATE and INTERP_TUI_HEADLINE set
+               [pictures] whether figures are drawn as pictures: show, over_ssh (see pictures.py)
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import Any
 
 from interp_tui_engine import atomic, untrusted
 
+from .pictures import CHOICES
 from .themes import config_folder
 
 FILTERS = 20
 """Filters that are kept."""
+TABLES: dict[str, dict[str, type]] = {"keys": {}, "done": {"bell": bool, "command": str}, "pictures": {"show": str, "over_ssh": bool}}
+"""The tables of config.toml, and the keys of each; [keys] has those of the bindings."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,9 @@ class Config:
     """Whether the terminal rings when a run ends."""
     command: str = ""
     """What the shell is given when a run ends."""
+    show: str = "off"
+    """How figures are drawn as pictures: one of `pictures.CHOICES`."""
+    over_ssh: bool = False
     problems: tuple[str, ...] = ()
 
 
@@ -51,21 +58,29 @@ def load() -> Config:
         pass
     except (OSError, ValueError) as error:
         problems.append(f"config.toml: {error}")
-    known: dict[str, dict[str, type]] = {"keys": {}, "done": {"bell": bool, "command": str}}
     for name, value in table.items():
-        if name not in known or not isinstance(value, dict):
-            problems.append(f"config.toml: [{name}] is not one of {_listed(known)}" + _guess(name, known))
-    keys, written = (part if isinstance(part := table.get(name), dict) else {} for name in known)
-    done: dict[str, Any] = {}
-    for name, value in written.items():
-        wanted = known["done"].get(name)
+        if name not in TABLES or not isinstance(value, dict):
+            problems.append(f"config.toml: [{name}] is not one of {_listed(TABLES)}" + _guess(name, TABLES))
+    values = {**_values("done", table, problems), **_values("pictures", table, problems)}
+    if (show := values.get("show", "off")) not in CHOICES:
+        problems.append(f"config.toml: pictures.show: {show!r} is not one of {', '.join(CHOICES)}" + _guess(show, CHOICES))
+        del values["show"]
+    keys = part if isinstance(part := table.get("keys"), dict) else {}
+    return Config(theme if isinstance(theme, str) else None, filters, dict(_dotted(keys)), problems=tuple(problems), **values)
+
+
+def _values(name: str, table: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The keys of one table that can be used; of the others `problems` says why not."""
+    written, values = table.get(name), {}
+    for key, value in written.items() if isinstance(written, dict) else ():
+        wanted = TABLES[name].get(key)
         if wanted is None:
-            problems.append(f"config.toml: done.{name}: no such key" + _guess(name, known["done"]))
+            problems.append(f"config.toml: {name}.{key}: no such key" + _guess(key, TABLES[name]))
         elif not isinstance(value, wanted):
-            problems.append(f"config.toml: done.{name}: {value!r} is not {'text' if wanted is str else 'true or false'}")
+            problems.append(f"config.toml: {name}.{key}: {value!r} is not {'text' if wanted is str else 'true or false'}")
         else:
-            done[name] = value
-    return Config(theme if isinstance(theme, str) else None, filters, dict(_dotted(keys)), problems=tuple(problems), **done)
+            values[key] = value
+    return values
 
 
 def _listed(known: Iterable[str]) -> str:
