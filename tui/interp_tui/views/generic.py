@@ -58,7 +58,9 @@ class GenericView(RunView):
                 key = clean(name if series in {"headline", "metrics"} else f"{series}.{name}", limit=60)
                 trace = state.series.get((series, name))
                 if trace is not None:
-                    self.points[key] = [*trace.means(0, trace.last + 1, 200)]
+                    points: list[Point] = [*trace.means(0, trace.last + 1, 200)]
+                    ended = series == "headline" and len(points) > 1 and points[0][0] == 0  # a run's last headline is written at step 0
+                    self.points[key] = points[1:] if ended else points
                 history = [y for _, y in self.points.get(key, [])]
                 if isinstance(value, (int, float, str, type(None))) or finite(value) is not None:
                     drawn = spark(history, 40) if len(history) > 1 else ""
