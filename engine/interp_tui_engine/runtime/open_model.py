@@ -35,20 +35,20 @@ def load(manifest: Manifest) -> LoadedModel:
     from ..models.device import compute_deterministically, compute_in
     from ..models.load import load_model
     from ..models.single_sequences import expect_single_sequences
-    from .imports import without_scipy
+    from .model_code import import_model_code
 
     spec = manifest.model
     assert spec is not None, "the catalogue says that this kind needs a model"
-    with without_scipy():
-        model = load_model(
-            spec.source,
-            revision=spec.revision,
-            device=spec.device,
-            dtype=spec.dtype,
-            backend=spec.backend,
-            trust=trust.allowed(),
-            partial=spec.partial,
-        )
+    import_model_code(distributed=manifest.compute.gpus_per_worker > 1)
+    model = load_model(
+        spec.source,
+        revision=spec.revision,
+        device=spec.device,
+        dtype=spec.dtype,
+        backend=spec.backend,
+        trust=trust.allowed(),
+        partial=spec.partial,
+    )
     compute_deterministically(model.device, manifest.compute.deterministic)
     compute_in(model.device, manifest.compute.precision)
     if model.device.type != "cpu":

@@ -1,25 +1,30 @@
-"""A sampling whose model lies on several devices: what is sampled, and how. Imports torch."""
+"""A sampling whose model lies on several devices: what is sampled, and how. What cuts a model up is imported by those runs only."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from ...data.rows import TokenRows
 from ...manifest import Manifest
-from ...models import sharding
 from ...models.loaded import LoadedModel
 from ...runtime.context import Context, Ticker
 from ...samplers.chains.executor import Executor
 from ...samplers.chains.run import Command
-from ...samplers.sharded.ranks import Ranks
-from ...samplers.sharded.target import ShardedTarget
 from . import ObservingParams
+
+if TYPE_CHECKING:
+    from ...samplers.sharded.ranks import Ranks
+    from ...samplers.sharded.target import ShardedTarget
 
 
 def problem_of(manifest: Manifest, model: LoadedModel, rows: Mapping[str, TokenRows], ranks: Ranks) -> ShardedTarget:
     """The model's losses with all weights free, after the model was cut up over the ranks."""
+    from ...models import sharding
+    from ...samplers.sharded.target import ShardedTarget
+
     params: ObservingParams = manifest.params
     sharding.shard(model.module, ranks.mesh)
     observables = {name: (rows[name].ids.long(), count) for name, count in params.observables.items()}

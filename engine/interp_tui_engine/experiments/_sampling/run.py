@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,12 +31,14 @@ from ...samplers.chains.executor import Executor, chain_bytes, choose_executor
 from ...samplers.chains.run import ChainsResult, Command, run_chains
 from ...samplers.chains.store import ObservableSpec, SampleStore
 from ...samplers.settings import SamplerConfig
-from ...samplers.sharded.ranks import Ranks
-from ...samplers.sharded.target import ShardedTarget
 from ...samplers.target.prefix_cache import PrefixCache
 from ...samplers.target.problem import ModuleTarget, SamplingTarget
 from . import ObservingParams, SamplingParams, by_ranks, config_of
 from .live_events import Reporter
+
+if TYPE_CHECKING:
+    from ...samplers.sharded.ranks import Ranks
+    from ...samplers.sharded.target import ShardedTarget
 
 STORE = "samples.zarr"
 REPORT_EVERY = 0.4
