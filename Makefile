@@ -41,7 +41,7 @@ check: $(VENV)/.dev                        ## style, types, architecture, and no
 	$(BIN)/lint-imports
 	$(BIN)/python tests/audit.py
 
-parity: $(VENV)/.dev                       ## the rows of the migration page in the peers and here, side by side
+parity: $(VENV)/.dev                       ## beside the peers: rows of the migration page, their tests, other libraries' objects, pairs of extras
 	$(BIN)/python -m tests.parity
 
 torture: $(VENV)/.dev                      ## hard tests: fuzzed manifests, kills, full disks, hostile models and text, 10,000 keys; about an hour

@@ -109,6 +109,8 @@ def test_the_wheel_holds_the_product_and_nothing_else(tmp_path: Path) -> None:
         "interp_tui/demo.toml",
         "interp_tui_engine/models/tiny/tokenizer.json",
         "interp_tui_engine/worker.py",
+        "interp_tui_engine/py.typed",
+        "interp_tui/py.typed",
     ):
         assert wanted in names
     weights = sum(info.file_size for info in zipfile.ZipFile(wheel).infolist() if "/models/tiny/" in info.filename)

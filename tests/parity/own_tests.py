@@ -1,7 +1,7 @@
 """The peers' own tests, with our functions under the peers' names (`shims/`): how many pass, and which differ for what reason.
 
 interp-lab's come with its source release. devinterp's tests of version 2 are in no release: DEVINTERP_TESTS names the `tests` folder of a
-checkout of them. Tests that fetch models from a hub, and those of a peer's inner parts, which a shim of documented names does not have, are
+checkout of them. interp's are of its helpers, or fetch GPT-2: none is run. Tests that fetch models from a hub, and those of a peer's inner parts, which a shim of documented names does not have, are
 not run; the rows restate them, or say why not.
 """
 

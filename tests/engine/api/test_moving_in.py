@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+import interp_tui
 import interp_tui_engine as engine
 from interp_tui_engine.errors import RunFailed, UserError
 
@@ -111,6 +112,15 @@ def test_chains_that_all_fail_are_a_runtime_error(model: nn.Module) -> None:
     with pytest.raises(RuntimeError, match="all chains failed") as caught:
         engine.sample(model, IDS, DATA, **{**SETTINGS, "lr": 1e9, "n_beta": 1e9})
     assert isinstance(caught.value, RunFailed) and caught.value.advice
+
+
+def test_names_are_exported_and_their_types_are_for_others_checkers_too() -> None:
+    from interp_tui_engine.specs import DataSpec
+
+    assert engine.DataSpec is DataSpec and set(engine.__all__) <= set(dir(engine))
+    assert all(callable(getattr(engine, name)) for name in engine.__all__)
+    for package in (engine, interp_tui):
+        assert Path(package.__file__ or "").with_name("py.typed").is_file()
 
 
 def test_one_setting_given_twice_is_refused(model: nn.Module) -> None:

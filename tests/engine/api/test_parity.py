@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
+import interp_tui_engine as engine
 from in_process import api_runs_here
 from interp_tui_engine.models.builtin_index import builtin_models
-from parity import objects, objects_work, page, sides
+from parity import objects, objects_work, own_tests, page, sides
 from parity.rows import Numbers, Row, near, verdict
 
 ROWS = {f"{name}: {row.key}": (name, row) for name, peer in sides.PEERS.items() for row in peer.rows}
@@ -79,6 +83,18 @@ def test_objects_of_torch_itself_are_given_here(name: str) -> None:
     made = dict(objects_work.made("transformer_lens_4"))[name]()
     for call, found in objects_work.results(made).items():
         assert objects.verdict(given, call, found) == ("refused" if call in given.refused else "same"), (call, found)
+
+
+@pytest.mark.parametrize(
+    "module", ["slt.sampling", "slt.llc", "slt.bif", "slt.susceptibilities", "slt.weight_restrictions", "slt.sampler", "utils"]
+)
+def test_what_stands_for_devinterp_in_its_own_tests_is_ours(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    monkeypatch.syspath_prepend(str(own_tests.SHIMS))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "devinterp"]:
+        monkeypatch.delitem(sys.modules, name)
+    shim = importlib.import_module(f"devinterp.{module}")
+    assert Path(shim.__file__ or "").is_relative_to(own_tests.SHIMS) and shim.__all__
+    assert all(getattr(shim, name) is getattr(engine, name) for name in shim.__all__)
 
 
 def rows() -> Iterator[tuple[Row, str]]:
