@@ -4,10 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # An exact version takes the CPU build where the registry has one; a range would pull several GB of CUDA packages.
 TORCH  ?= torch==2.13.0
+TRITON ?= triton==3.7.1
 # Tests run side by side, a file at a time, each with one thread: two processes with two threads each would wait for each other.
 JOBS   ?= 2
 
-.PHONY: setup demo test test-real check bench parity torture truth cluster gpu smollm2 app snapshots clean
+.PHONY: setup demo test test-real check bench parity torture truth kernels cluster gpu smollm2 app snapshots clean
 
 setup: $(VENV)/.dev
 
@@ -50,6 +51,13 @@ torture: $(VENV)/.dev                      ## hard tests: fuzzed manifests, kill
 truth: $(VENV)/.dev                        ## known answers, many seeds: coverage of error bars, false positives of controls
 	$(BIN)/python -m tests.truth
 
+kernels: $(VENV)/.dev .kernels             ## Triton's kernels by its interpreter and its compiler, without a GPU; a few CPU minutes
+	OMP_NUM_THREADS=1 PYTHONPATH=.kernels $(BIN)/python -m pytest tests/kernels
+
+# 700 MB that builds of torch for CPUs do without; the version that torch's own builds for CUDA bring along
+.kernels:
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ $(TRITON)
+
 cluster: $(VENV)/.dev                      ## runs on a real Slurm of two nodes on this machine (root, Debian's packages)
 	INTERP_TUI_CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
 
@@ -66,4 +74,4 @@ snapshots: $(VENV)/.dev                    ## accept the screens as they are now
 	$(BIN)/python -m pytest tests/tui --snapshot-update
 
 clean:
-	rm -rf $(VENV) .bench .parity .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .bench .kernels .parity .mypy_cache .ruff_cache .pytest_cache

@@ -16,6 +16,9 @@ PARAMS: dict[str, tuple[Any, frozenset[str] | None]] = {
 }
 """Params that there were not, what runs did, and the kinds this is about (None: all that have them)."""
 
+COMPUTE = {"noise": "torch", "update": "operations"}
+"""Of [compute], on every device."""
+
 
 def as_it_was_made(tables: Mapping[str, Any]) -> Mapping[str, Any]:
     """A run's own manifest with what runs chose before there was a choice; any other manifest as it is."""
@@ -23,8 +26,8 @@ def as_it_was_made(tables: Mapping[str, Any]) -> Mapping[str, Any]:
         return tables
     made = {**tables, **_with_params(tables)}
     compute = tables.get("compute", {})
-    if isinstance(compute, Mapping) and "noise" not in compute:
-        made["compute"] = {**compute, "noise": "torch"}  # on every device
+    if isinstance(compute, Mapping):
+        made["compute"] = {**COMPUTE, **compute}
     if isinstance(steps := tables.get("step"), list):
         made["step"] = [{**step, **_with_params(step)} if isinstance(step, Mapping) else step for step in steps]
     return made

@@ -112,6 +112,9 @@ class ComputeSpec(Table):
     noise: Literal["auto", "torch", "philox"] = Field(
         "auto", description="samplers' normal numbers: torch's, or Philox's, which are the same on every device model"
     )
+    update: Literal["auto", "operations", "kernel"] = Field(
+        "auto", description="samplers' updates on NVIDIA GPUs with Philox's noise: by one kernel where it runs, or operation by operation"
+    )
     precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32",
         description="of forward and backward passes: tf32, products on NVIDIA GPUs; bf16, where kinds sample, over weights in float32",

@@ -10,6 +10,7 @@ import torch
 from interp_tui_engine.runtime import gpu_check
 from interp_tui_engine.samplers import philox
 from interp_tui_engine.samplers.chains import graphs
+from interp_tui_engine.samplers.fused import available
 
 CPU = torch.device("cpu")
 
@@ -37,8 +38,16 @@ def test_products_are_checked_and_timed(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("there", [True, False])
 def test_without_the_kernel_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
     monkeypatch.setattr(philox, "has_kernel", lambda device: there)
+    monkeypatch.setattr(available, "trial", lambda device, method: "")
     trial = gpu_check.noise_kernel(CPU)
     assert bool(trial.advice) is not there and ("one launch" in trial.result) is there
+
+
+def test_an_update_without_its_kernel_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(philox, "has_kernel", lambda device: True)
+    monkeypatch.setattr(available, "trial", lambda device, method: "its numbers are off by 0.1")
+    trial = gpu_check.noise_kernel(CPU)
+    assert "update in some ten" in trial.result and trial.advice.endswith("its numbers are off by 0.1")
 
 
 @pytest.mark.parametrize(("plays", "goes"), [(True, True), (False, False)])

@@ -51,11 +51,14 @@ def products(device: torch.device) -> GpuTrial:
 
 
 def noise_kernel(device: torch.device) -> GpuTrial:
-    """The kernel that makes the samplers' noise."""
+    """The kernels that make the samplers' noise, with the update or without."""
+    from ..samplers.fused.available import trial
     from ..samplers.philox import has_kernel
 
     if has_kernel(device):
-        return GpuTrial("noise", "in one launch")
+        if reason := trial(device, "sgmcmc_sgld"):
+            return GpuTrial("noise", "in one launch, and the update in some ten", f"the kernel of both does not run here: {reason}")
+        return GpuTrial("noise", "in one launch with the update")
     try:
         import triton  # noqa: F401
     except ImportError:

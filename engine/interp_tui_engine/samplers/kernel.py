@@ -21,6 +21,7 @@ class Kernel(Protocol):
 
     State: type[Any]
     """A frozen dataclass whose fields are vectors: `weights`, and others shaped like them."""
+    SETTINGS: dict[str, float]
 
     def init(self, weights: torch.Tensor, config: SamplerConfig) -> Any: ...
 

@@ -133,7 +133,7 @@ class StackedPhilox:
 
     def __init__(self, sources: Sequence[PhiloxSource], device: torch.device) -> None:
         words = [signed(source.key[1] << 32 | source.key[0]) for source in sources]
-        self._keys, self._lasts = torch.tensor(words, device=device), torch.tensor([source.last for source in sources], device=device)
+        self.keys, self.lasts = torch.tensor(words, device=device), torch.tensor([source.last for source in sources], device=device)
         rounds = zip(*(_round_keys(source.key) for source in sources), strict=True)
         table = torch.tensor([[[key[half] for key in keys] for half in (0, 1)] for keys in rounds], device=device)
         self._rounds = [(first[:, None], second[:, None]) for first, second in table]
@@ -149,7 +149,7 @@ class StackedPhilox:
         """By PyTorch's own operations, at as many launches for all chains as for one."""
         chains, count = out.shape
         at_once = max(4, _AT_ONCE // chains // 4 * 4) if out.device.type == "cpu" else count
-        fourth, third = self._lasts[:, None], step.bitwise_and(_MASK)
+        fourth, third = self.lasts[:, None], step.bitwise_and(_MASK)
         for first in range(0, count, at_once):
             part = out[:, first : first + at_once]
             quads = -(-part.shape[1] // 4)
@@ -164,4 +164,4 @@ class StackedPhilox:
         from .philox_triton import fill
 
         with torch.cuda.device(out.device):
-            fill(out, element, step, self._keys, self._lasts)
+            fill(out, element, step, self.keys, self.lasts)

@@ -123,7 +123,9 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
         resumed=context.resumed,
         provenance=sampling_run.provenance_of(model, rows, whole, manifest),
     )
-    for note in dict.fromkeys(note for selection in chosen.values() for note in selection.notes) if context.is_primary else ():
+    notes = [note for selection in chosen.values() for note in selection.notes]
+    notes += sampling_run.notes_on_update(manifest, whole, problem, config)
+    for note in dict.fromkeys(notes) if context.is_primary else ():
         yield Warned(note)
     context.checkpoint_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     mine = _share_of(context, list(todo))

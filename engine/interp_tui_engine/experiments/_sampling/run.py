@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from ...samplers.chains.control import control_rises
 from ...samplers.chains.executor import Executor, chain_bytes, choose_executor
 from ...samplers.chains.run import ChainsResult, Command, run_chains
 from ...samplers.chains.store import ObservableSpec, SampleStore
+from ...samplers.fused.available import why_not
 from ...samplers.settings import SamplerConfig
 from ...samplers.target.prefix_cache import PrefixCache
 from ...samplers.target.problem import ModuleTarget, SamplingTarget
@@ -94,7 +95,7 @@ def run(context: Context, *, control: bool = False) -> Generator[Event, None, Sa
             resumed=context.resumed,
             provenance=provenance_of(model, rows, whole, manifest, ranks),
         )
-        for note in notes if context.is_primary else ():
+        for note in (*notes, *notes_on_update(manifest, whole, problem, config)) if context.is_primary else ():
             yield Warned(note)
         with context.alone():
             store = create_store(context.folder.path / STORE, manifest, config, problem)
@@ -233,11 +234,23 @@ def executor_of(context: Context, problem: ModuleTarget, config: SamplerConfig) 
     with context.alone():
         known = atomic.read_json(path)
         if isinstance(known, dict):
-            return Executor(**known)
+            executor = Executor(**known)
+            moved = executor.update == "kernel" and why_not(problem.space, config, executor.noise)  # to a machine without the kernel
+            return replace(executor, update="operations") if moved else executor
         compute = context.manifest.compute
-        executor = choose_executor(problem, config, range(config.num_chains), compute.chains, compute.threads, noise=compute.noise)
+        chains, how = range(config.num_chains), compute.chains
+        executor = choose_executor(problem, config, chains, how, compute.threads, noise=compute.noise, update=compute.update)
         atomic.write_json(path, executor.record())
         return executor
+
+
+def notes_on_update(manifest: Manifest, executor: Executor, problem: SamplingTarget, config: SamplerConfig) -> tuple[str, ...]:
+    """Why updates are made operation by operation where a kernel was asked for, or could be hoped for."""
+    wanted, philox = manifest.compute.update, executor.noise == "philox" and problem.space.device.type == "cuda" and not problem.space.part
+    if executor.update == "kernel" or wanted == "operations" or not (wanted == "kernel" or philox):
+        return ()
+    reason = why_not(problem.space, config, executor.noise)
+    return (f"noise and update are launched operation by operation, not as one kernel: {reason}",) if reason else ()
 
 
 def executor_here(context: Context, whole: Executor, chains: int) -> Executor:
@@ -251,6 +264,7 @@ def provenance_of(
 ) -> dict[str, Any]:
     """What the run was made with, for its manifest: hashes of model and data, the device, how chains run."""
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
+    precision = {"precision": manifest.compute.precision}
     threads = max(executor.workers, executor.intra_threads) * (ranks.count if ranks is not None else 1)
     return {
         **model.identity,
@@ -258,7 +272,7 @@ def provenance_of(
         **open_model.gpu_of(model.device if ranks is None else torch.device(ranks.mesh.device_type)),
         "datasets": {name: data.fingerprint for name, data in rows.items()},
         "executor": executor.record(),
-        "compute": {"chains": executor.mode, "threads": threads, "noise": executor.noise, "precision": manifest.compute.precision},
+        "compute": {"chains": executor.mode, "threads": threads, "noise": executor.noise, "update": executor.update, **precision},
     }
 
 

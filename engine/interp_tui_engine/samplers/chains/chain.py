@@ -19,9 +19,12 @@ from torch import Tensor
 from ...kind import Interrupted
 from .. import mala, metrics
 from ..batches import BatchOrder
+from ..fused.update import FusedUpdate, UpdateName
 from ..kernel import Kernel, kernel_of, vectors_of
 from ..noise import Noise, NoiseName
+from ..philox import PhiloxSource
 from ..settings import SamplerConfig
+from ..target.parameters import ChainWeights
 from ..target.problem import Observable, RowLoss, SamplingTarget, take
 from ..target.space import ParameterBlock
 from .host_copies import host_copies
@@ -51,6 +54,7 @@ class Chain:
         helpers: ThreadPoolExecutor | None,
         threads: int,
         noise: NoiseName = "torch",
+        update: UpdateName = "operations",
     ) -> None:
         self._problem, self._config, self._order, self._pieces = problem, config, order, pieces
         self._noise_name = noise
@@ -60,11 +64,12 @@ class Chain:
         self._kernel: Kernel = kernel_of(config.sampling_method)
         start = self._kernel.init(self.weights.flat, config)
         self._vectors = {name: getattr(start, name) for name in vectors_of(config.sampling_method)}
-        stripes = 1 if helpers is None else min(threads, len(problem.space.blocks))
+        stripes = 0 if update == "kernel" else 1 if helpers is None else min(threads, len(problem.space.blocks))
         self._helpers = helpers
         self._noise = [self._noise_of("step") for _ in range(stripes)]
         widest = max(b.stop - b.start for b in problem.space.blocks)
         self._scratch = [torch.empty(widest, device=problem.space.device) for _ in range(stripes)]
+        self._fused = self._fused_update() if update == "kernel" else None
         self.want_distance = True
         self.steady, self.abandon, self.ahead = True, False, 1
         self.weights.call_while_differentiating(self._end_if_abandoned)
@@ -74,6 +79,14 @@ class Chain:
     def _noise_of(self, stream: str) -> Noise:
         space = self._problem.space
         return space.noise(self._noise_name, self._config.init_seed, self.records[0].chain, stream)
+
+    def _fused_update(self) -> FusedUpdate:
+        """What makes the noise and the update of all blocks at once."""
+        space, flat = self._problem.space, self.weights.flat
+        assert isinstance(self.weights, ChainWeights), "parts of a model on several devices are updated by operations"
+        numbers = PhiloxSource(self._config.init_seed, self.records[0].chain, [], "step").on(space.device)
+        vectors = {name: vector[None] for name, vector in self._vectors.items()}
+        return FusedUpdate(space, self._config, flat[None], vectors, numbers, published=self.weights.published)
 
     def _add_init_noise(self, scale: float) -> None:
         source = self._noise_of("init")
@@ -182,6 +195,11 @@ class Chain:
 
     @torch.no_grad()
     def _update(self, step: int, want_distance: bool) -> list[_Stripe]:
+        if self._fused is not None:
+            assert isinstance(self.weights, ChainWeights)
+            self._fused.of_chain(step, [gradient for _, gradient in self.weights.gradients_as_made()])
+            squares, distances = self._fused.squares.unbind(1)
+            return [_Stripe(squares, distances, None)]
         work = list(self.weights.gradients())
         stripes = len(self._scratch)
         if stripes == 1:

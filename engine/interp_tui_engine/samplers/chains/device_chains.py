@@ -16,6 +16,7 @@ import torch
 from ...errors import out_of_memory
 from ...kind import Interrupted
 from ..batches import BatchOrder
+from ..fused.update import FusedUpdate, UpdateName
 from ..kernel import kernel_of
 from ..noise import NoiseName, noise_source
 from ..philox import PhiloxSource, StackedPhilox
@@ -44,6 +45,7 @@ class DeviceChains:
         noise: NoiseName,
         names: Sequence[str],
         by_step: Callable[[], StackedChains],
+        update: UpdateName = "operations",
     ) -> None:
         """names: of the observables. by_step: makes the chains that go on, one step at a time, where memory runs out."""
         self._static, self._config, self._noise_name, self._names, self._by_step = static, config, noise, tuple(names), by_step
@@ -55,12 +57,12 @@ class DeviceChains:
         self.want_distance = True
         self._steady, self._abandon = True, False
         self._now = 0
-        self._set_noise(width)
+        self._set_noise(width, update)
         # torch's noise is seeded by the host at every step, which no recording can do
         recorder = cuda_recorder(static.space.device) if noise == "philox" else None
         self._plain, self._drawing = (Played(partial(static, draw), recorder, pieces.warn) for draw in (False, True))
 
-    def _set_noise(self, width: int) -> None:
+    def _set_noise(self, width: int, update: UpdateName) -> None:
         static, seed, space = self._static, self._config.init_seed, self._static.space
         first = self.records[0].chain // width * width
         if self._config.init_noise:
@@ -68,8 +70,10 @@ class DeviceChains:
                 source = noise_source(self._noise_name, seed, record.chain, space.starts, "init", space.device)
                 add_init_noise(static.flat[slot], static.scratch[slot], source, static.mask, space, self._config.init_noise)
         if self._noise_name == "philox":
-            sources = [PhiloxSource(seed, first + slot, space.starts, "step") for slot in range(width)]
-            static.fill = partial(StackedPhilox(sources, space.device).fill, static.scratch, static.number)
+            numbers = StackedPhilox([PhiloxSource(seed, first + slot, space.starts, "step") for slot in range(width)], space.device)
+            static.fill = partial(numbers.fill, static.scratch, static.number)
+            if update == "kernel":
+                static.fused = FusedUpdate(space, self._config, static.flat, static.vectors, numbers, gradient=static.gradient)
             return
         own = {slot: noise_source("torch", seed, record.chain, space.starts, "step", space.device) for slot, record in self._slots.items()}
         static.scratch.zero_()  # what slots without a chain keep
@@ -194,13 +198,14 @@ def stacked_lane(
     mode: str,
     width: int,
     noise: NoiseName,
+    update: UpdateName = "operations",
 ) -> StackedChains | DeviceChains:
     """Chains of one stack: with steps that need nothing of the host where the model has a stacked form, and what is measured allows it."""
-    by_step = partial(StackedChains, problem, config, records, order, pieces, mode, width, noise)
+    by_step = partial(StackedChains, problem, config, records, order, pieces, mode, width, noise, update)
     static = _static_step(problem, config, records, order, width) if mode == "stacked" and pieces.count == 1 else None
     if static is None:
         return by_step()
-    return DeviceChains(static, config, records, pieces, noise, [o.name for o in problem.observables], by_step)
+    return DeviceChains(static, config, records, pieces, noise, [o.name for o in problem.observables], by_step, update)
 
 
 def _static_step(

@@ -13,6 +13,8 @@ from typing import Any, Literal, final
 
 from ...errors import UserError
 from ...models.device import free_memory
+from ..fused.available import why_not
+from ..fused.update import UpdateName
 from ..kernel import vectors_of
 from ..noise import NoiseName, choose_noise
 from ..settings import SamplerConfig
@@ -41,8 +43,8 @@ _WORTH_TRYING_SECONDS = 0.02
 @dataclass(frozen=True)
 class Executor:
     """workers: steps computed at once; intra_threads: torch's threads inside each; width: chains stacked per step;
-    resident: chains whose weights are in memory at once; noise: which numbers. What is sampled depends on mode, intra_threads, width and
-    noise only."""
+    resident: chains whose weights are in memory at once; noise: which numbers; update: how they are applied. What is sampled depends on
+    mode, intra_threads, width, noise and (in the last bits) update only."""
 
     mode: Mode
     workers: int
@@ -50,6 +52,7 @@ class Executor:
     width: int
     resident: int
     noise: NoiseName = "torch"
+    update: UpdateName = "operations"
 
     def record(self) -> dict[str, Any]:
         """As plain data, for a manifest."""
@@ -77,11 +80,13 @@ def choose_executor(
     cores: int | None = None,
     memory: int | None = None,
     noise: Literal["auto"] | NoiseName = "auto",
+    update: Literal["auto"] | UpdateName = "auto",
 ) -> Executor:
     """Pick by estimate. cores: all that this process may use when None; memory: bytes free for chains, measured when None.
 
     CPU: threads when there are chains and cores for it and two chains fit; a GPU that would mostly wait for launches: the model's stacked
-    form where it has one, or vmap, if a trial shows that it works here and launches less; else serial.
+    form where it has one, or vmap, if a trial shows that it works here and launches less; else serial. An update by the kernel where it
+    can be made (`fused.available`), unless told otherwise.
     """
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -96,13 +101,14 @@ def choose_executor(
     if mode == "threads" and not on_cpu:
         raise UserError("chains = 'threads' needs a CPU", "On a GPU use 'vmap' or 'serial'.")
     numbers = choose_noise(space.device) if noise == "auto" else noise
+    by: UpdateName = "operations" if update == "operations" or why_not(space, config, numbers) else "kernel"
     fit = max(1, min(_RESIDENT_BYTES, memory) // state)
     if mode == "threads":
         workers = max(1, min(cores, n, memory // busy))
         return Executor("threads", workers, max(1, cores // workers) if 2 * workers <= cores else 1, 1, max(workers, min(n, fit)), numbers)
     if mode in STACKED:
-        return Executor(mode, 1, cores, width, width, numbers)
-    return Executor("serial", 1, cores, 1, min(n, fit), numbers)
+        return Executor(mode, 1, cores, width, width, numbers, by)
+    return Executor("serial", 1, cores, 1, min(n, fit), numbers, by)
 
 
 def _estimate(

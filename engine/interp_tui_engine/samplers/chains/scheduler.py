@@ -187,9 +187,10 @@ class ChainScheduler:
         ex = self._executor
         lane: Lane
         if ex.mode in STACKED:
-            lane = stacked_lane(self._problem, self._config, records, self._order, self._pieces, ex.mode, ex.width, ex.noise)
+            lane = stacked_lane(self._problem, self._config, records, self._order, self._pieces, ex.mode, ex.width, ex.noise, ex.update)
         else:
-            lane = Chain(self._problem, self._config, records[0], self._order, self._pieces, self._helpers, ex.intra_threads, ex.noise)
+            how = self._helpers, ex.intra_threads, ex.noise, ex.update
+            lane = Chain(self._problem, self._config, records[0], self._order, self._pieces, *how)
         if states is not None:
             lane.restore(states)
         self._ready.append(lane)

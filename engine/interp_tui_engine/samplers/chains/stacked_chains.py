@@ -19,8 +19,10 @@ from torch import Tensor
 from ...kind import Interrupted
 from .. import mala, metrics
 from ..batches import BatchOrder
+from ..fused.update import FusedUpdate, UpdateName
 from ..kernel import kernel_of, vectors_of
 from ..noise import Noise, NoiseName
+from ..philox import PhiloxSource, StackedPhilox
 from ..settings import SamplerConfig
 from ..target.problem import Batch, SamplingTarget, take
 from ..target.space import FlatSpace
@@ -44,6 +46,7 @@ class StackedChains:
         mode: str,
         width: int,
         noise: NoiseName = "torch",
+        update: UpdateName = "operations",
     ) -> None:
         assert len({r.chain // width for r in records}) == 1, "chains of one stack share c // width"
         self._problem, self._config, self._order, self._pieces, self._width = problem, config, order, pieces, width
@@ -64,11 +67,18 @@ class StackedChains:
         self._scratch = torch.zeros_like(self._flat)
         self._gradient = torch.zeros_like(self._flat)
         self._mask = space.mask()
+        self._fused = self._fused_update() if update == "kernel" else None
         self.want_distance = True
         self.steady, self.abandon, self.ahead = True, False, 1
         if config.init_noise:
             for slot, record in self._slots.items():
                 add_init_noise(self._flat[slot], self._scratch[slot], source_of(record.chain, "init"), self._mask, space, config.init_noise)
+
+    def _fused_update(self) -> FusedUpdate:
+        """What makes noise, update and norms of all slots at once; those without a chain have the noise that one there would have."""
+        space, seed, first = self._problem.space, self._config.init_seed, self.records[0].chain // self._width * self._width
+        numbers = StackedPhilox([PhiloxSource(seed, first + slot, [], "step") for slot in range(self._width)], space.device)
+        return FusedUpdate(space, self._config, self._flat, self._vectors, numbers, gradient=self._gradient)
 
     @property
     def done(self) -> bool:
@@ -152,6 +162,18 @@ class StackedChains:
     @torch.no_grad()
     def _update(self, step: int, live: Mapping[int, ChainRecord]) -> tuple[Float[Tensor, " chains"], Float[Tensor, " chains"]]:
         """Move the weights; norms of each chain's gradient and of its way from w0."""
+        if self._fused is not None:
+            self._fused.of_stack(torch.full((1,), step, device=self._flat.device))
+            norms, distances = self._fused.norms.unbind(1)
+        else:
+            norms, distances = self._update_by_operations(step, live)
+        for slot in set(range(self._width)) - set(live):
+            self._flat[slot] = self._anchor
+        return norms, distances
+
+    def _update_by_operations(
+        self, step: int, live: Mapping[int, ChainRecord]
+    ) -> tuple[Float[Tensor, " chains"], Float[Tensor, " chains"]]:
         space = self._problem.space
         for slot in live:
             for b in space.blocks:
@@ -170,8 +192,6 @@ class StackedChains:
                 )
                 for name, value in zip(metrics.NAMES, metrics.finish(parts).tolist(), strict=True):
                     record.push(f"metrics_{name}", step, value)
-        for slot in set(range(self._width)) - set(live):
-            self._flat[slot] = self._anchor
         return self._gradient.norm(dim=1), (self._flat - self._anchor).norm(dim=1)
 
     @torch.no_grad()

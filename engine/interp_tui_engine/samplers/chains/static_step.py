@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..batches import BatchOrder
+from ..fused.update import FusedUpdate
 from ..kernel import Kernel
 from ..settings import SamplerConfig
 from ..target.parameters import ParameterSpace
@@ -61,6 +62,8 @@ class StaticStep:
         self.shapes += [(width, len(ids), positions) for ids, _ in self.observed]
         self.ring = torch.zeros(RING, sum(torch.Size(shape).numel() for shape in self.shapes), device=device)
         self.fill: Callable[[], None] = lambda: None
+        self.fused: FusedUpdate | None = None
+        """What makes noise, update and norms at once, in place of `fill` and the kernel's step."""
         self.moved = False
         """Whether the step that was called last came as far as its update."""
         self.start_at(0)
@@ -78,13 +81,7 @@ class StaticStep:
         """One step of every chain, its results in the ring; observables too if it is a draw."""
         self.moved = False
         losses = self._gradient()
-        self.fill()
-        self.moved = True
-        state = self.kernel.State(self.flat, **self.vectors)
-        state = self.kernel.step(state, self.gradient, self.scratch, self.anchor, self.mask, self.config)
-        if (couple := getattr(self.kernel, "couple", None)) is not None:
-            couple(state, self.space.numel, self.config)
-        results = [losses, self.gradient.norm(dim=1), (self.flat - self.anchor).norm(dim=1)]
+        results = [losses, *(self._update() if self.fused is None else self._fused_update(self.fused))]
         if draw:
             results += [self._observable(*observed) for observed in self.observed]
         row = torch.cat([result.reshape(-1) for result in results])
@@ -99,6 +96,22 @@ class StaticStep:
         self._gradient()
         for observed in self.observed:
             self._observable(*observed)
+
+    def _update(self) -> list[Float[Tensor, " C"]]:
+        """Noise and update, operation by operation; norms of each chain's gradient and of its way from w0."""
+        self.fill()
+        self.moved = True
+        state = self.kernel.State(self.flat, **self.vectors)
+        state = self.kernel.step(state, self.gradient, self.scratch, self.anchor, self.mask, self.config)
+        if (couple := getattr(self.kernel, "couple", None)) is not None:
+            couple(state, self.space.numel, self.config)
+        return [self.gradient.norm(dim=1), (self.flat - self.anchor).norm(dim=1)]
+
+    def _fused_update(self, fused: FusedUpdate) -> list[Float[Tensor, " C"]]:
+        """The same in two launches."""
+        self.moved = True
+        fused.of_stack(self.number)
+        return list(fused.norms.unbind(1))
 
     def _gradient(self) -> Float[Tensor, "C rows positions"]:
         total, losses = self.config.rows_per_step * (self.rows.shape[-1] - 1), []

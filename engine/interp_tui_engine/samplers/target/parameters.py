@@ -198,22 +198,33 @@ class ChainWeights:
             if slot.start >= self.space.packed:
                 self.leaves[slot.name].grad = None
 
-    def gradients(self) -> Iterator[tuple[ParameterBlock, Float[Tensor, " p"]]]:
-        """Each block with its gradient in float32."""
+    @property
+    def published(self) -> Tensor | None:
+        """The flat vector that the model computes with, in its type; None where that is the chain's own."""
+        return None if self._model_flat is self.flat else self._model_flat
+
+    def gradients_as_made(self) -> Iterator[tuple[ParameterBlock, Tensor | None]]:
+        """Each block with its gradient in the model's type; None where the loss does not depend on the parameter."""
         large: Tensor | None = None
         owner: Slot | None = None
         for block in self.space.blocks:
+            gradient: Tensor | None
             if block.slot is None:
                 gradient = self._packed_gradient[block.start : block.stop]
             else:
                 if block.slot is not owner:
                     owner, grad = block.slot, self.leaves[block.slot.name].grad
                     large = None if grad is None else grad.reshape(-1)
-                if large is None:  # the loss does not depend on this parameter
-                    gradient = torch.zeros(block.stop - block.start, device=self.space.device)
-                else:
-                    gradient = large[block.start - block.slot.start : block.stop - block.slot.start]
-            yield block, gradient if gradient.dtype == torch.float32 else gradient.float()
+                gradient = None if large is None else large[block.start - block.slot.start : block.stop - block.slot.start]
+            yield block, gradient
+
+    def gradients(self) -> Iterator[tuple[ParameterBlock, Float[Tensor, " p"]]]:
+        """Each block with its gradient in float32."""
+        for block, gradient in self.gradients_as_made():
+            if gradient is None:
+                yield block, torch.zeros(block.stop - block.start, device=self.space.device)
+            else:
+                yield block, gradient if gradient.dtype == torch.float32 else gradient.float()
 
     def publish(self, block: ParameterBlock) -> None:
         """Make an update of the flat vector visible to the model: a copy when it computes in lower precision, else nothing."""
