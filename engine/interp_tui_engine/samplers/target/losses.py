@@ -15,29 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .row_losses import kernel_on, rows_at_once, slopes_
+from .row_losses import losses as row_losses
 from .tied_gradient import TiedGradient
-
-_CACHE_ROWS_BYTES = 1 << 20
-"""Row-wise passes over logits run on a CPU in pieces of about this many bytes, which stay in a core's cache."""
-
-
-def _rows_at_once(z: Float[Tensor, "n v"]) -> int:
-    """Rows of one pass over logits: all off the CPU, where a piece would cost as many launches as the whole. The bits are the same."""
-    return max(1, _CACHE_ROWS_BYTES // (4 * z.shape[1]) if z.device.type == "cpu" else z.shape[0])
-
-
-def _softmax_(z: Float[Tensor, "n v"], target: Int[Tensor, " n"], losses: Float[Tensor, " n"]) -> None:
-    """Turn logits into probabilities in place and write lse(z) - z_t to `losses`.
-
-    lse = max z - log max p: exact where p_t itself would underflow, and the softmax kernel does the summing.
-    """
-    rows = _rows_at_once(z)
-    for start in range(0, z.shape[0], rows):
-        part = z[start : start + rows]
-        top = part.amax(-1)
-        chosen = part.gather(-1, target[start : start + rows, None])[:, 0]
-        torch.softmax(part, -1, out=part)
-        losses[start : start + rows] = top - part.amax(-1).log_() - chosen
 
 
 def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None) -> Float[Tensor, "n v"]:
@@ -64,10 +44,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         p = None
         for start in range(0, n, rows):
             p = _logits(h[start : start + rows], weight, bias, softcap)
-            _softmax_(p, target[start : start + rows], losses[start : start + rows])
+            (slopes_ if keep else row_losses)(p, target[start : start + rows], losses[start : start + rows])
         if ctx is not None:
             ctx.save_for_backward(h, weight, bias, target)
-            ctx.p, ctx.rows, ctx.softcap, ctx.tied = p if keep else None, rows, softcap, tied
+            ctx.slope, ctx.rows, ctx.softcap, ctx.tied = p if keep else None, rows, softcap, tied
         return losses
 
     @staticmethod
@@ -101,17 +81,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _logit_gradient(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Float[Tensor, "n v"]:
-    """p - onehot(t), times the derivative of the soft cap; from the kept probabilities or recomputed."""
-    p: Tensor | None = ctx.p
-    ctx.p = None
-    slope = None
-    if p is None:
-        p = _logits(h, weight, bias, ctx.softcap)
-        if ctx.softcap is not None:
-            slope = 1 - (p / ctx.softcap).square_()
-        torch.softmax(p, -1, out=p)
-    p.scatter_add_(-1, target[:, None], torch.full((p.shape[0], 1), -1.0, device=p.device))
-    return p if slope is None else p.mul_(slope)
+    """p - onehot(t), times the derivative of the soft cap; as kept, or made again."""
+    kept: Tensor | None = ctx.slope
+    ctx.slope = None
+    if kept is not None:
+        return kept
+    z = _logits(h, weight, bias, ctx.softcap)
+    of_cap = None if ctx.softcap is None else 1 - (z / ctx.softcap).square_()
+    slopes_(z, target, None)
+    return z if of_cap is None else z.mul_(of_cap)
 
 
 def linear_cross_entropy(
@@ -138,10 +116,13 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> Tensor:
         losses = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
-        rows = _rows_at_once(logits)
-        for start in range(0, logits.shape[0], rows):
-            part = slice(start, start + rows)
-            _softmax_(logits[part].float().clone() if logits.dtype == torch.float32 else logits[part].float(), target[part], losses[part])
+        if kernel_on(logits.device) is not None:  # which leaves the logits as they are
+            row_losses(logits, target, losses)
+        else:
+            rows = rows_at_once(logits)
+            for start in range(0, logits.shape[0], rows):
+                part = slice(start, start + rows)
+                row_losses(logits[part].to(torch.float32, copy=True), target[part], losses[part])
         if ctx is not None:
             ctx.save_for_backward(logits, target)
         return losses
@@ -150,9 +131,9 @@ class _CrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         logits, target = ctx.saved_tensors
-        p = torch.softmax(logits.float(), -1)
-        p.scatter_add_(-1, target[:, None], torch.full((p.shape[0], 1), -1.0, device=p.device))
-        return p.mul_(g[:, None]).to(logits.dtype), None
+        slope = logits.to(torch.float32, copy=True)
+        slopes_(slope, target, None)
+        return slope.mul_(g[:, None]).to(logits.dtype), None
 
 
 def cross_entropy(logits: Float[Tensor, "n v"], target: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

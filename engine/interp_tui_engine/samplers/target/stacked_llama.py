@@ -18,6 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .parameters import ParameterSpace
+from .row_losses import kernel_on, slopes_
+from .row_losses import losses as row_losses
 from .space import Slot
 from .stacked_operations import (
     Attended,
@@ -122,7 +124,7 @@ class StackedLlama:
         for layer in weights.layers:
             hidden, _ = self._forward(layer, hidden, rotation, keep=False)
         hidden = rms_norm(hidden, weights.norm, self.eps).out
-        losses = [self._log_probs(part, weights, target)[0] for part, target in self._chunks(hidden, ids)]
+        losses = [self._losses(part, weights, target) for part, target in self._chunks(hidden, ids)]
         return _joined_losses(losses).view(flat.shape[0], -1, ids.shape[-1] - 1)
 
     @torch.no_grad()
@@ -150,9 +152,9 @@ class StackedLlama:
         normed = rms_norm(hidden, weights.norm, self.eps)
         losses, parts = [], []
         for index, (part, target) in enumerate(self._chunks(normed.out, ids)):
-            loss, slope = self._log_probs(part, weights, target)
+            loss, slope = self._losses_and_slopes(part, weights, target)
             losses.append(loss)
-            slope = _slope_(slope, target).to(part.dtype)
+            slope = slope.to(part.dtype)
             into.unembed[0].baddbmm_(slope.mT, part, beta=keep if index == 0 else 1, alpha=1 / total)
             parts.append(torch.baddbmm(part, slope, weights.unembed[0], beta=0, alpha=1 / total))
         g = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
@@ -206,6 +208,27 @@ class StackedLlama:
         rows = max(1, self._budget // (4 * chains * self._slots["model.embed_tokens.weight"].shape[0]))
         for start in range(0, tokens, rows):
             yield hidden[:, start : start + rows], target[:, start : start + rows]
+
+    def _losses_and_slopes(
+        self, hidden: Tensor, weights: StackedWeights, target: Tensor
+    ) -> tuple[Float[Tensor, "C n"], Float[Tensor, "C n V"]]:
+        """Losses of some tokens, and their derivatives by the logits."""
+        if kernel_on(hidden.device) is None:
+            losses, log_probs = self._log_probs(hidden, weights, target)
+            return losses, _slope_(log_probs, target)
+        logits = torch.bmm(hidden, weights.unembed[0].mT).float()
+        losses = torch.empty(logits.shape[:2], device=logits.device)
+        slopes_(logits.view(-1, logits.shape[-1]), target.reshape(-1), losses.view(-1))
+        return losses, logits
+
+    def _losses(self, hidden: Tensor, weights: StackedWeights, target: Tensor) -> Float[Tensor, "C n"]:
+        """Losses of some tokens, nothing more."""
+        if kernel_on(hidden.device) is None:
+            return self._log_probs(hidden, weights, target)[0]
+        logits = torch.bmm(hidden, weights.unembed[0].mT)
+        losses = torch.empty(logits.shape[:2], device=logits.device)
+        row_losses(logits.view(-1, logits.shape[-1]), target.reshape(-1), losses.view(-1))
+        return losses
 
     def _log_probs(self, hidden: Tensor, weights: StackedWeights, target: Tensor) -> tuple[Float[Tensor, "C n"], Float[Tensor, "C n V"]]:
         logits = torch.bmm(hidden, weights.unembed[0].mT).float()
