@@ -20,6 +20,9 @@ from ..sites.hooks import activations
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
 
+LOGITS = 1 << 25
+"""Most logits of a layer at once: 128 MiB, of which a reading or a fit's step holds some six copies."""
+
 
 class Reading(NamedTuple):
     """What one layer's stream says at some positions; probabilities, ranks from 0, and nats."""
@@ -47,11 +50,26 @@ def read(
     answers: Sequence[Sequence[int]],
     k: int,
 ) -> Reading:
-    """One layer's reading; `end` is the last layer's stream at the same positions, `answers` the token set asked about at each."""
+    """One layer's reading; `end` is the last layer's stream at the same positions, `answers` the token set asked about at each.
+
+    A few positions at a time, so that the logits of a long prompt and a large vocabulary take no more memory than those of a short one.
+    """
+    parts = [_read(site_map, stream[part], end[part], answers[part], k) for part in in_parts(site_map, stream.shape[0])]
+    return parts[0] if len(parts) == 1 else Reading(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _read(site_map: SiteMap, stream: Tensor, end: Tensor, answers: Sequence[Sequence[int]], k: int) -> Reading:
     logits, final = site_map.unembed(stream).float(), site_map.unembed(end).float()
     probs = torch.stack([log_prob(row, answer) for row, answer in zip(logits, answers, strict=True)]).exp()
     ranks = torch.stack([rank(row, answer) for row, answer in zip(logits, answers, strict=True)])
     return Reading(probs, ranks, *top_tokens(logits, k), entropy(logits), kl(final, logits))
+
+
+def in_parts(site_map: SiteMap, tokens: int) -> list[slice]:
+    """Stretches of tokens whose logits are few enough to hold some copies of."""
+    vocabulary = sum(p.numel() for p in site_map.head.parameters()) // site_map.d_model
+    at_once = max(1, LOGITS // max(1, vocabulary))
+    return [slice(start, min(start + at_once, tokens)) for start in range(0, max(1, tokens), at_once)]
 
 
 def crossover(ranks: Sequence[int]) -> int | None:

@@ -23,7 +23,7 @@ from .. import atomic
 from ..errors import UserError
 from ..sites.answers import kl
 from ..sites.site_map import SiteMap
-from .logit_lens import streams
+from .logit_lens import in_parts, streams
 
 FORMAT = "interp-tui tuned lens 1"
 BLOCKS = 8
@@ -118,15 +118,18 @@ class Fitting:
         """One step on some tokens' streams; the KL of each layer before it, in nats."""
         for group in self._adam.param_groups:
             group["lr"] = self.lr * (1 - self.step / self.steps)
-        with torch.no_grad():
-            end = self.site_map.unembed(streams[-1]).float()
-        losses = []
-        with torch.enable_grad():
-            for (weight, bias), stream in zip(self.maps, streams[:-1], strict=True):  # one layer's logits in memory at a time
-                stream = stream.detach()
-                loss = kl(end, self.site_map.unembed(_mapped(stream, weight, bias))).mean()
-                loss.backward()  # type: ignore[no-untyped-call]
-                losses.append(float(loss.detach()))
+        sums = torch.zeros(len(self.maps), device=streams.device)
+        for part in in_parts(self.site_map, streams.shape[1]):
+            with torch.no_grad():
+                end = self.site_map.unembed(streams[-1, part]).float()
+            with torch.enable_grad():
+                for layer, (weight, bias) in enumerate(self.maps):  # one layer's logits in memory at a time
+                    mapped = _mapped(streams[layer, part].detach(), weight, bias)
+                    share = mapped.shape[0] / streams.shape[1]
+                    loss = kl(end, self.site_map.unembed(mapped)).mean() * share
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    sums[layer] += loss.detach()
+        losses: list[float] = sums.tolist()
         self._adam.step()
         self._adam.zero_grad()
         self.step += 1
@@ -172,11 +175,16 @@ def divergences_by_row(
     tokens."""
     by_row = []
     for stream in parts:
-        end = site_map.unembed(stream[-1]).float()
-        each = [[site_map.unembed(stream[i]), site_map.unembed(lens(i, stream[i]))] for i in range(site_map.num_layers)]
-        values = torch.stack([torch.stack([kl(end, logits) for logits in pair]) for pair in each], dim=1)
+        values = torch.cat([_divergences(site_map, lens, stream[:, part]) for part in in_parts(site_map, stream.shape[1])], dim=-1)
         by_row.append(values.cpu().double().reshape(2, site_map.num_layers, -1, length).mean(-1))
     return torch.cat(by_row, dim=-1)
+
+
+def _divergences(site_map: SiteMap, lens: TunedLens, stream: Float[Tensor, "layers tokens d_model"]) -> Float[Tensor, "2 layers tokens"]:
+    """Each token's KL to the end by the logit lens and by the tuned one; one layer's logits in memory at a time."""
+    end = site_map.unembed(stream[-1]).float()
+    layers = range(site_map.num_layers)
+    return torch.stack([torch.stack([kl(end, site_map.unembed(read)) for read in (stream[i], lens(i, stream[i]))]) for i in layers], dim=1)
 
 
 def measured(site_map: SiteMap, lens: TunedLens, ids: Int[Tensor, "rows pos"], batch: int) -> Float[Tensor, "2 layers rows"]:

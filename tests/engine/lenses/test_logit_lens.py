@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from interp_tui_engine.lenses import logit_lens
 from interp_tui_engine.lenses.logit_lens import crossover, read, streams
 from interp_tui_engine.sites.dissect import site_map_of
 from references.tiny_families import some_ids, tiny_family
@@ -40,3 +41,14 @@ def test_an_earlier_layer_is_its_stream_through_norm_and_unembedding():
 
 def test_crossover_is_the_first_layer_at_the_top():
     assert crossover([5, 0, 2, 0]) == 1 and crossover([3, 1]) is None
+
+
+def test_many_positions_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, ids = tiny_family("gemma2"), some_ids(1, 12)
+    site_map = site_map_of(module)
+    stream, answers = streams(site_map, ids), [[int(token)] for token in ids[0]]
+    whole = read(site_map, stream[1], stream[-1], answers, 3)
+    monkeypatch.setattr(logit_lens, "LOGITS", 5 * module.lm_head.out_features)
+    assert [part.stop - part.start for part in logit_lens.in_parts(site_map, 12)] == [5, 5, 2]
+    for mine, want in zip(read(site_map, stream[1], stream[-1], answers, 3), whole, strict=True):
+        torch.testing.assert_close(mine, want, rtol=1e-4, atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.lenses import tuned_lens
+from interp_tui_engine.lenses import logit_lens, tuned_lens
 from interp_tui_engine.lenses.logit_lens import streams
 from interp_tui_engine.sites.answers import kl
 from interp_tui_engine.sites.dissect import site_map_of
@@ -72,6 +72,18 @@ def test_fitting_goes_on_from_its_state_bit_for_bit(site_map):
         again.update(stream)
     for a, b in zip(again.lens.weight + again.lens.bias, whole.lens.weight + whole.lens.bias, strict=True):
         assert torch.equal(a, b) and bool(a.any())
+
+
+def test_a_fit_and_its_measure_take_few_tokens_at_a_time(site_map, monkeypatch):
+    """Three of ten tokens at once: the same losses, maps and divergences to rounding."""
+    results = []
+    for logits in (logit_lens.LOGITS, 3 * site_map.head.out_features):
+        monkeypatch.setattr(logit_lens, "LOGITS", logits)
+        fitting = tuned_lens.Fitting(site_map, lr=1e-2, steps=6)
+        losses = [fitting.update(streams(site_map, some_ids(2, 5))) for _ in range(3)]
+        results.append([torch.tensor(losses), *fitting.lens.weight, *means(site_map, fitting.lens, [streams(site_map, some_ids(2, 5))])])
+    for mine, want in zip(*results, strict=True):
+        torch.testing.assert_close(mine, want, rtol=1e-3, atol=1e-6)
 
 
 def test_a_saved_lens_comes_back_and_others_are_refused(site_map, tmp_path):
