@@ -13,7 +13,7 @@ from torch import Tensor
 from .architecture import STANDARD, Architecture, Pass, preactivations, squared_error
 from .names import Sparsity
 from .sparse import Codes, Pattern, attach_encoder, decode, from_dense, offsets_of
-from .topk import fired
+from .topk import AT_ONCE, fired, grouped_preactivations
 from .weights import Weights
 
 FOLLOW = 0.01
@@ -83,12 +83,26 @@ def batch_codes(weights: Weights, x_BD: Float[Tensor, "b d"], k: int) -> Codes:
 def _batch_codes_of_device(weights: Weights, x_BD: Float[Tensor, "b d"], k: int) -> Codes:
     """The same without the host: always B·k entries, those that are not positive with code 0, found without a guess."""
     with torch.no_grad():
-        hidden_N = preactivations(weights, x_BD).float().view(-1)
-        kept = hidden_N.topk(k * x_BD.shape[0], sorted=False).indices.sort().values
+        picked_N, kept = largest_of_groups(weights, x_BD, k * x_BD.shape[0])
         pattern = Pattern(kept % weights.latents, offsets_of(kept // weights.latents, x_BD.shape[0]), weights.latents)
-        picked_N, centred_BD = hidden_N[kept], x_BD - weights.b_dec
+        centred_BD = x_BD - weights.b_dec
     attached_N = attach_encoder(picked_N, pattern, centred_BD, weights.encoder, weights.b_enc, weights.b_dec)
     return Codes(attached_N.relu(), pattern)
+
+
+def largest_of_groups(weights: Weights, x_BD: Float[Tensor, "b d"], count: int, at_once: int = AT_ONCE) -> tuple[Tensor, Tensor]:
+    """The `count` largest pre-activations of the batch in the order of their places in (b, m), and these places; by groups of latents."""
+    values, places = x_BD.new_empty(0, dtype=torch.float32), torch.empty(0, dtype=torch.int64, device=x_BD.device)
+    for start, hidden_BG in grouped_preactivations(weights, x_BD, at_once):
+        group = hidden_BG.shape[1]
+        top = hidden_BG.float().reshape(-1).topk(min(count, hidden_BG.numel()), sorted=False)
+        there = top.indices // group * weights.latents + top.indices % group + start
+        values, places = torch.cat([values, top.values]), torch.cat([places, there])
+        if values.shape[0] > count:
+            kept = values.topk(count, sorted=False)
+            values, places = kept.values, places[kept.indices]
+    order = places.argsort()
+    return values[order], places[order]
 
 
 def largest(values: Float[Tensor, " n"], count: int, guess: float) -> Tensor:

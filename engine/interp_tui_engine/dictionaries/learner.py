@@ -37,14 +37,23 @@ class Running:
 class Learner:
     """Adam on the architecture's loss plus AuxK, decoder rows kept at norm 1.
 
-    Gradients are float32 and exact; on an accelerator the products of the forward pass run in bfloat16. The dense state (two moments a
-    weight) is stepped by torch's fused Adam: at a batch of thousands nearly every latent has a gradient, and catching up idle rows would
-    cost more than stepping them.
+    Gradients are float32 and exact; the forward pass's products run in bfloat16 where that is asked for, by default on CUDA. The dense
+    state (two moments a weight) is stepped by torch's fused Adam: at a batch of thousands nearly every latent has a gradient, and
+    catching up idle rows would cost more than stepping them.
     """
 
     def __init__(
-        self, architecture: Architecture, weights: Weights, schedule: Schedule, *, auxk_coefficient: float, k_aux: int, dead_after: int
+        self,
+        architecture: Architecture,
+        weights: Weights,
+        schedule: Schedule,
+        *,
+        auxk_coefficient: float,
+        k_aux: int,
+        dead_after: int,
+        bf16: bool | None = None,
     ) -> None:
+        """bf16: whether the forward pass's products run in bfloat16; None: on CUDA."""
         self.architecture = architecture
         self.schedule = schedule
         self.weights = architecture.begin(weights).map(lambda tensor: tensor.detach().clone())
@@ -55,6 +64,7 @@ class Learner:
             self.weights.named()[name].requires_grad_(True)
         self._trained = [self.weights.named()[name] for name in architecture.trained]
         self._adam = torch.optim.Adam(self._trained, lr=schedule.lr, betas=BETAS, fused=device.type in ("cpu", "cuda"))
+        self._bf16 = device.type == "cuda" if bf16 is None else bf16
         self._idle_M = torch.zeros(self.weights.latents, dtype=torch.int64, device=device)
         self._sums = _Sums.zero(self.weights)
 
@@ -86,7 +96,7 @@ class Learner:
 
     def _forward(self, x_BD: Tensor) -> tuple[Pass, Tensor]:
         """The pass, and its loss with AuxK."""
-        with torch.autocast("cuda", torch.bfloat16) if x_BD.is_cuda else nullcontext():
+        with torch.autocast(x_BD.device.type, torch.bfloat16) if self._bf16 else nullcontext():
             done = self.architecture.train(self.weights, x_BD, self.schedule.pressure(self.step_count))
             if self._auxk > 0:
                 revived = auxk_error(self.weights, x_BD, done.reconstruction, self.dead, self._k_aux)

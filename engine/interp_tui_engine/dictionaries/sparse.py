@@ -2,7 +2,8 @@
 
 A batch of B inputs with N = B·k active latents of M touches N of the B·M codes. Written densely, decoding and the three gradients cost
 four B×M×D products; here each costs N·D, and only the encoder's forward product stays dense (Gao et al. 2024, app. D).
-`torch.nn.functional.embedding_bag` is the sparse-times-dense product that torch has on every device, with a gradient for its weights.
+`torch.nn.functional.embedding_bag` is the sparse-times-dense product that torch has on every device, with a gradient for its weights;
+where a kernel of ours runs, it takes its place (`sparse_products`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from .sparse_products import differentiable_row_sums, kernel_on, row_sums
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ def offsets_of(groups_N: Int[Tensor, " n"], count: int) -> Int[Tensor, " g1"]:
 
 def gather_sum(values_N: Tensor, pattern: Pattern, matrix_MD: Float[Tensor, "m d"]) -> Float[Tensor, "b d"]:
     """Row b: Σ over b's entries of value · matrix[latent]. Differentiable in the values alone."""
+    if kernel_on(matrix_MD.device) is not None:
+        return differentiable_row_sums(values_N, pattern.latents, pattern.offsets, pattern.row_of, matrix_MD.detach())
     return F.embedding_bag(
         pattern.latents, matrix_MD.detach(), pattern.offsets, mode="sum", per_sample_weights=values_N, include_last_offset=True
     )
@@ -94,7 +99,7 @@ def gather_sum(values_N: Tensor, pattern: Pattern, matrix_MD: Float[Tensor, "m d
 def scatter_sum(values_N: Tensor, pattern: Pattern, inputs_BD: Float[Tensor, "b d"]) -> Float[Tensor, "m d"]:
     """Row j: Σ over the entries of latent j of value · inputs[row]. The transpose of `gather_sum`."""
     order, rows, offsets = pattern.by_latent
-    return F.embedding_bag(rows, inputs_BD, offsets, mode="sum", per_sample_weights=values_N[order], include_last_offset=True)
+    return row_sums(values_N, rows, offsets, inputs_BD, order)
 
 
 class _DecoderGradient(torch.autograd.Function):

@@ -134,6 +134,10 @@ def _told(site: str, reading: Generator[tuple[int, int], None, ActivationSource]
             break
         if tell.due():
             yield Phase("reading activations", f"{site}: {done:,} of {rows:,} rows")
+    if source.on_host:
+        yield Warned(
+            "the activations are held in the host's memory, the device has too little for them: lower params.buffer to train faster"
+        )
     if source.rows_met:
         rows = len(source.held_out) // source.row_tokens
         yield Warned(

@@ -64,6 +64,9 @@ class Params(Table):
     validation: float = Field(0.1, gt=0, lt=1, description="share of the rows that are held out to measure on")
     normalise: bool = Field(True, description="scale activations to norm √width for training; undone in the saved weights")
     buffer: Count = Field(262_144, description="activations held in memory; if all fit, the model runs over the data once")
+    products: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="precision of the forward pass's products: bf16 on NVIDIA GPUs ('auto'), or as said; weights are float32"
+    )
     seeds: int = Field(
         1, ge=1, le=2, description="2 trains each dictionary from another start too, and says which latents both have; takes twice as long"
     )

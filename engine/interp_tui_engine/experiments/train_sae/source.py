@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,24 +16,28 @@ from torch import Tensor
 
 from ...data.rows import TokenRows
 from ...dictionaries.reservoir import Reservoir
+from ...dictionaries.side_stream import CudaStreams, SideStream
 from ...dictionaries.stream import Held, ShuffleBuffer, Stream, keyed_generator
 from ...errors import UserError
 from ...features.record_site import hidden_layer
 from ...features.records import RecordReader
-from ...models.halving import in_halves
+from ...models.device import free_memory
 from ...models.loaded import LoadedModel
-from ...sites.hooks import Edit, activations, edited
+from ...sites.hooks import Edit, edited
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
 from .._features.evidence_files import file_of
+from .activation_reader import ActivationReader, chunks
 from .params import Params
 
-FORWARD_TOKENS = 8192
-"""Tokens in one forward pass."""
 LIVE_ROWS = 16
 """Rows of the held-out text on which the loss is measured on the way; at the end it is on all of them."""
 LOGITS = 1 << 25
 """Most logits of one forward pass: 128 MiB, of which a measurement holds a few copies."""
+COPIES = 2.5
+"""Of the activations held: they, the window that replaces them, and half a window made ahead."""
+MOST_OF_DEVICE = 0.5
+"""Of a device's free memory, for activations; the rest is the model's and the training's."""
 HELD_OUT_TOKENS = 65_536
 """Most activations that are kept to measure on."""
 
@@ -73,6 +76,8 @@ class ActivationSource:
     """Activations of one row of text among those held out, which stand row by row."""
     rows_met: int = 0
     """Held-out rows of text that stand among the others too, token for token."""
+    on_host: bool = False
+    """Whether the activations to train on lie in the host's memory because the device has too little."""
 
 
 def from_model(
@@ -101,19 +106,22 @@ def from_model(
     order = torch.randperm(len(ids), generator=keyed_generator(seed, -1))
     held = max(1, min(round(params.validation * len(ids)), HELD_OUT_TOKENS // positions, len(ids) - 1))
     held_ids, train_ids = ids[order[:held].sort().values], ids[order[held:].sort().values]
-    reader = _Reader(site_map, model.device, site, places, wait_while_paused)
+    reader = ActivationReader(site_map, model.device, site, places, wait_while_paused)
     tokens = len(train_ids) * positions
+    on_host = too_large(min(tokens, params.buffer), site_map.d_model, model.device)
     if tokens <= params.buffer:
         parts = []
         for part in torch.split(train_ids, reader.rows(context)):
-            parts.append(reader.read(part))
+            read = reader.read(part)
+            parts.append(read.cpu() if on_host else read)
             yield sum(map(len, parts)) // positions, len(ids)
         everything = torch.cat(parts)
-        stream: Stream = Held(everything, seed)
+        stream: Stream = Held(everything, seed, model.device if on_host else None)
         sample = everything[torch.randperm(len(everything), generator=keyed_generator(seed, -2))[:16_384].to(everything.device)]
     else:
-        chunk = _chunks(reader, train_ids, seed)
-        stream = ShuffleBuffer(chunk, params.buffer, seed)
+        chunk, begin = chunks(reader, train_ids, seed)
+        ahead = SideStream(CudaStreams(model.device), begin) if model.device.type == "cuda" else None
+        stream = ShuffleBuffer(chunk, params.buffer, seed, ahead, on_host=on_host)
         sample = chunk(0)
     about = {
         "model_name": model.source,
@@ -132,7 +140,15 @@ def from_model(
     held_out = torch.cat([reader.read(part) for part in torch.split(held_ids, reader.rows(context))])
     losses = _ModelLosses(model, reader, held_ids, held_out.mean(0))
     met = _rows_met(held_ids, train_ids)
-    return ActivationSource(sample.shape[1], tokens, stream, sample, held_out, model.device, about, provenance, losses, positions, met)
+    sample = sample.to(model.device)
+    return ActivationSource(
+        sample.shape[1], tokens, stream, sample, held_out, model.device, about, provenance, losses, positions, met, on_host
+    )
+
+
+def too_large(rows: int, width: int, device: torch.device) -> bool:
+    """Whether so many activations are more than their part of a device's free memory; never on a CPU, where there is no other place."""
+    return device.type != "cpu" and COPIES * 4 * rows * width > MOST_OF_DEVICE * free_memory(device)
 
 
 def _rows_met(held_ids: Tensor, train_ids: Tensor) -> int:
@@ -214,43 +230,8 @@ def _stored(path: Path) -> Any:
     return array
 
 
-class _Reader:
-    """The activations of token rows at one site, at some positions, float32, (tokens, width)."""
-
-    def __init__(self, site_map: SiteMap, device: torch.device, site: Site, places: slice, wait_while_paused: Callable[[], None]) -> None:
-        self.site_map, self.device, self.site, self.places, self._heed = site_map, device, site, places, wait_while_paused
-
-    def rows(self, context: int) -> int:
-        return max(1, FORWARD_TOKENS // context)
-
-    def read(self, ids: Tensor) -> Tensor:
-        self._heed()
-        parts = [value for _, value in in_halves(ids, self._pass)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _pass(self, ids: Tensor) -> Tensor:
-        value = activations(self.site_map, ids[:, :-1].to(self.device, non_blocking=True), [self.site])[self.site]
-        flat = value[:, self.places].flatten(0, 1).flatten(1).float()
-        if not bool(torch.isfinite(flat).all()):
-            raise UserError(f"the model's activations at {self.site} are not finite", "use dtype = 'float32', or another site")
-        return flat
-
-
-def _chunks(reader: _Reader, train_ids: Tensor, seed: int) -> Callable[[int], Tensor]:
-    """The i-th block of rows of an endless reading of the data, each epoch in an order of its own."""
-    size = reader.rows(train_ids.shape[1] - 1)
-    blocks = math.ceil(train_ids.shape[0] / size)
-
-    def chunk(index: int) -> Tensor:
-        order = torch.randperm(train_ids.shape[0], generator=keyed_generator(seed, -3 - index // blocks))
-        at = index % blocks * size
-        return reader.read(train_ids[order[at : at + size]])
-
-    return chunk
-
-
 class _ModelLosses(Losses):
-    def __init__(self, model: LoadedModel, reader: _Reader, ids: Tensor, mean_D: Tensor) -> None:
+    def __init__(self, model: LoadedModel, reader: ActivationReader, ids: Tensor, mean_D: Tensor) -> None:
         self._model, self._reader, self._ids, self._mean = model, reader, ids, mean_D
         self._known: dict[tuple[str, int], Rows] = {}
 

@@ -144,6 +144,7 @@ def _learners(
                 auxk_coefficient=params.auxk if architecture.revives_dead else 0.0,
                 k_aux=params.k_aux or max(1, source.width // 2),
                 dead_after=params.dead_tokens,
+                bf16=None if params.products == "auto" else params.products == "bf16",
             )
         )
     return learners
