@@ -179,13 +179,16 @@ def test_a_dictionary_learns_the_same_bits_twice_and_what_the_cpu_learns(archite
         sparsity = Sparsity(k=8, l1=0.1, l0=1.0, bandwidth=0.5, threshold=0.2, prefixes=3)
         start, schedule = tied(768, rows, torch.Generator().manual_seed(1)), Schedule(100, 1e-3, 1, 10, 1)
         learner = Learner(build(architecture, 768, sparsity), start, schedule, auxk_coefficient=0.1, k_aux=8, dead_after=10**9, bf16=False)
+        learner.differentiate((rows[:256],))
+        gradients = {f"{name}, gradient": w.grad.cpu() for name, w in learner.weights.named().items() if w.grad is not None}
         for step in range(5):
             learner.step(rows[step * 256 : step * 256 + 256])
-        learnt.append({name: tensor.detach().cpu() for name, tensor in learner.weights.named().items()})
+        learnt.append(gradients | {name: tensor.detach().cpu() for name, tensor in learner.weights.named().items()})
     first, again, here = learnt
     for name, tensor in first.items():
         assert torch.equal(tensor, again[name]), name
-        torch.testing.assert_close(tensor, here[name], rtol=1e-3, atol=1e-4, msg=name)
+        if "gradient" in name:  # Adam makes steps of 1 of gradients that are rounding
+            torch.testing.assert_close(tensor, here[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_chunks_made_on_a_stream_of_their_own_are_those_made_when_needed() -> None:

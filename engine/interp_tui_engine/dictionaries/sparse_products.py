@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..models.device import launching_on
+
 
 class SparseKernel(Protocol):
     """`sparse_triton`."""
@@ -36,7 +38,8 @@ def row_sums(
 
 def _by_kernel(kernel: SparseKernel, values: Tensor, order: Tensor | None, indices: Tensor, offsets: Tensor, matrix: Tensor) -> Tensor:
     out = torch.empty(offsets.shape[0] - 1, matrix.shape[1], device=matrix.device)
-    kernel.row_sums(values.float().contiguous(), order, indices, offsets, matrix.float().contiguous(), out)
+    with launching_on(matrix.device):
+        kernel.row_sums(values.float().contiguous(), order, indices, offsets, matrix.float().contiguous(), out)
     return out
 
 
@@ -56,7 +59,8 @@ class _Differentiable(torch.autograd.Function):
         kernel = kernel_on(matrix.device)
         assert kernel is not None
         out = torch.empty(indices.shape[0], device=matrix.device)
-        kernel.row_dots(row_of, indices, gradient.float().contiguous(), matrix.float().contiguous(), out)
+        with launching_on(matrix.device):
+            kernel.row_dots(row_of, indices, gradient.float().contiguous(), matrix.float().contiguous(), out)
         return out.to(ctx.dtype), None, None, None, None
 
 
@@ -92,6 +96,7 @@ def right(kernel: SparseKernel, device: torch.device) -> bool:
     indices, offsets, row_of = (torch.tensor(places, device=device) for places in ([8, 0, 3, 3, 1], [0, 2, 2, 5], [0, 0, 2, 2, 2]))
     want = F.embedding_bag(indices, matrix, offsets, mode="sum", per_sample_weights=values, include_last_offset=True)
     dots = torch.empty(5, device=device)
-    kernel.row_dots(row_of, indices, gradient, matrix, dots)
+    with launching_on(device):
+        kernel.row_dots(row_of, indices, gradient, matrix, dots)
     sums_right = torch.allclose(_by_kernel(kernel, values, None, indices, offsets, matrix), want, rtol=1e-5, atol=1e-5)
     return sums_right and torch.allclose(dots, (gradient[row_of] * matrix[indices]).sum(1), rtol=1e-4, atol=1e-4)

@@ -104,7 +104,7 @@ class ShuffleBuffer(Stream):
     Neighbouring tokens of a text are alike, so a batch of neighbours would be a biased one. A token stays for a geometric number of
     refills, so batches mix about `capacity` tokens. Memory: the window and one chunk.
 
-    With `ahead` the next chunks are made while the window is used, one at each batch: half a window of memory more. On the host (`on_host`,
+    With `ahead` the next chunks are made while the window is used, as fast as it is: half a window of memory more. On the host (`on_host`,
     or once the device's memory does not do) batches go to the device one by one, and nothing is made ahead.
 
     A refill follows from the window before it and from the chunks, so a state is two numbers: loaded, it makes the refills since the newest
@@ -129,6 +129,7 @@ class ShuffleBuffer(Stream):
         return self._rows
 
     def take(self, batch: int) -> Float[Tensor, "b d"]:
+        taken = batch
         pieces: list[Tensor] = []
         while batch > 0:
             if self._rows is None or self._used >= self._half:
@@ -138,15 +139,15 @@ class ShuffleBuffer(Stream):
             pieces.append(piece)
             self._used += piece.shape[0]
             batch -= piece.shape[0]
-        self._look_ahead()
+        self._look_ahead(taken)
         return torch.cat([piece.to(self._device) for piece in pieces] if self._on_host else pieces)
 
-    def _look_ahead(self) -> None:
-        """Ask for one more of the chunks that the next refill will read."""
-        if self._ahead is None or self._on_host:
-            return
-        wanted = self._capacity - (self.rows.shape[0] - self._half)
-        if sum(begun.rows.shape[0] for begun in self._begun) < wanted:
+    def _look_ahead(self, batch: int) -> None:
+        """Ask for chunks that the next refill will read, at the pace at which the window is used, so that all are begun before it."""
+        refill = self._capacity - (self.rows.shape[0] - self._half)
+        while self._ahead is not None and not self._on_host:
+            if sum(begun.rows.shape[0] for begun in self._begun) * self._half >= refill * min(self._used + batch, self._half):
+                return
             try:
                 self._begun.append(self._ahead.begin(self._next_chunk + len(self._begun)))
             except Exception as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import psutil
 import torch
@@ -78,6 +80,11 @@ def free_memory(device: torch.device) -> int:
     if device.type == "mps":
         return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     return int(psutil.virtual_memory().available)
+
+
+def launching_on(device: torch.device) -> AbstractContextManager[Any]:
+    """Make it the device that kernels of ours are launched on: Triton takes the current one, not its arguments'."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def widest_float(device: torch.device) -> torch.dtype:

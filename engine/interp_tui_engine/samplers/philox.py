@@ -23,6 +23,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..models.device import launching_on
+
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -163,5 +165,5 @@ class StackedPhilox:
         """By the Triton kernel, in one launch, from an element on that is a multiple of 4."""
         from .philox_triton import fill
 
-        with torch.cuda.device(out.device):
+        with launching_on(out.device):
             fill(out, element, step, self.keys, self.lasts)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...models.device import launching_on
 from ..philox import StackedPhilox
 from ..settings import SamplerConfig
 from ..target.space import FlatSpace
@@ -79,6 +80,7 @@ class FusedUpdate:
 
     def _carry_out(self, gradients: Tensor, step: Tensor) -> None:
         plan = self._plan
-        self._launch(plan, gradients, step)
+        with launching_on(plan.weights.device):
+            self._launch(plan, gradients, step)
         if plan.couples:  # SGNHT's friction, which needs |v|² of all coordinates
             plan.second.add_(plan.heat[:, 2:])

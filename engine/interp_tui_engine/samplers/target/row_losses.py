@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...models.device import launching_on
+
 _CACHE_ROWS_BYTES = 1 << 20
 """Row-wise passes over logits run on a CPU in pieces of about this many bytes, which stay in a core's cache."""
 
@@ -27,7 +29,8 @@ class RowKernel(Protocol):
 def losses(z: Float[Tensor, "n v"], target: Int[Tensor, " n"], out: Float[Tensor, " n"]) -> None:
     """Write lse(z) − z_target to `out`, nats. Operations use the logits up; the kernel leaves them, and takes shorter floats too."""
     if (kernel := kernel_on(z.device)) is not None and z.stride(1) == 1:
-        kernel.losses(z, target, out)
+        with launching_on(z.device):
+            kernel.losses(z, target, out)
         return
     softmax_(z, target, out)
 
@@ -35,7 +38,8 @@ def losses(z: Float[Tensor, "n v"], target: Int[Tensor, " n"], out: Float[Tensor
 def slopes_(z: Float[Tensor, "n v"], target: Int[Tensor, " n"], out: Float[Tensor, " n"] | None) -> None:
     """Turn float32 logits into the losses' derivatives by them, p − onehot(target), in place; the losses to `out`, if given."""
     if (kernel := kernel_on(z.device)) is not None and z.is_contiguous():
-        kernel.slopes_(z, target, out)
+        with launching_on(z.device):
+            kernel.slopes_(z, target, out)
         return
     if out is None:
         torch.softmax(z, -1, out=z)
@@ -85,7 +89,8 @@ def right(kernel: RowKernel, device: torch.device) -> bool:
     by_operations, by_kernel = z.clone(), z.clone()
     softmax_(by_operations, target, want)
     by_operations[torch.arange(5, device=device), target] -= 1.0
-    kernel.losses(z, target, mine)
-    kernel.slopes_(by_kernel, target, again)
+    with launching_on(device):
+        kernel.losses(z, target, mine)
+        kernel.slopes_(by_kernel, target, again)
     same = torch.allclose(mine, want, rtol=1e-5, atol=1e-5) and torch.equal(mine, again)
     return same and torch.allclose(by_kernel, by_operations, rtol=1e-4, atol=1e-6)
