@@ -5,9 +5,13 @@ Triton's own is held to the same bits by `make kernels`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,7 @@ from sampler_models import SERIAL, STACKED, config, llama, run, token_rows
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from interp_tui_engine import manifest
+from interp_tui_engine.experiments._sampling import run as sampling_run
 from interp_tui_engine.samplers.batches import BatchOrder
 from interp_tui_engine.samplers.chains.chain import Chain
 from interp_tui_engine.samplers.chains.device_chains import DeviceChains, stacked_lane
@@ -300,3 +305,20 @@ def test_an_older_run_replays_by_operations() -> None:
     ran = LLC + "\n[provenance]\ndevice = 'x'\n[compute]\nchains = 'serial'\n"
     assert manifest.parse(ran).compute.update == "operations"
     assert manifest.parse(ran + "update = 'kernel'\n").compute.update == "kernel"
+
+
+def test_a_run_says_why_it_has_no_kernel_and_goes_on_without_where_it_began_with_one(tmp_path: Path) -> None:
+    problem, how = target(), config()
+    asked = manifest.parse(LLC + "\n[compute]\nupdate = 'kernel'\n")
+    context: Any = SimpleNamespace(common_path=tmp_path, alone=nullcontext, manifest=asked)
+    executor = sampling_run.executor_of(context, problem, how)
+    assert executor.update == "operations"
+    (note,) = sampling_run.notes_on_update(asked, executor, problem, how)
+    assert note == "noise and update are launched operation by operation, not as one kernel: there is no kernel for cpu"
+    assert not sampling_run.notes_on_update(manifest.parse(LLC), executor, problem, how), "nobody expects one on a CPU"
+    begun = executor.record() | {"update": "kernel", "noise": "philox"}
+    (tmp_path / "executor.json").write_text(json.dumps(begun))
+    assert sampling_run.executor_of(context, problem, how).update == "operations", "moved to a machine without it"
+    del begun["update"]  # a run of before there was a choice
+    (tmp_path / "executor.json").write_text(json.dumps(begun))
+    assert sampling_run.executor_of(context, problem, how).update == "operations"
