@@ -54,7 +54,7 @@ truth: $(VENV)/.dev                        ## known answers, many seeds: coverag
 kernels: $(VENV)/.dev .kernels             ## Triton's kernels by its interpreter and its compiler, without a GPU; a few CPU minutes
 	OMP_NUM_THREADS=1 PYTHONPATH=.kernels $(BIN)/python -m pytest tests/kernels
 
-# 700 MB that builds of torch for CPUs do without; the version that torch's own builds for CUDA bring along
+# 700 MB that builds of torch for CPUs do without
 .kernels:
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ $(TRITON)
 
