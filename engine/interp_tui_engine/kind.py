@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +83,19 @@ class Estimate:
     high: float | None = None
 
 
+PROCESS_BYTES = 450 << 20
+"""Resident memory of a process that has imported torch and transformers."""
+
+
+def held_together(estimate: Estimate, devices: int) -> Estimate:
+    """The estimate of work on one device, where several processes hold the model together: each has its part of what is not its own."""
+    if devices < 2 or estimate.memory_bytes is None:
+        return estimate
+    each = PROCESS_BYTES + max(0, estimate.memory_bytes - PROCESS_BYTES) // devices
+    note = f"{devices} devices hold the model together, about {each / 2**30:.1f} GiB each"
+    return replace(estimate, memory_bytes=devices * each, notes=(*estimate.notes, note))
+
+
 @dataclass(frozen=True)
 class Result:
     """What a kind returns: `values` go to result.json, `headline` to status and listings, `report` to report.md.
@@ -126,11 +139,13 @@ def not_known(manifest: Manifest) -> Estimate:
 class Kind:
     """One kind of run, as its module in experiments/ describes it.
 
-    name: as in manifests; the module's own name. question: one sentence that it answers. needs: which of the tables 'model' and 'data' it
-    must be given. example: the tables of a manifest that runs as it is. params: what its [params] may hold. check: what is wrong with a
-    resolved manifest, beyond what `params` says. follow: what a process does that holds a part of a worker's model, in step with it; None
-    where a model must fit one device. sharding: how several workers do it together, where they can. result, headline, live: what its
-    result.json, its headline and each series of its live events hold (`results/`); None and empty where the kind does not say.
+    name: as in manifests; the module's own name. question: one sentence that it answers. needs: which of the tables 'model' and 'data'
+    it must be given. example: the tables of a manifest that runs as it is. params: what its [params] may hold. check: what is wrong
+    with a resolved manifest, beyond what `params` says. follow: what a process does that holds a part of a worker's model, in step with
+    it; None where a model must fit one device. sharding: how several workers do it together, where they can. splittable: whether
+    several devices may hold its model, each a part of every matrix, as it only reads the weights (`model.parallel`). result, headline,
+    live: what its result.json, its headline and each series of its live events hold (`results/`); None and empty where the kind does
+    not say.
     """
 
     name: str
@@ -148,3 +163,4 @@ class Kind:
     headline: type[Headline] | None = None
     live: Live = field(default_factory=dict)
     follow: Callable[[Context], None] | None = None
+    splittable: bool = False

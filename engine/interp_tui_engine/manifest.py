@@ -282,6 +282,8 @@ def _device_problems(manifest: Manifest) -> list[Problem]:
     """What does not go with compute.devices. A sweep has given each of its points one of them, and the points have none."""
     devices, kind = manifest.compute.devices, catalog.get(manifest.kind)
     together = manifest.compute.gpus_per_worker
+    if problems_found := _split_problems(manifest, kind):
+        return problems_found
     if together > 1 and kind.follow is None:
         able = ", ".join(other.name for other in catalog.kinds() if other.follow)
         message = f"{kind.name} needs its model on one device; {able} can hold it on several"
@@ -300,6 +302,28 @@ def _device_problems(manifest: Manifest) -> list[Problem]:
     if manifest.model is not None and manifest.model.device != "auto":
         messages.append(f"and model.device = {manifest.model.device!r} both say where to compute; leave one of them out")
     return [Problem("compute.devices", message, value=devices) for message in messages]
+
+
+def _split_problems(manifest: Manifest, kind: catalog.Kind) -> list[Problem]:
+    """What does not go with model.parallel. What the model's architecture does not allow is known when it is loaded."""
+    split = manifest.model.devices if manifest.model is not None else 1
+    if manifest.model is None or split < 2:
+        return []
+    path, messages = "model.parallel", []
+    if kind.follow is not None:
+        messages.append(f"splits matrices that are only read, and {kind.name} moves weights; use compute.gpus_per_worker = {split}")
+    elif not kind.splittable and kind.name != pipelines.KIND:
+        able = ", ".join(other.name for other in catalog.kinds() if other.splittable)
+        messages.append(f"{kind.name} needs its model on one device; {able} can have it split")
+    if manifest.model.backend != "transformers":
+        messages.append(f"splits models of transformers, not of {manifest.model.backend}; leave model.backend out")
+    if manifest.model.device == "mps":
+        messages.append("splits over cpu or cuda devices; there is one mps")
+    if manifest.compute.gpus_per_worker > 1:
+        messages.append("and compute.gpus_per_worker both say how many devices hold the model; leave one of them out")
+    if manifest.compute.devices != "auto":
+        messages.append("and compute.devices both say where to compute: leave devices out; the GPUs from model.device on are taken")
+    return [Problem(path, message, value={"tensor": split}) for message in messages]
 
 
 def _too_large(value: Any, path: str = "") -> Iterator[Problem]:

@@ -48,6 +48,11 @@ class Manifest(Table):
         """The kind that a run of this manifest is listed under: its own, or that of all sweeps."""
         return SWEEP if self.sweep else self.kind
 
+    @property
+    def together(self) -> int:
+        """How many devices hold one model: as weights that move (`gpus_per_worker`), or as matrices that are only read (`parallel`)."""
+        return max(self.compute.gpus_per_worker, self.model.devices if self.model is not None else 1)
+
     def to_dict(self) -> dict[str, Any]:
         """The manifest as TOML tables; giving them back to `parse` gives an equal manifest. Unset optional keys are left out."""
         tables: dict[str, Any] = {"kind": self.kind, "name": self.name, "seed": self.seed}

@@ -25,6 +25,12 @@ Relative paths in it are resolved from the manifest's folder, and it is an error
 DEVICE = r"cpu|mps|cuda(:\d+)?"
 
 
+class ParallelSpec(Table):
+    """How a model that is larger than a device is split over several, where its weights are read and not moved."""
+
+    tensor: int = Field(1, ge=1, le=64, description="devices that share every matrix, by transformers' tensor-parallel plan")
+
+
 class ModelSpec(Table):
     """Which model, at which point of its training, in which precision and where."""
 
@@ -33,7 +39,13 @@ class ModelSpec(Table):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="precision of the weights")
     device: str = Field("auto", pattern=rf"^(auto|{DEVICE})$", description="auto, cpu, cuda, cuda:1, mps")
     backend: Literal["transformers", "transformer_lens", "nnsight"] = Field("transformers", description="who runs the forward pass")
+    parallel: ParallelSpec | None = Field(None, description="over how many devices the model is split: { tensor = 2 }; one when left out")
     partial: bool = Field(False, description="load weights that lack tensors (random then) or hold others; else that is an error")
+
+    @property
+    def devices(self) -> int:
+        """How many devices hold the model together, each a part of every matrix."""
+        return 1 if self.parallel is None else self.parallel.tensor
 
 
 class DataSpec(Table):

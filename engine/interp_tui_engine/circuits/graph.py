@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..models.tensor_parallel import whole
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
 from .nodes import all_nodes, node_name
@@ -140,7 +141,7 @@ def _output(site_map: SiteMap, layer: int) -> Float[Tensor, "heads head_dim d_mo
     module = site_map.port(Site("z", layer)).module
     weight: Tensor = next(module.parameters())
     if type(module) is nn.Linear:
-        weight = module.weight.T
+        weight = whole(module.weight).T
     else:
         width = math.prod(weight.shape) // site_map.d_model
         zero = weight.new_zeros(1, width)

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..models.tensor_parallel import part_for
 from ..sites.branched_run import record
 from ..sites.hooks import activations, capture
 from ..sites.site import Site
@@ -100,6 +101,7 @@ def _own(site_map: SiteMap, layer: int, z: Tensor, head: int, tokens: Tensor) ->
     out = site_map.port(Site("z", layer)).module
     only = torch.zeros_like(z)
     only[:, head] = z[:, head]
-    promoted = site_map.head(out(only.flatten(1)) - out(torch.zeros_like(only.flatten(1))))
+    sent = part_for(out, only.flatten(1))
+    promoted = site_map.head(out(sent) - out(torch.zeros_like(sent)))
     hit: Tensor = (promoted.topk(min(TOP, promoted.shape[-1]), dim=-1).indices == tokens[:, None]).any(-1)
     return hit.float().mean()

@@ -242,4 +242,5 @@ KIND = Kind(
     run=run,
     check=check,
     estimate=estimate,
+    splittable=True,
 )

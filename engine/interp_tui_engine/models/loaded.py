@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.models import tensor_parallel
 from interp_tui_engine.models.weight_check import WHOLE, Difference, check_finite
 
 if TYPE_CHECKING:
@@ -46,6 +48,11 @@ class LoadedModel:
     """The backend's own model where another than transformers runs it: a TransformerBridge, or nnsight's TransformersModel."""
     trusted: bool = False
     """Whether it could run code: its weights were pickles, or its code is its own."""
+
+    @property
+    def devices(self) -> int:
+        """How many devices hold it together."""
+        return dist.get_world_size() if tensor_parallel.is_split(self.module) else 1
 
     @property
     def identity(self) -> dict[str, Any]:

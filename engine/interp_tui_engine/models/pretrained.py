@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.models import configuration, weight_check, weight_files
+from interp_tui_engine.models import configuration, tensor_parallel, weight_check, weight_files
 from interp_tui_engine.models.loaded import LoadedModel, files_hash, finish, seeded
 
 if TYPE_CHECKING:
@@ -21,7 +21,15 @@ _WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 def load_folder(
-    source: str, folder: Path, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool, partial: bool = False
+    source: str,
+    folder: Path,
+    revision: str | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    trust: bool,
+    partial: bool = False,
+    tensor: int = 1,
 ) -> LoadedModel:
     """The model, and the tokenizer if there is one, that `save_pretrained` left in a folder.
 
@@ -35,7 +43,9 @@ def load_folder(
     own_code = trust and "auto_map" in config
     if files.safe and not own_code:
         configuration.check_sizes(source, built, files.tensors(), partial=partial)
-    module, difference = _module(source, folder, built, dtype, safe=files.safe, trust=trust)
+    plan = tensor_parallel.plan_of(configuration.lay_out(source, built), tensor) if tensor > 1 else {}
+    module, difference = _module(source, folder, built, dtype, safe=files.safe, trust=trust, tensor=tensor)
+    tensor_parallel.mark(module, plan)
     weight_check.check_whole(source, difference, partial=partial)
     return finish(
         module,
@@ -51,7 +61,7 @@ def load_folder(
 
 
 def _module(
-    source: str, folder: Path, config: Any, dtype: torch.dtype, *, safe: bool, trust: bool
+    source: str, folder: Path, config: Any, dtype: torch.dtype, *, safe: bool, trust: bool, tensor: int
 ) -> tuple[PreTrainedModel, weight_check.Difference]:
     """The model with the weights of the folder, and how they differ from what it needs; what is missing is random, the same each time."""
     from transformers import AutoModelForCausalLM
@@ -66,6 +76,7 @@ def _module(
                 use_safetensors=safe,
                 local_files_only=True,
                 output_loading_info=True,
+                **tensor_parallel.loading(tensor),
             )
     except Exception as error:  # a damaged file fails in safetensors, torch, json or transformers, each in its own way
         raise UserError(
@@ -89,7 +100,7 @@ def _tokenizer(source: str, folder: Path, *, trust: bool) -> PreTrainedTokenizer
 
 
 def load_hub(
-    source: str, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool, partial: bool = False
+    source: str, revision: str | None, device: torch.device, dtype: torch.dtype, *, trust: bool, partial: bool = False, tensor: int = 1
 ) -> LoadedModel:
     """A hub model, from its cache where the hub is out of reach; `revision` becomes the commit that was loaded.
 
@@ -114,7 +125,7 @@ def load_hub(
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise UserError(f"model {source!r} cannot be fetched ({_first_line(error)})", "try again, or give a local folder") from None
-    return load_folder(source, folder, folder.name, device, dtype, trust=trust, partial=partial)
+    return load_folder(source, folder, folder.name, device, dtype, trust=trust, partial=partial, tensor=tensor)
 
 
 def _repository_files(source: str, revision: str | None) -> list[str]:

@@ -83,6 +83,8 @@ def listed(names: Collection[str]) -> str:
 def _is_finite(parameter: torch.Tensor) -> bool:
     if parameter.numel() == 0 or not parameter.is_floating_point():
         return True
+    if hasattr(parameter, "to_local"):  # of a model that several devices hold
+        parameter = parameter.to_local()
     low, high = torch.aminmax(parameter)  # both are NaN where any value is; no copy is made
     return bool(torch.isfinite(low) & torch.isfinite(high))
 

@@ -8,6 +8,7 @@ from functools import cache
 
 import psutil
 
+from ..kind import PROCESS_BYTES
 from ..manifest import Manifest
 from ..models.parameter_count import parameter_count
 
@@ -23,8 +24,8 @@ EFFICIENCY = 0.2
 ALONE = 96
 """Side of the largest square product that BLAS does on one core."""
 
-BASE_BYTES = 450 << 20
-"""Resident memory of a process that has imported torch and transformers."""
+
+BASE_BYTES = PROCESS_BYTES
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def load(manifest: Manifest) -> LoadedModel:
 
     spec = manifest.model
     assert spec is not None, "the catalogue says that this kind needs a model"
-    import_model_code(distributed=manifest.compute.gpus_per_worker > 1)
+    import_model_code(distributed=manifest.together > 1)
     model = load_model(
         spec.source,
         revision=spec.revision,
@@ -48,6 +48,7 @@ def load(manifest: Manifest) -> LoadedModel:
         backend=spec.backend,
         trust=trust.allowed(),
         partial=spec.partial,
+        tensor=spec.devices,
     )
     compute_deterministically(model.device, manifest.compute.deterministic)
     compute_in(model.device, manifest.compute.precision)
@@ -71,7 +72,19 @@ def provenance(model: LoadedModel) -> dict[str, Any]:
     """What only the worker can know of the model and of how it computes."""
     import torch
 
-    return {"compute": {"threads": torch.get_num_threads()}, **model.identity, "device": str(model.device), **gpu_of(model.device)}
+    return {"compute": {"threads": torch.get_num_threads()}, **model.identity, "device": where(model), **gpu_of(model.device)}
+
+
+def where(model: LoadedModel) -> str:
+    """The device that a model is on, or all of those that hold it: 'cuda:0, cuda:1', '2×cpu'."""
+    return held_by(model.device, model.devices)
+
+
+def held_by(first: torch.device, count: int) -> str:
+    """So many devices from the first on, in words."""
+    if count == 1 or first.type == "cpu":
+        return str(first) if count == 1 else f"{count}×cpu"
+    return ", ".join(f"{first.type}:{(first.index or 0) + rank}" for rank in range(count))
 
 
 def gpu_of(device: torch.device) -> dict[str, str]:
@@ -85,4 +98,4 @@ def gpu_of(device: torch.device) -> dict[str, str]:
 def run_started(context: Context, model: LoadedModel) -> RunStarted:
     """The event that a run has its model and its input, and begins."""
     manifest = context.manifest
-    return RunStarted(manifest.kind, manifest.name, device=str(model.device), resumed=context.resumed, provenance=provenance(model))
+    return RunStarted(manifest.kind, manifest.name, device=where(model), resumed=context.resumed, provenance=provenance(model))

@@ -41,7 +41,7 @@ def together(context: Context) -> Iterator[Ranks | None]:
 
     Raises UserError where there are not so many devices, RunFailed where one of the processes ended.
     """
-    count = context.manifest.compute.gpus_per_worker
+    count = context.manifest.together
     if count < 2:
         yield None
         return
@@ -53,7 +53,7 @@ def together(context: Context) -> Iterator[Ranks | None]:
     if others:
         threading.Thread(target=_end_if_stuck, args=(others, over), name="ranks", daemon=True).start()
     try:
-        backend = "gloo" if device.type == "cpu" else "nccl"
+        backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         dist.init_process_group(backend, store=FileStore(str(meeting), count), rank=rank, world_size=count)
         yield Ranks(rank, count, init_device_mesh(device.type, (count,)))
@@ -76,10 +76,11 @@ def _device(context: Context, rank: int, count: int) -> torch.device:
     if named == "cpu" or (named == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not named.startswith(("auto", "cuda")):
-        raise UserError(f"model.device = {named!r} does not hold a model with others", "use cpu or cuda, or gpus_per_worker = 1")
+        raise UserError(f"model.device = {named!r} does not hold a model with others", "use cpu or cuda, or one device")
     first = int(named.partition(":")[2] or 0)
     if first + count > torch.cuda.device_count():
-        what = f"compute.gpus_per_worker = {count}, but there are {torch.cuda.device_count()} GPUs, the first of them cuda:{first}"
+        asked = "compute.gpus_per_worker" if context.manifest.compute.gpus_per_worker > 1 else "model.parallel.tensor"
+        what = f"{asked} = {count}, but there are {torch.cuda.device_count()} GPUs, the first of them cuda:{first}"
         raise UserError(what, "lower it, or ask for more with compute.slurm.gpus_per_task")
     torch.cuda.set_device(first + rank)
     return torch.device("cuda", first + rank)

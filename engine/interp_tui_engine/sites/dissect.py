@@ -7,6 +7,7 @@ have kept. A block built otherwise is refused by name, and sums that do not hold
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..models.families import Attention, Family, family_in
 from ..models.families.llama import LLAMA
+from ..models.tensor_parallel import parted
 from .config import finish_of, head_counts, text_config, width_of
 from .places import PLACES
 from .points.hook_point import HookPoint
@@ -113,8 +115,15 @@ def _block(layer: nn.Module, family: Family, config: Any, heads: int, kv_heads: 
         qkv=_qkv(attention, kind, heads, kv_heads),
         shows_pattern=hasattr(sys.modules[type(attention).__module__], "eager_attention_forward"),
     )
-    ports = {name: point for name, place in PLACES.items() if (point := place.find(parts)) is not None}
+    ports = {name: _as_split(point, out) for name, place in PLACES.items() if (point := place.find(parts)) is not None}
     return Block(layer, attention, ports, parallel)
+
+
+def _as_split(point: HookPoint, out: nn.Module) -> HookPoint:
+    """A hook point that knows which axis each rank has a part of, if any. out: the projection of attention's output."""
+    if point.side == "pattern":
+        return replace(point, parted=1) if parted(out) else point
+    return replace(point, parted=-1) if parted(point.module) == ("output" if point.side == "output" else "input") else point
 
 
 def _norms(layer: Any) -> tuple[nn.Module | None, nn.Module | None, nn.Module | None]:

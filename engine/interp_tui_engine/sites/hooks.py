@@ -139,7 +139,7 @@ def _tap(site_map: SiteMap, site: Site, see: Callable[[Tensor], Tensor | None]) 
     """Show the value at a whole site to `see`, and put what it returns, if anything, in the value's place."""
     port = site_map.port(site)
     if port.side == "pattern":
-        with eager_attention(site_map), _pattern_tap(port.module, see):
+        with eager_attention(site_map), _pattern_tap(port.module, partial(_on_pattern, port, see)):
             yield
         return
     if port.rows is not None:
@@ -183,6 +183,11 @@ def _folding(see: Callable[[Tensor], Tensor | None], shape: list[int]) -> Callab
         return None if new is None else new.reshape(value.shape)
 
     return folded
+
+
+def _on_pattern(port: HookPoint, see: Callable[[Tensor], Tensor | None], pattern: Tensor) -> Tensor | None:
+    value = see(port.read(pattern))
+    return None if value is None else port.write(pattern, value)
 
 
 def _on_output(port: HookPoint, see: Callable[[Tensor], Tensor | None], module: nn.Module, args: Any, output: Any) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import catalog, cluster_settings
+from .. import cluster_settings
 from ..errors import ManifestError, Problem
 from ..kind import Estimate
 from ..manifest import Manifest, points_of
@@ -20,7 +20,7 @@ from ..manifest_types import Manifest as Request
 from ..pipeline import KIND as PIPELINE
 from ..specs import SlurmSpec
 from .executors import sbatch_script, slurm_commands
-from .worker_pool import assignments_of
+from .worker_pool import assignments_of, of_kind
 
 LEAST_TIME = 120.0
 """Seconds of a time limit in which a worker can start, load a small model and save what it did."""
@@ -93,9 +93,10 @@ def problems(request: Manifest) -> Iterator[Problem]:
             f"is too short to start a worker and save, it is told to end after {limit - sbatch_script.margin(asked):.0f} s; at least '2'"
         )
         yield Problem("compute.slurm.time", message, value=asked.time)
-    together = request.compute.gpus_per_worker
+    together = request.together
     if asked.gpus_per_task and asked.gpus_per_task < together:
-        message = f"is less than the {together} devices that hold the model (compute.gpus_per_worker); at least {together}"
+        key = "compute.gpus_per_worker" if request.compute.gpus_per_worker > 1 else "model.parallel"
+        message = f"is less than the {together} devices that hold the model ({key}); at least {together}"
         yield Problem("compute.slurm.gpus_per_task", message, value=asked.gpus_per_task)
     try:
         partitions = {row["name"].rstrip("*"): row for row in slurm_commands.partitions()}
@@ -139,13 +140,13 @@ def _tasks(request: Manifest) -> Iterator[tuple[str, Estimate]]:
     """Each task with what it is expected to take."""
     if request.sweep:
         for point, child in points_of(request):
-            yield point.name, catalog.get(child.kind).estimate(child)
+            yield point.name, of_kind(child)
         return
     if request.step:
         for step in request.step:
             yield step.id, Estimate(None, None, None)
         return
-    whole, shares = catalog.get(request.kind).estimate(request), assignments_of(request)
+    whole, shares = of_kind(request), assignments_of(request)
     for what, _ in shares:
         yield what, Estimate(None if whole.seconds is None else whole.seconds / len(shares), whole.memory_bytes, None)
     yield ("joins them", Estimate(0.0, whole.memory_bytes, None)) if shares else ("all", whole)

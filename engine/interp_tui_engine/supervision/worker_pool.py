@@ -10,6 +10,7 @@ from .. import accelerators, catalog, cluster_settings, shards
 from ..catalog import Estimate
 from ..eventlog import last_events
 from ..events import Event, Progress, RunFinished, RunStarted, Stamped, Warned
+from ..kind import held_together
 from ..manifest import Manifest
 from ..runfolder import RunFolder, State
 from ..shards import Assignment
@@ -26,7 +27,7 @@ MOST_TASKS = 8
 def assignments_of(request: Manifest) -> list[Assignment]:
     """What each of several workers is to do; none where one worker does it all."""
     kind, devices = catalog.get(request.kind), devices_of(request)
-    if kind.sharding is None or len(devices) < 2 or request.compute.gpus_per_worker > 1:
+    if kind.sharding is None or len(devices) < 2 or request.together > 1:
         return []
     if request.compute.executor == "slurm":
         return _tasks_of(request, devices)
@@ -57,9 +58,14 @@ def devices_of(request: Manifest) -> list[str]:
     return accelerators.for_model(request.model, accelerators.visible()) if catalog.get(request.kind).sharding else []
 
 
+def of_kind(request: Manifest) -> Estimate:
+    """What a run will take by its kind's own estimate, on as many devices as hold its model."""
+    return held_together(catalog.get(request.kind).estimate(request), request.together)
+
+
 def estimate(request: Manifest) -> Estimate:
     """What a run of one kind will take: its kind's own estimate, shared by its workers. Those on the CPU share its cores too."""
-    whole, assignments = catalog.get(request.kind).estimate(request), assignments_of(request)
+    whole, assignments = of_kind(request), assignments_of(request)
     if not assignments:
         return whole
     count, devices = len(assignments), devices_of(request)
@@ -185,6 +191,8 @@ class WorkerPool:
         reasons = "; ".join(f"{', '.join(who)}: {reason}" for reason, who in by_reason.items())
         count = f"{len(those)} of {self.of} workers {'failed' if state == 'failed' else 'died'}"
         advice = "resume does what is missing, from its last checkpoint; what the others did is kept"
-        if state == "failed":  # it said itself what would help
+        other = {str(end.exit.get("advice") or "") for _, end in those}
+        resumed = any(text.startswith("resume") or not text for text in other)
+        if state == "failed" or (len(other) == 1 and not resumed):  # it said itself what would help
             advice = str(worst.exit.get("advice") or RESUME)
         return Ended(state, {**worst.exit, "reason": f"{count}: {reasons}", "advice": advice}, {})

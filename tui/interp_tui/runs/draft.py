@@ -34,7 +34,7 @@ SUGGESTED: dict[str, tuple[str, ...]] = {
     "model.source": ("builtin:tiny",),
     "data.source": ("builtin:facts", "builtin:prose", "builtin:code"),
 }
-SELDOM = {"backend", "partial", "text_column", "config_name", "shuffle_seed", "split", "prepend_bos"}
+SELDOM = {"backend", "parallel", "partial", "text_column", "config_name", "shuffle_seed", "split", "prepend_bos"}
 NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 HEAD = {
     "name": FormField(("name",), "name", help="a short name for the run folder and the tables"),

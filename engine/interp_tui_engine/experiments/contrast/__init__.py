@@ -94,4 +94,5 @@ KIND = Kind(
     run=run,
     check=check,
     estimate=estimate,
+    splittable=True,
 )

@@ -131,4 +131,5 @@ KIND = Kind(
     run=run,
     check=check,
     estimate=estimate,
+    splittable=True,
 )

@@ -219,4 +219,5 @@ KIND = Kind(
     run=run,
     check=check,
     estimate=estimate,
+    splittable=True,
 )

@@ -79,7 +79,9 @@ def run(context: Context) -> Generator[Event, None, Result]:
     source = yield from _source(context, params, wait_while_paused)
     chosen = sae_params.variants(params, source.width)
     provenance = {**source.provenance, **open_model.gpu_of(source.device), "compute": {"threads": torch.get_num_threads()}}
-    yield RunStarted("train_sae", context.manifest.name, device=str(source.device), resumed=context.resumed, provenance=provenance)
+    model = context.manifest.model
+    device = open_model.held_by(source.device, model.devices if model is not None else 1)
+    yield RunStarted("train_sae", context.manifest.name, device=device, resumed=context.resumed, provenance=provenance)
     yield Phase("training", f"{len(chosen)} on one pass" if len(chosen) > 1 else chosen[0].name)
     trained = yield from training.train(context, params, source, chosen)
     yield Phase("measuring", "on activations held out")
@@ -191,4 +193,5 @@ KIND = Kind(
     run=run,
     check=check,
     estimate=estimate,
+    splittable=True,
 )

@@ -5,10 +5,12 @@ A port is bound to modules by `site_map`; hooks are registered by `hooks`. Legen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
+
+from ...models.tensor_parallel import gathered, own_part
 
 Side = Literal["input", "output", "input in place", "pattern"]
 
@@ -28,9 +30,13 @@ class HookPoint:
     owned: bool = True
     rows: nn.Module | None = None
     """A module that sees (B, P, ...) where this one sees batch and positions folded into one axis."""
+    parted: int | None = None
+    """The axis of the module's tensor of which each rank has its part only, where several devices hold the model."""
 
     def read(self, tensor: Tensor) -> Tensor:
         """The site's value in the module's tensor: (B, P, C), or (B, P, H, D) where it has heads; a view where that is possible."""
+        if self.parted is not None:
+            tensor = gathered(tensor, self.parted)
         if self.side == "pattern":
             return tensor
         columns = self.columns
@@ -44,6 +50,9 @@ class HookPoint:
 
         The value's shape is that of `read`.
         """
+        if self.parted is not None:
+            everything = tensor if self.columns is None else gathered(tensor, self.parted)
+            return own_part(replace(self, parted=None).write(everything, value), self.parted)
         if self.side == "pattern":
             return value
         if self.heads is not None:
