@@ -7,9 +7,7 @@ from collections.abc import Generator
 from pydantic import Field
 
 from ..catalog import Kind, Result
-from ..errors import Problem
 from ..events import Event, Metrics
-from ..manifest import Manifest
 from ..payload import read
 from ..results.sampling import LLC, LLCResult, RunVerdict, SamplingHeadline
 from ..runtime.context import Context
@@ -30,16 +28,14 @@ class Params(_sampling.SamplingParams):
 estimate = _sampling.estimate
 
 
-def check(manifest: Manifest) -> list[Problem]:
-    """As of every sampling, and what cannot be done where several devices hold the model."""
-    return [*_sampling.check(manifest), *sharding.rank_problems(manifest)]
+check = sharding.check
 
 
 def follow(context: Context) -> None:
     """Hold a part of the model of a worker, and take every step with it."""
     from ._sampling import follow as sampling_follow
 
-    sampling_follow.follow(context)
+    sampling_follow.follow(context, control=True)
 
 
 def run(context: Context) -> Generator[Event, None, Result]:

@@ -13,7 +13,8 @@ from ._sampling import sharding
 
 EXAMPLE = _sampling.EXAMPLE
 Params = _sampling.SamplingParams
-check = _sampling.check
+check = sharding.check
+follow = sharding.follow
 estimate = _sampling.estimate
 
 
@@ -42,4 +43,5 @@ KIND = Kind(
     check=check,
     estimate=estimate,
     sharding=sharding.BY_CHAINS,
+    follow=follow,
 )

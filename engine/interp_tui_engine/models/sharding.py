@@ -6,9 +6,14 @@ the ranks and cut again. What lies outside the blocks (embedding, last norm, une
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 
 from ..errors import UserError
 
@@ -23,3 +28,39 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
     # a look at the loss at w0 would leave its embedding to the chain's next step
     for unit in (*blocks, module):
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
+
+
+@final
+class Rows:
+    """This rank's rows of a module's parameters, by name: where FSDP2 reads them from, so that a module can be told to compute with others.
+
+    FSDP2 gathers a layer from a flat tensor of its own. Where that holds nothing but the rows, in their own dtype, it is exchanged for the
+    one given: no copy of a chain's weights is kept for the module. Else, and where another version of PyTorch keeps its books otherwise,
+    the rows are copied into it.
+    """
+
+    def __init__(self, module: nn.Module, parameters: Mapping[str, DTensor]) -> None:
+        self.parameters = parameters
+        units = [unit for unit in module.modules() if isinstance(unit, FSDPModule)]
+        groups = [getattr(unit._get_fsdp_state(), "_fsdp_param_group", None) for unit in units]
+        books = {id(book.sharded_param): book for group in groups for book in getattr(group, "fsdp_params", ())}
+        self._books = {name: books.get(id(parameter)) for name, parameter in parameters.items()}
+
+    def lent(self, name: str) -> bool:
+        """Whether the module computes with the very tensors it is given for this parameter, where they are float32."""
+        book, local = self._books[name], self.parameters[name].to_local()
+        own: Any = getattr(book, "_sharded_param_data", None)
+        return type(own) is Tensor and own.dtype == torch.float32 and own.numel() == local.numel() > 0
+
+    @torch.no_grad()
+    def compute_with(self, rows: Mapping[str, Tensor]) -> None:
+        """Have the module compute with these rows from now on, as they are whenever it does."""
+        for name, values in rows.items():
+            parameter = self.parameters[name]
+            if self.lent(name) and values.dtype == torch.float32 and values.is_contiguous():
+                given, book = values.detach(), self._books[name]
+                assert book is not None, "lent() found one"
+                book._sharded_param_data = given.view(-1)
+                parameter._local_tensor = given
+            else:
+                parameter.to_local().copy_(values)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 import zarr
 
 from in_process import Ended, Poll, go, run_manifest, stop_after
-from interp_tui_engine import manifest, supervisor
+from interp_tui_engine import catalog, manifest, supervisor
 from interp_tui_engine.errors import ManifestError, RunFailed
 from interp_tui_engine.events import RunStarted
 from interp_tui_engine.runtime.context import Interrupted, Order
@@ -50,9 +51,9 @@ checkpoint_every = "1h"
 """
 
 
-def run_by(count: int, path: Path, poll: Poll = go) -> Ended:
+def run_by(count: int, path: Path, poll: Poll = go, changes: Sequence[str] = ()) -> Ended:
     """The run by so many ranks, in the folder that there is or in a new one: the other ranks read the manifest in it."""
-    request = manifest.parse(REQUEST, overrides=[f"compute.gpus_per_worker={count}"])
+    request = manifest.parse(REQUEST, overrides=[f"compute.gpus_per_worker={count}", *changes])
     if not path.exists():
         supervisor.prepare(request, path)
     ended = run_manifest(request, path, poll=poll)
@@ -94,19 +95,39 @@ def test_two_ranks_are_one_and_a_killed_rank_costs_only_steps(tmp_path: Path) ->
     assert run_by(2, tmp_path / "killed").result.digests == two.result.digests
 
 
+RESTRICTED = ["kind=bif", 'params.restriction=["l1h1", "l2 mlp"]', "params.num_draws=4", "params.num_chains=1", "params.acceptance_every=0"]
+"""A head: rows of q, k and v, all of them on the first rank, and columns of o, some on each; and all of a feed-forward part."""
+
+
+def test_a_restriction_over_two_ranks_moves_what_it_moves_on_one(tmp_path: Path) -> None:
+    ended = [run_by(count, tmp_path / str(count), changes=RESTRICTED) for count in (1, 2)]
+    one, two = (arrays(tmp_path / str(count)) for count in (1, 2))
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-5, atol=2e-5, err_msg=name)
+    assert np.ptp(two["loss_train"][0, :, 0, 0]) > 0, "something moves"
+    assert len({end.result.values["shape"][0] for end in ended}) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (["compute.chains=threads"], "chains of a model on several devices run one after another"),
-        (["params.restriction=l0h0"], "its noise would differ"),
         (["compute.precision=bf16"], "in the weights' own precision"),
         (["compute.noise=torch"], "only 'philox' gives the same numbers"),
         (["params.sampling_method=sgnht", "params.acceptance_every=0"], "couples all weights"),
         (['compute.devices=["cpu", "cpu"]', "model.device=auto"], "both say where to compute"),
-        (["kind=sample", "params.acceptance_every=0"], "sample needs its model on one device; llc can hold it on several"),
     ],
 )
 def test_what_is_not_done_by_ranks_is_refused_in_words(change: list[str], said: str) -> None:
     with pytest.raises(ManifestError) as refused:
         manifest.parse(REQUEST, overrides=["compute.gpus_per_worker=2", *change])
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["susceptibilities", "calibrate", "development"])
+def test_kinds_that_need_one_device_say_which_do_not(kind: str) -> None:
+    tables = {"kind": kind, "name": "x", **catalog.get(kind).example, "compute": {"gpus_per_worker": 2}}
+    with pytest.raises(ManifestError) as refused:
+        manifest.resolve(tables)
+    assert f"{kind} needs its model on one device; bif, llc, sample can hold it on several" in str(refused.value)

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 from ...data.rows import TokenRows
 from ...manifest import Manifest
 from ...models.loaded import LoadedModel
+from ...models.restrictions.masks import masks_of, selection_of
+from ...models.restrictions.patterns import as_taken
 from ...runtime.context import Context, Ticker
 from ...samplers.chains.executor import Executor
 from ...samplers.chains.run import Command
-from . import ObservingParams
+from ...samplers.target.parameters import named_parameters
+from ...samplers.target.restricted import slices_of
+from . import ObservingParams, SamplingParams
 
 if TYPE_CHECKING:
     from ...samplers.sharded.ranks import Ranks
@@ -21,15 +25,20 @@ if TYPE_CHECKING:
 
 
 def problem_of(manifest: Manifest, model: LoadedModel, rows: Mapping[str, TokenRows], ranks: Ranks) -> ShardedTarget:
-    """The model's losses with all weights free, after the model was cut up over the ranks."""
+    """The model's losses with those weights free that the restriction names, after the model was cut up over the ranks."""
     from ...models import sharding
     from ...samplers.sharded.target import ShardedTarget
 
     params: ObservingParams = manifest.params
+    restriction = params.restriction if isinstance(params, SamplingParams) else "full"
+    asked = None if restriction == "full" else masks_of(selection_of(model.module, as_taken(restriction, params.grouped_heads)))
+    parameters, masks = named_parameters(model.module, asked)
+    slices = {} if masks is None else slices_of(model.module, parameters, masks)
+    del parameters  # what is cut up now is to be given back
     sharding.shard(model.module, ranks.mesh)
     observables = {name: (rows[name].ids.long(), count) for name, count in params.observables.items()}
     sampled = rows[params.sampling_data].ids.long()
-    return ShardedTarget(model.module, sampled, observables, params.batch_size, ranks, obs_seed=params.obs_seed)
+    return ShardedTarget(model.module, sampled, observables, params.batch_size, ranks, masks, params.obs_seed, slices)
 
 
 def executor_of(manifest: Manifest, ranks: Ranks) -> Executor:

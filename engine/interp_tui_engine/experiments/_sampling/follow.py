@@ -20,8 +20,8 @@ from . import by_ranks, config_of, run
 T = TypeVar("T")
 
 
-def follow(context: Context) -> None:
-    """Take every step of the worker's chains, with this rank's part of the weights."""
+def follow(context: Context, *, control: bool) -> None:
+    """Take every step of the worker's chains, with this rank's part of the weights. control: whether the worker looks at that, too."""
     manifest = context.manifest
     with rank_processes.together(context) as ranks:
         assert ranks is not None, "a worker alone starts nobody"
@@ -31,7 +31,7 @@ def follow(context: Context) -> None:
         executor = by_ranks.executor_of(manifest, ranks)
         done = _sample(context, problem, config, executor, ranks)
         healthy = any(chain.healthy for chain in done.snapshot.chains)
-        if not done.interrupted and healthy:
+        if control and not done.interrupted and healthy:
             run.control_of(problem, config, executor)
         if done.interrupted or healthy:  # where all chains failed, the worker has gone
             ranks.meet()

@@ -87,7 +87,7 @@ def run(context: Context, *, control: bool = False) -> Generator[Event, None, Sa
         else:
             problem = by_ranks.problem_of(manifest, model, rows, ranks)
             whole = by_ranks.executor_of(manifest, ranks)
-        device = str(model.device) if ranks is None else f"{ranks.count}×{ranks.mesh.device_type}"
+        device = open_model.held_by(model.device if ranks is None else ranks.device, 1 if ranks is None else ranks.count)
         yield RunStarted(
             manifest.kind,
             manifest.name,

@@ -12,6 +12,7 @@ from ...events import Event
 from ...manifest import Manifest
 from ...runtime.context import Context
 from ...shards import Assignment
+from . import check as sampling_check
 from .running_estimate import RunningEstimate
 
 COUPLED = frozenset({"sgnht"})
@@ -57,6 +58,18 @@ def as_it_is(manifest: Manifest) -> Callable[[int, Event], Event]:
     return lambda shard, event: event
 
 
+def check(manifest: Manifest) -> list[Problem]:
+    """As of every sampling, and what cannot be done where several devices hold the model."""
+    return [*sampling_check(manifest), *rank_problems(manifest)]
+
+
+def follow(context: Context) -> None:
+    """Hold a part of the model of a worker, and take every step with it."""
+    from . import follow as sampling_follow
+
+    sampling_follow.follow(context, control=False)
+
+
 def rank_problems(manifest: Manifest) -> list[Problem]:
     """What of a sampling does not go with compute.gpus_per_worker."""
     compute, together = manifest.compute, manifest.compute.gpus_per_worker
@@ -66,11 +79,6 @@ def rank_problems(manifest: Manifest) -> list[Problem]:
     if manifest.params.sampling_method in COUPLED:
         message = f"{manifest.params.sampling_method!r} couples all weights at every step, which is not done over several devices"
         problems.append(Problem("params.sampling_method", message, value=manifest.params.sampling_method))
-    if manifest.params.restriction != "full":
-        message = (
-            "a part of the weights is laid out otherwise on one device, so that its noise would differ; all of them ('full') are alike"
-        )
-        problems.append(Problem("params.restriction", message, value=manifest.params.restriction))
     if compute.precision != "float32":
         problems.append(Problem("compute.precision", "several devices compute in the weights' own precision", value=compute.precision))
     if compute.chains not in ("auto", "serial"):

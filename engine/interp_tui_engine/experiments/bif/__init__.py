@@ -42,7 +42,7 @@ EXAMPLE: dict[str, Any] = {
 
 def check(manifest: Manifest) -> list[Problem]:
     """That there is something to compare, over draws enough."""
-    problems = _sampling.check(manifest)
+    problems = sharding.check(manifest)
     params: Params = manifest.params
     if not params.observables:
         problems.append(Problem("params.observables", "names nothing to compare; such as { train = 2 }", value={}))
@@ -87,4 +87,5 @@ KIND = Kind(
     check=check,
     estimate=estimate,
     sharding=sharding.BY_CHAINS,
+    follow=sharding.follow,
 )

@@ -29,6 +29,13 @@ class Ranks:
     count: int
     mesh: DeviceMesh
 
+    @property
+    def device(self) -> torch.device:
+        """Where rank 0 computes."""
+        if self.mesh.device_type == "cpu":
+            return torch.device("cpu")
+        return torch.device(self.mesh.device_type, torch.cuda.current_device() - self.rank)
+
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum over all ranks, the same bits on each."""
         summed = torch.from_numpy(np.array(values, dtype=np.float64)).to(self.mesh.device_type)

@@ -11,40 +11,52 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from ...errors import UserError
+from ...models.sharding import Rows
 from ..noise import Noise, NoiseName
 from ..target.parameters import ChainWeights, Masks, ParameterSpace
 from ..target.space import ParameterBlock, Slot, block_size, laid_out
+from ..target.weight_slice import WeightSlice
 from .noise import Segment, ShardedNoise
 from .ranks import Ranks
 
 
 @final
 class ShardedSpace:
-    """As `ParameterSpace`, of the rows that lie here. `parameters` are a module's after fully_shard; masks have the shapes of the whole."""
+    """As `ParameterSpace`, of the rows that lie here. `rows` are a module's after fully_shard; masks have the shapes of the whole.
 
-    def __init__(self, parameters: Mapping[str, DTensor], masks: Masks | None, ranks: Ranks) -> None:
-        self.ranks, self.parameters = ranks, parameters
+    slices: the parameters of which only rows or columns move (`weight_slice`). As on one device, these alone are in the space.
+    """
+
+    def __init__(self, rows: Rows, masks: Masks | None, ranks: Ranks, slices: Mapping[str, WeightSlice] | None = None) -> None:
+        self.ranks, self.parameters = ranks, rows.parameters
+        parameters = rows.parameters
         chosen = dict.fromkeys(parameters) if masks is None else {name: masks[name] for name in parameters if name in masks}
-        _all_move_something([parameters[name].shape[0] for name in chosen], ranks.count)
-        rows = {name: rows_here(parameters[name], ranks) for name in chosen}
-        local = {name: parameters[name].to_local().detach().float().clone() for name in chosen}
+        slices = slices or {}
+        _all_move_something({name: parameters[name].shape[0] for name in chosen}, slices, ranks.count)
+        spans = {name: rows_here(parameters[name], ranks) for name in chosen}
+        local = {name: parameters[name].to_local().detach() for name in chosen}
+        # what the module computes with is w0 itself, unless the module's own tensors are to be overwritten
+        local = {name: value if rows.lent(name) else value.float().clone() for name, value in local.items()}
+        self.slices = {name: part.within(spans[name]) for name, part in slices.items()}
+        local |= {name: part.take(local[name].float()) for name, part in self.slices.items()}
+        chosen |= dict.fromkeys(slices)
         # masks that move nothing here may move something elsewhere, so that every parameter here is told what moves of it
-        here = {name: None if mask is None else mask[rows[name]] for name, mask in chosen.items()}
+        here = {name: None if mask is None else mask[spans[name]] for name, mask in chosen.items()}
         self._own = ParameterSpace(local, here if masks is not None else None, may_be_still=True)
         own = self._own
         self.device, self.dtype = own.device, next(iter(parameters.values())).dtype
         self.slots, self.size, self.packed, self.blocks, self.starts = own.slots, own.size, own.packed, own.blocks, own.starts
-        whole = {name: parameters[name].shape for name in chosen}
+        whole = {name: slices[name].shape(parameters[name].shape) if name in slices else parameters[name].shape for name in chosen}
+        before = {name: slices[name].rows_before(span.start) if name in slices else span.start for name, span in spans.items()}
         self.numel = sum(whole[name].numel() if mask is None else int(mask.count_nonzero()) for name, mask in chosen.items())
         slots, _, _ = laid_out(whole, block_size(self.device))
-        first = {slot.name: slot.start + rows[slot.name].start * (slot.stop - slot.start) // max(1, slot.shape[0]) for slot in slots}
+        first = {slot.name: slot.start + before[slot.name] * (slot.stop - slot.start) // max(1, slot.shape[0]) for slot in slots}
         self._segments = [list(_segments(block, own.slots, first)) for block in own.blocks]
 
     @property
@@ -85,17 +97,28 @@ class ShardedSpace:
         return self._own.views(flat)
 
 
-def _all_move_something(rows: Sequence[int], ranks: int) -> None:
+def _all_move_something(rows: Mapping[str, int], slices: Mapping[str, WeightSlice], ranks: int) -> None:
     """Raise UserError, on every rank, where one of them would hold nothing that moves. rows: first dimensions."""
-    if any(all(rank * -(-count // ranks) >= count for count in rows) for rank in range(ranks)):
-        raise UserError(f"what moves has fewer rows than the {ranks} devices that share it", "use compute.gpus_per_worker = 1")
+
+    def moving(name: str, rank: int) -> int:
+        here = _rows_of(rows[name], rank, ranks)
+        part = slices.get(name)
+        return here.stop - here.start if part is None else part.rows_before(here.stop) - part.rows_before(here.start)
+
+    if any(not any(moving(name, rank) for name in rows) for rank in range(ranks)):
+        what = f"what moves lies on fewer than the {ranks} devices that share the model: each has its part of the rows of every weight"
+        raise UserError(what, "use compute.gpus_per_worker = 1, or a larger restriction")
+
+
+def _rows_of(rows: int, rank: int, ranks: int) -> slice:
+    """FSDP2 cuts as torch.chunk does."""
+    share = -(-rows // ranks)
+    return slice(min(rows, rank * share), min(rows, (rank + 1) * share))
 
 
 def rows_here(parameter: DTensor, ranks: Ranks) -> slice:
-    """Which rows of a parameter lie on this rank: FSDP2 cuts as torch.chunk does."""
-    rows = parameter.shape[0]
-    share = -(-rows // ranks.count)
-    here = slice(min(rows, ranks.rank * share), min(rows, (ranks.rank + 1) * share))
+    """Which rows of a parameter lie on this rank."""
+    here = _rows_of(parameter.shape[0], ranks.rank, ranks.count)
     assert parameter.to_local().shape[0] == here.stop - here.start, "FSDP2 cuts another way"
     return here
 
@@ -131,6 +154,8 @@ class ShardedWeights:
             leaf = self.leaves[slot.name]
             if isinstance(gradient, DTensor):
                 gradient = gradient.to_local()
+            if gradient is not None and slot.name in self.space.slices:
+                gradient = self.space.slices[slot.name].take(gradient)
             if slot.start < self.space.packed:
                 assert leaf.grad is not None, "packed gradients are made once"
                 leaf.grad.copy_(gradient) if gradient is not None else leaf.grad.zero_()
@@ -143,13 +168,6 @@ class ShardedWeights:
 
     def load(self, flat: Float[Tensor, " size"]) -> None:
         self._own.load(flat)
-
-
-@torch.no_grad()
-def set_weights(module_parameters: Mapping[str, DTensor], leaves: Mapping[str, Tensor]) -> None:
-    """Have the module compute with these rows: what a chain's weights are here, or w0."""
-    for name, leaf in leaves.items():
-        module_parameters[name].to_local().copy_(leaf)
 
 
 def freeze_others(module: nn.Module, names: Mapping[str, Any]) -> None:

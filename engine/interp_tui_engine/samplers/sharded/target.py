@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast, final
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from ...models.sharding import Rows
 from ..target.language_model import plain_losses
 from ..target.parameters import Masks, named_parameters
 from ..target.problem import Batch, Observable, RowLoss, chosen_observable
+from ..target.weight_slice import WeightSlice
 from .ranks import GatherRows, Ranks
-from .space import ShardedSpace, freeze_others, set_weights
+from .space import ShardedSpace, freeze_others
 
 
 @final
@@ -21,7 +24,7 @@ class ShardedTarget:
     """Next-token losses of a module that `models.sharding.shard` has cut up, over token rows `(n, t+1)`.
 
     Each rank computes its share of a batch's rows, through all layers; FSDP2 brings it the other ranks' part of a layer when that layer is
-    due. masks: as of `ModuleTarget`, with the shapes of the whole parameters.
+    due. masks: as of `ModuleTarget`, with the shapes of the whole parameters; slices: those that keep rows or columns (`restricted`).
     """
 
     custom_loss = False
@@ -35,12 +38,13 @@ class ShardedTarget:
         ranks: Ranks,
         masks: Masks | None = None,
         obs_seed: int = 1337,
+        slices: Mapping[str, WeightSlice] | None = None,
     ) -> None:
         self._model, self._ranks, self._tokens = model.eval(), ranks, token_rows.cpu()
         self.rows, self.positions = int(token_rows.shape[0]), int(token_rows.shape[1]) - 1
         parameters, masks = named_parameters(model, masks)
-        self._parameters = {name: cast("DTensor", parameter) for name, parameter in parameters.items()}
-        self.space = ShardedSpace(self._parameters, masks, ranks)
+        self._rows_here = Rows(model, {name: cast("DTensor", parameter) for name, parameter in parameters.items()})
+        self.space = ShardedSpace(self._rows_here, masks, ranks, slices)
         freeze_others(model, {slot.name: None for slot in self.space.slots})
         self.computed = sum(p.numel() for p in parameters.values())
         self.observables: tuple[Observable, ...] = tuple(
@@ -53,7 +57,7 @@ class ShardedTarget:
     def bind(self, leaves: Mapping[str, Tensor]) -> RowLoss:
         def loss(batch: Batch) -> Tensor:
             assert isinstance(batch, Tensor)
-            set_weights(self._parameters, leaves)
+            self._compute_with(leaves)
             rows = int(batch.shape[0])
             here = self._ranks.mine(rows)
             mine = batch[here] if here.start < here.stop else batch[:1]  # all ranks go through all layers, or none can
@@ -63,6 +67,14 @@ class ShardedTarget:
             return gathered
 
         return loss
+
+    @torch.no_grad()
+    def _compute_with(self, leaves: Mapping[str, Tensor]) -> None:
+        slices = self.space.slices
+        self._rows_here.compute_with({name: leaf for name, leaf in leaves.items() if name not in slices})
+        for name, part in slices.items():
+            rows = self._rows_here.parameters[name].to_local()
+            rows.index_copy_(part.axis, part.index, leaves[name].detach().to(rows.dtype))
 
     def prepared(self, batch: Batch) -> Batch:
         return batch

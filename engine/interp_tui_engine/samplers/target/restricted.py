@@ -176,12 +176,12 @@ def moving(model: nn.Module, masks: Masks | None, computes_in: torch.dtype | Non
     parameters, resolved = named_parameters(model, masks)
     if resolved is None:
         return ParameterSpace(parameters, None, computes_in), {}
-    slabs = _slabs(model, parameters, resolved)
+    slabs = slices_of(model, parameters, resolved)
     parts = {name: slab.take(parameters[name].detach()) for name, slab in slabs.items()}
     return ParameterSpace({**parameters, **parts}, {**resolved, **dict.fromkeys(parts)}, computes_in), slabs
 
 
-def _slabs(model: nn.Module, parameters: Mapping[str, Tensor], masks: Masks) -> dict[str, WeightSlice]:
+def slices_of(model: nn.Module, parameters: Mapping[str, Tensor], masks: Masks) -> dict[str, WeightSlice]:
     """The parameters of which a mask keeps rows or columns; those with two names stay whole, since both modules need all of them."""
     uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     slabs = {}

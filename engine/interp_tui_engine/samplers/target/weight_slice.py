@@ -30,6 +30,20 @@ class WeightSlice:
         """The slab of a tensor, as a tensor of its own."""
         return full.index_select(self.axis, self.index).contiguous()
 
+    def within(self, rows: slice) -> WeightSlice:
+        """The same of these rows alone, counted from the first of them."""
+        if self.axis != 0:
+            return self
+        return WeightSlice(0, self.index[(self.index >= rows.start) & (self.index < rows.stop)] - rows.start)
+
+    def rows_before(self, row: int) -> int:
+        """How many rows of the slab come before a row of the tensor."""
+        return int((self.index < row).sum()) if self.axis == 0 else row
+
+    def shape(self, full: torch.Size) -> torch.Size:
+        """The slab's shape in a tensor of this one."""
+        return torch.Size(len(self.index) if axis == self.axis else size for axis, size in enumerate(full))
+
     def put(self, full: Float[Tensor, ...], part: Float[Tensor, ...]) -> Float[Tensor, ...]:
         """`full` with the slab replaced; gradients flow to both."""
         return full.index_copy(self.axis, self.index, part)
