@@ -70,6 +70,12 @@ def config_folder() -> Path:
     return Path(given).expanduser() if given else platformdirs.user_config_path("interp-tui")
 
 
+def state_folder() -> Path:
+    """Where the program keeps what it has found out and what waits: $INTERP_TUI_STATE, else the platform's own place for state."""
+    given = os.environ.get("INTERP_TUI_STATE")
+    return Path(given).expanduser() if given else platformdirs.user_state_path("interp-tui")
+
+
 def settings(request: Manifest) -> SlurmSpec:
     """The run's settings, what it leaves out taken from the user's config. Raises UserError for a [cluster] table that cannot be used."""
     own = request.compute.slurm or SlurmSpec.model_validate({})

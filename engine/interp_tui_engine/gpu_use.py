@@ -11,7 +11,7 @@ import importlib
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -19,6 +19,10 @@ from .accelerators import chosen
 
 EVERY = 2.0
 """Seconds between two looks: one takes the driver about a millisecond a GPU."""
+FILE = "gpus.json"
+"""Where the worker of a cluster's task notes them, in its shard's folder."""
+NOTED = 5
+"""Looks between two notes."""
 KEPT = 30
 """Looks that a status holds: those of the last minute."""
 
@@ -74,6 +78,27 @@ class GpuMeter:
             return None
 
 
+def in_use(library: Any = None) -> set[str] | None:
+    """The numbers and ids of the GPUs on which some process computes, whoever's it is; None where the driver cannot be asked.
+
+    library: nvidia-ml-py, or what stands in for it.
+    """
+    nvml = _library() if library is None else library
+    if nvml is None:
+        return None
+    try:
+        nvml.nvmlInit()
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    except nvml.NVMLError:
+        return None
+    used: set[str] = set()
+    for index, handle in enumerate(handles):
+        with contextlib.suppress(nvml.NVMLError):  # one that does not tell, such as a GPU cut into instances, keeps nobody away
+            if nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+                used |= {str(index), _text(nvml.nvmlDeviceGetUUID(handle))}
+    return used
+
+
 def _library() -> Any:
     try:
         return importlib.import_module("pynvml")
@@ -103,6 +128,14 @@ class GpuHistory:
             if use.busy is not None:
                 self._busy.setdefault(use.device, deque(maxlen=KEPT)).append(use.busy)
 
+    def all_rows(self) -> list[dict[str, Any]]:
+        """What a status says of every GPU that was seen."""
+        return list(self.rows(", ".join(self._last)))
+
+    def peaks(self) -> dict[str, int]:
+        """The most memory in use on each GPU, in bytes."""
+        return dict(self._peak)
+
     def rows(self, devices: str) -> tuple[dict[str, Any], ...]:
         """What a status says of the GPUs that are named in `devices`, such as 'cuda:0, cuda:1'; plain 'cuda' is the first."""
         named = {part.strip() for part in devices.split(",")}
@@ -116,14 +149,18 @@ class GpuHistory:
 
 
 @contextlib.contextmanager
-def watched(meter: GpuMeter | None = None) -> Iterator[GpuHistory]:
-    """Look at the GPUs every few seconds, on a thread, while inside; where there are none, do nothing."""
+def watched(meter: GpuMeter | None = None, note: Callable[[GpuHistory], None] = lambda history: None) -> Iterator[GpuHistory]:
+    """Look at the GPUs every few seconds, on a thread, while inside; where there are none, do nothing. note: told after some looks."""
     meter = GpuMeter() if meter is None else meter
     history, over = GpuHistory(meter), threading.Event()
 
     def keep_looking() -> None:
+        looks = 0
         while not over.wait(EVERY):
             history.look()
+            looks += 1
+            if looks % NOTED == 1:
+                note(history)
 
     if meter:
         history.look()

@@ -17,9 +17,8 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import platformdirs
-
-from . import accelerators, atomic, lease, untrusted
+from . import accelerators, atomic, gpu_use, lease, untrusted
+from .cluster_settings import state_folder
 from .errors import UserError
 from .runfolder import RunFolder
 from .status import RESUMABLE
@@ -36,8 +35,7 @@ Launch = Callable[[RunFolder, Mapping[str, str]], None]
 
 def place() -> Path:
     """The folder of the queue: $INTERP_TUI_STATE, else the platform's own place for state."""
-    given = os.environ.get("INTERP_TUI_STATE")
-    return (Path(given).expanduser() if given else platformdirs.user_state_path("interp-tui")) / "queue"
+    return state_folder() / "queue"
 
 
 def waiting() -> list[RunFolder]:
@@ -127,13 +125,18 @@ def free_devices() -> list[str]:
 
 
 def busy_gpus() -> set[str]:
-    """The numbers and ids of GPUs on which some process computes, whoever's it is, as far as the driver says."""
+    """The numbers and ids of GPUs on which some process computes, whoever's it is, as far as the driver says.
+
+    It is asked through nvidia-ml-py where that is installed (the extra `gpu`), else through the command nvidia-smi.
+    """
+    if (used := gpu_use.in_use()) is not None:
+        return used
     try:
-        used = set(_nvidia_smi("--query-compute-apps=gpu_uuid").split())
+        computing = set(_nvidia_smi("--query-compute-apps=gpu_uuid").split())
         rows = [row.partition(",") for row in _nvidia_smi("--query-gpu=index,uuid").splitlines()]
     except (OSError, subprocess.SubprocessError):
         return set()
-    return used | {index.strip() for index, _, uuid in rows if uuid.strip() in used}
+    return computing | {index.strip() for index, _, uuid in rows if uuid.strip() in computing}
 
 
 def _nvidia_smi(query: str) -> str:

@@ -135,11 +135,24 @@ def sbatch(cluster: Cluster, arguments: list[str]) -> int:
     return 0
 
 
+def after_its_probe(cluster: Cluster, name: str) -> bool:
+    """Wait for what the task depends on; whether it may start. One that may not is cancelled (--kill-on-invalid-dep)."""
+    needed = cluster.task(name)["options"].get("dependency", "").removeprefix("afterok:")
+    while needed and (state := cluster.task(f"{needed}_0")["state"]) in ("PENDING", "RUNNING"):
+        time.sleep(0.02)
+    if needed and state != "COMPLETED":
+        cluster.set(name, state="CANCELLED")
+        return False
+    return True
+
+
 def run(cluster: Cluster, name: str) -> int:
     """One task: wait for a place, run the script, say how it ended, and again where it was put back."""
     job, _, index = name.partition("_")
     cluster.set(name, runner=os.getpid())
     while True:
+        if not after_its_probe(cluster, name):
+            return 0
         while (cluster.root / "full").exists() or cluster.task(name).get("held"):
             if cluster.task(name)["state"] == "CANCELLED":
                 return 0

@@ -16,11 +16,11 @@ import tomli
 from scripted_workers import SAMPLE_OR_JOIN, SHARED, Script, starts, supervised_apart, told
 
 from cluster.fake_slurm import Cluster
-from interp_tui_engine import supervisor
+from interp_tui_engine import cluster_settings, supervisor
 from interp_tui_engine.events import Warned
 from interp_tui_engine.runfolder import RunFolder, Status
 from interp_tui_engine.supervision import child_tasks
-from interp_tui_engine.supervision.executors import slurm, slurm_commands
+from interp_tui_engine.supervision.executors import shared_folder, slurm, slurm_commands
 
 REQUEST = SHARED.replace('devices = ["cpu", "cpu"]', 'executor = "slurm"\n[compute.slurm]\ntasks = 2\n')
 SWEEP = (
@@ -368,6 +368,36 @@ def test_a_node_that_does_not_see_the_folder_is_named(scripted: Script, cluster:
     status = supervisor.supervise(scripted("time.sleep(1000)", REQUEST.replace("tasks = 2", "tasks = 1")))
     assert status.state == "crashed" and "n1 does not see the run folder" in status.exit["reason"] and len(cluster.all()) == 1
     assert "--runs DIR" in status.exit["advice"]
+
+
+def forget_what_was_seen() -> None:
+    (cluster_settings.state_folder() / shared_folder.RECORD).unlink()
+
+
+def test_a_probe_task_goes_before_the_first_run_and_is_not_repeated(
+    scripted: Script, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_what_was_seen()
+    asked = REQUEST.replace("tasks = 2", "tasks = 1")
+    folder = scripted('end("done", headline={"n": 1})', asked)
+    assert supervisor.supervise(folder).state == "done"
+    assert (folder.path / "slurm" / shared_folder.SEEN).read_text() == "n1\n"
+    assert "--dependency=afterok:101\n" in (folder.path / "slurm" / "000.sh").read_text()
+    assert sorted(cluster.all()) == ["101_0", "102_0"]
+    assert shared_folder.is_known(folder.path, None) and not shared_folder.is_known(folder.path, "urgent")
+
+
+def test_nothing_starts_where_the_probe_sees_another_file_system(
+    scripted: Script, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_what_was_seen()
+    monkeypatch.setattr(slurm, "SEEN_LATE_KILLED", 0.2)
+    (cluster.root / "elsewhere").mkdir()
+    folder = scripted("time.sleep(1000)")
+    status = supervisor.supervise(folder)
+    assert status.state in ("crashed", "interrupted") and "a probe task did not see the run folder" in status.exit["reason"]
+    assert "--runs DIR" in status.exit["advice"] and starts(folder) == []
+    assert {task["state"] for name, task in cluster.all().items() if name != "101_0"} == {"CANCELLED"}
 
 
 def test_a_full_quota_is_said_from_the_exit_code(scripted: Script, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

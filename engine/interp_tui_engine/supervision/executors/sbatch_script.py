@@ -17,9 +17,15 @@ EXPORTED = ("PYTHONPATH", "PYTHONUNBUFFERED", "INTERP_TUI_CONFIG", "INTERP_TUI_S
 """Variables that a task needs also where sbatch passes no environment on."""
 
 
-def text(name: str, comment: str, settings: SlurmSpec, tasks: Sequence[Task], folder: Path, avoid: Sequence[str] = ()) -> str:
-    """The script. `comment` tells this submission from all others; `folder` is where the output of the script itself goes."""
+def text(
+    name: str, comment: str, settings: SlurmSpec, tasks: Sequence[Task], folder: Path, avoid: Sequence[str] = (), after: str = ""
+) -> str:
+    """The script. `comment` tells this submission from all others; `folder` is where the output of the script itself goes.
+
+    after: the job that must have ended well before a task starts.
+    """
     lines = ["#!/bin/bash", *(f"#SBATCH --{option}" for option in options(name, comment, settings, len(tasks), folder, avoid))]
+    lines += [f"#SBATCH --dependency=afterok:{after}", "#SBATCH --kill-on-invalid-dep=yes"] if after else []
     environment = tasks[0].environment
     lines += [f"export {key}={shlex.quote(environment[key])}" for key in EXPORTED if key in environment]
     lines += settings.setup
@@ -29,7 +35,7 @@ def text(name: str, comment: str, settings: SlurmSpec, tasks: Sequence[Task], fo
     return "\n".join(lines) + "\n"
 
 
-def options(name: str, comment: str, settings: SlurmSpec, count: int, folder: Path, avoid: Sequence[str]) -> Iterator[str]:
+def options(name: str, comment: str, settings: SlurmSpec, count: int, folder: Path, avoid: Sequence[str] = ()) -> Iterator[str]:
     """The options of sbatch, each as it stands in the script."""
     at_once = f"%{settings.array_parallelism}" if settings.array_parallelism else ""
     yield f"job-name={_word(name)}"

@@ -25,7 +25,7 @@ from ...eventlog import last_events
 from ...manifest import Manifest
 from ...runfolder import RunFolder
 from ...status import ACTIVE
-from . import sbatch_script, slurm_commands
+from . import sbatch_script, shared_folder, slurm_commands
 from .executor import Loss, StartedTask, Task, TaskExecutor
 from .slurm_commands import QueueRow, Unreachable
 from .submissions import Submissions
@@ -50,6 +50,8 @@ LOSSES = {
     "DEADLINE": Loss("its deadline has passed", "submit it without --deadline", again=False),
     "CANCELLED": Loss("it was cancelled in Slurm", "resume goes on from the last checkpoint", again=False, cancelled=True),
 }
+SHARE = "put runs on a file system that all nodes share: --runs DIR or $INTERP_TUI_RUNS"
+PROBED = "the nodes of the partition have another file system there, so that none of the run's tasks was started"
 GONE = Loss("Slurm does not know it any more", "resume goes on from the last checkpoint", again=True)
 
 
@@ -144,9 +146,11 @@ class SlurmJob(StartedTask):
             return None
         if self.slurm is None:
             return GONE
+        if self.slurm.state == "CANCELLED" and self._executor.unseen:
+            return Loss(f"a probe task did not see the run folder: {PROBED}", SHARE, again=False)
         if self.slurm.state in ("FAILED", "COMPLETED") and not self._executor.output_of(self.id).exists():
             what = f"{self.slurm.node or 'its node'} does not see the run folder: nothing of what it wrote is there"
-            return Loss(what, "put runs on a file system that all nodes share: --runs DIR or $INTERP_TUI_RUNS", again=False)
+            return Loss(what, SHARE, again=False)
         return LOSSES.get(self.slurm.state)
 
     @property
@@ -169,6 +173,7 @@ class SlurmExecutor(TaskExecutor):
         self._submissions = Submissions(self._place)
         self.rows: dict[str, QueueRow] = {}
         self.jobs: dict[str, SlurmJob] = {}
+        self._probe_job, self._remembered = "", False
         self._tries: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
         """How often squeue has answered without naming a task since it was submitted."""
@@ -216,7 +221,8 @@ class SlurmExecutor(TaskExecutor):
             task.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         number, comment = self._submissions.begin([task.name for task in tasks])
         script = self._place / f"{number:03d}.sh"
-        atomic.write_text(script, sbatch_script.text(self._name, comment, self.settings, tasks, self._place, avoid))
+        probe = self._probe()
+        atomic.write_text(script, sbatch_script.text(self._name, comment, self.settings, tasks, self._place, avoid, probe))
         identity = slurm_commands.submit(script, self.settings.model_dump())
         self._submissions.submitted(number, identity)
         jobs = [SlurmJob(self, f"{identity}_{index}", task) for index, task in enumerate(tasks)]
@@ -224,6 +230,23 @@ class SlurmExecutor(TaskExecutor):
             self.jobs[job.id] = job
             self._tries[job.task.name] += 1
         return jobs
+
+    def _probe(self) -> str:
+        """The job that finds out whether the nodes see the run folder; none where that is known."""
+        if self._remembered or shared_folder.is_known(self._place, self.settings.partition):
+            return ""
+        if self._probe_job:
+            return self._probe_job
+        script = self._place / "probe.sh"
+        (self._place / shared_folder.SEEN).unlink(missing_ok=True)
+        atomic.write_text(script, shared_folder.script(self._name, self.settings, self._place))
+        self._probe_job = slurm_commands.submit(script, self.settings.model_dump())
+        return self._probe_job
+
+    @property
+    def unseen(self) -> bool:
+        """Whether a probe was submitted, and what it was to write is not here."""
+        return bool(self._probe_job) and not (self._place / shared_folder.SEEN).exists()
 
     def may_retry(self, name: str) -> bool:
         return self._tries[name] <= self.settings.max_requeues
@@ -243,6 +266,9 @@ class SlurmExecutor(TaskExecutor):
             self._interval = max(POLL, 10 * (time.monotonic() - now))  # a controller that is slow to answer is asked less often
         for identity in live:
             self._answers[identity] = 0 if identity in rows else self._answers[identity] + 1
+        if self._probe_job and not self._remembered and not self.unseen:
+            self._remembered = True
+            shared_folder.remember(self._place, self.settings.partition)
         if rows != self.rows:
             self.rows |= rows
             atomic.write_json(self._place / "queue.json", self._table(), durable=False)
