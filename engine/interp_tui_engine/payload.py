@@ -57,6 +57,18 @@ class Payload(BaseModel):
         return {_stored_name(type(self), name): _plain(value) for name, value in written.items()}
 
 
+class Use(Payload):
+    """What a run took, each number beside what had been estimated before it began; its supervisor adds this to result.json."""
+
+    seconds: float | None = Field(default=None, description="from the start of its last worker to its end")
+    estimated_seconds: float | None = None
+    memory_bytes: int | None = Field(default=None, description="the most that its processes had resident, those at work together added up")
+    estimated_memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = Field(default=None, description="the most in use on one of its GPUs, everybody's")
+    disk_bytes: int | None = Field(default=None, description="the run folder at its end")
+    estimated_disk_bytes: int | None = None
+
+
 class ResultFile(Payload):
     """What the result.json of every kind holds."""
 
@@ -67,6 +79,7 @@ class ResultFile(Payload):
     uncertainty: Mapping[str, Uncertainty] = Field(
         default_factory=dict, description="how sure numbers of this file are, by their name; dots lead further in"
     )
+    use: Use = Field(default_factory=Use, description="what the run took beside what was estimated")
 
 
 class Headline(Payload):

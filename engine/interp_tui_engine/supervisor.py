@@ -20,10 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from . import atomic, gpu_use, lease, manifest, provenance, run_queue, untrusted
+from . import atomic, expected_time, gpu_use, lease, manifest, provenance, resource_use, run_queue, untrusted
 from .atomic import disk_is_full
 from .errors import UserError
 from .events import Warned
+from .kind import Estimate
 from .runfolder import RunFolder, State, Status, take_commands
 from .status import task_here
 from .supervision.executors.choose import executor_of
@@ -121,6 +122,7 @@ def _supervise(folder: RunFolder, listen: Listener) -> Status:
     recorder = None
     try:
         recorder = RunRecorder(folder, listen)
+        recorder.estimate = _expected(folder, recorder.request)
         if recorder.request.sweep or recorder.request.step:
             return _with_children(recorder)
         return _Supervisor(recorder).run()
@@ -130,6 +132,15 @@ def _supervise(folder: RunFolder, listen: Listener) -> Status:
             raise
         # nothing can be written down: the folder, if it is there, will read as crashed, and can be resumed once it can be written
         return replace(recorder.status if recorder else folder.status(), state="failed", exit=fault)
+
+
+def _expected(folder: RunFolder, request: manifest.Manifest) -> Estimate:
+    """What the run is expected to take, as --dry-run says it; of a child of another run by its operations alone."""
+    from .supervision import sweep_supervisor
+
+    of_another = folder.path.parent.name in ("points", "steps")
+    estimate = sweep_supervisor.estimate
+    return estimate(request) if of_another else expected_time.expected(request, folder.path.parent, estimate)
 
 
 def _with_children(recorder: RunRecorder) -> Status:
@@ -183,9 +194,15 @@ class _Supervisor:
         headline = end.written.get("headline") or self.recorder.status.headline
         self.recorder.status = replace(self.recorder.status, shards=self.worker_pool.rows(), cluster=self.executor.summary())
         peaks = {row["device"]: row["peak"] for row in self.recorder.status.gpus}
-        self.recorder.provenance |= {"gpu_memory_peak": peaks} if peaks else {}
         self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.executor.provenance()) else {}
-        self.recorder.finish(end.state, end.exit, headline, end.written.get("digests", {}), seconds or time.time() - self.recorder.started)
+        seconds = seconds or time.time() - self.recorder.started
+        records = (atomic.read_json(worker.path / "exit.json") for worker in self.worker_pool.workers)
+        exits = [record for record in records if isinstance(record, dict)]
+        memory = resource_use.memory_of(exits)
+        for shard, record in enumerate(exits):  # of a cluster's tasks, whose nodes only they can look at
+            peaks |= {f"shard {shard} {device}": peak for device, peak in resource_use.gpu_peaks(record).items()}
+        self.recorder.provenance |= {"gpu_memory_peak": peaks} if peaks else {}
+        self.recorder.finish(end.state, end.exit, headline, end.written.get("digests", {}), seconds, memory, peaks.values())
         return self.recorder.status
 
     def _work(self) -> Ended:

@@ -9,6 +9,7 @@ between steps. If its supervisor is gone it checkpoints and ends, so that a kill
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -19,7 +20,20 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import accelerators, atomic, catalog, lease, manifest, payload, shards, storage_faults, uncertainty, uncertainty_report
+from . import (
+    accelerators,
+    atomic,
+    catalog,
+    gpu_use,
+    lease,
+    manifest,
+    payload,
+    resource_use,
+    shards,
+    storage_faults,
+    uncertainty,
+    uncertainty_report,
+)
 from .atomic import DISK_FULL, disk_is_full
 from .errors import RunFailed, UserError, out_of_memory
 from .events import Event, Metrics, RunFinished, RunStarted, Warned
@@ -61,14 +75,18 @@ def work(folder: RunFolder, shard: int) -> int:
             return 1
         resumed = log.seq > 0
         orders.watch(path / "exit.json", started)
-        try:
-            ending = _run(folder, shard, orders, log, resumed)
-        except Exception as error:
-            if not isinstance(error, (UserError, RunFailed, Interrupted)) and not orders.interrupting:
-                traceback.print_exc()
-            ending = dict(STOPPED) if orders.interrupting else _how_it_failed(error, folder)
+        with _gpus_noted(path) as gpus:
+            try:
+                ending = _run(folder, shard, orders, log, resumed)
+            except Exception as error:
+                if not isinstance(error, (UserError, RunFailed, Interrupted)) and not orders.interrupting:
+                    traceback.print_exc()
+                ending = dict(STOPPED) if orders.interrupting else _how_it_failed(error, folder)
         orders.done()
+        ending |= {"gpu_memory_peak": gpus.peaks()} if gpus is not None and gpus.peaks() else {}
         ending |= {"seconds": time.time() - started, **_place()}
+        if (memory := resource_use.peak_of_this_process(_other_ranks(folder))) is not None:
+            ending["memory_bytes"] = memory
         try:
             log.append(RunFinished(ending["state"], ending["seconds"], ending.get("headline", {}), ending.get("reason", "")))
             ending["seq"] = log.seq
@@ -81,7 +99,7 @@ def work(folder: RunFolder, shard: int) -> int:
     return {"done": 0, "interrupted": INTERRUPTED}.get(ending["state"], 1)
 
 
-def follow(folder: RunFolder, shard: int) -> int:
+def follow(folder: RunFolder, shard: int, rank: int) -> int:
     """Hold a part of the model of the worker that started this process, and take every step with it; it alone is given orders."""
     from .runtime.ranks import end_with_parent
 
@@ -90,8 +108,13 @@ def follow(folder: RunFolder, shard: int) -> int:
         signal.signal(number, signal.SIG_IGN)
     request = _request(folder, shard, None)
     kind = catalog.get(request.kind)
+    context = Context(request, folder, shard, lambda: "go", False, None, ())
+    if request.model is not None and request.model.devices > 1:
+        from .runtime import split_model
+
+        return split_model.follow(kind, context, rank)
     assert kind.follow is not None, "the manifest was checked"
-    kind.follow(Context(request, folder, shard, lambda: "go", False, None, ()))
+    kind.follow(context)
     return 0
 
 
@@ -116,7 +139,7 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
         assert kind.sharding is not None, "only such runs are dealt out"
         return {"state": "done", "told": dict(_logged(kind.sharding.work(context), log))}
     began = time.monotonic()
-    result: catalog.Result = _logged(kind.run(context), log)
+    result: catalog.Result = _logged(_running(kind, context), log)
     log.append(Metrics("headline", 0, result.headline))
     taken = time.monotonic() - began  # of this start; a kind that knows better, such as one dealt out to several workers, says so
     values = {"kind": request.kind, "name": request.name, "schema_version": 1, "seconds": taken, **result.values}
@@ -131,6 +154,16 @@ def _run(folder: RunFolder, shard: int, orders: Orders, log: EventLog, resumed: 
     return {"state": "done", "headline": headline, "digests": dict(result.digests)}
 
 
+def _running(kind: catalog.Kind, context: Context) -> Generator[Event, None, catalog.Result]:
+    """The run, by this process or, where its model is split, by several."""
+    model = context.manifest.model
+    if model is None or model.devices < 2:
+        return kind.run(context)
+    from .runtime import split_model
+
+    return split_model.run(kind, context)
+
+
 def _misfits(kind: catalog.Kind, values: Mapping[str, Any], headline: Mapping[str, Any]) -> list[str]:
     """What of a result does not fit the types that the kind states. It is written all the same: no run is lost to a fault of ours."""
     stated = {"result.json": (kind.result, values), "the headline": (kind.headline, headline)}
@@ -140,6 +173,26 @@ def _misfits(kind: catalog.Kind, values: Mapping[str, Any], headline: Mapping[st
         if cls is not None
         for what in payload.differences(cls, written)[:MISFITS]
     ]
+
+
+def _gpus_noted(path: Path) -> contextlib.AbstractContextManager[gpu_use.GpuHistory | None]:
+    """Of a task of a scheduler, note how busy its node's GPUs are while inside: no supervisor there looks."""
+    if not task_here():
+        return contextlib.nullcontext()
+
+    def note(history: gpu_use.GpuHistory) -> None:
+        with contextlib.suppress(OSError):  # a full disk is for the work to tell of
+            atomic.write_json(path / gpu_use.FILE, history.all_rows(), durable=False)
+
+    return gpu_use.watched(note=note)
+
+
+def _other_ranks(folder: RunFolder) -> int:
+    """How many processes beside this one held the model."""
+    try:
+        return manifest.load(folder.manifest_path).together - 1
+    except (UserError, OSError):
+        return 0
 
 
 def _place() -> dict[str, Any]:
@@ -213,7 +266,7 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
     if arguments.rank:
-        return follow(RunFolder.open(arguments.folder), arguments.shard)
+        return follow(RunFolder.open(arguments.folder), arguments.shard, arguments.rank)
     return work(RunFolder.open(arguments.folder), arguments.shard)
 
 

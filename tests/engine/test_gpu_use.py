@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from scripted_workers import SHARED, Script
 
-from interp_tui_engine import gpu_use, supervisor
+from interp_tui.runs import queue_look
+from interp_tui_engine import accelerators, atomic, gpu_use, run_queue, supervisor, worker
 from interp_tui_engine.gpu_use import KEPT, GpuHistory, GpuMeter, GpuUse
-from interp_tui_engine.runfolder import Status
+from interp_tui_engine.runfolder import RunFolder, Status
 
 
 class NVMLError(Exception):
@@ -38,6 +41,11 @@ class Driver:
     def nvmlDeviceGetUUID(self, handle: int) -> bytes:
         return f"GPU-{handle}a".encode()
 
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[Any]:
+        if handle == 2:
+            raise NVMLError("not supported")
+        return [SimpleNamespace(pid=4711, usedGpuMemory=1 << 30)] if handle == 1 else []
+
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
         if self.lost:
             raise NVMLError("GPU is lost")
@@ -60,6 +68,20 @@ def test_every_gpu_says_how_busy_and_how_full_it_is() -> None:
         GpuUse("cuda:1", 41, 2 << 30, 80 << 30),
         GpuUse("cuda:2", None, 3 << 30, 80 << 30),
     ]
+
+
+def test_the_queue_leaves_gpus_alone_on_which_others_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    assert gpu_use.in_use(driver) == {"1", "GPU-1a"}
+    monkeypatch.setattr(gpu_use, "_library", lambda: driver)
+    monkeypatch.setattr(run_queue, "_nvidia_smi", lambda query: pytest.fail("the driver was asked through its library"))
+    monkeypatch.setattr(accelerators, "visible", lambda: ("cuda:0", "cuda:1", "cuda:2"))
+    monkeypatch.setattr(run_queue.lease, "is_kept", lambda path: False)
+    assert run_queue.free_devices() == ["0", "2"]
+    driver.broken = True
+    assert gpu_use.in_use(driver) is None, "then nvidia-smi is asked"
+    monkeypatch.setattr(gpu_use, "_library", lambda: None)
+    assert gpu_use.in_use() is None
 
 
 @pytest.mark.parametrize("mask", ["1,0", "GPU-1a,GPU-0a"])
@@ -103,5 +125,32 @@ def test_a_run_on_a_gpu_says_so_in_its_status_and_its_record(scripted: Script, m
     status = supervisor.supervise(folder)
     assert status.state == "done", status.exit
     assert Status.from_json(status.to_json()).gpus == status.gpus
-    assert [(row["device"], row["busy"], row["peak"]) for row in status.gpus] == [("cuda:1", [41], 2 << 30)]
+    assert [(row["device"], set(row["busy"]), row["peak"]) for row in status.gpus] == [("cuda:1", {41}, 2 << 30)]
     assert "[provenance.gpu_memory_peak]" in folder.manifest_path.read_text()
+
+
+def test_a_task_of_a_cluster_notes_its_nodes_gpus_where_the_queue_screen_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.create(tmp_path / "run", {})
+    shard = folder.shard(3)
+    shard.mkdir(parents=True)
+    monkeypatch.setattr(gpu_use, "_library", Driver)
+    monkeypatch.setattr(gpu_use, "EVERY", 0.01)
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    noted = threading.Event()
+    write = atomic.write_json
+    monkeypatch.setattr(atomic, "write_json", lambda *args, **options: (write(*args, **options), noted.set()))
+    with worker._gpus_noted(shard) as history:
+        assert noted.wait(60)
+    assert history is not None and history.peaks() == {"cuda:0": 1 << 30, "cuda:1": 2 << 30, "cuda:2": 3 << 30}
+    rows = queue_look.gpus_of(folder, "shard 3")
+    assert [(row["device"], row["busy"][:1]) for row in rows] == [("cuda:0", [40]), ("cuda:1", [41]), ("cuda:2", [])]
+    assert queue_look.gpus_of(folder, "shard 4") == () and queue_look.gpus_of(folder, "") == ()
+    (shard / gpu_use.FILE).write_text("{")
+    assert queue_look.gpus_of(folder, "shard 3") == ()
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
+    with worker._gpus_noted(shard) as history:
+        assert history is None, "its supervisor looks"

@@ -15,7 +15,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, final
 
-from .. import atomic, manifest, pipeline
+from .. import atomic, manifest, pipeline, resource_use
 from ..errors import UserError
 from ..events import ChainFailed, Metrics, Phase, Progress, RunStarted, Stamped, Warned
 from ..manifest import Manifest
@@ -223,7 +223,9 @@ class PipelineSupervisor:
         atomic.write_text(self.folder.report_path, markdown(self.folder.path, self.request, values["steps"], joint))
         how_far = PipelineHeadline(steps=len(steps), done=len(done))
         headline = dict(joint.headline) if state == "done" and joint.headline else how_far.as_json()
-        self.recorder.finish(state, exit_info, headline, dict(digests_of(self.folder, [step.folder for step in done])), seconds)
+        folders = [step.folder for step in done]
+        memory = resource_use.of_children(folders, 1)
+        self.recorder.finish(state, exit_info, headline, dict(digests_of(self.folder, folders)), seconds, memory)
         return self.recorder.status
 
     def _ending(self) -> tuple[State, dict[str, Any]]:

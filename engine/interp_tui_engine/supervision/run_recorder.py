@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, final
 
-from .. import atomic, lease, manifest, provenance, untrusted
+from .. import atomic, lease, manifest, provenance, resource_use, untrusted
 from ..eventlog import device_type
 from ..events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
+from ..kind import Estimate
 from ..runfolder import EventLog, Owner, RunFolder, State, Status
 from ..status import task_here
 
@@ -47,6 +48,8 @@ class RunRecorder:
             gpus=(),
         )
         self._written = 0.0
+        self.estimate = Estimate(None, None, None)
+        """What was expected of the run before it began; its supervisor knows."""
 
     def note(self, event: Event, **stamp: Any) -> None:
         """Log an event, tell the listener, and take into the status what it says."""
@@ -90,9 +93,21 @@ class RunRecorder:
             self.folder.write_status(self.status)
 
     def finish(
-        self, state: State, exit_info: dict[str, Any], headline: Mapping[str, Any], digests: Mapping[str, str], seconds: float
+        self,
+        state: State,
+        exit_info: dict[str, Any],
+        headline: Mapping[str, Any],
+        digests: Mapping[str, str],
+        seconds: float,
+        memory: int | None = None,
+        gpu_memory: Iterable[int] = (),
     ) -> None:
-        """Say how it ended, in the manifest, the log and the status, in that order: a status of 'done' promises the rest."""
+        """Say how it ended, in the manifest, the log and the status, in that order: a status of 'done' promises the rest.
+
+        memory: bytes that its processes had together. gpu_memory: the most that was in use on each of its GPUs.
+        """
+        if state == "done":
+            resource_use.write(self.folder, self.estimate, seconds, memory, gpu_memory)
         types = self.provenance.get("device_types")
         if state == "done" and types and self.folder.report_path.exists():
             report = self.folder.report_path.read_text(encoding="utf-8")

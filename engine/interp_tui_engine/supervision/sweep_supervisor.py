@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
-from .. import accelerators, atomic, catalog
+from .. import accelerators, atomic, resource_use
 from ..catalog import Estimate
 from ..events import Metrics, Progress, RunStarted, Warned
 from ..manifest import Manifest, points_of
@@ -126,7 +126,9 @@ class SweepSupervisor:
         atomic.write_text(self.folder.report_path, markdown(self.folder.path, request, values["points"]))
         state, exit_info = _ending(by_state, stopped=self.children.stopping)
         self.recorder.provenance |= {"cluster": dict(placed)} if (placed := self.children.places()) else {}
-        self.recorder.finish(state, exit_info, headline, dict(digests_of(self.folder, [child.folder for child in self.points])), seconds)
+        folders = [child.folder for child in self.points]
+        memory = resource_use.of_children(folders, min(self._slots, len(folders)))
+        self.recorder.finish(state, exit_info, headline, dict(digests_of(self.folder, folders)), seconds, memory)
         return self.recorder.status
 
 
@@ -135,7 +137,9 @@ def _devices(request: Manifest, gpus: Callable[[], Sequence[str]]) -> list[str]:
     if isinstance(request.compute.devices, list):
         return request.compute.devices
     placed = request.model is None or "model.device" in request.sweep or request.compute.executor == "slurm"
-    return [] if placed else accelerators.for_model(request.model, gpus())
+    devices = [] if placed else accelerators.for_model(request.model, gpus())
+    whole = len(devices) // request.together * request.together  # a point has that many from the first of its own on
+    return devices[: whole : request.together] if whole else devices[:1]
 
 
 def _left_out(request: Manifest, devices: Sequence[str]) -> str:
@@ -191,7 +195,7 @@ def estimate(request: Manifest) -> Estimate:
     points = points_of(request)
     if not points:
         return worker_pool.estimate(request)
-    estimates = [catalog.get(each.kind).estimate(each) for _, each in points]
+    estimates = [worker_pool.of_kind(each) for _, each in points]
     slots = max(1, len(_devices(request, accelerators.visible)))  # at once: whether torch can use them takes seconds to ask
 
     def of(pick: Callable[[Estimate], float | None], join: Callable[[list[float]], float]) -> float | None:

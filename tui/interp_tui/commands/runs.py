@@ -180,6 +180,7 @@ def show(
     found = _result(folder)
     rest = [("…", f"{len(found) - RESULT_ROWS:,} more in result.json; --json prints them")] if len(found) > RESULT_ROWS else []
     _section("result", [*found[:RESULT_ROWS], *rest])
+    _section("took", _took(folder))
     _workers(status)
     _chains(state)
     _section("sha256", digests.items())
@@ -247,6 +248,14 @@ def _result(folder: RunFolder) -> list[tuple[str, str]]:
     texts = {key: sure.get(key, number(value)) for key, value in flat_numbers(result).items()} | sure
     shown = [key for key in texts if key not in ("kind", "name", "schema_version")]
     return [(key, texts[key]) for key in sorted(shown, key=lambda key: (key not in headline, key not in sure))]
+
+
+def _took(folder: RunFolder) -> list[tuple[str, str]]:
+    """Time, memory and disk beside what had been estimated."""
+    from interp_tui_engine import resource_use
+    from interp_tui_engine.payload import Use, read
+
+    return resource_use.words(read(Use, (folder.result() or {}).get(resource_use.TABLE)))
 
 
 def _workers(status: Status) -> None:

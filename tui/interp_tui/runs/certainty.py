@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
+from interp_tui_engine import resource_use
 from interp_tui_engine.numbers import short
 from interp_tui_engine.uncertainty import Uncertainty, describe, plus_minus, read, value_at
 
@@ -22,8 +23,8 @@ MOST = 12
 
 
 def flat_numbers(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as one table with dotted keys, without what it says of its own uncertainty."""
-    return flat({key: value for key, value in result.items() if key != TABLE})
+    """A result as one table with dotted keys, without what it says of its own uncertainty and of what the run took."""
+    return flat({key: value for key, value in result.items() if key not in (TABLE, resource_use.TABLE)})
 
 
 def worded(result: Mapping[str, Any], *, over: bool = True) -> dict[str, str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from interp_tui_engine import atomic
+from interp_tui_engine import atomic, gpu_use
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder, State, Status
 from interp_tui_engine.untrusted import Damaged, open_regular
@@ -129,6 +129,7 @@ class QueueLook:
             starts="" if task.starts in ("N/A", "") else task.starts.replace("T", " ")[:16],
             elapsed="" if task.waiting else task.elapsed,
             left="no limit" if task.left == "UNLIMITED" else "" if task.left in ("INVALID", "NOT_SET") else task.left,
+            gpus=gpus_of(folder, name) if folder is not None and not task.waiting else (),
             logs=tuple([folder.path / log, *own] if folder is not None and log else own),
         )
 
@@ -156,6 +157,14 @@ def log_of(task: str) -> str | None:
     if task.startswith("shard "):
         return f"shards/{task.removeprefix('shard ')}/engine.log"
     return f"{task}/supervisor.log" if task else None
+
+
+def gpus_of(folder: RunFolder, task: str) -> tuple[Mapping[str, Any], ...]:
+    """How busy the GPUs of a running task are, as its worker notes them, or the supervisor of a point or step in its status."""
+    if not task.startswith("shard "):
+        return RunFolder(folder.path / task).status().gpus if task else ()
+    rows = atomic.read_json(folder.path / "shards" / task.removeprefix("shard ") / gpu_use.FILE)
+    return tuple(row for row in rows if isinstance(row, dict)) if isinstance(rows, list) else ()
 
 
 def running_here(of_queue: Mapping[str, RunFolder], listed: Sequence[Run]) -> list[QueueItem]:

@@ -20,6 +20,8 @@ from interp_tui.widgets.facts import Fact, column
 from interp_tui.widgets.list_table import ListTable
 from interp_tui.widgets.token_strip import TokenStrip
 from interp_tui.widgets.trace import TracePlot
+from interp_tui_engine import resource_use
+from interp_tui_engine.payload import Use, read
 from interp_tui_engine.runfolder import RunFolder
 
 WIDE = 110
@@ -102,9 +104,11 @@ class RunView(Guarded, Vertical, can_focus=True):
 
 def scalars(result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool, skip: frozenset[str] = frozenset()) -> Text:
     """Headline pairs first, errors joined to their means; then whatever else there is, as dotted keys."""
-    shown = {k: v for k, v in result.items() if k not in skip}
+    shown = {k: v for k, v in result.items() if k not in skip and k != resource_use.TABLE}
     rows = [Fact(sign, text, "muted" if unclear else "") for sign, text, unclear in quantities(shown, ascii=ascii)]
     rows += [Fact(key, wording) for key, wording in _nested({k: v for k, v in shown.items() if k != "uncertainty"}) if key]
+    took = [Fact(what, text, "muted") for what, text in resource_use.words(read(Use, result.get(resource_use.TABLE)))]
+    rows += [fact for fact in took if resource_use.TABLE not in skip]
     if len(rows) > ROWS_AT_MOST:
         rows = [*rows[:ROWS_AT_MOST], Fact("", f"and {len(rows) - ROWS_AT_MOST} more in result.json", "muted")]
     return column(rows, colours)
