@@ -8,7 +8,7 @@ TRITON ?= triton==3.7.1
 # Tests run side by side, a file at a time, each with one thread: two processes with two threads each would wait for each other.
 JOBS   ?= 2
 
-.PHONY: setup demo test test-real check bench parity torture truth kernels cluster gpu smollm2 app snapshots clean
+.PHONY: setup demo test test-real check bench parity torture truth kernels cluster cluster-ci gpu smollm2 app snapshots clean
 
 setup: $(VENV)/.dev
 
@@ -60,6 +60,9 @@ kernels: $(VENV)/.dev .kernels             ## Triton's kernels by its interprete
 
 cluster: $(VENV)/.dev                      ## runs on a real Slurm of two nodes on this machine (root, Debian's packages)
 	INTERP_TUI_CLUSTER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+
+cluster-ci: $(VENV)/.dev                   ## the part of `cluster` that mostly waits; says why where there is no Slurm
+	tests/cluster/ci.sh $(BIN)/python
 
 smollm2: $(VENV)/.dev                      ## fetch SmolLM2-135M-Instruct (GGUF) into models/
 	$(BIN)/python examples/fetch_smollm2.py models

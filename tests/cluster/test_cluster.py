@@ -1,12 +1,14 @@
 """Runs on a real Slurm of two nodes: the same digests as here, and nothing lost or done twice, whatever happens to tasks and daemons.
 
     make cluster            brings one up by slurm.sh (root, Debian's packages slurmctld slurmd slurm-client munge)
+    make cluster-ci         the part of it that mostly waits, beside other tests: all that happens to tasks, and one comparison of digests
 
 The runs whose digests are compared are computed; what happens to tasks is tried with workers that are scripts of a few lines.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -33,6 +35,7 @@ if not os.environ.get("INTERP_TUI_CLUSTER"):
 if os.geteuid() or shutil.which("slurmctld") is None:
     pytest.skip("needs root and slurmctld, slurmd and munged (Debian: tests/cluster/slurm.sh install)", allow_module_level=True)
 
+computes = pytest.mark.skipif(os.environ["INTERP_TUI_CLUSTER"] == "short", reason="computes for minutes: make cluster has it")
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 REQUEST = SHARED.replace('devices = ["cpu", "cpu"]', 'executor = "slurm"\n[compute.slurm]\ntasks = 2\n')
 ONCE = "first = not (shard / 'tried').exists(); (shard / 'tried').touch()\n"
@@ -138,8 +141,12 @@ def restarts(job: str) -> int:
 
 @pytest.mark.parametrize(
     ("text", "tasks"),
-    [(LLC, 5), (SWEEP, 8), (SUSCEPTIBILITIES, 4), (PIPELINE, 2)],
-    ids=["llc over 4 tasks", "a sweep of 8 points", "susceptibilities over restrictions", "a pipeline"],
+    [
+        pytest.param(LLC, 5, id="llc over 4 tasks"),
+        pytest.param(SWEEP, 8, id="a sweep of 8 points", marks=computes),
+        pytest.param(SUSCEPTIBILITIES, 4, id="susceptibilities over restrictions", marks=computes),
+        pytest.param(PIPELINE, 2, id="a pipeline", marks=computes),
+    ],
 )
 def test_digests_are_those_of_the_same_run_here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, tasks: int) -> None:
     monkeypatch.setenv("INTERP_TUI_CONFIG", str(tmp_path / "config"))
@@ -222,12 +229,19 @@ def test_a_controller_that_is_restarted_loses_nothing(make: Callable[..., RunFol
     assert run.end().headline == {"chains": [0, 1, 2, 3]} and len(tasks_of(folder)) == 3
 
 
-def test_a_killed_supervisor_leaves_its_tasks_to_the_next(make: Callable[..., RunFolder], tmp_path: Path) -> None:
+@pytest.mark.parametrize("rebooted", [False, True], ids=["killed", "its host rebooted"])
+def test_a_lost_supervisor_leaves_its_tasks_to_the_next(make: Callable[..., RunFolder], tmp_path: Path, rebooted: bool) -> None:
     folder = make(GATE + SAMPLE_OR_JOIN)
     process = supervised_apart(tmp_path / "worker.py", folder)
     until(running(folder, 2))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    if rebooted:  # what it left was written in another life of the host
+        for path in (folder.path / "status.json", folder.lock_path.with_suffix(".lease")):
+            record = json.loads(path.read_text())
+            path.write_text(json.dumps(record | {"boot_id": "before"}))
+    lost = folder.status()  # a script keeps no lease, as a worker does, by which its run would read as running, unsupervised
+    assert lost.state == "crashed" and "resume takes them over" in lost.exit["reason"]
     run = Supervised(folder)
     until(running(folder, 2))
     (folder.path / "go").touch()
