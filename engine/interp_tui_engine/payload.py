@@ -61,12 +61,12 @@ class Use(Payload):
     """What a run took, each number beside what had been estimated before it began; its supervisor adds this to result.json."""
 
     seconds: float | None = Field(default=None, description="from the start of its last worker to its end")
-    estimated_seconds: float | None = None
+    estimated_seconds: float | None = Field(default=None, description="what had been expected of seconds")
     memory_bytes: int | None = Field(default=None, description="the most that its processes had resident, those at work together added up")
-    estimated_memory_bytes: int | None = None
+    estimated_memory_bytes: int | None = Field(default=None, description="what had been expected of memory_bytes")
     gpu_memory_bytes: int | None = Field(default=None, description="the most in use on one of its GPUs, everybody's")
     disk_bytes: int | None = Field(default=None, description="the run folder at its end")
-    estimated_disk_bytes: int | None = None
+    estimated_disk_bytes: int | None = Field(default=None, description="what had been expected of disk_bytes")
 
 
 class ResultFile(Payload):

@@ -101,12 +101,11 @@ class ChildTasks(ChildRuns[Key]):
 
     def _look(self, key: Key) -> None:
         child = self._children[key]
-        if child.tail is not None:
-            for stamped in child.tail.read():
-                child.listen(stamped)
+        _hear(child)
         assert child.job is not None, "those that are new have been submitted"
         if child.job.running:
             return
+        _hear(child, ended=True)
         status, loss = _how_it_ended(child, self.asked), child.job.loss
         again = loss.again if loss is not None else status.state in ("crashed", "interrupted") or bool(status.exit.get("elsewhere"))
         if again and status.state != "done" and not self.stopping and self._executor.may_retry(child.task.name):
@@ -151,6 +150,16 @@ class ChildTasks(ChildRuns[Key]):
 def local(request: Manifest) -> Manifest:
     """The manifest of a child as it runs within its task: on the machine where that is."""
     return request.model_copy(update={"compute": request.compute.model_copy(update={"executor": "local", "slurm": None})})
+
+
+def _hear(child: _Child, *, ended: bool = False) -> None:
+    """Tell the listener what the child has logged since the last time: some of it, or, once it has ended, all that is left."""
+    while child.tail is not None:
+        before = child.tail.offset
+        for stamped in child.tail.read():
+            child.listen(stamped)
+        if not ended or child.tail.offset == before:
+            return
 
 
 def _how_it_ended(child: _Child, asked: list[str]) -> Status:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli
@@ -18,9 +19,10 @@ from scripted_workers import SAMPLE_OR_JOIN, SHARED, Script, starts, supervised_
 from cluster.fake_slurm import Cluster
 from interp_tui_engine import cluster_settings, supervisor
 from interp_tui_engine.events import Warned
-from interp_tui_engine.runfolder import RunFolder, Status
+from interp_tui_engine.runfolder import EventLog, EventTail, RunFolder, Status
 from interp_tui_engine.supervision import child_tasks
 from interp_tui_engine.supervision.executors import shared_folder, slurm, slurm_commands
+from interp_tui_engine.supervision.executors.executor import Task
 
 REQUEST = SHARED.replace('devices = ["cpu", "cpu"]', 'executor = "slurm"\n[compute.slurm]\ntasks = 2\n')
 SWEEP = (
@@ -338,6 +340,28 @@ def test_steps_are_tasks_when_what_they_read_is_done(scripted: Script, cluster: 
     assert status.state == "done" and sorted(cluster.all()) == ["101_0", "102_0"]
     assert warned(folder) == ["a: a warning"]
     assert tomli.loads((folder.path / "steps" / "b" / "manifest.toml").read_text())["compute"]["executor"] == "local"
+
+
+def test_what_a_step_says_last_is_heard_though_it_ended_between_two_looks(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "step", {})
+    log, heard = EventLog(folder.events_path), []
+    log.append(Warned("first"))
+
+    class Job:
+        loss, started, id = None, True, "1_0"
+
+        @property
+        def running(self) -> bool:  # asked after the log was read: it says one thing more, and ends
+            if log.seq < 2:
+                log.append(Warned("last"))
+            return False
+
+    task = Task("step", (), {}, folder.path / "status.json", folder.path / "log")
+    child = child_tasks._Child(folder, lambda stamped: heard.append(stamped.event.message), task, Job(), tail=EventTail(folder.events_path))  # type: ignore[arg-type]
+    children: Any = object.__new__(child_tasks.ChildTasks)
+    children._children, children._done, children.asked = {0: child}, [], ["stop"]
+    children._look(0)
+    assert heard == ["first", "last"] and [key for key, _ in children._done] == [0]
 
 
 # -- a file system that shows files late
