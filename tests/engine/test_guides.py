@@ -112,11 +112,13 @@ def test_a_page_runs_with_its_runs_cut_short(name: str, tmp_path: Path) -> None:
     desk, cluster = Desk(tmp_path, cut=PAGES[name].cut), None
     if name == "cluster":  # a stand-in for Slurm's commands, which runs the tasks here
         cluster = fake_slurm.install(tmp_path / ".cluster")
+        desk.environment["INTERP_TUI_STATE"] = str(tmp_path / ".state")
         desk.environment["PATH"] = f"{tmp_path / '.cluster' / 'bin'}:{desk.environment['PATH']}"
     desk.follow(PAGES[name])
     assert_runs_are_whole(name, tmp_path)
     if cluster is not None:
-        assert sorted(task["state"] for task in cluster.all().values()) == ["COMPLETED"] * 3
+        # the probe of the file system, two workers and one that joins what they did
+        assert sorted(task["state"] for task in cluster.all().values()) == ["COMPLETED"] * 4
 
 
 @pytest.mark.timeout(PATIENCE)

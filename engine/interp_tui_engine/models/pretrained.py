@@ -44,8 +44,10 @@ def load_folder(
     if files.safe and not own_code:
         configuration.check_sizes(source, built, files.tensors(), partial=partial)
     plan = tensor_parallel.plan_of(configuration.lay_out(source, built), tensor) if tensor > 1 else {}
-    module, difference = _module(source, folder, built, dtype, safe=files.safe, trust=trust, tensor=tensor)
-    tensor_parallel.mark(module, plan)
+    parts = tensor_parallel.loading(tensor, device)
+    module, difference = _module(source, folder, built, dtype, parts, safe=files.safe, trust=trust)
+    if parts:
+        tensor_parallel.mark(module, plan)
     weight_check.check_whole(source, difference, partial=partial)
     return finish(
         module,
@@ -61,7 +63,7 @@ def load_folder(
 
 
 def _module(
-    source: str, folder: Path, config: Any, dtype: torch.dtype, *, safe: bool, trust: bool, tensor: int
+    source: str, folder: Path, config: Any, dtype: torch.dtype, parts: dict[str, Any], *, safe: bool, trust: bool
 ) -> tuple[PreTrainedModel, weight_check.Difference]:
     """The model with the weights of the folder, and how they differ from what it needs; what is missing is random, the same each time."""
     from transformers import AutoModelForCausalLM
@@ -76,7 +78,7 @@ def _module(
                 use_safetensors=safe,
                 local_files_only=True,
                 output_loading_info=True,
-                **tensor_parallel.loading(tensor),
+                **parts,
             )
     except Exception as error:  # a damaged file fails in safetensors, torch, json or transformers, each in its own way
         raise UserError(

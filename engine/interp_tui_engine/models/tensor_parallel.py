@@ -7,6 +7,7 @@ the two each rank has its own heads and neurons. `shares_of` says of a module on
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal, cast, final
 
 import torch
@@ -47,11 +48,19 @@ def split(module: Any, count: int) -> None:
     mark(module, plan)
 
 
-def loading(count: int) -> dict[str, Any]:
-    """What `from_pretrained` is told so that each rank reads only its parts."""
+def loading(count: int, device: torch.device) -> dict[str, Any]:
+    """What `from_pretrained` is told so that each rank reads only its parts, to its device.
+
+    Nothing where that is not the kind of device that transformers would take: then the whole is read, to be split after.
+    """
+    accelerator = torch.accelerator.current_accelerator()
+    if count < 2 or device.type != (accelerator.type if accelerator is not None else "cpu"):
+        return {}
     from transformers.distributed.configuration_utils import DistributedConfig
 
-    return {"distributed_config": DistributedConfig(tp_size=count)} if count > 1 else {}
+    if device.index is not None:
+        os.environ["LOCAL_RANK"] = str(device.index)  # by which it finds the device of this process
+    return {"distributed_config": DistributedConfig(tp_size=count)}
 
 
 def plan_of(module: Any, count: int) -> dict[str, str]:

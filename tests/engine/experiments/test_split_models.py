@@ -32,6 +32,7 @@ from torture.requests import small
 HERE = Path(__file__).resolve().parent
 SLOW = ("contrast", "inspect", "steer", "train_sae")
 """Kinds whose small runs take up to half a minute of a core on each of the ranks: `make test-real` has them."""
+SAVED = "of a folder"
 WITHOUT_MODEL = ("attribution_graph", "inspect")
 """Kinds whose small runs read files only."""
 KINDS = [kind.name for kind in catalog.kinds() if kind.splittable and kind.name not in SLOW]
@@ -54,6 +55,8 @@ def tables(kind: str, *, split: bool) -> dict[str, Any]:
 def by_two_ranks(kinds: Sequence[str], place: Path) -> Iterator[dict[str, Ended]]:
     """Each kind's run by two ranks; once all are done, for as long as the generator is held."""
     requests = {kind: tables(kind, split=True) for kind in kinds}
+    if kinds is KINDS:
+        requests[SAVED] = of_folder(requests["logit_lens"], place / "saved")
     (place / "list.json").write_text(json.dumps(requests))
     places = [str(HERE), str(HERE.parents[1]), *filter(None, sys.path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
@@ -76,6 +79,17 @@ def by_two_ranks(kinds: Sequence[str], place: Path) -> Iterator[dict[str, Ended]
         other.wait()
 
 
+def of_folder(asked: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The same run of the same model, saved in a folder: each rank reads only its parts."""
+    if not path.exists():
+        tiny = load_model("builtin:tiny", device="cpu")
+        tiny.module.save_pretrained(path)  # type: ignore[operator]
+        assert tiny.tokenizer is not None
+        tiny.tokenizer.save_pretrained(path)
+    model = {key: value for key, value in asked["model"].items() if key != "revision"}
+    return asked | {"model": model | {"source": str(path)}}
+
+
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
     yield from by_two_ranks(KINDS, tmp_path_factory.mktemp("split"))
@@ -89,6 +103,13 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_split_model_gives_the_numbers_of_a_whole_one(kind: str, quick: dict[str, Ended], tmp_path: Path) -> None:
     same_as_whole(kind, quick[kind], tmp_path / "whole")
+
+
+def test_a_model_that_is_read_in_parts_gives_the_same(quick: dict[str, Ended], tmp_path: Path) -> None:
+    whole, _ = run_tables(of_folder(tables("logit_lens", split=False), tmp_path / "saved"), tmp_path / "whole")
+    assert not list(differences(dict(whole.values), dict(quick[SAVED].result.values)))
+    (started,) = (event for event in quick[SAVED].events if isinstance(event, RunStarted))
+    assert started.device == "2×cpu" and started.provenance["parameters"] > 10**6, "the elements of the whole are counted"
 
 
 @pytest.mark.real
