@@ -20,6 +20,7 @@ from pathlib import Path
 from . import accelerators, atomic, gpu_use, lease, untrusted
 from .cluster_settings import state_folder
 from .errors import UserError
+from .manifest_types import Manifest
 from .runfolder import RunFolder
 from .status import RESUMABLE
 
@@ -56,6 +57,13 @@ def running() -> dict[str, RunFolder]:
 def is_paused() -> bool:
     """Whether the queue starts no more runs for now."""
     return _read()[1]
+
+
+def need_one_device(request: Manifest) -> None:
+    """Raise UserError for a run whose model is held by several GPUs: the queue gives a run one."""
+    if request.together > 1 and accelerators.visible() and (request.model is None or request.model.device != "cpu"):
+        what = f"the queue gives a run one GPU, and the model of this one is held by {request.together}"
+        raise UserError(what, "start it without the queue, or on Slurm with compute.slurm.gpus_per_task")
 
 
 def add(folders: Sequence[RunFolder]) -> None:

@@ -101,6 +101,15 @@ def test_gpus_that_others_use_and_those_that_are_hidden_are_left_alone(
     assert run_queue.variables("2") == {run_queue.DEVICE: "2", run_queue.MASK: "1,2", "CUDA_VISIBLE_DEVICES": "2"}
 
 
+def test_a_run_whose_model_several_gpus_hold_is_not_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = manifest.parse(REQUEST, overrides=["compute.gpus_per_worker=2", "compute.chains=serial"])
+    run_queue.need_one_device(split)  # on CPUs they need no device each
+    monkeypatch.setattr(accelerators, "visible", lambda: ("cuda:0", "cuda:1"))
+    run_queue.need_one_device(manifest.parse(REQUEST))
+    with pytest.raises(UserError, match="gives a run one GPU, and the model of this one is held by 2"):
+        run_queue.need_one_device(split)
+
+
 def test_a_run_that_cannot_be_started_does_not_hold_up_the_others(runs: list[RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerators, "visible", tuple)
     launched = Launched()

@@ -78,6 +78,7 @@ def _add(words: list[str], runs: Path | None, overrides: tuple[str, ...]) -> Non
     folders = []
     requests = [(word, None if _is_run(Path(word)) else manifest.load(Path(word), overrides)) for word in words]  # all valid, or none added
     for word, request in requests:
+        run_queue.need_one_device(request or manifest.load(Path(word)))
         folder = RunFolder.open(Path(word)) if request is None else None
         if folder is not None and not folder.status().resumable:
             raise UserError(f"{folder.path.name} is {folder.status().state}", "only runs that can go on wait in the queue")

@@ -121,6 +121,7 @@ def enqueue(request: Manifest, root: Path) -> RunFolder:
     from interp_tui_engine.supervision import preflight
 
     preflight.check(request)
+    run_queue.need_one_device(request)
     folder = supervisor.prepare(request, new_run_path(root, request.kind, request.name))
     run_queue.add([folder])
     run_queue.advance(supervisor.launch)
