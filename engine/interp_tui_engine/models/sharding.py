@@ -31,7 +31,7 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
 
 
 @final
-class Rows:
+class ShardedRows:
     """This rank's rows of a module's parameters, by name: where FSDP2 reads them from, so that a module can be told to compute with others.
 
     FSDP2 gathers a layer from a flat tensor of its own. Where that holds nothing but the rows, in their own dtype, it is exchanged for the

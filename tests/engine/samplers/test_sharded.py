@@ -41,7 +41,7 @@ class CutUp:
 
 
 class OwnRows:
-    """As `models.sharding.Rows`, of parameters that no module holds."""
+    """As `models.sharding.ShardedRows`, of parameters that no module holds."""
 
     def __init__(self, parameters: dict[str, CutUp]) -> None:
         self.parameters = parameters

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from ...errors import UserError
-from ...models.sharding import Rows
+from ...models.sharding import ShardedRows
 from ..noise import Noise, NoiseName
 from ..target.parameters import ChainWeights, Masks, ParameterSpace
 from ..target.space import ParameterBlock, Slot, block_size, laid_out
@@ -33,7 +33,7 @@ class ShardedSpace:
     slices: the parameters of which only rows or columns move (`weight_slice`). As on one device, these alone are in the space.
     """
 
-    def __init__(self, rows: Rows, masks: Masks | None, ranks: Ranks, slices: Mapping[str, WeightSlice] | None = None) -> None:
+    def __init__(self, rows: ShardedRows, masks: Masks | None, ranks: Ranks, slices: Mapping[str, WeightSlice] | None = None) -> None:
         self.ranks, self.parameters = ranks, rows.parameters
         parameters = rows.parameters
         chosen = dict.fromkeys(parameters) if masks is None else {name: masks[name] for name in parameters if name in masks}

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from ...models.sharding import Rows
+from ...models.sharding import ShardedRows
 from ..target.language_model import plain_losses
 from ..target.parameters import Masks, named_parameters
 from ..target.problem import Batch, Observable, RowLoss, chosen_observable
@@ -43,7 +43,7 @@ class ShardedTarget:
         self._model, self._ranks, self._tokens = model.eval(), ranks, token_rows.cpu()
         self.rows, self.positions = int(token_rows.shape[0]), int(token_rows.shape[1]) - 1
         parameters, masks = named_parameters(model, masks)
-        self._rows_here = Rows(model, {name: cast("DTensor", parameter) for name, parameter in parameters.items()})
+        self._rows_here = ShardedRows(model, {name: cast("DTensor", parameter) for name, parameter in parameters.items()})
         self.space = ShardedSpace(self._rows_here, masks, ranks, slices)
         freeze_others(model, {slot.name: None for slot in self.space.slots})
         self.computed = sum(p.numel() for p in parameters.values())
