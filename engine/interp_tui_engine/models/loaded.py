@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.models import tensor_parallel
@@ -52,7 +51,11 @@ class LoadedModel:
     @property
     def devices(self) -> int:
         """How many devices hold it together."""
-        return dist.get_world_size() if tensor_parallel.is_split(self.module) else 1
+        if not tensor_parallel.is_split(self.module):
+            return 1
+        import torch.distributed as dist
+
+        return dist.get_world_size()
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import os
 from typing import Any, Literal, cast, final
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -40,12 +39,25 @@ def split(module: Any, count: int) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from transformers.distributed.tensor_parallel import apply_tensor_parallelism
 
+    need_ranks()
     plan = plan_of(module, count)
     names = {name for name, _ in (*module.named_parameters(), *module.named_modules())}  # a tied weight has one name
     mesh = init_device_mesh(next(module.parameters()).device.type, (count,))
     apply_tensor_parallelism(module, mesh, {name: style for name, style in plan.items() if name in names})
     module.tie_weights()
     mark(module, plan)
+
+
+def need_ranks() -> None:
+    """Raise UserError where the ranks were not started, or where transformers was imported without what models on several devices need."""
+    import torch.distributed as dist
+    from transformers.distributed import tensor_parallel
+
+    if not dist.is_initialized():
+        raise UserError("the processes that are to hold the model together were not started", "a run starts them; else: torchrun")
+    if not hasattr(tensor_parallel, "DTensor"):
+        what = "transformers was imported in this process for models on one device"
+        raise UserError(what, "load a split model in a process of its own, as runs do")
 
 
 def loading(count: int, device: torch.device) -> dict[str, Any]:
@@ -56,6 +68,7 @@ def loading(count: int, device: torch.device) -> dict[str, Any]:
     accelerator = torch.accelerator.current_accelerator()
     if count < 2 or device.type != (accelerator.type if accelerator is not None else "cpu"):
         return {}
+    need_ranks()
     from transformers.distributed.configuration_utils import DistributedConfig
 
     if device.index is not None:
@@ -120,6 +133,8 @@ def part_for(module: nn.Module, value: Tensor) -> Tensor:
 
 
 def _gathered(part: Tensor, dim: int) -> Tensor:
+    import torch.distributed as dist
+
     mine = part.movedim(dim, 0).contiguous()
     parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, mine)
@@ -127,6 +142,8 @@ def _gathered(part: Tensor, dim: int) -> Tensor:
 
 
 def _mine(value: Tensor, dim: int) -> Tensor:
+    import torch.distributed as dist
+
     size = value.shape[dim] // dist.get_world_size()
     return value.narrow(dim, dist.get_rank() * size, size)
 

@@ -1,6 +1,6 @@
 """Runs whose model is split over two devices (gloo, on this machine's CPU): every kind that may be, with the numbers of one device.
 
-The second rank is a process of its own that does the same list of runs (`second_rank`); this process is the first.
+The two ranks are processes of their own, which do one list of runs (`two_ranks`).
 """
 
 from __future__ import annotations
@@ -11,22 +11,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import second_rank
-import torch
-import torch.distributed as dist
 import zarr
 
-from in_process import Ended, run_tables
+from in_process import run_tables
 from interp_tui_engine import catalog, manifest
 from interp_tui_engine.errors import ManifestError, UserError
-from interp_tui_engine.events import RunStarted
 from interp_tui_engine.models import tensor_parallel
 from interp_tui_engine.models.load import load_model
-from interp_tui_engine.runfolder import RunFolder
+from interp_tui_engine.numbers import finite
 from torture.requests import small
 
 HERE = Path(__file__).resolve().parent
@@ -52,31 +48,34 @@ def tables(kind: str, *, split: bool) -> dict[str, Any]:
     return made | {"model": made["model"] | ({"parallel": {"tensor": 2}} if split else {})}
 
 
-def by_two_ranks(kinds: Sequence[str], place: Path) -> Iterator[dict[str, Ended]]:
-    """Each kind's run by two ranks; once all are done, for as long as the generator is held."""
+class Ended(NamedTuple):
+    """What two ranks made of one run."""
+
+    values: dict[str, Any]
+    devices: list[str]
+    parameters: list[int | None]
+    folder: Path
+
+
+def by_two_ranks(kinds: Sequence[str], place: Path) -> dict[str, Ended]:
+    """Each kind's run by two ranks, and of the quick kinds one with a model that was saved in a folder."""
     requests = {kind: tables(kind, split=True) for kind in kinds}
     if kinds is KINDS:
         requests[SAVED] = of_folder(requests["logit_lens"], place / "saved")
     (place / "list.json").write_text(json.dumps(requests))
     places = [str(HERE), str(HERE.parents[1]), *filter(None, sys.path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
-    command = [sys.executable, "-m", "second_rank", *map(str, (place / "meeting", place / "list.json", place / "second"))]
-    other = subprocess.Popen(command, env=environment)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    ranks = [
+        subprocess.Popen([sys.executable, "-m", "two_ranks", str(rank), str(place)], env=environment, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
     try:
-        group = second_rank.joined(place / "meeting", 0)
-        runs = {}
-        for kind, asked in requests.items():
-            runs[kind] = Ended(*second_rank.run(asked, place / "first" / kind, group), RunFolder(place / "first" / kind))
-            group.meet()
-        yield runs
+        said = [rank.communicate()[1] for rank in ranks]
     finally:
-        torch.set_num_threads(threads)
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        other.kill()
-        other.wait()
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(said)[-4000:]
+    return {name: Ended(**json.loads((place / f"{name}.json").read_text()), folder=place / "0" / name) for name in requests}
 
 
 def of_folder(asked: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -91,13 +90,13 @@ def of_folder(asked: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
-    yield from by_two_ranks(KINDS, tmp_path_factory.mktemp("split"))
+def quick(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    return by_two_ranks(KINDS, tmp_path_factory.mktemp("split"))
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
-    yield from by_two_ranks(SLOW, tmp_path_factory.mktemp("slow"))
+def slow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    return by_two_ranks(SLOW, tmp_path_factory.mktemp("slow"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,9 +106,10 @@ def test_a_split_model_gives_the_numbers_of_a_whole_one(kind: str, quick: dict[s
 
 def test_a_model_that_is_read_in_parts_gives_the_same(quick: dict[str, Ended], tmp_path: Path) -> None:
     whole, _ = run_tables(of_folder(tables("logit_lens", split=False), tmp_path / "saved"), tmp_path / "whole")
-    assert not list(differences(dict(whole.values), dict(quick[SAVED].result.values)))
-    (started,) = (event for event in quick[SAVED].events if isinstance(event, RunStarted))
-    assert started.device == "2×cpu" and started.provenance["parameters"] > 10**6, "the elements of the whole are counted"
+    assert not list(differences(as_stored(whole), quick[SAVED].values))
+    assert quick[SAVED].devices == ["2×cpu"]
+    (parameters,) = quick[SAVED].parameters
+    assert parameters is not None and parameters > 10**6, "the elements of the whole are counted"
 
 
 @pytest.mark.real
@@ -122,17 +122,21 @@ def same_as_whole(kind: str, split: Ended, path: Path) -> None:
     """The result and the arrays of the same run on one device, to rounding."""
     whole, _ = run_tables(tables(kind, split=False), path)
     # each sum over 128 or 512 numbers, two a layer, is made of two: a few times 2^-23 of logits of 10, and what ratios make of that
-    different = list(differences(dict(whole.values), dict(split.result.values)))
+    different = list(differences(as_stored(whole), split.values))
     assert not different, different[:5]
-    started = [event for event in split.events if isinstance(event, RunStarted)]
-    assert kind in WITHOUT_MODEL or [event.device for event in started] == ["2×cpu"]
+    assert kind in WITHOUT_MODEL or split.devices == ["2×cpu"]
     for store in sorted(path.glob("*.zarr")):
         for name, values in zarr.open_group(store, mode="r").arrays():
-            want, got = np.asarray(values), np.asarray(zarr.open_group(split.folder.path / store.name, mode="r")[name])
+            want, got = np.asarray(values), np.asarray(zarr.open_group(split.folder / store.name, mode="r")[name])
             if want.dtype.kind == "f":
                 np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4, err_msg=f"{store.name}/{name}")
             else:
                 np.testing.assert_array_equal(got, want, err_msg=f"{store.name}/{name}")
+
+
+def as_stored(result: catalog.Result) -> Any:
+    """A result's values as a file holds them."""
+    return json.loads(json.dumps(finite(dict(result.values))))
 
 
 def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
