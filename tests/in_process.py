@@ -67,6 +67,7 @@ def api_runs_here() -> Iterator[None]:
         ended = run_manifest(manifest.load(folder.manifest_path), folder.path)
         assert ended is not None
         atomic.write_json(folder.path / "result.json", ended.result.values)
+        folder.report_path.write_text(ended.result.report, encoding="utf-8")
         return SimpleNamespace(state="done")
 
     with pytest.MonkeyPatch.context() as patched:

@@ -54,7 +54,7 @@ ROWS = (
     Row("sae_written", "… read by it", "`train_sae(out=\"sae.json\")` writes one", "same", "codes that it gives with our file"),
     Row("fallback", "`train_sae(hf_model=, dataset=, pool=\"mean\", method=\"fallback\")` on twelve prompts", "the same", "same",
         "the mean, the dimensions it takes for latents, their bias, the layer", rtol=1e-4, atol=1e-5,
-        tests=(f"{SAE}::test_train_sae_from_records_writes_artifact_and_latent_records",)),
+        tests=(f"{SAE}::test_train_sae_from_records_writes_artifact_and_activation_records",)),
     Row("steered", "… `criterion=`, `causal_out=`, `causal_top_k=`, `causal_strength_sweep=`, `target_tokens=`",
         "the same, with `layer_convention=\"hidden_state_index\"`; rows of random latents stand beside", "same",
         "which latents, their probabilities before and after at the strength kept, side effects", rtol=1e-3, atol=1e-6),
@@ -75,7 +75,7 @@ ROWS = (
 
 OTHERS = (
     ("the rest of test_public_api, _api_ergonomics, _pipeline, _matching_tuning, _interventions, _rigor_fixes, _sae_training, _hf_records, _stats, "
-     "_match_validation and _fingerprints", 104, "helpers of its own, its prompt builder, fallback trainer, file writers and messages"),
+     "_match_validation and _fingerprints", 103, "helpers of its own, its prompt builder, its trainers' settings, file writers and messages"),
     ("tests/test_cli.py, test_cli_errors.py, test_capabilities.py, test_contracts.py, test_agent_actions_runnable.py", 91,
      "its command line and its self-description: ours are `interp-tui --help` and `interp-tui schema`"),
     ("tests/test_mcp_server.py", 28, "`interp-tui mcp` serves the runs instead: list, show, result, follow, compare, kinds, schema, validate"),
