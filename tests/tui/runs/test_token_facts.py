@@ -68,7 +68,10 @@ def test_heads_that_look_at_it(make_run: MakeRun) -> None:
     folder = make_run("a", kind="attention", events=cells, tables=MODEL)
     assert known(facts(TOKEN, [folder]), "attention").lines == ("L0H0 (previous token head) from ‘is’ with 0.90",)
     last = known(facts(TokenAt((*FRANCE, " is")), [folder]), "attention")
-    assert last.lines == ("it is the last token: nothing looks back at it",)
+    assert last.lines == (
+        "it is the last token: nothing looks back at it",
+        "L0H0 (previous token head) brings it ‘France’ with 0.90",
+    )
 
 
 def test_what_depends_on_it(make_run: MakeRun) -> None:

@@ -25,6 +25,8 @@ from .runstate import RunState
 LOOKED_AT = 60
 """Runs of one kind that are looked at, newest first."""
 LINES = 5
+READS, LEAST_READ = 2, 0.2
+"""Lines on heads that write into the token what they read elsewhere, and the attention from which on one is told."""
 MOST_LOG = 32 << 20
 """Bytes of a log that is read for its cells."""
 LEAST_TEXT = 12
@@ -70,7 +72,7 @@ class TokenPart:
 
 TITLES = {
     "logit_lens": "Said next, layer by layer",
-    "attention": "Heads that look at it",
+    "attention": "Heads that look at it, and that write into it",
     "causal_trace": "What depends on it",
     "inspect": "Features that fire on it",
     "susceptibilities": "Parts that respond to it",
@@ -157,16 +159,21 @@ def _attention(token: TokenAt, folder: RunFolder) -> KnownOfToken | None:
     place, whole = at[0]
     named = {str(row.get("head")): str(row.get("name")) for cell in state.cells.values() for row in _rows(cell.get("named"))}
     looks: list[tuple[float, str]] = []
+    reads: list[tuple[float, str]] = []
     for cell in state.cells.values():
         for head, pattern in enumerate(_list(cell.get("pattern"))):
+            name = f"L{cell.get('layer')}H{head}"
+            about = name + (f" ({clean(named[name], limit=24)} head)" if name in named else "")
             for query in range(place + 1, len(tokens)):
-                weight = finite(_at(_at(pattern, query), place))
-                if weight is not None:
-                    name = f"L{cell.get('layer')}H{head}"
-                    about = f" ({clean(named[name], limit=24)} head)" if name in named else ""
-                    looks.append((weight, f"{name}{about} from {_quoted(tokens[query])} with {weight:.2f}"))
+                if (weight := finite(_at(_at(pattern, query), place))) is not None:
+                    looks.append((weight, f"{about} from {_quoted(tokens[query])} with {weight:.2f}"))
+            for key in range(1, place):  # not the first token, on which heads rest that have nothing to read
+                if (weight := finite(_at(_at(pattern, place), key))) is not None:
+                    reads.append((weight, f"{about} brings it {_quoted(tokens[key])} with {weight:.2f}"))
     looks.sort(key=lambda look: -look[0])
-    lines = [line for _, line in looks[:LINES]] or ["it is the last token: nothing looks back at it"]
+    reads.sort(key=lambda read: -read[0])
+    lines = [line for _, line in looks[: LINES - READS]] or ["it is the last token: nothing looks back at it"]
+    lines += [line for weight, line in reads[:READS] if weight >= LEAST_READ]
     return KnownOfToken("attention", folder, whole, (*_elsewhere(tokens, place, whole), *lines))
 
 
