@@ -14,6 +14,7 @@ from textual.widgets import Static
 from interp_tui.app import InterpApp
 from interp_tui.screens import figures
 from interp_tui.screens.figures import FiguresScreen
+from interp_tui.screens.info import InfoScreen
 from interp_tui.terminal import pictures
 from interp_tui.terminal.pictures import Pictures
 from interp_tui.widgets.heatmap import Heatmap
@@ -49,6 +50,14 @@ async def opened(pilot: Any, settle: Any) -> FiguresScreen:
     raise AssertionError(f"no figures, but {pilot.app.screen}")
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came about")
+
+
 async def test_curves_then_grids_one_at_a_time(traced: RunFolder, settle: Any) -> None:
     app = InterpApp(traced.path.parent, traced.path)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -67,6 +76,29 @@ async def test_curves_then_grids_one_at_a_time(traced: RunFolder, settle: Any) -
         await pilot.press("v", "escape")
         await settle(pilot)
         assert not isinstance(app.screen, FiguresScreen)
+
+
+async def test_a_run_is_not_drawn_under_it_and_is_again_under_what_it_shines_through(
+    traced: RunFolder, settle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = InterpApp(traced.path.parent, traced.path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        run = await on_screen.ready(pilot)
+        drawn: list[str] = []
+        await opened(pilot, settle)
+        assert run._view is not None and not run.in_sight
+        monkeypatch.setattr(run._view, "draw_tables", lambda: drawn.append("tables"))
+        run._plots.wanted = run._plots.interval = run._tables.wanted = run._tables.interval = 0.0
+        for _ in range(3):
+            run._look_changed()
+            await asyncio.sleep(0.3)
+        assert not drawn, "a picture over it would be sent anew each time"
+        await pilot.press("escape", "question_mark")
+        await until(lambda: isinstance(app.screen, InfoScreen))
+        drawn.clear()
+        run._look_changed()
+        await until(lambda: bool(drawn))
+        assert run.in_sight, "the help lets it shine through"
 
 
 async def test_a_run_without_figures_says_so(make_run: MakeRun, settle: Any) -> None:

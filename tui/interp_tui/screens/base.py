@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 from textual import work
@@ -42,6 +43,12 @@ class WorkScreen(Guarded, Screen[None]):
     def workbench(self) -> Workbench:
         """The app, as what it is."""
         return cast("Workbench", self.app)
+
+    @property
+    def in_sight(self) -> bool:
+        """Whether it shows, or shines through what lies over it. Textual counts a screen under an opaque one as current, too."""
+        above = [*takewhile(lambda screen: screen is not self, reversed(self.app.screen_stack))]
+        return len(above) < len(self.app.screen_stack) and all(screen.styles.background.a < 1 for screen in above)
 
     def action_back(self) -> None:
         if len(self.app.screen_stack) > 1:

@@ -168,7 +168,7 @@ class RunScreen(RunHistory):
             self.refresh_bindings()
         self._caught_up = reading.caught_up
         self.set_class(reading.caught_up < 1, "-catching-up")
-        if not self.is_current:
+        if not self.in_sight:
             return
         force, self._dirty = self._dirty or changed, False
         now, backlog = time.monotonic(), backlog_of(self.app._driver)

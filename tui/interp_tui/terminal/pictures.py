@@ -2,7 +2,7 @@
 
 [pictures]
 show = "auto"       asks the terminal when the app starts; "kitty" or "sixel" if it answers wrongly; "off" unless this file says otherwise
-over_ssh = true     there, too: a picture is some 30 kB as sixels, where a plot of braille dots is one or two
+over_ssh = true     there, too: a picture is 25 to 250 kB as sixels, where a plot of braille dots is one or two
 
 tmux and screen pass neither on, so that figures stay braille in them.
 """
