@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -30,6 +33,23 @@ def test_a_plot_fills_its_room_exactly(size: tuple[int, int], log: bool, ascii: 
     if ascii:
         assert "\n".join(lines).isascii()
         assert any("0" in line[LABEL_WIDTH:] for line in lines[:-1]), "a chain's number is its mark"
+
+
+def test_labels_close_to_each_other_stand_alike_from_one_start_to_the_next() -> None:
+    script = """
+from interp_tui.widgets.trace import Plot, PlotLine, render
+names = ["step-0", "step-50", "step-100", "step-150", "step-250", "step-700", "final"]
+ticks = {float(at): name for at, name in enumerate(names)}
+print(render(Plot([PlotLine("a", [(at, at) for at in ticks], "")], -0.5, 6.5, x_ticks=ticks), 78, 8).plain.split("\\n")[-1])
+"""
+    seeds = ("0", "1", "5")
+    rows = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in seeds
+    }
+    assert len(rows) == 1 and next(iter(rows)).split() == ["step-0", "step-50", "step-100", "step-150", "step-250", "step-700", "final"]
 
 
 def test_nothing_to_draw_draws_nothing() -> None:

@@ -25,6 +25,10 @@ POINTS_AT_MOST = 800
 # plotext keeps its figure in a module, and drawing runs in worker threads
 _plotext_lock = threading.Lock()
 
+# plotext drops repeated ticks by way of a set, so that labels close to each other stood a cell apart from one start of Python to the next
+if hasattr(plotext, "_utility"):
+    plotext._utility.no_duplicates = lambda data: [*dict.fromkeys(data)]
+
 
 @dataclass(frozen=True)
 class PlotLine:
