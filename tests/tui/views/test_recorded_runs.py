@@ -32,6 +32,6 @@ async def test_look(name: str, snapshot: Any, settle: Any, runs_root: Any) -> No
                 for heatmap in screen.query(Heatmap):
                     heatmap.set_look("digit")  # what a colour would tell
                 screen = await on_screen.ready(pilot)
-                lines = [line.rstrip() for line in on_screen.shown(screen).splitlines()]
+                lines = [line.rstrip() for line in on_screen.shown(screen).splitlines()][1:-1]  # neither the header nor the keys
                 assert len(" ".join(lines).split()) > 30, "there is something on it"
                 assert "\n".join(lines) == snapshot(name=f"{name} {tab} {width}x{height}")
