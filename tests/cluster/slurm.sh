@@ -78,8 +78,19 @@ node) node "$2" ;;
 down)
     scancel --me 2>/dev/null || true
     sleep 1
-    for pid in "$S"/run/*.pid "$S"/munge/munged.pid; do
-        [ -s "$pid" ] && kill "$(cat "$pid")" 2>/dev/null || true
+    ended=()
+    for file in "$S"/run/*.pid "$S"/munge/munged.pid; do
+        [ -s "$file" ] || continue
+        ended+=("$(cat "$file")")
+        kill "${ended[-1]}" 2>/dev/null || true
+    done
+    # the next to start wants their ports; those that have ended but were not waited for by anybody count as gone
+    for pid in "${ended[@]}"; do
+        for _ in $(seq 100); do
+            state=$(sed -n 's/^State:\s*//p' "/proc/$pid/status" 2>/dev/null || true)
+            case $state in '' | Z*) break ;; esac
+            sleep 0.1
+        done
     done
     ;;
 esac
