@@ -21,7 +21,7 @@ def test_an_update_compiles_to_wide_accesses_without_contraction(method: int, st
     types |= dict.fromkeys(("segments", "gradients", "where", "steps", "keys", "lasts"), "*i64")
     types |= dict.fromkeys(("noise_scale", "gradient_scale", "pull", "decay", "half", "alpha", "rest", "delta", "box"), "fp32")
     types |= dict.fromkeys(("stride", "gradient_stride", "tiles"), "i32")
-    constants = {"METHOD": method, "PULL": True, "DECAY": False, "BOX": False, "PUBLISH": False, "GRADIENT": "float32"}
+    constants = {"METHOD": method, "MASKED": True, "PULL": True, "DECAY": False, "BOX": False, "PUBLISH": False, "GRADIENT": "float32"}
     wide = ["weights", "first", "second", "published", "stride", "gradient_stride"]
     module = "interp_tui_engine.samplers.fused.update_triton"
     code = compiled(module, "_update", types, constants | {"TILE": 4096, "CHUNK": 1024}, wide, capability)

@@ -98,8 +98,7 @@ def _tile(plan: Any, gradients: torch.Tensor, step: int, chain: int, segment: in
     scalars = {name: F(value) for name, value in plan.scalars._asdict().items()}
     count, tile = min(4096, length - offset), slice(start + offset, start + min(length, offset + 4096))
     w, anchor = plan.weights[chain, tile].numpy().copy(), read(anchor_at, offset, count, "float32")
-    gradient_at = int(gradients[segment])
-    g = read(gradient_at, chain * plan.gradient_stride + offset, count, plan.gradient_type) if gradient_at else np.zeros(count, F)
+    g = read(int(gradients[segment]), chain * plan.gradient_stride + offset, count, plan.gradient_type)
     mask = read(mask_at, offset, count, "float32") if mask_at else np.ones(count, F)
     z = normals(start + offset, -(-count // 4) * 4, step, int(plan.keys[chain]) % (1 << 64), int(plan.lasts[chain]))[:count]
     first = plan.first[chain, tile].numpy()

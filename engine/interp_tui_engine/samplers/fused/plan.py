@@ -60,14 +60,15 @@ class UpdatePlan:
 
     first, second: the sampler's own vectors, in the order of its state; the weights where it has none. published: the copy that the model
     computes with, in its own type; the weights where it computes with those. A segment is (start, length, address of w0, address of its
-    mask or 0); where: each tile's segment, and its offset in there. squares and norms hold |g|², |w - w0|² and |v|² and their roots; an
-    overflow or a number that is none anywhere makes them infinite or NaN. heat: |v|² / n - lr, by which SGNHT's
-    friction grows; thermal: n, how many weights move, and lr.
+    mask; 0 where none has one); where: each tile's segment, and its offset in there. squares and norms hold |g|², |w - w0|² and |v|² and
+    their roots; an overflow or a number that is none anywhere makes them infinite or NaN. heat: |v|² / n - lr, by which SGNHT's friction
+    grows; thermal: n, how many weights move, and lr.
     """
 
     method: int
     scalars: Scalars
     boxed: bool
+    masked: bool
     weights: Float[Tensor, "C size"]
     first: Float[Tensor, "C size"]
     second: Float[Tensor, "C size"]
@@ -103,6 +104,14 @@ def aligned(values: Tensor) -> Tensor:
     return flat if flat.data_ptr() % _ALIGNED == 0 else flat.clone()
 
 
+def _masks(space: FlatSpace) -> list[Tensor]:
+    """Each block's mask; those without one share ones where others have one, and have none where no block has."""
+    without = [block.stop - block.start for block in space.blocks if block.mask is None]
+    some = len(without) < len(space.blocks)
+    ones = torch.ones(max(without, default=0) if some else 0, device=space.device)
+    return [ones if block.mask is None else aligned(block.mask) for block in space.blocks]
+
+
 def plan_of(
     space: FlatSpace,
     config: SamplerConfig,
@@ -115,9 +124,9 @@ def plan_of(
 ) -> UpdatePlan:
     """The plan of an update of these weights. gradient_stride: elements from one chain's gradient to the next one's."""
     anchors = [aligned(space.anchor_at(block)) for block in space.blocks]
-    masks = [None if block.mask is None else aligned(block.mask) for block in space.blocks]
+    masks = _masks(space)
     segments = [
-        [b.start, b.stop - b.start, anchor.data_ptr(), 0 if mask is None else mask.data_ptr()]
+        [b.start, b.stop - b.start, anchor.data_ptr(), mask.data_ptr() if mask.numel() else 0]
         for b, anchor, mask in zip(space.blocks, anchors, masks, strict=True)
     ]
     where = [[index, offset] for index, (_, length, *_) in enumerate(segments) for offset in range(0, length, TILE)]
@@ -128,6 +137,7 @@ def plan_of(
         METHODS[config.sampling_method],
         scalars_of(config),
         config.bounding_box_size is not None,
+        any(block.mask is not None for block in space.blocks),
         weights,
         first,
         second,
@@ -143,5 +153,5 @@ def plan_of(
         torch.tensor([space.numel, config.lr], dtype=torch.float64, device=device),
         str(gradient_type).removeprefix("torch."),
         gradient_stride,
-        [*anchors, *(mask for mask in masks if mask is not None)],
+        [*anchors, *masks],
     )

@@ -52,6 +52,7 @@ class FusedUpdate:
         self._launch = kernels()
         dtype, stride = self._dtype, _ = (space.dtype, 0) if gradient is None else (gradient.dtype, gradient.stride(0))
         self._plan = plan_of(space, config, weights, vectors, noise, published, dtype, stride)
+        self._lengths = [block.stop - block.start for block in space.blocks]
         self._gradients: Tensor | None = None
         if gradient is not None:
             self._gradients = torch.tensor([gradient[0, b.start :].data_ptr() for b in space.blocks], device=weights.device)
@@ -63,9 +64,12 @@ class FusedUpdate:
 
     def of_chain(self, step: int, gradients: Iterable[Tensor | None]) -> None:
         """Move one chain by its blocks' gradients, None where there is none, in the model's type. Nothing waits."""
-        kept = [None if gradient is None else aligned(gradient.to(self._dtype)) for gradient in gradients]
-        addresses = [0 if gradient is None else gradient.data_ptr() for gradient in kept]
-        table = torch.tensor([step, *addresses]).to(self._plan.weights.device, non_blocking=True)
+        device = self._plan.weights.device
+        kept = [
+            torch.zeros(length, dtype=self._dtype, device=device) if gradient is None else aligned(gradient.to(self._dtype))
+            for gradient, length in zip(gradients, self._lengths, strict=True)
+        ]
+        table = torch.tensor([step, *(gradient.data_ptr() for gradient in kept)]).to(device, non_blocking=True)
         self._carry_out(table[1:], table[:1])
 
     @property

@@ -35,10 +35,10 @@ def _rounded(x, TYPE: tl.constexpr):  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _chunk(  # type: ignore[no-untyped-def]
-    weights, first, second, published, anchors, masks, gradients, has_gradient, has_mask, step, key, last, row, start, length, offset,
+    weights, first, second, published, anchors, masks, gradients, step, key, last, row, start, length, offset,
     friction, noise_scale, gradient_scale, pull, decay, half, alpha, rest, delta, box,
-    METHOD: tl.constexpr, PULL: tl.constexpr, DECAY: tl.constexpr, BOX: tl.constexpr, PUBLISH: tl.constexpr, CHUNK: tl.constexpr,
-    WHOLE: tl.constexpr,
+    METHOD: tl.constexpr, MASKED: tl.constexpr, PULL: tl.constexpr, DECAY: tl.constexpr, BOX: tl.constexpr, PUBLISH: tl.constexpr,
+    CHUNK: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     """Move the weights from `offset` on in a segment; the squares of gradient, way from w0 and momentum, each (CHUNK,)."""
     at = offset + tl.arange(0, CHUNK)
@@ -48,8 +48,10 @@ def _chunk(  # type: ignore[no-untyped-def]
     here = row + start + at
     w = tl.load(weights + here, mask=inside, other=0.0)
     anchor = tl.load(anchors + at, mask=inside, other=0.0)
-    g = tl.load(gradients + at, mask=inside & has_gradient, other=0.0).to(tl.float32)
-    mask = tl.load(masks + at, mask=inside & has_mask, other=1.0)
+    g = tl.load(gradients + at, mask=inside, other=0.0).to(tl.float32)
+    mask = tl.full([CHUNK], 1.0, tl.float32)
+    if MASKED:
+        mask = tl.load(masks + at, mask=inside, other=1.0)
     z = normals((start + offset) // 4 + tl.arange(0, CHUNK // 4), step, key, last)
     away = w - anchor
     energy = tl.zeros([CHUNK], tl.float32)
@@ -98,8 +100,8 @@ def _chunk(  # type: ignore[no-untyped-def]
 def _update(  # type: ignore[no-untyped-def]
     weights, first, second, published, segments, gradients, where, partials, steps, keys, lasts, stride, gradient_stride, tiles,
     noise_scale, gradient_scale, pull, decay, half, alpha, rest, delta, box,
-    METHOD: tl.constexpr, PULL: tl.constexpr, DECAY: tl.constexpr, BOX: tl.constexpr, PUBLISH: tl.constexpr, GRADIENT: tl.constexpr,
-    TILE: tl.constexpr, CHUNK: tl.constexpr,
+    METHOD: tl.constexpr, MASKED: tl.constexpr, PULL: tl.constexpr, DECAY: tl.constexpr, BOX: tl.constexpr, PUBLISH: tl.constexpr,
+    GRADIENT: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """A tile of a chain, chunk by chunk; its three sums of squares go to its own place in `partials`."""
     tile, chain = tl.program_id(0), tl.program_id(1)
@@ -122,16 +124,16 @@ def _update(  # type: ignore[no-untyped-def]
         offset = begin + piece
         if offset + CHUNK <= length:
             a, b, c = _chunk(
-                weights, first, second, published, anchors, masks, of_chain, gradient_at != 0, mask_at != 0, step, key, last, row, start,
+                weights, first, second, published, anchors, masks, of_chain, step, key, last, row, start,
                 length, offset, friction, noise_scale, gradient_scale, pull, decay, half, alpha, rest, delta, box,
-                METHOD, PULL, DECAY, BOX, PUBLISH, CHUNK, True,
+                METHOD, MASKED, PULL, DECAY, BOX, PUBLISH, CHUNK, True,
             )  # fmt: skip
             of_gradient, of_distance, of_momentum = of_gradient + a, of_distance + b, of_momentum + c
         elif offset < length:
             a, b, c = _chunk(
-                weights, first, second, published, anchors, masks, of_chain, gradient_at != 0, mask_at != 0, step, key, last, row, start,
+                weights, first, second, published, anchors, masks, of_chain, step, key, last, row, start,
                 length, offset, friction, noise_scale, gradient_scale, pull, decay, half, alpha, rest, delta, box,
-                METHOD, PULL, DECAY, BOX, PUBLISH, CHUNK, False,
+                METHOD, MASKED, PULL, DECAY, BOX, PUBLISH, CHUNK, False,
             )  # fmt: skip
             of_gradient, of_distance, of_momentum = of_gradient + a, of_distance + b, of_momentum + c
     sums = partials + chain * 3 * tiles + tile
@@ -164,7 +166,7 @@ def launch(plan: UpdatePlan, gradients: Tensor, step: Tensor) -> None:
     _update[grid](
         plan.weights, plan.first, plan.second, plan.published, plan.segments, gradients, plan.where, plan.partials, step, plan.keys,
         plan.lasts, plan.weights.stride(0), plan.gradient_stride, plan.tiles, s.noise, s.gradient, s.pull, s.decay, s.half, s.alpha, s.rest,
-        s.delta, s.box, METHOD=plan.method, PULL=s.pull != 0, DECAY=s.decay != 0, BOX=plan.boxed,
+        s.delta, s.box, METHOD=plan.method, MASKED=plan.masked, PULL=s.pull != 0, DECAY=s.decay != 0, BOX=plan.boxed,
         PUBLISH=plan.published is not plan.weights, GRADIENT=TYPES[plan.gradient_type], TILE=TILE, CHUNK=CHUNK, enable_fp_fusion=False,
     )  # fmt: skip
     sums = plan.partials, plan.squares, plan.norms, plan.heat, plan.thermal
