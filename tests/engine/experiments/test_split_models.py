@@ -25,6 +25,7 @@ from interp_tui_engine.models.load import load_model
 from interp_tui_engine.numbers import finite
 from torture.requests import small
 
+pytestmark = pytest.mark.timeout(1800)  # one fixture does the runs of many kinds, each by two processes
 HERE = Path(__file__).resolve().parent
 SLOW = ("contrast", "inspect", "steer", "train_sae")
 """Kinds whose small runs take up to half a minute of a core on each of the ranks: `make test-real` has them."""
