@@ -27,15 +27,20 @@ from .events import Warned
 from .kind import Estimate
 from .runfolder import RunFolder, State, Status, take_commands
 from .status import task_here
+from .supervision.executors import spare_worker
 from .supervision.executors.choose import executor_of
 from .supervision.executors.executor import TaskExecutor
 from .supervision.executors.local import LocalExecutor
+from .supervision.executors.spare_process import Spares, wait_for_task
 from .supervision.exit_record import RESUME, disk_full, storage_fault
 from .supervision.process_signals import interrupted, signals
 from .supervision.run_recorder import Listener, RunRecorder
 from .supervision.shard_worker import Ended, ShardWorker
 from .supervision.worker_pool import WorkerPool
 
+COMMAND = (sys.executable, "-P", "-m", "interp_tui_engine.supervisor")
+SPARES = Spares(lambda kind: [*COMMAND, "--spare", kind])
+"""The supervisor that this process has ready, with a worker of its own, for the next run that it launches."""
 TAKEOVER_PATIENCE = 180.0
 """Seconds for which a supervisor that is itself a task of a scheduler waits for its folder to become free."""
 
@@ -59,20 +64,10 @@ def launch(folder: RunFolder, variables: Mapping[str, str] | None = None, *, tim
     variables: what it is told beside the environment of this process.
     """
     try:
-        log = untrusted.open_to_append(folder.path / "supervisor.log")
+        process = _start(folder, environment() | dict(variables or {}))
     except OSError as error:
         what = "the disk is full" if disk_is_full(error) else f"{folder.path} cannot be written: {error.strerror}"
         raise UserError(f"the run cannot be started: {what}", "free some space or mend its permissions, then resume it") from None
-    with log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "interp_tui_engine.supervisor", str(folder.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd=folder.path,
-            env=environment() | dict(variables or {}),
-        )
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         status = folder.status()
@@ -85,6 +80,28 @@ def launch(folder: RunFolder, variables: Mapping[str, str] | None = None, *, tim
     if shutil.disk_usage(folder.path).free < 1 << 16:
         tail = [atomic.after_full_disk(folder.path)]
     raise UserError(f"the run did not start: {folder.path}", "\n  ".join(tail) or "its supervisor gave no reason")
+
+
+def _start(folder: RunFolder, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A supervisor for the folder, of its own session: the spare one, else a new one. Raises OSError where its log cannot be written."""
+    log_path = folder.path / "supervisor.log"
+    if (ready := SPARES.take([str(folder.path)], variables, folder.path, log_path)) is not None:
+        return ready
+    with untrusted.open_to_append(log_path) as log:
+        return subprocess.Popen(
+            [*COMMAND, str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=folder.path,
+            env=dict(variables),
+        )
+
+
+def get_ready(kind: str) -> None:
+    """Have a supervisor and its worker started for a run that may be asked for soon: its first numbers then come within a second."""
+    SPARES.keep(kind, environment())
 
 
 def environment() -> dict[str, str]:
@@ -307,12 +324,20 @@ class _Supervisor:
 
 
 def main() -> int:
-    """Supervise the folder named on the command line."""
-    if len(sys.argv) != 2:
+    """Supervise the folder named on the command line; as a spare, the one that it is given later, if any."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--spare"] and len(arguments) == 2:
+        parent = os.getppid()
+        spare_worker.spares.keep(arguments[1], environment())
+        given = wait_for_task(parent)
+        if given is None:
+            return 0
+        arguments = given
+    if len(arguments) != 1:
         sys.stderr.write("usage: python -m interp_tui_engine.supervisor RUN_FOLDER\n")
         return 2
     try:
-        folder = RunFolder.open(Path(sys.argv[1]))
+        folder = RunFolder.open(Path(arguments[0]))
         with run_queue.device_held(folder) as queued:
             status = supervise(folder)
         if queued:

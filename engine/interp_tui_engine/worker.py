@@ -42,6 +42,7 @@ from .runfolder import EventLog, RunFolder
 from .runtime.context import Context, Interrupted
 from .runtime.orders import STOPPED, Orders
 from .status import task_here
+from .supervision.executors.spare_process import wait_for_task
 
 T = TypeVar("T")
 
@@ -260,23 +261,35 @@ def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
 def main() -> int:
     """Run the shard named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m interp_tui_engine.worker")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--shard", type=int, default=0)
     parser.add_argument("--rank", type=int, default=0)
+    parser.add_argument("--spare", metavar="KIND", help="import what runs of this kind need, and wait for one at standard input")
     arguments = parser.parse_args()
     os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
+    if arguments.spare:
+        from .runtime.preload import preload
+
+        parent = os.getppid()
+        preload(arguments.spare)
+        given = wait_for_task(parent)
+        if given is None:
+            return 0
+        arguments = parser.parse_args(given)
+    if arguments.folder is None:
+        parser.error("name the run's folder")
     if arguments.rank:
         return follow(RunFolder.open(arguments.folder), arguments.shard, arguments.rank)
     return work(RunFolder.open(arguments.folder), arguments.shard)
 
 
 def end(code: int) -> None:
-    """End the process. Threads may still be in the middle of a step that was given up: the interpreter must not wait for them."""
-    if code == INTERRUPTED:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    """End the process at once: threads may still be in the middle of a step that was given up, and taking thousands of modules apart, as
+    the interpreter would, costs a second. All files are written and closed."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

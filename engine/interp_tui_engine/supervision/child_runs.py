@@ -22,6 +22,7 @@ from .. import untrusted
 from ..errors import UserError
 from ..manifest import Manifest
 from ..runfolder import Command, RunFolder, State, Status
+from .executors import spare_worker
 from .exit_record import RESUME, storage_fault
 from .process_signals import interrupted, signals
 from .run_recorder import Listener, RunRecorder
@@ -55,6 +56,10 @@ class ChildRuns(ABC, Generic[Key]):
     @abstractmethod
     def status(self, key: Key) -> Status:
         """How a running child stands."""
+
+    @abstractmethod
+    def get_ready(self, kind: str, running: Iterable[Status]) -> None:
+        """A child of this kind waits: where it can be got ready, that is due when one of those that run ends soon."""
 
     @abstractmethod
     def places(self) -> Mapping[str, object]:
@@ -99,7 +104,7 @@ class ChildRuns(ABC, Generic[Key]):
 
     def attend(self, loop: Callable[[], None]) -> Status | None:
         """Go through the mother's loop with signals noted down; a status only where it was cut short as its folder cannot be written."""
-        with signals(self.interrupts):
+        with signals(self.interrupts), contextlib.closing(spare_worker.spares):
             try:
                 loop()
             except OSError as error:
@@ -127,9 +132,9 @@ class LocalChildRuns(ChildRuns[Key]):
 
     tick = 0.1
 
-    def __init__(self, recorder: RunRecorder, prepare: Prepare, supervise: Supervise) -> None:
+    def __init__(self, recorder: RunRecorder, prepare: Prepare, supervise: Supervise, environment: Callable[[], dict[str, str]]) -> None:
         super().__init__(recorder)
-        self._prepare, self._run = prepare, supervise
+        self._prepare, self._run, self._environment = prepare, supervise, environment
         self._ended: SimpleQueue[tuple[Key, Status]] = SimpleQueue()
 
     def start(self, key: Key, folder: RunFolder, request: Callable[[], Manifest], listen: Listener = lambda stamped: None) -> None:
@@ -156,6 +161,10 @@ class LocalChildRuns(ChildRuns[Key]):
 
     def status(self, key: Key) -> Status:
         return status_of(self.running[key])
+
+    def get_ready(self, kind: str, running: Iterable[Status]) -> None:
+        if not self.stopping and not self.paused and spare_worker.is_due(running):
+            spare_worker.spares.keep(kind, self._environment())
 
     def places(self) -> Mapping[str, object]:
         return {}

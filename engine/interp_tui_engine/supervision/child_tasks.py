@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -130,6 +130,9 @@ class ChildTasks(ChildRuns[Key]):
         if now - child.read_at > max(self.tick, len(self._children) * 0.01):
             child.status, child.read_at = status_of(child.folder), now
         return child.status
+
+    def get_ready(self, kind: str, running: Iterable[Status]) -> None:
+        return
 
     def places(self) -> Mapping[str, object]:
         return self._executor.provenance()

@@ -16,4 +16,4 @@ def children_of(recorder: RunRecorder, prepare: Prepare, supervise: Supervise, e
     """The children of this run, none of them started. Raises UserError where its scheduler cannot be used here."""
     if recorder.request.compute.executor == "slurm":
         return ChildTasks(recorder, prepare, environment)
-    return LocalChildRuns(recorder, prepare, supervise)
+    return LocalChildRuns(recorder, prepare, supervise, environment)

@@ -110,6 +110,8 @@ class PipelineSupervisor:
                 failed |= status.state != "done"
                 self._tell(force=True)
             self._tell()
+            if waiting:
+                self.children.get_ready(waiting[0].spec.kind, [step.status for step in self.steps if step.index in self.children.running])
             self.recorder.write_status()
             self.children.obey()
             if not self.children.running and not any(self._ready(step) for step in waiting):

@@ -79,6 +79,8 @@ class SweepSupervisor:
                 slot, status = ended
                 self._tell(self._busy.pop(slot), status)
             self._progress()
+            if self._waiting:
+                self.children.get_ready(self._waiting[0].request.kind, [self._known[child.point.index] for child in self._busy.values()])
             self.recorder.write_status()
             self.children.obey()
 

@@ -18,7 +18,7 @@ from interp_tui.screens.info import InfoScreen
 from interp_tui.screens.new_run import NewRunScreen
 from interp_tui.screens.run import RunScreen
 from interp_tui.widgets.form import Choice, FieldRow, Form, SectionTitle
-from interp_tui_engine import catalog, expected_time, manifest, run_queue
+from interp_tui_engine import catalog, expected_time, manifest, run_queue, supervisor
 from interp_tui_engine.catalog import Estimate
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder
@@ -119,6 +119,26 @@ async def test_a_run_starts_from_what_is_in_the_form(runs_root: Path, settle: An
         await settle(pilot)
         assert [request.name for request in started] == ["mine"]
         assert any("no machine" in str(note.title) for note in app._notifications)
+
+
+async def test_what_the_run_will_need_is_got_ready_while_its_form_is_filled_in(
+    runs_root: Path, settle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready: list[str] = []
+    monkeypatch.setattr(supervisor, "get_ready", ready.append)
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        box(app, "params", "lr").value = "1e-5"
+        await settle(pilot, 0.4)
+        checked = screen(app).checked
+        assert checked is not None and set(ready) == {checked.kind}
+        ready.clear()
+        elsewhere = checked.compute.model_copy(update={"executor": "slurm"})
+        session.get_ready(checked.model_copy(update={"compute": elsewhere}))
+        session.get_ready(checked.model_copy(update={"model": None}))
+        assert ready == [], "nothing for a run on another machine, or without a model"
 
 
 async def test_a_run_can_wait_in_the_queue_instead(runs_root: Path, settle: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

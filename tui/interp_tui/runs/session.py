@@ -115,6 +115,14 @@ def start(request: Manifest, root: Path) -> RunFolder:
     return folder
 
 
+def get_ready(request: Manifest) -> None:
+    """Have the processes of such a run started ahead, where they run on this machine; they end if it is not started."""
+    from interp_tui_engine import supervisor
+
+    if request.model is not None and request.compute.executor == "local":
+        supervisor.get_ready(request.kind)
+
+
 def enqueue(request: Manifest, root: Path) -> RunFolder:
     """Make a run under `root` that waits for a free device of this machine; it is started at once if there is one and no other waits."""
     from interp_tui_engine import run_queue, supervisor

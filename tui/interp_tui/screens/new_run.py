@@ -206,9 +206,15 @@ class NewRunScreen(NewRunActions):
         self._draw_toml()
         self._draw_help()
         self._draw_verdict()
+        if checked is not None and self.pane != "kinds":
+            self._get_ready(checked)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             self.when_checked(waiting)
+
+    @work(thread=True, exclusive=True, group="ready")
+    def _get_ready(self, request: Manifest) -> None:
+        session.get_ready(request)
 
     def _draw_toml(self) -> None:
         self.query_one("#toml", Static).update(drawn(self._text, self._problems))

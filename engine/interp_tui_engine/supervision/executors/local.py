@@ -1,4 +1,4 @@
-"""Tasks as processes of this machine, each of its own session. Torch-free."""
+"""Tasks as processes of this machine, each of its own session: a spare one that has imported its libraries, else a new one. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from ...untrusted import open_to_append
+from . import spare_worker
 from .executor import StartedTask, Task, TaskExecutor
 
 
@@ -73,6 +74,8 @@ class LocalExecutor(TaskExecutor):
 
 
 def _start(task: Task) -> subprocess.Popen[bytes]:
+    if (ready := spare_worker.take(task.command, task.environment, task.log)) is not None:
+        return ready
     with open_to_append(task.log) as log:
         return subprocess.Popen(
             task.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=dict(task.environment)
