@@ -129,7 +129,7 @@ async def test_what_the_run_will_need_is_got_ready_while_its_form_is_filled_in(
     app = NewRunApp(runs_root)
     async with app.run_test(size=(140, 40)) as pilot:
         await settle(pilot)
-        await pilot.press("enter")
+        screen(app)._show_pane("settings")
         box(app, "params", "lr").value = "1e-5"
         await settle(pilot, 0.4)
         checked = screen(app).checked
