@@ -10,11 +10,11 @@ import os
 import random
 import shutil
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -48,6 +48,8 @@ CLOSES = ("escape", "ctrl+p", "enter", "down enter", "pagedown escape")
 """What closes a palette; the first of them starts nothing."""
 PATIENCE = 900.0
 """Seconds that one key may take where others have the processors: what it must not do is take for ever."""
+LOOK_AGAIN = 1.0
+"""Seconds after which a screen without an answer may have been one that was left."""
 QUICK_PARTS = ("logit_lens", "palettes")
 
 
@@ -130,6 +132,24 @@ async def _mash(runs: Path, where: str, size: tuple[int, int], theme: str, keys:
                 raise
 
 
+async def _answered(pilot: Any, timeout: float = PATIENCE) -> bool:
+    """Wait until the app and the screen that shows have done what they were given before. Textual's own way waits for every widget, those
+    that a key has just taken away, too, which never answer. Raises TimeoutError for an app, or a screen that stays, without an answer."""
+    app, end = pilot.app, time.monotonic() + timeout
+    for asks_screen in (False, True):
+        while app.is_running and app.screen_stack:
+            asked, done = app.screen if asks_screen else app, asyncio.Event()
+            if asked.call_later(done.set):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(done.wait(), LOOK_AGAIN)
+            if done.is_set():
+                break
+            if time.monotonic() > end:
+                raise TimeoutError(f"{asked} does not answer")
+            await asyncio.sleep(0)
+    return True
+
+
 def _unsettled(made: Path, root: Path, draw: random.Random) -> Path:
     """A copy of the runs in which some go on, wait, failed or were cut off, each as far as a part of its log tells."""
     shutil.copytree(made, root)
@@ -173,7 +193,7 @@ def _fenced(place: Path) -> Iterator[None]:
             stack.enter_context(mock.patch.object(screen, "forgiving", False))
         for waits in ("textual.pilot.wait_for_idle", "textual.app.wait_for_idle"):
             stack.enter_context(mock.patch(waits, at_once))
-        stack.enter_context(mock.patch.object(Pilot, "_wait_for_screen", partialmethod(Pilot._wait_for_screen, timeout=PATIENCE)))
+        stack.enter_context(mock.patch.object(Pilot, "_wait_for_screen", _answered))
         os.chdir(place)
         try:
             yield
