@@ -79,7 +79,7 @@ class ResultFile(Payload):
     uncertainty: Mapping[str, Uncertainty] = Field(
         default_factory=dict, description="how sure numbers of this file are, by their name; dots lead further in"
     )
-    use: Use = Field(default_factory=Use, description="what the run took beside what was estimated")
+    took: Use = Field(default_factory=Use, description="what the run took beside what was estimated")
 
 
 class Headline(Payload):

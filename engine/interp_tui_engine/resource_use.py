@@ -12,7 +12,7 @@ from .kind import Estimate
 from .payload import LEFT_OUT, Use, read
 from .runfolder import RunFolder
 
-TABLE = "use"
+TABLE = "took"
 HEADING = "## What it took"
 
 

@@ -44,7 +44,7 @@ def test_a_run_says_what_it_took_beside_what_was_estimated(tmp_path: Path, capsy
     assert show(str(folder.path)) == 0
     assert "MiB estimated" in capsys.readouterr().out
     screen = "\n".join(text_render.lines(folder.path, "result", (100, 60), ascii=False))
-    assert "estimated" in screen and "use.seconds" not in screen
+    assert "estimated" in screen and "took.seconds" not in screen
     assert compare(str(folder.path), str(folder.path)) == 0
     assert "estimated_seconds" not in capsys.readouterr().out, "what a run took is no result to compare"
 
@@ -52,7 +52,7 @@ def test_a_run_says_what_it_took_beside_what_was_estimated(tmp_path: Path, capsy
 def test_children_that_run_together_are_added_up(tmp_path: Path) -> None:
     folders = []
     for index, size in enumerate((3, 1, 2)):
-        folder = RunFolder.create(tmp_path / str(index), {"result.json": json.dumps({"use": {"memory_bytes": size << 20}})})
+        folder = RunFolder.create(tmp_path / str(index), {"result.json": json.dumps({"took": {"memory_bytes": size << 20}})})
         folders.append(folder)
     assert resource_use.of_children(folders, 1) == 3 << 20
     assert resource_use.of_children(folders, 2) == 5 << 20
@@ -66,7 +66,7 @@ def test_a_run_that_is_resumed_says_it_once(tmp_path: Path) -> None:
     report = folder.report_path.read_text()
     assert report.startswith("# x\n") and report.count(resource_use.HEADING) == 1
     assert "- time: 20 s, 8 s estimated" in report and "- GPU memory: 6.0 GiB" in report and "- memory" not in report
-    assert read(ResultFile, folder.result()).use.estimated_seconds == 8.0
+    assert read(ResultFile, folder.result()).took.estimated_seconds == 8.0
 
 
 @pytest.mark.parametrize("stored", [None, 3, {"seconds": "no"}, {"seconds": None, "memory_bytes": -1.5}])
