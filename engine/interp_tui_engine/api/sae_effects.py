@@ -29,7 +29,7 @@ CONTROLS = 20
 
 
 @dataclass(frozen=True)
-class Chosen:
+class LatentTrials:
     """How many latents, steered by what. layer, convention: where the dictionary stands, and how the written ids count layers."""
 
     layer: int
@@ -45,7 +45,7 @@ def steered(
     out: Path,
     prompts: Prompts,
     criterion: str,
-    chosen: Chosen,
+    chosen: LatentTrials,
     answers: Sequence[str] | None,
 ) -> Path:
     """Steer latents and write the interventions to `out`. rows: the prompts' activations at the dictionary's site, a row a prompt.

@@ -81,7 +81,7 @@ def latents(artifact: Path, prompts: Prompts, out: Path) -> Path:
     return out
 
 
-class Rows(NamedTuple):
+class RecordMatrix(NamedTuple):
     """A record file as a matrix: `layer` is the block whose output its columns are, None where they are something else."""
 
     values: Float[np.ndarray, "rows features"]
@@ -92,7 +92,7 @@ class Rows(NamedTuple):
     layer: int | None
 
 
-def rows_of(records: Path, model: str | None = None) -> Rows:
+def rows_of(records: Path, model: str | None = None) -> RecordMatrix:
     """All rows of a record file, of one model. Raises UserError as RecordReader does."""
     reader = RecordReader([records], model=model)
     kept, blocks = Reservoir(None, 0), list(reader.blocks())
@@ -100,16 +100,16 @@ def rows_of(records: Path, model: str | None = None) -> Rows:
         kept.add(block.starts, block.features, block.values)
     ids_and_texts = [name for block in blocks for name in block.prompt_ids], [text for block in blocks for text in block.texts]
     scores = np.concatenate([block.scores for block in blocks])
-    return Rows(kept.matrix(len(reader.names)), scores, *ids_and_texts, str(reader.model), hidden_layer(reader.names, reader.about))
+    return RecordMatrix(kept.matrix(len(reader.names)), scores, *ids_and_texts, str(reader.model), hidden_layer(reader.names, reader.about))
 
 
-def sampled(rows: Rows, most: int | None, seed: int) -> Rows:
+def sampled(rows: RecordMatrix, most: int | None, seed: int) -> RecordMatrix:
     """A random choice of so many rows, in their order; all of them where there are no more."""
     if most is None or most >= len(rows.values):
         return rows
     kept = sorted(random.Random(seed).sample(range(len(rows.values)), most))
     texts = [rows.prompt_ids[i] for i in kept], [rows.texts[i] for i in kept]
-    return Rows(rows.values[kept], rows.scores[kept], *texts, rows.model, rows.layer)
+    return RecordMatrix(rows.values[kept], rows.scores[kept], *texts, rows.model, rows.layer)
 
 
 def latents_of_rows(dictionary: Dictionary, records: Path, model: str | None, out: Path) -> Path:

@@ -139,7 +139,7 @@ def train_sae(
     steered = None
     if causal_out is not None:
         assert rows is not None and criterion is not None and layer is not None, "they were asked for above"
-        chosen = sae_effects.Chosen(layer, layer_convention, causal_top_k or sae_effects.TOP[preset], causal_strength_sweep)
+        chosen = sae_effects.LatentTrials(layer, layer_convention, causal_top_k or sae_effects.TOP[preset], causal_strength_sweep)
         steered = sae_effects.steered(dictionary, artifact, rows, Path(causal_out), read, criterion, chosen, target_tokens)
     done = SaeTrainingResult(artifact, recorded, folder, steered)
     if Path(out).suffix != ".json":

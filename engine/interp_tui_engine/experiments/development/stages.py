@@ -36,7 +36,7 @@ def usable(series: Series, name: str, at: int) -> bool:
     return (rhat is None or rhat <= MOST_RHAT) and not (name == "llc_mean" and value is not None and value < 0)
 
 
-class _Step(NamedTuple):
+class _Change(NamedTuple):
     """From one checkpoint, number `at`, to the next."""
 
     at: int
@@ -66,7 +66,7 @@ def stages(series: Series, freedom: Sequence[Mapping[str, float]] = ()) -> tuple
     return tuple(changes)
 
 
-def _steps(series: Series, name: str, freedom: Sequence[Mapping[str, float]]) -> list[_Step]:
+def _steps(series: Series, name: str, freedom: Sequence[Mapping[str, float]]) -> list[_Change]:
     """Those between neighbours that both may speak for a stage."""
     values = series[name]
     stated: Sequence[float | None] = [0.0] * len(values) if exact(name) else series.get(error_of(name), [None] * len(values))
@@ -76,7 +76,7 @@ def _steps(series: Series, name: str, freedom: Sequence[Mapping[str, float]]) ->
         speaks = usable(series, name, at)
         points.append((value, Error(std_error, known)) if speaks and value is not None and std_error is not None else None)
     pairs = ((at, before, after) for at, (before, after) in enumerate(pairwise(points)) if before and after)
-    return [_Step(at, before[0], after[0], Error.of_sum([before[1], after[1]])) for at, before, after in pairs]
+    return [_Change(at, before[0], after[0], Error.of_sum([before[1], after[1]])) for at, before, after in pairs]
 
 
 def comparable(series: Series, name: str) -> bool:
