@@ -249,3 +249,45 @@ async def test_dry_run_starts_nothing(runs_root: Path, settle: Any) -> None:
         await settle(pilot)
         assert isinstance(app.screen, InfoScreen)
     assert not runs_root.exists()
+
+
+async def test_leaving_while_the_form_loads_is_no_fault(runs_root: Path, settle: Any) -> None:
+    """What a kind's settings load into was asked for after it was gone (`NoMatches`)."""
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for presses in range(12):
+            while not isinstance(app.screen, NewRunScreen):
+                await pilot.pause(0)
+            for _ in range(presses):  # further into its loading each time
+                await pilot.pause(0)
+            await app.screen.dismiss()
+            app.new_run("llc" if presses % 2 else "sample", None)
+        await settle(pilot)
+        assert app.return_code in (None, 0) and app.screen.query_one(Form) is not None
+
+
+async def test_what_is_wrong_is_whole_at_120_columns(runs_root: Path, settle: Any) -> None:
+    """Help and errors of a field are cut on its own line at most: below the form they stand whole."""
+    app = NewRunApp(runs_root)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await settle(pilot)
+        field = box(app, "params", "lr")
+        field.focus()
+        await settle(pilot)
+        about = next(row for row in app.screen.query(FieldRow) if row.field.path == ("params", "lr")).field.help
+        assert _words(about) in _help(app)
+        field.value = "a step size that is no number at all"
+        await settle(pilot, 0.4)
+        (error,) = app.screen.query_one(Form).errors.values()
+        assert _words(error) in _help(app)
+
+
+def _help(app: InterpApp) -> str:
+    """What can be read below the form."""
+    region = app.screen.query_one("#field-help").region
+    lines = on_screen.shown(app.screen).splitlines()[region.y : region.bottom]
+    return _words(" ".join(line[region.x : region.right] for line in lines))
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())

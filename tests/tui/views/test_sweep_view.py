@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from on_screen import app_on, child_run, press, ready, showing, shown
+from textual.widgets import TabbedContent
 
 from interp_tui_engine.events import Metrics, Progress, RunStarted
 from interp_tui_engine.runfolder import RunFolder
@@ -72,3 +73,22 @@ async def test_a_point_elsewhere_is_never_opened(make_run):
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await ready(pilot)
         assert screen._view.results[0].folder == "points/000"
+
+
+async def test_a_learning_coefficient_below_zero_is_doubted_in_the_table_and_the_result(make_run):
+    """A sweep showed λ̂ −708 beside 1,321 without the verdict that a single run has."""
+    events = [
+        RunStarted("sweep", "stages", "cpu"),
+        case(0, {"model.revision": "step-0"}, -708.0),
+        case(1, {"model.revision": "final"}, 1321.0),
+    ]
+    points = [dict(event.values) for event in events[1:]]
+    folder = make_run("stages", kind="sweep", state="done", events=events, result={"kind": "sweep", "points": points})
+    app = app_on(folder)
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await ready(pilot)
+        for tab in ("live", "result"):
+            screen.query_one(TabbedContent).active = tab
+            await ready(pilot)
+            below, above = (next(line for line in shown(screen).splitlines() if number in line) for number in ("-708", "1,321"))
+            assert "no minimum" in below and "no minimum" not in above, tab
