@@ -35,7 +35,7 @@ for event in catalog.get("llc").run(Context(manifest.parse(sys.stdin.read()), fo
     pass
 """
 
-LATER = {"xarray", "pandas", "scipy", "pyarrow", "sklearn", "matplotlib", "PIL", "datasets", "textual", "typer", "pytest", "sympy"}
+LATER = {"xarray", "pandas", "scipy", "pyarrow", "sklearn", "matplotlib", "datasets", "textual", "typer", "pytest", "sympy"}
 """Libraries that nothing before the first draw needs; their import takes from a tenth of a second to a second of processor time."""
 LATER_HERE = {"_sampling.report", "_sampling.llc_verdict", "torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp"}
 

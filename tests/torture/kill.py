@@ -169,7 +169,7 @@ def numbers_of(folder: Any) -> Any:
     return {"sha256": recorded.get("sha256"), "result": _without_times(folder.result() or {})}
 
 
-NOT_COMPARED = ("seconds", "name", "path", "folder")
+NOT_COMPARED = ("seconds", "name", "path", "folder", "took")
 TIMES = ("_seconds", "_per_second")
 """How the names of times end: a run that was killed takes longer."""
 

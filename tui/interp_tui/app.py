@@ -218,7 +218,7 @@ class InterpApp(ThemedApp):
 
     def action_command_palette(self) -> None:
         if not isinstance(self.screen, PaletteScreen):
-            self.push_screen(PaletteScreen(id="--command-palette"))
+            self.push_screen(PaletteScreen())
 
     def search_themes(self) -> None:
         self.push_screen(PaletteScreen(providers=[ThemeProvider], placeholder="Search for themes…"))

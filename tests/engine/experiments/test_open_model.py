@@ -47,7 +47,7 @@ def test_every_key_of_the_model_table_reaches_the_loader(kind: str, tmp_path: Pa
 
 
 def test_the_threads_are_recorded() -> None:
-    model = SimpleNamespace(identity={"weights_sha256": "ab"}, device=torch.device("cpu"))
+    model = SimpleNamespace(identity={"weights_sha256": "ab"}, device=torch.device("cpu"), devices=1)
     context = SimpleNamespace(manifest=SimpleNamespace(kind="probe", name="x"), resumed=False)
     event = open_model.run_started(context, model)  # type: ignore[arg-type]
     assert isinstance(event, RunStarted) and event.provenance["compute"] == {"threads": torch.get_num_threads()}

@@ -28,7 +28,7 @@ def test_tokens_of_susceptibilities(cli: Cli, make_run: MakeRun, tmp_path: Path)
     assert answer.code == 0 and answer.out.strip() == str(tmp_path / "s.parquet")
     table = pq.read_table(tmp_path / "s.parquet").to_pydict()
     sus: Any = zarr.open_array(folder.path / "susceptibilities.zarr" / "susceptibilities" / "sus", mode="r")[:]
-    assert list(table)[:5] == ["data", "row", "position", "token_id", "token"] and list(table)[5:] == PARTS
+    assert list(table)[:5] == ["data", "row", "position", "token_id", "token"] and list(table)[5 : 5 + len(PARTS)] == PARTS
     assert len(table["row"]) == 3 * ROWS * LENGTH and table["data"][0] == "code" and table["data"][-1] == "prose"
     np.testing.assert_array_equal(np.array(table["l0 mlp"], np.float32), sus[:, PARTS.index("l0 mlp")])
     ids: Any = zarr.open_array(folder.path / "susceptibilities.zarr" / "context" / "input_ids", mode="r")[:]

@@ -129,7 +129,7 @@ class RunScreen(RunHistory):
         self._touch()
 
     async def settle(self) -> None:
-        """Return once all that stands in the folder has been read and drawn."""
+        """Return once all that stands in the folder has been read and, where the screen is in sight, drawn."""
         self._touch()
         await self._settled.wait()
 
@@ -169,6 +169,7 @@ class RunScreen(RunHistory):
         self._caught_up = reading.caught_up
         self.set_class(reading.caught_up < 1, "-catching-up")
         if not self.in_sight:
+            self._settled.set()  # nobody sees it: it is drawn when it comes back
             return
         force, self._dirty = self._dirty or changed, False
         now, backlog = time.monotonic(), backlog_of(self.app._driver)
