@@ -20,11 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from . import atomic, expected_time, gpu_use, lease, manifest, provenance, resource_use, run_queue, untrusted
+from . import atomic, gpu_use, lease, manifest, provenance, resource_use, run_queue, untrusted
 from .atomic import disk_is_full
 from .errors import UserError
 from .events import Warned
-from .kind import Estimate
 from .runfolder import RunFolder, State, Status, take_commands
 from .status import task_here
 from .supervision.executors import spare_worker
@@ -139,7 +138,6 @@ def _supervise(folder: RunFolder, listen: Listener) -> Status:
     recorder = None
     try:
         recorder = RunRecorder(folder, listen)
-        recorder.estimate = _expected(folder, recorder.request)
         if recorder.request.sweep or recorder.request.step:
             return _with_children(recorder)
         return _Supervisor(recorder).run()
@@ -149,15 +147,6 @@ def _supervise(folder: RunFolder, listen: Listener) -> Status:
             raise
         # nothing can be written down: the folder, if it is there, will read as crashed, and can be resumed once it can be written
         return replace(recorder.status if recorder else folder.status(), state="failed", exit=fault)
-
-
-def _expected(folder: RunFolder, request: manifest.Manifest) -> Estimate:
-    """What the run is expected to take, as --dry-run says it; of a child of another run by its operations alone."""
-    from .supervision import sweep_supervisor
-
-    of_another = folder.path.parent.name in ("points", "steps")
-    estimate = sweep_supervisor.estimate
-    return estimate(request) if of_another else expected_time.expected(request, folder.path.parent, estimate)
 
 
 def _with_children(recorder: RunRecorder) -> Status:
@@ -248,6 +237,7 @@ class _Supervisor:
     def _attend(self, workers: Sequence[ShardWorker]) -> None:
         """Start the workers and stay with them until the last has ended."""
         self._start(workers)
+        self.recorder.expect()  # while they import
         while True:
             running = [worker for worker in workers if worker.running]
             pids = (worker.job.pid for worker in running if worker.job is not None)

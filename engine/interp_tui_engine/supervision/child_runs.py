@@ -106,6 +106,7 @@ class ChildRuns(ABC, Generic[Key]):
         """Go through the mother's loop with signals noted down; a status only where it was cut short as its folder cannot be written."""
         with signals(self.interrupts), contextlib.closing(spare_worker.spares):
             try:
+                self.recorder.expect()
                 loop()
             except OSError as error:
                 fault = storage_fault(error, self.recorder.folder.path)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, final
 
-from .. import atomic, lease, manifest, provenance, resource_use, untrusted
+from .. import atomic, expected_time, lease, manifest, provenance, resource_use, untrusted
 from ..eventlog import device_type
 from ..events import Event, Metrics, Progress, RunFinished, RunStarted, Stamped, Warned
 from ..kind import Estimate
@@ -48,8 +49,23 @@ class RunRecorder:
             gpus=(),
         )
         self._written = 0.0
+        self.estimate: Estimate | None = None
+        """What was expected of the run when it began; `expect` finds it out."""
+
+    def expect(self) -> None:
+        """Note what the run is expected to take, as --dry-run says it; of a child of another run by its operations alone.
+
+        Called once signals are heard: it imports the kind and looks at past runs. A fault of an estimate is no fault of the run.
+        """
+        if self.estimate is not None:
+            return
+        from .sweep_supervisor import estimate
+
         self.estimate = Estimate(None, None, None)
-        """What was expected of the run before it began; its supervisor knows."""
+        with suppress(Exception):
+            of_another = self.folder.path.parent.name in ("points", "steps")
+            root = self.folder.path.parent
+            self.estimate = estimate(self.request) if of_another else expected_time.expected(self.request, root, estimate)
 
     def note(self, event: Event, **stamp: Any) -> None:
         """Log an event, tell the listener, and take into the status what it says."""
@@ -107,7 +123,7 @@ class RunRecorder:
         memory: bytes that its processes had together. gpu_memory: the most that was in use on each of its GPUs.
         """
         if state == "done":
-            resource_use.write(self.folder, self.estimate, seconds, memory, gpu_memory)
+            resource_use.write(self.folder, self.estimate or Estimate(None, None, None), seconds, memory, gpu_memory)
         types = self.provenance.get("device_types")
         if state == "done" and types and self.folder.report_path.exists():
             report = self.folder.report_path.read_text(encoding="utf-8")
