@@ -24,6 +24,7 @@ from . import atomic, gpu_use, lease, manifest, provenance, resource_use, run_qu
 from .atomic import disk_is_full
 from .errors import UserError
 from .events import Warned
+from .kind import Estimate
 from .runfolder import RunFolder, State, Status, take_commands
 from .status import task_here
 from .supervision.executors import spare_worker
@@ -137,7 +138,7 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
 def _supervise(folder: RunFolder, listen: Listener) -> Status:
     recorder = None
     try:
-        recorder = RunRecorder(folder, listen)
+        recorder = RunRecorder(folder, listen, _estimate)
         if recorder.request.sweep or recorder.request.step:
             return _with_children(recorder)
         return _Supervisor(recorder).run()
@@ -147,6 +148,13 @@ def _supervise(folder: RunFolder, listen: Listener) -> Status:
             raise
         # nothing can be written down: the folder, if it is there, will read as crashed, and can be resumed once it can be written
         return replace(recorder.status if recorder else folder.status(), state="failed", exit=fault)
+
+
+def _estimate(request: manifest.Manifest) -> Estimate:
+    """What a run, sweep or pipeline takes by its operations."""
+    from .supervision import sweep_supervisor
+
+    return sweep_supervisor.estimate(request)
 
 
 def _with_children(recorder: RunRecorder) -> Status:

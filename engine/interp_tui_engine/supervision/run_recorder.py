@@ -24,8 +24,9 @@ BITS = "the last bits of its numbers may differ from those of one type of device
 class RunRecorder:
     """The only writer of a run's events.jsonl and status.json, for as long as its supervisor holds the lock."""
 
-    def __init__(self, folder: RunFolder, listen: Listener) -> None:
+    def __init__(self, folder: RunFolder, listen: Listener, estimate: Callable[[manifest.Manifest], Estimate]) -> None:
         self.folder = folder
+        self._estimate = estimate
         self.listen = listen
         self.request = manifest.load(folder.manifest_path)
         self.resolved = self.request
@@ -59,13 +60,12 @@ class RunRecorder:
         """
         if self.estimate is not None:
             return
-        from .sweep_supervisor import estimate
-
         self.estimate = Estimate(None, None, None)
         with suppress(Exception):
             of_another = self.folder.path.parent.name in ("points", "steps")
             root = self.folder.path.parent
-            self.estimate = estimate(self.request) if of_another else expected_time.expected(self.request, root, estimate)
+            of_request = self._estimate
+            self.estimate = of_request(self.request) if of_another else expected_time.expected(self.request, root, of_request)
 
     def note(self, event: Event, **stamp: Any) -> None:
         """Log an event, tell the listener, and take into the status what it says."""
