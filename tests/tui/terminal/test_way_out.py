@@ -131,6 +131,14 @@ def test_a_crash_says_where_its_log_is_and_shows_no_values(terminals: list[Termi
     assert "ZeroDivisionError" in log.read_text()
 
 
+def test_a_fault_before_anything_is_drawn_is_no_quiet_end(terminals: list[Terminal], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path.cwd() / "state"))
+    terminal = Terminal(OPEN.format("InterpApp._ready = lambda self: 1 / 0"))
+    terminals.append(terminal)
+    assert terminal.code() == 1
+    assert "interp-tui crashed: ZeroDivisionError" in terminal.written.rpartition(LEAVES)[2].decode()
+
+
 def test_ctrl_z_leaves_the_terminal_and_coming_back_draws_it_whole(terminals: list[Terminal]) -> None:
     terminal = opened(terminals)
     os.write(terminal.master, b"\x1a")

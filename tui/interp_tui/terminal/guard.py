@@ -56,10 +56,10 @@ class Guarded(MessagePump):
 
 
 def stopped_pump(fault: BaseException) -> MessagePump | None:
-    """The widget whose message loop the fault ended, if it went through one."""
+    """The widget whose message loop the fault ended, or kept from beginning, if it went through one: the app itself as it starts."""
     trace: TracebackType | None = fault.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_name in {"_process_messages_loop", "_pre_process"}:
+        if trace.tb_frame.f_code.co_name in {"_process_messages_loop", "_pre_process", "_process_messages"}:
             pump = trace.tb_frame.f_locals.get("self")
             return pump if isinstance(pump, MessagePump) else None
         trace = trace.tb_next
