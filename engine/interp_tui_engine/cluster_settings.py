@@ -10,18 +10,16 @@ A manifest may come from someone else, so its shell lines may not run a program 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-import platformdirs
 from pydantic import ValidationError
 
 from . import untrusted
 from .errors import Problem, UserError
 from .manifest_types import Manifest
 from .specs import SlurmSpec
+from .user_folders import config_folder
 from .validation_errors import ManifestOrigin, explain
 
 CONFIG = "config.toml"
@@ -62,18 +60,6 @@ OUR_OPTIONS = frozenset(
     }
 )
 """Options of sbatch that the program gives itself, or that would make it do something else."""
-
-
-def config_folder() -> Path:
-    """Where the user's settings live: $INTERP_TUI_CONFIG, else the platform's own place."""
-    given = os.environ.get("INTERP_TUI_CONFIG")
-    return Path(given).expanduser() if given else platformdirs.user_config_path("interp-tui")
-
-
-def state_folder() -> Path:
-    """Where the program keeps what it has found out and what waits: $INTERP_TUI_STATE, else the platform's own place for state."""
-    given = os.environ.get("INTERP_TUI_STATE")
-    return Path(given).expanduser() if given else platformdirs.user_state_path("interp-tui")
 
 
 def settings(request: Manifest) -> SlurmSpec:

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import accelerators, atomic, gpu_use, lease, untrusted
-from .cluster_settings import state_folder
 from .errors import UserError
 from .manifest_types import Manifest
 from .runfolder import RunFolder
 from .status import RESUMABLE
+from .user_folders import queue_file
 
 DEVICE = "INTERP_TUI_QUEUE_DEVICE"
 """Variable that tells a supervisor which device of the queue its run has."""
@@ -36,7 +36,7 @@ Launch = Callable[[RunFolder, Mapping[str, str]], None]
 
 def place() -> Path:
     """The folder of the queue: $INTERP_TUI_STATE, else the platform's own place for state."""
-    return state_folder() / "queue"
+    return queue_file().parent
 
 
 def waiting() -> list[RunFolder]:
@@ -104,7 +104,7 @@ def advance(launch: Launch) -> list[RunFolder]:
 
     A run that was started otherwise, has ended or is gone leaves the queue; one that cannot be started leaves it too, its log saying why.
     """
-    if not (place() / "queue.json").exists():
+    if not queue_file().exists():
         return []
     started = []
     with _changing() as (runs, paused):

@@ -162,7 +162,7 @@ class Status:
 
 def state_named(name: object) -> State:
     """The state of this name; 'crashed' for a name that is none, since no run leaves one."""
-    return next((state for state in STATES if state == name), "crashed")
+    return name if name in STATES else "crashed"
 
 
 def _number(value: Any) -> float:

@@ -36,6 +36,23 @@ def test_importing_the_app_imports_nothing_heavy() -> None:
     assert run.stdout.strip() == "[]"
 
 
+def test_the_first_paint_waits_for_no_pydantic() -> None:
+    code = "import sys, interp_tui.app, interp_tui.screens.runs; print([m for m in ('pydantic', 'interp_tui.export') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ROOTS}, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+async def test_what_can_wait_begins_once_the_runs_are_listed(make_run: MakeRun, runs_root: Path, settle: Any) -> None:
+    make_run("one")
+    begun: list[int] = []
+    app = InterpApp(runs_root, once_listed=lambda: begun.append(len(app.listed)))
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        app.screen.list_runs(at_once=True)  # type: ignore[attr-defined]
+        await settle(pilot)
+    assert begun == [1]
+
+
 def a_thousand(make_run: MakeRun) -> None:
     for index in range(1000):
         make_run(f"run-{index:04d}", age=60.0 * index, headline={"llc_mean": 38.0 + index, "llc_std": 1.0})

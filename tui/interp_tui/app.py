@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,7 +38,6 @@ HEADER_EVERY = 1.0
 DEVICES_EVERY = 10.0
 LOOK_EVERY = 2.0
 """Seconds between looks at runs that may have ended, and at the user's themes."""
-PRELOAD_AFTER = 0.5
 
 
 class InterpApp(ThemedApp):
@@ -60,7 +59,7 @@ class InterpApp(ThemedApp):
         Binding("ctrl+z", "suspend_process", "To the shell; fg comes back", id="app.suspend", show=False, priority=True),
     ]
 
-    def __init__(self, runs_root: Path, open_run: Path | None = None) -> None:
+    def __init__(self, runs_root: Path, open_run: Path | None = None, *, once_listed: Callable[[], None] | None = None) -> None:
         super().__init__()
         self.runs_root = runs_root
         self.index = RunIndex(runs_root)
@@ -69,6 +68,8 @@ class InterpApp(ThemedApp):
         self.endings = Endings()
         self.queue = QueueLook()
         self._to_open = open_run
+        self._once_listed = once_listed
+        self._listed_once = False
         self._devices = host.cores()
         self.filters: Sequence[str] = self.config.filters
         """Filters of the Runs screen used before, the newest first."""
@@ -95,7 +96,6 @@ class InterpApp(ThemedApp):
         self.set_interval(DEVICES_EVERY, self.look_for_devices)
         self.set_interval(LOOK_EVERY, self.look_around)
         self.look_for_devices()
-        self.set_timer(PRELOAD_AFTER, self.preload)
         if self._to_open is not None:
             self.open_path(self._to_open)
 
@@ -130,6 +130,14 @@ class InterpApp(ThemedApp):
             self.bell()
         if themes_changed:
             self.reload_themes()
+
+    def runs_are_listed(self) -> None:
+        """Begin, the first time, what can wait until the user has something to look at; earlier it would take the listing's time."""
+        if not self._listed_once:
+            self._listed_once = True
+            self.preload()
+            if self._once_listed is not None:
+                self._once_listed()
 
     @work(thread=True, group="preload")
     def preload(self) -> None:
@@ -252,9 +260,12 @@ class InterpApp(ThemedApp):
         yield SystemCommand("Quit", "Leave; runs go on", self.exit)
 
 
-def run_app(runs_root: Path, open_run: Path | None = None) -> int:
-    """Run the app until the user leaves it; returns the exit code. Runs that are going on are not touched."""
-    app = InterpApp(runs_root, open_run)
+def run_app(runs_root: Path, open_run: Path | None = None, *, once_listed: Callable[[], None] | None = None) -> int:
+    """Run the app until the user leaves it; returns the exit code. Runs that are going on are not touched.
+
+    once_listed: called when the runs are listed for the first time.
+    """
+    app = InterpApp(runs_root, open_run, once_listed=once_listed)
     app.ask_for_pictures(os.environ)
     with leaving(app):
         result = app.run()

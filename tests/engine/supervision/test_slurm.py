@@ -17,7 +17,7 @@ import tomli
 from scripted_workers import SAMPLE_OR_JOIN, SHARED, Script, starts, supervised_apart, told
 
 from cluster.fake_slurm import Cluster
-from interp_tui_engine import cluster_settings, supervisor
+from interp_tui_engine import supervisor, user_folders
 from interp_tui_engine.events import Warned
 from interp_tui_engine.runfolder import EventLog, EventTail, RunFolder, Status
 from interp_tui_engine.supervision import child_tasks
@@ -395,7 +395,7 @@ def test_a_node_that_does_not_see_the_folder_is_named(scripted: Script, cluster:
 
 
 def forget_what_was_seen() -> None:
-    (cluster_settings.state_folder() / shared_folder.RECORD).unlink()
+    (user_folders.state_folder() / shared_folder.RECORD).unlink()
 
 
 def test_a_probe_task_goes_before_the_first_run_and_is_not_repeated(

@@ -24,8 +24,12 @@ def open_(run: Annotated[str | None, typer.Argument(help="A run folder.")] = Non
             "the app needs a terminal", "interp-tui --batch M.toml runs without one; interp-tui attach RUN --plain watches a run"
         )
     from ..app import run_app
+
+    return run_app(root, Path(folder) if folder else None, once_listed=keep_queue_going)
+
+
+def keep_queue_going() -> None:
+    """Start what waits for a device, beside the app: it asks the driver and waits for what it starts."""
     from .queue import pass_by
 
-    # it asks the driver and waits for what it starts: not before the first paint
     threading.Thread(target=pass_by, name="queue", daemon=True).start()
-    return run_app(root, Path(folder) if folder else None)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.user_folders import queue_file
 
 from .output import columns, out, out_path, say
 from .shared import RunsOption, SetOption
@@ -65,6 +66,8 @@ def keep_going() -> None:
 
 def pass_by() -> None:
     """`keep_going` without a word, from a command that is about something else: `interp-tui queue` says what is wrong with the queue."""
+    if not queue_file().exists():  # then what starts runs need not be imported
+        return
     from interp_tui_engine import run_queue, supervisor
 
     with contextlib.suppress(UserError, OSError):

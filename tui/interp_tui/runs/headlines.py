@@ -11,12 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from interp_tui_engine import uncertainty
-from interp_tui_engine.payload import read
 
 from ..text.ascii_words import spelled
 from ..text.numbers import headline, number
 from ..text.sanitise import clean
-from .headline_parts import GAP, Values, percent, sure, word
+from .headline_parts import GAP, Values, percent, read, sure, word
 from .posterior_headlines import bif, calibrate, certify, development, llc, sample, susceptibilities
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from interp_tui_engine import uncertainty
-from interp_tui_engine.payload import read
 
 from ..text.numbers import number, with_error
 from ..text.sanitise import clean
-from .headline_parts import GAP, Values, percent, word
+from .headline_parts import GAP, Values, percent, read, word
 from .mixing_diagnosis import FEW_DRAWS, verdict
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from interp_tui_engine import atomic, gpu_use
+from interp_tui_engine import atomic
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.runfolder import RunFolder, State, Status
 from interp_tui_engine.untrusted import Damaged, open_regular
@@ -163,6 +163,8 @@ def gpus_of(folder: RunFolder, task: str) -> tuple[Mapping[str, Any], ...]:
     """How busy the GPUs of a running task are, as its worker notes them, or the supervisor of a point or step in its status."""
     if not task.startswith("shard "):
         return RunFolder(folder.path / task).status().gpus if task else ()
+    from interp_tui_engine import gpu_use
+
     rows = atomic.read_json(folder.path / "shards" / task.removeprefix("shard ") / gpu_use.FILE)
     return tuple(row for row in rows if isinstance(row, dict)) if isinstance(rows, list) else ()
 

@@ -35,7 +35,7 @@ class Run:
     started: float
     labels: Labels = NONE
 
-    @cached_property
+    @property
     def key(self) -> str:
         return self.folder.path.name
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from interp_tui.export.beside import export
 from interp_tui.runs import labels, session
 from interp_tui.runs.preview import Preview
 from interp_tui.runs.session import Run
@@ -117,7 +117,7 @@ class RunActions(WorkScreen):
 
     def action_export(self) -> None:
         if (run := self.current) is not None:
-            self.do(partial(export, run.folder), self._exported)
+            self.do(partial(_export, run.folder), self._exported)
 
     def _exported(self, paths: Any) -> None:
         self.notify("\n".join(host.short_path(path) for path in paths), title="Exported", markup=False)
@@ -199,3 +199,9 @@ def _archive(runs: list[Run], away: bool) -> None:
 def _delete(runs: list[Run]) -> None:
     for run in runs:
         session.delete(run.folder)
+
+
+def _export(folder: RunFolder) -> list[Path]:
+    from interp_tui.export.beside import export  # pages bring much along that the first paint needs nothing of
+
+    return export(folder)

@@ -111,6 +111,7 @@ class RunsScreen(RunActions):
         if not self.is_attached:
             return
         self._use_runs(runs)
+        self.workbench.runs_are_listed()
 
     def _use_runs(self, runs: list[Run]) -> None:
         first = self.runs is None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp_tui_engine import cluster_settings, untrusted
+from interp_tui_engine import untrusted, user_folders
 
 if TYPE_CHECKING:
     from textual.theme import Theme
@@ -111,7 +111,7 @@ def colour_name(state: str) -> str:
 
 def config_folder() -> Path:
     """Where the user's themes, keys and last choices live: $INTERP_TUI_CONFIG, else the platform's own place."""
-    return cluster_settings.config_folder()
+    return user_folders.config_folder()
 
 
 def theme_folders() -> list[Path]:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ... import atomic
-from ...cluster_settings import state_folder
 from ...specs import SlurmSpec
+from ...user_folders import state_folder
 from . import sbatch_script
 
 SEEN = "probe.seen"
