@@ -116,15 +116,16 @@ def worker_command(folder: RunFolder, shard: int) -> list[str]:
     return [sys.executable, "-P", "-m", "interp_tui_engine.worker", str(folder.path), "--shard", str(shard)]
 
 
-def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Status:
+def supervise(folder: RunFolder, listen: Listener = lambda stamped: None, interrupts: list[int] | None = None) -> Status:
     """Run, or go on with, the folder's run until it ends; returns its last status. Raises UserError if another supervisor holds it.
 
-    `listen` is called with every event as it is logged. SIGINT and SIGTERM ask the worker to stop with a checkpoint.
+    `listen` is called with every event as it is logged. SIGINT and SIGTERM ask the worker to stop with a checkpoint: they are noted down
+    in `interrupts`, which a caller that listens for them already hands in.
     """
-    with contextlib.ExitStack() as stack:
+    interrupts = [] if interrupts is None else interrupts
+    with signals(interrupts), contextlib.ExitStack() as stack:
         try:
-            # a scheduler starts a task again where its node was lost: what that one held must run out first
-            stack.enter_context(lease.held(folder.lock_path, TAKEOVER_PATIENCE if task_here() else 0.0))
+            _take(folder, stack, interrupts)
         except lease.HeldElsewhere as held:
             what = f"another supervisor is running {folder.path}{f' on {held.holder}' if held.holder else ''}"
             raise UserError(what, "interp-tui attach shows it; interp-tui stop ends it") from None
@@ -132,16 +133,30 @@ def supervise(folder: RunFolder, listen: Listener = lambda stamped: None) -> Sta
             if disk_is_full(error):
                 return replace(folder.status(), state="failed", exit=disk_full(folder.path))
             raise UserError(f"cannot lock {folder.path}: {error.strerror}", "is the folder writable?") from None
-        return _supervise(folder, listen)
+        return _supervise(folder, listen, interrupts)
 
 
-def _supervise(folder: RunFolder, listen: Listener) -> Status:
+def _take(folder: RunFolder, stack: contextlib.ExitStack, interrupts: Sequence[int]) -> None:
+    """Hold the folder's lock for as long as the stack is open. Raises HeldElsewhere, or OSError where the folder cannot be written."""
+    # a scheduler starts a task again where its node was lost: what that one held must run out first
+    deadline = time.monotonic() + (TAKEOVER_PATIENCE if task_here() else 0.0)
+    while True:
+        try:
+            stack.enter_context(lease.held(folder.lock_path, 0.0))
+            return
+        except lease.HeldElsewhere:
+            if interrupts or time.monotonic() >= deadline:
+                raise
+        time.sleep(lease.LOOK)
+
+
+def _supervise(folder: RunFolder, listen: Listener, interrupts: list[int]) -> Status:
     recorder = None
     try:
         recorder = RunRecorder(folder, listen, _estimate)
         if recorder.request.sweep or recorder.request.step:
-            return _with_children(recorder)
-        return _Supervisor(recorder).run()
+            return _with_children(recorder, interrupts)
+        return _Supervisor(recorder, interrupts).run()
     except OSError as error:
         fault = storage_fault(error, folder.path)
         if fault is None:
@@ -157,14 +172,14 @@ def _estimate(request: manifest.Manifest) -> Estimate:
     return sweep_supervisor.estimate(request)
 
 
-def _with_children(recorder: RunRecorder) -> Status:
+def _with_children(recorder: RunRecorder, interrupts: list[int]) -> Status:
     """Run a sweep or a pipeline to its end."""
     from .supervision.choose_children import children_of
     from .supervision.pipeline_supervisor import PipelineSupervisor
     from .supervision.sweep_supervisor import SweepSupervisor
 
     try:
-        children = children_of(recorder, prepare, supervise, environment)
+        children = children_of(recorder, interrupts, prepare, supervise, environment)
     except UserError as error:
         recorder.finish("failed", {"code": 2, "reason": error.what, "advice": error.hint, "bad_input": True}, {}, {}, 0.0)
         return recorder.status
@@ -182,11 +197,11 @@ def exit_code(status: Status) -> int:
 class _Supervisor:
     """One supervised run: its workers, the log and status it keeps of them, the orders it passes on."""
 
-    def __init__(self, recorder: RunRecorder) -> None:
+    def __init__(self, recorder: RunRecorder, interrupts: list[int]) -> None:
         self.recorder = recorder
         self.folder = recorder.folder
         self.asked: list[str] = []
-        self.interrupts: list[int] = []
+        self.interrupts = interrupts
         """Signals that have come; a handler may interrupt any line, so it only notes them down."""
 
     def run(self) -> Status:
@@ -196,7 +211,7 @@ class _Supervisor:
         self.executor: TaskExecutor = LocalExecutor()
         try:
             self.executor = executor_of(self.folder, self.recorder.request)
-            with signals(self.interrupts), gpu_use.watched() as self._gpus:
+            with gpu_use.watched() as self._gpus:
                 end = self._work()
         except UserError as error:  # a scheduler that refuses the tasks
             end = Ended("failed", {"code": 2, "reason": error.what, "advice": error.hint, "bad_input": True}, {})
@@ -334,10 +349,17 @@ def main() -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m interp_tui_engine.supervisor RUN_FOLDER\n")
         return 2
+    interrupts: list[int] = []
+    with signals(interrupts):  # before the first file is opened: from here on the run says how it ended
+        return _supervise_and_report(Path(arguments[0]), interrupts)
+
+
+def _supervise_and_report(path: Path, interrupts: list[int]) -> int:
+    """Supervise the run, have the queue go on after it, and say what went wrong; the exit code."""
     try:
-        folder = RunFolder.open(Path(arguments[0]))
+        folder = RunFolder.open(path)
         with run_queue.device_held(folder) as queued:
-            status = supervise(folder)
+            status = supervise(folder, interrupts=interrupts)
         if queued:
             run_queue.leave_device()
             run_queue.advance(launch)

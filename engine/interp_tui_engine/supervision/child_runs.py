@@ -24,7 +24,7 @@ from ..manifest import Manifest
 from ..runfolder import Command, RunFolder, State, Status
 from .executors import spare_worker
 from .exit_record import RESUME, storage_fault
-from .process_signals import interrupted, signals
+from .process_signals import interrupted
 from .run_recorder import Listener, RunRecorder
 
 Key = TypeVar("Key", bound=Hashable)
@@ -38,11 +38,11 @@ class ChildRuns(ABC, Generic[Key]):
     tick: float
     """Seconds that `ended` waits for a child to end: between two looks at commands and signals."""
 
-    def __init__(self, recorder: RunRecorder) -> None:
+    def __init__(self, recorder: RunRecorder, interrupts: list[int]) -> None:
         self.recorder = recorder
         self.running: dict[Key, RunFolder] = {}
         self.asked: list[str] = []
-        self.interrupts: list[int] = []
+        self.interrupts = interrupts
         """Signals that have come: what `process_signals.signals` fills."""
 
     @abstractmethod
@@ -103,8 +103,8 @@ class ChildRuns(ABC, Generic[Key]):
             self.recorder.state(states[command])
 
     def attend(self, loop: Callable[[], None]) -> Status | None:
-        """Go through the mother's loop with signals noted down; a status only where it was cut short as its folder cannot be written."""
-        with signals(self.interrupts), contextlib.closing(spare_worker.spares):
+        """Go through the mother's loop; a status only where it was cut short as its folder cannot be written."""
+        with contextlib.closing(spare_worker.spares):
             try:
                 self.recorder.expect()
                 loop()
@@ -133,8 +133,15 @@ class LocalChildRuns(ChildRuns[Key]):
 
     tick = 0.1
 
-    def __init__(self, recorder: RunRecorder, prepare: Prepare, supervise: Supervise, environment: Callable[[], dict[str, str]]) -> None:
-        super().__init__(recorder)
+    def __init__(
+        self,
+        recorder: RunRecorder,
+        interrupts: list[int],
+        prepare: Prepare,
+        supervise: Supervise,
+        environment: Callable[[], dict[str, str]],
+    ) -> None:
+        super().__init__(recorder, interrupts)
         self._prepare, self._run, self._environment = prepare, supervise, environment
         self._ended: SimpleQueue[tuple[Key, Status]] = SimpleQueue()
 

@@ -48,8 +48,8 @@ def child_command(folder: RunFolder) -> list[str]:
 class ChildTasks(ChildRuns[Key]):
     """The children of one run that are tasks of a scheduler. Those started in one go are submitted together, as one array."""
 
-    def __init__(self, recorder: RunRecorder, prepare: Prepare, environment: Callable[[], dict[str, str]]) -> None:
-        super().__init__(recorder)
+    def __init__(self, recorder: RunRecorder, interrupts: list[int], prepare: Prepare, environment: Callable[[], dict[str, str]]) -> None:
+        super().__init__(recorder, interrupts)
         self._prepare, self._environment = prepare, environment
         self._executor: TaskExecutor = executor_of(recorder.folder, recorder.request)
         self.tick = self._executor.tick

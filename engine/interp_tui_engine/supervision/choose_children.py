@@ -12,8 +12,17 @@ from .run_recorder import RunRecorder
 Key = TypeVar("Key", bound=Hashable)
 
 
-def children_of(recorder: RunRecorder, prepare: Prepare, supervise: Supervise, environment: Callable[[], dict[str, str]]) -> ChildRuns[int]:
-    """The children of this run, none of them started. Raises UserError where its scheduler cannot be used here."""
+def children_of(
+    recorder: RunRecorder,
+    interrupts: list[int],
+    prepare: Prepare,
+    supervise: Supervise,
+    environment: Callable[[], dict[str, str]],
+) -> ChildRuns[int]:
+    """The children of this run, none of them started. Raises UserError where its scheduler cannot be used here.
+
+    interrupts: the list that signals to this process are noted down in, as `process_signals.signals` does.
+    """
     if recorder.request.compute.executor == "slurm":
-        return ChildTasks(recorder, prepare, environment)
-    return LocalChildRuns(recorder, prepare, supervise, environment)
+        return ChildTasks(recorder, interrupts, prepare, environment)
+    return LocalChildRuns(recorder, interrupts, prepare, supervise, environment)

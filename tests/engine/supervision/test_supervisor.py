@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -170,6 +172,26 @@ def test_a_second_interrupt_kills(scripted: Script) -> None:
 
     status = supervisor.supervise(folder, interrupt)
     assert status.state == "interrupted" and status.exit["signal"] == "SIGKILL"
+
+
+def test_an_interrupt_before_the_lock_is_held_ends_the_run_as_any_other(scripted: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, held = scripted("wait_for_stop()"), supervisor.lease.held
+
+    def signalled(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return held(*arguments)
+
+    monkeypatch.setattr(supervisor.lease, "held", signalled)
+    monkeypatch.setattr(sys, "argv", ["supervisor", str(folder.path)])
+    assert supervisor.main() == 130
+    assert (folder.status().state, folder.status().exit["reason"]) == ("interrupted", "stopped with a checkpoint")
+
+
+def test_a_task_that_waits_for_its_folder_heeds_an_interrupt(scripted: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = scripted("end('done')")
+    monkeypatch.setattr(supervisor, "task_here", lambda: "slurm:1")
+    with supervisor.lease.held(folder.lock_path, 0.0), pytest.raises(UserError, match="another supervisor"):
+        supervisor.supervise(folder, interrupts=[signal.SIGTERM])
 
 
 def test_input_only_the_worker_can_refuse_is_bad_input_all_the_same(scripted: Script) -> None:
