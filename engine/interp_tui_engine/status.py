@@ -20,6 +20,8 @@ COMMANDS: tuple[Command, ...] = get_args(Command)
 ACTIVE: frozenset[State] = frozenset({"queued", "running", "paused", "stopping"})
 RESUMABLE: frozenset[State] = frozenset({"failed", "interrupted", "crashed", "queued"})
 
+STARTED_BY = "INTERP_TUI_STARTED_BY"
+"""Variable in which a supervisor says its pid to the workers that it starts on its own machine."""
 SILENT_AFTER = 150.0
 """Seconds without an update after which a run owned by another host is taken for gone: its process cannot be asked from here.
 
@@ -171,6 +173,15 @@ def _number(value: Any) -> float:
 
 def _table(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def started_by() -> int:
+    """The pid of the supervisor that watches over this worker: as it said itself where it started it on this machine, else the parent.
+
+    A supervisor that is killed at once is no parent any more by the time that its worker asks.
+    """
+    said = os.environ.get(STARTED_BY, "")
+    return int(said) if said.isdecimal() else os.getppid()
 
 
 def task_here() -> str:

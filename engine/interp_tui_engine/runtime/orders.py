@@ -19,6 +19,7 @@ from typing import final
 
 from .. import atomic
 from ..runfolder import take_commands
+from ..status import started_by
 from .context import Interrupted, Order
 
 STOPPED = {
@@ -42,7 +43,7 @@ class Orders:
 
     def __init__(self, control: Path) -> None:
         self._control = control
-        self._parent = os.getppid()
+        self._parent = started_by()
         self._lock = threading.Lock()
         self._stop = self._paused = self._checkpoint = False
         self._stopping_since: float | None = None

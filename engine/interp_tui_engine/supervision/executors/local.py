@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
+from ...status import STARTED_BY
 from ...untrusted import open_to_append
 from . import spare_worker
 from .executor import StartedTask, Task, TaskExecutor
@@ -74,9 +76,8 @@ class LocalExecutor(TaskExecutor):
 
 
 def _start(task: Task) -> subprocess.Popen[bytes]:
-    if (ready := spare_worker.take(task.command, task.environment, task.log)) is not None:
+    environment = {**task.environment, STARTED_BY: str(os.getpid())}
+    if (ready := spare_worker.take(task.command, environment, task.log)) is not None:
         return ready
     with open_to_append(task.log) as log:
-        return subprocess.Popen(
-            task.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=dict(task.environment)
-        )
+        return subprocess.Popen(task.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment)
