@@ -63,6 +63,13 @@ def problem(c: SamplerConfig, model: nn.Module | None = None, **kwargs: object) 
     return ModuleTarget(model if model is not None else tiny_lm(), rows, {"train": (rows, 2)}, c.batch_size, **kwargs)  # type: ignore[arg-type]
 
 
+def cut_into(p: ModuleTarget, block: int) -> ModuleTarget:
+    """The target with its flat vector, laid out as it is, in blocks of another size."""
+    p.space.blocks = tuple(p.space._cut(block, dict.fromkeys(slot.name for slot in p.space.slots)))
+    p.space.starts = tuple(each.start for each in p.space.blocks)
+    return p
+
+
 def make_store(path: Path, p: SamplingTarget, c: SamplerConfig) -> SampleStore:
     specs = tuple(
         ObservableSpec(o.name, o.rows, o.rows // o.batch_size, None if o.input_ids is None else o.input_ids.numpy()) for o in p.observables

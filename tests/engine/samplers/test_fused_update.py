@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sampler_models
 import torch
 from sampler_models import SERIAL, STACKED, config, llama, run, token_rows
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -151,6 +152,16 @@ def test_a_vector_cut_into_other_blocks_has_the_same_bits(launches: list[UpdateP
         runs.append([flat, *vectors.values(), mine.squares.clone()])
     assert len({plan.segments.shape[0] for plan in launches}) == 3, "the vector was cut in three ways"
     assert all(torch.equal(*pair) for other in runs[1:] for pair in zip(runs[0], other, strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chain_in_one_block_or_many_has_the_same_bits(launches: list[UpdatePlan], method: str) -> None:
+    how, ended = config(num_chains=2, num_draws=3, sampling_method=method, init_noise=0.01), []
+    for block in (1 << 16, 1 << 12):  # a tile of the kernel is 4,096 numbers: sums are taken tile by tile
+        snapshot = run(sampler_models.cut_into(target(), block), how, executor=replace(PHILOX_SERIAL, update="kernel")).snapshot
+        ended.append([snapshot.trace, *(chain.gradient_norm for chain in snapshot.chains), *(chain.distance for chain in snapshot.chains)])
+    assert len({plan.segments.shape[0] for plan in launches}) == 2, "the vector was cut in two ways"
+    assert all(np.array_equal(*pair) for pair in zip(*ended, strict=True))
 
 
 def cut_into(block: int) -> ParameterSpace:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampler_models import SERIAL, THREADS, VMAP, config, problem, run
+from sampler_models import SERIAL, THREADS, VMAP, config, cut_into, problem, run
 
 from interp_tui_engine.errors import RunFailed
 from interp_tui_engine.samplers.chains.executor import Executor, choose_executor
 from interp_tui_engine.samplers.noise import noise_source
 from interp_tui_engine.samplers.philox import PhiloxSource, random_words
+from interp_tui_engine.samplers.target import parameters
+from references import fused_update as numpy_kernel
 from references import philox as reference
 from simulated_gpu import GPU, simulated_gpu
 
@@ -57,11 +61,20 @@ def test_an_element_has_the_same_bits_in_blocks_of_any_size() -> None:
             assert torch.equal(source.fill(torch.empty(size), 5, block), whole[starts[block] : starts[block] + size])
 
 
-def test_numbers_are_normal_and_independent() -> None:
-    draws = {
-        (chain, step, stream): PhiloxSource(7, chain, [0], stream).fill(torch.empty(NUMBERS), step, 0).double()
-        for chain, step, stream in [(0, 0, "step"), (1, 0, "step"), (0, 1, "step"), (0, 0, "init")]
-    }
+def by_operations(chain: int, step: int, stream: str) -> np.ndarray:
+    return PhiloxSource(7, chain, [0], stream).fill(torch.empty(NUMBERS), step, 0).numpy()
+
+
+def by_the_kernel(chain: int, step: int, stream: str) -> np.ndarray:
+    """The bits of the kernel, whose logarithm, sine and cosine are its own."""
+    k0, k1, last = reference.key_of(7, chain, stream)
+    return numpy_kernel.normals(0, NUMBERS, step, k1 << 32 | k0, last)
+
+
+@pytest.mark.parametrize("numbers", [by_operations, by_the_kernel])
+def test_numbers_are_normal_and_independent(numbers: Callable[[int, int, str], np.ndarray]) -> None:
+    wanted: list[tuple[int, int, str]] = [(0, 0, "step"), (1, 0, "step"), (0, 1, "step"), (0, 0, "init")]
+    draws = {names: torch.from_numpy(numbers(*names)).double() for names in wanted}
     error = NUMBERS**-0.5  # of a mean of variables of variance 1
     for x in draws.values():
         for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96), (6, 15, 10_170)):
@@ -73,6 +86,19 @@ def test_numbers_are_normal_and_independent() -> None:
     for i, left in enumerate(keys):
         for right in keys[:i]:
             assert abs(float((draws[left] * draws[right]).mean())) < 5 * error, (left, right)
+
+
+@pytest.mark.parametrize("method", ["sgmcmc_sgld", "rmsprop_sgld"])
+def test_a_chain_has_the_same_bits_in_one_block_or_many_in_any_order(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    c = config(num_chains=2, sampling_method=method, init_noise=0.01)
+    in_order, ended = parameters.ChainWeights.gradients, []
+    for block, backwards in ((1 << 16, False), (512, False), (512, True), (64, True)):
+        turned = (lambda weights: reversed(list(in_order(weights)))) if backwards else in_order
+        monkeypatch.setattr(parameters.ChainWeights, "gradients", turned)
+        p = cut_into(problem(c), block)
+        assert (len(p.space.blocks) > 1) is (block < 1 << 16)
+        ended.append(run(p, c, executor=with_philox(SERIAL)).snapshot.trace)
+    assert np.isfinite(ended[0]).all() and all(np.array_equal(ended[0], other) for other in ended[1:])
 
 
 def test_a_gpus_numbers_are_those_of_the_cpu() -> None:
