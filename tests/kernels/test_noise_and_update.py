@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 from sampler_models import SERIAL, STACKED, config, llama, run, token_rows
 
 from interp_tui_engine.samplers.fused import update
@@ -43,6 +45,33 @@ def test_noise_has_the_references_bits_and_numbers(seed: int, chain: int, stream
     assert np.array_equal(out[:count].numpy(), whole)
     want = torch.tensor([philox.normal(seed, chain, stream, step, element + i) for i in range(count)], dtype=torch.float64)
     assert ((out[:count].double() - want).abs() <= 6e-6 + 2e-6 * want.abs()).all()
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _words(out, counters, key, QUADS: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.arange(0, QUADS)
+    c0, c1 = tl.load(counters + at).to(tl.uint32), tl.load(counters + QUADS + at).to(tl.uint32)
+    c2, c3 = tl.load(counters + 2 * QUADS + at).to(tl.uint32), tl.load(counters + 3 * QUADS + at).to(tl.uint32)
+    a, b, c, d = tl.philox(tl.load(key), c0, c1, c2, c3)
+    tl.store(out + at, a.to(tl.int64))
+    tl.store(out + QUADS + at, b.to(tl.int64))
+    tl.store(out + 2 * QUADS + at, c.to(tl.int64))
+    tl.store(out + 3 * QUADS + at, d.to(tl.int64))
+
+
+def test_words_are_the_published_ones_and_numpys() -> None:
+    quads, draw = 64, np.random.default_rng(0)
+    counters = draw.integers(0, 2**32, (4, quads), dtype=np.uint64)
+    counters[:, 0], counters[:, 1] = 0, 2**32 - 1
+    counters[:, 2] = 0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344
+    published = {0: (0, 0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8), 1: (2**64 - 1, 0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)}
+    published[2] = (0x299F31D0_A4093822, 0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)  # Random123's kat_vectors
+    for column, (key, *known) in published.items():
+        out = torch.zeros(4, quads, dtype=torch.int64)
+        signed = torch.from_numpy(np.array([key], dtype=np.uint64).view(np.int64))
+        _words[(1,)](out, torch.from_numpy(counters.view(np.int64)), signed, QUADS=quads)
+        assert out[:, column].tolist() == known
+        assert np.array_equal(out.numpy().astype(np.uint64), np.stack(reference.words(list(counters), key)))
 
 
 def steps_by(launcher: Any, method: str, settings: dict[str, float], dtype: torch.dtype, masked: bool) -> list[torch.Tensor]:

@@ -90,12 +90,14 @@ def kernel_on(device: torch.device) -> SparseKernel | None:
 
 
 def right(kernel: SparseKernel, device: torch.device) -> bool:
-    """Whether the kernel's sums and dots of a few rows on this device are those of operations."""
-    draw = torch.Generator().manual_seed(0)
-    matrix, gradient, values = (torch.randn(*shape, generator=draw).to(device) for shape in ((9, 700), (3, 700), (5,)))
-    indices, offsets, row_of = (torch.tensor(places, device=device) for places in ([8, 0, 3, 3, 1], [0, 2, 2, 5], [0, 0, 2, 2, 2]))
+    """Whether the kernel's sums and dots of a few rows on this device are those of operations; one sum is as long as a hot latent's."""
+    draw, counts = torch.Generator().manual_seed(0), [2, 0, 3, 700]
+    matrix, gradient, values = (torch.randn(*shape, generator=draw).to(device) for shape in ((9, 700), (4, 700), (705,)))
+    indices, row_of = torch.randint(9, (705,), generator=draw).to(device), torch.repeat_interleave(torch.tensor(counts)).to(device)
+    offsets = torch.tensor([0, *counts]).cumsum(0).to(device)
+    values[5:] /= 30.0  # as large a sum as of few
     want = F.embedding_bag(indices, matrix, offsets, mode="sum", per_sample_weights=values, include_last_offset=True)
-    dots = torch.empty(5, device=device)
+    dots = torch.empty(705, device=device)
     with launching_on(device):
         kernel.row_dots(row_of, indices, gradient, matrix, dots)
     sums_right = torch.allclose(_by_kernel(kernel, values, None, indices, offsets, matrix), want, rtol=1e-5, atol=1e-5)
