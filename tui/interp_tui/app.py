@@ -73,6 +73,7 @@ class InterpApp(ThemedApp):
         self._devices = host.cores()
         self.filters: Sequence[str] = self.config.filters
         """Filters of the Runs screen used before, the newest first."""
+        self.named_filters = self.config.named_filters
         self.pictures = pictures.Pictures()
         """How the Figures screen draws pictures, if it does."""
         self._theme_watch = ThemeWatch()

@@ -11,7 +11,7 @@ from typing import Any
 
 import on_screen
 import pytest
-from textual.widgets import Input, TabbedContent
+from textual.widgets import Input, Static, TabbedContent
 
 from interp_tui.app import InterpApp
 from interp_tui.runs import labels
@@ -118,15 +118,38 @@ async def test_a_filter_used_before_comes_back(make_run: MakeRun, runs_root: Pat
     assert kept == {"theme": "light", "filters": ["probe", "kind = llc"]}
 
 
+async def test_a_filter_is_kept_under_a_name_and_forgotten(make_run: MakeRun, runs_root: Path, settle: Any) -> None:
+    make_run("a"), make_run("b", state="failed"), make_run("c", state="crashed")
+    app = InterpApp(runs_root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        await pilot.press("slash")
+        line = app.screen.query_one(FilterLine)
+        box, said, table = line.query_one(Input), line.query_one(".said", Static), app.screen.query_one(ListTable)
+        await until(lambda: "@name = … keeps one" in str(said.content))
+        box.value = "@bad = failed | crashed"
+        await until(lambda: len(table.rows) == 2 and "⏎ keeps it as @bad" in str(said.content))
+        await pilot.press("enter")
+        await until(lambda: box.value == "@bad" and app.named_filters == {"bad": "failed | crashed"})
+        await until(lambda: "@bad: failed | crashed" in str(said.content) and len(table.rows) == 2)
+        await pilot.press("escape", "slash")
+        await until(lambda: "kept: @bad" in str(said.content) and len(table.rows) == 3)
+        assert config.load().named_filters == {"bad": "failed | crashed"}
+        box.value = "@bad ="
+        await until(lambda: "⏎ forgets @bad: failed | crashed" in str(said.content))
+        await pilot.press("enter")
+        await until(lambda: not line.display and not app.named_filters and len(table.rows) == 3)
+
+
 async def test_keys_typed_fast_are_one_look_through_the_runs(
     make_run: MakeRun, runs_root: Path, settle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_run("a"), make_run("b", kind="probe")
     filters: list[str] = []
 
-    def noted(text: str, numbers: Any = None) -> Predicate:
+    def noted(text: str, numbers: Any = None, kept: Any = None) -> Predicate:
         filters.append(text)
-        return compile_filter(text, numbers)
+        return compile_filter(text, numbers, kept)
 
     monkeypatch.setattr("interp_tui.screens.runs.compile_filter", noted)
     app = InterpApp(runs_root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import ClassVar
@@ -16,7 +17,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from interp_tui.runs import run_rows
-from interp_tui.runs.filters import FIELDS, Predicate, asks_for_archived, compile_filter, numbers_of
+from interp_tui.runs.filters import FIELDS, Named, Predicate, asks_for_archived, compile_filter, named, names_in, numbers_of
 from interp_tui.runs.preview import Preview
 from interp_tui.runs.preview import read as read_preview
 from interp_tui.runs.session import Run
@@ -131,7 +132,7 @@ class RunsScreen(RunActions):
         """Draw what is listed and matches the filter."""
         if self.runs is None:
             return
-        away = asks_for_archived(self._typed)
+        away = asks_for_archived(self._typed, self.workbench.named_filters)
         shown = [run for run in self.runs.values() if (away or not run.labels.archived) and self._matches(run)]
         table = self.query_one(ListTable)
         table.set_long([run.key for run in shown], partial(self._row, shown), stay=True)
@@ -217,7 +218,9 @@ class RunsScreen(RunActions):
     def action_filter(self) -> None:
         line = self.query_one(FilterLine)
         names = sorted(self.numbers - NOT_IN_HEADLINE - {"uncertainty"})
-        line.hint = f"fields: {', '.join([*FIELDS, *names[:HINTED]])}   ↑ filters used before"
+        kept = ", ".join(f"@{name}" for name in self.workbench.named_filters)
+        fields = f"fields: {', '.join([*FIELDS, *names[:HINTED]])}   ↑ filters used before"
+        line.hint = f"{fields}\nkept: {kept}" if kept else f"{fields}   @name = … keeps one"
         line.history = self.workbench.filters
         line.start()
 
@@ -226,32 +229,61 @@ class RunsScreen(RunActions):
         """While a filter is typed that means nothing yet, or that no run meets, the rows stand as they were."""
         self._typed = event.text
         try:
-            matches = compile_filter(event.text, self.numbers)
+            matches = self._compiled()
         except ValueError as error:
             self.query_one(FilterLine).say(clean(str(error)))
             return
         if self.runs and not any(map(matches, self.runs.values())):
-            self.query_one(FilterLine).say("no run matches")
+            self.query_one(FilterLine).say("   ".join(filter(None, ("no run matches", self._about_names()))))
             return
         self._use_filter(matches)
 
+    def _compiled(self) -> Predicate:
+        return compile_filter(self._typed, self.numbers, self.workbench.named_filters)
+
     def _use_filter(self, matches: Predicate) -> None:
         self._matches = matches
-        self.query_one(FilterLine).say("")
+        self.query_one(FilterLine).say(self._about_names(), hint=True)
         self.show_rows()
+
+    def _about_names(self) -> str:
+        """What ⏎ will do with a filter that is given a name, and what the names in any other stand for."""
+        kept = self.workbench.named_filters
+        if (definition := named(self._typed)) is None:
+            return "   ".join(f"@{name}: {clean(text, limit=80)}" for name, text in kept.items() if name in names_in(self._typed))
+        before = clean(kept.get(definition.name, ""), limit=60)
+        if not definition.text:
+            return f"⏎ forgets @{definition.name}: {before}" if before else "then what it stands for"
+        return f"⏎ keeps it as @{definition.name}" + (f", in place of {before}" if before else "")
 
     @on(FilterLine.Done)
     def _filter_done(self) -> None:
         self.query_one(ListTable).focus()
-        if self._typed.strip():
-            self.remember(self._typed.strip())
         with suppress(ValueError):  # it says at the line what is wrong
-            self._use_filter(compile_filter(self._typed, self.numbers))
+            self._use_filter(self._compiled())
+            if (definition := named(self._typed)) is not None:
+                self.name_filter(definition)
+            elif self._typed.strip():
+                self.remember(self._typed.strip())
 
     @work(thread=True, group="filters")
     def remember(self, text: str) -> None:
         """Keep a filter for the next time."""
         self.workbench.filters = config.remember_filter(text)
+
+    @work(thread=True, group="filters")
+    def name_filter(self, definition: Named) -> None:
+        """Keep a filter under its name, or forget the one of that name; the line has the name then, or nothing."""
+        kept = config.name_filter(definition.name, definition.text)
+        self.tell(self._filter_named, definition, kept)
+
+    def _filter_named(self, definition: Named, kept: Mapping[str, str]) -> None:
+        self.workbench.named_filters = kept
+        line = self.query_one(FilterLine)
+        if definition.text:
+            line.put(f"@{definition.name}")
+        else:
+            line.clear()
 
     def action_clear(self) -> None:
         if self.query_one(FilterLine).display:

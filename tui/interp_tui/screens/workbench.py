@@ -27,6 +27,7 @@ class Workbench(Protocol):
     queue: QueueLook
     listed: Sequence[Run]
     filters: Sequence[str]
+    named_filters: Mapping[str, str]
     pictures: Pictures
 
     @property

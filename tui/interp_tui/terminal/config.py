@@ -1,6 +1,6 @@
 """What the app keeps between sessions, and the user's own keys.
 
-state.json     written by the app: the theme last chosen, the filters last used
+state.json     written by the app: the theme last chosen, the filters last used, those that have a name
 config.toml    written by the user: [keys] binding id = key, as in  runs.stop = "ctrl+x"  ('?' lists the ids)
                [done] what happens when a run ends: bell = false keeps the terminal quiet, command = "…" is given to the shell with
                INTERP_TUI_RUN (the folder), INTERP_TUI_KIND, INTERP_TUI_NAME, INTERP_TUI_STATE and INTERP_TUI_HEADLINE set
@@ -10,7 +10,7 @@ config.toml    written by the user: [keys] binding id = key, as in  runs.stop = 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from .pictures import CHOICES
 from .themes import config_folder
 
 FILTERS = 20
-"""Filters that are kept."""
+"""Filters that are kept of those last used."""
 TABLES: dict[str, dict[str, type]] = {"keys": {}, "done": {"bell": bool, "command": str}, "pictures": {"show": str, "over_ssh": bool}}
 """The tables of config.toml, and the keys of each; [keys] has those of the bindings."""
 
@@ -32,6 +32,8 @@ class Config:
     theme: str | None = None
     filters: tuple[str, ...] = ()
     """The filters last used, the newest first."""
+    named_filters: Mapping[str, str] = field(default_factory=dict)
+    """The filters that the user keeps under a name."""
     keys: dict[str, str] = field(default_factory=dict)
     bell: bool = True
     """Whether the terminal rings when a run ends."""
@@ -50,6 +52,8 @@ def load() -> Config:
     kept = state if isinstance(state, dict) else {}
     theme, filters = kept.get("theme"), kept.get("filters")
     filters = tuple(text for text in filters if isinstance(text, str))[:FILTERS] if isinstance(filters, list) else ()
+    named = kept.get("named_filters")
+    named = {str(name): text for name, text in named.items() if isinstance(text, str)} if isinstance(named, dict) else {}
     problems: list[str] = []
     table: dict[str, Any] = {}
     try:
@@ -66,7 +70,8 @@ def load() -> Config:
         problems.append(f"config.toml: pictures.show: {show!r} is not one of {', '.join(CHOICES)}" + _guess(show, CHOICES))
         del values["show"]
     keys = part if isinstance(part := table.get("keys"), dict) else {}
-    return Config(theme if isinstance(theme, str) else None, filters, dict(_dotted(keys)), problems=tuple(problems), **values)
+    chosen = theme if isinstance(theme, str) else None
+    return Config(chosen, filters, named, dict(_dotted(keys)), problems=tuple(problems), **values)
 
 
 def _values(name: str, table: dict[str, Any], problems: list[str]) -> dict[str, Any]:
@@ -109,6 +114,14 @@ def remember_filter(text: str) -> tuple[str, ...]:
     """Keep a filter as the one last used; returns all that are kept, the newest first."""
     kept = tuple(dict.fromkeys((text, *load().filters)))[:FILTERS]
     _remember("filters", list(kept))
+    return kept
+
+
+def name_filter(name: str, text: str) -> dict[str, str]:
+    """Keep a filter under a name, in place of the one that had it; an empty one is forgotten. Returns all that have names, by name."""
+    filters = {**load().named_filters, name: text}
+    kept = {name: filters[name] for name in sorted(filters) if filters[name]}
+    _remember("named_filters", kept)
     return kept
 
 

@@ -80,15 +80,22 @@ class FilterLine(Guarded, Vertical):
         self.disabled = True
         self.post_message(self.Done())
 
+    def put(self, text: str) -> None:
+        """Have this text in the line."""
+        box = self.query_one(Input)
+        box.value = text
+        box.cursor_position = len(text)
+
     def action_recall(self, by: int) -> None:
         """Put the filter used before into the line, or the one after it; after the newest, nothing."""
         self._recalled = max(-1, min(self._recalled + by, len(self.history) - 1))
-        box = self.query_one(Input)
-        box.value = self.history[self._recalled] if self._recalled >= 0 else ""
-        box.cursor_position = len(box.value)
+        self.put(self.history[self._recalled] if self._recalled >= 0 else "")
 
     def say(self, text: str, *, hint: bool = False) -> None:
-        """Say what is wrong, or, as a hint, what can be typed."""
+        """Say what is wrong, or, as a hint, what can be typed: the line's own hint where nothing else is said and nothing typed."""
+        box = self.query_one(Input)
+        if not text and box.has_focus and not box.value:
+            text, hint = self.hint, True
         message = self.query_one(".said", Static)
         message.set_class(hint, "-hint")
         message.display = bool(text)
@@ -106,3 +113,9 @@ class FilterLine(Guarded, Vertical):
             self.post_message(self.Done())
         else:
             self.clear()
+
+    @on(Done)
+    def _begun_anew(self, event: Done) -> None:
+        """Typed in again before anyone heard that it was cleared, it keeps the keys."""
+        if self.display and not self.query_one(Input).value:
+            event.stop()
