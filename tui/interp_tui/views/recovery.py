@@ -20,6 +20,7 @@ from interp_tui.widgets.colour_scale import Scale
 from interp_tui.widgets.facts import Fact
 from interp_tui.widgets.heatmap import Grid, Heatmap
 
+from . import recovery_captions as captions
 from .grid import GridView
 from .recovery_beside import MOST_BESIDE, SideGrid, fitting, heads_text, top_heads
 from .recovery_cells import PairGrid, Place, Recovered
@@ -141,19 +142,7 @@ class RecoveryView(GridView):
         muted, accent = self.named_styles()
         if shown is None:
             return Text(self.waiting, muted, end="")
-        text = Text(end="", overflow="ellipsis", no_wrap=True)
-        for label, tokens, answer, value in (
-            ("clean  ", shown.tokens, shown.answer, shown.clean_metric),
-            ("corrupt", shown.corrupt_tokens, shown.counterfactual, shown.corrupt_metric),
-        ):
-            text.append("\n" if text.plain else "")
-            text.append(f"{label} ", muted)
-            for place, token in enumerate(tokens[: shown.last + 1]):
-                other = shown.corrupt_tokens[place : place + 1] != shown.tokens[place : place + 1]
-                text.append(f"{' ' if place else ''}{token}", f"bold {accent}" if other else "")
-            arrow = "->" if self.app.has_class("-ascii") else "→"
-            text.append(f" {arrow} {answer or '?'}", muted)
-            text.append(f"   {shown.metric} {number(value, 4)}", muted)
+        text = captions.prompts(shown, muted, accent, ascii=self.app.has_class("-ascii"))
         if self.warning:
             text.append(f"\nwarning {self.warning}", self.app.theme_variables.get("warn", "").removeprefix("ansi_"))
         return text
@@ -162,21 +151,17 @@ class RecoveryView(GridView):
         """The kinds of site, the one shown marked; and which pair."""
         muted, accent = self.named_styles()
         names = [*self.found.sites, *(["heads"] if self.found.heads else [])]
-        text = Text("site ", muted, end="", overflow="ellipsis", no_wrap=True)
-        left, right = ("<", ">") if self.app.has_class("-ascii") else ("‹", "›")
-        for index, name in enumerate(names):
-            here = index == (self.site if self.opened is None else len(names) - 1)
-            text.append(f"{left}{name}{right}" if here else f" {name} ", f"bold {accent}" if here else muted)
+        note, style = "", accent
         if self.opened is not None:
-            text.append(f"  heads of layer {self.opened}, by token", accent)
+            note = f"  heads of layer {self.opened}, by token"
         elif self.found.heads and not self._all_heads and self.has_class("-wide"):
-            text.append("   enter: the heads of a layer", muted)
+            note, style = "   enter: the heads of a layer", muted
         elif self._all_heads and (shown := self._shown) is not None:
-            text.append(f"  heads at ‘{shown.tokens[min(self.token, shown.last)]}’", accent)
-        if self.found.expected > 1:
-            which = f"pair {self.pair + 1} of {self.found.expected}" if self.pair is not None else f"mean of {len(self.found.pairs)} pairs"
-            text.append(f"   {which}", muted)
-        return text
+            note = f"  heads at ‘{shown.tokens[min(self.token, shown.last)]}’"
+        which = f"pair {self.pair + 1} of {self.found.expected}" if self.pair is not None else f"mean of {len(self.found.pairs)} pairs"
+        index = self.site if self.opened is None else len(names) - 1
+        pairs = which if self.found.expected > 1 else ""
+        return captions.sites(names, index, note, style, pairs, muted, accent, ascii=self.app.has_class("-ascii"))
 
     def facts(self) -> list[Fact]:
         shown = self._shown

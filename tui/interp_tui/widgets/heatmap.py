@@ -6,10 +6,9 @@ Drawn line by line, so that only what is visible costs anything. The view scroll
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
@@ -22,38 +21,17 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from interp_tui.terminal.guard import Guarded
-from interp_tui.text.numbers import number
 
-from .colour_scale import LOOKS, Look, Scale, ScaleStyles, digit, glyph
+from .colour_scale import LOOKS, Look, ScaleStyles
+from .heatmap_cells import NUMBER_FITS, CellPainter
+from .heatmap_cells import Grid as Grid
+from .table_rows import fitted
 
-NUMBER_FITS = 9
-"""Cells a column needs for its values to be written out."""
 MOST_LABEL = 22
-STEPS = 5
-"""Steps of the legend on either side of zero."""
 LEGEND_FROM = 5
 """Lines a heatmap has at least to have a legend under it."""
 TALLEST = 5
 """Lines that a row takes at most, where there is room for all rows at that height."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What a heatmap shows: labels, already sanitised, and values by row, None where there is none."""
-
-    rows: Sequence[str] = ()
-    columns: Sequence[str] = ()
-    values: Sequence[Sequence[float | None]] = ()
-    scale: Scale = field(default_factory=lambda: Scale(0.0, 0.0))
-    least: int = 2
-    """Cells a column takes at least."""
-    most: int = 12
-    decimals: int | None = None
-    """Decimals of the numbers written out; significant figures where it is None."""
-    texts: Sequence[Sequence[str]] | None = None
-    """Words to write into the cells in place of their numbers, already sanitised; the colour is still the number's."""
-    marks: Sequence[Sequence[bool]] | None = None
-    """Cells that carry a star, as far as a column has room for it: in bold where it has none."""
 
 
 class Heatmap(Guarded, Widget, can_focus=True):
@@ -137,11 +115,7 @@ class Heatmap(Guarded, Widget, can_focus=True):
     @property
     def value(self) -> float | None:
         """The number under the cursor."""
-        return self._at(self.row, self.column)
-
-    def _at(self, row: int, column: int) -> float | None:
-        values = self.grid.values
-        return values[row][column] if row < len(values) and column < len(values[row]) else None
+        return self.grid.at(self.row, self.column)
 
     def copied(self) -> str:
         """The cell under the cursor: its row, its column and its whole number."""
@@ -163,11 +137,6 @@ class Heatmap(Guarded, Widget, can_focus=True):
         wanted = max([grid.least, *(cell_len(label) + 1 for label in grid.columns)])
         room = (self.size.width - self._label - 2) // columns
         return max(grid.least, min(grid.most, max(wanted, NUMBER_FITS), room))
-
-    @property
-    def _number_fits(self) -> int:
-        """Cells from which a column has its values written out: with fixed decimals, a sign, a digit, the point and a space beside them."""
-        return NUMBER_FITS if self.grid.decimals is None else min(NUMBER_FITS, self.grid.decimals + 4)
 
     @property
     def _shown_columns(self) -> int:
@@ -240,72 +209,24 @@ class Heatmap(Guarded, Widget, can_focus=True):
         strong = base + Style(color=_named(self.app.theme_variables, "accent"), bold=True)
         muted = base + Style(color=_named(self.app.theme_variables, "muted"))
         shown = range(self._left, min(self._left + self._shown_columns, len(self.grid.columns)))
+        painter = CellPainter(self.grid, self._drawn_as, self.cell_width, self._styles, self._ascii)
         if y == 0:
-            segments = [Segment(_fit(self.corner, self._label) + ("‹" if self._left else " "), muted)]
-            segments += [Segment(text, strong if here else muted) for text, here in self._titles(shown)]
+            segments = [Segment(fitted(self.corner, self._label) + ("‹" if self._left else " "), muted)]
+            segments += [Segment(text, strong if here else muted) for text, here in painter.titles(shown, self.column)]
             segments.append(Segment("›" if shown.stop < len(self.grid.columns) else " ", muted))
             return Strip(segments).adjust_cell_length(width, base)
         height = self.row_height
         row, line = self._top + (y - 1) // height, (y - 1) % height
         if self._legend and y == 1 + height * min(self._shown_rows, len(self.grid.rows)):
-            segments = [Segment(_fit("", self._label) + " ", base), *self._key(base, muted)]
+            segments = [Segment(fitted("", self._label) + " ", base), *painter.legend(width - self._label - 1, base, muted)]
             return Strip(segments).adjust_cell_length(width, base)
         if row >= len(self.grid.rows) or y > height * self._shown_rows:
             return Strip.blank(width, base)
         written = line == (height - 1) // 2  # a tall row has its label and numbers in the middle
-        segments = [Segment(_fit(self.grid.rows[row] if written else "", self._label) + " ", strong if row == self.row else muted)]
-        cells = [self._cell(row, column, base) for column in shown]
+        segments = [Segment(fitted(self.grid.rows[row] if written else "", self._label) + " ", strong if row == self.row else muted)]
+        cells = [painter.cell(row, column, base, here=(row, column) == (self.row, self.column)) for column in shown]
         segments += cells if written else [Segment(" " * cell_len(cell.text), cell.style) for cell in cells]
         return Strip(segments).adjust_cell_length(width, base)
-
-    def _titles(self, shown: range) -> list[tuple[str, bool]]:
-        """The columns' labels over their columns, and which is the cursor's. Where they would run together, some are left out."""
-        width, columns = self.cell_width, self.grid.columns
-        room = width * len(shown)
-        cursor = min(max(self.column - self._left, 0), len(shown) - 1)
-        places: list[tuple[int, str, bool]] = []
-        for offset in [cursor, *range(len(shown))]:
-            label = columns[shown[offset]] if shown else ""
-            text = _fit(label, width - 1).rstrip() if width > 3 else label
-            end = (offset + 1) * width - (1 if width > 2 else 0)
-            start = max(0, min(end - cell_len(text), room - cell_len(text)))
-            if all(start >= at + cell_len(other) + 1 or start + cell_len(text) + 1 <= at for at, other, _ in places):
-                places.append((start, text, offset == cursor))
-        found, used = [], 0
-        for start, text, here in sorted(places):
-            found += [(" " * (start - used), False), (text, here)]
-            used = start + cell_len(text)
-        return [*found, (" " * max(0, room - used), False)]
-
-    def _cell(self, row: int, column: int, base: Style) -> Segment:
-        value, width = self._at(row, column), self.cell_width
-        share = None if value is None else self.grid.scale.share(value)
-        texts = self.grid.texts
-        word = texts[row][column] if texts is not None and row < len(texts) and column < len(texts[row]) and width > 3 else ""
-        look = self._drawn_as
-        style = base
-        if share is not None and look == "colour":
-            style = base + self._styles.style(share)
-            said = self._number(value, 3) if width >= self._number_fits else ""
-        elif share is not None and width >= self._number_fits + (look != "digit"):
-            said = self._number(value, 3) if look == "digit" else self._number(value, 2) + glyph(share, ascii=self._ascii)[1]
-        else:
-            said = digit(share) if look == "digit" else glyph(share, ascii=self._ascii)
-        if word and share is not None and look != "digit":
-            style = base + self._styles.style(share) if look == "colour" else base
-            text = _fit(word, width - 1) + " "
-        else:
-            text = said.rjust(width - 1)[: width - 1] + " " if width > 2 else said[:width].rjust(width)
-        if self._marked(row, column):
-            style += Style(bold=True)
-            text = f"{text[:-1]}*" if text[-1:] == " " else text
-        if row == self.row and column == self.column:
-            style = base + Style(reverse=True, bold=True)
-        return Segment(text, style)
-
-    def _marked(self, row: int, column: int) -> bool:
-        marks = self.grid.marks
-        return marks is not None and row < len(marks) and column < len(marks[row]) and marks[row][column]
 
     @property
     def _drawn_as(self) -> Look:
@@ -318,29 +239,6 @@ class Heatmap(Guarded, Widget, can_focus=True):
         if self._palette is None:
             self._palette = ScaleStyles(self.app.theme_variables)
         return self._palette
-
-    def _key(self, base: Style, muted: Style) -> list[Segment]:
-        """What the scale's ends and its zero look like: `-1.02 ▓▓▒▒░░ 0 ░░▒▒▓▓ 1.02`."""
-        scale, look = self.grid.scale, self._drawn_as
-        room = self.size.width - self._label - 1
-        steps = STEPS if room >= 44 else 2
-
-        def swatch(share: float) -> Segment:
-            if look == "colour":
-                return Segment("  ", base + self._styles.style(share))
-            return Segment(digit(share) if look == "digit" else glyph(share, ascii=self._ascii), base)
-
-        parts: list[Segment] = []
-        if scale.low < 0:
-            parts += [Segment(f"{self._number(scale.low, 3)} ", muted), *(swatch(-step / steps) for step in range(steps, 0, -1))]
-        parts.append(Segment(" 0 " if scale.low < 0 else "0 ", muted))
-        if scale.high > 0:
-            parts += [*(swatch(step / steps) for step in range(1, steps + 1)), Segment(f" {self._number(scale.high, 3)}", muted)]
-        return parts
-
-    def _number(self, value: float | None, digits: int) -> str:
-        decimals = self.grid.decimals
-        return number(value, digits) if decimals is None or value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"  # never -0.00
 
     @property
     def _ascii(self) -> bool:
@@ -356,10 +254,6 @@ def _kept(old: Sequence[str], new: Sequence[str], index: int) -> int:
 def _scrolled(first: int, cursor: int, room: int, count: int) -> int:
     first = min(first, cursor) if cursor < first + room else cursor - room + 1
     return max(0, min(first, count - room))
-
-
-def _fit(text: str, room: int) -> str:
-    return set_cell_size(text, room - 1) + "…" if cell_len(text) > room else set_cell_size(text, room)
 
 
 def _named(colours: Mapping[str, str], name: str) -> RichColor:

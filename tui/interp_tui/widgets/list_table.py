@@ -1,16 +1,10 @@
-"""A table of keyed rows with a cursor that stays on its row, drawn line by line: 50,000 rows cost what is visible.
-
-Columns have fixed widths that follow from the table's width alone, so that nothing moves when data arrive; where there is little room,
-columns with the highest `drop` go first.
-"""
+"""A table of keyed rows with a cursor that stays on its row, drawn line by line: 50,000 rows cost what is visible."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, overload
+from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -24,85 +18,12 @@ from textual.strip import Strip
 from interp_tui.terminal.guard import Guarded
 
 from .legible import legible
+from .table_rows import GAP, MadeRows, fitted, layout
+from .table_rows import Cell as Cell
+from .table_rows import Column as Column
+from .table_rows import Row as Row
 
-GAP = 2
 DRAWN_AT_MOST = 500
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its least width, its share of what room is left, and up to which width."""
-
-    title: str
-    width: int
-    grow: int = 0
-    most: int = 200
-    right: bool = False
-    drop: int = 0
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Text, already sanitised, and the theme variable it is drawn in; 'foreground' unless said."""
-
-    text: str
-    colour: str = "foreground"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `key` is what it is called in messages. Rows are compared to find what must be drawn again."""
-
-    key: str
-    cells: tuple[Cell, ...]
-
-
-class _Made(Sequence[Row]):
-    """Rows that are made one by one, as they are looked at."""
-
-    def __init__(self, keys: Sequence[str], make: Callable[[int], Row]) -> None:
-        self.keys, self.make = keys, make
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
-        if isinstance(index, slice):
-            return [self.make(place) for place in range(len(self))[index]]
-        return self.make(range(len(self))[index])
-
-
-def layout(columns: Sequence[Column], width: int) -> list[int]:
-    """The width of each column in a table `width` cells wide; 0 where the column is left out."""
-    widths = [column.width for column in columns]
-
-    def taken() -> int:
-        shown = [w for w in widths if w]
-        return sum(shown) + GAP * (len(shown) - 1)
-
-    for index in sorted((i for i, c in enumerate(columns) if c.drop), key=lambda i: -columns[i].drop):
-        if taken() <= width:
-            break
-        widths[index] = 0
-    spare = width - taken()
-    while spare > 0:
-        open_columns = [i for i, c in enumerate(columns) if widths[i] and c.grow and widths[i] < c.most]
-        if not open_columns:
-            break
-        share = sum(columns[i].grow for i in open_columns)
-        before = spare
-        for i in open_columns:
-            extra = min(before * columns[i].grow // share, columns[i].most - widths[i], spare)
-            widths[i] += extra
-            spare -= extra
-        if spare == before:
-            widths[open_columns[0]] += 1
-            spare -= 1
-    return widths
 
 
 class ListTable(Guarded, ScrollView, can_focus=True):
@@ -198,8 +119,8 @@ class ListTable(Guarded, ScrollView, can_focus=True):
         `stay` keeps the cursor at its place where its row has gone; without, it goes to the first.
         """
         key, line = self.key, self.cursor - round(self.scroll_y)
-        same = isinstance(self.rows, _Made) and self.rows.keys == keys
-        self.rows = _Made(keys, make)
+        same = isinstance(self.rows, MadeRows) and self.rows.keys == keys
+        self.rows = MadeRows(keys, make)
         if same:
             self._refresh_changed()
             return
@@ -300,14 +221,7 @@ class ListTable(Guarded, ScrollView, can_focus=True):
         for column, cell, room in zip(self.columns, cells, widths, strict=True):
             if not room:
                 continue
-            text = _fit(cell.text, room, right=column.right)
+            text = fitted(cell.text, room, right=column.right)
             segments.append(Segment(text, style + Style(color=legible(self._colour(cell.colour), style).rich_color)))
             segments.append(Segment(" " * GAP, style))
         return Strip(segments).adjust_cell_length(width, style)
-
-
-def _fit(text: str, room: int, *, right: bool) -> str:
-    length = cell_len(text)
-    if length > room:
-        return set_cell_size(text, room - 1) + "…"
-    return " " * (room - length) + text if right else text + " " * (room - length)
