@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+import zarr
+from posterior_runs import PARTS, WORDS, susceptibilities
 
 from interp_tui.runs import token_facts
-from interp_tui.runs.token_facts import KnownOfToken, TokenAt, TokenPart, facts, places
+from interp_tui.runs.token_at import KnownOfToken, TokenAt, bare, places
+from interp_tui.runs.token_facts import TokenPart, facts
 from interp_tui.screens.token import values_for
+from interp_tui.text.numbers import number
+from interp_tui.text.sanitise import clean
 from interp_tui_engine import atomic
 from interp_tui_engine.events import Metrics
 from interp_tui_engine.runfolder import RunFolder
@@ -41,6 +47,11 @@ def test_a_token_is_found_where_most_of_the_text_before_it_is_the_same() -> None
     assert places(FRANCE, TOKEN) == [(3, True)]
     assert places(["So", *FRANCE], TOKEN) == [(4, False)], "more stands before it"
     assert places(["a"], TokenAt(("",))) == [] and places([], TOKEN) == []
+
+
+def test_a_token_of_nothing_but_space_is_a_token_too() -> None:
+    newline = TokenAt(("x", "\n"))
+    assert newline.word == "\n" and places(["x", "\n", "x", "\n"], newline) == [(1, True), (3, False)]
 
 
 def test_the_very_text_comes_before_the_newest(make_run: MakeRun) -> None:
@@ -110,6 +121,27 @@ def test_what_it_responds_to_and_moves_with(make_run: MakeRun) -> None:
     assert known(parts, "susceptibilities").lines == ("l0h1: χ -0.500 ± 0.10",)
     moves = known(parts, "bif")
     assert moves.whole and moves.lines == ("0.400  The capital of Japan is Tokyo", "0.900  def main():")
+
+
+def test_a_token_of_the_data_has_its_responses_and_those_most_like_them(make_run: MakeRun) -> None:
+    folder = susceptibilities(make_run)
+    result = folder.result() or {}
+    assert result["ranked_by"] == "covariance"
+    sus = zarr.open_array(folder.path / "susceptibilities.zarr/susceptibilities/covariance", mode="r")[...]
+    ids = zarr.open_array(folder.path / "susceptibilities.zarr/context/input_ids", mode="r")[...]
+    row = [WORDS[one] for one in ids[13:26].tolist()]  # the second row of the first data set
+    found = known(facts(TokenAt(tuple(row[:6])), [folder]), "susceptibilities")
+    strongest = np.argsort(-np.abs(sus[12 + 4]))[:4]
+    assert found.whole and len(found.lines) == 5
+    assert [line.split(":")[0] for line in found.lines[:4]] == [PARTS[part] for part in strongest]
+    assert found.lines[0].split(": ")[1] == f"covariance {number(float(sus[12 + 4][strongest[0]]), 3)}"
+    scaled = sus / sus.std(axis=0)
+    cosines = scaled @ scaled[12 + 4] / np.linalg.norm(scaled, axis=1) / np.linalg.norm(scaled[12 + 4])
+    words = [bare(WORDS[one]) for one in np.delete(ids.reshape(-1, 13), 0, axis=1).ravel()]  # a row's first is predicted from nothing
+    nearest = next(entry for entry in np.argsort(-cosines) if words[entry] != bare(row[5]))
+    assert found.lines[4].startswith(f"parts respond alike to ‘{clean(words[nearest], limit=20)}’ {cosines[nearest]:.2f}, ")
+    moved = known(facts(TokenAt(("elsewhere", row[5])), [folder]), "susceptibilities")
+    assert not moved.whole and moved.lines[0].startswith("in another text: … ")
 
 
 def test_steps_of_pipelines_are_asked_too(make_run: MakeRun) -> None:

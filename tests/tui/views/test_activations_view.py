@@ -7,7 +7,7 @@ from typing import Any
 from on_screen import look
 
 from interp_tui.app import InterpApp
-from interp_tui.views.activations import place_of
+from interp_tui.views.activations import ActivationsView, place_of
 from interp_tui_engine.events import Metrics, Phase, Progress, RunFinished, RunStarted
 
 SITES = ["embed", "L0.resid_post", "L1.resid_post", "L1.z", "L1.k.H1"]
@@ -49,6 +49,16 @@ async def test_the_cursor_names_a_site_and_its_tokens_norms(make_run):
         assert "“ of”" in text and "norm 5" in text
         text = await look(pilot, "enter", "n", "left")
         assert "row 2 of 2" in text and "not stored" in text
+
+
+async def test_the_marked_token_is_given_as_the_model_cut_it(make_run):
+    app = made(make_run, 2)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await look(pilot)
+        view = app.screen.query_one(ActivationsView)
+        assert view.token_at() == ("The",), "though the grid above has the keys"
+        await look(pilot, "enter", "end")
+        assert view.token_at() == tuple(TOKENS), "not as it is drawn"
 
 
 async def test_before_anything_is_read_it_says_what_it_does(make_run):

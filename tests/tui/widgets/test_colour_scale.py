@@ -115,12 +115,8 @@ async def test_a_strip_shows_its_tokens_and_reads_them_out() -> None:
     async with app.run_test(size=(24, 14)) as pilot:
         strip = app.query_one(TokenStrip)
         tokens = [
-            Token("The", None),
-            Token(" capital", -0.4),
-            Token(" of", 0.1),
-            Token(" France", 1.0),
-            Token(" is", 0.2),
-            Token(" Paris", 0.9),
+            Token(text, value, text)
+            for text, value in (("The", None), (" capital", -0.4), (" of", 0.1), (" France", 1.0), (" is", 0.2), (" Paris", 0.9))
         ]
         strip.show(tokens, Scale.of(t.value for t in tokens))
         strip.focus()

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 
 from interp_tui.runs import session
 from interp_tui.runs.follow import mean_trace
-from interp_tui.runs.token_facts import TokenAt
+from interp_tui.runs.token_at import TokenAt
 from interp_tui.text.sanitise import clean
 from interp_tui.views.base import RunView
 from interp_tui.views.sampling import SamplingView
@@ -42,7 +42,7 @@ class RunKeys(SteeringScreen):
     def action_token(self) -> None:
         """Open the drawer on the token under the cursor."""
         tokens = self._view.token_at() if self._view is not None else ()
-        if not tokens or not tokens[-1].strip():
+        if not tokens or not tokens[-1]:
             self.notify("There is no token under the cursor.", markup=False)
             return
         self.do(partial(_model_of, self.folder), partial(self._open_token, tokens))

@@ -15,7 +15,8 @@ from textual.widgets import Static
 
 from interp_tui.runs import token_facts
 from interp_tui.runs.model_look import ModelLook
-from interp_tui.runs.token_facts import PROMPTED, TokenAt, TokenPart
+from interp_tui.runs.token_at import TokenAt
+from interp_tui.runs.token_facts import PROMPTED, TokenPart
 from interp_tui.terminal.guard import Guarded
 from interp_tui.text.sanitise import clean
 from interp_tui.widgets.list_table import Cell, Column, ListTable, Row

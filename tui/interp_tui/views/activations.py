@@ -109,7 +109,8 @@ class ActivationsView(GridView):
         values = [*shown.norms.get(self._site, ())]
         values += [None] * (len(texts) - len(values))
         high = max((value for value in values if value is not None), default=1.0)
-        strip.show([Token(text or "␣", value) for text, value in zip(texts, values, strict=False)], Scale(0.0, high))
+        tokens = [Token(text or "␣", value, token) for text, value, token in zip(texts, values, shown.tokens, strict=False)]
+        strip.show(tokens, Scale(0.0, high))
         text = Text(f"row {self.row + 1} of {len(self.texts)} shown", muted, end="", no_wrap=True, overflow="ellipsis")
         if texts:
             at = min(strip.index, len(texts) - 1)

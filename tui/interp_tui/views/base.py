@@ -71,11 +71,13 @@ class RunView(Guarded, Vertical, can_focus=True):
             self.title, self.text = title, text
 
     def token_at(self) -> tuple[str, ...]:
-        """The token under the cursor after those before it in its text, as the model cut them; empty where the cursor is on none."""
-        strip = self.app.focused
-        if not isinstance(strip, TokenStrip) or strip not in self.query(TokenStrip):
-            return ()
-        return tuple(token.text for token in strip.tokens[: strip.index + 1])
+        """The token under the cursor after those before it in its text, as the model cut them; empty where the cursor is on none.
+
+        Of a strip beside what has the keys, its marked token.
+        """
+        strips = [strip for strip in self.query(TokenStrip) if strip.cursor and strip.display and strip.tokens]
+        strip = next((strip for strip in strips if strip.has_focus), strips[0] if strips else None)
+        return tuple(token.uttered for token in strip.tokens[: strip.index + 1]) if strip is not None else ()
 
     def take(self, state: RunState, waiting: str) -> None:
         """Copy what is shown from `state`. `waiting` says, for a run that has nothing to show yet, what it is doing."""

@@ -147,7 +147,7 @@ class BifView(RunView):
 
     def token_at(self) -> tuple[str, ...]:
         """The last of the sequence at the left."""
-        return tuple(token.text for token in self.query_one("#left", TokenStrip).tokens) if self.found is not None else ()
+        return tuple(token.uttered for token in self.query_one("#left", TokenStrip).tokens) if self.found is not None else ()
 
     # -- what is shown
 

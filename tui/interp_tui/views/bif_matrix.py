@@ -26,6 +26,8 @@ class Influences:
     labels: list[str]
     texts: list[list[str]]
     """Tokens of each sequence, sanitised."""
+    uttered: list[list[str]]
+    """The same as the model cut them."""
     by_token: bool
     errors: list[list[float | None]] | None = None
     clear: list[list[bool]] | None = None
@@ -46,10 +48,11 @@ class Influences:
             for _ in range(min(count, len(values)))
         ]
         labels = [f"{owner} {index}" for index, owner in enumerate(owners[: len(values)])]
-        texts = [[clean(known.get(int(i), f"<{int(i)}>"), limit=40) for i in row] for row in ids.tolist()]
+        uttered = [[known.get(int(i), f"<{int(i)}>") for i in row] for row in ids.tolist()]
+        texts = [[clean(token, limit=40) for token in row] for row in uttered]
         sizes = sorted(abs(v) for i, row in enumerate(values) for j, v in enumerate(row) if i != j and v is not None)
         reach = sizes[min(len(sizes) - 1, int(SHARE * len(sizes)))] if sizes else 0.0
-        influences = Influences(folder, values, Scale(-reach, reach), labels, texts, len(result.shape) == 4)
+        influences = Influences(folder, values, Scale(-reach, reach), labels, texts, uttered, len(result.shape) == 4)
         clear = read_array(folder / "matrix.zarr", "clear")
         marks = None if clear is None or clear.shape != matrix.shape else [[bool(v) for v in row] for row in clear.tolist()]
         return replace(influences, errors=_table(folder, "std_error"), clear=marks, first_order=_table(folder, "first_order"))
@@ -88,15 +91,15 @@ class Influences:
 
     def strip(self, row: int, other: int) -> tuple[list[Token], Scale]:
         """The tokens of `row`, each with its mean influence on those of `other`; without numbers where sequences were compared."""
-        texts = self.texts[row] if row < len(self.texts) else []
+        texts, uttered = (self.texts[row], self.uttered[row]) if row < len(self.texts) else ([], [])
         stored = read_array(self.folder / "bif.zarr", "influences", row, other) if self.by_token else None
         if stored is None:
-            return [Token(text, None) for text in texts], Scale(0.0, 0.0)
+            return [Token(text, None, token) for text, token in zip(texts, uttered, strict=True)], Scale(0.0, 0.0)
         means: list[float | None] = []
         for values in stored.tolist():
             there = [v for v in map(as_finite, values) if v is not None]
             means.append(sum(there) / len(there) if there else None)
-        return [Token(text, value) for text, value in zip(texts, [None, *means], strict=False)], Scale.of(means)
+        return [Token(text, value, token) for text, value, token in zip(texts, [None, *means], uttered, strict=False)], Scale.of(means)
 
 
 def _table(folder: Path, name: str) -> list[list[float | None]] | None:

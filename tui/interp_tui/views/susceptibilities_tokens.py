@@ -72,8 +72,8 @@ class ResponseTokens:
         mine = [None, *values[row * place.length : (row + 1) * place.length]]
         first = ids_at.start + row * ids_at.length
         ids = read_array(self.folder / TREE / "context", "input_ids", slice(first, first + ids_at.length))
-        words = [clean(self.texts.get(int(i), f"<{int(i)}>"), limit=40) for i in ids.tolist()] if ids is not None else []
-        return [Token(text, value) for text, value in zip(words, mine, strict=False)], scale
+        words = [self.texts.get(int(i), f"<{int(i)}>") for i in ids.tolist()] if ids is not None else []
+        return [Token(clean(text, limit=40), value, text) for text, value in zip(words, mine, strict=False)], scale
 
     def _responses(self, part: str, data: str, place: RowSpan, quantity: str) -> tuple[list[float | None], Scale]:
         key = (part, data, quantity)

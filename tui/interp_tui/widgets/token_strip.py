@@ -22,10 +22,14 @@ from .colour_scale import LOOKS, Look, Scale, ScaleStyles, digit, glyph
 
 @dataclass(frozen=True)
 class Token:
-    """One token's text, already sanitised, and its number; None where it has none (a first token is predicted from nothing)."""
+    """One token's text, already sanitised, and its number; None where it has none (a first token is predicted from nothing).
+
+    uttered: the text as the model cut it, never to be drawn.
+    """
 
     text: str
     value: float | None
+    uttered: str
 
 
 class TokenStrip(Guarded, Widget, can_focus=True):
