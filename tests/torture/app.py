@@ -10,16 +10,16 @@ import os
 import random
 import shutil
 import tempfile
-import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from interp_tui_engine.runfolder import Owner, RunFolder
+from pilot_waits import answered
 
 from . import real_runs, terminal
 from .check import Check
@@ -48,8 +48,6 @@ CLOSES = ("escape", "ctrl+p", "enter", "down enter", "pagedown escape")
 """What closes a palette; the first of them starts nothing."""
 PATIENCE = 900.0
 """Seconds that one key may take where others have the processors: what it must not do is take for ever."""
-LOOK_AGAIN = 1.0
-"""Seconds after which a screen without an answer may have been one that was left."""
 QUICK_PARTS = ("logit_lens", "palettes")
 
 
@@ -132,22 +130,8 @@ async def _mash(runs: Path, where: str, size: tuple[int, int], theme: str, keys:
                 raise
 
 
-async def _answered(pilot: Any, timeout: float = PATIENCE) -> bool:
-    """Wait until the app and the screen that shows have done what they were given before. Textual's own way waits for every widget, those
-    that a key has just taken away, too, which never answer. Raises TimeoutError for an app, or a screen that stays, without an answer."""
-    app, end = pilot.app, time.monotonic() + timeout
-    for asks_screen in (False, True):
-        while app.is_running and app.screen_stack:
-            asked, done = app.screen if asks_screen else app, asyncio.Event()
-            if asked.call_later(done.set):
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(done.wait(), LOOK_AGAIN)
-            if done.is_set():
-                break
-            if time.monotonic() > end:
-                raise TimeoutError(f"{asked} does not answer")
-            await asyncio.sleep(0)
-    return True
+async def _patient(pilot: Any) -> bool:
+    return await answered(pilot, PATIENCE)
 
 
 def _unsettled(made: Path, root: Path, draw: random.Random) -> Path:
@@ -193,7 +177,7 @@ def _fenced(place: Path) -> Iterator[None]:
             stack.enter_context(mock.patch.object(screen, "forgiving", False))
         for waits in ("textual.pilot.wait_for_idle", "textual.app.wait_for_idle"):
             stack.enter_context(mock.patch(waits, at_once))
-        stack.enter_context(mock.patch.object(Pilot, "_wait_for_screen", _answered))
+        stack.enter_context(mock.patch.object(Pilot, "_wait_for_screen", _patient))
         os.chdir(place)
         try:
             yield

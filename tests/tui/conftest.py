@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import tomli_w
 from on_screen import ready as drawn
+from textual.pilot import Pilot
 
 from interp_tui.app import InterpApp
 from interp_tui.screens.run import RunScreen
@@ -20,6 +21,7 @@ from interp_tui.terminal import host
 from interp_tui_engine import atomic
 from interp_tui_engine.events import Event, Stamped, to_line
 from interp_tui_engine.runfolder import Owner, RunFolder, Status
+from pilot_waits import answered
 
 os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read once, when Textual is first imported: by a test module, after this one
 for _name in ("NO_COLOR", "INTERP_TUI_RUNS", "TEXTUAL", "COLORTERM"):
@@ -138,6 +140,7 @@ def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     monkeypatch.setattr("textual.pilot.wait_for_idle", at_once)
     monkeypatch.setattr("textual.app.wait_for_idle", at_once)
+    monkeypatch.setattr(Pilot, "_wait_for_screen", answered)
 
     async def wait(pilot: Any, quiet: float = 0.2) -> None:
         calm = 0.0
@@ -148,7 +151,9 @@ def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             start = time.monotonic()
             await asyncio.sleep(0.02)
             late = time.monotonic() - start > 0.06  # the loop was busy, or the machine was: neither counts as calm
-            calm = 0.0 if any(not worker.is_finished for worker in pilot.app.workers) else calm + (0.0 if late else 0.02)
+            # the screen of a run that another one covers follows it for as long as it is there
+            busy = any(not worker.is_finished and worker.group != "follow" for worker in pilot.app.workers)
+            calm = 0.0 if busy else calm + (0.0 if late else 0.02)
             if calm >= quiet:
                 break
         await pilot.pause(0)
