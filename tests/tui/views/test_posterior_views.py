@@ -103,6 +103,21 @@ async def test_search_finds_a_sequence_and_lists_what_moves_with_it(make_run: Ma
         assert tokens[0].value is None and all(token.value is not None for token in tokens[1:])
 
 
+async def test_any_token_of_a_pair_can_be_gone_to(make_run: MakeRun) -> None:
+    folder = influence(make_run)
+    app = InterpApp(folder.path.parent, folder.path)
+    async with app.run_test(size=(120, 30)) as pilot:
+        screen = await ready(pilot)
+        view = screen.query_one(BifView)
+        left, right = screen.query_one("#left", TokenStrip), screen.query_one("#right", TokenStrip)
+        assert view.token_at() == tuple(token.uttered for token in left.tokens)
+        assert any(token.uttered != token.text for token in left.tokens), "tokens are drawn sanitised"
+        await press(pilot, "s", "s", "right", "right")
+        assert right.has_focus and view.token_at() == tuple(token.uttered for token in right.tokens[:3])
+        await press(pilot, "s")
+        assert screen.query_one(Heatmap).has_focus
+
+
 async def test_pairs_say_their_error_and_whether_they_are_clear_of_the_floor(make_run: MakeRun) -> None:
     folder = influence(make_run)
     app = InterpApp(folder.path.parent, folder.path)

@@ -95,7 +95,7 @@ class TokenScreen(Guarded, ModalScreen[tuple[str, RunFolder | None] | None]):
                     (Cell("✓" if known else "·", "good" if known else "muted"), Cell(part.title + source, "accent" if known else "muted")),
                 )
             )
-            lines = known.lines if known is not None else (f"no {part.kind} run of this model says; n starts one",)
+            lines = known.lines if known is not None else (f"no {part.kind} run of this model knows this token; n starts one",)
             rows += [Row(f"{part.kind}#{at}", (Cell(""), Cell(line, "foreground" if known else "muted"))) for at, line in enumerate(lines)]
         self.query_one(ListTable).set_rows(rows)
         self.query_one("#token-keys", Static).update(KEYS)

@@ -67,6 +67,7 @@ class BifView(RunView):
         Binding("m", "show('matrix')", "Matrix", id="bif.matrix"),
         Binding("b", "show('pairs')", "Top pairs", id="bif.pairs"),
         Binding("i", "show('row')", "Influences", id="bif.row", tooltip="what moves with the sequence under the cursor"),
+        Binding("s", "tokens", "Tokens", id="bif.tokens", tooltip="to the tokens at the left, then at the right, and back"),
         Binding("slash", "search", "Search", key_display="/", id="bif.search", tooltip="find a sequence by its words"),
         Binding("n", "next(1)", "Next found", show=False, id="bif.next"),
         Binding("N", "next(-1)", "Found before", show=False, id="bif.before"),
@@ -146,8 +147,13 @@ class BifView(RunView):
             self.query_one(Heatmap).move_to(*pairs[0])
 
     def token_at(self) -> tuple[str, ...]:
-        """The last of the sequence at the left."""
-        return tuple(token.uttered for token in self.query_one("#left", TokenStrip).tokens) if self.found is not None else ()
+        """The marked one of the sequence that has the keys, else the last of that at the left."""
+        left, right = self.query_one("#left", TokenStrip), self.query_one("#right", TokenStrip)
+        if self.found is None:
+            return ()
+        strip = next((strip for strip in (left, right) if strip.has_focus), None)
+        tokens = left.tokens if strip is None else strip.tokens[: strip.index + 1]
+        return tuple(token.uttered for token in tokens)
 
     # -- what is shown
 
@@ -252,6 +258,16 @@ class BifView(RunView):
         self.set_class(self.mode != "matrix", "-listing")
         self._focus()
         self.post_message(self.LookChanged())
+
+    def action_tokens(self) -> None:
+        """Give the keys to the left sequence's tokens, then to the right one's, then back."""
+        left, right = self.query_one("#left", TokenStrip), self.query_one("#right", TokenStrip)
+        if left.has_focus:
+            right.focus()
+        elif right.has_focus or self.found is None:
+            self._focus()
+        else:
+            left.focus()
 
     def action_search(self) -> None:
         if self.found is not None:

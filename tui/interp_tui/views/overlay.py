@@ -68,8 +68,8 @@ class Overlay(Guarded, Vertical, can_focus=True):
     Overlay > #overlay-title { height: auto; max-height: 3; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("v", "figure(1)", "SharedFigure", id="overlay.figure", tooltip="the next curve or grid that the runs share"),
-        Binding("V", "figure(-1)", "SharedFigure before", show=False, id="overlay.figure.before"),
+        Binding("v", "figure(1)", "Figure", id="overlay.figure", tooltip="the next curve or grid that the runs share"),
+        Binding("V", "figure(-1)", "Figure before", show=False, id="overlay.figure.before"),
         Binding("left", "cursor(-1)", "Read", key_display="←→", id="overlay.cursor.left"),
         Binding("right", "cursor(1)", "Cursor right", show=False, id="overlay.cursor.right"),
         Binding("shift+left", "cursor(-10)", "Cursor left by ten", show=False, id="overlay.cursor.left10"),

@@ -62,8 +62,7 @@ class TokenStrip(Guarded, Widget, can_focus=True):
     def __init__(self, *, cursor: bool = True, id: str | None = None) -> None:
         super().__init__(id=id)
         self.cursor = cursor
-        """Whether one token is marked, and can be moved from; without, the strip is a picture."""
-        self.can_focus = cursor
+        """Whether one token is always marked; without, only while the strip has the keys."""
         self.tokens: tuple[Token, ...] = ()
         self.scale = Scale(0.0, 0.0)
         self.index = 0
@@ -145,6 +144,12 @@ class TokenStrip(Guarded, Widget, can_focus=True):
         self._top = 0
         self._follow()
 
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
     def on_resize(self) -> None:
         if self._wrapped == self.size.width:  # it was drawn before this event came
             self._follow()
@@ -179,7 +184,7 @@ class TokenStrip(Guarded, Widget, can_focus=True):
             return Segment(set_cell_size(mark.strip() if room < 2 else mark, room), base)
         if self._coloured and share is not None:
             style = base + self.palette.style(share)
-        if index == self.index and self.cursor:
+        if index == self.index and (self.cursor or self.has_focus):
             style = base + Style(reverse=True, bold=True)
         return Segment(text, style)
 
