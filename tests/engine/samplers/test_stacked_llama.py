@@ -75,6 +75,23 @@ def test_losses_and_gradients_are_those_of_the_model(changes: dict[str, object],
     assert not own[:, gaps].any()
 
 
+def test_probabilities_of_a_large_vocabulary_add_up_to_one() -> None:
+    vocabulary, draw = 49_152, torch.Generator().manual_seed(0)
+    problem = target(model(vocab_size=vocabulary, num_hidden_layers=1))
+    stacked = stacked_llama(problem._source, problem.space, 1 << 30)
+    assert stacked is not None
+    hidden, unembed = torch.randn(2, 32, 16, generator=draw), torch.randn(2, vocabulary, 16, generator=draw)
+    weights = stacked.weights(problem.space.anchor().repeat(2, 1))._replace(unembed=(unembed,))
+    tokens = torch.randint(vocabulary, (2, 32, 1), generator=draw)
+    losses, slopes = stacked._losses_and_slopes(hidden, weights, tokens)
+    logits = torch.bmm(hidden, unembed.mT)
+    exact = torch.log_softmax(logits.double(), -1)
+    entropy, lse = -(exact.exp() * exact).sum(-1), logits.double().logsumexp(-1)
+    rounding = 2.0**-23 * (entropy + lse)  # of a logit less lse, and of lse
+    assert ((slopes.double().sum(-1)).abs() <= rounding).all()
+    assert ((losses + exact.gather(-1, tokens)[..., 0]).abs() <= 2.0**-23 * (losses + lse)).all()
+
+
 @pytest.mark.parametrize("settings", [{}, {"match_sampling_input_ids_across_chains": False}, {"gradient_accumulation_steps": 2}])
 @pytest.mark.parametrize("method", ["sgmcmc_sgld", "rmsprop_sgld", "sgnht"])
 def test_chains_are_those_sampled_one_by_one(settings: dict[str, object], method: str) -> None:
