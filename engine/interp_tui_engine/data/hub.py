@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -85,7 +85,7 @@ def token_rows(dataset: Dataset | IterableDataset, limit: int | None = None) -> 
     """
     if _IDS not in (dataset.column_names or ()):
         return None
-    rows = [list(row[_IDS]) for row in islice(dataset, limit)]
+    rows = [_as_list(row[_IDS]) for row in islice(dataset, limit)]
     lengths = {len(row) for row in rows}
     if not rows:
         raise UserError("the dataset holds no rows")
@@ -95,6 +95,11 @@ def token_rows(dataset: Dataset | IterableDataset, limit: int | None = None) -> 
             "pack them into rows of one length, or give a text column instead",
         )
     return torch.tensor(rows, dtype=torch.int32)
+
+
+def _as_list(ids: Any) -> list[int]:
+    """Token ids as a dataset's format gives them. A tensor's numbers one by one would each be a call to the device."""
+    return ids.tolist() if hasattr(ids, "tolist") else list(ids)
 
 
 def texts(dataset: Dataset | IterableDataset, where: str, wanted: str | None, shuffle_seed: int | None) -> Iterator[str]:
