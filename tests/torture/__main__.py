@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for what the 
 from . import forked, parts
 from .parts import Part
 
-GROUPS = ("fuzz", "kill", "stop", "disk", "models", "text", "app")
+GROUPS = ("fuzz", "kill", "stop", "spare", "disk", "models", "text", "app")
 
 
 def main() -> int:
