@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import agreement, evidence, figures, light, machine, modes, passes, posterior, sae, sampling, scale, update
+from . import agreement, evidence, figures, light, machine, modes, passes, posterior, sae, sampling, scale, start, update
 
 BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "tiny": partial(sampling.run, "tiny"),
@@ -19,6 +19,7 @@ BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "update": update.run,
     "light": light.run,
     "scale": scale.run,
+    "start": start.run,
     "agreement": agreement.run,
     "influence": posterior.influence,
     "susceptibilities": posterior.susceptibilities,
