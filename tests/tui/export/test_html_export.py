@@ -52,6 +52,15 @@ def reported(make_run: MakeRun) -> RunFolder:
     return folder
 
 
+def test_a_figure_has_its_own_size_and_the_report_no_second_title(make_run: MakeRun) -> None:
+    folder = reported(make_run)
+    (folder.path / "figures" / "loss.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 342 180"></svg>')
+    folder.report_path.write_text("# llc · <i>tiny</i>\n\n![loss](figures/loss.svg)\n\n# Kept\n")
+    found = Page(page(folder))
+    assert [attrs.get("width") for tag, attrs in found.tags if tag == "img"] == ["445"]
+    assert "llc · <i>" not in found.text and "Kept" in found.text
+
+
 def test_a_page_holds_the_report_its_figures_the_numbers_and_the_manifest(make_run: MakeRun) -> None:
     found = Page(page(reported(make_run)))
     (image,) = [attrs for tag, attrs in found.tags if tag == "img"]

@@ -22,6 +22,9 @@ LARGEST_TEXT = 8 << 20
 """Characters of a report or manifest."""
 LARGEST_FIGURE = 8 << 20
 """Bytes of one figure; what is larger is named, not shown."""
+VIEW_BOX = re.compile(rb'<svg [^>]{0,200}?viewBox="0 0 (\d{1,5}(?:\.\d{1,4})?) ')
+SCALE = 1.3
+"""Pixels of the page to one of a figure's own: the widest, of 720, fill it."""
 
 NEVER = ("base-uri 'none'", "form-action 'none'")
 """What the page's policy forbids beside fetching and foreign code."""
@@ -33,10 +36,11 @@ body { padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin-bottom: 0; }
 h2 { font-size: 1.1rem; margin-top: 2rem; border-top: 1px solid var(--rule); padding-top: .8rem; }
 .said { color: var(--muted); } .said b { color: var(--ink); }
-table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; margin: 1rem 0; }
+td[style*=right] { white-space: nowrap; }
 th, td { padding: .1rem .7rem .1rem 0; text-align: left; border-bottom: 1px solid var(--rule); }
 code, pre { font: 13px/1.45 ui-monospace, monospace; } pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
-img { max-width: 100%; background: #fff; } summary { cursor: pointer; color: var(--accent); }
+img { max-width: 100%; height: auto; background: #fff; } summary { cursor: pointer; color: var(--accent); }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid var(--accent); }
 th[aria-sort=ascending] button::after { content: " \\25b4"; } th[aria-sort=descending] button::after { content: " \\25be"; }
 figure { margin: 1.2rem 0; } figcaption { color: var(--muted); } output { color: var(--ink); font-weight: 600; float: right; }
@@ -125,7 +129,8 @@ def _report(folder: RunFolder) -> str:
     markdown.add_render_rule("image", image)
     if not folder.report_path.resolve().is_relative_to(folder.path.resolve()):  # a page is sent to others: no file but the run's own
         return "<p>The run's report is a link to another file.</p>"
-    return str(markdown.render(clean_lines(text_or_empty(folder.report_path, LARGEST_TEXT))))
+    status, text = folder.status(), text_or_empty(folder.report_path, LARGEST_TEXT)
+    return str(markdown.render(clean_lines(text.removeprefix(f"# {status.kind} · {status.name}\n"))))  # the page has that title
 
 
 def _figure(root: Path, source: str, alt: str) -> str:
@@ -135,5 +140,7 @@ def _figure(root: Path, source: str, alt: str) -> str:
         return f"<em>{escape(alt or source)}</em>"
     if path.stat().st_size > LARGEST_FIGURE:
         return f"<em>{escape(alt or source)}: in {escape(source)}, too large for this page</em>"
-    kind = "svg+xml" if path.suffix == ".svg" else "png"
-    return f'<img alt="{escape(alt)}" src="data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}">'
+    kind, content = "svg+xml" if path.suffix == ".svg" else "png", path.read_bytes()
+    size = VIEW_BOX.match(content) if kind == "svg+xml" else None
+    width = f' width="{round(SCALE * float(size[1]))}"' if size else ""  # else a small figure is as wide as the page, and its text huge
+    return f'<img alt="{escape(alt)}"{width} src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
