@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..models.device import launching_on
+from ..models.device import launching_on, tried
 
 
 class SparseKernel(Protocol):
@@ -78,15 +78,9 @@ def differentiable_row_sums(
 
 @cache
 def kernel_on(device: torch.device) -> SparseKernel | None:
-    """The kernel, where it runs on this device and gives what `embedding_bag` gives: tried, not looked up."""
-    if device.type != "cuda":
-        return None
-    try:
-        from . import sparse_triton as kernel
-
-        return kernel if right(kernel, device) else None
-    except Exception:  # no triton, no compiler for it, an architecture it does not know: operations do as well
-        return None
+    """The kernel, where it runs on this device and gives what `embedding_bag` gives."""
+    kernel: SparseKernel | None = tried(device, f"{__package__}.sparse_triton", right)
+    return kernel
 
 
 def right(kernel: SparseKernel, device: torch.device) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -82,9 +83,25 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def sent(values: Sequence[Any], device: torch.device) -> torch.Tensor:
+    """Numbers as a tensor on a device, which nobody waits for: made there, `torch.tensor` would wait until the device has done all else."""
+    return torch.tensor(values).to(device, non_blocking=True)
+
+
 def launching_on(device: torch.device) -> AbstractContextManager[Any]:
     """Make it the device that kernels of ours are launched on: Triton takes the current one, not its arguments'."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def tried(device: torch.device, module: str, right: Callable[[Any, torch.device], bool]) -> Any:
+    """A module of kernels, where it can be imported, runs on this device and is `right` there; else None. Tried, not looked up."""
+    if device.type != "cuda":
+        return None
+    try:
+        kernel = importlib.import_module(module)
+        return kernel if right(kernel, device) else None
+    except Exception:  # no triton, no compiler for it, an architecture it does not know: operations do as well
+        return None
 
 
 def widest_float(device: torch.device) -> torch.dtype:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...models.device import launching_on
+from ...models.device import launching_on, tried
 
 _CACHE_ROWS_BYTES = 1 << 20
 """Row-wise passes over logits run on a CPU in pieces of about this many bytes, which stay in a core's cache."""
@@ -69,15 +69,9 @@ def rows_at_once(z: Float[Tensor, "n v"]) -> int:
 
 @cache
 def kernel_on(device: torch.device) -> RowKernel | None:
-    """The kernel, where it runs on this device and gives what operations give: tried, not looked up."""
-    if device.type != "cuda":
-        return None
-    try:
-        from . import row_losses_triton as kernel
-
-        return kernel if right(kernel, device) else None
-    except Exception:  # no triton, no compiler for it, an architecture it does not know: operations do as well
-        return None
+    """The kernel, where it runs on this device and gives what operations give."""
+    kernel: RowKernel | None = tried(device, f"{__package__}.row_losses_triton", right)
+    return kernel
 
 
 def right(kernel: RowKernel, device: torch.device) -> bool:
