@@ -9,7 +9,7 @@ import pytest
 import torch
 from sampler_models import SERIAL, STACKED, VMAP, config, llama, run, token_rows
 
-from interp_tui_engine.errors import out_of_memory
+from interp_tui_engine.errors import UserError, out_of_memory
 from interp_tui_engine.models import device as devices
 from interp_tui_engine.models.single_sequences import expect_single_sequences
 from interp_tui_engine.samplers.chains import executor as executor_module
@@ -64,7 +64,7 @@ def test_a_step_waits_for_the_device_once(gpu: Counts, executor: Executor, masks
     launches, waits = per_step(
         lambda steps: run(problem, config(num_draws=steps, num_chains=chains), executor=executor, report_every=1e9), 10, 12
     )
-    assert list(waits) == [next(place for place in waits if "samplers/chains/host_copies.py" in place)] and set(waits.values()) == {1.0}
+    assert list(waits) == [next(place for place in waits if "models/host_copies.py" in place)] and set(waits.values()) == {1.0}
     assert sum(launches.values()) > 100
 
 
@@ -96,6 +96,15 @@ def test_the_mode_is_chosen_by_what_both_ways_launch(gpu: Counts, monkeypatch: p
     monkeypatch.setattr(executor_module, "launches_of", lambda *_: Launches(100, 401))
     assert choose_executor(whole, config(), range(4), memory=1 << 30).mode == "serial"
     assert choose_executor(whole, config(), range(1), memory=1 << 30).mode == "serial"
+
+
+def test_an_executor_that_also_samples_parts_of_the_weights_is_not_the_stacked_one(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor_module, "launches_of", lambda *_: Launches(700, 800, 400))
+    settings = config(num_chains=4)
+    assert choose_executor(target(), settings, range(4), memory=1 << 33).mode == "stacked"
+    assert choose_executor(target(), settings, range(4), memory=1 << 33, parts=True).mode == "vmap"
+    with pytest.raises(UserError, match="parts of them"):
+        choose_executor(target(), settings, range(4), "stacked", parts=True)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def run(context: Context, restrictions: list[str | list[str]], after: After) -> 
     heads = manifest.params.grouped_heads
     chosen = {name: selection_of(model.module, as_taken(restriction, heads)) for name, restriction in todo.items()}
     problem = sampling_run.problem_of(manifest, model, rows, FULL)
-    whole = sampling_run.executor_of(context, problem, config)
+    whole = sampling_run.executor_of(context, problem, config, parts=len(todo) > 1)
     executor = sampling_run.executor_here(context, whole, config.num_chains)
     yield RunStarted(
         manifest.kind,

@@ -225,8 +225,10 @@ def problem_of(
     )
 
 
-def executor_of(context: Context, problem: ModuleTarget, config: SamplerConfig) -> Executor:
+def executor_of(context: Context, problem: ModuleTarget, config: SamplerConfig, *, parts: bool = False) -> Executor:
     """How the run's chains run: as was chosen when it first started, else as the manifest says, else by estimate.
+
+    parts: whether the same executor samples parts of the problem's weights as well.
 
     One choice for all workers, as a single one would make it: a chain's numbers must not depend on how many there are.
     """
@@ -239,7 +241,7 @@ def executor_of(context: Context, problem: ModuleTarget, config: SamplerConfig) 
             return replace(executor, update="operations") if moved else executor
         compute = context.manifest.compute
         chains, how = range(config.num_chains), compute.chains
-        executor = choose_executor(problem, config, chains, how, compute.threads, noise=compute.noise, update=compute.update)
+        executor = choose_executor(problem, config, chains, how, compute.threads, noise=compute.noise, update=compute.update, parts=parts)
         atomic.write_json(path, executor.record())
         return executor
 

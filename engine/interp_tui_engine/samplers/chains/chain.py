@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kind import Interrupted
+from ...models.host_copies import host_copies
 from .. import mala, metrics
 from ..batches import BatchOrder
 from ..fused.update import FusedUpdate, UpdateName
@@ -27,7 +28,6 @@ from ..settings import SamplerConfig
 from ..target.parameters import ChainWeights
 from ..target.problem import Observable, RowLoss, SamplingTarget, take
 from ..target.space import ParameterBlock
-from .host_copies import host_copies
 from .microbatch import Microbatch
 from .record import ChainRecord
 

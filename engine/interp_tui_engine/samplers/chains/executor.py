@@ -81,8 +81,11 @@ def choose_executor(
     memory: int | None = None,
     noise: Literal["auto"] | NoiseName = "auto",
     update: Literal["auto"] | UpdateName = "auto",
+    parts: bool = False,
 ) -> Executor:
     """Pick by estimate. cores: all that this process may use when None; memory: bytes free for chains, measured when None.
+
+    parts: whether parts of the problem's weights are sampled by the same executor, for which a model's stacked form is not.
 
     CPU: threads when there are chains and cores for it and two chains fit; a GPU that would mostly wait for launches: the model's stacked
     form where it has one, or vmap, if a trial shows that it works here and launches less; else serial. An update by the kernel where it
@@ -96,8 +99,12 @@ def choose_executor(
     on_cpu = space.device.type == "cpu"
     busy = state + 4 * space.size  # a chain that is computing holds gradients too
     mode, width = requested, 1 if requested == "stacked" and n == 1 else _WIDTH
+    if mode == "stacked" and parts:
+        raise UserError(
+            "chains = 'stacked' samples all weights of a model, and this run also parts of them", "use 'vmap', 'serial' or 'auto'"
+        )
     if requested == "auto":
-        mode, width = _estimate(on_cpu, n, cores, state, busy, memory, problem, config)
+        mode, width = _estimate(on_cpu, n, cores, state, busy, memory, problem, config, parts)
     if mode == "threads" and not on_cpu:
         raise UserError("chains = 'threads' needs a CPU", "On a GPU use 'vmap' or 'serial'.")
     numbers = choose_noise(space.device) if noise == "auto" else noise
@@ -112,7 +119,7 @@ def choose_executor(
 
 
 def _estimate(
-    on_cpu: bool, n: int, cores: int, state: int, busy: int, memory: int, problem: SamplingTarget, config: SamplerConfig
+    on_cpu: bool, n: int, cores: int, state: int, busy: int, memory: int, problem: SamplingTarget, config: SamplerConfig, parts: bool
 ) -> tuple[Mode, int]:
     """The mode, and how many chains a stack has."""
     if on_cpu:
@@ -127,6 +134,6 @@ def _estimate(
     seconds: dict[tuple[Mode, int], float] = {("serial", 1): max(compute, launches.serial * _LAUNCH_SECONDS)}  # of one step of one chain
     if launches.vmapped is not None and width > 1:
         seconds["vmap", width] = max(width * compute, launches.vmapped * _LAUNCH_SECONDS) / width
-    if launches.stacked is not None:
+    if launches.stacked is not None and not parts:
         seconds["stacked", width] = max(width * compute, launches.stacked * _LAUNCH_SECONDS) / width
     return min(seconds, key=seconds.__getitem__)

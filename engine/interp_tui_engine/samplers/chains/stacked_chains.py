@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kind import Interrupted
+from ...models.host_copies import host_copies
 from .. import mala, metrics
 from ..batches import BatchOrder
 from ..fused.update import FusedUpdate, UpdateName
@@ -26,7 +27,6 @@ from ..philox import PhiloxSource, StackedPhilox
 from ..settings import SamplerConfig
 from ..target.problem import Batch, SamplingTarget, take
 from ..target.space import FlatSpace
-from .host_copies import host_copies
 from .microbatch import Microbatch
 from .record import ChainRecord
 from .stacked_loss import stacked_loss
