@@ -9,8 +9,6 @@ The sides take turns; a round's ratio is that of turns one right after the other
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +19,7 @@ import numpy as np
 from . import machine
 from .figures import Figure, of_rounds, ratio
 from .passes_work import FOLDER, MODEL
-from .side import ROOT, SCRATCH, Side
+from .side import Side, environment
 
 PEERS = {"nnsight": ("nnsight==0.8.1", "gguf", "accelerate"), "transformer_lens": ("transformer-lens==4.3.0", "gguf", "accelerate")}
 WAYS = {"nnsight": ("one", "invokes"), "transformer_lens": ("one", "rows")}
@@ -48,7 +46,8 @@ def patching(quick: bool) -> dict[str, Any]:
             told = ours.ask("patch", way="fast")
             difference = float(np.abs(np.array(told["grid"]) - reference).max())
             mine += [told["seconds"]] if turn else []
-        figures = [of_rounds("ours", mine, "s", note=f"from its own loop of full passes {difference:.1e} at most")]
+        used = ours.ask("where")["device"]
+        figures = [of_rounds("ours", mine, "s", note=f"on {used}, from its own loop of full passes {difference:.1e} at most")]
         for (name, way), seconds in theirs.items():
             figures.append(of_rounds(f"{name}, {way}", seconds, "s", note=f"from our loop {apart[name, way]:.1e} at most"))
         for said, ways, target in (
@@ -103,7 +102,7 @@ def _log_softmax(logits: list[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(x - np.log(np.exp(x).sum()))
 
 
-def _unpack() -> None:
+def unpack() -> None:
     """Write the model's weights and tokenizer as transformers saves them, unless they are there."""
     if (FOLDER / "config.json").exists():
         return
@@ -116,7 +115,7 @@ def _unpack() -> None:
 
 
 def _sides(stack: ExitStack) -> tuple[Side, dict[str, Side]]:
-    _unpack()
+    unpack()
     ours = stack.enter_context(Side("passes-ours", Path(sys.executable), "tests.bench.passes_ours"))
     peers = {name: stack.enter_context(Side(name, _python(name), f"tests.bench.passes_{name}")) for name in PEERS}
     for side in (ours, *peers.values()):
@@ -126,12 +125,4 @@ def _sides(stack: ExitStack) -> tuple[Side, dict[str, Side]]:
 
 def _python(name: str) -> Path:
     """A peer's interpreter; its environment is made if it is not there."""
-    folder = SCRATCH / name
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print(f"making the peer's environment in {folder.relative_to(ROOT)} …", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        for wanted in (os.environ.get("TORCH", "torch==2.13.0"), *PEERS[name]):
-            subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True)
-        (folder / ".ready").touch()
-    return python
+    return environment(name, *PEERS[name])

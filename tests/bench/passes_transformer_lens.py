@@ -11,6 +11,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from .passes_work import FOLDER, Work, answer
+from .side import device
 
 RESIDUAL = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
 
@@ -33,7 +34,7 @@ class TransformerLens(Work):
 
     def __init__(self) -> None:
         super().__init__()
-        self.native: Any = TransformerBridge.boot_transformers(str(FOLDER), hf_model=self.module, tokenizer=self.tokenizer, device="cpu")
+        self.native: Any = TransformerBridge.boot_transformers(str(FOLDER), hf_model=self.module, tokenizer=self.tokenizer, device=device())
 
     def patch(self, way: str) -> Tensor:
         names = [f"blocks.{layer}.hook_resid_post" for layer in range(self.layers)]

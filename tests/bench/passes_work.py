@@ -7,7 +7,6 @@ included, the model loaded before.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .side import ROOT, SCRATCH, serve
+from .side import ROOT, SCRATCH, device, now, serve
 
 MODEL = ROOT / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 FOLDER = SCRATCH / "smollm2"
@@ -29,11 +28,11 @@ class Work(ABC):
 
     def __init__(self) -> None:
         self.module, self.tokenizer = loaded()
-        self.clean, self.corrupt = (self.tokenizer(text, return_tensors="pt").input_ids for text in (CLEAN, CORRUPT))
+        self.clean, self.corrupt = (self.tokenizer(text, return_tensors="pt").input_ids.to(device()) for text in (CLEAN, CORRUPT))
         self.answer, self.other = (self.tokenizer(text, add_special_tokens=False).input_ids[0] for text in (ANSWER, OTHER))
         self.layers = self.module.config.num_hidden_layers
         generator = torch.Generator().manual_seed(0)
-        self.ids = torch.randint(100, 40_000, (PROMPTS, TOKENS), generator=generator)
+        self.ids = torch.randint(100, 40_000, (PROMPTS, TOKENS), generator=generator).to(device())
 
     @abstractmethod
     def patch(self, way: str) -> Tensor:
@@ -57,7 +56,7 @@ def loaded() -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     module = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
-    return module.eval().requires_grad_(False), AutoTokenizer.from_pretrained(FOLDER)
+    return module.eval().requires_grad_(False).to(device()), AutoTokenizer.from_pretrained(FOLDER)
 
 
 def answer(make: type[Work]) -> None:
@@ -71,19 +70,19 @@ def answer(make: type[Work]) -> None:
 
     @torch.no_grad()
     def patch(way: str) -> dict[str, Any]:
-        start = time.perf_counter()
+        start = now()
         grid = held[0].patch(way)
-        return {"seconds": time.perf_counter() - start, "grid": grid.tolist()}
+        return {"seconds": now() - start, "grid": grid.tolist()}
 
     @torch.no_grad()
     def cache() -> dict[str, Any]:
-        start = time.perf_counter()
+        start = now()
         found = held[0].cache()
-        seconds = time.perf_counter() - start
+        seconds = now() - start
         return {"seconds": seconds, "sites": len(found), "norm": float(sum(value.double().pow(2).sum() for value in found.values()) ** 0.5)}
 
     @torch.no_grad()
     def logits() -> dict[str, Any]:
         return {"logits": held[0].logits().tolist()}
 
-    serve({"set_up": set_up, "patch": patch, "cache": cache, "logits": logits})
+    serve({"where": lambda: {"device": device()}, "set_up": set_up, "patch": patch, "cache": cache, "logits": logits})

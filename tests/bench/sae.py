@@ -7,10 +7,7 @@ Recovery: 64 features in 32 dimensions, each on with probability 0.05; both side
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ import torch
 
 from . import machine
 from .figures import Figure, of_rounds, ratio
-from .side import ROOT, SCRATCH, Side
+from .side import Side, device, environment, now
 
 PEER = "sae-lens==6.54.12"
 WIDTH, LATENTS, K, BATCH = 576, 4608, 32, 2048
@@ -39,6 +36,7 @@ def _speed(ours: Side, peer: Side, quick: bool) -> list[Figure]:
         side.ask("set_up", threads=machine.cores(), batch=BATCH, batches=16, features=LATENTS, active=K, settings=settings)
     rounds, steps = (2, 2) if quick else (9, 10)
     rates: dict[str, list[float]] = {"ours": [], "peer": [], "encoder": []}
+    used = {side.name: side.ask("where")["device"] for side in (ours, peer)}
     for turn in range(rounds + 1):
         seconds = {side.name: side.ask("train", steps=steps)["seconds"] for side in (ours, peer)}
         encoder = _encoder_seconds()
@@ -50,8 +48,8 @@ def _speed(ours: Side, peer: Side, quick: bool) -> list[Figure]:
     fvu_ours, fvu_peer = quality[ours.name]["fvu"], quality[peer.name]["fvu"]
     trained = (rounds + 1) * steps
     return [
-        of_rounds("ours", rates["ours"], "tokens/s", note=f"FVU {fvu_ours:.4f} after {trained} steps"),
-        of_rounds("SAE Lens 6.54", rates["peer"], "tokens/s", note=f"FVU {fvu_peer:.4f} after {trained} steps"),
+        of_rounds("ours", rates["ours"], "tokens/s", note=f"FVU {fvu_ours:.4f} after {trained} steps, on {used[ours.name]}"),
+        of_rounds("SAE Lens 6.54", rates["peer"], "tokens/s", note=f"FVU {fvu_peer:.4f} after {trained} steps, on {used[peer.name]}"),
         of_rounds("the encoder's product alone", rates["encoder"], "tokens/s"),
         ratio("ours / SAE Lens", rates["ours"], rates["peer"], "≥ 2.2"),
         Figure("FVU, ours / SAE Lens", fvu_ours / fvu_peer, "", target=f"≤ {EQUAL}"),
@@ -61,12 +59,12 @@ def _speed(ours: Side, peer: Side, quick: bool) -> list[Figure]:
 def _encoder_seconds() -> float:
     """One product of a batch with the encoder, in this process."""
     torch.set_num_threads(machine.cores())
-    x, encoder, out = torch.randn(BATCH, WIDTH), torch.randn(LATENTS, WIDTH), torch.empty(BATCH, LATENTS)
+    x, encoder, out = (torch.randn(shape, device=device()) for shape in ((BATCH, WIDTH), (LATENTS, WIDTH), (BATCH, LATENTS)))
     torch.mm(x, encoder.T, out=out)
-    start = time.perf_counter()
+    start = now()
     for _ in range(3):
         torch.mm(x, encoder.T, out=out)
-    return (time.perf_counter() - start) / 3
+    return (now() - start) / 3
 
 
 def _recovery(ours: Side, peer: Side, quick: bool) -> list[Figure]:
@@ -99,12 +97,4 @@ def _ours() -> Side:
 
 def _peer() -> Side:
     """A child on SAE Lens, whose environment is made if it is not there."""
-    folder = SCRATCH / "saelens"
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print(f"making the peer's environment in {folder.relative_to(ROOT)} …", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        for wanted in (os.environ.get("TORCH", "torch==2.13.0"), PEER):
-            subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True)
-        (folder / ".ready").touch()
-    return Side("sae-lens", python, "tests.bench.sae_peer")
+    return Side("sae-lens", environment("saelens", PEER), "tests.bench.sae_peer")

@@ -24,6 +24,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from .sae_work import Bench, Trainer, fvu_l0
+from .side import device
 
 
 def build(architecture: str, width: int, latents: int, k: int, l1: float, warm: int) -> Any:
@@ -66,7 +67,7 @@ class Peer(Trainer):
         seed: int = 0,
     ) -> None:
         torch.manual_seed(seed)
-        self.sae = build(architecture, width, latents, k, l1, steps // 5)
+        self.sae = build(architecture, width, latents, k, l1, steps // 5).to(device())
         samples = batch * (steps or 1_000_000)
         config = SAETrainerConfig(
             total_training_samples=samples,
@@ -75,6 +76,7 @@ class Peer(Trainer):
             lr_end=lr / 10,
             lr_warm_up_steps=steps // 20,
             lr_decay_steps=steps // 5,
+            device=device(),
             dead_feature_window=100 if steps else 1000,
             logger=LoggingConfig(log_to_wandb=False),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .side import serve
+from .side import device, now, serve
 
 HELD_OUT = 4096
 
@@ -73,19 +72,19 @@ class Bench:
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         truth = known_features(features, settings["width"], 0)
-        self._data = activations(truth, batch * batches, active, 1)
-        self._held_out = activations(truth, HELD_OUT, active, 2)
+        self._data = activations(truth, batch * batches, active, 1).to(device())
+        self._held_out = activations(truth, HELD_OUT, active, 2).to(device())
         self._batch, self._at = batch, 0
         self._trainer = self._make(**settings, sample=self._data[:batch], batch=batch)
         return {}
 
     def train(self, steps: int) -> dict[str, Any]:
-        start = time.perf_counter()
+        start = now()
         for _ in range(steps):
             at = self._at * self._batch % len(self._data)
             self._trainer.step(self._data[at : at + self._batch])
             self._at += 1
-        return {"seconds": time.perf_counter() - start}
+        return {"seconds": now() - start}
 
     def measure(self) -> dict[str, Any]:
         fvu, l0 = self._trainer.measure(self._held_out)
@@ -96,17 +95,25 @@ class Bench:
         torch.set_num_threads(threads)
         torch.manual_seed(settings.get("seed", 0))
         truth = known_features(features, settings["width"], 0)
-        data = activations(truth, 40_000, active, 1)
+        data = activations(truth, 40_000, active, 1).to(device())
         trainer: Trainer = self._make(**settings, sample=data[:2048], batch=batch, steps=steps)
         order = torch.Generator().manual_seed(5)
         for _ in range(steps):
-            trainer.step(data[torch.randint(0, 36_000, (batch,), generator=order)])
+            trainer.step(data[torch.randint(0, 36_000, (batch,), generator=order).to(data.device)])
         trainer.finish()
         fvu, l0 = trainer.measure(data[36_000:])
-        return {"mcc": mean_max_cosine(truth, trainer.decoder()), "fvu": fvu, "l0": l0}
+        return {"mcc": mean_max_cosine(truth, trainer.decoder().cpu()), "fvu": fvu, "l0": l0}
 
     def serve(self) -> None:
-        serve({"set_up": self.set_up, "train": self.train, "measure": self.measure, "recover": self.recover})
+        serve(
+            {
+                "where": lambda: {"device": device()},
+                "set_up": self.set_up,
+                "train": self.train,
+                "measure": self.measure,
+                "recover": self.recover,
+            }
+        )
 
 
 def fvu_l0(x: Tensor, codes: Tensor, reconstruction: Tensor) -> tuple[float, float]:

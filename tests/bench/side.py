@@ -11,6 +11,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,22 @@ def serve(handlers: Mapping[str, Handler]) -> None:
         answer = handlers[request.pop("do")](**request)
         answers.write(json.dumps({**answer, "peak_mib": peak_mib()}) + "\n")
         answers.flush()
+
+
+def device() -> str:
+    """Where both sides of a bench compute: on the GPU that torch sees, else on the CPU."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def now() -> float:
+    """Seconds of a clock, once the GPU has done what it was asked."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def peak_mib() -> float:
@@ -97,13 +114,33 @@ def devinterp(name: str = "devinterp") -> Side:
 
 
 def peer_python() -> Path:
-    folder = SCRATCH / "devinterp"
+    """devinterp's interpreter."""
+    return environment("devinterp", "devinterp==2.0.1")
+
+
+def environment(name: str, *wanted: str) -> Path:
+    """The interpreter of a peer's environment under .bench/, which is made if it is not there.
+
+    It has a torch of its own: an exact version takes the CPU build where the registry has one; both sides must have the same. With
+    TORCH=here it takes this environment's, gigabytes that are here already. Wheels in .bench/wheels are looked at first.
+    """
+    folder = SCRATCH / name
     python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print(f"making the peer's environment in {folder.relative_to(ROOT)} …", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        # An exact version takes the CPU build where the registry has one; both sides must have the same.
-        for wanted in (os.environ.get("TORCH", "torch==2.13.0"), "devinterp==2.0.1"):
-            subprocess.run([python, "-m", "pip", "install", "--quiet", wanted], check=True)
+    if not is_ready(name):
+        print(f"making the environment of {name} in {folder.relative_to(ROOT)} …", file=sys.stderr)
+        torch = os.environ.get("TORCH", "torch==2.13.0")
+        shared = ["--system-site-packages"] if torch == "here" else []
+        subprocess.run([sys.executable, "-m", "venv", "--clear", *shared, folder], check=True)
+        if shared:  # of an environment that is one itself, which the new one would look past
+            site = next(folder.glob("lib/python*/site-packages"))
+            (site / "here.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
+        wheels = ["--find-links", str(SCRATCH / "wheels")] if (SCRATCH / "wheels").is_dir() else []
+        for package in ([] if shared else [torch]) + list(wanted):
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *wheels, package], check=True)
         (folder / ".ready").touch()
     return python
+
+
+def is_ready(name: str) -> bool:
+    """Whether a peer's environment is there, whole."""
+    return (SCRATCH / name / ".ready").exists()
