@@ -16,8 +16,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -107,9 +110,11 @@ def _dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name == "_to_copy":
         return _moved(func, args[0], dict(kwargs))
     if name == "copy_":
-        return _copied(*args[:2])
+        return _copied(*args, **kwargs)
     leaves = tree_leaves((args, kwargs))
     device = kwargs.get("device")
+    if kwargs.get("pin_memory") and (device is None or torch.device(device).type == "cpu"):
+        return _pinned(func(*args, **{**kwargs, "pin_memory": False}))
     if not any(isinstance(leaf, GpuTensor) for leaf in leaves) and (device is None or torch.device(device) != GPU):
         return func(*args, **kwargs)
     _refuse(func, name, args, leaves)
@@ -169,9 +174,18 @@ def _moved(func: Any, source: Tensor, kwargs: dict[str, Any]) -> Tensor:
     return GpuTensor(copied) if after else copied
 
 
-def _copied(target: Tensor, source: Tensor) -> Tensor:
+_PINNED: set[int] = set()
+"""Where pinned memory begins. It stays where it is as long as the test holds it."""
+
+
+def _pinned(buffer: Tensor) -> Tensor:
+    _PINNED.add(buffer.untyped_storage().data_ptr())
+    return buffer
+
+
+def _copied(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     into, of = isinstance(target, GpuTensor), isinstance(source, GpuTensor)
-    if into == of and into:
+    if (into == of and into) or (non_blocking and of and target.untyped_storage().data_ptr() in _PINNED):
         COUNTS.launches["copy_"] += 1
     elif into != of:
         COUNTS.wait("a copy to the CPU" if of else "a copy from the CPU")
@@ -278,6 +292,26 @@ def to_gpu(module: nn.Module) -> nn.Module:
                 part._buffers[name] = GpuTensor(buffer.detach().clone())
     del held
     return module
+
+
+@contextmanager
+def models_on_the_gpu() -> Iterator[None]:
+    """Inside `simulated_gpu`: whatever loads a model or an SAE by a manifest loads it onto `GPU`, whatever device that names."""
+    from interp_tui_engine.models import builtin, given, halving, load
+
+    finish = builtin.finish
+
+    def finish_there(module: Any, tokenizer: Any, **options: Any) -> Any:
+        loaded = finish(module, tokenizer, **{**options, "device": torch.device("cpu")})
+        return replace(loaded, module=to_gpu(loaded.module), device=GPU)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(builtin, "finish", finish_there)
+        patched.setattr(load, "resolve_device", lambda name: GPU)
+        patched.setattr(halving, "free_memory", lambda device: 1 << 33)
+        patched.setattr(given, "module_of", partial(given.module_of, shapes_only=True))
+        patched.setattr("interp_tui_engine.sites.cache.module_of", given.module_of)
+        yield
 
 
 def per_step(do: Callable[[int], None], few: int, many: int) -> tuple[dict[str, float], dict[str, float]]:

@@ -10,7 +10,7 @@ import xarray as xr
 from in_process import run_tiny
 from interp_tui_engine.errors import ManifestError, UserError
 from interp_tui_engine.events import Metrics
-from interp_tui_engine.experiments.activations import rounded
+from interp_tui_engine.experiments.activations.store import Sizes, in_precision, refuse_lost, sizes_of
 from interp_tui_engine.models.load import load_model
 from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import activations
@@ -57,9 +57,16 @@ def test_half_the_precision_takes_half_the_disk_and_texts_stand_beside(tmp_path)
 
 
 def test_what_float16_cannot_hold_is_not_written_as_infinity():
+    def refuse(values, dtype):
+        value = torch.tensor(values)
+        square, largest, lost = sizes_of(value, in_precision(value, dtype)).tolist()
+        refuse_lost(parse("L1.mlp_post"), Sizes(square, largest, bool(lost)), dtype)
+
     with pytest.raises(UserError, match=r"L1.mlp_post reaches 7e\+04, which float16 cannot hold.*"):
-        rounded(parse("L1.mlp_post"), torch.tensor([1.0, 7e4]), "float16")
-    assert rounded(parse("L1.mlp_post"), torch.tensor([7e4]), "bfloat16")[0] == pytest.approx(7e4, rel=2**-8)
+        refuse([1.0, 7e4], "float16")
+    refuse([1.0, 7e4], "bfloat16")
+    refuse([1.0, float("inf")], "float16")  # it is what the model says
+    assert in_precision(torch.tensor([7e4]), "bfloat16")[0] == pytest.approx(7e4, rel=2**-8)
 
 
 @pytest.mark.parametrize(
