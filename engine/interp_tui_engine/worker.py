@@ -9,6 +9,7 @@ between steps. If its supervisor is gone it checkpoints and ends, so that a kill
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import os
 import signal
@@ -27,6 +28,7 @@ from . import (
     gpu_use,
     lease,
     manifest,
+    notices,
     payload,
     resource_use,
     shards,
@@ -54,6 +56,9 @@ LOCK_PATIENCE = 180.0
 """Seconds to wait for the last worker of this shard: one whose supervisor was killed needs a moment to write its checkpoint, and of one
 whose node was lost the lease must run out."""
 
+OUT_OF_MEMORY_ADVICE = (
+    "lower batch_size or compute.memory_budget, shorten prompts or context, use fewer threads, a smaller model or dtype, or another device"
+)
 MISFITS = 5
 """Fields of one payload that are named when they do not fit their type."""
 
@@ -228,13 +233,19 @@ def _device(request: manifest.Manifest, shard: int, share: shards.Shard | None) 
 
 
 def _logged(events: Generator[Event, None, T], log: EventLog) -> T:
-    """Log what the generator yields; returns its value."""
-    while True:
-        try:
-            log.append(next(events))
-        except StopIteration as end:
-            value: T = end.value
-            return value
+    """Log what the generator yields, and before it what the work has to say by `notices`; returns its value."""
+    heard: collections.deque[str] = collections.deque()
+    with notices.heard_by(heard.append):
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            finally:
+                while heard:
+                    log.append(Warned(heard.popleft()))
+            log.append(event)
 
 
 def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
@@ -252,7 +263,7 @@ def _how_it_failed(error: Exception, folder: RunFolder) -> dict[str, Any]:
         advice = "set compute.deterministic = false; the last bits may then differ from one run to the next"
         return {"state": "failed", "reason": str(error).partition(". ")[0][:500], "advice": advice}
     if out_of_memory(error):
-        return {"state": "failed", "reason": "out of memory", "advice": "lower batch_size or compute.memory_budget, or use fewer threads"}
+        return {"state": "failed", "reason": "out of memory", "advice": OUT_OF_MEMORY_ADVICE}
     reason = f"{type(error).__name__}: {error}"[:500]
     # no error that this program knows: a device or a file system of this node may be to blame
     return {"state": "failed", "reason": reason, "advice": "the traceback is in the shard's engine.log", "elsewhere": True}

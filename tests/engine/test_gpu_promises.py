@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from interp_tui.commands.replay import other_gpu
-from interp_tui_engine import manifest, worker
+from interp_tui_engine import manifest, notices, worker
 from interp_tui_engine.errors import RunFailed, UserError
 from interp_tui_engine.models import device as devices
-from interp_tui_engine.models.halving import in_halves
+from interp_tui_engine.models import halving
+from interp_tui_engine.models.halving import FittingRows, in_halves, in_smaller_passes
 from interp_tui_engine.runfolder import RunFolder
 from interp_tui_engine.runtime import open_model
 from small_llc import LLC
@@ -89,8 +90,11 @@ def test_work_is_halved_until_it_fits_and_keeps_its_order() -> None:
             raise RuntimeError("CUDA error: out of memory")
         return [row * 10 for row in rows]
 
-    done = list(in_halves(list(range(10)), compute))
-    assert [row for rows, _ in done for row in rows] == list(range(10)) and tried[0] == 10
+    said: list[str] = []
+    with notices.heard_by(said.append):
+        done = list(in_halves(list(range(10)), compute))
+    assert [row for rows, _ in done for row in rows] == list(range(10)) and tried[:3] == [10, 5, 2]
+    assert [text.partition(":")[0] for text in said] == ["out of memory with 10 rows at a time", "out of memory with 5 rows at a time"]
     assert [value for _, values in done for value in values] == [row * 10 for row in range(10)]
     parts = list(in_halves(torch.arange(4), lambda rows: compute(rows.tolist())))
     assert torch.equal(torch.cat([rows for rows, _ in parts]), torch.arange(4))
@@ -98,6 +102,46 @@ def test_work_is_halved_until_it_fits_and_keeps_its_order() -> None:
         list(in_halves([5, 6], lambda rows: (_ for _ in ()).throw(MemoryError())))
     with pytest.raises(ZeroDivisionError):
         list(in_halves([5, 6], lambda rows: 1 // 0))
+
+
+@pytest.mark.parametrize("fits", [64, 8, 3, 1])
+def test_what_turned_out_not_to_fit_is_not_tried_again(fits: int) -> None:
+    tried: list[int] = []
+
+    def compute(rows: torch.Tensor) -> torch.Tensor:
+        tried.append(len(rows))
+        if len(rows) > fits:
+            raise MemoryError
+        return rows * 10
+
+    together = FittingRows(torch.device("cpu"), 1, 16)
+    with notices.heard_by(lambda text: None):
+        for _ in range(2):
+            assert torch.equal(torch.cat([done for _, done in together.each(torch.arange(16), compute)]), 10 * torch.arange(16))
+        assert together.count == max(size for size in tried if size <= fits)
+        assert in_smaller_passes(16, lambda rows: compute(torch.arange(rows)).shape[0]) <= fits
+    refused = [size for size in tried if size > fits]
+    assert len(refused) == 2 * len(set(refused)), "each size once by the passes, and once from the beginning again"
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "room"),
+    [("cpu", 1 << 40, 512 << 20), ("cpu", 1 << 20, 1 << 18), ("cuda", 100 << 30, 16 << 30), ("cuda", 5, 1), ("cuda", 0, 1)],
+)
+def test_rows_are_as_many_as_the_free_memory_of_their_device_holds(
+    monkeypatch: pytest.MonkeyPatch, device: str, free: int, room: int
+) -> None:
+    asked: list[torch.device] = []
+    monkeypatch.setattr(halving, "free_memory", lambda where: asked.append(where) or free)
+    where = torch.device(device, 1) if device == "cuda" else torch.device(device)
+    assert halving.budget(where) == room and asked == [where]
+    assert FittingRows(where, 1 << 20, 10_000).count == min(10_000, max(1, room >> 20))
+
+
+def test_devices_that_hold_a_model_together_do_not_cut_work_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halving, "_together", lambda: True)
+    with pytest.raises(RunFailed, match="one of the devices that hold the model"):
+        list(in_halves([1, 2], lambda rows: (_ for _ in ()).throw(MemoryError())))
 
 
 @pytest.mark.parametrize(
@@ -136,3 +180,18 @@ def test_tensor_floats_are_for_gpus_that_have_them(monkeypatch: pytest.MonkeyPat
     devices.compute_in(cuda, "tf32")
     devices.compute_in(cuda, "float32")
     assert asked == ["high", "highest"]
+
+
+@pytest.mark.parametrize(
+    ("device", "module", "right", "used"),
+    [
+        ("cuda", "json", lambda kernel, device: kernel.loads("1") == 1, True),
+        ("cuda", "json", lambda kernel, device: False, False),
+        ("cuda", "json", lambda kernel, device: kernel.no_such_kernel(), False),
+        ("cuda", "no_such_module", lambda kernel, device: True, False),
+        ("cpu", "json", lambda kernel, device: True, False),
+    ],
+    ids=["right", "wrong numbers", "raises", "cannot be imported", "not on this device"],
+)
+def test_kernels_are_tried_before_they_are_used(device: str, module: str, right: Any, used: bool) -> None:
+    assert (devices.tried(torch.device(device), module, right) is not None) is used

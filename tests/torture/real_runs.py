@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from interp_tui_engine import manifest, supervisor, worker
 from interp_tui_engine.runfolder import RunFolder, Status
@@ -13,12 +14,16 @@ from interp_tui_engine.runfolder import RunFolder, Status
 from .requests import kinds, small
 
 
-def finished(kind: str, path: Path) -> RunFolder:
+def finished(kind: str, path: Path, params: Mapping[str, Any] | None = None) -> RunFolder:
     """A run of this kind in the folder `path`: a worker's work done in this process, its end recorded as a supervisor records it.
+
+    params: what is asked for otherwise than by `small`.
 
     AssertionError where it fails. Not for pipelines, whose steps are runs of their own.
     """
-    asked = manifest.resolve(small(kind))
+    tables = small(kind)
+    tables["params"] |= params or {}
+    asked = manifest.resolve(tables)
     folder = supervisor.prepare(asked, path)
     worker.work(folder, 0)
     ended = json.loads((folder.shard(0) / "exit.json").read_text())

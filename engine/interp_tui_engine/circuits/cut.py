@@ -16,7 +16,7 @@ class Shifts(Protocol):
     """What is added to what each receiver reads."""
 
     def attention(self, layer: int) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Rows (N), receivers within the layer (N), and shifts (N, E, P, D) of its projections; None where nothing is shifted."""
+        """Rows (N), receivers within the layer (N), both on the CPU, and shifts (N, E, P, D) of what they read; None for none."""
 
     def mlp(self, layer: int, z: Tensor | None) -> Tensor | None:
         """Shift (B, E, P, D) of the layer's MLP; `z` (B·E, P, heads, head_dim) are its own heads' outputs where the MLP reads them."""
@@ -45,7 +45,9 @@ class Cut:
         self.graph, self.instead, self.head_shares = graph, instead, head_shares
         self.heard = (graph.valid & ~cut).any(1)
         self.listening = self.heard.float() @ graph.owned.float().T > 0
-        self.cut = (cut & graph.valid).to(away.device)
+        self._cut = (cut & graph.valid).cpu()
+        """What the device need not be asked for."""
+        self.cut = self._cut.to(away.device, non_blocking=True)
         self.old = graph.senders_before(entry)
         self.shape = away.shape[1:]
         self.before = away[: self.old].flatten(1)
@@ -66,22 +68,23 @@ class Cut:
     def attention(self, layer: int) -> tuple[Tensor, Tensor, Tensor] | None:
         low = self.graph.first_reader(layer)
         some = slice(low, low + self.graph.layer_readers)
-        active = self.cut[:, some].any(-1) & self.listening[:, some].to(self.cut.device)
-        rows, slots = active.nonzero(as_tuple=True)
-        if not len(rows):
+        active = (self._cut[:, some].any(-1) & self.listening[:, some]).nonzero(as_tuple=True)
+        if not len(active[0]):
             return None
-        return rows, slots, self._sum(some, self.graph.senders_before(layer))[rows, slots]
+        rows, slots = active
+        there = [places.to(self.cut.device, non_blocking=True) for places in active]
+        return rows, slots, self._sum(some, self.graph.senders_before(layer))[there[0], there[1]]
 
     def mlp(self, layer: int, z: Tensor | None) -> Tensor | None:
         if z is not None:
             self._heads_wrote(layer, z)
         at = self.graph.first_reader(layer) + self.graph.layer_readers
-        active = self.cut[:, at].any(-1).cpu() & self.listening[:, at]
+        active = self._cut[:, at].any(-1) & self.listening[:, at]
         if not active.any():
             return None
         before = self.graph.senders_before(layer) + (0 if z is None else self.graph.layer_senders - 1)
         shift = self._sum(slice(at, at + 1), before)[:, 0]
-        return shift * active.to(shift)[:, None, None, None]
+        return shift * active.to(shift.device, shift.dtype, non_blocking=True)[:, None, None, None]
 
     def wrote(self, layer: int, z: Tensor, mlp: Tensor) -> None:
         self._heads_wrote(layer, z)

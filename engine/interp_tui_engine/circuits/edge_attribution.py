@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..models.halving import FittingRows
 from ..sites.hooks import Edit, eager_attention
 from ..sites.site import Site
 from .edge_run import EdgeRun
@@ -24,9 +25,6 @@ from .edges import EdgeBehaviour
 from .graph import EMBED, Graph
 from .methods import Estimate
 from .prepared import output_of
-
-GRAPH_BYTES = 512 << 20
-"""Bound on what the points of a path that are differentiated together hold of their streams."""
 
 
 def edge_attribution(edges: EdgeBehaviour, method: Estimate, *, steps: int) -> Float[Tensor, "receivers senders"]:
@@ -83,20 +81,23 @@ def _gradients(run: EdgeRun, path: _Path) -> list[tuple[slice, Float[Tensor, "re
     """By run of receivers, ∂m/∂ what each reads, averaged over the points."""
     graph, points = run.graph, path.points
     per_point = 8 * points.element_size() * run.clean.streams[0][0].numel() * len(graph.receivers)
-    size = max(1, GRAPH_BYTES // per_point)
-    sums: dict[int, Tensor] = {}
-    for some in torch.split(points, size):
+
+    def means(some: Tensor) -> list[tuple[int, Tensor]]:
         leaves = _Leaves(graph, path, some)
         hidden = some if path.site is None else run.clean.streams[path.entry].expand(len(some), -1, -1)
-        edits = [] if path.site is None else [Edit(path.site, lambda value, some=some: some.to(value))]  # type: ignore[misc]
+        edits = [] if path.site is None else [Edit(path.site, lambda value: some.to(value))]
         with torch.enable_grad(), eager_attention(run.site_map):
             for layer in range(path.entry, graph.site_map.num_layers):
                 hidden = run.block(layer, hidden, leaves, edits if layer == path.entry else ())
             hidden = hidden + leaves.add(len(graph.receivers) - 1, 1)[:, 0]
             total = run.runs[0].score(graph.site_map.unembed(hidden[:, -1])).sum()
         gradients = torch.autograd.grad(total, list(leaves.held.values()), allow_unused=True)
-        for (low, leaf), gradient in zip(leaves.held.items(), gradients, strict=True):
-            mean = (torch.zeros_like(leaf) if gradient is None else gradient).sum(0) / len(points)
+        summed = zip(leaves.held.items(), gradients, strict=True)
+        return [(low, (torch.zeros_like(leaf) if gradient is None else gradient).sum(0) / len(points)) for (low, leaf), gradient in summed]
+
+    sums: dict[int, Tensor] = {}
+    for _, parts in FittingRows(points.device, per_point, len(points)).each(points, means):
+        for low, mean in parts:
             sums[low] = sums[low] + mean if low in sums else mean
     return [(slice(low, low + len(value)), value) for low, value in sums.items()]
 
@@ -114,12 +115,7 @@ class _Leaves:
             return None
         count, rows = self.graph.layer_readers, len(self.like)
         leaf = self.add(self.graph.first_reader(layer), count)
-        device = leaf.device
-        return (
-            torch.arange(rows, device=device).repeat_interleave(count),
-            torch.arange(count, device=device).repeat(rows),
-            leaf.flatten(0, 1)[:, None],
-        )
+        return torch.arange(rows).repeat_interleave(count), torch.arange(count).repeat(rows), leaf.flatten(0, 1)[:, None]
 
     def mlp(self, layer: int, z: Tensor | None) -> Tensor | None:
         site = self.path.site

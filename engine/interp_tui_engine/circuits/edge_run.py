@@ -15,6 +15,7 @@ Legend: B rows, E examples, P positions, R receivers, S senders, D d_model. What
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, final
 
@@ -22,8 +23,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..models.halving import FittingRows
 from ..sites.branched_run import together
 from ..sites.hooks import Edit, capture, eager_attention, edited
+from ..sites.row_memory import bytes_of_row, device_of
 from ..sites.site import Site
 from .cut import Cut, Shifts
 from .graph import EMBED, Graph
@@ -52,6 +55,8 @@ class EdgeRun:
         assert fork is not None, "runs that cannot stand together are given one by one"
         self.fork = fork
         self.start = first if fork.can_skip else 0
+        held = len(self.runs) * bytes_of_row(self.site_map, fork.length, logits=0)
+        self._readers = FittingRows(device_of(self.site_map), held, sys.maxsize)
         self.written_instead = self._written_by(instead)
         clean = self._written_by(_own)
         streams = tuple(stream[:, self.start :] for stream in fork.resid_pre)
@@ -95,18 +100,20 @@ class EdgeRun:
     def block(self, layer: int, hidden: Tensor, shifts: Shifts, edits: Sequence[Edit] = ()) -> Tensor:
         """One block, each of its receivers on its own stream. hidden: (B·E, P, D)."""
         fork, start, parallel = self.fork, self.start, self.site_map.blocks[layer].parallel
-        each = torch.arange(len(self.runs), device=hidden.device)
         changes: list[Edit] = []
         if (own_streams := shifts.attention(layer)) is not None:
-            rows = (own_streams[0][:, None].to(each) * len(each) + each).flatten()
-            slots = own_streams[1].to(each).repeat_interleave(len(each))
-            read = fork.read(layer, hidden[rows] + own_streams[2].flatten(0, 1).to(hidden), QKV, start)
+            each = torch.arange(len(self.runs))
+            rows = (own_streams[0][:, None] * len(each) + each).flatten()
+            slots = own_streams[1].repeat_interleave(len(each))
+            own_rows = hidden[rows.to(hidden.device, non_blocking=True)]
+            read = self._read(layer, own_rows + own_streams[2].flatten(0, 1).to(hidden))
             low = 0
             for name in QKV:
                 high = low + self.site_map.heads(name)
-                mine = ((slots >= low) & (slots < high)).nonzero()[:, 0]
+                mine = ((slots >= low) & (slots < high)).nonzero()[:, 0]  # on the host, which must know how many there are
                 if len(mine):
-                    changes.append(Edit(Site(name, layer), _putting(rows[mine], slots[mine] - low, mine, read[name])))
+                    where = [places.to(hidden.device, non_blocking=True) for places in (rows[mine], slots[mine] - low, mine)]
+                    changes.append(Edit(Site(name, layer), _putting(where[0], where[1], where[2], read[name])))
                 low = high
         added: list[Tensor] = []
         if parallel and (shift := shifts.mlp(layer, None)) is not None:
@@ -127,6 +134,16 @@ class EdgeRun:
             hidden = fork.block(layer, hidden, start)
         shifts.wrote(layer, seen[z], seen[mlp])
         return hidden - added[0] if added else hidden  # the MLP alone was to read the shift
+
+    def _read(self, layer: int, streams: Float[Tensor, "rows_examples pos d_model"]) -> dict[str, Tensor]:
+        """The projections of receivers that each read a stream of their own, so many at a time as fit."""
+        each = len(self.runs)
+
+        def of_receivers(some: range) -> dict[str, Tensor]:
+            return self.fork.read(layer, streams[some.start * each : some.stop * each], QKV, self.start)
+
+        parts = [read for _, read in self._readers.each(range(len(streams) // each), of_receivers)]
+        return parts[0] if len(parts) == 1 else {name: torch.cat([read[name] for read in parts]) for name in QKV}
 
     def head_shares(self, layer: int, z: Float[Tensor, "*rows pos heads head_dim"]) -> Float[Tensor, "heads *rows pos d_model"]:
         """What each head adds to the residual stream."""

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..models.halving import FittingRows, budget, in_halves
 from ..sites.branched_run import together
+from ..sites.row_memory import device_of
 from ..sites.site_map import SiteMap
 from .edge_run import Base, EdgeRun
 from .graph import EMBED, Edge, Graph, Mask, can_be_split, graph_of
@@ -22,12 +24,10 @@ from .prepared import Node, Prepared
 
 __all__ = ["EMBED", "Edge", "EdgeBehaviour", "can_be_split", "edge_effects", "edges_between"]
 MOST_ROWS = 64
-BATCH_BYTES = 512 << 20
-"""Bound on what a batch of cut runs holds of its senders."""
 LEAST_ROWS = 12
 """Sets of cut edges that run together if examples are to: about as many as a search tries before one stays."""
-KEPT_BYTES = 1 << 30
-"""Bound on what is kept of all examples' senders between batches; those of the others are computed again each time."""
+KEPT = 2
+"""As many times what a batch holds may be kept of all examples' senders between batches; others' are computed again each time."""
 
 
 @final
@@ -40,11 +40,14 @@ class EdgeBehaviour:
         self.interchange = behaviour.ablation == "interchange"
         self.examples = len(behaviour.runs)
         self._embeds = torch.cat([run.corrupt_stream[0] for run in behaviour.runs]).mean(0) if behaviour.ablation == "mean" else None
+        self._room = budget(device_of(behaviour.site_map))
         self._groups = self._grouped()
         largest = max(self._bytes(group) for group in self._groups)
-        self.rows = max(1, min(MOST_ROWS, BATCH_BYTES // largest))
-        self._kept: dict[int, EdgeRun] = {}
-        self._bases: tuple[Mask, dict[int, Base]] | None = None
+        self._fitting = FittingRows(device_of(behaviour.site_map), largest, MOST_ROWS)
+        self.rows = self._fitting.count
+        """Sets of cut edges that run together."""
+        self._kept: dict[tuple[int, ...], EdgeRun] = {}
+        self._bases: tuple[Mask, dict[tuple[int, ...], Base]] | None = None
         self.none = torch.zeros_like(self.graph.valid)
         self.whole = behaviour.whole
         self.empties = self.per_example(self.graph.valid[None])[0]
@@ -57,7 +60,7 @@ class EdgeBehaviour:
 
     def single(self, index: int) -> EdgeRun:
         """One example by itself."""
-        if [index] in self._groups and (kept := self._kept.get(self._groups.index([index]))):
+        if (kept := self._kept.get((index,))) is not None:
             return kept
         run = self.nodes.runs[index]
         return EdgeRun(self.graph, [run], self._instead, self._first(run))
@@ -68,28 +71,40 @@ class EdgeBehaviour:
         """The metric of each example under each set of cut edges; `outside` is what all of them cut before block `entry`."""
         metrics = torch.zeros(len(cuts), self.examples)
         spent = 0
-        for index, group in enumerate(self._groups):
+        groups = []
+        for group in self._groups:
             spent += 3 * self._bytes(group)  # what senders say, what they would say, and that of a base
-            keep = spent <= KEPT_BYTES
-            run = self._kept.get(index) or EdgeRun(
-                self.graph, [self.nodes.runs[i] for i in group], self._instead, min(self._first(self.nodes.runs[i]) for i in group)
-            )
-            base = None if outside is None else self._base(index, run, outside, keep)
-            if keep:
-                self._kept[index] = run
-            metrics[:, group] = torch.cat([run.score(cuts[i : i + self.rows], base, entry) for i in range(0, len(cuts), self.rows)])
+            keep = spent <= KEPT * self._room
+
+            def scores(some: tuple[int, ...], keep: bool = keep) -> Tensor:
+                run, base = self._run(some, outside)
+                done = torch.cat([scored for _, scored in self._fitting.each(cuts, lambda part: run.score(part, base, entry))])
+                if keep:
+                    self._keep(some, run, base)
+                return done
+
+            for some, done in in_halves(group, scores):
+                groups.append(some)
+                metrics[:, list(some)] = done
+        self._groups = groups  # those for which memory was enough
         return metrics
 
-    def _base(self, index: int, run: EdgeRun, outside: Mask, keep: bool) -> Base:
+    def _run(self, group: tuple[int, ...], outside: Mask | None) -> tuple[EdgeRun, Base | None]:
+        """Examples that run together, and the run in which they do what all rows do before these differ."""
+        runs = [self.nodes.runs[index] for index in group]
+        run = self._kept.get(group) or EdgeRun(self.graph, runs, self._instead, min(map(self._first, runs)))
+        if outside is None:
+            return run, None
         if self._bases is None or not torch.equal(self._bases[0], outside):
             self._bases = (outside, {})
-        bases = self._bases[1]
-        base = bases.get(index) or run.base(outside)
-        if keep:
-            bases[index] = base
-        return base
+        return run, self._bases[1].get(group) or run.base(outside)
 
-    def _grouped(self) -> list[list[int]]:
+    def _keep(self, group: tuple[int, ...], run: EdgeRun, base: Base | None) -> None:
+        self._kept[group] = run
+        if base is not None and self._bases is not None:
+            self._bases[1][group] = base
+
+    def _grouped(self) -> list[tuple[int, ...]]:
         """Examples that run together: those of one length, as many as leave room for some sets of cut edges."""
         by_length: dict[int, list[int]] = {}
         for index, run in enumerate(self.nodes.runs):
@@ -98,8 +113,8 @@ class EdgeBehaviour:
         for indices in by_length.values():
             forks = [self.nodes.runs[index].fork for index in indices]
             bytes_of_one = max(self._bytes([index]) for index in indices)
-            size = max(1, BATCH_BYTES // (LEAST_ROWS * bytes_of_one)) if together(forks) is not None else 1
-            groups += [indices[i : i + size] for i in range(0, len(indices), size)]
+            size = max(1, self._room // (LEAST_ROWS * bytes_of_one)) if together(forks) is not None else 1
+            groups += [tuple(indices[i : i + size]) for i in range(0, len(indices), size)]
         return groups
 
     def _bytes(self, group: Sequence[int]) -> int:

@@ -20,9 +20,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..models.halving import FittingRows
 from ..models.tensor_parallel import part_for
 from ..sites.branched_run import record
 from ..sites.hooks import activations, capture
+from ..sites.row_memory import bytes_of_row, device_of, fitting_rows
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
 
@@ -58,14 +60,16 @@ def head_scores(
     half = torch.randint(0, vocab, (rows, length), generator=draw)
     ids = torch.cat([half, half], dim=1).to(next(site_map.embed.parameters()).device)
     sites = [Site("attn_pattern", layer) for layer in range(site_map.num_layers)]
-    patterns = activations(site_map, ids, sites)
-    by_score: dict[str, list[Tensor]] = {"previous": [], "duplicate": [], "induction": []}
-    for site in sites:
-        pattern = patterns[site].float()
-        by_score["previous"].append(_stripe(pattern, 1, 1))
-        by_score["duplicate"].append(_stripe(pattern, length, length))
-        by_score["induction"].append(_stripe(pattern, length - 1, length))
-    previous, duplicate, induction = (torch.stack(by_score[name]).cpu() for name in ("previous", "duplicate", "induction"))
+
+    def stripes(some: Tensor) -> Float[Tensor, "scores layers heads"]:
+        patterns = activations(site_map, some, sites)
+        places = ((1, 1), (length, length), (length - 1, length))
+        means = [[_stripe(patterns[site].float(), back, first) for site in sites] for back, first in places]
+        return torch.stack([torch.stack(by_layer) for by_layer in means]).cpu()
+
+    held = bytes_of_row(site_map, 2 * length, logits=0) + 4 * len(sites) * site_map.num_heads * (2 * length) ** 2
+    shares = [len(some) / rows * means for some, means in FittingRows(ids.device, held, rows).each(ids, stripes)]
+    previous, duplicate, induction = sum(shares[1:], shares[0])
     tokens = torch.tensor(sorted(set(half.flatten().tolist())))
     return HeadScores(previous, duplicate, induction, copying(site_map, tokens, copies_of).cpu())
 
@@ -81,8 +85,13 @@ def copying(site_map: SiteMap, tokens: Tensor, only: Collection[tuple[int, int]]
 
     A sequence of one token leaves a head nothing else to attend to, so that z there is its value of the token. tokens: ids, (count,).
     """
-    device = next(site_map.embed.parameters()).device
-    tokens = tokens.to(device)
+    tokens = tokens.to(device_of(site_map))
+    together = fitting_rows(site_map, 1, len(tokens), logits=4)
+    shares = [len(some) / len(tokens) * hits for some, hits in together.each(tokens, lambda some: _copied(site_map, some, only))]
+    return sum(shares[1:], shares[0])
+
+
+def _copied(site_map: SiteMap, tokens: Tensor, only: Collection[tuple[int, int]] | None) -> Float[Tensor, "layers heads"]:
     fork = record(site_map, tokens[None, :1])
     embedded = site_map.embed(tokens)[:, None]
     layers_copying = []
@@ -91,7 +100,7 @@ def copying(site_map: SiteMap, tokens: Tensor, only: Collection[tuple[int, int]]
         with capture(site_map, [site]) as seen:
             fork.block(layer, embedded)
         z = seen[site][:, 0]
-        none = torch.tensor(torch.nan, device=device)
+        none = torch.full((), torch.nan, device=z.device)
         asked = [only is None or (layer, head) in only for head in range(site_map.heads("z"))]
         layers_copying.append(torch.stack([_own(site_map, layer, z, head, tokens) if asked[head] else none for head in range(len(asked))]))
     return torch.stack(layers_copying)

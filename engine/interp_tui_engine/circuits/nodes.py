@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..models.halving import in_halves
+from ..models.halving import FittingRows
 from ..sites.branched_run import Patch
+from ..sites.row_memory import fitting_rows
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
 from .methods import Ablation
@@ -29,8 +30,6 @@ from .prepared import Example, Node, Prepared, Together, grouped, output_of, pre
 
 MOST_ROWS = 64
 """Ablated runs, one set of nodes on one example each, that pass the model together."""
-BATCH_BYTES = 512 << 20
-"""Bound on what they hold: some sixteen arrays of their streams, their attention patterns, their logits."""
 Row = tuple[int, int]
 """An example and a set of nodes, by their places: one row of a pass."""
 
@@ -54,21 +53,23 @@ class Behaviour:
     """A metric over examples as a function of which nodes are ablated. Each set of nodes is run once."""
 
     def __init__(self, site_map: SiteMap, examples: Sequence[Example], metric: str, ablation: Ablation) -> None:
-        self._begin(site_map, [prepare(site_map, example, metric) for example in examples], ablation)
+        longest = max(len(example.clean) for example in examples)
+        rows = fitting_rows(site_map, longest, MOST_ROWS)
+        self._begin(site_map, [prepare(site_map, example, metric) for example in examples], ablation, rows)
 
     def subset(self, examples: Sequence[int]) -> Behaviour:
         """The same behaviour over some of its examples; means of corrupt runs are theirs alone."""
         part = Behaviour.__new__(Behaviour)
-        part._begin(self.site_map, [self.runs[index] for index in examples], self.ablation)
+        part._begin(self.site_map, [self.runs[index] for index in examples], self.ablation, self.rows)
         return part
 
-    def _begin(self, site_map: SiteMap, runs: list[Prepared], ablation: Ablation) -> None:
-        self.site_map, self.ablation = site_map, ablation
+    def _begin(self, site_map: SiteMap, runs: list[Prepared], ablation: Ablation, rows: FittingRows) -> None:
+        self.site_map, self.ablation, self.rows = site_map, ablation, rows
         self.nodes = all_nodes(site_map)
         self.runs = runs
         self._means = _means(self.runs) if ablation == "mean" else {}
-        self._rows = max(1, min(MOST_ROWS, BATCH_BYTES // max(map(_bytes, runs))))
-        self._groups = grouped(runs, self._first, self._rows)
+        self._groups = grouped(runs, self._first, rows.count)
+        self._rows = rows.count
         self.at_once = max(1, self._rows // len(runs))
         """Sets of nodes that pass the model together."""
         self._clean = torch.stack([run.score(run.end).float() for run in runs]).cpu()
@@ -99,7 +100,7 @@ class Behaviour:
             at_once = max(1, self._rows // len(group.indices))
             for start in range(0, len(ablated), at_once):
                 rows = [(index, at) for index in group.indices for at in ablated[start : start + at_once]]
-                for some, scores in in_halves(rows, lambda some, group=group: self._scores(group, some, sets)):  # type: ignore[misc]
+                for some, scores in self.rows.each(rows, lambda some, group=group: self._scores(group, some, sets)):  # type: ignore[misc]
                     indices, places = zip(*some, strict=True)
                     metrics[list(places), list(indices)] = scores
         return metrics
@@ -173,9 +174,3 @@ class Behaviour:
 def _means(runs: Sequence[Prepared]) -> dict[Node, Tensor]:
     nodes = all_nodes(runs[0].fork.site_map)
     return {node: torch.cat([output_of(run.corrupt, node) for run in runs]).mean(0) for node in nodes}
-
-
-def _bytes(run: Prepared) -> int:
-    """What a row of a pass on an example holds at most, roughly."""
-    site_map, length = run.fork.site_map, run.fork.length
-    return 4 * (16 * length * site_map.d_model + 2 * site_map.num_heads * length * length + len(run.end))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..models.device import sent
 from ..sites.answers import Answer, Metric, metric_of
 from ..sites.branched_run import BranchedRun, record, together
 from ..sites.hooks import activations
@@ -60,7 +61,7 @@ class Together(NamedTuple):
 def prepare(site_map: SiteMap, example: Example, metric: str) -> Prepared:
     """Run both prompts once."""
     device = next(site_map.embed.parameters()).device
-    clean, corrupt = (torch.tensor([ids], device=device) for ids in (example.clean, example.corrupt))
+    clean, corrupt = (sent([ids], device) for ids in (example.clean, example.corrupt))
     sites = [Site(name, layer) for layer in range(site_map.num_layers) for name in ("z", "mlp_out")]
     start = Site("resid_pre", 0)
     fork = record(site_map, clean)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..models.device import widest_float
 from .architecture import Architecture, reconstruct
+from .topk import fired
 from .weights import Weights
 
 LOWEST, HIGHEST, BINS = -6.0, 0.0, 24
@@ -34,21 +35,22 @@ class Quality(NamedTuple):
 @torch.no_grad()
 def evaluate(architecture: Architecture, weights: Weights, batches: Iterable[Float[Tensor, "b d"]]) -> Quality:
     """Over all batches, codes made as at use. A dictionary that answers the mean has FVU 1; perfect is 0."""
-    error = total = 0.0
     tokens = 0
-    sum_D = torch.zeros(weights.width, dtype=torch.float64)
     fired_M = torch.zeros(weights.latents, device=weights.encoder.device)
     double = widest_float(fired_M.device)
+    # sums of float64, on the host where the device has none: no batch waits for it elsewhere
+    here = fired_M.device if double == torch.float64 else torch.device("cpu")
+    error, total, sum_D = (torch.zeros(shape, dtype=torch.float64, device=here) for shape in ((), (), (weights.width,)))
     for x_BD in batches:
         codes = architecture.encode(weights, x_BD)
-        error += float((x_BD - reconstruct(weights, codes)).square().sum(dtype=double))
-        total += float(x_BD.cpu().double().square().sum())  # squares of float32 would round by more than a small variance
-        sum_D += x_BD.sum(0, dtype=double).cpu()
-        fired_M += torch.bincount(codes.pattern.latents[codes.values > 0], minlength=weights.latents)
+        error += (x_BD - reconstruct(weights, codes)).square().sum(dtype=double).to(here)
+        total += x_BD.to(here).double().square().sum()  # squares of float32 would round by more than a small variance
+        sum_D += x_BD.sum(0, dtype=double).to(here)
+        fired_M += fired(codes)
         tokens += x_BD.shape[0]
-    variance = total - float(sum_D.square().sum()) / max(1, tokens)
-    varies = variance > ROUNDING * total
-    return Quality(error / variance if varies else math.nan, float(fired_M.sum()) / max(1, tokens), fired_M, tokens)
+    variance = float(total - sum_D.square().sum() / max(1, tokens))
+    varies = variance > ROUNDING * float(total)
+    return Quality(float(error) / variance if varies else math.nan, float(fired_M.sum()) / max(1, tokens), fired_M, tokens)
 
 
 @torch.no_grad()

@@ -83,11 +83,11 @@ def weights(site_map: SiteMap, features: Sequence[Feature], prompts: PromptBatch
         result = torch.zeros(len(features))
         if before and target.requires_grad:
             gradients = torch.autograd.grad(target.sum(), [leaves[layer] for layer in before], retain_graph=True, allow_unused=True)
-            by_layer = dict(zip(before, gradients, strict=True))
-            for index, feature in enumerate(features):
-                gradient_BPD = by_layer.get(feature.layer)
-                if gradient_BPD is not None:
-                    result[index] = float((away[index] * (gradient_BPD.float() @ feature.writes)).sum())
+            by_layer = {layer: gradient for layer, gradient in zip(before, gradients, strict=True) if gradient is not None}
+            reached = [index for index, feature in enumerate(features) if feature.layer in by_layer]
+            if reached:
+                sums = [(away[i] * (by_layer[features[i].layer].float() @ features[i].writes)).sum() for i in reached]
+                result[reached] = torch.stack(sums).float().cpu()
         yield result
 
 

@@ -15,13 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..models.halving import FittingRows
 from ..sites.answers import entropy, kl, log_prob, rank, top_tokens
 from ..sites.hooks import activations
+from ..sites.row_memory import fitting_logits, fitting_rows
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
-
-LOGITS = 1 << 25
-"""Most logits of a layer at once: 128 MiB, of which a reading or a fit's step holds some six copies."""
 
 
 class Reading(NamedTuple):
@@ -35,11 +34,20 @@ class Reading(NamedTuple):
     kl_to_end: Float[Tensor, " positions"]
 
 
-def streams(site_map: SiteMap, ids: Int[Tensor, "rows pos"]) -> Float[Tensor, "layers tokens d_model"]:
-    """The residual stream that leaves each block, at the positions of all rows one after another."""
+def streams(site_map: SiteMap, ids: Int[Tensor, "rows pos"], together: FittingRows | None = None) -> Float[Tensor, "layers tokens d_model"]:
+    """The residual stream that leaves each block, at the positions of all rows one after another.
+
+    together: how many rows pass the model at a time, where several calls share what turned out to fit.
+    """
     sites = [Site("resid_post", layer) for layer in range(site_map.num_layers)]
-    values = activations(site_map, ids, sites)
-    return torch.stack([values[site].flatten(0, 1) for site in sites])
+
+    def of_rows(some: Tensor) -> Tensor:
+        values = activations(site_map, some, sites)
+        return torch.stack([values[site].flatten(0, 1) for site in sites])
+
+    together = together or fitting_rows(site_map, ids.shape[1], len(ids), logits=0)
+    parts = [stream for _, stream in together.each(ids, of_rows)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 @torch.no_grad()
@@ -49,12 +57,20 @@ def read(
     end: Float[Tensor, "positions d_model"],
     answers: Sequence[Sequence[int]],
     k: int,
+    together: FittingRows | None = None,
 ) -> Reading:
     """One layer's reading; `end` is the last layer's stream at the same positions, `answers` the token set asked about at each.
 
-    A few positions at a time, so that the logits of a long prompt and a large vocabulary take no more memory than those of a short one.
+    So many positions at a time as their logits fit in memory; `together` is how many that is, where readings share what turned out.
     """
-    parts = [_read(site_map, stream[part], end[part], answers[part], k) for part in in_parts(site_map, stream.shape[0])]
+
+    def of_positions(some: range) -> Reading:
+        part = slice(some.start, some.stop)
+        return _read(site_map, stream[part], end[part], answers[part], k)
+
+    positions = range(stream.shape[0])
+    together = together or fitting_logits(site_map, len(positions))
+    parts = [reading for _, reading in together.each(positions, of_positions)]
     return parts[0] if len(parts) == 1 else Reading(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
@@ -63,13 +79,6 @@ def _read(site_map: SiteMap, stream: Tensor, end: Tensor, answers: Sequence[Sequ
     probs = torch.stack([log_prob(row, answer) for row, answer in zip(logits, answers, strict=True)]).exp()
     ranks = torch.stack([rank(row, answer) for row, answer in zip(logits, answers, strict=True)])
     return Reading(probs, ranks, *top_tokens(logits, k), entropy(logits), kl(final, logits))
-
-
-def in_parts(site_map: SiteMap, tokens: int) -> list[slice]:
-    """Stretches of tokens whose logits are few enough to hold some copies of."""
-    vocabulary = sum(p.numel() for p in site_map.head.parameters()) // site_map.d_model
-    at_once = max(1, LOGITS // max(1, vocabulary))
-    return [slice(start, min(start + at_once, tokens)) for start in range(0, max(1, tokens), at_once)]
 
 
 def crossover(ranks: Sequence[int]) -> int | None:

@@ -10,6 +10,7 @@ Files are safetensors: `layers.<l>.weight` (d_model, d_model), `layers.<l>.bias`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,9 @@ from torch import Tensor
 from .. import atomic
 from ..errors import UserError
 from ..sites.answers import kl
+from ..sites.row_memory import fitting_logits, fitting_rows
 from ..sites.site_map import SiteMap
-from .logit_lens import in_parts, streams
+from .logit_lens import streams
 
 FORMAT = "interp-tui tuned lens 1"
 BLOCKS = 8
@@ -112,6 +114,7 @@ class Fitting:
         pairs = list(zip(start.weight, start.bias, strict=True))
         self.maps = [[part.to(device).requires_grad_(True) for part in pair] for pair in pairs]
         self.step = 0
+        self._together = fitting_logits(site_map, sys.maxsize)
         self._adam = torch.optim.Adam([part for pair in self.maps for part in pair], lr=lr)
 
     def update(self, streams: Float[Tensor, "layers tokens d_model"]) -> list[float]:
@@ -119,21 +122,29 @@ class Fitting:
         for group in self._adam.param_groups:
             group["lr"] = self.lr * (1 - self.step / self.steps)
         sums = torch.zeros(len(self.maps), device=streams.device)
-        for part in in_parts(self.site_map, streams.shape[1]):
-            with torch.no_grad():
-                end = self.site_map.unembed(streams[-1, part]).float()
-            with torch.enable_grad():
-                for layer, (weight, bias) in enumerate(self.maps):  # one layer's logits in memory at a time
-                    mapped = _mapped(streams[layer, part].detach(), weight, bias)
-                    share = mapped.shape[0] / streams.shape[1]
-                    loss = kl(end, self.site_map.unembed(mapped)).mean() * share
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    sums[layer] += loss.detach()
+        for _, (part_losses, gradients) in self._together.each(range(streams.shape[1]), lambda some: self._gradients(streams, some)):
+            sums += part_losses
+            for value, gradient in zip((value for pair in self.maps for value in pair), gradients, strict=True):
+                value.grad = gradient if value.grad is None else value.grad.add_(gradient)
         losses: list[float] = sums.tolist()
         self._adam.step()
         self._adam.zero_grad()
         self.step += 1
         return losses
+
+    def _gradients(self, streams: Float[Tensor, "layers tokens d_model"], some: range) -> tuple[Float[Tensor, " layers"], list[Tensor]]:
+        """The loss of each layer at some of the tokens, as a share of that of all, and its derivatives by the layer's map."""
+        part, share = slice(some.start, some.stop), len(some) / streams.shape[1]
+        losses: list[Tensor] = []
+        gradients: list[Tensor] = []
+        with torch.no_grad():
+            end = self.site_map.unembed(streams[-1, part]).float()
+        with torch.enable_grad():
+            for layer, pair in enumerate(self.maps):  # one layer's logits in memory at a time
+                loss = kl(end, self.site_map.unembed(_mapped(streams[layer, part].detach(), *pair))).mean() * share
+                gradients += torch.autograd.grad(loss, pair)
+                losses.append(loss.detach())
+        return torch.stack(losses), gradients
 
     @property
     def lens(self) -> TunedLens:
@@ -162,9 +173,10 @@ class Fitting:
 
 def fit(fitting: Fitting, ids: Int[Tensor, "rows pos"], *, seed: int, batch: int) -> Iterator[tuple[int, list[float]]]:
     """Take the steps of a fit that are left, `batch` rows each; of each its number and the KL of every layer before it, in nats."""
+    together = fitting_rows(fitting.site_map, ids.shape[1], batch, logits=0)
     while (step := fitting.step) < fitting.steps:
         chosen = rows_of(seed, step, len(ids), batch).to(ids.device)
-        yield step, fitting.update(streams(fitting.site_map, ids[chosen]))
+        yield step, fitting.update(streams(fitting.site_map, ids[chosen], together))
 
 
 @torch.no_grad()
@@ -173,9 +185,11 @@ def divergences_by_row(
 ) -> Float[Tensor, "2 layers rows"]:
     """Each row's mean KL to the end, read by the logit lens and by the tuned one, in nats a token. parts: streams of whole rows of `length`
     tokens."""
-    by_row = []
+    by_row, together = [], fitting_logits(site_map, sys.maxsize)
     for stream in parts:
-        values = torch.cat([_divergences(site_map, lens, stream[:, part]) for part in in_parts(site_map, stream.shape[1])], dim=-1)
+        every = range(stream.shape[1])
+        read = together.each(every, lambda some, stream=stream: _divergences(site_map, lens, stream[:, some.start : some.stop]))  # type: ignore[misc]
+        values = torch.cat([divergences for _, divergences in read], dim=-1)
         by_row.append(values.cpu().double().reshape(2, site_map.num_layers, -1, length).mean(-1))
     return torch.cat(by_row, dim=-1)
 
@@ -189,7 +203,8 @@ def _divergences(site_map: SiteMap, lens: TunedLens, stream: Float[Tensor, "laye
 
 def measured(site_map: SiteMap, lens: TunedLens, ids: Int[Tensor, "rows pos"], batch: int) -> Float[Tensor, "2 layers rows"]:
     """`divergences_by_row` of token rows, `batch` of them at a time."""
-    return divergences_by_row(site_map, lens, (streams(site_map, part) for part in torch.split(ids, batch)), ids.shape[1])
+    together = fitting_rows(site_map, ids.shape[1], batch, logits=0)
+    return divergences_by_row(site_map, lens, (streams(site_map, part, together) for part in torch.split(ids, batch)), ids.shape[1])
 
 
 def held_out_rows(rows: int, share: float) -> tuple[list[int], list[int]]:

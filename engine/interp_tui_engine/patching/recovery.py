@@ -11,6 +11,7 @@ position before the first corrupted one puts back what is already there: its rec
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,10 +20,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..models.halving import in_halves
+from ..models.halving import FittingRows
 from ..sites.answers import Answer, Metric, log_prob, metric_of
 from ..sites.branched_run import BranchedRun, Job, Patch, record
 from ..sites.hooks import Edit, activations, part
+from ..sites.row_memory import fitting_rows
 from ..sites.site import Site
 from ..sites.site_map import SiteMap
 
@@ -99,6 +101,8 @@ class Trace:
     freeze: tuple[str, ...]
     ends: tuple[Float[Tensor, "positions vocab"], Float[Tensor, "positions vocab"]]
     """The logits of the clean and of the corrupt run where the answer is scored."""
+    rows: FittingRows
+    """How many patched runs travel together."""
 
     def layers(self, centre: int) -> range:
         """The layers patched together about one: l − ⌊w/2⌋ … l + ⌈w/2⌉ − 1, an even window reaching one further back, as Meng et al.'s."""
@@ -114,7 +118,7 @@ class Trace:
         metrics = torch.full((len(cells),), self.corrupt_metric)
         wanted = [i for i, cell in enumerate(cells) if cell.position >= self.prompts.first]
         if wanted:
-            for some, values in in_halves(wanted, lambda some: self._scores([cells[i] for i in some])):
+            for some, values in self.rows.each(wanted, lambda some: self._scores([cells[i] for i in some])):
                 metrics[some] = values
         return metrics
 
@@ -138,9 +142,19 @@ class Trace:
         return [Patch(site, self.clean[site][1]) for site in held]
 
 
-def prepare(site_map: SiteMap, prompts: TracePrompts, names: Sequence[str], metric: str, *, window: int, freeze: Sequence[str]) -> Trace:
+def prepare(
+    site_map: SiteMap,
+    prompts: TracePrompts,
+    names: Sequence[str],
+    metric: str,
+    *,
+    window: int,
+    freeze: Sequence[str],
+    rows: FittingRows | None = None,
+) -> Trace:
     """Run clean and corrupt once and keep what every cell of the kinds of site in `names` needs.
 
+    rows: how many patched runs travel together, where traces share what turned out to fit.
     Raises UserError where the two runs score the same, for then there is nothing to recover.
     """
     device = next(site_map.embed.parameters()).device
@@ -162,7 +176,13 @@ def prepare(site_map: SiteMap, prompts: TracePrompts, names: Sequence[str], metr
         score = _score(prompts, metric, clean_logits)
         clean_metric, corrupt_metric = float(score(clean_logits)), float(score(corrupt_logits))
     ends = (clean_logits, corrupt_logits)
-    return Trace(site_map, fork, clean, prompts, score, positions, clean_metric, corrupt_metric, window, tuple(freeze), ends)
+    rows = rows or rows_of(site_map, prompts)
+    return Trace(site_map, fork, clean, prompts, score, positions, clean_metric, corrupt_metric, window, tuple(freeze), ends, rows)
+
+
+def rows_of(site_map: SiteMap, prompts: TracePrompts) -> FittingRows:
+    """How many patched runs of a pair of prompts travel together: as many as are asked for, where memory allows it."""
+    return fitting_rows(site_map, len(prompts.clean), sys.maxsize, len(_scored_positions(prompts)))
 
 
 def grid(site_map: SiteMap, prompts: TracePrompts, names: Sequence[str], *, heads: bool) -> list[list[GridCell]]:

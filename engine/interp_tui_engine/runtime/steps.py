@@ -19,6 +19,8 @@ from .pause import wait_while_paused
 Step = TypeVar("Step")
 Numbers = NDArray[np.float32]
 SAVE_EVERY = 1.0
+PLAN = "plan"
+"""Under which name the sizes of all steps stand beside the numbers of those done."""
 
 
 class Steps(Generic[Step]):
@@ -31,6 +33,7 @@ class Steps(Generic[Step]):
     def __init__(self, context: Context, steps: Sequence[Step], *, unit: str, size: Callable[[Step], int], name: str = "steps") -> None:
         self._context, self._steps, self._unit, self._size = context, steps, unit, size
         self._path = context.checkpoint_path / f"{name}.npz"
+        self._plan = [size(step) for step in steps]
         self.done: list[Numbers] = self._read()
 
     def run(
@@ -65,14 +68,17 @@ class Steps(Generic[Step]):
     def _read(self) -> list[Numbers]:
         try:
             with np.load(self._path) as held:
-                return [held[f"s{i}"] for i in range(min(len(held.files), len(self._steps)))]
+                if PLAN in held and held[PLAN].tolist() != self._plan:
+                    return []  # the work is cut into other steps, as where a device has less memory free: these numbers are not theirs
+                return [held[f"s{i}"] for i in range(min(len(held.files) - (PLAN in held), len(self._steps)))]
         except (OSError, ValueError, KeyError):
             return []
 
     def _save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(self._path) as beside, beside.open("wb") as file:
-            np.savez(file, **{f"s{i}": numbers for i, numbers in enumerate(self.done)})  # type: ignore[arg-type]
+            done = {f"s{i}": numbers for i, numbers in enumerate(self.done)}
+            np.savez(file, **{PLAN: np.array(self._plan)}, **done)  # type: ignore[arg-type]
 
 
 def write_arrays(

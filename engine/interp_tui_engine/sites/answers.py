@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import UserError
+from ..models.device import sent
 
 MetricName = Literal["logit_diff", "logit", "prob", "logprob", "kl", "rank"]
 METRICS: tuple[str, ...] = get_args(MetricName)
@@ -52,13 +53,15 @@ def metric_of(name: str, answer: Answer, clean_logits: Float[Tensor, " vocab"]) 
 
 
 FEW = 16
-"""Tokens picked one by one: a list of indices would be copied to a GPU first, for which the host would wait."""
+"""Tokens picked one by one: indices would be copied to a GPU first."""
 
 
 def _of_tokens(logits: Float[Tensor, "*rows vocab"], tokens: Sequence[int]) -> Float[Tensor, "*rows tokens"]:
     if len(tokens) == 1:
         return logits[..., tokens[0], None]
-    return torch.stack([logits[..., token] for token in tokens], dim=-1) if 0 < len(tokens) <= FEW else logits[..., list(tokens)]
+    if 0 < len(tokens) <= FEW:
+        return torch.stack([logits[..., token] for token in tokens], dim=-1)
+    return logits[..., sent(tokens, logits.device).long()]
 
 
 def set_logit(logits: Float[Tensor, "*rows vocab"], tokens: Sequence[int]) -> Float[Tensor, "*rows"]:

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..models.device import sent
 from .hooks import Edit, eager_attention, edited, reading
 from .key_cache import cache_argument
 from .site import Site
@@ -60,7 +61,7 @@ class BranchedRun:
 
     def logits(self, positions: Sequence[int]) -> Float[Tensor, "positions vocab"]:
         """The base run's logits."""
-        return self.site_map.unembed(self.resid_pre[-1][0, list(positions)])
+        return self.site_map.unembed(self.resid_pre[-1][0, sent(positions, self.resid_pre[-1].device)])
 
     def run(
         self, jobs: Sequence[Job], positions: Sequence[int], *, first: int = 0, bases: Sequence[int] | None = None
@@ -78,7 +79,7 @@ class BranchedRun:
             start = 0
         assert start <= min(positions), "logits before every patch are the base run's"
         hidden = self.resid_pre[0].new_empty(0, self.length - start, self.site_map.d_model)
-        rows = None if bases is None else torch.tensor([bases[job] for job in order], device=hidden.device)
+        rows = None if bases is None else sent([bases[job] for job in order], hidden.device)
         taken = 0
         with eager_attention(self.site_map):
             for layer in range(entry[order[0]], self.site_map.num_layers):
@@ -93,8 +94,8 @@ class BranchedRun:
                     if here:
                         stack.enter_context(edited(self.site_map, _edits(here, start)))
                     hidden = self.block(layer, hidden, start, None if rows is None else rows[:taken])
-        logits = self.site_map.unembed(hidden[:, [position - start for position in positions]])
-        return logits[torch.argsort(torch.tensor(order, device=logits.device))]
+        logits = self.site_map.unembed(hidden[:, sent([position - start for position in positions], hidden.device)])
+        return logits[sent(sorted(range(len(order)), key=order.__getitem__), logits.device)]
 
     @property
     def can_skip(self) -> bool:
@@ -256,10 +257,10 @@ def _edits(patches: Sequence[tuple[int, Patch]], start: int) -> list[Edit]:
 
 def _put(site: Site, all_heads: bool, everywhere: bool, group: Sequence[tuple[int, Patch]], start: int, value: Tensor) -> Tensor:
     device, pattern = value.device, site.name == "attn_pattern"
-    rows = torch.tensor([row for row, _ in group], device=device)
+    rows = sent([row for row, _ in group], device)
     if everywhere:
         result = value.clone()
-        heads = torch.tensor([patch.site.head or 0 for _, patch in group], device=device)
+        heads = sent([patch.site.head or 0 for _, patch in group], device)
         if pattern:
             new = torch.stack([patch.value[..., start:, :] for _, patch in group]).to(value.dtype)
             result[(rows,) if all_heads else (rows, heads)] = new
@@ -267,7 +268,7 @@ def _put(site: Site, all_heads: bool, everywhere: bool, group: Sequence[tuple[in
             new = torch.stack([patch.value[start:] for _, patch in group]).to(value.dtype)
             result[(rows,) if all_heads else (rows, slice(None), heads)] = new
         return result
-    positions = torch.tensor([(patch.site.position or 0) - start for _, patch in group], device=device)
+    positions = sent([(patch.site.position or 0) - start for _, patch in group], device)
     new = torch.stack([patch.value for _, patch in group]).to(value.dtype)
     result = value.clone()
     if all_heads:
@@ -276,7 +277,7 @@ def _put(site: Site, all_heads: bool, everywhere: bool, group: Sequence[tuple[in
         else:
             result[rows, positions] = new
         return result
-    heads = torch.tensor([patch.site.head for _, patch in group], device=device)
+    heads = sent([patch.site.head for _, patch in group], device)
     index = (rows, heads, positions) if pattern else (rows, positions, heads)
     result[index] = new
     return result

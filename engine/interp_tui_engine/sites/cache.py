@@ -112,6 +112,10 @@ class ActivationCache:
             read[site]
         return read
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has."""
+        return [len(self._ids(text)) for text in texts]
+
     def _rows(self, inputs: Inputs) -> tuple[bool, list[Any]]:
         if isinstance(inputs, Tensor):
             return inputs.dim() == 1, [inputs] if inputs.dim() == 1 else list(inputs)

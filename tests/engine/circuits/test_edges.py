@@ -15,6 +15,7 @@ from interp_tui_engine.circuits.edges import EMBED, Edge, EdgeBehaviour, edge_ef
 from interp_tui_engine.circuits.nodes import Behaviour
 from interp_tui_engine.circuits.prepared import Example
 from interp_tui_engine.errors import UserError
+from interp_tui_engine.models import halving
 from interp_tui_engine.sites.answers import Answer
 from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.site import Site
@@ -62,8 +63,8 @@ def test_what_is_not_kept_is_computed_again(monkeypatch):
     outside = cuts[0] & cuts[1]
     kept = edges_of("llama", count=3)
     expected = kept.per_example(cuts), kept.per_example(cuts, outside, 0)
-    monkeypatch.setattr(edges, "KEPT_BYTES", 0)
-    monkeypatch.setattr(edges, "LEAST_ROWS", edges.BATCH_BYTES)  # no room for two examples together
+    monkeypatch.setattr(edges, "KEPT", 0)
+    monkeypatch.setattr(edges, "LEAST_ROWS", halving.ON_A_CPU)  # no room for two examples together
     found = edges_of("llama", count=3)
     again = found.per_example(cuts), found.per_example(cuts, outside, 0)
     assert not found._kept and len(found._groups) == 3 and len(kept._kept) == 2

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from interp_tui_engine.lenses import logit_lens, tuned_lens
+from interp_tui_engine.models import halving
 from interp_tui_engine.sites.dissect import site_map_of
 from references.tiny_families import some_ids, tiny_family
 from simulated_gpu import COUNTS, GpuTensor, simulated_gpu, to_gpu
@@ -29,12 +30,12 @@ def test_a_reading_has_the_cpus_numbers() -> None:
             torch.testing.assert_close(mine.values, other, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("at_once", [1 << 25, 1])
-def test_a_fits_step_waits_once_and_learns_what_the_cpu_learns(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+@pytest.mark.parametrize("free", [1 << 30, 1])
+def test_a_fits_step_waits_once_and_learns_what_the_cpu_learns(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     module, ids = tiny_family("llama"), some_ids(2, 3)
     here = tuned_lens.Fitting(site_map_of(module), lr=1e-2, steps=4)
     want = [here.update(logit_lens.streams(here.site_map, ids)) for _ in range(2)]
-    monkeypatch.setattr(logit_lens, "LOGITS", at_once)
+    monkeypatch.setattr(halving, "free_memory", lambda device: free)
     with simulated_gpu():
         there = tuned_lens.Fitting(site_map_of(to_gpu(copy.deepcopy(module))), lr=1e-2, steps=4)
         stream, losses = logit_lens.streams(there.site_map, GpuTensor(ids)), []

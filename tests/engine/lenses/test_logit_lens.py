@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from interp_tui_engine.lenses import logit_lens
 from interp_tui_engine.lenses.logit_lens import crossover, read, streams
+from interp_tui_engine.models import halving
 from interp_tui_engine.sites.dissect import site_map_of
+from interp_tui_engine.sites.row_memory import fitting_logits
 from references.tiny_families import some_ids, tiny_family
 
 
@@ -48,7 +49,7 @@ def test_many_positions_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch
     site_map = site_map_of(module)
     stream, answers = streams(site_map, ids), [[int(token)] for token in ids[0]]
     whole = read(site_map, stream[1], stream[-1], answers, 3)
-    monkeypatch.setattr(logit_lens, "LOGITS", 5 * module.lm_head.out_features)
-    assert [part.stop - part.start for part in logit_lens.in_parts(site_map, 12)] == [5, 5, 2]
+    monkeypatch.setattr(halving, "ON_A_CPU", 5 * 16 * module.lm_head.out_features)
+    assert [len(part) for part, _ in fitting_logits(site_map, 12).each(range(12), lambda part: None)] == [5, 5, 2]
     for mine, want in zip(read(site_map, stream[1], stream[-1], answers, 3), whole, strict=True):
         torch.testing.assert_close(mine, want, rtol=1e-4, atol=1e-6)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from interp_tui_engine.errors import UserError
-from interp_tui_engine.lenses import logit_lens, tuned_lens
+from interp_tui_engine.lenses import tuned_lens
 from interp_tui_engine.lenses.logit_lens import streams
+from interp_tui_engine.models import halving
 from interp_tui_engine.sites.answers import kl
 from interp_tui_engine.sites.dissect import site_map_of
 from references.tiny_families import some_ids, tiny_family
@@ -77,8 +78,8 @@ def test_fitting_goes_on_from_its_state_bit_for_bit(site_map):
 def test_a_fit_and_its_measure_take_few_tokens_at_a_time(site_map, monkeypatch):
     """Three of ten tokens at once: the same losses, maps and divergences to rounding."""
     results = []
-    for logits in (logit_lens.LOGITS, 3 * site_map.head.out_features):
-        monkeypatch.setattr(logit_lens, "LOGITS", logits)
+    for room in (halving.ON_A_CPU, 3 * 16 * site_map.head.out_features):
+        monkeypatch.setattr(halving, "ON_A_CPU", room)
         fitting = tuned_lens.Fitting(site_map, lr=1e-2, steps=6)
         losses = [fitting.update(streams(site_map, some_ids(2, 5))) for _ in range(3)]
         results.append([torch.tensor(losses), *fitting.lens.weight, *means(site_map, fitting.lens, [streams(site_map, some_ids(2, 5))])])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -18,17 +18,20 @@ from ...data.prompts import answer_ids
 from ...errors import RunFailed, UserError
 from ...features.answer_sets import expanded
 from ...features.prompts import Prompt
+from ...models.device import sent
+from ...models.halving import FittingRows
 from ...models.loaded import LoadedModel
 from ...sites.answers import Answer, kl, log_prob, logit_diff, set_logit
 from ...sites.hooks import Edit, activations
+from ...sites.row_memory import fitting_logits, fitting_rows
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
 from .last_token import LastToken, last_token
 from .plain_text import Change, everywhere
 from .space import PaddedPrompts, tokens_of
 
-LOGITS = 1 << 24
-"""Most logits that are held at a time: 64 MiB."""
+COPIES = 8
+"""Copies of their logits that scores hold at a time, at most."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,17 @@ class Bench:
     unchanged: LastToken | None = None
     """The prompts' runs as they are, from which changed ones go on; None where each is run whole."""
 
+    @cached_property
+    def together(self) -> FittingRows:
+        """How many prompts pass the model at a time."""
+        longest = int((self.continued or self.tokens).ids.shape[1])
+        return fitting_rows(self.site_map, longest, self.batch)
+
+    @cached_property
+    def unembedded(self) -> FittingRows:
+        """How many positions are unembedded at a time."""
+        return fitting_logits(self.site_map, self.batch)
+
     def ready(self) -> Bench:
         """The same with the unchanged runs kept, where the model can go on from them and answers are scored by one token."""
         if self.metric == "sequence":
@@ -57,18 +71,20 @@ class Bench:
         """The metric of the chosen prompts under each of several changes, added after `layer` at their last token."""
         if self.unchanged is None:
             return torch.stack([self.scores(layer, change_PD, chosen) for change_PD in changes_KPD])
-        scores_of_parts = []
-        for some_KPD in torch.split(changes_KPD, max(1, LOGITS // self.model.vocab_size // len(chosen))):
-            final_KPD = self.unchanged.finals(layer, some_KPD, chosen)
-            logits_KPV = self._logits(final_KPD.flatten(0, 1)).reshape(*final_KPD.shape[:2], -1)
-            if self.metric == "kl":
-                zero = torch.zeros_like(some_KPD[:1])
-                scores_of_parts.append(kl(self._logits(self.unchanged.finals(layer, zero, chosen)[0]), logits_KPV))
-            else:
-                scores_of_parts.append(torch.stack([self.score(logits_KPV[:, j], self.answers[i]) for j, i in enumerate(chosen)], dim=1))
-        scores = torch.cat(scores_of_parts)
+        held = 4 * COPIES * self.model.vocab_size * len(chosen)
+        together = FittingRows(changes_KPD.device, held, len(changes_KPD))
+        scores = torch.cat([part for _, part in together.each(changes_KPD, lambda some: self._scores_of(layer, some, chosen))])
         self._check(scores, chosen, changed=True)
         return scores
+
+    def _scores_of(self, layer: int, changes_KPD: Float[Tensor, "K P D"], chosen: Sequence[int]) -> Float[Tensor, "K chosen"]:
+        assert self.unchanged is not None
+        final_KPD = self.unchanged.finals(layer, changes_KPD, chosen)
+        logits_KPV = self._logits(final_KPD.flatten(0, 1)).reshape(*final_KPD.shape[:2], -1)
+        if self.metric != "kl":
+            return torch.stack([self.score(logits_KPV[:, j], self.answers[i]) for j, i in enumerate(chosen)], dim=1)
+        zero = torch.zeros_like(changes_KPD[:1])
+        return kl(self._logits(self.unchanged.finals(layer, zero, chosen)[0]), logits_KPV)
 
     def clean(self, layer: int) -> Float[Tensor, "P D"]:
         """The residual stream after a layer at each prompt's last token."""
@@ -98,17 +114,20 @@ class Bench:
         """Σ log p of the answer's tokens, each given the prompt and those before it; the change is made at the prompt's last token,
         a Change also at the answer's tokens."""
         assert self.continued is not None
-        final, log_probs = Site("resid_post", self.site_map.num_layers - 1), []
-        for place in range(0, len(chosen), self.batch):
-            rows = torch.tensor(chosen[place : place + self.batch], device=self.model.device)
+        final, continued = Site("resid_post", self.site_map.num_layers - 1), self.continued
+
+        def of_prompts(some: Sequence[int]) -> Float[Tensor, " some"]:
+            rows, log_probs = sent(some, self.model.device), []
             edits = self._edits(layer, change_PD, rows)
-            ends = self.continued.last[rows]
-            ids = self.continued.ids[rows][:, : int(ends.max()) + 1]
+            ends = continued.last[rows].tolist()
+            ids = continued.ids[rows][:, : max(ends) + 1]
             resid_BPD = activations(self.site_map, ids, [final], edits)[final]
-            for row, start, end, tokens in zip(resid_BPD, self.tokens.last[rows].tolist(), ends.tolist(), ids, strict=True):
+            for row, start, end, tokens in zip(resid_BPD, self.tokens.last[rows].tolist(), ends, ids, strict=True):
                 log_p = self._logits(row[start:end]).log_softmax(-1)
                 log_probs.append(log_p.gather(1, tokens[start + 1 : end + 1, None]).sum())
-        return torch.stack(log_probs)
+            return torch.stack(log_probs)
+
+        return torch.cat([log_probs for _, log_probs in self.together.each(chosen, of_prompts)])
 
     def _edits(self, layer: int, change_PD: Tensor | Change | None, rows: Tensor) -> list[Edit]:
         if change_PD is None:
@@ -126,19 +145,20 @@ class Bench:
         return [Edit(Site("resid_post", layer), add)]
 
     def _run(self, site: Site, layer: int, change_PD: Tensor | Change | None, chosen: Sequence[int]) -> Float[Tensor, "chosen D"]:
-        parts = []
-        for start in range(0, len(chosen), self.batch):
-            rows = torch.tensor(chosen[start : start + self.batch], device=self.model.device)
+
+        def of_prompts(some: Sequence[int]) -> Float[Tensor, "some D"]:
+            rows = sent(some, self.model.device)
             last = self.tokens.last[rows]
             count = torch.arange(len(rows), device=self.model.device)
             edits = self._edits(layer, change_PD, rows)
             ids = self.tokens.ids[rows][:, : int(last.max()) + 1]
-            parts.append(activations(self.site_map, ids, [site], edits)[site][count, last])
-        return torch.cat(parts)
+            return activations(self.site_map, ids, [site], edits)[site][count, last]
 
+        return torch.cat([values for _, values in self.together.each(chosen, of_prompts)])
+
+    @torch.no_grad()
     def _logits(self, final_PD: Tensor) -> Float[Tensor, "P V"]:
-        with torch.no_grad():
-            return torch.cat([self.site_map.unembed(part).float() for part in torch.split(final_PD, self.batch)])
+        return torch.cat([logits for _, logits in self.unembedded.each(final_PD, lambda some: self.site_map.unembed(some).float())])
 
     def score(self, logits: Float[Tensor, "*rows V"], answer: Answer) -> Float[Tensor, "*rows"]:
         """The metric of one prompt's logits."""

@@ -17,6 +17,7 @@ from ... import atomic
 from ...errors import UserError
 from ...sites.cache import ActivationCache
 from ...sites.hooks import activations
+from ...sites.row_memory import fitting_rows
 from ...sites.site import Site, parse
 from ...sites.site_map import SiteMap
 from ...validation_errors import nearest
@@ -71,7 +72,13 @@ def fit_direction(cache: ActivationCache, site: str, toward: Sequence[str], away
     place = Site(*_whole(site))
     cache.site_map.check(place)
     last = Site(place.name, place.layer, place.head, -1)
-    ends = [cache.run(list(texts))[last].flatten(1).float().mean(0) for texts in (away, toward)]
+    together = fitting_rows(cache.site_map, max(cache.lengths([*away, *toward])), len(away) + len(toward), logits=0)
+
+    def mean(texts: Sequence[str]) -> Tensor:
+        rows = [values for _, values in together.each(texts, lambda some: cache.run(some)[last].flatten(1).float())]
+        return (rows[0] if len(rows) == 1 else torch.cat(rows)).mean(0)
+
+    ends = [mean(list(texts)) for texts in (away, toward)]
     offset = ends[1] - ends[0]
     step = float(offset.norm())
     if not step > 0:

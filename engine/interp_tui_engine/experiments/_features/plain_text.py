@@ -5,8 +5,9 @@ Legend: R rows of text, P positions, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...data.rows import load_rows
+from ...models.halving import FittingRows
 from ...models.loaded import LoadedModel
 from ...sites.hooks import Edit, activations
+from ...sites.row_memory import fitting_rows
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
 from ...specs import DataSpec
 
 CONTEXT = 64
-BATCH_TOKENS = 1024
+BATCH_TOKENS = {"cpu": 1024}
+"""Tokens of a pass, at most; what caches hold."""
+ELSEWHERE = 16_384
 Change = Callable[[Float[Tensor, "*rows D"]], Float[Tensor, "*rows D"]]
 """From a residual stream to what is added to it, at each of its positions."""
 
@@ -42,10 +47,15 @@ class PlainText:
 
     def losses(self, layer: int, change: Change | None) -> Float[np.ndarray[Any, Any], " R"]:
         """Each row's mean loss with `change` applied after `layer`, or as the model is."""
-        return np.concatenate([self._losses(part, layer, change).cpu().numpy() for part in self._batches()])
+        parts = [losses for _, losses in self.together.each(self.ids, lambda some: self._losses(some, layer, change))]
+        return torch.cat(parts).cpu().numpy()
 
-    def _batches(self) -> Iterator[Tensor]:
-        yield from torch.split(self.ids, max(1, BATCH_TOKENS // self.ids.shape[1]))
+    @cached_property
+    def together(self) -> FittingRows:
+        """How many rows pass the model at a time."""
+        rows, tokens = self.ids.shape
+        most = BATCH_TOKENS.get(self.ids.device.type, ELSEWHERE) // tokens
+        return fitting_rows(self.site_map, tokens, min(rows, max(1, most)), logits=4 * tokens)
 
     def _losses(self, ids_RP: Tensor, layer: int, change: Change | None) -> Float[Tensor, " R"]:
         edits = [] if change is None else [everywhere(layer, change)]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...estimators.first_order import LinearResponse, norm, scatter
 from ...estimators.susceptibilities import PerToken
+from ...models.halving import in_smaller_passes
 from ...models.loaded import LoadedModel
 from ...samplers.settings import SamplerConfig
 from ...samplers.target.problem import ModuleTarget, Observable, take
@@ -47,20 +48,35 @@ def linear_of(problem: ModuleTarget) -> LinearResponse:
     return LinearResponse(problem.functional, problem.space.anchors(), _masks(problem))
 
 
-def batches_of(problem: ModuleTarget, observable: Observable, rows: int) -> list[Any]:
-    """The observable's rows as `functional` takes them, so many at a time."""
-    return [problem.prepared(take(observable.data, slice(at, at + rows))) for at in range(0, observable.rows, rows)]
+def batches_of(problem: ModuleTarget, observable: Observable, rows: int, first: int | None = None) -> list[Any]:
+    """The observable's rows as `functional` takes them, so many at a time; all of them, or the `first`."""
+    stop = observable.rows if first is None else min(first, observable.rows)
+    return [problem.prepared(take(observable.data, slice(at, min(at + rows, stop)))) for at in range(0, stop, rows)]
 
 
 def first_order(problem: ModuleTarget, config: SamplerConfig, sampling: str, probes: Sequence[str]) -> FirstOrder:
-    """Of the part that the problem lets move; `sampling` and `probes` are identifiers of its observables."""
+    """Of the part that the problem lets move; `sampling` and `probes` are identifiers of its observables.
+
+    In batches of the observables' own size, or smaller ones where memory is short.
+    """
     linear = linear_of(problem)
-    batches = {o.name: batches_of(problem, o, o.batch_size) for o in problem.observables if o.name in (sampling, *probes)}
-    gradient, _ = linear.gradient(batches[sampling])
-    pull = config.localization + config.llc_weight_decay
-    curvature = config.n_beta * linear.curvature(gradient, batches[sampling][:1]) / pull if pull > 0 else None
-    products = {obs: linear.along(gradient, batches[obs]) for obs in probes}
-    return FirstOrder(products, norm(gradient) ** 2, scatter(config), curvature)
+    by_name = {observable.name: observable for observable in problem.observables}
+
+    def rows(name: str, most: int) -> int:
+        return min(by_name[name].batch_size, most)
+
+    def with_rows(most: int) -> FirstOrder:
+        sampled = by_name[sampling]
+        gradient, _ = linear.gradient(batches_of(problem, sampled, rows(sampling, most)))
+        pull = config.localization + config.llc_weight_decay
+        curvature = None
+        if pull > 0:
+            some = batches_of(problem, sampled, rows(sampling, most), first=sampled.batch_size)
+            curvature = config.n_beta * linear.curvature(gradient, some) / pull
+        products = {obs: linear.along(gradient, batches_of(problem, by_name[obs], rows(obs, most))) for obs in probes}
+        return FirstOrder(products, norm(gradient) ** 2, scatter(config), curvature)
+
+    return in_smaller_passes(max(by_name[name].batch_size for name in (sampling, *probes)), with_rows)
 
 
 def _masks(problem: ModuleTarget) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,21 @@ from ...features import attribution, graph, ids, layer_convention
 from ...features.attribution import Feature, PromptBatch
 from ...features.layer_convention import convention_of, in_blocks
 from ...features.prompts import without_repeats
+from ...models.halving import FittingRows
 from ...payload import given
 from ...results.attribution_graph import Attributed, Checked, CheckedEdges
 from ...runtime.context import Context
 from ...runtime.open_model import open_model
 from ...runtime.steps import Numbers, Steps
+from ...sites.row_memory import bytes_of_row
 from ...sites.site_map import SiteMap
 from .. import _features
 from .._features.changed_model import Bench, bench_of
 from .._features.space import Space, spaces_of
 from .params import Params
+
+PROMPTS = 32
+"""In one batch."""
 
 
 def attributed(
@@ -62,11 +68,15 @@ def attributed(
         yield Warned(warning)
     yield Phase("attributing", f"{len(kept)} features on {len(positives)} prompts")
     features = [_feature(*places[name], bench, len(positives)) for name in kept]
-    batches = [_batch(bench, range(start, min(start + 32, len(positives)))) for start in range(0, len(positives), 32)]
+    longest = int(bench.tokens.ids.shape[1])
+    # every block's streams are held, for the way back
+    together = FittingRows(model.device, site_map.num_layers * bytes_of_row(site_map, longest), PROMPTS)
+    batches = [range(start, min(start + together.count, len(positives))) for start in range(0, len(positives), together.count)]
+    passes = _Passes(site_map, features, bench, together)
     estimate = np.zeros((len(features), len(features) + 1))  # source, target
     points = attribution.shares(params.steps)
     targets = [(batch, share, target) for batch in range(len(batches)) for share in points for target in range(len(features) + 1)]
-    for (_, _, target), numbers in zip(targets, (yield from _estimates(context, site_map, features, batches, targets)), strict=True):
+    for (_, _, target), numbers in zip(targets, (yield from _estimates(context, passes, batches, targets)), strict=True):
         estimate[:, target] += numbers.astype(np.float64) / (len(positives) * len(points))
     # the metric and features' values are of different units: each kind of target is ordered by its own strongest edge
     share = np.abs(estimate)
@@ -78,7 +88,7 @@ def attributed(
     taken: list[tuple[int, int | None]] = [(batch, source) for batch in range(len(batches)) for source in (None, *checked)]
 
     def without(step: tuple[int, int | None]) -> Numbers:
-        return attribution.exact(site_map, features, batches[step[0]], step[1]).numpy()
+        return passes.exact(batches[step[0]], step[1])
 
     steps = Steps(context, taken, unit="sources", size=lambda step: 1, name="exact")
     values = {source: np.zeros(len(features) + 1) for source in (None, *checked)}
@@ -119,22 +129,45 @@ def checked_of(edges: Sequence[Mapping[str, Any]]) -> CheckedEdges:
     )
 
 
+class _Passes:
+    """Forward passes over batches of prompts, or over parts of them where memory is short; what they give is summed over prompts."""
+
+    def __init__(self, site_map: SiteMap, features: Sequence[Feature], bench: Bench, together: FittingRows) -> None:
+        self._site_map, self._features, self._together = site_map, features, together
+        self._batch = lru_cache(maxsize=4)(lambda rows: _batch(bench, rows))
+        self._running: dict[tuple[range, float, int], Iterator[Tensor]] = {}
+
+    def weights(self, prompts: range, share: float, target: int) -> Numbers:
+        """All features' weights for a target; its pass is kept for the next one, but for that of a part, which would be one too many."""
+
+        def of_prompts(some: range) -> Tensor:
+            running = self._running.pop((some, share, target), None)
+            self._running.clear()
+            running = running or attribution.weights(self._site_map, self._features, self._batch(some), target, share)
+            weights = next(running)
+            self._running[some, share, target + 1] = running
+            return weights
+
+        return torch.stack([weights for _, weights in self._together.each(prompts, of_prompts)]).sum(0).numpy()
+
+    def exact(self, prompts: range, source: int | None) -> Numbers:
+        """All targets without a source, or as they are."""
+        self._running.clear()
+
+        def of_prompts(some: range) -> Tensor:
+            return attribution.exact(self._site_map, self._features, self._batch(some), source)
+
+        return torch.stack([values for _, values in self._together.each(prompts, of_prompts)]).sum(0).numpy()
+
+
 def _estimates(
-    context: Context,
-    site_map: SiteMap,
-    features: Sequence[Feature],
-    batches: Sequence[PromptBatch],
-    targets: Sequence[tuple[int, float, int]],
+    context: Context, passes: _Passes, batches: Sequence[range], targets: Sequence[tuple[int, float, int]]
 ) -> Generator[Event, None, list[Numbers]]:
     """The weights of all features for each batch, share and target; a pass for each of the first two, from the first target not done."""
-    running: dict[tuple[int, float], Iterator[Tensor]] = {}
 
     def weights(step: tuple[int, float, int]) -> Numbers:
         batch, share, target = step
-        if (batch, share) not in running:
-            running.clear()
-            running[batch, share] = attribution.weights(site_map, features, batches[batch], target, share)
-        return next(running[batch, share]).numpy()
+        return passes.weights(batches[batch], share, target)
 
     return (yield from Steps(context, targets, unit="targets", size=lambda step: 1, name="attribution").run(weights, lambda *_: []))
 

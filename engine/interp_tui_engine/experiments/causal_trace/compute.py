@@ -19,7 +19,7 @@ from ...models.loaded import LoadedModel
 from ...patching import reach_report
 from ...patching.reach import Ends, reaches_of
 from ...patching.reach_report import Reaches
-from ...patching.recovery import GridCell, Trace, TracePrompts, batches, grid, prepare, recovery
+from ...patching.recovery import GridCell, Trace, TracePrompts, batches, grid, prepare, recovery, rows_of
 from ...payload import LEFT_OUT
 from ...results.causal_trace import CausalTraceHeadline, TraceCell
 from ...runtime.context import Context
@@ -63,11 +63,16 @@ def run(context: Context) -> Generator[Event, None, Result]:
         yield Warned(text)
     yield Phase("patching", f"{len(records)} pairs" if len(records) > 1 else "")
 
+    together = rows_of(site_map, max((variants[0] for variants in prompts), key=lambda variant: len(variant.clean)))
+
     @lru_cache(maxsize=1)
     def traces(pair: int) -> list[Trace]:
         kinds = (*names, *(("z",) if params.heads else ()))
         freeze = _pairs.site_names(params.freeze)
-        pair_traces = [prepare(site_map, variant, kinds, params.metric, window=params.window, freeze=freeze) for variant in prompts[pair]]
+        pair_traces = [
+            prepare(site_map, variant, kinds, params.metric, window=params.window, freeze=freeze, rows=together)
+            for variant in prompts[pair]
+        ]
         ends = [sum(getattr(trace, end) for trace in pair_traces) / len(pair_traces) for end in ("clean_metric", "corrupt_metric")]
         if len(records) == 1:
             recovery(0.0, *ends)

@@ -62,9 +62,10 @@ def trials_of(params: Params, targets: Sequence[str], spaces: Sequence[Space], v
     for space, feature in chosen:
         used = {f for s, f in chosen if s == space}
         size = values[space].abs().mean(0)
-        fires = (values[space].abs() > 0).float().mean(0) + 1e-3 * size / size.max().clamp_min(1e-12)  # hidden dimensions all fire: by size
-        others = [f for f in range(len(spaces[space].names)) if f not in used and float(fires[f]) > 0]
-        alike = sorted(others, key=lambda f: (abs(float(fires[f]) - float(fires[feature])), f))
+        # hidden dimensions all fire: by size
+        fires = ((values[space].abs() > 0).float().mean(0) + 1e-3 * size / size.max().clamp_min(1e-12)).tolist()
+        others = [f for f in range(len(spaces[space].names)) if f not in used and fires[f] > 0]
+        alike = sorted(others, key=lambda f: (abs(fires[f] - fires[feature]), f))
         for strength in params.strengths:
             trials.append(PlannedChange(space, feature, strength, None, (feature,)))
             for kind in params.controls:
@@ -150,11 +151,12 @@ class Changes:
 
     def _scale(self, trial: PlannedChange, unit_D: Tensor) -> float:
         """What brings the change along a random direction to the size of the feature's own, over the prompts."""
-        sizes = []
-        for read_P in (self.values_PF[:, trial.feature].float(), self.clean_PD.float() @ unit_D):
-            sizes.append(float(self._delta(trial, read_P)(read_P).square().mean().sqrt()))
-        own = sizes[0] * float(self._direction(trial.feature).norm())
-        return own / sizes[1] if sizes[1] > 0 else 0.0
+        sizes = [
+            self._delta(trial, read_P)(read_P).square().mean().sqrt()
+            for read_P in (self.values_PF[:, trial.feature].float(), self.clean_PD.float() @ unit_D)
+        ]
+        own, random, length = torch.stack([*sizes, self._direction(trial.feature).norm()]).tolist()
+        return own * length / random if random > 0 else 0.0
 
     def _direction(self, index: int) -> Float[Tensor, " D"]:
         return self.space.direction(index, self.clean_PD.shape[1], self.clean_PD.device).float()
@@ -162,6 +164,6 @@ class Changes:
     def _random(self, trial: PlannedChange, draw: int) -> Float[Tensor, " D"]:
         """A random direction, of the feature's own length."""
         generator = torch.Generator().manual_seed(int(np.random.default_rng([self.seed, trial.feature, draw]).integers(2**62)))
-        random_D = torch.randn(self.clean_PD.shape[1], generator=generator).to(self.clean_PD.device)
+        random_D = torch.randn(self.clean_PD.shape[1], generator=generator).to(self.clean_PD.device, non_blocking=True)
         random_D /= random_D.norm()
         return random_D if self.space.dictionary is None else random_D * self._direction(trial.feature).norm()

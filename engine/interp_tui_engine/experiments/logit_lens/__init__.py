@@ -95,6 +95,8 @@ def run(context: Context) -> Generator[Event, None, Result]:
 
     from ...data.prompts import answer_ids, encode, need_tokenizer, texts_of
     from ...lenses import logit_lens
+    from ...models.device import sent
+    from ...sites.row_memory import fitting_logits
 
     tokenizer = need_tokenizer(model.tokenizer, model.source)
     ids = encode(tokenizer, params.prompt, context=site_map.context, name="prompt")
@@ -113,9 +115,12 @@ def run(context: Context) -> Generator[Event, None, Result]:
     tokens = [texts_of(tokenizer, [ids[place]])[0] for place in positions]
     asked = ["".join(texts_of(tokenizer, answer[:1])) for answer in answers]
 
+    together, chosen = fitting_logits(site_map, len(positions)), sent(positions, model.device)
+
     def do(layer: int) -> Numbers:
-        seen = [stream[layer, positions]] + ([] if tuned is None else [tuned.lens(layer, stream[layer, positions])])
-        return np.concatenate([_packed(logit_lens.read(site_map, hidden, stream[-1, positions], answers, k)) for hidden in seen])
+        read, end = stream[layer, chosen], stream[-1, chosen]
+        seen = [read] if tuned is None else [read, tuned.lens(layer, read)]
+        return np.concatenate([_packed(logit_lens.read(site_map, hidden, end, answers, k, together)) for hidden in seen])
 
     def unpacked(numbers: Numbers) -> dict[str, Numbers]:
         parts = np.split(numbers, 1 if tuned is None else 2)
@@ -194,8 +199,10 @@ def _positions(params: Params, length: int) -> list[int]:
 
 
 def _packed(reading: Reading) -> Numbers:
+    from ...models.host_copies import host_copies
+
     parts = (*(getattr(reading, name) for name in PER_POSITION), reading.top_prob, reading.top_token)
-    return np.concatenate([part.float().cpu().numpy().ravel() for part in parts])  # token ids are exact in float32 up to 2^24
+    return np.concatenate([part.ravel() for part in host_copies([part.float() for part in parts])])  # token ids are exact up to 2^24
 
 
 def _unpacked(numbers: Numbers, positions: int, k: int) -> dict[str, Numbers]:

@@ -19,6 +19,7 @@ from ...catalog import Result
 from ...data.prompts import need_tokenizer
 from ...errors import UserError
 from ...events import Artifact, Event, Metrics, Phase, Warned
+from ...models.host_copies import host_copies
 from ...payload import LEFT_OUT, given
 from ...probes.classifiers import Linear, fit
 from ...probes.evaluate import ProbeSettings, Score, cross_validate, divided
@@ -27,6 +28,7 @@ from ...runtime.context import Context
 from ...runtime.open_model import open_model, run_started
 from ...runtime.steps import Numbers, Steps, digests, write_arrays
 from ...sites.cache import ActivationCache
+from ...sites.row_memory import fitting_rows
 from ...sites.site import Site, site_name
 from .labels import check_enough, labelled
 from .params import Params, read_rows
@@ -124,20 +126,23 @@ def _parts(numbers: Numbers, classes: int, params: Params) -> tuple[Numbers, Num
 
 def _read(cache: ActivationCache, texts: Sequence[str], places: Sequence[Site], positions: Sequence[int]) -> dict[Site, Numbers]:
     """(texts, width) at each place. Raises UserError for a position that some text does not have."""
-    read: dict[Site, list[Numbers]] = {place: [] for place in places}
-    for start in range(0, len(texts), ROWS):
-        seen = cache.run(list(texts[start : start + ROWS]))
+
+    def values(some: Sequence[str]) -> list[Numbers]:
+        seen = cache.run(some)
         least = min(seen.lengths)
         for position in positions:
             if not -least <= position < least:
-                shortest = texts[start + seen.lengths.index(least)]
+                shortest = some[seen.lengths.index(least)]
                 raise UserError(
                     f"params.positions names {position}, but {shortest!r} has {least} tokens",
                     f"use {-least} to {least - 1}; -1 is the last",
                 )
-        for place in reversed(places):
-            read[place].append(seen[place].flatten(1).float().cpu().numpy())
-    return {place: np.concatenate(parts) for place, parts in read.items()}
+        # the last layer first: those before it are read with it
+        return host_copies([seen[place].flatten(1).float() for place in reversed(places)])[::-1]
+
+    longest = max(cache.lengths(texts))
+    read = [numbers for _, numbers in fitting_rows(cache.site_map, longest, ROWS, logits=0).each(texts, values)]
+    return {place: np.concatenate(parts) for place, *parts in zip(places, *read, strict=True)}
 
 
 def _save(

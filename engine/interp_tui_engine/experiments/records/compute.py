@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
@@ -21,6 +22,7 @@ from ...data.prompts import encode, need_tokenizer, texts_of
 from ...errors import UserError
 from ...events import Artifact, Checkpoint, Event, Metrics, Phase, Progress, Warned
 from ...features.records import record
+from ...models.halving import FittingRows
 from ...models.loaded import LoadedModel
 from ...results.records import RecordsHeadline, RecordsProgress, RecordsResult
 from ...runtime.context import Context, Interrupted, Ticker
@@ -34,6 +36,8 @@ from .params import Params
 from .passes import Passes, PromptTokens, pooled
 from .words import words_of
 
+COPIES = 4
+"""Copies of a batch's features that reading them holds, at most."""
 WINDOW = 256
 """Prompts that are sorted by length together, and written together."""
 BATCH_TOKENS = {"cpu": 1024}
@@ -115,10 +119,10 @@ def _lines(
         rows: dict[int, list[dict[str, float]]] = {place: [] for place in places}
         for site, value in values.items():
             parts = [pooled(value[row], len(window[place].ids), params.pool) for row, place in enumerate(places)]
-            activations = spaces[site].read(torch.cat(parts))  # a dictionary encodes the whole batch at once
-            if not bool(torch.isfinite(activations).all()):
-                raise UserError(f"activations at {site} are not finite", "load the model with dtype = 'float32'")
-            named = iter(_named(spaces[site], activations, params.top_features))
+            space = spaces[site]
+            together = FittingRows(model.device, 4 * COPIES * len(space.names), sys.maxsize)
+            read = together.each(torch.cat(parts), lambda some, space=space: _read(space, some, params.top_features))  # type: ignore[misc]
+            named = (features for _, several in read for features in several)
             for part, place in zip(parts, places, strict=True):
                 features = [next(named) for _ in part]
                 if rows[place]:
@@ -129,6 +133,14 @@ def _lines(
         for place, found_rows in rows.items():
             lines[place] = _records(params, model, name, window[place], found_rows, about if place == 0 else None)
     return [line for prompt_lines in lines for line in prompt_lines]
+
+
+def _read(space: Space, rows_RD: Tensor, top: int) -> list[dict[str, float]]:
+    """Each row's features by name; a dictionary encodes all rows at once. Raises UserError where they are not finite."""
+    values_RF = space.read(rows_RD)
+    if not bool(torch.isfinite(values_RF).all()):
+        raise UserError(f"activations at {space.site} are not finite", "load the model with dtype = 'float32'")
+    return _named(space, values_RF, top)
 
 
 def _named(space: Space, values_RF: Tensor, top: int) -> list[dict[str, float]]:

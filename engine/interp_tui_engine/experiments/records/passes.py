@@ -12,6 +12,7 @@ from ...features.prompts import Prompt
 from ...models.halving import in_halves
 from ...models.loaded import LoadedModel
 from ...sites.hooks import activations
+from ...sites.row_memory import fitting_rows
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
 
@@ -35,7 +36,7 @@ class Passes:
         order = sorted(range(len(texts)), key=lambda place: len(texts[place].ids))
         while order:
             longest = len(texts[order[-1]].ids)
-            size = max(1, self.batch_tokens // longest)
+            size = fitting_rows(self.site_map, longest, self.batch_tokens // longest, logits=0).count
             wanted, order = order[-size:], order[:-size]
             for places, values in in_halves(wanted, lambda places: self._pass(texts, places, sites)):
                 if len(places) < len(wanted):  # so much does not fit: do not try it again

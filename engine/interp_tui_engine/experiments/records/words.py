@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...sites.row_memory import fitting_logits
 from ...sites.site_map import SiteMap
 from .._features.space import WRITERS
 from .feature_values import Recorded
@@ -49,9 +50,12 @@ def promoted(rows_FD: Float[Tensor, "F D"], site_map: SiteMap, tokenizer: Any) -
     by_row = []
     with torch.no_grad():
         zero_V = site_map.unembed(torch.zeros_like(rows_FD[:1]).to(_dtype(site_map))).float()
-        for part in torch.split(rows_FD, CHUNK):
-            logits = site_map.unembed(part.to(zero_V.device, _dtype(site_map))).float() - zero_V
-            ups, downs = (logits.topk(TOKENS, largest=largest).indices.tolist() for largest in (True, False))
+
+        def extremes(some_FD: Tensor) -> list[list[list[int]]]:
+            logits = site_map.unembed(some_FD.to(zero_V.device, _dtype(site_map))).float() - zero_V
+            return [logits.topk(TOKENS, largest=largest).indices.tolist() for largest in (True, False)]
+
+        for _, (ups, downs) in fitting_logits(site_map, CHUNK).each(rows_FD, extremes):
             by_row += [
                 {"promotes": _texts(tokenizer, up), "suppresses": _texts(tokenizer, down)} for up, down in zip(ups, downs, strict=True)
             ]

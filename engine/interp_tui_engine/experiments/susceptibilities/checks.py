@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...errors import RunFailed
 from ...estimators.susceptibilities import PerToken, Response
 from ...estimators.susceptibility_controls import Control, Halves, agreement, halves, of_full_length, shuffled, token_floor
 from ...events import Event, Phase, Warned
@@ -64,6 +65,9 @@ def check_parts(
             except (RuntimeError, NotImplementedError) as error:  # what has no forward-mode rule, says torch in many ways
                 failed = str(error).splitlines()[0][:200]
                 yield Warned(f"first order is left out: this model has no forward-mode derivative ({failed})")
+            except RunFailed as error:
+                failed = error.reason
+                yield Warned(f"first order is left out: {failed}")
         samples = open_samples(store_path(context, name)).dataset
         floor, errors = token_floor(samples, sampling, shown)
         quantities: dict[str, dict[str, PerToken]] = {

@@ -12,8 +12,9 @@ from torch import Tensor
 from ...dictionaries.side_stream import Begin
 from ...dictionaries.stream import keyed_generator
 from ...errors import UserError
-from ...models.halving import in_halves
+from ...models.halving import FittingRows
 from ...sites.hooks import activations
+from ...sites.row_memory import fitting_rows
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
 
@@ -26,6 +27,8 @@ class ActivationReader:
 
     def __init__(self, site_map: SiteMap, device: torch.device, site: Site, places: slice, wait_while_paused: Callable[[], None]) -> None:
         self.site_map, self.device, self.site, self.places, self._heed = site_map, device, site, places, wait_while_paused
+        self._together: dict[int, FittingRows] = {}
+        """How many rows of so many tokens pass the model at a time."""
 
     def rows(self, context: int) -> int:
         """Rows of that many tokens in one forward pass."""
@@ -40,7 +43,10 @@ class ActivationReader:
     def begin(self, ids: Int[Tensor, "rows t1"]) -> tuple[Float[Tensor, "tokens width"], Callable[[], None]]:
         """Without waiting for the device; and what waits, and raises UserError where the numbers are not finite."""
         self._heed()
-        parts = [value for _, value in in_halves(ids, self._pass)]
+        context = ids.shape[1] - 1
+        if context not in self._together:
+            self._together[context] = fitting_rows(self.site_map, context, self.rows(context), logits=0)
+        parts = [value for _, value in self._together[context].each(ids, self._pass)]
         flags = [torch.isfinite(part).all() for part in parts]
 
         def check() -> None:

@@ -24,6 +24,7 @@ from ...features.records import RecordReader
 from ...models.device import free_memory
 from ...models.loaded import LoadedModel
 from ...sites.hooks import Edit, edited
+from ...sites.row_memory import fitting_rows
 from ...sites.site import Site
 from ...sites.site_map import SiteMap
 from .._features.evidence_files import file_of
@@ -32,8 +33,6 @@ from .params import Params
 
 LIVE_ROWS = 16
 """Rows of the held-out text on which the loss is measured on the way; at the end it is on all of them."""
-LOGITS = 1 << 25
-"""Most logits of one forward pass: 128 MiB, of which a measurement holds a few copies."""
 COPIES = 2.5
 """Of the activations held: they, the window that replaces them, and half a window made ahead."""
 MOST_OF_DEVICE = 0.5
@@ -234,6 +233,7 @@ class _ModelLosses(Losses):
     def __init__(self, model: LoadedModel, reader: ActivationReader, ids: Tensor, mean_D: Tensor) -> None:
         self._model, self._reader, self._ids, self._mean = model, reader, ids, mean_D
         self._known: dict[tuple[str, int], Rows] = {}
+        self._together = fitting_rows(reader.site_map, ids.shape[1], len(ids), logits=4 * ids.shape[1])  # some copies of them
 
     def measure(self, reconstruct: Callable[[Tensor], Tensor], *, live: bool) -> Mapping[str, Rows]:
         # held-out rows are in the order of the text: every n-th is a sample of all of it
@@ -258,16 +258,18 @@ class _ModelLosses(Losses):
             new[:, places] = change(inner.flatten(0, 1).flatten(1).float()).reshape(inner.shape).to(value.dtype)
             return new
 
-        losses, divergences = [], []
-        for part in torch.split(ids, max(1, LOGITS // self._model.vocab_size // ids.shape[1])):
-            part = part.to(self._model.device)
+        def of_rows(some: Tensor) -> tuple[Tensor, Tensor]:
+            rows = some.to(self._model.device)
             with edited(self._reader.site_map, [] if change is None else [Edit(site, changed)]):
-                logits = self._model.module(part[:, :-1]).logits[:, places].float().flatten(0, 1)
-            losses.append(F.cross_entropy(logits, part[:, 1:][:, places].flatten(), reduction="none").reshape(len(part), -1).mean(1))
-            if beside_clean:  # a pass more
-                clean = self._model.module(part[:, :-1]).logits[:, places].float().flatten(0, 1).log_softmax(-1)
-                tokens = F.kl_div(logits.log_softmax(-1), clean, reduction="none", log_target=True).sum(1)
-                divergences.append(tokens.reshape(len(part), -1).mean(1))
-        nothing = np.zeros(0)
-        loss, divergence = (torch.cat(rows).double().cpu().numpy() if rows else nothing for rows in (losses, divergences))
+                logits = self._model.module(rows[:, :-1]).logits[:, places].float().flatten(0, 1)
+            loss = F.cross_entropy(logits, rows[:, 1:][:, places].flatten(), reduction="none").reshape(len(rows), -1).mean(1)
+            if not beside_clean:
+                return loss, loss[:0]
+            # a pass more
+            clean = self._model.module(rows[:, :-1]).logits[:, places].float().flatten(0, 1).log_softmax(-1)
+            tokens = F.kl_div(logits.log_softmax(-1), clean, reduction="none", log_target=True).sum(1)
+            return loss, tokens.reshape(len(rows), -1).mean(1)
+
+        parts = [done for _, done in self._together.each(ids, of_rows)]
+        loss, divergence = (torch.cat(rows).double().cpu().numpy() for rows in zip(*parts, strict=True))
         return loss, divergence

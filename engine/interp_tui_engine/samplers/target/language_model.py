@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ...errors import out_of_memory
+from ...models.halving import in_halves
 from .losses import cross_entropy, linear_cross_entropy, plain_cross_entropy
 from .tied_gradient import TiedGradient, tie
 
@@ -112,10 +114,16 @@ def find_head(model: nn.Module, input_ids: Int[Tensor, "b t1"], budget: int) -> 
     head = Head(float(scale), getattr(config, "final_logit_softcapping", None))
     dtype = next(model.parameters()).dtype
     tolerance = 1e-4 if dtype == torch.float32 else 32 * torch.finfo(dtype).eps
-    with torch.no_grad():
-        want = plain_losses(model, input_ids)
+
+    @torch.no_grad()
+    def agree(rows: Int[Tensor, "b t1"]) -> bool:
+        want = plain_losses(model, rows)
         try:
-            got = fused_losses(model, head, input_ids, budget)
-        except (AttributeError, TypeError, RuntimeError):
-            return None
-    return head if torch.allclose(got, want, rtol=tolerance, atol=tolerance) else None
+            got = fused_losses(model, head, rows, budget)
+        except (AttributeError, TypeError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise
+            return False
+        return torch.allclose(got, want, rtol=tolerance, atol=tolerance)
+
+    return head if all(same for _, same in in_halves(input_ids, agree)) else None

@@ -30,7 +30,8 @@ def agrees(stacked: StackedLlama, functional: Functional, space: ParameterSpace,
             slopes = torch.autograd.grad(want.sum(), list(leaves.values()))
         if not torch.allclose(losses[chain], want, rtol=tolerance, atol=tolerance):
             return False
-        for name, slope in zip(leaves, slopes, strict=True):
-            if not float((gradients[name][chain] - slope).norm()) <= tolerance * float(slope.norm()) + 1e-12:
+        sizes = [((gradients[name][chain] - slope).norm(), slope.norm()) for name, slope in zip(leaves, slopes, strict=True)]
+        for apart, size in torch.stack([torch.stack(pair) for pair in sizes]).tolist():
+            if not apart <= tolerance * size + 1e-12:
                 return False
     return True
