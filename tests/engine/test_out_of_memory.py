@@ -20,9 +20,11 @@ from torture.requests import small
 
 ELSEWHERE = {
     "attribution_graph": "its small request runs no model: tests/engine/features/test_attribution.py",
+    "calibrate": "samples as `sample` does, cell by cell",
     "certify": "has no language model",
     "development": "is llc and susceptibilities, one checkpoint after another",
     "inspect": "runs a model by what `records` does",
+    "llc": "samples as `sample` does",
     "match": "has no model",
     "pipeline": "its steps are runs of their own",
 }
@@ -33,7 +35,6 @@ SHORTER: dict[str, dict[str, Any]] = {
     "attention": {"score_rows": 2, "score_length": 8},
     "steer": {"strengths": [1.0, 2.0], "draws": 3},
     "probe": {"permutations": 0},
-    "llc": {"num_draws": 4},
     "sample": {"num_draws": 4},
     "bif": {"num_draws": 4},
     "susceptibilities": {"num_draws": 4},

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp_tui_engine import atomic
+from interp_tui_engine import atomic, notices
 from interp_tui_engine.errors import UserError
 from interp_tui_engine.events import Progress
 from interp_tui_engine.experiments.attribution_graph.compute import checked_of
@@ -26,6 +26,7 @@ from interp_tui_engine.sites.dissect import site_map_of
 from interp_tui_engine.sites.hooks import Edit, activations
 from interp_tui_engine.sites.site import Site
 from interp_tui_engine.sites.site_map import SiteMap
+from out_of_memory import room_for
 
 TINY = {"model": {"source": "builtin:tiny"}}
 IDS = torch.tensor([[5, 9, 200, 31, 7], [11, 90, 14, 14, 14]])
@@ -139,6 +140,20 @@ def test_the_graph_has_checked_edges_to_features_and_to_the_criterion(run_kind: 
             "attribution_graph", tables=TINY, again=at, orders=lambda counted=counted: str(next(counted)), **given, exact=4
         )
         assert again.digests == result.digests and next(counted) == whole - most, "what is done is not done again"
+
+
+def test_prompts_that_do_not_fit_pass_in_parts(run_kind: Any, tmp_path: Path) -> None:
+    given = {"report": report(tmp_path, ["L1:D95", "L3:D30"]), "prompts": "builtin:capital", "most_prompts": 4, "exact": 2, "steps": 2}
+    found, said = [], list[str]()
+    for rows in (64, 1):
+        with room_for(rows) as refused, notices.heard_by(said.append):
+            _, _, folder = run_kind("attribution_graph", tables=TINY, **given)
+        assert bool(said) == bool(refused) == (rows == 1)
+        edges = [edge for edge in json.loads((folder.path / "graph.json").read_text())["edges"] if edge["type"] == "attribution"]
+        found.append({(edge["source"], edge["target"]): (edge["attribution"], edge["exact"]) for edge in edges})
+    assert found[0].keys() == found[1].keys() and len(found[0]) == 3
+    for edge, numbers in found[0].items():
+        assert found[1][edge] == pytest.approx(numbers, rel=1e-3, abs=1e-5)
 
 
 def test_edges_end_at_the_metric_that_the_effects_are_of(run_kind: Any, tmp_path: Path) -> None:
