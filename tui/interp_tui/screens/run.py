@@ -203,7 +203,7 @@ class RunScreen(RunHistory):
         cursor = None
         if self._view is not None and self._outdated:
             cursor = cursor_of(self._view)
-            await self._view.remove()
+            await guard.unbroken(self._view.remove())
             self._view = None
         self._outdated = False
         if self._view is None:
@@ -224,7 +224,7 @@ class RunScreen(RunHistory):
         if not self.forgiving or isinstance(self._view, GenericView) or self._view is None:
             raise fault
         self._say_plainly(fault)
-        await self._view.remove()
+        await guard.unbroken(self._view.remove())
         self._view = await self._mounted(GenericView())
         self._taken = -1
         self._touch()

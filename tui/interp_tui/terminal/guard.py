@@ -7,7 +7,9 @@ what they do.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,21 @@ class Guarded(MessagePump):
             survive = getattr(self.app, "survive", None)
             if survive is None or not survive(fault, self, message):
                 raise
+
+
+async def unbroken(work: Awaitable[object]) -> None:
+    """Wait for work that takes widgets away; where the wait is cancelled, as a screen is left, the work goes on to its end.
+
+    Textual hands a cancellation on to the message loops of those widgets. They stay where they were, as cancelled ones, and whatever waits
+    for them later raises: the removal of their screen, and the app's own end.
+    """
+
+    async def to_its_end() -> None:
+        await work
+
+    task = asyncio.create_task(to_its_end())
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio reports that nobody asked
+    await asyncio.shield(task)
 
 
 def stopped_pump(fault: BaseException) -> MessagePump | None:

@@ -19,7 +19,7 @@ from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input
 
-from interp_tui.terminal.guard import Guarded
+from interp_tui.terminal.guard import Guarded, unbroken
 
 Path = tuple[str, ...]
 LABEL = 22
@@ -189,7 +189,7 @@ class Form(Guarded, VerticalScroll, can_focus=False):
         """Show these sections instead of what was shown."""
         open_before = {title.section.title for title in self.query(SectionTitle) if title.section.folded and title.open}
         async with self.batch():
-            await self.remove_children()
+            await unbroken(self.remove_children())
             made = _widgets(sections)
             for start in range(0, len(made), AT_ONCE):
                 await self.mount_all(made[start : start + AT_ONCE])
@@ -206,7 +206,7 @@ class Form(Guarded, VerticalScroll, can_focus=False):
             self._place_errors()
         else:
             paths = {field.path for field in title.section.fields}
-            await self.remove_children([row for row in self.query(FieldRow) if row.field.path in paths])
+            await unbroken(self.remove_children([row for row in self.query(FieldRow) if row.field.path in paths]))
 
     @property
     def current(self) -> FormField | None:

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.highlight import highlight
 from textual.widgets import Markdown, RichLog, Static
 
-from interp_tui.terminal.guard import Guarded
+from interp_tui.terminal.guard import Guarded, unbroken
 
 VIM: list[BindingType] = [
     Binding("k", "scroll_up", "Line up", show=False),
@@ -100,7 +100,7 @@ class ResultPane(Guarded, VerticalScroll):
         self.query_one("#verdict", Static).update(verdict)
         self.query_one("#numbers", Static).update(numbers)
         self._show_hashes()
-        await self.query_one(Markdown).update(report)
+        await unbroken(self.query_one(Markdown).update(report))
 
     def action_hashes(self) -> None:
         """Unfold the hashes, or fold them."""
