@@ -66,6 +66,8 @@ class Learner:
         self._adam = torch.optim.Adam(self._trained, lr=schedule.lr, betas=BETAS, fused=device.type in ("cpu", "cuda"))
         self._bf16 = device.type == "cuda" if bf16 is None else bf16
         self._idle_M = torch.zeros(self.weights.latents, dtype=torch.int64, device=device)
+        self._longest = 0
+        """No latent has been idle for more tokens: what is known of `_idle_M` without waiting for its device."""
         self._sums = _Sums.zero(self.weights)
 
     @property
@@ -98,9 +100,11 @@ class Learner:
         """The pass, and its loss with AuxK."""
         with torch.autocast(x_BD.device.type, torch.bfloat16) if self._bf16 else nullcontext():
             done = self.architecture.train(self.weights, x_BD, self.schedule.pressure(self.step_count))
-            if self._auxk > 0:
+            if self._auxk > 0 and self._longest >= self._dead_after:  # which latents are dead is a question that waits for the device
                 revived = auxk_error(self.weights, x_BD, done.reconstruction, self.dead, self._k_aux)
-                return done, done.loss if revived is None else done.loss + self._auxk * revived
+                if revived is not None:
+                    return done, done.loss + self._auxk * revived
+                self._longest = int(self._idle_M.max())
         return done, done.loss
 
     def apply(self, x_BD: Float[Tensor, "b d"], done: Pass) -> None:
@@ -115,6 +119,7 @@ class Learner:
             unit_rows_(weights.decoder)
             self.architecture.settle(weights, done)
             self._idle_M.add_(x_BD.shape[0]).masked_fill_(done.fired > 0, 0)
+            self._longest += x_BD.shape[0]
             self._sums.add(x_BD, done.loss, done.error, done.fired)
         self.step_count += 1
 
@@ -144,6 +149,7 @@ class Learner:
             for name, tensor in self.weights.named().items():
                 tensor.copy_(state["weights"][name])
             self._idle_M.copy_(state["idle"])
+            self._longest = int(self._idle_M.max())
         for index, tensor in enumerate(self._trained):
             if (moments := state["adam"].get(str(index))) is not None:
                 self._adam.state[tensor] = {key: value.to(device) for key, value in moments.items()}

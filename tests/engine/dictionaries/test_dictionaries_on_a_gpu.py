@@ -61,6 +61,30 @@ def test_a_step_does_not_wait_and_learns_what_the_cpu_learns(architecture: str) 
         torch.testing.assert_close(there.take_running()[1].values, here.take_running()[1])
 
 
+def test_dead_latents_are_asked_for_only_when_there_may_be_some() -> None:
+    """And what is learnt is what is learnt by asking at every step."""
+
+    def trained(on_gpu: bool, always: bool, dead_after: int) -> Learner:
+        made = learner("topk", on_gpu)
+        made._auxk, made._dead_after = 1 / 32, dead_after
+        with torch.no_grad():
+            made.weights.b_enc[:5] -= 10.0  # which do not fire
+        for step in range(8):
+            if always:
+                made._longest = 10**9
+            made.step(GpuTensor(batch(step)) if on_gpu else batch(step))
+        return made
+
+    for dead_after in (2 * BATCH, 5 * BATCH, 100 * BATCH):
+        seldom, always = trained(False, False, dead_after), trained(False, True, dead_after)
+        for name, tensor in seldom.weights.named().items():
+            assert torch.equal(tensor, always.weights.named()[name])
+    assert trained(False, False, 2 * BATCH).dead.any(), "some have been idle so long: the question is not asked in vain"
+    with simulated_gpu() as counts:
+        trained(True, False, 100 * BATCH)
+        assert not [wait for wait in counts.waits if "auxk" in wait or "_local_scalar" in wait]
+
+
 def test_counts_of_active_inputs_need_no_weighted_bincount() -> None:
     from interp_tui_engine.dictionaries.sparse import Codes
 
