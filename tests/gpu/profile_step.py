@@ -36,7 +36,7 @@ def main() -> None:
         short, long = (_profiled(ModuleTarget(model.module, rows, {"train": (rows, 1)}, 16), mode, chains, draws) for draws in DRAWS)
         for what in ("launches", "waits", "microseconds of kernels"):
             found[f"{mode}, {chains} chains: {what}"] = (long[what] - short[what]) / (DRAWS[1] - DRAWS[0])
-    Path(sys.argv[1]).write_text(json.dumps(found, indent=1), encoding="utf-8")
+        Path(sys.argv[1]).write_text(json.dumps(found, indent=1), encoding="utf-8")  # of each as it is there: time may run out
 
 
 def _profiled(problem: ModuleTarget, mode: Any, chains: int, draws: int) -> Counter[str]:
