@@ -4,8 +4,9 @@
 
 A randomly initialised Llama of 12 layers or so many (width 768, vocabulary 2,048: 88 or, of 24 layers, 173 M parameters in float32), SGLD
 on all weights, 4 rows of 64 tokens, three steps with a look at the loss at w0. The peak is the resident set of a process from the moment
-its model is in place (the kernel's VmHWM, reset then) less what it was before the model came. The C library is told to give every large
-block back when it is freed: left to itself it keeps the holes that the whole model leaves, and a rank seems to need more than one device.
+its model is in place (the kernel's VmHWM, reset then) less what it was before the model came; that of loading counts until then. As in a
+run, rank 0 has the whole model first and the other gets its rows from it. The C library is told to give every large block back when it is
+freed: left to itself it keeps the holes that the whole model leaves, and a rank seems to need more than one device.
 """
 
 from __future__ import annotations
@@ -47,33 +48,44 @@ def measure(rank: int, count: int, meeting: str, layers: int) -> None:
 
     torch.set_num_threads(1)
     before = peak("VmRSS")
-    torch.manual_seed(0)
     shape: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": layers, "num_attention_heads": 12}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=2048, **shape)).eval()
-    size = sum(p.numel() for p in model.parameters())
+    config = LlamaConfig(vocab_size=2048, **shape)
+    with torch.device("meta"):
+        size = sum(p.numel() for p in LlamaForCausalLM(config).parameters())
+
+    def made() -> Any:
+        torch.manual_seed(0)
+        return LlamaForCausalLM(config).eval().requires_grad_(False)
+
     rows = torch.randint(0, 2048, (8, 65), generator=torch.Generator().manual_seed(1))
     problem: Any
     if count == 1:
-        problem = ModuleTarget(model, rows, {}, 4)
+        problem = ModuleTarget(made(), rows, {}, 4)
     else:
         import torch.distributed as dist
         from torch.distributed.device_mesh import init_device_mesh
 
+        from interp_tui_engine.models import without_weights
         from interp_tui_engine.models.sharding import shard
         from interp_tui_engine.samplers.sharded.ranks import Ranks
         from interp_tui_engine.samplers.sharded.target import ShardedTarget
 
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
         ranks = Ranks(rank, count, init_device_mesh("cpu", (count,)))
+        if rank == 0:
+            model = made()
+            ranks.told(without_weights.packed(model))
+        else:
+            model = without_weights.unpacked(ranks.told(None))
         shard(model, ranks.mesh)
         problem = ShardedTarget(model, rows, {}, 4, ranks)
     whole = peak("VmHWM")
     Path("/proc/self/clear_refs").write_text("5")
-    config = SamplerConfig(lr=1e-6, n_beta=30.0, localization=100.0, num_chains=1, num_draws=STEPS, batch_size=4, num_init_loss_batches=1)
-    order, pieces = BatchOrder(problem.rows, config), Microbatch(4, print)
-    record = ChainRecord(0, config, {}, None)
-    anchor = AnchorLoss(problem, config, order, pieces, None)
-    chain = Chain(problem, config, record, order, pieces, None, 1, "philox")
+    settings = SamplerConfig(lr=1e-6, n_beta=30.0, localization=100.0, num_chains=1, num_draws=STEPS, batch_size=4, num_init_loss_batches=1)
+    order, pieces = BatchOrder(problem.rows, settings), Microbatch(4, print)
+    record = ChainRecord(0, settings, {}, None)
+    anchor = AnchorLoss(problem, settings, order, pieces, None)
+    chain = Chain(problem, settings, record, order, pieces, None, 1, "philox")
     losses = []
     before_steps = sent()
     for step in range(STEPS):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -19,15 +20,33 @@ from ..errors import UserError
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> None:
-    """Leave of every parameter only this rank's rows, in place. Raises UserError for a model without a list of blocks."""
+    """Leave of every parameter only this rank's rows, in place. Raises UserError for a model without a list of blocks.
+
+    The values are rank 0's: the others may have nothing but shapes (`models.without_weights`).
+    """
     lists = [child for child in module.modules() if isinstance(child, nn.ModuleList) and len(child) > 0]
     if not lists:
         raise UserError("this model has no list of blocks to cut it up by", "use compute.gpus_per_worker = 1")
     blocks = max(lists, key=lambda blocks: sum(p.numel() for p in blocks.parameters()))
     # left to itself FSDP2 keeps the outermost unit together from one forward pass to the next, where there is no backward pass between:
     # a look at the loss at w0 would leave its embedding to the chain's next step
+    first = mesh.get_local_rank() == 0
+    whole = {name: parameter.detach() for name, parameter in module.named_parameters()} if first else {}
     for unit in (*blocks, module):
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
+    for name, parameter in module.named_parameters():
+        assert isinstance(parameter, DTensor), "each lies in a unit"
+        _deal_out(whole.pop(name, None), parameter, mesh)
+
+
+@torch.no_grad()
+def _deal_out(whole: Tensor | None, parameter: DTensor, mesh: DeviceMesh) -> None:
+    """Give each rank its rows of a parameter, of which rank 0 has the whole."""
+    local = parameter.to_local()
+    sent = torch.empty(parameter.shape, dtype=parameter.dtype, device=local.device) if whole is None else whole.to(local.device)
+    dist.broadcast(sent, 0)
+    share = -(-parameter.shape[0] // mesh.size())  # as torch.chunk cuts
+    local.copy_(sent[mesh.get_local_rank() * share :][: local.shape[0]])
 
 
 @final

@@ -32,9 +32,7 @@ def use_threads(manifest: Manifest) -> int | None:
 
 def load(manifest: Manifest) -> LoadedModel:
     """The manifest's model, with every key of its [model] table. Raises UserError for what cannot be loaded."""
-    from ..models.device import compute_deterministically, compute_in
     from ..models.load import load_model
-    from ..models.single_sequences import expect_single_sequences
     from .model_code import import_model_code
 
     spec = manifest.model
@@ -50,11 +48,19 @@ def load(manifest: Manifest) -> LoadedModel:
         partial=spec.partial,
         tensor=spec.devices,
     )
-    compute_deterministically(model.device, manifest.compute.deterministic)
-    compute_in(model.device, manifest.compute.precision)
-    if model.device.type != "cpu":
-        expect_single_sequences()
+    compute_on(model.device, manifest)
     return model
+
+
+def compute_on(device: torch.device, manifest: Manifest) -> None:
+    """Have torch compute on the device as the manifest's [compute] says, for the rest of the process. Raises UserError where it cannot."""
+    from ..models.device import compute_deterministically, compute_in
+    from ..models.single_sequences import expect_single_sequences
+
+    compute_deterministically(device, manifest.compute.deterministic)
+    compute_in(device, manifest.compute.precision)
+    if device.type != "cpu":
+        expect_single_sequences()
 
 
 def open_model(manifest: Manifest) -> Generator[Event, None, tuple[LoadedModel, SiteMap]]:

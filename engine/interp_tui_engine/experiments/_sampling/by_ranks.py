@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from ...data.rows import TokenRows
+from ...events import Event
 from ...manifest import Manifest
+from ...models import without_weights
 from ...models.loaded import LoadedModel
 from ...models.restrictions.masks import masks_of, selection_of
 from ...models.restrictions.patterns import as_taken
+from ...runtime import open_model
 from ...runtime.context import Context, Ticker
+from ...runtime.model_code import import_model_code
 from ...samplers.chains.executor import Executor
 from ...samplers.chains.run import Command
 from ...samplers.target.parameters import named_parameters
@@ -48,10 +55,34 @@ def executor_of(manifest: Manifest, ranks: Ranks) -> Executor:
     return Executor("serial", 1, threads, 1, 1, "philox")
 
 
+Loaded = tuple[LoadedModel, dict[str, TokenRows]]
+Load = Callable[[Manifest], Generator[Event, None, Loaded]]
+
+
 def on_host(manifest: Manifest) -> Manifest:
     """The manifest with its model in host memory: each device takes its part from there."""
     assert manifest.model is not None, "the catalog says that sampling needs a model"
     return manifest.model_copy(update={"model": manifest.model.model_copy(update={"device": "cpu"})})
+
+
+def loaded_once(load: Load, manifest: Manifest, ranks: Ranks) -> Generator[Event, None, Loaded]:
+    """What rank 0 loads, on all ranks; its weights stay where they are until the model is cut up (`sharding.shard`).
+
+    So a node's memory holds the model once, however many ranks there are. A model with code of its own, or one that cannot be told to
+    another process, is loaded by each.
+    """
+    open_model.compute_on(ranks.own_device, manifest)
+    if ranks.rank == 0:
+        model, rows = yield from load(on_host(manifest))
+        layout = None if model.trusted else without_weights.packed(model.module)
+        ranks.told(None if layout is None else (layout, replace(model, module=nn.Module(), tokenizer=None), rows))
+        return model, rows
+    import_model_code(distributed=True)
+    told = ranks.told(None)
+    if told is None:
+        return (yield from load(on_host(manifest)))
+    layout, model, rows = told
+    return replace(model, module=without_weights.unpacked(layout)), rows
 
 
 def ranks_of(context: Context) -> AbstractContextManager[Ranks | None]:

@@ -26,7 +26,7 @@ def follow(context: Context, *, control: bool) -> None:
     with rank_processes.together(context) as ranks:
         assert ranks is not None, "a worker alone starts nobody"
         config = config_of(manifest)
-        model, rows = _drained(run.load(by_ranks.on_host(manifest)))
+        model, rows = _drained(by_ranks.loaded_once(run.load, manifest, ranks))
         problem = by_ranks.problem_of(manifest, model, rows, ranks)
         executor = by_ranks.executor_of(manifest, ranks)
         done = _sample(context, problem, config, executor, ranks)

@@ -78,7 +78,7 @@ def run(context: Context, *, control: bool = False) -> Generator[Event, None, Sa
     assert isinstance(params, SamplingParams)
     config = config_of(manifest)
     with by_ranks.ranks_of(context) as ranks:
-        model, rows = yield from load(manifest if ranks is None else by_ranks.on_host(manifest))
+        model, rows = yield from load(manifest) if ranks is None else by_ranks.loaded_once(load, manifest, ranks)
         notes = () if params.restriction == "full" else selection_of(model.module, as_taken(params.restriction, params.grouped_heads)).notes
         problem: ModuleTarget | ShardedTarget
         if ranks is None:

@@ -32,9 +32,14 @@ class Ranks:
     @property
     def device(self) -> torch.device:
         """Where rank 0 computes."""
-        if self.mesh.device_type == "cpu":
-            return torch.device("cpu")
-        return torch.device(self.mesh.device_type, torch.cuda.current_device() - self.rank)
+        own = self.own_device
+        return own if own.index is None else torch.device(own.type, own.index - self.rank)
+
+    @property
+    def own_device(self) -> torch.device:
+        """Where this rank computes."""
+        kind = self.mesh.device_type
+        return torch.device(kind) if kind == "cpu" else torch.device(kind, torch.cuda.current_device())
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum over all ranks, the same bits on each."""
@@ -51,6 +56,12 @@ class Ranks:
         said = torch.tensor([value], device=self.mesh.device_type)
         dist.broadcast(said, 0)
         return int(said.item())
+
+    def told(self, thing: object) -> Any:
+        """What rank 0 has, on each rank a copy of its own."""
+        told = [thing if self.rank == 0 else None]
+        dist.broadcast_object_list(told, 0, device=torch.device("cpu"))
+        return told[0]
 
     def everyones(self, values: Sequence[int]) -> list[list[int]]:
         """What each rank has, by rank."""
