@@ -14,6 +14,7 @@ from interp_tui_engine.errors import UserError
 from interp_tui_engine.samplers.chains.executor import choose_executor
 from interp_tui_engine.samplers.chains.run import Command
 from interp_tui_engine.samplers.chains.stacked_loss import VmappedLoss, stacked_loss
+from interp_tui_engine.samplers.row_norms import row_norms
 from interp_tui_engine.samplers.target import stacked_operations as operations
 from interp_tui_engine.samplers.target.problem import ModuleTarget
 from interp_tui_engine.samplers.target.stacked_llama import stacked_llama
@@ -90,6 +91,12 @@ def test_probabilities_of_a_large_vocabulary_add_up_to_one() -> None:
     rounding = 2.0**-23 * (entropy + lse)  # of a logit less lse, and of lse
     assert ((slopes.double().sum(-1)).abs() <= rounding).all()
     assert ((losses + exact.gather(-1, tokens)[..., 0]).abs() <= 2.0**-23 * (losses + lse)).all()
+
+
+@pytest.mark.parametrize("count", [3, 4096, 4097, 5_000_001])
+def test_norms_of_long_rows_are_exact_to_rounding(count: int) -> None:
+    rows = 1e-3 * torch.randn(2, count, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(row_norms(rows).double(), rows.double().norm(dim=1), rtol=2.0**-21, atol=0.0)
 
 
 @pytest.mark.parametrize("settings", [{}, {"match_sampling_input_ids_across_chains": False}, {"gradient_accumulation_steps": 2}])

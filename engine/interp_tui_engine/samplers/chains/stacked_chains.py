@@ -24,6 +24,7 @@ from ..fused.update import FusedUpdate, UpdateName
 from ..kernel import kernel_of, vectors_of
 from ..noise import Noise, NoiseName
 from ..philox import PhiloxSource, StackedPhilox
+from ..row_norms import row_norms
 from ..settings import SamplerConfig
 from ..target.problem import Batch, SamplingTarget, take
 from ..target.space import FlatSpace
@@ -192,7 +193,7 @@ class StackedChains:
                 )
                 for name, value in zip(metrics.NAMES, metrics.finish(parts).tolist(), strict=True):
                     record.push(f"metrics_{name}", step, value)
-        return self._gradient.norm(dim=1), (self._flat - self._anchor).norm(dim=1)
+        return row_norms(self._gradient), row_norms(self._flat - self._anchor)
 
     @torch.no_grad()
     def _observables(self, step: int) -> list[Float[Tensor, "chains rows positions"]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..batches import BatchOrder
 from ..fused.update import FusedUpdate
 from ..kernel import Kernel
+from ..row_norms import row_norms
 from ..settings import SamplerConfig
 from ..target.parameters import ParameterSpace
 from ..target.problem import Observable
@@ -105,7 +106,7 @@ class StaticStep:
         state = self.kernel.step(state, self.gradient, self.scratch, self.anchor, self.mask, self.config)
         if (couple := getattr(self.kernel, "couple", None)) is not None:
             couple(state, self.space.numel, self.config)
-        return [self.gradient.norm(dim=1), (self.flat - self.anchor).norm(dim=1)]
+        return [row_norms(self.gradient), row_norms(self.flat - self.anchor)]
 
     def _fused_update(self, fused: FusedUpdate) -> list[Float[Tensor, " C"]]:
         """The same in two launches."""
