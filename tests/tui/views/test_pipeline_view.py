@@ -69,7 +69,12 @@ async def test_enter_opens_a_step_that_has_begun_and_no_other_place(make_run):
         screen = await ready(pilot)
         assert "2/5 done" in shown(screen) and "✓ reused" in shown(screen)
         await press(pilot, "down", "enter")
-        assert app.screen is screen, "the step has not begun"
+        assert app.screen is screen, "it is done, and its folder was taken away"
+        await press(pilot, "down", "down", "enter")
+        assert app.screen is screen
+        messages = [note.message for note in app._notifications]
+        assert messages == ["the folder of step records is not here any more", "step interventions has not begun"]
+        await press(pilot, "up", "up")
         await press(pilot, "up", "enter")
         await showing(pilot, inner)
 

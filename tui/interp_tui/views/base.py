@@ -63,6 +63,13 @@ class RunView(Guarded, Vertical, can_focus=True):
             super().__init__()
             self.folder = folder
 
+    def open_child(self, folder: RunFolder, what: str, state: str) -> None:
+        """Open the run of a point or a step, or say why there is none to open."""
+        if folder.manifest_path.is_file():
+            self.post_message(self.Open(folder))
+        else:
+            self.app.notify(f"{what} has not begun" if state in ("", "queued") else f"the folder of {what} is not here any more")
+
     class Told(Message):
         """There is something to read over the screen, under a title."""
 

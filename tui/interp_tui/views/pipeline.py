@@ -113,11 +113,7 @@ class PipelineView(RunView):
         step = next((step for step in self.rows if str(step.index) == event.key), None)
         if step is None or self.folder is None or not NAME.fullmatch(step.name):  # never a path that a log could have been made to hold
             return
-        folder = RunFolder(self.folder.path / "steps" / step.name)
-        if folder.manifest_path.is_file():
-            self.post_message(self.Open(folder))
-        else:
-            self.app.notify(f"step {step.name} has not begun")
+        self.open_child(RunFolder(self.folder.path / "steps" / step.name), f"step {step.name}", step.state)
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:

@@ -209,7 +209,7 @@ class SweepView(RunView):
 
     def _open(self, result: SweepPoint | None) -> None:
         if result is not None and result.folder and self.folder is not None:
-            self.post_message(self.Open(RunFolder(self.folder.path / result.folder)))
+            self.open_child(RunFolder(self.folder.path / result.folder), f"point {result.index:03d}", result.state)
 
     @classmethod
     def result_text(cls, result: Mapping[str, Any], colours: Mapping[str, str], *, ascii: bool) -> Text:
