@@ -141,7 +141,7 @@ def value_at(values: Mapping[str, Any], name: str) -> float | None:
             value = value[int(index)]
         else:
             return None
-    return as_finite(value)
+    return value if type(value) is int else as_finite(value)  # a count or a layer stays one: "2", not "2.00"
 
 
 def _prefixes(name: str) -> list[str]:
