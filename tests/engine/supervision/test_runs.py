@@ -28,7 +28,7 @@ REQUEST: dict[str, Any] = {
         "n_beta": 10.0,
         "localization": 100.0,
         "num_chains": 2,
-        "num_draws": 250,
+        "num_draws": 120,
         "num_burnin_steps": 2,
         "batch_size": 4,
         "num_init_loss_batches": 2,
