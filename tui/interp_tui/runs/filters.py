@@ -25,17 +25,17 @@ AGE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
-class Named:
+class FilterDefinition:
     """A filter that is typed to be kept under a name; with an empty text, one to be forgotten."""
 
     name: str
     text: str
 
 
-def named(text: str) -> Named | None:
+def named(text: str) -> FilterDefinition | None:
     """What `@name = …` asks for; None for any other filter."""
     match = DEFINITION.fullmatch(text)
-    return Named(match["name"], match["text"].strip()) if match else None
+    return FilterDefinition(match["name"], match["text"].strip()) if match else None
 
 
 def names_in(text: str) -> set[str]:

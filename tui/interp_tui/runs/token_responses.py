@@ -30,7 +30,7 @@ LEAST_PARTS = 3
 
 
 @dataclass(frozen=True)
-class TokenResponses:
+class RespondingParts:
     """whole: the very text stands in the run's data. text: what stands before the token there, and it. by_part: the strongest first.
     alike: other tokens, and the cosine of their responses with this one's over parts, each in standard deviations over tokens."""
 
@@ -53,7 +53,7 @@ class _Place:
         return bare(self.row[self.place])
 
 
-def responses(folder: Path, ranked_by: str, token: TokenAt) -> TokenResponses | None:
+def responses(folder: Path, ranked_by: str, token: TokenAt) -> RespondingParts | None:
     """What the run says of the token where most of the text before it is the same; None without arrays, or where it does not stand."""
     node = folder / TREE / "susceptibilities"
     values, parts = read_array(node, ARRAYS.get(ranked_by, "sus")), read_array(node, "wr")
@@ -69,7 +69,7 @@ def responses(folder: Path, ranked_by: str, token: TokenAt) -> TokenResponses | 
     by_part = sorted(((part, value) for part, value in numbers if value is not None), key=lambda pair: -abs(pair[1]))
     whole = counts[best_place] == len(token.tokens) == best.place + 1
     text = "".join(best.row[max(0, best.place - 7) : best.place + 1])
-    return TokenResponses(whole, text, tuple(by_part), tuple(islice(_alike(values, places, best), ALIKE)))
+    return RespondingParts(whole, text, tuple(by_part), tuple(islice(_alike(values, places, best), ALIKE)))
 
 
 def _places(folder: Path) -> Iterator[_Place]:

@@ -17,7 +17,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from interp_tui.runs import run_rows
-from interp_tui.runs.filters import FIELDS, Named, Predicate, asks_for_archived, compile_filter, named, names_in, numbers_of
+from interp_tui.runs.filters import FIELDS, FilterDefinition, Predicate, asks_for_archived, compile_filter, named, names_in, numbers_of
 from interp_tui.runs.preview import Preview
 from interp_tui.runs.preview import read as read_preview
 from interp_tui.runs.session import Run
@@ -257,8 +257,10 @@ class RunsScreen(RunActions):
         return f"⏎ keeps it as @{definition.name}" + (f", in place of {before}" if before else "")
 
     @on(FilterLine.Done)
-    def _filter_done(self) -> None:
-        self.query_one(ListTable).focus()
+    def _filter_done(self, event: FilterLine.Done) -> None:
+        if event.still:
+            self.query_one(ListTable).focus()
+        self._typed = event.text
         with suppress(ValueError):  # it says at the line what is wrong
             self._use_filter(self._compiled())
             if (definition := named(self._typed)) is not None:
@@ -272,12 +274,12 @@ class RunsScreen(RunActions):
         self.workbench.filters = config.remember_filter(text)
 
     @work(thread=True, group="filters")
-    def name_filter(self, definition: Named) -> None:
+    def name_filter(self, definition: FilterDefinition) -> None:
         """Keep a filter under its name, or forget the one of that name; the line has the name then, or nothing."""
         kept = config.name_filter(definition.name, definition.text)
         self.tell(self._filter_named, definition, kept)
 
-    def _filter_named(self, definition: Named, kept: Mapping[str, str]) -> None:
+    def _filter_named(self, definition: FilterDefinition, kept: Mapping[str, str]) -> None:
         self.workbench.named_filters = kept
         line = self.query_one(FilterLine)
         if definition.text:

@@ -290,7 +290,8 @@ class BifView(RunView):
         if self.hits:
             self.mode = "matrix"
             self.action_show("row")
-        self._focus()
+        if event.still:
+            self._focus()
 
     def action_next(self, by: int) -> None:
         """The next sequence that was found, and what moves with it."""

@@ -184,8 +184,9 @@ class InspectView(RunView):
         self.draw_tables()
 
     @on(FilterLine.Done)
-    def _typed(self) -> None:
-        self.query_one(ListTable).focus()
+    def _typed(self, event: FilterLine.Done) -> None:
+        if event.still:
+            self.query_one(ListTable).focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Where there is no filter to clear, esc is the screen's."""

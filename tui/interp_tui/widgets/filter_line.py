@@ -44,7 +44,17 @@ class FilterLine(Guarded, Vertical):
             return isinstance(message, FilterLine.Changed)
 
     class Done(Message):
-        """The user is through with typing."""
+        """The user is through with typing this text."""
+
+        def __init__(self, line: FilterLine, text: str) -> None:
+            super().__init__()
+            self.text = text
+            self._line, self._turn = line, line.turn
+
+        @property
+        def still(self) -> bool:
+            """Whether nothing is typed in the line again by now: then the focus is to go elsewhere."""
+            return self._line.turn == self._turn
 
     def __init__(self, examples: str) -> None:
         super().__init__(disabled=True)  # so that nothing gives the focus to a line that is not there
@@ -53,6 +63,8 @@ class FilterLine(Guarded, Vertical):
         """Filters used before, the newest first."""
         self.hint = ""
         """What is said while nothing is typed."""
+        self.turn = 0
+        """How often typing was begun."""
         self._recalled = -1
 
     def compose(self) -> ComposeResult:
@@ -65,6 +77,7 @@ class FilterLine(Guarded, Vertical):
 
     def start(self) -> None:
         """Show the line and type in it."""
+        self.turn += 1
         self.disabled = False
         self.display = True
         self._recalled = -1
@@ -78,7 +91,7 @@ class FilterLine(Guarded, Vertical):
         self.query_one(Input).value = ""
         self.display = False
         self.disabled = True
-        self.post_message(self.Done())
+        self.post_message(self.Done(self, ""))
 
     def put(self, text: str) -> None:
         """Have this text in the line."""
@@ -110,12 +123,6 @@ class FilterLine(Guarded, Vertical):
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if event.value.strip():
-            self.post_message(self.Done())
+            self.post_message(self.Done(self, event.value))
         else:
             self.clear()
-
-    @on(Done)
-    def _begun_anew(self, event: Done) -> None:
-        """Typed in again before anyone heard that it was cleared, it keeps the keys."""
-        if self.display and not self.query_one(Input).value:
-            event.stop()
