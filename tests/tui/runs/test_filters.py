@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from interp_tui.runs.filters import Named, asks_for_archived, compile_filter, named
+from interp_tui.runs.filters import FilterDefinition, asks_for_archived, compile_filter, named
 from interp_tui.runs.session import read_run
 from interp_tui_engine.runfolder import RunFolder
 
@@ -77,5 +77,7 @@ def test_a_kept_filter_may_ask_for_archived_runs() -> None:
 
 
 def test_what_gives_a_filter_a_name() -> None:
-    assert named("@bad = failed | crashed") == Named("bad", "failed | crashed") and named(" @bad=") == Named("bad", "")
+    assert named("@bad = failed | crashed") == FilterDefinition("bad", "failed | crashed") and named(" @bad=") == FilterDefinition(
+        "bad", ""
+    )
     assert named("@bad") is None and named("kind = llc") is None and named("@bad == llc") is None and named("@two words = a") is None
