@@ -77,7 +77,6 @@ def test_a_kept_filter_may_ask_for_archived_runs() -> None:
 
 
 def test_what_gives_a_filter_a_name() -> None:
-    assert named("@bad = failed | crashed") == FilterDefinition("bad", "failed | crashed") and named(" @bad=") == FilterDefinition(
-        "bad", ""
-    )
+    assert named("@bad = failed | crashed") == FilterDefinition("bad", "failed | crashed")
+    assert named(" @bad=") == FilterDefinition("bad", "")
     assert named("@bad") is None and named("kind = llc") is None and named("@bad == llc") is None and named("@two words = a") is None
