@@ -50,7 +50,8 @@ def test_rows_that_do_not_fit_pass_in_halves(kind: str, tmp_path: Path) -> None:
     with room_for(1) as refused:
         disturbed = finished(kind, tmp_path / "disturbed", SHORTER.get(kind))
     said = [line for line in (disturbed.path / "events.jsonl").read_text().splitlines() if "out of memory" in line]
-    assert bool(said) == bool(refused), "each halving is in the run's log"
+    assert refused, "its small request runs one row at a time, which shows nothing"
+    assert said, "each halving is in the run's log"
     assert not list(differences(undisturbed.result(), disturbed.result()))
 
 
