@@ -77,9 +77,9 @@ class CircuitView(RunView):
     def compose(self) -> ComposeResult:
         yield Facts(id="facts")
         with Container(id="body"):
-            yield QuietTable(COLUMNS, id="parts")
+            yield QuietTable(COLUMNS, begins_at_top=True, id="parts")
             with Vertical(id="right"):
-                yield QuietTable(BRANCHES, id="tree")
+                yield QuietTable(BRANCHES, begins_at_top=True, id="tree")
         yield Facts(id="cut")
         yield Static(id="waiting")
 

@@ -47,7 +47,7 @@ class EffectsView(RunView):
 
     def compose(self) -> ComposeResult:
         yield Facts(id="facts")
-        yield QuietTable(COLUMNS, id="parts")
+        yield QuietTable(COLUMNS, begins_at_top=True, id="parts")
         yield Static(id="waiting")
 
     def on_focus(self) -> None:

@@ -70,9 +70,11 @@ class ListTable(Guarded, ScrollView, can_focus=True):
         def control(self) -> ListTable:
             return self.table
 
-    def __init__(self, columns: Sequence[Column], *, opens: bool = True, id: str | None = None) -> None:
+    def __init__(self, columns: Sequence[Column], *, opens: bool = True, begins_at_top: bool = False, id: str | None = None) -> None:
+        """begins_at_top: the cursor stays on the first row, whichever that is, until it is moved; else on the row that was there first."""
         super().__init__(id=id)
         self.opens = opens
+        self._at_top = begins_at_top
         self.columns = tuple(columns)
         self.rows: Sequence[Row] = []
         self._place: dict[str, int] = {}
@@ -97,7 +99,7 @@ class ListTable(Guarded, ScrollView, can_focus=True):
 
     def set_rows(self, rows: list[Row]) -> None:
         """Show these rows. The cursor stays on the row it was on, and on the screen line it was on; only changed lines are drawn."""
-        old, key, line = self.rows, self.key, self.cursor - round(self.scroll_y)
+        old, key, line = self.rows, None if self._at_top else self.key, self.cursor - round(self.scroll_y)
         self.rows = rows
         self._place = {row.key: index for index, row in enumerate(rows)}
         self.cursor = self._place.get(key, min(self.cursor, max(0, len(rows) - 1))) if key is not None else 0
@@ -149,6 +151,7 @@ class ListTable(Guarded, ScrollView, can_focus=True):
         index = max(0, min(index, len(self.rows) - 1))
         if not self.rows or index == self.cursor:
             return
+        self._at_top = False
         before, self.cursor = self.cursor, index
         self._refresh_row(before)
         self._refresh_row(index)
