@@ -99,7 +99,8 @@ class ListTable(Guarded, ScrollView, can_focus=True):
 
     def set_rows(self, rows: list[Row]) -> None:
         """Show these rows. The cursor stays on the row it was on, and on the screen line it was on; only changed lines are drawn."""
-        old, key, line = self.rows, None if self._at_top else self.key, self.cursor - round(self.scroll_y)
+        old, key_before, line = self.rows, self.key, self.cursor - round(self.scroll_y)
+        key = None if self._at_top else key_before
         self.rows = rows
         self._place = {row.key: index for index, row in enumerate(rows)}
         self.cursor = self._place.get(key, min(self.cursor, max(0, len(rows) - 1))) if key is not None else 0
@@ -112,7 +113,7 @@ class ListTable(Guarded, ScrollView, can_focus=True):
             if key is not None and self.max_scroll_y:
                 self.scroll_to(y=max(0, self.cursor - line), animate=False, immediate=True)
             self.refresh()
-        if self.key != key:
+        if self.key != key_before:
             self.post_message(self.Highlighted(self, self.key))
 
     def set_long(self, keys: Sequence[str], make: Callable[[int], Row], *, stay: bool = False) -> None:
